@@ -1,0 +1,19 @@
+"""Neural Functional Alignment Space: from any network's depth dynamics to a point in brain space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nfas_lightning.space import NFAS
+
+__all__ = ["NFAS"]
+
+
+def __getattr__(name: str) -> Any:
+    # on first use: the `nfas` command must be able to speak to OpenMP before torch is there
+    if name == "NFAS":
+        from nfas_lightning.space import NFAS
+
+        return NFAS
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,177 @@
+"""One pass over a depth trajectory: inner products between depths, sums, centring.
+
+Nothing here keeps a copy of the trajectory: it is read in chunks of stimuli, each raised to float64, because
+a Gram matrix squares the condition number of what it is made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Centering",
+    "DepthStatistics",
+    "centre_gram",
+    "chunks",
+    "depth_gram",
+    "standardise",
+    "unit_moments",
+]
+
+Centering = Literal["none", "center", "scale", "zscore"]
+
+# Values raised to float64 at a time: 2 MB stays in a CPU's cache, 512 MB keeps an accelerator busy.
+_CHUNK_CPU, _CHUNK_ACCELERATOR = 2**18, 2**26
+# A depth whose variance is a smaller share of its power than this holds rounding, not stimuli.
+_NO_VARIANCE = 1e-12
+
+
+class DepthStatistics(NamedTuple):
+    """Additive statistics of a stimulus set: two sets' statistics add up to those of their union.
+
+    Attributes:
+        gram: (L, L) float64, K = sum_n H_n H_n^T of the raw states.
+        sums: (L, D) float64, sum over stimuli.
+        n_stimuli: N.
+    """
+
+    gram: Tensor
+    sums: Tensor
+    n_stimuli: int
+
+
+def double_device(device: torch.device) -> torch.device:
+    """Return `device`, or the CPU where `device` has no float64 (Apple's MPS)."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def chunks(H: Tensor) -> Iterator[slice]:
+    """Cut (N, ...) into slices of stimuli that are small once in float64."""
+    values = _CHUNK_CPU if double_device(H.device).type == "cpu" else _CHUNK_ACCELERATOR
+    step = max(1, values * len(H) // max(1, H.numel()))
+    for start in range(0, len(H), step):
+        yield slice(start, min(start + step, len(H)))
+
+
+def standardise(H: Tensor, mean: Tensor | None, scale: Tensor | None) -> Tensor:
+    """Return (H - mean) / scale as a new float64 tensor; a unit whose scale is zero becomes zero."""
+    Z = H.to(device=double_device(H.device)).to(torch.float64, copy=True)
+    if mean is not None:
+        Z -= mean
+    if scale is not None:
+        Z *= torch.where(scale > 0, 1 / scale, 0)
+    return Z
+
+
+def stimulus_grams(H: Tensor, mean: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+    """Return (N, L, L) float64: one Gram a stimulus, of the standardised states."""
+    n, depth, _ = H.shape
+    grams = torch.empty(n, depth, depth, dtype=torch.float64, device=double_device(H.device))
+    for part in chunks(H):
+        Z = standardise(H[part], mean, scale)
+        torch.bmm(Z, Z.mT, out=grams[part])
+    return grams
+
+
+def depth_gram(H: Tensor, mean: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+    """Return the Gram over depth, K = sum_n H_n H_n^T.
+
+    Args:
+        H: (N, L, D) depth trajectory, any floating dtype.
+        mean: (L, D) taken off first; None: nothing.
+        scale: (L, 1) or (L, D) divided by, after the mean; None: nothing.
+
+    Returns:
+        (L, L) float64, symmetric, on the device of `H`. A sum over stimuli: batches add up.
+
+    Example:
+        >>> H = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
+        >>> torch.allclose(depth_gram(H), depth_gram(H[:2]) + depth_gram(H[2:]))
+        True
+    """
+    gram = torch.zeros(H.shape[1], H.shape[1], dtype=torch.float64, device=double_device(H.device))
+    for part in chunks(H):
+        Z = standardise(H[part], mean, scale)
+        gram += torch.bmm(Z, Z.mT).sum(dim=0)
+    return gram
+
+
+def depth_statistics(H: Tensor) -> DepthStatistics:
+    """Return Gram and sums of (N, L, D) in one pass."""
+    device = double_device(H.device)
+    gram = torch.zeros(H.shape[1], H.shape[1], dtype=torch.float64, device=device)
+    sums = torch.zeros(H.shape[1:], dtype=torch.float64, device=device)
+    for part in chunks(H):
+        Z = H[part].to(device).to(torch.float64)
+        gram += torch.bmm(Z, Z.mT).sum(dim=0)
+        sums += Z.sum(dim=0)
+    return DepthStatistics(gram, sums, len(H))
+
+
+def unit_moments(H: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (ddof = 0) over stimuli of every unit at every depth, both (L, D).
+
+    Two passes, so that a mean far above the deviation costs no digits.
+    """
+    mean = sum_over_stimuli(H) / len(H)
+    squares = torch.zeros_like(mean)
+    for part in chunks(H):
+        squares += standardise(H[part], mean, None).square_().sum(dim=0)
+    variance = squares / len(H)
+    return mean, torch.where(variance > _NO_VARIANCE * (variance + mean.square()), variance, 0).sqrt()
+
+
+def sum_over_stimuli(H: Tensor) -> Tensor:
+    """Return (L, D) float64 sums over stimuli."""
+    device = double_device(H.device)
+    sums = torch.zeros(H.shape[1:], dtype=torch.float64, device=device)
+    for part in chunks(H):
+        sums += H[part].to(device).sum(dim=0, dtype=torch.float64)
+    return sums
+
+
+def centre_gram(
+    statistics: DepthStatistics, centering: Centering
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Turn raw statistics into the Gram after centring, its mean (L, D) and its scale (L, 1).
+
+    Centring needs no second look at the states: with S the sums, the centred Gram is K - S S^T / N, and the
+    Frobenius norm of each centred layer is the root of its diagonal.
+
+    Raises:
+        ValueError: `zscore`, which scales each unit and so cannot be recovered from the Gram.
+    """
+    gram, sums, count = statistics
+    if centering == "none":
+        return gram, None, None
+    if centering == "zscore":
+        raise ValueError(
+            "centering='zscore' scales each unit and cannot be recovered from the Gram and the sums: stream "
+            "it in two passes (unit_moments, then depth_gram(H, mean, scale)), or use 'none', 'center' or "
+            "'scale'."
+        )
+    centred = gram - sums @ sums.T / count
+    mean = sums / count
+    if centering == "center":
+        return centred, mean, None
+    norm = centred.diagonal().clamp(min=0).sqrt()
+    inverse = torch.where(norm > 0, 1 / norm, 0)
+    return centred * inverse[:, None] * inverse, mean, norm[:, None]
+
+
+def depths_without_variance(power: Tensor, mean: Tensor | None, count: int) -> Tensor:
+    """Return the indices of depths at which every stimulus has the same state.
+
+    Args:
+        power: (L,) sum over stimuli and units of the squared *centred* states.
+        mean: (L, D) mean over stimuli.
+        count: N.
+    """
+    if mean is None:
+        return torch.empty(0, dtype=torch.int64)
+    total = power + count * mean.square().sum(dim=1)
+    return (power <= _NO_VARIANCE * total).nonzero().flatten().cpu()

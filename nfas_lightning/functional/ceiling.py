@@ -1,0 +1,104 @@
+"""Noise ceiling: the correlation that the reliability of the responses allows."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.functional.checks import check_option, check_shape
+from nfas_lightning.functional.correlation import correlate
+
+__all__ = ["noise_ceiling"]
+
+
+def noise_ceiling(
+    Y: Tensor,
+    *,
+    method: str = "loo_subject",
+    n_splits: int = 100,
+    seed: int = 0,
+    fold: Tensor | None = None,
+) -> Tensor:
+    r"""Estimate per ROI how well an ideal model could correlate with the responses.
+
+    - ``"loo_subject"`` bounds a model of **one subject's** responses, from below: the mean over subjects of
+      the correlation between a subject and the mean of the others. The others' mean is itself noisy, so a
+      model may beat it.
+    - ``"split_half"`` bounds a model of the **group mean**: subjects are split in random halves, the halves'
+      means correlated, r averaged over splits, stepped up to all subjects by Spearman-Brown and brought to
+      the scale of a correlation with the noiseless response,
+
+      .. math:: c = \sqrt{2 \bar r_{1/2} / (1 + \bar r_{1/2})} .
+
+    Args:
+        Y: (S, T, R) responses of S subjects (or repeats). NaN marks missing values: means run over the
+            subjects that have one, correlations over the rows that both sides have.
+        method: ``"loo_subject"`` or ``"split_half"``.
+        n_splits: random splits of ``"split_half"``.
+        seed: of those splits.
+        fold: (T,) fold of each row, -1 for none; correlations are then averaged over folds, as scores are.
+
+    Returns:
+        (R,) ceilings on the correlation scale, in [-1, 1] or, for ``"split_half"``, [0, 1] (an unreliable
+        ROI's negative r counts as 0). NaN, with a warning, where it cannot be estimated.
+
+    Raises:
+        ValueError: fewer than two subjects, an unknown method, no split, or no row with a fold.
+
+    Reference:
+        Nili et al. (2014), PLoS Comput. Biol. 10, e1003553, doi:10.1371/journal.pcbi.1003553; Brown (1910),
+        Br. J. Psychol. 3, 296-322, doi:10.1111/j.2044-8295.1910.tb00207.x.
+
+    Example:
+        >>> g = torch.Generator().manual_seed(0)
+        >>> signal = torch.randn(1, 200, 1, generator=g)
+        >>> Y = signal + torch.randn(8, 200, 1, generator=g)
+        >>> [round(noise_ceiling(Y, method=m).item(), 1) for m in ("loo_subject", "split_half")]
+        [0.7, 0.9]
+    """
+    check_shape("Y", Y, "S T R")
+    check_option("method", method, ("loo_subject", "split_half"))
+    if len(Y) < 2:
+        raise ValueError(f"A noise ceiling needs at least two subjects (or repeats), got {len(Y)}.")
+    if n_splits < 1:
+        raise ValueError(f"n_splits must be at least 1, got {n_splits}.")
+    labels = torch.zeros(Y.shape[1], dtype=torch.long) if fold is None else fold
+    check_shape("fold", labels, "T", T=Y.shape[1])
+    parts = [(labels == label).nonzero()[:, 0].to(Y.device) for label in torch.unique(labels[labels >= 0])]
+    if not parts:
+        raise ValueError("fold must give at least one row a fold: every entry is negative.")
+    ceiling = _loo_subject(Y, parts) if method == "loo_subject" else _split_half(Y, parts, n_splits, seed)
+    undefined = int(ceiling.isnan().sum())
+    if undefined:
+        warnings.warn(
+            f"{undefined} of {len(ceiling)} ROIs have no noise ceiling: their responses are constant, or no "
+            "two subjects share enough rows.",
+            stacklevel=2,
+        )
+    return ceiling
+
+
+def _agreement(first: Tensor, second: Tensor, parts: list[Tensor]) -> Tensor:
+    """Correlate (T, R) pairs within each part and average over the parts where that is defined."""
+    return torch.stack([correlate(first[rows], second[rows]) for rows in parts]).nanmean(0)
+
+
+def _loo_subject(Y: Tensor, parts: list[Tensor]) -> Tensor:
+    """Average over subjects the correlation with the mean of the others."""
+    subjects = torch.arange(len(Y), device=Y.device)
+    rs = [_agreement(Y[s], Y[subjects != s].nanmean(0), parts) for s in subjects]
+    return torch.stack(rs).nanmean(0)
+
+
+def _split_half(Y: Tensor, parts: list[Tensor], n_splits: int, seed: int) -> Tensor:
+    """Correlate random half-means, step the average up to all subjects, return the root of reliability."""
+    generator = torch.Generator().manual_seed(seed)
+    rs = []
+    for _ in range(n_splits):
+        order = torch.randperm(len(Y), generator=generator).to(Y.device)
+        half = len(Y) // 2
+        rs.append(_agreement(Y[order[:half]].nanmean(0), Y[order[half:]].nanmean(0), parts))
+    r = torch.stack(rs).nanmean(0).clamp(min=0)
+    return (2 * r / (1 + r)).sqrt()

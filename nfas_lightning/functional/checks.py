@@ -1,0 +1,67 @@
+"""Validation of tensors, in one message style: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_finite", "check_option", "check_shape", "working_dtype"]
+
+
+def check_shape(name: str, value: Tensor, letters: str, **sizes: int) -> None:
+    """Raise unless `value` has one axis a letter and the given sizes.
+
+    Args:
+        name: the argument's name, as the caller wrote it.
+        value: the tensor to look at.
+        letters: the axes, separated by spaces, e.g. ``"N L D"``.
+        sizes: required length of an axis, by its letter, e.g. ``R=6``.
+
+    Raises:
+        TypeError: `value` is no tensor.
+        ValueError: the number of axes or a length differs.
+
+    Example:
+        >>> check_shape("H", torch.zeros(3, 4, 5), "N L D", L=4)
+        >>> check_shape("H", torch.zeros(3, 4), "N L D")
+        Traceback (most recent call last):
+        ...
+        ValueError: H must have shape (N, L, D), got (3, 4).
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}.")
+    axes = letters.split()
+    got = tuple(value.shape)
+    wanted = ", ".join(f"{a}={sizes[a]}" if a in sizes else a for a in axes)
+    if len(axes) == 1:
+        wanted += ","
+    if len(got) != len(axes):
+        raise ValueError(f"{name} must have shape ({wanted}), got {got}.")
+    if any(got[i] != sizes[a] for i, a in enumerate(axes) if a in sizes):
+        raise ValueError(f"{name} must have shape ({wanted}), got {got}.")
+
+
+def check_finite(name: str, value: Tensor) -> None:
+    """Raise if `value` holds NaN or infinity, and say how many and where the first one is."""
+    finite = torch.isfinite(value)
+    if not bool(finite.all()):
+        bad = int((~finite).sum())
+        first = tuple(int(i) for i in (~finite).nonzero()[0])
+        raise ValueError(
+            f"{name} must be finite, got {bad} NaN or infinite of {value.numel()} values, the first at "
+            f"{first}. Mask or drop them before this call."
+        )
+
+
+def check_option(name: str, value: str, options: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of `options`."""
+    if value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}.")
+
+
+def working_dtype(*tensors: Tensor) -> torch.dtype:
+    """Return the dtype to compute in: the widest of the inputs, half precisions raised to float32."""
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype

@@ -1,0 +1,102 @@
+"""Slow drifts and other confounds, and their removal from time series."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.functional.checks import check_finite, check_shape, working_dtype
+from nfas_lightning.functional.missing import column_patterns
+
+__all__ = ["high_pass_basis", "regress_out"]
+
+
+def high_pass_basis(n_volumes: int, tr: float, cutoff_hz: float = 1 / 128) -> Tensor:
+    r"""Return the discrete cosines slower than a cut-off, the drifts of a scanner.
+
+    .. math:: c_k(t) = \sqrt{2 / T} \cos(\pi k (t + 1/2) / T), \quad k = 1 .. \lfloor 2\, T\, tr\, f \rfloor
+
+    Args:
+        n_volumes: T.
+        tr: repetition time in seconds.
+        cutoff_hz: f; slower fluctuations are spanned.
+
+    Returns:
+        (T, K) float32, orthonormal and orthogonal to the constant, which is not among them; at most T - 1.
+
+    Raises:
+        ValueError: a size, time or frequency that is not positive.
+
+    Example:
+        >>> high_pass_basis(100, 2.0).shape
+        torch.Size([100, 3])
+    """
+    if n_volumes < 1 or not tr > 0 or not cutoff_hz > 0:
+        raise ValueError(
+            f"n_volumes, tr and cutoff_hz must be positive, got {n_volumes}, {tr} and {cutoff_hz}."
+        )
+    # the slack keeps 2 T tr f = 3 at 3 where the product rounds to 2.999...
+    order = min(n_volumes - 1, math.floor(2 * n_volumes * tr * cutoff_hz + 1e-9))
+    t = torch.arange(n_volumes, dtype=torch.float64)[:, None] + 0.5
+    k = torch.arange(1, order + 1, dtype=torch.float64)
+    return (math.sqrt(2 / n_volumes) * torch.cos(math.pi / n_volumes * t * k)).float()
+
+
+def regress_out(Y: Tensor, confounds: Tensor, runs: Tensor | None = None) -> Tensor:
+    r"""Remove confounds from time series by least squares, run by run.
+
+    .. math:: Y - Q Q^\top Y, \quad Q\ \text{an orthonormal basis of}\ [\mathbf 1, C]
+
+    The intercept goes too: every column of every run has mean 0 afterwards. Redundant confounds do no harm.
+
+    Args:
+        Y: (..., T, R) time series. NaN rows are left out of a column's fit and stay NaN.
+        confounds: (T, Q) regressors.
+        runs: (T,) run of each volume, each with coefficients of its own; None: one run.
+
+    Returns:
+        (..., T, R) residuals in the dtype of `Y`, float32 at least; computed in float64.
+
+    Raises:
+        ValueError: shapes that disagree, or confounds that are not finite.
+
+    Example:
+        >>> t = torch.arange(6.0)[:, None]
+        >>> regress_out(3 * t + 2, t).abs().max().item() < 1e-5
+        True
+    """
+    check_shape("confounds", confounds, "T Q")
+    check_finite("confounds", confounds)
+    n_volumes = len(confounds)
+    if Y.ndim < 2 or Y.shape[-2] != n_volumes:
+        raise ValueError(f"Y must have shape (..., T={n_volumes}, R), got {tuple(Y.shape)}.")
+    if runs is None:
+        runs = torch.zeros(n_volumes, dtype=torch.long, device=Y.device)
+    check_shape("runs", runs, "T", T=n_volumes)
+    columns = Y.double().movedim(-2, 0).reshape(n_volumes, -1)
+    cleaned = torch.full_like(columns, float("nan"))
+    for run in torch.unique(runs):
+        rows = (runs == run).nonzero()[:, 0]
+        for members, observed in column_patterns(columns[rows]):
+            kept = rows[observed]
+            if len(kept):
+                Q = _orthonormal(confounds[kept].double())
+                part = columns[kept[:, None], members]
+                cleaned[kept[:, None], members] = part - Q @ (Q.T @ part)
+    shape = (n_volumes, *Y.shape[:-2], Y.shape[-1])
+    return cleaned.reshape(shape).movedim(0, -2).to(working_dtype(Y))
+
+
+def _orthonormal(confounds: Tensor) -> Tensor:
+    """Orthonormal basis of the constant and the confounds (T, Q); redundant directions are dropped."""
+    ones = confounds.new_full((len(confounds), 1), len(confounds) ** -0.5)
+    # brought to one scale first, or confounds in small units would pass for rounding
+    centred = confounds - confounds.mean(0)
+    largest = centred.abs().amax(0)
+    varies = largest > 8 * torch.finfo(torch.float64).eps * confounds.abs().amax(0)
+    U, S, _ = torch.linalg.svd(centred[:, varies] / largest[varies], full_matrices=False)
+    floor = max(centred.shape) * torch.finfo(torch.float64).eps
+    kept = floor * S.max() < S if len(S) else torch.ones_like(S, dtype=torch.bool)
+    return torch.cat([ones, U[:, kept]], 1)

@@ -1,0 +1,255 @@
+"""Linear encoding: ridge regression from features to each ROI, scored on held-out volumes."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.functional.checks import check_finite, check_option, check_shape, working_dtype
+from nfas_lightning.functional.correlation import average_folds, correlate, squared_correlation
+from nfas_lightning.functional.folds import contiguous_folds, split_rows
+from nfas_lightning.functional.missing import column_patterns
+from nfas_lightning.functional.ridge import decompose, held_out_errors, leave_one_out_errors
+
+__all__ = ["EncodingResult", "default_penalties", "ridge_cv"]
+
+
+@dataclass(frozen=True)
+class EncodingResult:
+    """Scores and out-of-fold predictions of one encoding model.
+
+    Attributes:
+        r: (R,) signed correlation, averaged over the folds in which the ROI was observed; large is good.
+        r2: (R,) its square, negative r clipped to 0 unless asked otherwise.
+        preds: (T, R) out-of-fold predictions, in responses standardised by their fold's training statistics.
+            NaN where a row was never tested or its fold could not be trained.
+        target: (T, R) what `preds` was correlated with: the responses, nuisances removed, standardised alike.
+        penalties: (folds, R) chosen penalty; NaN where an ROI could not be trained.
+        fold_r: (folds, R) signed correlation of each fold.
+        inner_score: (folds, R) best inner cross-validated 1 - SSE / SST on that fold's training rows: choose
+            among feature sets by it and the test rows stay unseen.
+        fold: (T,) index of the fold that tested each row, -1 for none.
+        n_volumes: (R,) rows that were observed and tested; fewer than T where responses are missing.
+    """
+
+    r: Tensor
+    r2: Tensor
+    preds: Tensor
+    target: Tensor
+    penalties: Tensor
+    fold_r: Tensor
+    inner_score: Tensor
+    fold: Tensor
+    n_volumes: Tensor
+
+
+def default_penalties(n_features: int) -> Tensor:
+    """Return 15 penalties, 1e-2 to 1e5 times P: for standardised features P is a mean squared row norm."""
+    return n_features * torch.logspace(-2, 5, 15, dtype=torch.float64)
+
+
+def ridge_cv(
+    X: Tensor,
+    Y: Tensor,
+    *,
+    groups: Tensor | None = None,
+    n_folds: int = 5,
+    gap: int = 0,
+    penalties: Tensor | None = None,
+    selection: str = "folds",
+    nuisances: Tensor | None = None,
+    negative: str = "clip",
+    n_inner_folds: int = 5,
+) -> EncodingResult:
+    r"""Fit ridge regression in contiguous cross-validation and score it per ROI.
+
+    .. math:: \hat w_r = \arg\min_w \|y_r - X w\|^2 + \lambda_r \|w\|^2
+
+    In every fold features and responses are standardised by their training mean and standard deviation, and
+    nuisances are partialled out of both by a regression fitted on the training rows. The penalty is chosen
+    per ROI on those rows alone, by summed squared error. One eigendecomposition per fold (and per pattern of
+    missing responses) serves every penalty, every ROI and every inner fold; inner fits refit the intercept
+    and keep the fold's scale. Gram matrices and eigenvectors are float64, as are penalties too small for
+    float32; the rest runs in the widest dtype of `X` and `Y`, float32 at least.
+
+    Args:
+        X: (T, P) features. A constant column carries nothing and has no effect.
+        Y: (T, R) responses. NaN marks a missing value: the ROI is fitted and scored without that row.
+        groups: (T,) run or story of each row; more than one, and whole groups are held out.
+        n_folds: folds wanted, see `contiguous_folds`.
+        gap: rows dropped from training on either side of a test block, outer and inner alike.
+        penalties: (A,) positive candidates, on the scale of the sum of squares; None: `default_penalties`.
+        selection: ``"folds"``, contiguous inner folds, or ``"loo"``, leave-one-out in closed form (no gap).
+        nuisances: (T, Q) regressors to partial out of features and responses.
+        negative: what r2 makes of a negative r: ``"clip"`` or ``"square"``.
+        n_inner_folds: inner folds of ``selection="folds"``.
+
+    Returns:
+        An `EncodingResult`. Constant responses, features or predictions score NaN, with a warning.
+
+    Raises:
+        ValueError: shapes that disagree, values that are not finite, or too few rows for the folds.
+
+    Reference:
+        Dupre la Tour et al. (2022), NeuroImage 264, 119728, doi:10.1016/j.neuroimage.2022.119728.
+
+    Example:
+        >>> X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+        >>> result = ridge_cv(X, X @ torch.tensor([[1.0], [0.5], [0.0]]))
+        >>> bool(result.r > 0.999), tuple(result.preds.shape)
+        (True, (60, 1))
+    """
+    check_option("negative", negative, ("clip", "square"))
+    X, Y, penalties, nuisances = _update(X, Y, groups, penalties, selection, nuisances)
+    folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap)
+    preds, target = (torch.full_like(Y, float("nan")) for _ in range(2))
+    chosen, inner = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(2))
+    fold = torch.full((len(X),), -1, device=X.device)
+    for index, (train, test) in enumerate(folds):
+        fold[test] = index
+        blocks = []
+        if selection == "folds":
+            train_groups = None if groups is None else groups[train]
+            n_blocks = min(n_inner_folds, len(train))
+            blocks = split_rows(train, groups=train_groups, n_folds=n_blocks, gap=gap)
+        for columns, observed in column_patterns(Y[train]):
+            rows = train[observed]
+            if len(rows) < 2:
+                continue
+            inside = _observed_blocks(blocks, observed, gap)
+            fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances)
+            place = (test[:, None], columns)
+            preds[place], target[place], chosen[index, columns], inner[index, columns] = fit
+    return _compute(Y, preds, target, chosen, inner, fold, negative)
+
+
+def _update(
+    X: Tensor,
+    Y: Tensor,
+    groups: Tensor | None,
+    penalties: Tensor | None,
+    selection: str,
+    nuisances: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Validate, and cast to the working dtype."""
+    check_shape("X", X, "T P")
+    check_shape("Y", Y, "T R", T=len(X))
+    check_option("selection", selection, ("folds", "loo"))
+    if not X.shape[1]:
+        raise ValueError("X must have at least one feature, got none.")
+    check_finite("X", X)
+    if bool(Y.isinf().any()):
+        raise ValueError("Y must not be infinite: mark missing values with NaN.")
+    if groups is not None:
+        check_shape("groups", groups, "T", T=len(X))
+    if nuisances is not None:
+        check_shape("nuisances", nuisances, "T Q", T=len(X))
+        check_finite("nuisances", nuisances)
+    if penalties is None:
+        penalties = default_penalties(X.shape[1])
+    check_shape("penalties", penalties, "A")
+    if not len(penalties) or not bool((penalties > 0).all()):
+        raise ValueError(f"penalties must be positive, at least one, got {penalties.tolist()}.")
+    dtype = working_dtype(X, Y)
+    return X.to(dtype), Y.to(dtype), penalties.to(X.device, torch.float64), nuisances
+
+
+def _fit_fold(
+    X: Tensor,
+    Y: Tensor,
+    train: Tensor,
+    test: Tensor,
+    penalties: Tensor,
+    blocks: list[tuple[Tensor, Tensor]],
+    nuisances: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Choose penalties on the training rows, predict the test rows: preds, target, penalties, inner score."""
+    x_train, x_test, x_constant = standardise(X, train, test, nuisances)
+    y_train, y_test, y_constant = standardise(Y, train, test, nuisances)
+    basis = decompose(x_train.masked_fill(x_constant, 0), x_test.masked_fill(x_constant, 0))
+    y_train = y_train.masked_fill(y_constant, 0).to(Y.dtype)
+    untrained = y_constant | (basis.eigenvalues.numel() == 0)
+    if blocks:
+        errors = held_out_errors(basis, y_train, penalties, blocks)
+    else:
+        errors = leave_one_out_errors(basis, y_train, penalties)
+    least, best = errors.min(0)
+    inner = (1 - least / (y_train**2).sum(0)).masked_fill(untrained, float("nan"))
+    chosen = penalties[best].to(Y.dtype)
+    preds = basis.to(Y.dtype).predict(y_train, chosen).masked_fill(untrained, float("nan"))
+    target = y_test.to(Y.dtype).masked_fill(y_constant, float("nan"))
+    return preds, target, chosen.masked_fill(untrained, float("nan")), inner
+
+
+def standardise(
+    values: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Standardise by training statistics, nuisances removed first; and the mask of constant columns."""
+    eps = torch.finfo(values.dtype).eps
+    inside, outside = values[train].double(), values[test].double()
+    magnitude, mean = inside.abs().amax(0), inside.mean(0)
+    inside, outside = inside - mean, outside - mean
+    spread = inside.abs().amax(0)
+    constant = spread <= 8 * eps * magnitude
+    if nuisances is not None:
+        known, new = nuisances[train].double(), nuisances[test].double()
+        mean, scale = known.mean(0), known.std(0, correction=0)
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        known, new = (known - mean) / scale, (new - mean) / scale
+        weights = torch.linalg.pinv(known) @ inside
+        inside, outside = inside - known @ weights, outside - new @ weights
+        # a column that the nuisances explain leaves rounding, which must not be blown up to unit variance
+        constant |= inside.abs().amax(0) <= eps**0.7 * spread
+    deviation = inside.pow(2).mean(0).sqrt().masked_fill(constant, 1)
+    return inside / deviation, outside / deviation, constant
+
+
+def _observed_blocks(
+    blocks: list[tuple[Tensor, Tensor]], observed: Tensor, gap: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Inner blocks as positions among the observed training rows; blocks that nobody observed are dropped."""
+    inside = [(_renumber(held, observed), _renumber(guard, observed)) for held, guard in blocks]
+    inside = [(held, guard) for held, guard in inside if len(held)]
+    if any(len(held) + len(guard) >= int(observed.sum()) for held, guard in inside):
+        raise ValueError(
+            f"A gap of {gap} rows around inner blocks leaves nothing to train on inside a fold of "
+            f"{int(observed.sum())} observed training rows: lower gap or n_folds, raise n_inner_folds, or "
+            'take selection="loo".'
+        )
+    return inside
+
+
+def _renumber(positions: Tensor, observed: Tensor) -> Tensor:
+    """Translate positions among all training rows into positions among the observed ones."""
+    return (observed.cumsum(0) - 1)[positions[observed[positions]]]
+
+
+def _compute(
+    Y: Tensor, preds: Tensor, target: Tensor, chosen: Tensor, inner: Tensor, fold: Tensor, negative: str
+) -> EncodingResult:
+    """Correlate within folds and average over the folds in which an ROI was observed."""
+    scored = torch.stack([correlate(preds[fold == i], target[fold == i]) for i in range(len(chosen))])
+    observed = torch.stack([(~Y[fold == i].isnan()).sum(0) >= 2 for i in range(len(chosen))])
+    r = average_folds(scored, observed)
+    undefined = int(r.isnan().sum())
+    if undefined:
+        warnings.warn(
+            f"{undefined} of {len(r)} ROIs score NaN: in some fold their responses, the features or the "
+            "predictions are constant, or too few responses are observed.",
+            stacklevel=3,
+        )
+    n_volumes = ((fold >= 0)[:, None] & ~target.isnan() & ~preds.isnan()).sum(0)
+    return EncodingResult(
+        r=r,
+        r2=squared_correlation(r, negative),
+        preds=preds,
+        target=target,
+        penalties=chosen,
+        fold_r=scored,
+        inner_score=inner,
+        fold=fold,
+        n_volumes=n_volumes,
+    )

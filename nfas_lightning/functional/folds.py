@@ -1,0 +1,101 @@
+"""Folds that respect time: whole runs, or contiguous blocks with a gap around them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.functional.checks import check_shape
+
+__all__ = ["contiguous_folds", "split_rows"]
+
+
+def contiguous_folds(
+    n_volumes: int, *, groups: Tensor | None = None, n_folds: int = 5, gap: int = 0
+) -> list[tuple[Tensor, Tensor]]:
+    """Split volumes into contiguous folds, never shuffled.
+
+    More than one group (run, story): whole groups are held out, in order of appearance; more groups than
+    `n_folds` are shared out contiguously, fewer give one fold each. One group: `n_folds` contiguous blocks,
+    and the `gap` volumes on either side of the test block are left out of training, because the haemodynamic
+    response and slow noise carry the test block's signal into them. Between groups there is no gap to leave.
+
+    Args:
+        n_volumes: T.
+        groups: (T,) run or story of each volume, None for a single one.
+        n_folds: number of folds wanted, at least 2.
+        gap: volumes dropped on either side of a test block.
+
+    Returns:
+        One (train_index, test_index) pair a fold, both ascending; each volume is tested exactly once.
+
+    Raises:
+        ValueError: fewer volumes than folds, or a gap that leaves a fold without training volumes.
+
+    Example:
+        >>> for train, test in contiguous_folds(6, n_folds=3, gap=1):
+        ...     print(train.tolist(), test.tolist())
+        [3, 4, 5] [0, 1]
+        [0, 5] [2, 3]
+        [0, 1, 2] [4, 5]
+        >>> [test.tolist() for _, test in contiguous_folds(5, groups=torch.tensor([0, 0, 2, 2, 2]))]
+        [[0, 1], [2, 3, 4]]
+    """
+    if groups is not None:
+        check_shape("groups", groups, "T", T=n_volumes)
+    device = None if groups is None else groups.device
+    rows = torch.arange(n_volumes, device=device)
+    folds = []
+    for test, guard in split_rows(rows, groups=groups, n_folds=n_folds, gap=gap):
+        keep = torch.ones(n_volumes, dtype=torch.bool, device=device)
+        keep[test] = False
+        keep[guard] = False
+        if not bool(keep.any()):
+            raise ValueError(
+                f"A gap of {gap} volumes leaves no training data beside a test block of {len(test)} of "
+                f"{n_volumes} volumes: lower gap or raise n_folds."
+            )
+        folds.append((rows[keep], test))
+    return folds
+
+
+def split_rows(
+    rows: Tensor, *, groups: Tensor | None = None, n_folds: int = 5, gap: int = 0
+) -> list[tuple[Tensor, Tensor]]:
+    """Share `rows` out into held-out blocks, each with the rows that must leave training with it.
+
+    Args:
+        rows: (n,) ascending volume indices to share out: all volumes, or those of a training set.
+        groups: (n,) group of each row, None for a single one.
+        n_folds: number of folds wanted.
+        gap: volumes around a held-out block; their distance is counted in volume indices.
+
+    Returns:
+        (held_out, guard) pairs of *positions in rows*, both ascending; guard is empty between groups.
+
+    Raises:
+        ValueError: fewer rows than folds, fewer than 2 folds, or a negative gap.
+    """
+    if n_folds < 2:
+        raise ValueError(f"n_folds must be at least 2, got {n_folds}.")
+    if gap < 0:
+        raise ValueError(f"gap must be 0 or more volumes, got {gap}.")
+    positions = torch.arange(len(rows), device=rows.device)
+    nothing = positions[:0]
+    group_of_row = torch.zeros_like(rows) if groups is None else groups
+    ordered = list(dict.fromkeys(group_of_row.tolist()))
+    if len(ordered) > 1:
+        parts = torch.tensor_split(torch.tensor(ordered), min(n_folds, len(ordered)))
+        return [(positions[torch.isin(group_of_row, part.to(rows.device))], nothing) for part in parts]
+    if len(rows) < n_folds:
+        raise ValueError(
+            f"n_folds={n_folds} contiguous folds need at least that many volumes, got {len(rows)}: "
+            "lower n_folds."
+        )
+    blocks = []
+    for held in torch.tensor_split(positions, n_folds):
+        distance_below, distance_above = rows[held[0]] - rows, rows - rows[held[-1]]
+        near = (distance_below.clamp(min=0) + distance_above.clamp(min=0)) <= gap
+        near[held] = False
+        blocks.append((held, positions[near]))
+    return blocks

@@ -1,0 +1,218 @@
+"""One state space for all depths: what makes a trajectory out of layers of different widths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.functional._components import (
+    fix_sign,
+    hash_units,
+    principal_components,
+    procrustes,
+    sketch_matrix,
+    unit_weights,
+)
+from nfas_lightning.functional.checks import check_finite, check_option, check_shape, working_dtype
+
+__all__ = ["StateSpace", "StateSpaceKind"]
+
+StateSpaceKind = Literal["auto", "native", "procrustes", "random_projection"]
+
+
+class _LayerMap(NamedTuple):
+    """Affine map of one layer into the state space: (x sketch - mean) @ weight.
+
+    Attributes:
+        sketch: sparse (P, D_l) projection, None where the layer is narrow enough.
+        mean: (P,) or (D_l,) mean over the training stimuli.
+        weight: (P, k) or (D_l, k), principal directions, scale and rotation in one.
+    """
+
+    sketch: Tensor | None
+    mean: Tensor
+    weight: Tensor
+
+
+class StateSpace:
+    r"""Carry layers of any widths into one space of k dimensions, so that depth has a trajectory.
+
+    - ``native``: widths are equal (a residual stream); the layers are stacked as they are.
+    - ``procrustes``: each layer is centred, scaled to unit Frobenius norm and reduced to its k leading
+      principal components, and then turned onto the layer before it,
+
+          min_R || Z_l R - Z'_{l-1} ||_F,  R^T R = 1:  Z_l^T Z'_{l-1} = P S Q^T,  R = P Q^T,
+
+      so that a coordinate means the same thing at neighbouring depths. k is the least, over layers, of D_l, N
+      - 1 and `n_components`. The result does not change when the units of a layer are rotated or permuted.
+    - ``random_projection``: layers wider than `sketch_width` (unpooled feature maps) are first hashed into
+      that many columns, each unit to one column with a random sign; then ``procrustes``. Inner products
+      between stimuli are kept up to a relative error of about sqrt(2 / sketch_width).
+    - ``auto``: ``native`` for equal widths, else ``procrustes``.
+
+    It is fitted on the training stimuli alone and applied to any others; it never sees a response.
+
+    Args:
+        kind: how layers are brought together.
+        n_components: upper bound on k; None: no bound. Has no effect on ``native``.
+        seed: seed of the random projection.
+        sketch_width: columns a wide layer is hashed into by ``random_projection``.
+
+    Attributes:
+        kind_: the kind that ``auto`` became.
+        n_components_: k.
+        widths_: D_l of the fitted layers.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Reference:
+        Schoenemann, Psychometrika 31 (1966), doi:10.1007/BF02289451 (orthogonal Procrustes); Weinberger et
+        al., ICML (2009), doi:10.1145/1553374.1553516 (hashing).
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> layers = [torch.randn(10, width, generator=generator) for width in (6, 4, 5)]
+        >>> space = StateSpace().fit(layers)
+        >>> space.kind_, space.transform(layers).shape
+        ('procrustes', torch.Size([10, 3, 4]))
+    """
+
+    kind_: str
+    n_components_: int
+    widths_: tuple[int, ...]
+
+    def __init__(
+        self,
+        kind: StateSpaceKind = "auto",
+        n_components: int | None = None,
+        seed: int = 0,
+        sketch_width: int = 4096,
+    ) -> None:
+        check_option("kind", kind, get_args(StateSpaceKind))
+        if n_components is not None and n_components < 1:
+            raise ValueError(f"n_components must be a positive int or None, got {n_components!r}.")
+        if sketch_width < 1:
+            raise ValueError(f"sketch_width must be a positive int, got {sketch_width!r}.")
+        self.kind = kind
+        self.n_components = n_components
+        self.seed = seed
+        self.sketch_width = sketch_width
+        self._maps: list[_LayerMap] = []
+
+    def __repr__(self) -> str:
+        return (
+            f"StateSpace(kind={self.kind!r}, n_components={self.n_components!r}, seed={self.seed!r}, "
+            f"sketch_width={self.sketch_width!r})"
+        )
+
+    @torch.no_grad()
+    def fit(self, states: Sequence[Tensor]) -> StateSpace:
+        """Fit the space on training stimuli.
+
+        Args:
+            states: L >= 1 matrices (N, D_l), one a layer in the order of execution, rows in the same order.
+
+        Returns:
+            The space itself.
+
+        Raises:
+            ValueError: rows differ in number, values are not finite, ``native`` met different widths, or a
+                layer is the same for all stimuli.
+        """
+        _check_states(states)
+        widths = tuple(state.shape[1] for state in states)
+        ragged = len(set(widths)) > 1
+        kind = self.kind if self.kind != "auto" else "procrustes" if ragged else "native"
+        if kind == "native" and ragged:
+            listed = ", ".join(f"layer {index}: {width}" for index, width in enumerate(widths))
+            raise ValueError(
+                f"kind='native' needs layers of one width, got {listed}: use kind='procrustes', or record "
+                "layers of one width."
+            )
+        maps = [] if kind == "native" else self._fit_maps(states, kind)
+        self.kind_, self.widths_, self._maps = kind, widths, maps
+        self.n_components_ = maps[0].weight.shape[1] if maps else widths[0]
+        return self
+
+    @torch.no_grad()
+    def transform(self, states: Sequence[Tensor]) -> Tensor:
+        """Carry stimuli, the training ones or others, into the fitted space.
+
+        Args:
+            states: L matrices (N, D_l) with the fitted widths.
+
+        Returns:
+            H (N, L, k) in the working dtype of the states (half precisions become float32), on their device.
+
+        Raises:
+            RuntimeError: the space is not fitted.
+            ValueError: layers or widths differ from the fitted ones.
+        """
+        if not hasattr(self, "widths_"):
+            raise RuntimeError("This StateSpace is not fitted: call fit with the training stimuli first.")
+        _check_states(states)
+        widths = tuple(state.shape[1] for state in states)
+        if widths != self.widths_:
+            raise ValueError(
+                f"states must have the fitted widths {self.widths_}, got {widths}: record the same layers."
+            )
+        dtype, device = working_dtype(*states), states[0].device
+        if not self._maps:
+            return torch.stack([state.to(device=device, dtype=dtype) for state in states], dim=1)
+        H = torch.empty(len(states[0]), len(states), self.n_components_, dtype=dtype, device=device)
+        for index, (state, layer) in enumerate(zip(states, self._maps, strict=True)):
+            X = hash_units(state, layer.sketch).to(layer.weight)
+            H[:, index] = ((X - layer.mean) @ layer.weight).to(device=device, dtype=dtype)
+        return H
+
+    def fit_transform(self, states: Sequence[Tensor]) -> Tensor:
+        """Fit on the stimuli and return their trajectory (N, L, k)."""
+        return self.fit(states).transform(states)
+
+    def _fit_maps(self, states: Sequence[Tensor], kind: str) -> list[_LayerMap]:
+        """Return one affine map a layer."""
+        n = len(states[0])
+        if n < 2:
+            raise ValueError(f"kind={kind!r} needs at least 2 training stimuli, got {n}.")
+        generator = torch.Generator().manual_seed(self.seed)
+        sketches = [
+            sketch_matrix(state.shape[1], self.sketch_width, generator)
+            if kind == "random_projection" and state.shape[1] > self.sketch_width
+            else None
+            for state in states
+        ]
+        k = min(n - 1, self.n_components or n, *(state.shape[1] for state in states))
+        if any(sketch is not None for sketch in sketches):
+            k = min(k, self.sketch_width)
+        maps: list[_LayerMap] = []
+        before: Tensor | None = None
+        for index, (state, sketch) in enumerate(zip(states, sketches, strict=True)):
+            X = hash_units(state, sketch)
+            layer = principal_components(X, k)
+            if layer is None:
+                raise ValueError(
+                    f"Layer {index} is the same for all {n} training stimuli, so it has no direction to "
+                    "align: leave it out, or pool it differently."
+                )
+            turn = fix_sign(layer.scores) if before is None else procrustes(layer.scores, before)
+            before = layer.scores @ turn
+            dtype = working_dtype(state)
+            weight = unit_weights(X, layer, turn).to(dtype)
+            maps.append(_LayerMap(sketch, layer.mean.to(dtype), weight))
+        return maps
+
+
+def _check_states(states: Sequence[Tensor] | Tensor) -> None:
+    """Raise unless the layers are finite matrices over the same stimuli."""
+    if isinstance(states, Tensor) or not len(states):
+        raise ValueError(
+            "states must be a sequence of matrices (N, D_l), one a layer; got "
+            + ("one tensor: pass H.unbind(1)." if isinstance(states, Tensor) else "none: record a layer.")
+        )
+    for index, state in enumerate(states):
+        check_shape(f"states[{index}]", state, "N D", N=len(states[0]))
+        check_finite(f"states[{index}]", state)

@@ -1,0 +1,290 @@
+"""Correlation, noise ceiling, nulls and false discovery rate."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import false_discovery_control, pearsonr
+
+from nfas_lightning.functional.alignment import (
+    block_permutation_null,
+    circular_shift_null,
+    fdr,
+    noise_ceiling,
+    normalise,
+    pearson,
+    permutation_p,
+    ridge_null,
+    squared_correlation,
+)
+from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.functional.nulls import block_moves, shift_moves
+
+nan = float("nan")
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
+
+
+# --- pearson
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-160, 1e150])
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_pearson_matches_scipy_in_any_units(scale, offset):
+    x, y = normal(50, 4), normal(50, 4, seed=1) + 0.5 * normal(50, 4)
+    expected = [pearsonr(x[:, k], y[:, k])[0] for k in range(4)]
+    np.testing.assert_allclose(pearson(scale * (x + offset), scale * (y + offset)), expected, atol=1e-12)
+
+
+def test_pearson_of_tiny_float32_values():
+    x = normal(50, 3).float()
+    torch.testing.assert_close(pearson(1e-30 * x, -1e-30 * x), -torch.ones(3))
+    torch.testing.assert_close(pearson(x.half(), x.half()), torch.ones(3))
+
+
+def test_pearson_leaves_out_missing_pairs():
+    x, y = normal(30, 2), normal(30, 2, seed=1)
+    x[3, 0], y[7, 0] = nan, nan
+    kept = [t for t in range(30) if t not in (3, 7)]
+    assert pearson(x, y)[0].item() == pytest.approx(pearsonr(x[kept, 0], y[kept, 0])[0])
+    assert pearson(x, y)[1].item() == pytest.approx(pearsonr(x[:, 1], y[:, 1])[0])
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, -1e9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pearson_of_a_constant_is_nan_with_a_warning(constant, dtype):
+    x = normal(20, 3).to(dtype)
+    flat = x.clone()
+    flat[:, 1] = constant
+    for pair in ((x, flat), (flat, x)):
+        with pytest.warns(UserWarning, match="1 of 3 ROIs have a constant"):
+            assert pearson(*pair).isnan().tolist() == [False, True, False]
+    with pytest.warns(UserWarning, match="fewer than two"):
+        assert pearson(x.fill_(nan), flat).isnan().all()
+
+
+def test_squared_correlation():
+    r = torch.tensor([0.5, -0.5, nan])
+    torch.testing.assert_close(squared_correlation(r), torch.tensor([0.25, 0, nan]), equal_nan=True)
+    torch.testing.assert_close(
+        squared_correlation(r, "square"), torch.tensor([0.25, 0.25, nan]), equal_nan=True
+    )
+    with pytest.raises(ValueError, match="negative must be one of"):
+        squared_correlation(r, "abs")
+
+
+# --- noise ceiling
+
+
+def subjects(S=10, T=4000, signal=(1.0, 0.5, 0.0), seed=0):
+    common = normal(1, T, len(signal), seed=seed)
+    return torch.tensor(signal) * common + normal(S, T, len(signal), seed=seed + 1)
+
+
+def test_loo_subject_matches_a_plain_loop():
+    Y = subjects(S=5, T=60)
+    Y[1, 4:9, 0] = nan
+    Y[3, :, 2] = nan  # a subject without this ROI
+    ceiling = noise_ceiling(Y)
+    for k in range(3):
+        rs = []
+        for s in range(5):
+            others = np.nanmean(Y[[i for i in range(5) if i != s], :, k].numpy(), 0)
+            seen = ~np.isnan(Y[s, :, k].numpy())
+            if seen.any():
+                rs.append(pearsonr(Y[s, seen, k], others[seen])[0])
+        assert ceiling[k].item() == pytest.approx(np.mean(rs))
+
+
+def test_ceilings_recover_the_planted_reliability():
+    # variance of the group's signal 1 or 1/4, of a subject's noise 1, of the mean's noise 1/10
+    split = noise_ceiling(subjects(), method="split_half")
+    expected = torch.tensor([(1 / 1.1) ** 0.5, (0.25 / 0.35) ** 0.5])
+    torch.testing.assert_close(split[:2].float(), expected, atol=0.02, rtol=0)
+    assert split[2] < 0.25
+    loo = noise_ceiling(subjects())
+    expected = torch.tensor([1 / (2 * (1 + 1 / 9)) ** 0.5, 0.25 / (1.25 * (0.25 + 1 / 9)) ** 0.5, 0])
+    torch.testing.assert_close(loo.float(), expected, atol=0.02, rtol=0)
+
+
+def test_an_ideal_model_of_the_group_mean_meets_the_split_half_ceiling():
+    Y, truth = subjects(seed=3), normal(1, 4000, 3, seed=3)[0]
+    reached = pearson(truth, Y.mean(0))
+    torch.testing.assert_close(reached[:2], noise_ceiling(Y, method="split_half")[:2], atol=0.02, rtol=0)
+
+
+def test_ceiling_by_fold_ignores_differences_between_folds():
+    Y = subjects(S=4, T=100, signal=(0.0, 0.0))
+    fold = torch.arange(100) // 25
+    Y = Y + 50 * fold[:, None]
+    assert (noise_ceiling(Y) > 0.9).all()
+    assert (noise_ceiling(Y, fold=fold).abs() < 0.3).all()
+    trimmed = fold.clone()
+    trimmed[:25] = -1
+    torch.testing.assert_close(noise_ceiling(Y, fold=trimmed), noise_ceiling(Y[:, 25:], fold=fold[25:]))
+
+
+def test_ceiling_is_seeded_and_degenerate_input_is_nan():
+    Y = subjects(S=6, T=40)
+    a, b, c = (noise_ceiling(Y, method="split_half", n_splits=3, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    Y[:, :, 1] = 4.0
+    for method in ("loo_subject", "split_half"):
+        with pytest.warns(UserWarning, match="1 of 3 ROIs have no noise ceiling"):
+            assert noise_ceiling(Y, method=method).isnan().tolist() == [False, True, False]
+    with pytest.raises(ValueError, match=r"at least two subjects \(or repeats\), got 1"):
+        noise_ceiling(Y[:1])
+
+
+def test_normalise_masks_and_counts():
+    r = torch.tensor([0.3, 0.3, 0.3])
+    with pytest.warns(UserWarning, match=r"2 of 3 ROIs have a noise ceiling below 0\.2"):
+        value = normalise(r, torch.tensor([0.6, 0.1, nan]), threshold=0.2)
+    torch.testing.assert_close(value, torch.tensor([0.5, nan, nan]), equal_nan=True)
+    with pytest.raises(ValueError, match="threshold must be positive"):
+        normalise(r, r, threshold=0)
+
+
+# --- moves and nulls
+
+
+def test_shift_moves_rotate_every_run_by_a_lawful_shift():
+    groups = torch.tensor([1] * 10 + [0] * 7)
+    moves = shift_moves(17, groups=groups, n_moves=200, min_shift=3)
+    for rows in (torch.arange(10), torch.arange(10, 17)):
+        n, inside = len(rows), moves[:, rows]
+        shift = (rows - inside) % n
+        assert torch.equal(shift, shift[:, :1].expand_as(shift))  # one rotation, and inside the run
+        assert shift.unique().tolist() == list(range(3, n - 2))
+    with pytest.raises(ValueError, match="at least 8 rows, got one of 7"):
+        shift_moves(17, groups=groups, min_shift=4)
+
+
+def test_block_moves_permute_whole_blocks():
+    moves = block_moves(10, n_moves=500, block_length=4)
+    orders = {tuple(move) for move in moves.tolist()}
+    first, second, last = (0, 1, 2, 3), (4, 5, 6, 7), (8, 9)
+    assert orders == {
+        a + b + c
+        for a in (first, second, last)
+        for b in (first, second, last)
+        for c in (first, second, last)
+        if len({a, b, c}) == 3
+    }
+    singles = block_moves(6, groups=torch.tensor([0, 1, 0, 1, 0, 1]), n_moves=50)
+    assert (singles % 2 == torch.tensor([0, 1, 0, 1, 0, 1])).all()
+    with pytest.raises(ValueError, match="at least two blocks"):
+        block_moves(10, block_length=10)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_fixed_nulls_match_plain_loops(missing):
+    preds, Y = normal(43, 3), normal(43, 3, seed=1)
+    fold = torch.tensor([-1] * 3 + [0] * 18 + [1] * 22)
+    if missing:
+        Y[10:14, 1] = nan
+    nulls = {
+        "shift": circular_shift_null(preds, Y, fold, n_permutations=20, min_shift=4, seed=5),
+        "block": block_permutation_null(preds, Y, fold, n_permutations=20, block_length=4, seed=5),
+    }
+    moves = {
+        "shift": shift_moves(40, groups=fold[3:], n_moves=20, min_shift=4, seed=5) + 3,
+        "block": block_moves(40, groups=fold[3:], n_moves=20, block_length=4, seed=5) + 3,
+    }
+    for name, null in nulls.items():
+        for m, move in enumerate(moves[name]):
+            for k in range(3):
+                rs = []
+                for label in (0, 1):
+                    rows = (fold == label).nonzero()[:, 0]
+                    moved = Y[move[rows - 3], k]
+                    seen = ~moved.isnan()
+                    rs.append(pearsonr(preds[rows, k][seen], moved[seen])[0])
+                assert null[m, k].item() == pytest.approx(np.mean(rs))
+
+
+def test_fixed_null_of_a_constant_is_nan():
+    preds, Y, fold = normal(40, 2), normal(40, 2, seed=1), torch.arange(40) // 20
+    preds[:20, 0] = 1.5
+    null = circular_shift_null(preds, Y, fold, n_permutations=9, min_shift=2)
+    assert null[:, 0].isnan().all()
+    assert permutation_p(torch.tensor([nan, 0.3]).double(), null).isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("case", ["plain", "nuisances", "missing", "groups"])
+@pytest.mark.parametrize("moves", ["shift", "blocks"])
+def test_ridge_null_is_ridge_cv_on_moved_responses(case, moves):
+    X, Y = normal(80, 4), normal(80, 3, seed=1)
+    options = {"gap": 2}
+    if case == "nuisances":
+        options["nuisances"] = normal(80, 2, seed=2)
+    if case == "missing":
+        Y[5:9, 1] = nan
+    if case == "groups":
+        options = {"groups": torch.arange(80) // 20}
+    penalty = torch.tensor([3.0]).double()
+    result = ridge_cv(X, Y, penalties=penalty, **options)
+    settings = {"n_permutations": 6, "seed": 4}
+    null = ridge_null(X, Y, result, moves=moves, min_shift=5, block_length=5, **settings, **options)
+    groups = options.get("groups")
+    if moves == "shift":
+        rows = shift_moves(80, groups=groups, n_moves=6, min_shift=5, seed=4)
+    else:
+        rows = block_moves(80, groups=groups, n_moves=6, block_length=5, seed=4)
+    if case == "nuisances":  # Freedman and Lane: what moves is free of them
+        design = np.column_stack([np.ones(80), options["nuisances"]])
+        Y = Y - torch.from_numpy(design @ np.linalg.lstsq(design, Y.numpy(), rcond=None)[0])
+    for m, move in enumerate(rows):
+        expected = ridge_cv(X, Y[move], penalties=penalty, **options)
+        torch.testing.assert_close(null[m], expected.r)
+    folds = ridge_null(
+        X, Y, result, moves=moves, min_shift=5, block_length=5, per_fold=True, **settings, **options
+    )
+    assert folds.shape == (6, len(result.fold_r), 3)
+
+
+def test_ridge_null_finds_a_planted_effect_and_keeps_each_rois_penalty():
+    X = normal(120, 3)
+    Y = X[:, :2] + normal(120, 2, seed=1)
+    result = ridge_cv(X, Y)
+    null = ridge_null(X, Y, result, n_permutations=199, min_shift=6)
+    assert permutation_p(result.r, null).tolist() == [1 / 200, 1 / 200]
+    alone = ridge_cv(X, Y[:, 1:])
+    torch.testing.assert_close(ridge_null(X, Y[:, 1:], alone, n_permutations=199, min_shift=6), null[:, 1:])
+    half = ridge_null(X.float(), Y.float(), ridge_cv(X.float(), Y.float()), n_permutations=199, min_shift=6)
+    torch.testing.assert_close(half.double(), null, atol=1e-4, rtol=0)
+
+
+def test_ridge_null_of_a_constant_roi_is_nan_and_wrong_folds_are_refused():
+    X, Y = normal(60, 3), normal(60, 2, seed=1)
+    Y[:, 0] = 3.0
+    with pytest.warns(UserWarning, match="1 of 2 ROIs score NaN"):
+        result = ridge_cv(X, Y)
+    null = ridge_null(X, Y, result, n_permutations=5)
+    assert null.isnan().all(0).tolist() == [True, False]
+    with pytest.raises(ValueError, match="result has other folds"):
+        ridge_null(X, Y, result, groups=torch.arange(60) // 29)
+
+
+# --- p and q
+
+
+def test_permutation_p_counts():
+    null = torch.tensor([[0.1, 0.5], [0.2, 0.5], [0.3, 0.5]])
+    torch.testing.assert_close(permutation_p(torch.tensor([0.2, 0.6]), null), torch.tensor([0.75, 0.25]))
+    with pytest.raises(ValueError, match="at least one permutation"):
+        permutation_p(torch.zeros(2), torch.zeros(0, 2))
+
+
+def test_fdr_matches_scipy_around_nan():
+    p = torch.rand(50, generator=torch.Generator().manual_seed(0)).double() ** 3
+    p[7], p[8] = p[9], nan
+    tested = ~p.isnan()
+    q = fdr(p)
+    np.testing.assert_allclose(q[tested], false_discovery_control(p[tested].numpy()), atol=1e-12)
+    assert q[8].isnan()
+    assert fdr(torch.full((3,), nan)).isnan().all()
+    with pytest.raises(ValueError, match="p must lie in"):
+        fdr(torch.tensor([0.5, 1.2]))

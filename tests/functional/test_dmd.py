@@ -1,0 +1,502 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from pydmd import DMD
+from pydmd.utils import compute_rank
+
+from nfas_lightning.functional._gram import depth_statistics, unit_moments
+from nfas_lightning.functional._spectrum import choose_mode, effective_rank, eigen_parts, jump_rate
+from nfas_lightning.functional.dmd import (
+    _joint_compute,
+    _joint_update,
+    combine_depths,
+    depth_gram,
+    dmd,
+    stable_mode,
+)
+
+OPERATORS = ("joint", "per_stimulus", "pooled")
+CENTERINGS = ("none", "center", "scale", "zscore")
+
+
+def random_walk(n=12, depth=7, width=5, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, depth, width, generator=generator, dtype=torch.float64).cumsum(dim=1).to(dtype)
+
+
+def conditioned(n, depth, width, exponent, seed):
+    """Trajectory whose stacked snapshots have singular values from 1 down to 10^-exponent."""
+    rng = np.random.default_rng(seed)
+    left = np.linalg.qr(rng.standard_normal((n * width, depth)))[0]
+    right = np.linalg.qr(rng.standard_normal((depth, depth)))[0]
+    S = left * np.logspace(0, -exponent, left.shape[1]) @ right[: left.shape[1]]
+    return torch.from_numpy(S.reshape(n, width, depth).transpose(0, 2, 1).copy())
+
+
+def stacked(H):
+    """(N D, L): the snapshots that `joint` means, for an implementation that takes a matrix."""
+    return H.double().permute(0, 2, 1).reshape(-1, H.shape[1]).numpy()
+
+
+def linear(A, x0, depth):
+    """States x0 A^l, rows are stimuli."""
+    return torch.stack([x0 @ torch.linalg.matrix_power(A, power) for power in range(depth)], dim=1)
+
+
+def same_set(got, wanted, atol):
+    """Order of eigenvalues carries no meaning: match each to the nearest."""
+    distance = (got[:, None] - wanted[None]).abs()
+    order = distance.argmin(dim=1)
+    assert len(set(order.tolist())) == len(wanted)
+    assert distance.gather(1, order[:, None]).max() < atol
+    return order.numpy()
+
+
+def plain_dmd(S, svd_rank):
+    """Exact DMD from an SVD of the snapshots (features, L), in float64."""
+    X, Y = S[:, :-1], S[:, 1:]
+    U, s, Vh = np.linalg.svd(X, full_matrices=False)
+    U, s, V = U[:, :svd_rank], s[:svd_rank], Vh[:svd_rank].T
+    eigenvalues, W = np.linalg.eig(U.T @ Y @ V / s)
+    modes = (Y @ V / s) @ W / eigenvalues
+    b = np.linalg.lstsq(modes, S[:, 0].astype(complex), rcond=None)[0]
+    error = np.linalg.norm(Y - Y @ V @ V.T) / np.linalg.norm(Y)
+    return eigenvalues, modes * b, error
+
+
+class TestAgainstPyDMD:
+    @settings(max_examples=40, deadline=None)
+    @given(
+        n=st.integers(1, 5),
+        depth=st.integers(4, 9),
+        width=st.integers(3, 9),
+        svd_rank=st.integers(1, 5),
+        exponent=st.floats(0.1, 3),
+        seed=st.integers(0, 2**16),
+        exact=st.booleans(),
+        single=st.booleans(),
+    )
+    def test_joint(self, n, depth, width, svd_rank, exponent, seed, exact, single):
+        assume(n * width > depth)
+        H = conditioned(n, depth, width, exponent, seed)
+        tolerance = 1e-4 if single else 1e-6
+        H = H.float() if single else H
+        S = stacked(H)
+        peer = DMD(svd_rank=svd_rank, exact=exact).fit(S)
+        s = np.linalg.svd(S[:, :-1], compute_uv=False)
+        r = len(peer.eigs)
+        # Where the cut or an eigenvector is not determined by the data, two right answers may differ.
+        assume(r == len(s) or s[r - 1] > 1.05 * s[r])
+        assume(np.linalg.cond(peer.operator.eigenvectors) < 30 and np.linalg.cond(peer.modes) < 1e3)
+        result = dmd(H, svd_rank=svd_rank, centering="none", exact=exact)
+        order = same_set(result.eigenvalues, torch.from_numpy(peer.eigs).to(torch.complex128), tolerance)
+        wanted = (peer.modes * peer.amplitudes)[:, order]
+        got = torch.einsum("jl,nld->ndj", result.mode_coefficients, H.to(torch.complex128)).reshape(-1, r)
+        scale = np.abs(wanted).max()
+        np.testing.assert_allclose(got.numpy(), wanted, atol=tolerance * scale, rtol=0)
+        norms = np.linalg.norm(wanted, axis=0)
+        np.testing.assert_allclose(result.amplitudes.numpy(), norms, atol=tolerance * norms.max())
+
+    @pytest.mark.parametrize("svd_rank", [1, 2, 3, 0.9, -1])
+    def test_per_stimulus_is_a_loop(self, svd_rank):
+        H = random_walk(n=9, depth=6, width=11)
+        result = dmd(H, operator="per_stimulus", svd_rank=svd_rank, centering="none")
+        ranks = []
+        for n, states in enumerate(H):
+            peer = DMD(svd_rank=svd_rank, exact=True).fit(states.T.numpy())
+            ranks.append(len(peer.eigs))
+            row = result.eigenvalues[n]
+            order = same_set(torch.from_numpy(peer.eigs).to(row.dtype), row[row.abs() > 1e-9], 1e-8)
+            used = row.abs() > 1e-9
+            got = result.mode_coefficients[n][used][torch.from_numpy(order)] @ states.to(torch.complex128)
+            np.testing.assert_allclose(got.numpy(), (peer.modes * peer.amplitudes).T, atol=1e-7)
+        assert result.svd_rank == max(ranks)
+
+    def test_pooled(self):
+        H = random_walk(n=20, depth=6, width=5)
+        X, Y = H[:, :-1].reshape(-1, 5).T.numpy(), H[:, 1:].reshape(-1, 5).T.numpy()
+        for svd_rank in (1, 3, 5):
+            peer = DMD(svd_rank=svd_rank).fit(X, Y)
+            result = dmd(H, operator="pooled", svd_rank=svd_rank, centering="none")
+            same_set(result.eigenvalues, torch.from_numpy(peer.eigs).to(torch.complex128), 1e-9)
+
+    @pytest.mark.parametrize("shape", [(40, 7), (5, 7), (300, 20)])
+    @pytest.mark.parametrize("svd_rank", [0, 1, 3, 100, 0.3, 0.9, 0.999, -1])
+    def test_svd_rank_convention(self, shape, svd_rank):
+        X = np.random.default_rng(0).standard_normal(shape) * np.logspace(0, -2, shape[1])
+        s = torch.from_numpy(np.linalg.svd(X, compute_uv=False))
+        got = effective_rank(torch.nn.functional.pad(s, (0, shape[1] - len(s)))[None], *shape, svd_rank)
+        assert int(got) == compute_rank(X, svd_rank)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("svd_rank", [1, 2, 4])
+def test_plain_svd(svd_rank, dtype):
+    H = random_walk(dtype=dtype)
+    eigenvalues, modes, error = plain_dmd(stacked(H), svd_rank)
+    result = dmd(H, svd_rank=svd_rank, centering="none")
+    order = same_set(result.eigenvalues, torch.from_numpy(eigenvalues).to(torch.complex128), 1e-9)
+    got = torch.einsum("jl,nld->ndj", result.mode_coefficients, H.to(torch.complex128))
+    np.testing.assert_allclose(got.reshape(-1, svd_rank).numpy(), modes[:, order], atol=1e-8)
+    assert result.reconstruction_error.item() == pytest.approx(error, abs=1e-9)
+
+
+class TestPlantedDynamics:
+    def test_eigenvalues_return(self):
+        wanted = torch.tensor([0.9, 0.5, -0.7], dtype=torch.float64)
+        basis = torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        A = basis @ torch.diag(wanted) @ torch.linalg.inv(basis)
+        x0 = torch.randn(20, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        H = linear(A, x0, 8)
+        for operator in OPERATORS:
+            result = dmd(H, operator=operator, svd_rank=3, centering="none")
+            for row in result.eigenvalues.reshape(-1, 3):
+                same_set(row, wanted.to(row.dtype), 1e-6)
+            assert float(result.reconstruction_error.max()) < 1e-6
+
+    def test_rotation_is_a_unit_pair(self):
+        turn = torch.tensor([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
+        H = linear(turn, torch.randn(15, 2, generator=torch.Generator().manual_seed(0)).double(), 6)
+        for centering in ("none", "center", "scale"):
+            result = dmd(H, centering=centering)
+            assert bool(result.is_pair)
+            assert result.unit_circle_distance.item() < 1e-9
+            assert abs(result.stable_eigenvalue.angle().item()) == pytest.approx(0.4, abs=1e-9)
+
+    def test_the_decaying_mode_is_not_chosen(self):
+        kept, fading = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
+        generator = torch.Generator().manual_seed(0)
+        a, b = torch.randn(2, 30, 1, generator=generator, dtype=torch.float64)
+        H = torch.stack([a * kept * 0.98**power + 5 * b * fading * 0.4**power for power in range(6)], dim=1)
+        features = stable_mode(H, centering="center")
+        assert features.shape == (30, 3)
+        # x_0's part along the surviving mode, and none of the larger fading one
+        np.testing.assert_allclose(features, (a - a.mean()) * kept, atol=1e-9)
+        fading_first = dmd(H, centering="center", criterion="amplitude")
+        assert fading_first.stable_eigenvalue.real.item() == pytest.approx(0.4, abs=1e-9)
+
+    def test_pooled_coordinates(self):
+        generator = torch.Generator().manual_seed(3)
+        basis = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+        wanted = torch.tensor([0.9, 1e-4, -0.6], dtype=torch.float64)
+        x0 = torch.randn(25, 3, generator=generator, dtype=torch.float64)
+        H = linear(basis @ torch.diag(wanted) @ torch.linalg.inv(basis), x0, 9)
+        noisy = H + 1e-7 * torch.randn(H.shape, generator=generator, dtype=torch.float64)
+        coordinates = stable_mode(noisy, operator="pooled", svd_rank=3, centering="none")
+        truth = x0 @ basis
+        # 1e-4 to the power 8 would blow the noise up by 1e32: such depths must not enter the mean
+        correlation = np.corrcoef(coordinates.T.numpy(), truth.T.numpy())[:3, 3:]
+        assert np.sort(np.abs(correlation).max(axis=0)).min() > 0.999
+
+    def test_pooled_from_the_smaller_side(self):
+        H = random_walk(n=3, depth=4, width=20)
+        wide = dmd(H, operator="pooled", svd_rank=3, centering="none")
+        rotation = torch.linalg.qr(torch.randn(20, 20, dtype=torch.float64))[0][:, :20]
+        tall = dmd(
+            (H @ rotation).repeat(5, 1, 1), operator="pooled", svd_rank=3, centering="none"
+        )  # 45 transitions
+        same_set(wide.eigenvalues, tall.eigenvalues, 1e-9)
+
+
+class TestInvariances:
+    @pytest.mark.parametrize("operator", OPERATORS)
+    @pytest.mark.parametrize("centering", CENTERINGS)
+    def test_order_of_stimuli(self, operator, centering):
+        H = random_walk()
+        order = torch.randperm(len(H), generator=torch.Generator().manual_seed(0))
+        one = stable_mode(H, operator=operator, centering=centering)
+        other = stable_mode(H[order], operator=operator, centering=centering)
+        if operator == "pooled":  # an eigenvector's sign is free there
+            one, other = one.abs(), other.abs()
+        np.testing.assert_allclose(other, one[order], atol=1e-8)
+
+    @pytest.mark.parametrize("operator", ["joint", "per_stimulus"])
+    @pytest.mark.parametrize("centering", ["none", "center", "scale"])
+    def test_rotation_of_units(self, operator, centering):
+        H = random_walk()
+        rotation = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(0)).double())[0]
+        one = stable_mode(H, operator=operator, centering=centering)
+        turned = stable_mode(H @ rotation, operator=operator, centering=centering)
+        wanted = torch.cat([half @ rotation for half in one.split(5, dim=1)], dim=1)
+        np.testing.assert_allclose(turned, wanted, atol=1e-8)
+
+    @pytest.mark.parametrize("operator", ["joint", "per_stimulus"])
+    def test_sign_and_scale_travel_through(self, operator):
+        H = random_walk()
+        one = stable_mode(H, operator=operator, centering="center")
+        np.testing.assert_allclose(
+            stable_mode(-3 * H, operator=operator, centering="center"), -3 * one, atol=1e-8
+        )
+
+    @pytest.mark.parametrize("centering", ["center", "scale", "zscore"])
+    @pytest.mark.parametrize("operator", ["joint", "per_stimulus"])
+    def test_common_vector_drops_out(self, operator, centering):
+        H = random_walk()
+        offset = 30 * torch.randn(7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        one = stable_mode(H, operator=operator, centering=centering)
+        np.testing.assert_allclose(
+            stable_mode(H + offset, operator=operator, centering=centering), one, atol=1e-7
+        )
+
+
+class TestCentring:
+    @pytest.mark.parametrize("operator", OPERATORS)
+    def test_is_done_before_everything(self, operator):
+        H = random_walk()
+        centred = H - H.mean(dim=0)
+        by_hand = {
+            "none": H,
+            "center": centred,
+            "scale": centred / centred.norm(dim=(0, 2), keepdim=True),
+            "zscore": centred / H.std(dim=0, correction=0),
+        }
+        for centering, Z in by_hand.items():
+            got = stable_mode(H, operator=operator, centering=centering)
+            wanted = stable_mode(Z, operator=operator, centering="none")
+            if operator == "pooled":
+                got, wanted = got.abs(), wanted.abs()
+            np.testing.assert_allclose(got, wanted, atol=1e-8)
+
+    def test_streamed_statistics_add_up(self):
+        H = random_walk(n=11)
+        parts = [_joint_update(part) for part in H.split(4)]
+        gram, sums, count = (sum(values) for values in zip(*parts, strict=True))
+        assert count == 11
+        for centering in ("none", "center", "scale"):
+            streamed, whole = (
+                _joint_compute(gram, sums, count, centering=centering),
+                dmd(H, centering=centering),
+            )
+            np.testing.assert_allclose(streamed.coefficients, whole.coefficients, atol=1e-9)
+            np.testing.assert_allclose(combine_depths(H, streamed), combine_depths(H, whole), atol=1e-9)
+        with pytest.raises(ValueError, match="two passes"):
+            _joint_compute(gram, sums, count, centering="zscore")
+
+    def test_zscore_streams_in_two_passes(self):
+        H = random_walk(n=11)
+        mean, scale = unit_moments(H)
+        np.testing.assert_allclose(scale, H.std(dim=0, correction=0), atol=1e-12)
+        gram = sum(depth_gram(part, mean, scale) for part in H.split(3))
+        streamed = _joint_compute(gram, torch.zeros(7, 5, dtype=torch.float64), 11, centering="none")
+        np.testing.assert_allclose(streamed.coefficients, dmd(H, centering="zscore").coefficients, atol=1e-9)
+
+    def test_gram_is_the_sum_of_inner_products(self, monkeypatch):
+        H = random_walk(n=6, dtype=torch.float32)
+        whole = depth_gram(H)
+        np.testing.assert_allclose(whole, np.einsum("nld,nmd->lm", H.double(), H.double()), rtol=1e-12)
+        monkeypatch.setattr("nfas_lightning.functional._gram._CHUNK_CPU", 40)  # one stimulus at a time
+        np.testing.assert_allclose(depth_gram(H), whole, rtol=1e-12)
+        np.testing.assert_allclose(depth_statistics(H).sums, H.double().sum(dim=0), rtol=1e-12)
+
+    def test_new_stimuli_use_the_fitted_centring(self):
+        H = random_walk(n=20)
+        for centering in CENTERINGS:
+            result = dmd(H[:15], centering=centering)
+            seen, new = combine_depths(H[:15], result), combine_depths(H[15:], result)
+            np.testing.assert_allclose(seen, stable_mode(H[:15], centering=centering), atol=1e-12)
+            # an affine map of the states: a mixture of stimuli has the mixture of their features
+            mixed = combine_depths(0.3 * H[:1] + 0.7 * H[15:16], result)
+            np.testing.assert_allclose(mixed, 0.3 * seen[:1] + 0.7 * new[:1], atol=1e-10)
+
+
+class TestPhase:
+    def test_real_is_the_sum_of_both_conjugates(self):
+        H = random_walk()
+        result = dmd(H, centering="none")
+        assert bool(result.is_pair)
+        both = combine_depths(H, result)
+        modes = torch.einsum("jl,nld->jnd", result.mode_coefficients, H.to(torch.complex128))
+        np.testing.assert_allclose(combine_depths(H, result, phase="real"), modes.sum(dim=0).real, atol=1e-9)
+        np.testing.assert_allclose(both[:, :5], modes[0].real, atol=1e-9)
+        np.testing.assert_allclose(both[:, 5:], modes[0].imag, atol=1e-9)
+
+    def test_a_real_mode_has_one_width(self):
+        H = random_walk()
+        for phase in ("quadrature", "real"):
+            assert stable_mode(H, svd_rank=1, phase=phase).shape == (12, 5)
+            assert stable_mode(H, svd_rank=1, phase=phase, operator="per_stimulus").shape == (12, 5)
+
+    def test_mixed_kinds_share_the_wide_layout(self):
+        H = random_walk(n=60, depth=5, width=3)
+        result = dmd(H, operator="per_stimulus")
+        pair = result.is_pair
+        assert bool(pair.any())
+        assert not bool(pair.all())
+        features = combine_depths(H, result)
+        assert features.shape == (60, 6)
+        assert bool((features[~pair, 3:] == 0).all())
+        assert bool((features[pair, 3:].abs().sum(dim=1) > 0).all())
+        real = combine_depths(H, result, phase="real")
+        np.testing.assert_allclose(real, features[:, :3] * (1 + pair.double())[:, None], atol=1e-12)
+
+    def test_pooled_columns(self):
+        H = random_walk(width=4)
+        result = dmd(H, operator="pooled", svd_rank=4)
+        pairs = int((result.eigenvalues.imag > 0).sum())
+        assert combine_depths(H, result).shape == (12, 4)
+        assert combine_depths(H, result, phase="real").shape == (12, 4 - pairs)
+
+
+class TestChoice:
+    SPECTRUM = torch.tensor([[0.5, 1.3, -0.97, 0.3 + 0.93j, 0.3 - 0.93j]], dtype=torch.complex128)
+    AMPLITUDES = torch.tensor([[9.0, 1.0, 1.0, 2.0, 2.0]], dtype=torch.float64)
+
+    @pytest.mark.parametrize(
+        ("criterion", "index"), [("unit_circle", 3), ("unit", 1), ("dominant", 1), ("amplitude", 0)]
+    )
+    def test_criteria(self, criterion, index):
+        assert choose_mode(self.SPECTRUM, self.AMPLITUDES, criterion).item() == index
+
+    def test_ties_go_to_the_larger_amplitude(self):
+        spectrum = torch.tensor([[1.0, -1.0, 1j, -1j]], dtype=torch.complex128)
+        assert choose_mode(spectrum, torch.tensor([[1.0, 3.0, 2.0, 2.0]]).double(), "unit_circle").item() == 1
+        assert choose_mode(spectrum, torch.tensor([[1.0, 3.0, 4.0, 4.0]]).double(), "unit_circle").item() == 2
+
+    def test_a_mode_without_amplitude_is_never_chosen(self):
+        spectrum = torch.tensor([[1.0, 0.2]], dtype=torch.complex128)
+        assert choose_mode(spectrum, torch.tensor([[0.0, 1.0]]).double(), "unit_circle").item() == 1
+
+    def test_jump_rate(self):
+        eigenvalues = torch.tensor([[0.95, 0.4], [0.94, 0.5], [0.96, 0.3], [0.6, 0.93]]).to(torch.complex128)
+        assert jump_rate(eigenvalues, torch.tensor([0, 0, 0, 1])) == 0
+        assert jump_rate(eigenvalues, torch.tensor([0, 0, 0, 0])) == 0.25  # the last one's mode is elsewhere
+        eigenvalues[3] = torch.tensor([0.95 + 0.01j, 0.95 - 0.01j])
+        assert jump_rate(eigenvalues, torch.tensor([0, 0, 0, 0])) == 0.25  # a pair among real modes
+
+    def test_closed_form_equals_eig(self):
+        generator = torch.Generator().manual_seed(0)
+        A = torch.randn(50, 2, 2, generator=generator, dtype=torch.float64)
+        start = torch.randn(50, 2, generator=generator, dtype=torch.float64)
+        eigenvalues, parts = eigen_parts(A, start)
+        AP = A.to(parts.dtype) @ parts
+        np.testing.assert_allclose(AP, parts * eigenvalues[:, None], atol=1e-10)
+        np.testing.assert_allclose(parts.sum(dim=2).real, start, atol=1e-10)
+        for row, block in zip(eigenvalues, A, strict=True):
+            same_set(row, torch.linalg.eigvals(block), 1e-10)
+
+
+class TestDegenerate:
+    def test_too_few_depths(self):
+        with pytest.raises(ValueError, match=r"L >= 3 depths .* got L = 2"):
+            dmd(torch.randn(5, 2, 4))
+
+    def test_one_stimulus(self):
+        with pytest.raises(ValueError, match="centering='scale' needs N >= 2 stimuli, got N = 1"):
+            dmd(torch.randn(1, 5, 4))
+        assert stable_mode(random_walk(n=1), centering="none").shape[0] == 1
+        with pytest.raises(ValueError, match="got N = 0"):
+            dmd(torch.randn(0, 5, 4), centering="none")
+
+    @pytest.mark.parametrize("operator", OPERATORS)
+    @pytest.mark.parametrize("centering", ["center", "scale", "zscore"])
+    def test_a_constant_depth_gives_nan(self, operator, centering):
+        H = random_walk(dtype=torch.float32)
+        H[:, 2] = torch.randn(5)
+        with pytest.warns(RuntimeWarning, match=r"same state at depth \[2\]"):
+            result = dmd(H, operator=operator, centering=centering)
+        assert bool(result.eigenvalues.isnan().all())
+        assert bool(result.reconstruction_error.isnan().all())
+        assert bool(combine_depths(H, result).isnan().all())
+
+    @pytest.mark.parametrize("operator", ["joint", "per_stimulus"])
+    def test_zeros_give_nan(self, operator):
+        with pytest.warns(RuntimeWarning, match="no part in any mode"):
+            features = stable_mode(torch.zeros(4, 5, 3), operator=operator, centering="none")
+        assert bool(features.isnan().all())
+
+    def test_one_empty_stimulus_loses_nobody_else(self):
+        H = random_walk()
+        H[3] = 0
+        with pytest.warns(RuntimeWarning, match="1 of 12 trajectories"):
+            features = stable_mode(H, operator="per_stimulus", centering="none")
+        assert features.isnan().any(dim=1).nonzero().flatten().tolist() == [3]
+
+    def test_a_constant_trajectory_has_one_mode_at_one(self):
+        state = torch.randn(6, 1, 4, generator=torch.Generator().manual_seed(0))
+        result = dmd(state.expand(6, 5, 4), svd_rank=3)
+        assert result.svd_rank == 1
+        assert result.stable_eigenvalue.item() == pytest.approx(1)
+        assert result.reconstruction_error.item() < 1e-6
+
+    def test_rank_deficiency_is_dropped(self):
+        H = linear(torch.diag(torch.tensor([0.9, 0.5])), torch.randn(8, 2), 7)
+        for operator in OPERATORS:
+            result = dmd(H, operator=operator, svd_rank=-1, centering="none")
+            assert result.svd_rank == 2
+
+    def test_repeated_eigenvalues_stay_finite(self):
+        drift = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)  # x_l = a + l b: a Jordan block
+        H = linear(drift, torch.randn(8, 2, generator=torch.Generator().manual_seed(0)).double(), 6)
+        for operator in OPERATORS:
+            result = dmd(H, operator=operator, centering="none")
+            np.testing.assert_allclose(result.eigenvalues.abs(), 1, atol=1e-4)
+            assert bool(torch.isfinite(combine_depths(H, result)).all())
+
+    @pytest.mark.parametrize("operator", OPERATORS)
+    @pytest.mark.parametrize("centering", CENTERINGS)
+    def test_nan_is_an_error_that_says_where(self, operator, centering):
+        H = random_walk()
+        H[4, 2, 1] = torch.nan
+        with pytest.raises(ValueError, match=r"H must be finite.*\(4, 2, 1\)"):
+            dmd(H, operator=operator, centering=centering)
+
+
+class TestContract:
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    @pytest.mark.parametrize("operator", OPERATORS)
+    def test_dtypes_and_no_side_effect(self, dtype, operator):
+        H = random_walk(dtype=dtype)
+        before = H.clone()
+        features = stable_mode(H, operator=operator)
+        assert features.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        assert torch.equal(H, before)
+        wanted = stable_mode(H.double(), operator=operator)
+        np.testing.assert_allclose(features, wanted, atol=1e-6 * float(wanted.abs().max()))
+
+    def test_shapes(self):
+        H = random_walk()
+        for operator, lead in (("joint", ()), ("per_stimulus", (12,))):
+            result = dmd(H, operator=operator, svd_rank=3)
+            assert result.eigenvalues.shape == (*lead, 3)
+            assert result.amplitudes.shape == (*lead, 3)
+            assert result.mode_coefficients.shape == (*lead, 3, 7)
+            assert result.coefficients.shape == (*lead, 7)
+            assert result.reconstruction_error.shape == lead
+        assert dmd(H).jump_rate is None
+        assert 0 <= dmd(H, operator="per_stimulus").jump_rate <= 1
+        assert dmd(H, operator="pooled").left_vectors.shape == (5, 2)
+
+    def test_no_warning_on_good_input(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for operator in OPERATORS:
+                stable_mode(random_walk(), operator=operator)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"operator": "each"}, "operator must be one of 'joint'"),
+            ({"centering": "demean"}, "centering must be one of 'none'"),
+            ({"criterion": "largest"}, "criterion must be one of 'unit_circle'"),
+            ({"phase": "both"}, "phase must be one of 'quadrature'"),
+            ({"svd_rank": 1.5}, "svd_rank must be a positive int"),
+            ({"svd_rank": -2}, "svd_rank must be a positive int"),
+            ({"svd_rank": True}, "svd_rank must be a positive int"),
+        ],
+    )
+    def test_options(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            stable_mode(random_walk(), **options)
+
+    def test_other_stimuli_for_per_stimulus(self):
+        H = random_walk()
+        with pytest.raises(ValueError, match="each of the 12 fitted stimuli, got 5"):
+            combine_depths(H[:5], dmd(H, operator="per_stimulus"))
+        with pytest.raises(ValueError, match=r"\(N, L=7, D=5\), got \(12, 6, 5\)"):
+            combine_depths(H[:, :6], dmd(H))
+        with pytest.raises(ValueError, match=r"H must have shape \(N, L, D\)"):
+            dmd(H[0])

@@ -1,0 +1,370 @@
+"""Ridge encoding: folds, penalties, scores, missing and degenerate values."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from himalaya.ridge import RidgeCV as HimalayaRidgeCV
+from scipy.stats import pearsonr
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import RidgeCV as SklearnRidgeCV
+from sklearn.model_selection import KFold
+
+from nfas_lightning.functional.encoding import default_penalties, ridge_cv
+from nfas_lightning.functional.folds import contiguous_folds
+
+GRID = torch.logspace(-1, 4, 6, dtype=torch.float64)
+
+
+def simulate(T=90, P=6, R=3, noise=1.0, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(T, P, generator=generator) * torch.logspace(0, 2, P) + 5
+    signal = X @ torch.randn(P, R, generator=generator)
+    Y = 3 * (signal / signal.std(0)) + noise * torch.randn(T, R, generator=generator) - 7
+    return X.to(dtype), Y.to(dtype)
+
+
+def standardised(values, train, test):
+    values = values.numpy()
+    mean, std = values[train].mean(0), values[train].std(0)
+    return (values[train] - mean) / std, (values[test] - mean) / std
+
+
+def explicit(X, Y, folds, inner_blocks, grid):
+    """Fit everything one model at a time: (fold_r, penalties, inner score)."""
+    rows = []
+    for train, test in folds:
+        x, x_test = standardised(X, train, test)
+        y, y_test = standardised(Y, train, test)
+        errors = np.zeros((len(grid), Y.shape[1]))
+        for held, kept in inner_blocks(train):
+            for a, penalty in enumerate(grid):
+                model = Ridge(alpha=penalty, solver="cholesky").fit(x[kept], y[kept])
+                errors[a] += ((model.predict(x[held]).reshape(len(held), -1) - y[held]) ** 2).sum(0)
+        best = grid[errors.argmin(0)]
+        r = [
+            pearsonr(Ridge(alpha=best[k], solver="cholesky").fit(x, y[:, k]).predict(x_test), y_test[:, k])[0]
+            for k in range(Y.shape[1])
+        ]
+        rows.append((r, best, 1 - errors.min(0) / (y**2).sum(0)))
+    return (np.array(part) for part in zip(*rows, strict=True))
+
+
+# --- folds
+
+
+def test_folds_cover_every_volume_once_and_never_touch_their_training():
+    for n, n_folds, gap in ((23, 5, 0), (23, 5, 2), (10, 2, 4), (7, 7, 1)):
+        folds = contiguous_folds(n, n_folds=n_folds, gap=gap)
+        assert torch.cat([test for _, test in folds]).tolist() == list(range(n))
+        for train, test in folds:
+            assert test.tolist() == list(range(int(test[0]), int(test[-1]) + 1))
+            assert (train[:, None] - test).abs().min() == gap + 1
+
+
+def test_whole_groups_are_held_out():
+    groups = torch.tensor([3] * 4 + [1] * 2 + [7] * 5 + [3])
+    folds = contiguous_folds(12, groups=groups, n_folds=5, gap=3)
+    assert [groups[test].unique().tolist() for _, test in folds] == [[3], [1], [7]]  # order of appearance
+    assert all(len(train) + len(test) == 12 for train, test in folds)  # no gap between runs
+    many = contiguous_folds(22, groups=torch.arange(11).repeat_interleave(2), n_folds=4)
+    assert [len(test) for _, test in many] == [6, 6, 6, 4]
+
+
+def test_fold_errors():
+    with pytest.raises(ValueError, match="n_folds=5 contiguous folds need at least that many volumes, got 4"):
+        contiguous_folds(4)
+    with pytest.raises(ValueError, match="gap of 5 volumes leaves no training data"):
+        contiguous_folds(10, n_folds=2, gap=5)
+    with pytest.raises(ValueError, match="n_folds must be at least 2, got 1"):
+        contiguous_folds(10, n_folds=1)
+    with pytest.raises(ValueError, match=r"groups must have shape \(T=10,\), got \(9,\)"):
+        contiguous_folds(10, groups=torch.zeros(9))
+
+
+# --- against one model at a time
+
+
+@pytest.mark.parametrize("P", [4, 30, 150])  # inner blocks through axes, through rows, and P > T
+@pytest.mark.parametrize("gap", [0, 3])
+def test_matches_explicit_nested_cross_validation(P, gap):
+    X, Y = simulate(P=P)
+
+    def inner(train):
+        for held in np.array_split(np.arange(len(train)), 4):
+            first, last = train[held[0]], train[held[-1]]
+            yield held, [i for i, t in enumerate(train) if t < first - gap or t > last + gap]
+
+    result = ridge_cv(X, Y, n_folds=3, gap=gap, penalties=GRID, n_inner_folds=4)
+    fold_r, best, inner_score = explicit(X, Y, contiguous_folds(90, n_folds=3, gap=gap), inner, GRID.numpy())
+    np.testing.assert_allclose(result.fold_r.numpy(), fold_r, atol=1e-8)
+    np.testing.assert_array_equal(result.penalties.numpy(), best)
+    np.testing.assert_allclose(result.inner_score.numpy(), inner_score, atol=1e-8)
+    np.testing.assert_allclose(result.r.numpy(), fold_r.mean(0), atol=1e-8)
+
+
+def test_runs_hold_out_runs_inside_too():
+    X, Y = simulate(P=5)
+    groups = torch.tensor([0] * 20 + [1] * 30 + [2] * 10 + [3] * 30)
+
+    def inner(train):
+        for run in groups[train].unique():
+            inside = (groups[train] == run).numpy()
+            yield np.flatnonzero(inside), np.flatnonzero(~inside)
+
+    result = ridge_cv(X, Y, groups=groups, penalties=GRID)
+    fold_r, best, _ = explicit(X, Y, contiguous_folds(90, groups=groups), inner, GRID.numpy())
+    np.testing.assert_allclose(result.fold_r.numpy(), fold_r, atol=1e-8)
+    np.testing.assert_array_equal(result.penalties.numpy(), best)
+    assert torch.equal(result.fold, groups)
+
+
+@pytest.mark.parametrize("P", [5, 60])
+def test_matches_himalaya(P):
+    X, Y = simulate(T=100, P=P, R=4)  # 80 training rows: inner folds of one size, so one weighting of errors
+    result = ridge_cv(X, Y, penalties=GRID)
+    for index, (train, test) in enumerate(contiguous_folds(100)):
+        x, x_test = standardised(X, train, test)
+        y, y_test = standardised(Y, train, test)
+        model = HimalayaRidgeCV(alphas=GRID.numpy(), fit_intercept=True, cv=KFold(5)).fit(x, y)
+        expected = [pearsonr(p, t)[0] for p, t in zip(model.predict(x_test).T, y_test.T, strict=True)]
+        np.testing.assert_allclose(result.fold_r[index].numpy(), expected, atol=1e-8)
+        np.testing.assert_allclose(result.penalties[index].numpy(), model.best_alphas_)
+
+
+@pytest.mark.parametrize("P", [5, 60, 150])
+def test_loo_matches_sklearn(P):
+    X, Y = simulate(T=100, P=P, R=4)
+    result = ridge_cv(X, Y, penalties=GRID, selection="loo")
+    for index, (train, test) in enumerate(contiguous_folds(100)):
+        x, x_test = standardised(X, train, test)
+        y, y_test = standardised(Y, train, test)
+        model = SklearnRidgeCV(alphas=GRID.numpy(), alpha_per_target=True).fit(x, y)
+        expected = [pearsonr(p, t)[0] for p, t in zip(model.predict(x_test).T, y_test.T, strict=True)]
+        np.testing.assert_allclose(result.fold_r[index].numpy(), expected, atol=1e-8)
+        np.testing.assert_array_equal(result.penalties[index].numpy(), model.alpha_)
+        np.testing.assert_allclose(result.inner_score[index].numpy(), 1 + model.best_score_, atol=1e-8)
+
+
+def test_loo_is_folds_of_one_row():
+    X, Y = simulate(T=40, P=3)
+    loo = ridge_cv(X, Y, n_folds=2, penalties=GRID, selection="loo")
+    folds = ridge_cv(X, Y, n_folds=2, penalties=GRID, n_inner_folds=20)
+    torch.testing.assert_close(loo.inner_score, folds.inner_score)
+
+
+def test_nuisances_are_partialled_out_of_both_sides_by_training_rows():
+    X, Y = simulate(P=4)
+    N = torch.randn(90, 2, generator=torch.Generator().manual_seed(5)).double()
+    X, Y = X + N @ torch.ones(2, 4).double(), Y + 10 * N[:, :1]
+    result = ridge_cv(X, Y, penalties=GRID[2:3], nuisances=N)
+    for train, test in contiguous_folds(90):
+        cleaned = []
+        for values in (X, Y):
+            fit = LinearRegression().fit(N[train], values[train])
+            cleaned.append(torch.from_numpy(values.numpy() - fit.predict(N)))
+        (x, x_test), (y, y_test) = (standardised(values, train, test) for values in cleaned)
+        preds = Ridge(alpha=GRID[2].item(), solver="cholesky").fit(x, y).predict(x_test)
+        np.testing.assert_allclose(result.preds[test].numpy(), preds, atol=1e-8)
+        np.testing.assert_allclose(result.target[test].numpy(), y_test, atol=1e-8)
+
+
+def test_nuisances_that_explain_everything_leave_nothing():
+    X, _ = simulate()
+    with pytest.warns(UserWarning, match="3 of 3 ROIs score NaN"):
+        result = ridge_cv(X, X[:, :3] * 2 - 1, nuisances=X)
+    assert result.r.isnan().all()
+
+
+# --- what the numbers mean
+
+
+def test_planted_signal_is_found_and_invariant_to_units():
+    X, Y = simulate(T=200, noise=0.5)
+    result = ridge_cv(X, Y)
+    assert (result.r > 0.97).all()
+    torch.testing.assert_close(result.r2, result.r**2)
+    moved = ridge_cv(X * 1e-3 + 4, Y * 1e6 - 3)
+    torch.testing.assert_close(moved.r, result.r)
+    order = torch.tensor([2, 0, 1])
+    torch.testing.assert_close(ridge_cv(X, Y[:, order]).r, result.r[order])
+
+
+def test_anti_prediction_scores_zero_unless_squared():
+    x = torch.cat([torch.linspace(0, 1, 50), torch.linspace(0, 1, 50)]).double()[:, None]
+    flip = torch.cat([x[:50], -x[50:]])  # what one half teaches is wrong in the other
+    runs = torch.arange(100) // 50
+    clipped = ridge_cv(x, flip, groups=runs)
+    squared = ridge_cv(x, flip, groups=runs, negative="square")
+    assert clipped.r.item() == pytest.approx(-1)
+    assert clipped.r2.item() == 0
+    assert squared.r2.item() == pytest.approx(1)
+
+
+def ar1(T, R, seed, rho=0.95):
+    noise = torch.randn(T, R, generator=torch.Generator().manual_seed(seed)).double()
+    rows = [noise[0]]
+    for t in range(1, T):
+        rows.append(rho * rows[-1] + (1 - rho**2) ** 0.5 * noise[t])
+    return torch.stack(rows)
+
+
+def test_shuffled_folds_lie_about_slow_noise_and_contiguous_ones_do_not():
+    X, Y = ar1(300, 40, seed=0), ar1(300, 30, seed=1)
+    shuffle = torch.randperm(300, generator=torch.Generator().manual_seed(2))
+    honest = ridge_cv(X, Y, gap=10).r.mean()
+    # rows in random order make contiguous folds shuffled ones
+    lie = ridge_cv(X[shuffle], Y[shuffle]).r.mean()
+    assert abs(honest) < 0.1
+    assert lie > 0.6
+
+
+def test_test_rows_never_reach_the_fit():
+    X, Y = simulate()
+    result = ridge_cv(X, Y, n_folds=3)
+    changed = Y.clone()
+    changed[:30] = 100 * torch.randn(30, 3).double()
+    other = ridge_cv(X, changed, n_folds=3)
+    assert torch.equal(other.preds[:30], result.preds[:30])
+    assert torch.equal(other.inner_score[0], result.inner_score[0])
+
+
+@pytest.mark.parametrize("selection", ["folds", "loo"])
+def test_float32_agrees_with_float64(selection):
+    X, Y = simulate(T=150, P=40, R=8)
+    X[:, 1] = X[:, 0] + 1e-4 * X[:, 1]  # nearly collinear
+    double = ridge_cv(X, Y, selection=selection)
+    single = ridge_cv(X.float(), Y.float(), selection=selection)
+    assert single.r.dtype == torch.float32
+    torch.testing.assert_close(single.r.double(), double.r, atol=2e-4, rtol=0)
+    torch.testing.assert_close(single.inner_score.double(), double.inner_score, atol=1e-4, rtol=0)
+
+
+# --- missing, redundant and constant values
+
+
+def test_missing_responses_equal_dropping_their_rows():
+    X, Y = simulate()
+    Y[[3, 40, 41, 80], 1] = torch.nan
+    Y[[3, 40, 41, 80], 2] = torch.nan
+    Y[:30, 0] = torch.nan  # a whole fold
+    result = ridge_cv(X, Y, n_folds=3, penalties=GRID[2:3])
+    assert result.n_volumes.tolist() == [60, 86, 86]
+    assert not result.preds[3].isnan().any()
+    expected = []
+    for index, (train, test) in enumerate(contiguous_folds(90, n_folds=3)):
+        for k in range(3):
+            seen = [rows[~Y[rows, k].isnan()] for rows in (train, test)]
+            if len(seen[1]) == 0:
+                assert result.fold_r[index, k].isnan()
+                continue
+            x, x_test = standardised(X, *seen)
+            y, y_test = standardised(Y[:, k : k + 1], *seen)
+            model = Ridge(alpha=GRID[2].item(), solver="cholesky").fit(x, y[:, 0])
+            expected.append((index, k, pearsonr(model.predict(x_test), y_test[:, 0])[0]))
+    for index, k, r in expected:
+        assert result.fold_r[index, k].item() == pytest.approx(r, abs=1e-8)
+    assert result.r[0].item() == pytest.approx(result.fold_r[1:, 0].mean().item())
+
+
+def test_missing_responses_with_inner_folds_equal_a_column_alone():
+    X, Y = simulate()
+    Y[20:35, 1] = torch.nan
+    together, alone = ridge_cv(X, Y, gap=2), ridge_cv(X, Y[:, 1:2], gap=2)
+    torch.testing.assert_close(together.r[1:2], alone.r)
+    torch.testing.assert_close(together.penalties[:, 1:2], alone.penalties)
+    torch.testing.assert_close(together.r[::2], ridge_cv(X, Y[:, ::2], gap=2).r)
+
+
+def test_redundant_features_and_rows_are_harmless():
+    X, Y = simulate(P=4)
+    twice = torch.cat([X, X], 1)
+    # a feature given twice shares its weight: the same fit at twice the penalty
+    torch.testing.assert_close(
+        ridge_cv(twice, Y, penalties=2 * GRID).preds, ridge_cv(X, Y, penalties=GRID).preds
+    )
+    repeated = X[torch.arange(90) // 3]
+    assert ridge_cv(repeated, Y).r.isfinite().all()
+    dead = torch.cat([X, torch.full((90, 2), 3.3).double()], 1)
+    torch.testing.assert_close(ridge_cv(dead, Y, penalties=GRID).preds, ridge_cv(X, Y, penalties=GRID).preds)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_constant_roi_is_nan_with_a_warning(constant, dtype):
+    X, Y = simulate(dtype=dtype)
+    Y[:, 1] = constant
+    with pytest.warns(UserWarning, match="1 of 3 ROIs score NaN"):
+        result = ridge_cv(X, Y)
+    assert result.r.isnan().tolist() == [False, True, False]
+    assert result.r2.isnan().tolist() == [False, True, False]
+    assert result.penalties[:, 1].isnan().all()
+
+
+@pytest.mark.parametrize("selection", ["folds", "loo"])
+def test_constant_features_are_nan_with_a_warning(selection):
+    _, Y = simulate()
+    with pytest.warns(UserWarning, match="3 of 3 ROIs score NaN"):
+        result = ridge_cv(torch.ones(90, 4), Y, selection=selection)
+    assert result.r.isnan().all()
+
+
+def test_roi_constant_in_one_fold_is_nan_not_an_average_of_the_rest():
+    X, Y = simulate()
+    Y[30:60, 0] = 2.0
+    with pytest.warns(UserWarning, match="1 of 3 ROIs score NaN"):
+        result = ridge_cv(X, Y, n_folds=3)
+    assert result.fold_r[:, 0].isnan().tolist() == [False, True, False]
+    assert result.r[0].isnan()
+
+
+def test_one_roi_one_feature_few_rows():
+    x = torch.arange(10.0)[:, None]
+    result = ridge_cv(x, 2 * x, n_folds=3)
+    assert result.r.item() == pytest.approx(1, abs=1e-6)
+    assert result.preds.shape == (10, 1)
+
+
+def test_inputs_stay_as_they_were_and_result_is_frozen():
+    X, Y = simulate()
+    copies = X.clone(), Y.clone()
+    result = ridge_cv(X, Y, nuisances=X[:, :1])
+    assert torch.equal(X, copies[0])
+    assert torch.equal(Y, copies[1])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.r = None
+
+
+def test_default_penalties_run_from_free_to_crushed():
+    X, Y = simulate(T=200, P=8)
+    ends = default_penalties(8)[[0, -1]]
+    free, crushed = (ridge_cv(X, Y, penalties=end[None]).preds for end in ends)
+    assert crushed.std() < 0.01 * free.std()
+    ols = LinearRegression().fit(X[40:], Y[40:]).predict(X[:40])
+    expected = (ols - Y[40:].mean(0).numpy()) / Y[40:].numpy().std(0)
+    np.testing.assert_allclose(free[:40].numpy(), expected, atol=1e-2)
+
+
+def test_errors_say_what_to_do():
+    X, Y = simulate()
+    with pytest.raises(ValueError, match=r"Y must have shape \(T=90, R\), got \(80, 3\)"):
+        ridge_cv(X, Y[:80])
+    with pytest.raises(ValueError, match="X must have at least one feature"):
+        ridge_cv(X[:, :0], Y)
+    with pytest.raises(ValueError, match="X must be finite, got 1 NaN or infinite"):
+        ridge_cv(X.index_put((torch.tensor([4]), torch.tensor([2])), torch.tensor(torch.nan).double()), Y)
+    with pytest.raises(ValueError, match="mark missing values with NaN"):
+        ridge_cv(X, Y / 0)
+    with pytest.raises(ValueError, match="selection must be one of 'folds', 'loo', got 'cv'"):
+        ridge_cv(X, Y, selection="cv")
+    with pytest.raises(ValueError, match="penalties must be positive"):
+        ridge_cv(X, Y, penalties=torch.tensor([0.0, 1.0]))
+    with pytest.raises(ValueError, match="negative must be one of 'clip', 'square'"):
+        ridge_cv(X, Y, negative="abs")
+    with pytest.raises(ValueError, match="leaves nothing to train on inside a fold"):
+        ridge_cv(X[:20], Y[:20], n_folds=2, gap=4, n_inner_folds=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ridge_cv(X, Y)  # nothing to warn about

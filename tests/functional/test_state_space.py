@@ -1,0 +1,206 @@
+import numpy as np
+import pytest
+import torch
+
+from nfas_lightning.functional.dmd import depth_gram
+from nfas_lightning.functional.state_space import StateSpace
+
+WIDTHS = (9, 40, 64, 12)
+
+
+def layers(n=30, widths=WIDTHS, seed=0, dtype=torch.float64):
+    """Layers that share a three-dimensional signal, so that alignment has something to find."""
+    generator = torch.Generator().manual_seed(seed)
+    signal = torch.randn(n, 3, generator=generator, dtype=torch.float64)
+    mixing = torch.Generator().manual_seed(99)
+    return [
+        (
+            signal @ torch.randn(3, width, generator=mixing, dtype=torch.float64)
+            + 0.3 * torch.randn(n, width, generator=generator, dtype=torch.float64)
+            + 2
+        ).to(dtype)
+        for width in widths
+    ]
+
+
+def orthogonal(width, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))[0]
+
+
+def plain_procrustes(states, k):
+    """Centre, unit norm, PCA by SVD, sequential Procrustes: H (N, L, k) up to the first layer's signs."""
+    aligned = []
+    for state in states:
+        Z = state.numpy() - state.numpy().mean(axis=0)
+        U, s, _ = np.linalg.svd(Z / np.linalg.norm(Z), full_matrices=False)
+        scores = U[:, :k] * s[:k]
+        if aligned:
+            P, _, Qh = np.linalg.svd(scores.T @ aligned[-1])
+            scores = scores @ P @ Qh
+        aligned.append(scores)
+    return np.stack(aligned, axis=1)
+
+
+@pytest.mark.parametrize("n", [6, 30, 80])
+def test_equals_a_plain_implementation(n):
+    states = layers(n)
+    H = StateSpace("procrustes").fit_transform(states).numpy()
+    wanted = plain_procrustes(states, min(9, n - 1))
+    signs = np.sign((H[:, 0] * wanted[:, 0]).sum(axis=0))
+    np.testing.assert_allclose(H, wanted * signs, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rotating_units_changes_nothing(dtype):
+    states = layers(dtype=dtype)
+    turned = [(s.double() @ orthogonal(s.shape[1], i)).to(dtype) for i, s in enumerate(states)]
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-9
+    one, other = StateSpace().fit(states), StateSpace().fit(turned)
+    np.testing.assert_allclose(other.transform(turned), one.transform(states), atol=tolerance)
+    new = layers(seed=5, dtype=dtype)
+    new_turned = [(s.double() @ orthogonal(s.shape[1], i)).to(dtype) for i, s in enumerate(new)]
+    np.testing.assert_allclose(other.transform(new_turned), one.transform(new), atol=10 * tolerance)
+
+
+def test_scale_offset_and_order():
+    states = layers()
+    H = StateSpace().fit_transform(states)
+    moved = [(i + 1) * s + 7 * i for i, s in enumerate(states)]
+    np.testing.assert_allclose(StateSpace().fit_transform(moved), H, atol=1e-9)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(StateSpace().fit_transform([s[order] for s in states]), H[order], atol=1e-9)
+
+
+def test_alignment_makes_neighbours_alike():
+    states = layers()
+    H = StateSpace().fit_transform(states)
+    shuffled = torch.stack([H[:, i] @ orthogonal(9, i) for i in range(4)], dim=1)
+    assert float((H[:, 1:] - H[:, :-1]).norm()) < 0.7 * float((shuffled[:, 1:] - shuffled[:, :-1]).norm())
+
+
+def test_only_training_stimuli_are_looked_at():
+    train, test = layers(), layers(seed=3)
+    space = StateSpace().fit(train)
+    alone = space.transform(test)
+    np.testing.assert_allclose(space.transform([s[:4] for s in test]), alone[:4], atol=1e-12)
+    # centred by the training mean: the training set's mean is the origin
+    assert float(space.transform(train).mean(dim=0).abs().max()) < 1e-12
+    assert float(space.transform([s.mean(0, keepdim=True) for s in train]).abs().max()) < 1e-12
+
+
+def test_components():
+    states = layers()
+    assert StateSpace().fit(states).n_components_ == 9
+    assert StateSpace(n_components=4).fit(states).transform(states).shape == (30, 4, 4)
+    assert StateSpace().fit([s[:6] for s in states]).n_components_ == 5
+    H = StateSpace().fit_transform(states)
+    # the narrowest layer keeps all of its variance, so its norm stays one
+    assert float(H[:, 0].norm()) == pytest.approx(1)
+
+
+def test_auto():
+    equal = [torch.randn(5, 4) for _ in range(3)]
+    space = StateSpace().fit(equal)
+    assert space.kind_ == "native"
+    assert torch.equal(space.transform(equal), torch.stack(equal, dim=1))
+    assert StateSpace().fit(layers()).kind_ == "procrustes"
+    assert StateSpace("procrustes").fit(equal).kind_ == "procrustes"
+
+
+def test_a_layer_of_lower_rank():
+    states = layers()
+    states[1] = states[1][:, :2] @ torch.randn(2, 40, dtype=torch.float64)
+    H = StateSpace().fit_transform(states)
+    assert bool(torch.isfinite(H).all())
+    assert int(torch.linalg.matrix_rank(H[:, 1] - H[:, 1].mean(0), rtol=1e-6)) == 2
+
+
+class TestRandomProjection:
+    def test_keeps_inner_products(self):
+        states = layers(n=20, widths=(30_000, 50, 20_000))
+        exact = StateSpace("procrustes").fit_transform(states)
+        hashed = StateSpace("random_projection", sketch_width=4096).fit_transform(states)
+        assert hashed.shape == exact.shape
+        np.testing.assert_allclose(depth_gram(hashed), depth_gram(exact), atol=0.06)
+        # a layer that is narrow enough is not hashed
+        np.testing.assert_allclose(hashed[:, 1] @ hashed[:, 1].T, exact[:, 1] @ exact[:, 1].T, atol=1e-9)
+
+    def test_seed(self):
+        states = layers(widths=(500, 50))
+        first, again, other = (
+            StateSpace("random_projection", seed=seed, sketch_width=64).fit_transform(states)
+            for seed in (1, 1, 2)
+        )
+        assert torch.equal(first, again)
+        assert not torch.allclose(first, other, atol=1e-3)
+
+    def test_new_stimuli(self):
+        states = layers(widths=(500, 50))
+        space = StateSpace("random_projection", sketch_width=64).fit(states)
+        np.testing.assert_allclose(
+            space.transform([s[:3] for s in states]), space.transform(states)[:3], atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("kind", ["procrustes", "random_projection"])
+def test_low_precision_gives_float32(dtype, kind):
+    states = layers(dtype=dtype)
+    H = StateSpace(kind, sketch_width=50).fit_transform(states)
+    assert H.dtype == torch.float32
+    wanted = StateSpace(kind, sketch_width=50).fit_transform([s.double() for s in states])
+    np.testing.assert_allclose(H, wanted, atol=1e-5)
+
+
+class TestErrors:
+    def test_native_needs_equal_widths(self):
+        with pytest.raises(ValueError, match=r"layer 0: 9, layer 1: 40.*use kind='procrustes'"):
+            StateSpace("native").fit(layers())
+
+    def test_not_fitted(self):
+        with pytest.raises(RuntimeError, match="call fit"):
+            StateSpace().transform(layers())
+
+    def test_other_layers(self):
+        space = StateSpace().fit(layers())
+        with pytest.raises(ValueError, match=r"fitted widths \(9, 40, 64, 12\), got \(9, 40\)"):
+            space.transform(layers()[:2])
+
+    def test_rows(self):
+        states = layers()
+        states[2] = states[2][:-1]
+        with pytest.raises(ValueError, match=r"states\[2\] must have shape \(N=30, D\)"):
+            StateSpace().fit(states)
+
+    def test_constant_layer(self):
+        states = layers(dtype=torch.float32)
+        states[1] = torch.full((30, 40), 0.1)
+        with pytest.raises(ValueError, match="Layer 1 is the same for all 30"):
+            StateSpace().fit(states)
+
+    def test_nan(self):
+        states = layers()
+        states[3][2, 1] = torch.nan
+        with pytest.raises(ValueError, match=r"states\[3\] must be finite.*\(2, 1\)"):
+            StateSpace().fit(states)
+
+    def test_input(self):
+        with pytest.raises(ValueError, match=r"pass H.unbind\(1\)"):
+            StateSpace().fit(torch.randn(3, 4, 5))
+        with pytest.raises(ValueError, match="record a layer"):
+            StateSpace().fit([])
+        with pytest.raises(ValueError, match="at least 2 training stimuli, got 1"):
+            StateSpace("procrustes").fit([torch.randn(1, 4)])
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"kind": "cca"}, "kind must be one of 'auto'"),
+            ({"n_components": 0}, "n_components must be a positive int or None, got 0"),
+            ({"sketch_width": 0}, "sketch_width must be a positive int, got 0"),
+        ],
+    )
+    def test_options(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            StateSpace(**options)

@@ -1,0 +1,207 @@
+"""Random but structured results: what a run over several modalities leaves, without running a model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from nilearn.datasets import fetch_coords_seitzman_2018
+
+from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics
+
+NAMES = {
+    "vision": ["mobilenet_v2", "efficientnet_lite0", "efficientnet_lite2", "hed_vgg16", "mtcnn_onet"],
+    "audio": ["whisper_base", "smart_turn", "silero_vad", "fcpe_conformer", "ge2e_voice_encoder"],
+    "language": ["minilm_l6", "paraphrase_minilm_l3", "multilingual_e5_small", "smollm2_135m", "g2p_en_gru"],
+}
+DRIVEN = {
+    "vision": ("Visual", "ParietoMedial"),
+    "audio": ("Auditory",),
+    "language": ("DefaultMode", "VentralAttention"),
+}
+_NOTE = "int8 weights, dequantised: not bit-equal to the original"
+INTEGRATIVE = "FrontoParietal"
+GAIN = dict(zip(FEATURES, (1.0, 0.93, 1.04, 0.97, 1.06, 0.55, 0.25), strict=True))  # some baselines win
+
+
+def make_rois(n_rois: int = 60, *, seed: int = 0) -> pd.DataFrame:
+    """ROIs of nilearn's packaged 300-ROI atlas, with a planted truth."""
+    atlas = fetch_coords_seitzman_2018()
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(atlas.rois))[:n_rois])
+    network = np.asarray(atlas.networks)[rows]
+    driven = [next((m for m, nets in DRIVEN.items() if net in nets), "") for net in network]
+    x, y, z = np.asarray(atlas.rois)[rows].T
+    return pd.DataFrame(
+        {
+            "roi": [f"seitzman_{row + 1:03d}" for row in rows],
+            "network": network,
+            "hemisphere": np.where(x < 0, "left", "right"),
+            "x": x,
+            "y": y,
+            "z": z,
+            "driven_by": driven,
+            "integrative": network == INTEGRATIVE,
+            "ceiling": rng.uniform(0.6, 0.85, n_rois),
+        }
+    )
+
+
+def make_results(
+    modalities: tuple[str, ...] = ("vision", "audio", "language"),
+    n_models: int = 5,
+    n_rois: int = 60,
+    *,
+    simulated: bool = True,
+    coordinates: bool = True,
+    features: tuple[str, ...] = tuple(FEATURES),
+    seed: int = 0,
+) -> RunResults:
+    """Results of `n_models` models a modality over `n_rois` ROIs."""
+    rng = np.random.default_rng(seed)
+    rois = make_rois(n_rois, seed=seed)
+    if not simulated:
+        rois = rois.drop(columns=["driven_by", "integrative", "ceiling"])
+    truth = make_rois(n_rois, seed=seed)
+    scores, spectra, depth, models = [], [], [], []
+    for modality in modalities:
+        names = (NAMES.get(modality, []) + [f"{modality}_model_{i:02d}" for i in range(n_models)])[:n_models]
+        level = np.where(truth["driven_by"] == modality, 0.45, np.where(truth["integrative"], 0.3, 0.02))
+        for name in names:
+            # a model is better at some networks than at others, or all clusters would be lines
+            taste = {network: rng.normal(1, 0.2) for network in sorted(set(truth["network"]))}
+            skill = rng.uniform(0.75, 1.1) * truth["network"].map(taste).to_numpy(float)
+            for feature in features:
+                r = level * skill * GAIN[feature] + rng.normal(0, 0.04, n_rois)
+                p = np.clip(10 ** (-25 * np.clip(r, 0, None)) * rng.uniform(0.5, 1, n_rois), 1e-4, 1)
+                scores.append(
+                    pd.DataFrame(
+                        {
+                            "model": name, "modality": modality, "family": name.split("_")[0],
+                            "dataset": f"simulated-{modality}" if simulated else f"{modality}-story",
+                            "subject": "group", "feature": feature, "roi": truth["roi"],
+                            "network": truth["network"], "r": r, "r2": np.clip(r, 0, None) ** 2,
+                            "p": p, "q": np.minimum(1, 2 * p), "ceiling": truth["ceiling"],
+                            "n_volumes": 300, "simulated": simulated,
+                        }
+                    )
+                )  # fmt: skip
+            n_blocks = int(rng.integers(4, 24))
+            angle, modulus = rng.uniform(0.02, 0.6), rng.uniform(0.9, 1.02)
+            eigenvalue = modulus * np.exp(1j * angle)
+            modes = [eigenvalue, eigenvalue.conjugate(), rng.uniform(0.3, 0.8)]
+            for i, value in enumerate(modes):
+                spectra.append(
+                    {
+                        "model": name, "modality": modality, "dataset": f"simulated-{modality}", "mode": i,
+                        "real": float(np.real(value)), "imag": float(np.imag(value)),
+                        "modulus": float(abs(value)), "amplitude": rng.uniform(0.2, 1), "stable": i < 2,
+                        "distance_to_unit_circle": abs(1 - float(abs(value))),
+                    }
+                )  # fmt: skip
+            position = np.linspace(0, 1, n_blocks)
+            bump = np.exp(-((position - rng.uniform(0.3, 0.9)) ** 2) / 0.06)
+            depth.append(
+                pd.DataFrame(
+                    {
+                        "model": name, "modality": modality, "dataset": f"simulated-{modality}",
+                        "depth": np.arange(n_blocks), "layer": [f"blocks.{i}" for i in range(n_blocks)],
+                        "width": 128, "weight": bump + rng.uniform(0, 0.2, n_blocks),
+                        "r": 0.2 * bump + rng.normal(0, 0.02, n_blocks), "r2": 0.04 * bump**2,
+                    }
+                )
+            )  # fmt: skip
+            models.append(
+                {
+                    "model": name, "modality": modality, "family": name.split("_")[0],
+                    "dataset": f"simulated-{modality}", "source": f"package-{name}==1.0.0", "licence": "MIT",
+                    "parameters": int(rng.integers(1e6, 1.4e8)),
+                    "weights_sha256": f"{rng.integers(1 << 60):064x}",
+                    "note": _NOTE if name == "smart_turn" else "",
+                    "n_blocks": n_blocks, "n_stimuli": 300, "pooling": "mean", "state_space": "procrustes",
+                    "svd_rank": 3, "stable_real": eigenvalue.real, "stable_imag": eigenvalue.imag,
+                    "distance_to_unit_circle": abs(1 - modulus),
+                    "reconstruction_error": rng.uniform(0.05, 0.3),
+                    "seconds_capture": rng.uniform(1, 20), "seconds_scoring": rng.uniform(0.2, 2),
+                    "key": "0" * 64,
+                }
+            )  # fmt: skip
+    meta = {
+        "experiment": "demo",
+        "versions": {"nfas_lightning": "0.1.0", "torch": "2.4.0", "nilearn": "0.11"},
+        "settings": {"operator": "joint", "svd_rank": 2, "centering": "scale"},
+        "data_sha256": {"responses": "ab" * 32},
+        "simulated": simulated,
+    }
+    tables = (
+        pd.concat(scores, ignore_index=True),
+        pd.DataFrame(spectra),
+        pd.concat(depth, ignore_index=True),
+    )
+    return RunResults(*tables, models=pd.DataFrame(models), rois=rois, meta=meta)
+
+
+def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
+    """Statistics of the stable-mode scores: geometry computed plainly, test results made up."""
+    rng = np.random.default_rng(seed)
+    stable = results.scores.query("feature == 'stable_mode' and subject == 'group'")
+    wide = stable.pivot_table(index=["model", "modality"], columns="roi", values="r2", sort=False)
+    centred = wide.to_numpy() - wide.to_numpy().mean(0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    points = np.zeros((len(wide), 2))
+    points[:, : min(2, s.size)] = (u * s)[:, :2]
+    share = np.zeros(2)
+    share[: min(2, s.size)] = (s**2 / max(float((s**2).sum()), 1e-12))[:2]
+    models = wide.index.to_frame(index=False)
+    coordinates = models.assign(PC1=points[:, 0], PC2=points[:, 1])
+    network = (
+        results.rois.set_index("roi")["network"] if "network" in results.rois else pd.Series(dtype=object)
+    )
+    networks = network.reindex(wide.columns).to_numpy()
+    sizes = models["modality"].value_counts()
+    snci = []
+    for modality, part in wide.groupby(level="modality"):
+        mean, std = part.mean(), part.std(ddof=1)
+        snci.append(
+            pd.DataFrame(
+                {
+                    "modality": modality, "roi": wide.columns, "network": networks,
+                    "ratio": (mean / std).to_numpy(), "bounded": (mean**2 / (mean**2 + std**2)).to_numpy(),
+                }
+            )
+        )  # fmt: skip
+    snci_table = pd.concat(snci, ignore_index=True)
+    convergence = snci_table.groupby("roi", sort=False)["bounded"].min(min_count=1)
+    names = sorted(sizes.index)
+    testable = len(names) > 1 and int(sizes.min()) > 1
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]] if testable else []
+    f = (wide.groupby(level="modality").mean().var() * 5 / (wide.var() + 1e-9) * 10) if testable else None
+    anova = pd.DataFrame(
+        {
+            "roi": wide.columns, "network": networks, "statistic": f.to_numpy(),
+            "p_value": rng.uniform(0, 0.1, wide.shape[1]), "q_value": rng.uniform(0, 0.2, wide.shape[1]),
+            "eta_squared": rng.uniform(0, 1, wide.shape[1]),
+        }
+        if f is not None
+        else {c: [] for c in ("roi", "network", "statistic", "p_value", "q_value", "eta_squared")}
+    )  # fmt: skip
+    return SpaceStatistics(
+        coordinates=coordinates,
+        explained=(float(share[0]), float(share[1])),
+        permanova={"statistic": 14.2, "p_value": 0.001} if testable else {},
+        permdisp={"statistic": 1.1, "p_value": 0.34} if testable else {},
+        silhouette={"statistic": 0.52, "p_value": 0.001} if testable else {},
+        pairwise=pd.DataFrame(
+            [(a, b, 9.0, 0.009, 0.009) for a, b in pairs],
+            columns=["first", "second", "statistic", "p_value", "q_value"],
+        ),
+        silhouette_samples=models.assign(silhouette=rng.uniform(0.1, 0.8, len(models))),
+        anova=anova,
+        snci=snci_table,
+        convergence=pd.DataFrame(
+            {
+                "roi": convergence.index, "network": network.reindex(convergence.index).to_numpy(),
+                "convergence": convergence.to_numpy(),
+            }
+        ),
+        notes=() if testable else ("PERMANOVA needs two modalities with two models each: nothing to test.",),
+    )  # fmt: skip
