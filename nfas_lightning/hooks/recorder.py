@@ -1,0 +1,314 @@
+"""Record a network's depth trajectory with forward hooks, pooled on the device as it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.merge import sort_stimuli
+from nfas_lightning.hooks.pooling import (
+    LAYOUTS,
+    POOLINGS,
+    check_mask,
+    infer_layout,
+    main_tensor,
+    pool_checked,
+)
+from nfas_lightning.hooks.selection import Layers, resolve_layers
+from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
+
+__all__ = ["DepthRecorder"]
+
+_REPEATS = ("error", "first", "last", "all")
+
+
+class DepthRecorder:
+    """Record one pooled vector a stimulus from each block of a network.
+
+    Building a recorder resolves names and touches nothing; `attach` (or ``with``) adds the hooks, `detach`
+    removes them and may be called any number of times. Pooling runs inside the hooks, so that memory is
+    O(batch x D) a block however large the maps are.
+
+    Args:
+        model: the network.
+        layers: which modules, see `resolve_layers`.
+        pooling: how an output becomes a vector, see `pool`.
+        layout: where maps keep their channels; ``"auto"`` asks each block, see `infer_layout`.
+        repeats: a module that runs more than once in a forward pass (shared weights): ``"error"``, keep the
+            ``"first"`` or ``"last"`` run, or ``"all"`` as depths of their own, named ``"name[k]"``.
+        device: where states are kept, e.g. ``"cpu"``; None: where they arise.
+        dtype: dtype of the states; None: float32 for half precisions, else the network's.
+        check_finite: refuse NaN and infinity, with the name of the first block that has them.
+        mask_source: called as each forward pass begins; returns its mask. For networks whose caller knows the
+            mask only then.
+
+    Raises:
+        ValueError: an unknown layer or option, or fewer than three layers.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        >>> with DepthRecorder(net) as rec, torch.no_grad():
+        ...     _ = net(torch.randn(5, 4))
+        ...     rec.collect(torch.arange(5))
+        >>> rec.trajectory().widths
+        (8, 8, 2)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Layers = "auto",
+        *,
+        pooling: str = "auto",
+        layout: str = "auto",
+        repeats: str = "error",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        check_finite: bool = True,
+        mask_source: Callable[[], Tensor | None] | None = None,
+    ) -> None:
+        check_option("pooling", pooling, POOLINGS)
+        check_option("layout", layout, LAYOUTS)
+        check_option("repeats", repeats, _REPEATS)
+        self.model = model
+        # one shared module that runs at every depth is enough where each run counts
+        self.names = tuple(resolve_layers(model, layers, min_depths=1 if repeats == "all" else 3))
+        self.pooling, self.layout, self.repeats = pooling, layout, repeats
+        self.device, self.dtype, self.check_finite = device, dtype, check_finite
+        self.mask_source = mask_source
+        self._handles: list[Any] = []
+        self._layouts: dict[str, str] = {}
+        self._mask: Tensor | None = None
+        self._mask_is_fresh = self._uses_masks = False
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the last forward pass and everything collected."""
+        self._begin_pass()
+        self._infos: dict[str, LayerInfo] = {}
+        self._order: tuple[str, ...] = ()
+        self._rows: list[list[Tensor]] = []
+        self._ids: list[Tensor] = []
+
+    # attaching
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the hooks are on the network."""
+        return bool(self._handles)
+
+    def attach(self) -> Self:
+        """Add the hooks; nothing happens if they are there already."""
+        if not self._handles:
+            self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._begin_pass()))
+            for name in self.names:
+                hook = self._make_hook(name)
+                self._handles.append(self.model.get_submodule(name).register_forward_hook(hook))
+        return self
+
+    def detach(self) -> None:
+        """Remove the hooks; nothing happens if they are gone already."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def __enter__(self) -> Self:
+        return self.attach()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.detach()
+
+    # a forward pass
+
+    @property
+    def mask(self) -> Tensor | None:
+        """(B, K) booleans for the next forward pass, True for tokens that pooling may see; None: all.
+
+        Once a mask was set, every later pass must set one of its own (None counts), so that a stale mask is
+        never applied to another batch.
+        """
+        return self._mask
+
+    @mask.setter
+    def mask(self, value: Tensor | None) -> None:
+        self._mask = value
+        self._mask_is_fresh = self._uses_masks = True
+
+    def _begin_pass(self) -> None:
+        self._states: dict[str, Tensor] = {}
+        self._finite: dict[str, Tensor] = {}
+        self._is_checked = False
+
+    def _take_mask(self) -> None:
+        if self.mask_source is not None:
+            self.mask = self.mask_source()
+        if self._uses_masks and not self._mask_is_fresh:
+            raise RuntimeError(
+                "A mask was set for an earlier forward pass and none for this one: set `recorder.mask` "
+                "before every pass, to None where all tokens count."
+            )
+        if self._mask is not None:
+            check_mask(self._mask)
+        self._mask_is_fresh = False
+
+    def _make_hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def record(module: nn.Module, _: Any, output: Any) -> None:
+            if not self._states:
+                self._take_mask()
+            key = name
+            if name in self._states or f"{name}[0]" in self._states:
+                if self.repeats == "error":
+                    raise RuntimeError(
+                        f"Block {name!r} ran twice within one forward pass: its weights are shared between "
+                        f"depths, or the network ran again before collect(). Choose repeats='first', 'last' "
+                        f"or 'all'."
+                    )
+                if self.repeats == "first":
+                    return
+                if self.repeats == "last":
+                    del self._states[name]  # so that it takes its new place in the order of execution
+            if self.repeats == "all":
+                key = f"{name}[{sum(k.rpartition('[')[0] == name for k in self._states)}]"
+            self._states[key] = self._pool(name, key, module, main_tensor(output, repr(name)))
+
+        return record
+
+    def _pool(self, name: str, key: str, module: nn.Module, raw: Tensor) -> Tensor:
+        layout = self._layouts.get(name, self.layout)
+        if layout == "auto":
+            batch = None if self._mask is None else len(self._mask)
+            layout = self._layouts[name] = infer_layout(module, raw, batch)
+        try:
+            state = pool_checked(raw, self.pooling, self._mask, layout)
+        except ValueError as error:
+            raise ValueError(f"Block {name!r}: {error}") from error
+        if self.check_finite:
+            self._finite[key] = state.isfinite().all()  # read once a pass: no synchronisation here
+        if key not in self._infos:
+            self._infos[key] = LayerInfo(
+                name=key,
+                index=-1,
+                kind=type(module).__name__,
+                shape=(len(raw), *raw.shape[2:]) if layout == "sequence_first" else tuple(raw.shape[1:]),
+                width=state.shape[1],
+                dtype=str(raw.dtype),
+            )
+        return state
+
+    @property
+    def states(self) -> list[Tensor]:
+        """L matrices (B, D_l) of the last forward pass, in the order of execution.
+
+        Raises:
+            RuntimeError: a hook did not fire.
+            ValueError: a state is not finite, or blocks disagree about the number of stimuli.
+        """
+        if not self._is_checked:
+            self._check_pass()
+            self._states = {
+                key: state.to(device=self.device, dtype=self.dtype) for key, state in self._states.items()
+            }
+            self._is_checked = True
+        return list(self._states.values())
+
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """The recorded blocks, in the order of execution of the last forward pass."""
+        keys = tuple(self._states) or self._order
+        return tuple(replace(self._infos[key], index=index) for index, key in enumerate(keys))
+
+    def _check_pass(self) -> None:
+        fired = {key if key in self.names else key.rpartition("[")[0] for key in self._states}
+        silent = [name for name in self.names if name not in fired]
+        if silent:
+            raise RuntimeError(
+                f"{len(silent)} of {len(self.names)} hooks did not fire: {', '.join(silent[:5])}. Either no "
+                f"forward pass has run since the recorder was attached, or it skips these modules, or the "
+                f"network was compiled first: record it before torch.compile."
+            )
+        if len(self._states) < 3:
+            raise RuntimeError(f"DMD over depth needs at least 3 depths, got {list(self._states)}.")
+        rows = {key: len(state) for key, state in self._states.items()}
+        if len(set(rows.values())) > 1:
+            raise ValueError(
+                f"Blocks disagree about the number of stimuli in the batch: {rows}. Each output must have "
+                f"the batch on its first axis; leave out blocks that fold other axes into it."
+            )
+        if self._finite:
+            keys = list(self._finite)
+            finite = torch.stack([flag.to(self._finite[keys[0]].device) for flag in self._finite.values()])
+            if not bool(finite.all()):
+                key = keys[int((~finite).nonzero()[0])]
+                bad = (~self._states[key].isfinite().all(dim=1)).nonzero()[:, 0].tolist()
+                raise ValueError(
+                    f"Block {key!r} has NaN or infinite states for the stimuli in rows {bad[:10]} of the "
+                    f"batch. Look at those stimuli, or run in float32 if half precision overflows."
+                )
+
+    # many forward passes
+
+    def collect(self, stimulus_ids: Tensor | Sequence[int]) -> None:
+        """Keep the last forward pass under its stimuli's ids.
+
+        Args:
+            stimulus_ids: (B,) integers.
+
+        Raises:
+            ValueError: the number of ids, the blocks or their order differ from what ran.
+        """
+        states = self.states
+        ids = torch.as_tensor(stimulus_ids).detach().to("cpu", torch.int64).reshape(-1)
+        if len(ids) != len(states[0]):
+            raise ValueError(
+                f"Expected one stimulus_id a row of the batch, got {len(ids)} ids and {len(states[0])} rows. "
+                f"Does the network fold other axes into the batch?"
+            )
+        keys = tuple(self._states)
+        if self._order and keys != self._order:
+            raise ValueError(
+                f"The blocks of this batch are not those of the batches before: {keys} after {self._order}. "
+                f"Record modules that every stimulus runs through in one order."
+            )
+        self._order = keys
+        if self._rows and [s.shape[1] for s in states] != [s.shape[1] for s in self._rows[0]]:
+            raise ValueError(
+                f"Widths differ between batches: {[s.shape[1] for s in states]} after "
+                f"{[s.shape[1] for s in self._rows[0]]}. Use a pooling other than 'none', or stimuli of one "
+                f"size."
+            )
+        self._rows.append(states)
+        self._ids.append(ids)
+        self._begin_pass()
+
+    @property
+    def n_collected(self) -> int:
+        """Rows collected so far, duplicates included."""
+        return sum(len(ids) for ids in self._ids)
+
+    def take(self) -> Trajectory:
+        """Return what was collected since the last `take`, sorted and deduplicated, and forget it."""
+        trajectory = self.trajectory()
+        self._rows, self._ids = [], []
+        return trajectory
+
+    def trajectory(self) -> Trajectory:
+        """Return everything collected, sorted by stimulus_id, each stimulus once.
+
+        Raises:
+            RuntimeError: nothing was collected.
+            ValueError: a stimulus came twice with different states.
+        """
+        if not self._rows:
+            raise RuntimeError("Nothing was collected: call collect(stimulus_ids) after each forward pass.")
+        layers = tuple(replace(self._infos[key], index=index) for index, key in enumerate(self._order))
+        with torch.inference_mode(False):  # so that the states can be used under autograd later
+            states = tuple(torch.cat(parts) for parts in zip(*self._rows, strict=True))
+            return sort_stimuli(states, layers, torch.cat(self._ids))

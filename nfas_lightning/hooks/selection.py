@@ -1,0 +1,103 @@
+"""Which modules to record: names, globs, regular expressions, a callable, or blocks found by structure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from nfas_lightning.hooks.blocks import find_blocks
+
+__all__ = ["Layers", "resolve_layers"]
+
+Layers = str | Sequence[str] | Callable[[nn.Module], list[str]]
+
+_MIN_DEPTHS = 3  # two transitions: with one, any pair of states fits a linear step exactly
+
+
+def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int = _MIN_DEPTHS) -> list[str]:
+    """Return the names of the modules to record, in the order in which the model defines them.
+
+    Args:
+        model: the network; names are relative to it.
+        layers: one of
+
+            - ``"auto"``: the trunk's blocks, found by structure (see `find_blocks`);
+            - an exact name, ``"encoder.layer.3"``;
+            - a glob, ``"encoder.layer.*"``: ``*`` and ``?`` stay inside one dotted part, ``**`` does not;
+            - a regular expression after ``re:``, which must match the whole name;
+            - a list of those, their union;
+            - a callable that takes the model and returns names.
+        min_depths: fewest modules to accept.
+
+    Returns:
+        Module names, each once, in definition order.
+
+    Raises:
+        ValueError: a name or pattern matches nothing (the closest names are listed), or fewer than
+            `min_depths` modules are left.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh())
+        >>> resolve_layers(net)
+        ['0', '1', '2', '3']
+        >>> resolve_layers(net, ["re:[13]", "0"])
+        ['0', '1', '3']
+    """
+    names = [name for name, _ in model.named_modules() if name]
+    if callable(layers):
+        wanted = set(_exact(list(layers(model)), names))
+    elif layers == "auto":
+        wanted = set(find_blocks(model))
+    else:
+        wanted = set()
+        for pattern in [layers] if isinstance(layers, str) else layers:
+            wanted.update(find_blocks(model) if pattern == "auto" else _match(pattern, names))
+    if len(wanted) < min_depths:
+        raise ValueError(
+            f"DMD over depth needs at least {min_depths} depths, got {len(wanted)} modules of "
+            f"{type(model).__name__} for layers={layers!r}: {sorted(wanted)}. Name more modules, or a finer "
+            f"kind."
+        )
+    return [name for name in names if name in wanted]
+
+
+def _exact(wanted: list[str], names: list[str]) -> list[str]:
+    known = set(names)
+    for name in wanted:
+        if name not in known:
+            raise ValueError(_unknown(name, names))
+    return wanted
+
+
+def _match(pattern: str, names: list[str]) -> list[str]:
+    """Names that one pattern stands for; never empty."""
+    if pattern.startswith("re:"):
+        expression = re.compile(pattern[3:])
+    elif any(letter in pattern for letter in "*?["):
+        expression = re.compile(_glob_to_regex(pattern))
+    else:
+        return _exact([pattern], names)
+    found = [name for name in names if expression.fullmatch(name)]
+    if not found:
+        raise ValueError(_unknown(pattern, names))
+    return found
+
+
+def _glob_to_regex(pattern: str) -> str:
+    pieces = re.split(r"(\*\*|\*|\?|\[[^\]]+\])", pattern)
+    special = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
+    return "".join(
+        special.get(p, p if p.startswith("[") and p.endswith("]") else re.escape(p)) for p in pieces
+    )
+
+
+def _unknown(pattern: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(pattern.removeprefix("re:"), names, n=5, cutoff=0.3) or names[:5]
+    return (
+        f"layers: {pattern!r} matches none of the {len(names)} modules. The closest names are "
+        f"{', '.join(map(repr, close))}. Globs stay inside one dotted part (use ** to cross), and names are "
+        f"relative to the network that is recorded."
+    )

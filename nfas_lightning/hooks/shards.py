@@ -1,0 +1,84 @@
+"""Trajectories on disk: safetensors shards, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from nfas_lightning.hooks.merge import concatenate
+from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
+
+__all__ = ["read_shards", "write_index", "write_shard"]
+
+_INDEX = "index.json"
+
+
+def write_shard(path: Path, trajectory: Trajectory) -> None:
+    """Write one shard under a temporary name, then rename it.
+
+    Args:
+        path: the shard's name, ending in ``.safetensors``; its folder must exist.
+        trajectory: the rows to write; dtypes are kept.
+    """
+    tensors = {f"state.{i:04d}": state.cpu().contiguous() for i, state in enumerate(trajectory.states)}
+    tensors["stimulus_id"] = trajectory.stimulus_ids.cpu().contiguous()
+    metadata = {"layers": json.dumps([asdict(layer) for layer in trajectory.layers])}
+    unfinished = path.with_name(f"{path.name}.tmp")
+    save_file(tensors, unfinished, metadata=metadata)
+    os.replace(unfinished, path)
+
+
+def write_index(folder: Path, shards: Sequence[str]) -> None:
+    """Write the list of a finished run's shards: what an earlier run left behind is never read with them.
+
+    Raises:
+        FileNotFoundError: a shard that another process wrote can't be seen from here.
+    """
+    for name in shards:
+        _check_exists(folder / name)
+    unfinished = folder / f"{_INDEX}.tmp"
+    unfinished.write_text(json.dumps({"shards": list(shards)}, indent=2))
+    os.replace(unfinished, folder / _INDEX)
+
+
+def read_shards(folder: str | Path) -> Trajectory:
+    """Read a trajectory back.
+
+    Args:
+        folder: the folder of one stage, e.g. ``save_dir/predict``.
+
+    Returns:
+        The trajectory, sorted by stimulus_id, each stimulus once.
+
+    Raises:
+        FileNotFoundError: no index, so that the run did not finish, or a shard is missing.
+    """
+    folder = Path(folder)
+    index = folder / _INDEX
+    if not index.is_file():
+        raise FileNotFoundError(f"No {_INDEX} in {folder}: the run that wrote its shards did not finish.")
+    shards = json.loads(index.read_text())["shards"]
+    return concatenate([_read(folder / name) for name in shards])
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Shard {path} is missing. With several machines save_dir must lie on a disk they share."
+        )
+
+
+def _read(path: Path) -> Trajectory:
+    _check_exists(path)
+    with safe_open(path, framework="pt") as file:
+        described = json.loads(file.metadata()["layers"])
+        states = tuple(file.get_tensor(f"state.{i:04d}") for i in range(len(described)))
+        ids = file.get_tensor("stimulus_id")
+    layers = tuple(LayerInfo(**{**info, "shape": tuple(info["shape"])}) for info in described)
+    return Trajectory(states, layers, ids)

@@ -1,0 +1,123 @@
+"""From raw sounds to a network's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import gcd
+from typing import Any
+
+import torch
+from scipy.signal import resample_poly
+from torch import Tensor
+
+from nfas_lightning.functional.checks import check_shape
+from nfas_lightning.models.base import ModelInputs
+from nfas_lightning.models.batch import batch_field, prefix_mask
+
+__all__ = ["AudioPreprocess"]
+
+
+class AudioPreprocess:
+    """Resample sounds to a network's rate and hand over waveforms or a feature extractor's output.
+
+    Each sound is resampled by itself, over its real samples, so that padding changes nothing.
+
+    Args:
+        sampling_rate: what the network reads, in Hz.
+        feature_extractor: of transformers, or None for waveforms (B, K), zero-padded on the right.
+        convolutions: (kernel, stride) of each convolution in front of the network's blocks, which turn
+            samples into frames; the mask then counts frames that lie wholly inside the sound.
+        equal_lengths: refuse sounds of unequal lengths, for networks whose norms look across time.
+        pass_mask: hand the samples' mask to the network as ``attention_mask``.
+
+    Example:
+        >>> batch = {"audio": torch.zeros(2, 800), "n_samples": torch.tensor([800, 400])}
+        >>> batch["sampling_rate"] = 8_000
+        >>> inputs = AudioPreprocess(16_000, convolutions=[(10, 5), (8, 4)])(batch)
+        >>> inputs.args[0].shape, inputs.mask.sum(dim=1).tolist()
+        (torch.Size([2, 1600]), [78, 38])
+    """
+
+    def __init__(
+        self,
+        sampling_rate: int,
+        feature_extractor: Any = None,
+        *,
+        convolutions: Sequence[tuple[int, int]] = (),
+        equal_lengths: bool = False,
+        pass_mask: bool = False,
+    ) -> None:
+        self.sampling_rate = sampling_rate
+        self.feature_extractor = feature_extractor
+        self.convolutions = tuple((int(kernel), int(stride)) for kernel, stride in convolutions)
+        self.equal_lengths, self.pass_mask = equal_lengths, pass_mask
+
+    def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
+        """Return the waveforms or features, and the mask over frames (or samples)."""
+        sounds = self._resample(batch)
+        lengths = torch.tensor([len(sound) for sound in sounds])
+        if self.equal_lengths and bool((lengths != lengths[0]).any()):
+            raise ValueError(
+                f"This network's norms look across time, so that padding would change its states, and the "
+                f"batch has sounds of {sorted(set(lengths.tolist()))} samples. Use batch_size=1, or windows "
+                f"of one length."
+            )
+        if self.feature_extractor is not None:
+            return self._extract(sounds, lengths)
+        waves = torch.nn.utils.rnn.pad_sequence(sounds, batch_first=True)
+        samples = prefix_mask(lengths, waves.shape[1])
+        kwargs = {"attention_mask": samples.long()} if self.pass_mask else {}
+        return ModelInputs(args=(waves,), kwargs=kwargs, mask=self._frames(lengths, samples))
+
+    def _resample(self, batch: Mapping[str, Any]) -> list[Tensor]:
+        audio = batch_field(batch, "audio")
+        check_shape("audio", audio, "B K")
+        rate = int(batch_field(batch, "sampling_rate"))
+        shared = gcd(rate, self.sampling_rate)
+        sounds = []
+        for row, n_samples in zip(audio.cpu(), batch_field(batch, "n_samples").tolist(), strict=True):
+            if not 0 < n_samples <= audio.shape[1]:
+                raise ValueError(f"n_samples must lie in 1 ... K = {audio.shape[1]}, got {n_samples}.")
+            sound = row[:n_samples].float()
+            if rate != self.sampling_rate:
+                resampled = resample_poly(
+                    sound.double().numpy(), self.sampling_rate // shared, rate // shared
+                )
+                sound = torch.from_numpy(resampled).float()
+            sounds.append(sound)
+        return sounds
+
+    def _extract(self, sounds: list[Tensor], lengths: Tensor) -> ModelInputs:
+        # Whisper's extractor pads to its window, and would cut what is longer without a word
+        window: int | None = getattr(self.feature_extractor, "n_samples", None)
+        if window is not None and int(lengths.max()) > window:
+            raise ValueError(
+                f"A sound of {int(lengths.max()) / self.sampling_rate:.4g} s is longer than the "
+                f"{window / self.sampling_rate:.4g} s that this network hears: cut it into windows."
+            )
+        features = self.feature_extractor(
+            [sound.numpy() for sound in sounds],
+            sampling_rate=self.sampling_rate,
+            return_tensors="pt",
+            return_attention_mask=True,
+            padding=True if window is None else "max_length",
+        )
+        mask = features.pop("attention_mask")
+        kwargs = dict(features)
+        if self.pass_mask:
+            kwargs["attention_mask"] = mask
+        return ModelInputs(kwargs=kwargs, mask=self._frames(lengths, mask.bool()))
+
+    def _frames(self, lengths: Tensor, samples: Tensor) -> Tensor:
+        if not self.convolutions:
+            return samples
+        n_frames, longest = lengths, torch.tensor(samples.shape[1])
+        for kernel, stride in self.convolutions:
+            n_frames = (n_frames - kernel) // stride + 1
+            longest = (longest - kernel) // stride + 1
+        if bool((n_frames < 1).any()):
+            raise ValueError(
+                f"A sound of {int(lengths.min())} samples at {self.sampling_rate} Hz is too short for one "
+                f"frame of this network: pad it or leave it out."
+            )
+        return prefix_mask(n_frames, int(longest))

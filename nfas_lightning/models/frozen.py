@@ -1,0 +1,193 @@
+"""A pretrained network that is only looked at, as a LightningModule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Self
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from nfas_lightning.functional.checks import check_option
+from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs
+from nfas_lightning.models.loaders import load_model
+
+__all__ = ["FrozenModel"]
+
+Preprocess = Callable[[Mapping[str, Any]], ModelInputs]
+
+
+def _label(model: str | nn.Module | LoadedModel) -> str:
+    if isinstance(model, LoadedModel):
+        return model.info.name
+    return model if isinstance(model, str) else type(model).__name__
+
+
+class FrozenModel(pl.LightningModule):
+    """Run a frozen network over stimuli in ``validate``, ``test`` or ``predict``.
+
+    The network is always in evaluation mode, none of its parameters asks for a gradient (a module that is
+    handed over is frozen in place), and ``fit`` is refused. Given a name, the constructor loads nothing:
+    `load` does, which Lightning reaches through `setup`. Raw batches stay on the CPU, where preprocessing
+    runs; only the network's own inputs move to the device.
+
+    Args:
+        model: a name for `load_model` (``"minilm_l6"``, ``"timm:resnet18"``, ``"hf:org/name@revision"``), any
+            module, or what a loader returned.
+        weights: ``"pretrained"``, or ``"random"`` for the same architecture without its training.
+        seed: of the random weights.
+        layers: blocks to record, see `resolve_layers`; None: the loader's choice.
+        pooling: see `pool`; None: the loader's choice.
+        preprocess: raw batch to `ModelInputs`; None: the loader's. A bare module gets the batch's image or
+            audio as it is.
+        revision: commit or tag of a hub model.
+        options: of a packaged model's builder, e.g. ``{"max_seconds": 10}`` for whisper_base.
+
+    Example:
+        >>> model = FrozenModel(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)))
+        >>> model({"stimulus_id": torch.arange(2), "image": torch.zeros(2, 3, 2, 2)}).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        model: str | nn.Module | LoadedModel,
+        *,
+        weights: str = "pretrained",
+        seed: int = 0,
+        layers: str | list[str] | Callable[[nn.Module], list[str]] | None = None,
+        pooling: str | None = None,
+        preprocess: Preprocess | None = None,
+        revision: str | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        check_option("weights", weights, ("pretrained", "random"))
+        self.save_hyperparameters(
+            {
+                "model": _label(model),
+                "weights": weights,
+                "seed": seed,
+                "layers": layers if not callable(layers) else getattr(layers, "__name__", repr(layers)),
+                "pooling": pooling,
+                "revision": revision,
+                "options": options,
+            }
+        )
+        self.module: nn.Module | None = None
+        self.mask: Tensor | None = None
+        self._model, self._preprocess = model, preprocess
+        self._weights, self._seed, self._revision = weights, seed, revision
+        self._options = options
+        self._layers, self._pooling = layers, pooling
+        self._loaded: LoadedModel | None = None
+        if not isinstance(model, str):
+            self.load()
+
+    def load(self) -> LoadedModel:
+        """Load the network if it is not there yet, and freeze it in place."""
+        if self._loaded is None:
+            self._loaded = load_model(
+                self._model,
+                weights=self._weights,
+                seed=self._seed,
+                revision=self._revision,
+                options=self._options,
+            )
+            self.module = self._loaded.module.eval().requires_grad_(False)
+            del self._model  # the module is registered once, under the name `module`
+        return self._loaded
+
+    def setup(self, stage: str) -> None:
+        """Load the network."""
+        self.load()
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model's card; loads the network."""
+        return self.load().info
+
+    @property
+    def layers(self) -> str | list[str] | Callable[[nn.Module], list[str]]:
+        """Blocks to record; loads the network."""
+        return self.load().layers if self._layers is None else self._layers
+
+    @property
+    def pooling(self) -> str:
+        """How a block's output becomes one vector a stimulus; loads the network."""
+        return self.load().pooling if self._pooling is None else self._pooling
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever is asked: a frozen network has no other."""
+        return super().train(False)
+
+    def inputs(self, batch: Mapping[str, Any]) -> ModelInputs:
+        """Preprocess a raw batch (see `nfas_lightning.data.stimuli`) and move it to the network's device.
+
+        Raises:
+            TypeError: the preprocessing returned something else, or the stimuli came in half precision.
+        """
+        for key, value in batch.items():
+            if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
+                raise TypeError(
+                    f"Raw stimuli must not be halved before preprocessing, got {key!r} in {value.dtype}. "
+                    f"With a Trainer choose precision='bf16-mixed' or '16-mixed', which halve the network's "
+                    f"work alone."
+                )
+        preprocess = self._preprocess or self.load().preprocess
+        inputs = preprocess(batch)
+        if not isinstance(inputs, ModelInputs):
+            raise TypeError(f"preprocess must return ModelInputs, got {type(inputs).__name__}.")
+        return ModelInputs(
+            args=tuple(self._place(value) for value in inputs.args),
+            kwargs={key: self._place(value) for key, value in inputs.kwargs.items()},
+            mask=None if inputs.mask is None else inputs.mask.to(self.device),
+        )
+
+    def _place(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        weights = next(self.parameters(), None)
+        is_float = value.is_floating_point() and weights is not None and weights.is_floating_point()
+        return value.to(self.device, weights.dtype if weights is not None and is_float else None)
+
+    def forward(self, batch: Mapping[str, Any]) -> Any:
+        """Run the network on a raw batch; `mask` then says which tokens count."""
+        self.load()
+        assert self.module is not None
+        inputs = self.inputs(batch)
+        self.mask = inputs.mask
+        return self.module(*inputs.args, **inputs.kwargs)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave the raw batch where it is: preprocessing runs on the CPU."""
+        return batch
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Run the network, for callbacks to look at."""
+        self(batch)
+
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Run the network, for callbacks to look at."""
+        self(batch)
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Any:
+        """Run the network; return the stimulus ids alone, since Lightning keeps what is returned."""
+        self(batch)
+        return batch.get("stimulus_id")
+
+    def training_step(self, *args: Any) -> NoReturn:
+        """Refuse to train."""
+        self.configure_optimizers()
+
+    def configure_optimizers(self) -> NoReturn:
+        """Refuse to train.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError(
+            "FrozenModel does not train: run validate, test or predict. To follow a network's alignment "
+            "while it trains, add the callback to its own LightningModule."
+        )

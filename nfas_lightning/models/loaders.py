@@ -1,0 +1,230 @@
+"""Load a network by name, with its preprocessing and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from nfas_lightning.functional.checks import check_option
+from nfas_lightning.models.base import LoadedModel, ModelInfo
+from nfas_lightning.models.optional import require
+from nfas_lightning.models.preprocess import ImagePreprocess, RawStimuli
+from nfas_lightning.models.random_twin import random_twin, seeded, state_sha256
+
+__all__ = ["load_model", "load_module", "load_timm", "load_torchvision"]
+
+_WEIGHTS = ("pretrained", "random")
+
+
+def load_model(
+    model: str | nn.Module | LoadedModel,
+    *,
+    weights: str = "pretrained",
+    seed: int = 0,
+    revision: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> LoadedModel:
+    """Load a network by name, or wrap one that is there.
+
+    Args:
+        model: one of
+
+            - a bare name, ``"minilm_l6"``: a model whose weights a registry package carries (`PACKAGED`);
+            - ``"timm:resnet18"``: an image model of timm;
+            - ``"torchvision:resnet18"``: an image model of torchvision;
+            - ``"hf:org/name@revision"`` or ``"hf:./folder"``: a transformers model;
+            - any module, or what a loader returned.
+        weights: ``"pretrained"``, or ``"random"`` for the same architecture without its training.
+        seed: of the random weights.
+        revision: commit or tag of a hub model; the same as ``@revision``.
+        options: of a packaged model's builder, e.g. ``{"max_seconds": 10}`` for whisper_base.
+
+    Returns:
+        The module in evaluation mode, its preprocessing, the blocks to record and its card.
+
+    Raises:
+        ValueError: an unknown name or source.
+        OSError: the weights can't be reached.
+        ImportError: an optional library is missing.
+    """
+    check_option("weights", weights, _WEIGHTS)
+    if isinstance(model, LoadedModel):
+        return model if weights == "pretrained" else _as_random(model, seed)
+    if isinstance(model, nn.Module):
+        return load_module(model, weights=weights, seed=seed)
+    source, colon, name = model.partition(":")
+    if revision is not None and source != "hf":
+        raise ValueError(
+            f"revision belongs to models of the hub ('hf:...'), got {model!r} with {revision!r}."
+        )
+    if options and colon:
+        raise ValueError(f"options belong to packaged models, got {model!r} with {sorted(options)}.")
+    if not colon:
+        from nfas_lightning.models.packaged import load_packaged
+
+        return load_packaged(model, weights=weights, seed=seed, **(options or {}))
+    if source == "timm":
+        return load_timm(name, weights=weights, seed=seed)
+    if source == "torchvision":
+        return load_torchvision(name, weights=weights, seed=seed)
+    if source == "hf":
+        from nfas_lightning.models.transformers_loader import load_transformers
+
+        return load_transformers(name, weights=weights, seed=seed, revision=revision)
+    raise ValueError(
+        f"Unknown source {source!r} in {model!r}: expected 'timm:', 'torchvision:', 'hf:' or a bare packaged "
+        f"name."
+    )
+
+
+def load_module(
+    module: nn.Module,
+    *,
+    name: str | None = None,
+    modality: str = "vision",
+    weights: str = "pretrained",
+    seed: int = 0,
+    **options: Any,
+) -> LoadedModel:
+    """Wrap any module.
+
+    Args:
+        module: the network.
+        name: its name in results; None: its class.
+        modality: ``"vision"``, ``"audio"`` or ``"language"``.
+        weights: ``"random"`` for a copy with random weights, see `random_twin`.
+        seed: of the random weights.
+        **options: ``preprocess``, ``layers`` and ``pooling`` of `LoadedModel`. Without ``preprocess`` the
+            module gets the batch's image or audio as it is.
+    """
+    check_option("weights", weights, _WEIGHTS)
+    family = type(module).__name__
+    info = ModelInfo(name or family.lower(), modality, family.lower(), "module", **_count(module))
+    loaded = LoadedModel(module.eval(), options.pop("preprocess", RawStimuli()), info, **options)
+    return loaded if weights == "pretrained" else _as_random(loaded, seed)
+
+
+def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **options: Any) -> LoadedModel:
+    """Load an image model of timm with the preprocessing it was trained with.
+
+    Args:
+        name: a name of ``timm.list_models()``, with or without a pretrained tag.
+        weights: ``"pretrained"`` or ``"random"``.
+        seed: of the random weights.
+        **options: of ``timm.create_model``, e.g. ``img_size``.
+
+    Raises:
+        ImportError: timm is missing.
+        ValueError: timm knows no such model.
+        OSError: the pretrained weights can't be reached.
+    """
+    check_option("weights", weights, _WEIGHTS)
+    timm = require("timm", "vision")
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5]
+        raise ValueError(f"timm has no model {name!r}. Similar names: {', '.join(close) or 'none'}.")
+    try:
+        module = seeded(seed, lambda: timm.create_model(name, pretrained=weights == "pretrained", **options))
+    except (OSError, RuntimeError) as error:
+        if weights == "random":
+            raise
+        entry = timm.get_pretrained_cfg(name)
+        hub = getattr(entry, "hf_hub_id", None) or getattr(entry, "url", None) or "no hub entry"
+        raise OSError(
+            f"The weights of 'timm:{name}' could not be read from {hub}: {error}. Fetch them where the hub "
+            f"can be reached (the cache can be copied), or choose weights='random'."
+        ) from error
+    config = timm.data.resolve_model_data_config(module)
+    preprocess = ImagePreprocess(
+        tuple(config["input_size"][1:]),
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        crop_pct=config["crop_pct"],
+        interpolation=config["interpolation"],
+    )
+    card: dict[str, Any] = getattr(module, "pretrained_cfg", {})
+    source = f"timm=={timm.__version__} ({card.get('tag') or 'untagged'})"
+    return _vision(module, preprocess, name, source, weights, seed, licence=card.get("license") or "")
+
+
+def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -> LoadedModel:
+    """Load an image classifier of torchvision with the preprocessing of its default weights.
+
+    Args:
+        name: a name of ``torchvision.models.list_models()``.
+        weights: ``"pretrained"`` or ``"random"``.
+        seed: of the random weights.
+
+    Raises:
+        ImportError: torchvision is missing.
+        ValueError: torchvision knows no such model.
+        OSError: the pretrained weights can't be reached.
+    """
+    check_option("weights", weights, _WEIGHTS)
+    torchvision = require("torchvision", "vision")
+    try:
+        default = torchvision.models.get_model_weights(name).DEFAULT
+    except ValueError as error:
+        raise ValueError(f"torchvision has no model {name!r}: {error}") from error
+    pretrained = default if weights == "pretrained" else None
+    try:
+        module = seeded(seed, lambda: torchvision.models.get_model(name, weights=pretrained))
+    except OSError as error:
+        raise OSError(
+            f"The weights of 'torchvision:{name}' could not be fetched from {default.url}: {error}. Put the "
+            f"file into torch's hub cache, or choose weights='random'."
+        ) from error
+    transform = default.transforms()
+    crop, resize = transform.crop_size[0], transform.resize_size[0]
+    preprocess = ImagePreprocess(
+        crop,
+        tuple(transform.mean),
+        tuple(transform.std),
+        crop_pct=crop / resize,
+        interpolation=transform.interpolation.value,
+    )
+    return _vision(
+        module, preprocess, name, f"torchvision=={torchvision.__version__} ({default})", weights, seed
+    )
+
+
+def _vision(
+    module: nn.Module,
+    preprocess: ImagePreprocess,
+    name: str,
+    source: str,
+    weights: str,
+    seed: int,
+    licence: str = "",
+) -> LoadedModel:
+    pretrained = weights == "pretrained"
+    info = ModelInfo(
+        name=name if pretrained else f"{name}_random",
+        modality="vision",
+        family=type(module).__name__.lower(),
+        source=source if pretrained else f"random (seed {seed})",
+        licence=licence if pretrained else "",
+        note="" if pretrained else "Weights as initialised, never trained.",
+        **_count(module),
+    )
+    return LoadedModel(module.eval(), preprocess, info)
+
+
+def _as_random(loaded: LoadedModel, seed: int) -> LoadedModel:
+    module = random_twin(loaded.module, seed).eval()
+    info = replace(
+        loaded.info,
+        name=f"{loaded.info.name}_random",
+        source=f"random (seed {seed})",
+        note="Weights drawn anew, never trained.",
+        **_count(module),
+    )
+    return replace(loaded, module=module, info=info)
+
+
+def _count(module: nn.Module) -> dict[str, Any]:
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return {"parameters": parameters, "weights_sha256": state_sha256(module)}

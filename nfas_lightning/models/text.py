@@ -1,0 +1,94 @@
+"""From raw texts to a network's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from nfas_lightning.models.base import ModelInputs
+from nfas_lightning.models.batch import batch_field, prefix_mask
+
+__all__ = ["TextPreprocess"]
+
+
+class TextPreprocess:
+    """Tokenise texts, and mark the tokens that a feature is about.
+
+    Tokens that overlap the stimulus's span are in the mask; special tokens, the prefix and padding never are.
+    A text longer than the window loses its beginning, the oldest context. Padding is on the right.
+
+    Args:
+        tokenizer: a fast tokenizer of transformers: only those report which characters a token covers.
+        max_length: window in tokens, special ones included.
+        prefix: put before every text, e.g. ``"query: "``; survives truncation, stays out of the mask.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, prefix: str = "") -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise ValueError(
+                f"TextPreprocess needs a fast tokenizer, which knows each token's characters, got "
+                f"{type(tokenizer).__name__}. Load it with AutoTokenizer.from_pretrained(..., use_fast=True)."
+            )
+        self.tokenizer, self.max_length, self.prefix = tokenizer, max_length, prefix
+
+    def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
+        """Return token ids (B, K), the attention mask, and the mask over target tokens."""
+        stimuli = batch_field(batch, "text")
+        encoded = self.tokenizer(
+            [self.prefix + stimulus.text for stimulus in stimuli],
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            verbose=False,  # this class cuts what is too long
+        )
+        rows, targets = [], []
+        for i, stimulus in enumerate(stimuli):
+            ids, target = self._window(
+                encoded["input_ids"][i],
+                encoded["offset_mapping"][i],
+                encoded["special_tokens_mask"][i],
+                stimulus.span or (0, len(stimulus.text)),
+                stimulus.text,
+            )
+            rows.append(torch.tensor(ids))
+            targets.append(torch.tensor(target))
+        padding = self.tokenizer.pad_token_id or 0  # masked, so that any id will do where there is none
+        input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
+        attention = prefix_mask(torch.tensor([len(row) for row in rows]), input_ids.shape[1])
+        kwargs = {"input_ids": input_ids, "attention_mask": attention.long()}
+        if "token_type_ids" in encoded:
+            kwargs["token_type_ids"] = torch.zeros_like(input_ids)
+        return ModelInputs(kwargs=kwargs, mask=torch.nn.utils.rnn.pad_sequence(targets, batch_first=True))
+
+    def _window(
+        self,
+        ids: list[int],
+        offsets: list[tuple[int, int]],
+        special: list[int],
+        span: tuple[int, int],
+        text: str,
+    ) -> tuple[list[int], list[bool]]:
+        """Return the ids that fit, and which of them the span touches."""
+        shift = len(self.prefix)
+        start, stop = span[0] + shift, span[1] + shift
+        target = [
+            not hidden and begin < end and begin < stop and end > start
+            for (begin, end), hidden in zip(offsets, special, strict=True)
+        ]
+        if not any(target):
+            raise ValueError(f"No token covers {text[span[0] : span[1]]!r} of {text[:60]!r}: check the span.")
+        excess = len(ids) - self.max_length
+        if excess > 0:
+            # special tokens and the prefix stay, the oldest words after them go
+            head = next(
+                i for i, (o, s) in enumerate(zip(offsets, special, strict=True)) if not s and o[1] > shift
+            )
+            if any(target[head : head + excess]):
+                raise ValueError(
+                    f"The target {text[span[0] : span[1]][:40]!r} falls out of the window: {len(ids)} "
+                    f"tokens, of which the last {self.max_length} fit. Give less context after it, a shorter "
+                    f"text, or a larger max_length."
+                )
+            ids, target = ids[:head] + ids[head + excess :], target[:head] + target[head + excess :]
+        return ids, target

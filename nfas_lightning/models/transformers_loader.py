@@ -1,0 +1,170 @@
+"""Networks of transformers: from a folder or a pinned revision of the hub, never with remote code."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from nfas_lightning.functional.checks import check_option
+from nfas_lightning.models.base import LoadedModel, ModelInfo
+from nfas_lightning.models.optional import require
+from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, TextPreprocess
+from nfas_lightning.models.random_twin import seeded, state_sha256
+
+__all__ = ["load_transformers"]
+
+_NO_LIMIT = 100_000  # tokenizers without a window of their own report an astronomical one
+_DEFAULT_WINDOW = 512
+_RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
+
+
+def load_transformers(
+    name: str, *, weights: str = "pretrained", seed: int = 0, revision: str | None = None
+) -> LoadedModel:
+    """Load a transformers network with its preprocessing; of an encoder and a decoder, the encoder.
+
+    Code from the hub is never run, and pickled weights are read with ``weights_only``.
+
+    Args:
+        name: a folder (``"./minilm"``), or a hub entry, best pinned: ``"org/name@commit"``.
+        weights: ``"pretrained"``, or ``"random"``: only configuration and tokenizer are read.
+        seed: of the random weights.
+        revision: commit or tag; the same as ``@revision``.
+
+    Returns:
+        The module, its preprocessing by what it reads (tokens, waveforms, mel features or pixels), its card.
+
+    Raises:
+        ImportError: transformers is missing.
+        OSError: the folder or the hub entry can't be read.
+        ValueError: a revision is given twice, or the network reads something else.
+
+    Warns:
+        UserWarning: a hub entry without a revision, which may change under the same name.
+    """
+    check_option("weights", weights, ("pretrained", "random"))
+    transformers = require("transformers", "language")
+    path, revision = _split(name, revision)
+    options = {"trust_remote_code": False} | ({"revision": revision} if revision else {})
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, **options)
+        if weights == "pretrained":
+            module = transformers.AutoModel.from_pretrained(path, weights_only=True, **options)
+        else:
+            module = seeded(seed, lambda: transformers.AutoModel.from_config(config))
+    except OSError as error:
+        raise OSError(_unreachable(path, revision, error)) from error
+    reads = module.main_input_name
+    if config.is_encoder_decoder:
+        module = module.get_encoder()
+    preprocess, modality = _preprocess(transformers, path, options, reads, config)
+    commit = getattr(config, "_commit_hash", None) or revision
+    pretrained = weights == "pretrained"
+    short = Path(path).name.lower()
+    info = ModelInfo(
+        name=short if pretrained else f"{short}_random",
+        modality=modality,
+        family=config.model_type,
+        source=(f"hf:{path}@{commit}" if commit else f"hf:{path}") if pretrained else f"random (seed {seed})",
+        parameters=sum(p.numel() for p in module.parameters()),
+        weights_sha256=state_sha256(module),
+        note="" if pretrained else "Weights as initialised, never trained.",
+    )
+    return LoadedModel(module.eval(), preprocess, info)
+
+
+def _split(name: str, revision: str | None) -> tuple[str, str | None]:
+    path, _, pinned = name.partition("@")
+    if Path(name).is_dir():
+        if revision is not None:
+            raise ValueError(f"A folder has no revision, got {revision!r} for {name!r}.")
+        return name, None
+    if pinned and revision and pinned != revision:
+        raise ValueError(f"Two revisions for 'hf:{path}': {pinned!r} in the name and {revision!r} beside it.")
+    if path.startswith((".", "/", "~")):
+        raise FileNotFoundError(
+            f"No folder {path!r} (in {Path.cwd()}). Expected one written by save_pretrained: config.json, "
+            f"model.safetensors and the tokenizer's or feature extractor's files."
+        )
+    revision = pinned or revision
+    if revision is None:
+        warnings.warn(
+            f"'hf:{path}' names no revision, and the hub may serve other weights tomorrow: pin it, "
+            f"'hf:{path}@<commit>'.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return path, revision
+
+
+def _unreachable(path: str, revision: str | None, error: OSError) -> str:
+    where = (
+        f"folder {path!r}" if Path(path).is_dir() else f"hub entry {path!r} at revision {revision or 'main'}"
+    )
+    return (
+        f"The {where} could not be read: {error}. Fetch it where the hub can be reached (snapshot_download "
+        f"of huggingface_hub) and give the folder, 'hf:./folder'; or choose weights='random'."
+    )
+
+
+def _preprocess(
+    transformers: Any, path: str, options: dict[str, Any], reads: str, config: Any
+) -> tuple[Any, str]:
+    """The preprocessing of a network and its modality, by the name of what it reads."""
+    try:
+        if reads == "input_ids":
+            return _text(transformers.AutoTokenizer.from_pretrained(path, **options), config), "language"
+        if reads in ("input_features", "input_values"):
+            return _audio(transformers.AutoFeatureExtractor.from_pretrained(path, **options), config), "audio"
+        if reads == "pixel_values":
+            return _image(transformers.AutoImageProcessor.from_pretrained(path, **options)), "vision"
+    except OSError as error:
+        raise OSError(
+            f"'hf:{path}' has no readable tokenizer, feature extractor or image processor beside its "
+            f"weights: {error}"
+        ) from error
+    raise ValueError(
+        f"'hf:{path}' reads {reads!r}; expected input_ids, input_features, input_values or pixel_values. "
+        f"Load it yourself and give FrozenModel the module and a preprocess."
+    )
+
+
+def _text(tokenizer: Any, config: Any) -> TextPreprocess:
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        # transformers builds an empty tokenizer where the files are missing, and every word becomes unknown
+        raise OSError("it has no vocabulary; is tokenizer.json missing?")
+    windows = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
+    known = [int(window) for window in windows if window and window < _NO_LIMIT]
+    return TextPreprocess(tokenizer, min(known, default=_DEFAULT_WINDOW))
+
+
+def _audio(extractor: Any, config: Any) -> AudioPreprocess:
+    kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
+    # the group norm of the first convolution averages over time: padding would shift every frame
+    group_norm = getattr(config, "feat_extract_norm", None) == "group"
+    return AudioPreprocess(
+        extractor.sampling_rate,
+        extractor,
+        convolutions=tuple(zip(kernels, strides, strict=True)),
+        equal_lengths=group_norm,
+        pass_mask=bool(kernels) and not group_norm,
+    )
+
+
+def _image(processor: Any) -> ImagePreprocess:
+    size, crop = dict(processor.size), dict(getattr(processor, "crop_size", None) or {})
+    resized = size.get("shortest_edge") or (size["height"], size["width"])
+    if getattr(processor, "do_center_crop", False) and crop:
+        final = (crop["height"], crop["width"])
+        edge = resized if isinstance(resized, int) else min(resized)
+        crop_pct = min(1.0, min(final) / edge)
+    else:
+        final, crop_pct = (resized, resized) if isinstance(resized, int) else resized, 1.0
+    return ImagePreprocess(
+        final,
+        tuple(processor.image_mean),
+        tuple(processor.image_std),
+        crop_pct=crop_pct,
+        interpolation=_RESAMPLE.get(int(processor.resample), "bicubic"),
+    )

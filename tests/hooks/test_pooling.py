@@ -1,0 +1,170 @@
+"""Pooling against loops, and blindness to padding."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from nfas_lightning.hooks.pooling import infer_layout, main_tensor, pool
+
+MASK = torch.tensor([[1, 1, 1, 0, 0], [0, 1, 0, 1, 0]], dtype=torch.bool)
+
+
+@pytest.fixture
+def tokens():
+    return torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("how", "reduce"),
+    [("mean", lambda x: x.mean(0)), ("auto", lambda x: x.mean(0)), ("max", lambda x: x.amax(0)),
+     ("last", lambda x: x[-1])],
+)  # fmt: skip
+def test_masked_pooling_equals_a_loop_over_the_shown_tokens(tokens, how, reduce):
+    wanted = torch.stack([reduce(row[mask]) for row, mask in zip(tokens, MASK, strict=True)])
+    torch.testing.assert_close(pool(tokens, how, MASK), wanted)
+
+
+@pytest.mark.parametrize("how", ["auto", "mean", "max", "last"])
+def test_hidden_tokens_never_matter_even_when_not_finite(tokens, how):
+    wild = tokens.masked_fill(~MASK.unsqueeze(-1), float("nan"))
+    torch.testing.assert_close(pool(wild, how, MASK), pool(tokens, how, MASK))
+
+
+def test_cls_is_the_first_token_though_the_mask_hides_it(tokens):
+    torch.testing.assert_close(pool(tokens, "cls", MASK), tokens[:, 0])
+    torch.testing.assert_close(pool(tokens, "cls"), tokens[:, 0])
+    torch.testing.assert_close(pool(tokens, "last"), tokens[:, -1])
+
+
+@pytest.mark.parametrize("how", ["mean", "max"])
+def test_maps_are_pooled_over_space_in_either_layout(how):
+    maps = torch.randn(2, 3, 4, 5)
+    wanted = getattr(maps.flatten(2), {"mean": "mean", "max": "amax"}[how])(2)
+    torch.testing.assert_close(pool(maps, how), wanted)
+    torch.testing.assert_close(pool(maps.movedim(1, -1), how, layout="channels_last"), wanted)
+    torch.testing.assert_close(pool(maps[:, :, 0], how, layout="channels_first"), pool(maps[:, :, :1], how))
+
+
+def test_sequence_first_is_transposed(tokens):
+    turned = tokens.transpose(0, 1)
+    torch.testing.assert_close(
+        pool(turned, "mean", MASK, layout="sequence_first"), pool(tokens, "mean", MASK)
+    )
+    torch.testing.assert_close(pool(turned, "none", layout="sequence_first"), tokens.flatten(1))
+
+
+def test_a_mask_over_time_reaches_every_band_of_a_spectrogram():
+    maps = torch.randn(2, 3, 4, 5)
+    for how in ("mean", "max"):
+        wanted = torch.stack([pool(maps[i : i + 1][..., MASK[i]], how)[0] for i in range(2)])
+        torch.testing.assert_close(pool(maps, how, MASK), wanted)
+
+
+def test_flatten_keeps_everything_and_refuses_a_mask(tokens):
+    torch.testing.assert_close(pool(tokens, "none", torch.ones(2, 5, dtype=torch.bool)), tokens.flatten(1))
+    with pytest.raises(ValueError, match="pooling='none' would keep padding"):
+        pool(tokens, "none", MASK)
+
+
+def test_vectors_stay_and_nothing_is_a_view():
+    vectors = torch.randn(2, 3)
+    for how in ("auto", "mean", "cls", "last", "max", "none"):
+        state = pool(vectors, how)
+        torch.testing.assert_close(state, vectors)
+        assert state.data_ptr() != vectors.data_ptr()
+    one = torch.randn(1, 1, 3)
+    for how in ("cls", "last", "none"):
+        assert pool(one, how).data_ptr() != one.data_ptr()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_float32(dtype):
+    tokens = torch.full((1, 5000, 1), 100.0, dtype=dtype)
+    mask = torch.ones(1, 5000, dtype=torch.bool)
+    for given in (None, mask):
+        state = pool(tokens, "mean", given)
+        assert state.dtype == torch.float32
+        torch.testing.assert_close(state, torch.tensor([[100.0]]))
+    assert pool(torch.ones(1, 2, 3, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("n_tokens", [5, 3, 2])
+def test_strided_convolutions_shorten_the_mask(n_tokens):
+    mask = torch.tensor([[True] * 3 + [False] * 2])
+    tokens = torch.arange(float(n_tokens)).view(1, n_tokens, 1)
+    # strides 1, 2, 4: tokens that saw any of the first three inputs
+    shown = {5: 3, 3: 2, 2: 1}[n_tokens]
+    torch.testing.assert_close(pool(tokens, "mean", mask), tokens[:, :shown].mean(1))
+
+
+def test_other_lengths_are_refused():
+    with pytest.raises(ValueError, match=r"mask has 5 tokens and the block 6.*prepended CLS"):
+        pool(torch.zeros(2, 6, 3), "mean", MASK)
+    with pytest.raises(ValueError, match="mask has 16000 tokens and the block 49"):
+        pool(torch.zeros(1, 49, 3), "mean", torch.ones(1, 16000, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"shape \(B=3, K\).*got \(2, 5\)"):
+        pool(torch.zeros(3, 5, 3), "mean", MASK)
+
+
+def test_a_mask_that_hides_a_stimulus_is_refused(tokens):
+    mask = MASK.clone()
+    mask[1] = False
+    with pytest.raises(ValueError, match=r"hides every token of the stimuli in rows \[1\]"):
+        pool(tokens, "mean", mask)
+
+
+def test_wrong_options_and_shapes_are_refused(tokens):
+    with pytest.raises(ValueError, match=r"pooling must be one of 'auto'.*got 'average'"):
+        pool(tokens, "average")
+    with pytest.raises(ValueError, match="needs tokens"):
+        pool(torch.zeros(2, 3, 4, 4), "cls")
+    with pytest.raises(ValueError, match="needs tokens"):
+        pool(torch.zeros(2, 3, 4, 4), "last")
+    with pytest.raises(ValueError, match="batch axis and a unit axis"):
+        pool(torch.zeros(2))
+
+
+def test_the_tensor_inside_tuples_mappings_and_model_outputs():
+    state, other = torch.randn(2, 3), torch.zeros(1)
+    assert main_tensor(state) is state
+    assert main_tensor((None, state, other)) is state
+    assert main_tensor({"logits": other, "last_hidden_state": state}) is state
+    assert main_tensor({"a": None, "b": state}) is state
+    outputs = pytest.importorskip("transformers.modeling_outputs")
+    assert main_tensor(outputs.BaseModelOutput(last_hidden_state=state)) is state
+    with pytest.raises(TypeError, match="without a tensor"):
+        main_tensor([None, "x"], "block")
+
+
+def test_packed_sequences_are_refused():
+    packed = pack_padded_sequence(torch.randn(2, 3, 4), torch.tensor([3, 2]), batch_first=True)
+    output = nn.LSTM(4, 4, batch_first=True)(packed)
+    for value in (packed, output):
+        with pytest.raises(TypeError, match="PackedSequence, whose rows are no stimuli"):
+            main_tensor(value, "'lstm'")
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "layout"),
+    [
+        (nn.Sequential(nn.Conv1d(2, 6, 3), nn.ReLU()), (4, 6, 9), "channels_first"),
+        (nn.Linear(3, 6), (4, 9, 6), "channels_last"),
+        (nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), (4, 9, 6), "channels_last"),
+        (nn.TransformerEncoderLayer(6, 2, 8), (9, 4, 6), "sequence_first"),
+        (nn.GRU(6, 6), (9, 4, 6), "sequence_first"),
+        (nn.GRU(6, 6, batch_first=True), (4, 9, 6), "channels_last"),
+        (nn.Conv2d(3, 6, 3), (4, 6, 5, 6), "channels_first"),
+        (nn.ReLU(), (4, 6, 5, 5), "channels_first"),
+        (nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 6)), (4, 5, 5, 6), "channels_last"),
+        # ConvNeXt: linear layers inside, but its maps have channels first
+        (nn.Sequential(nn.Conv2d(6, 6, 3), nn.LayerNorm(6), nn.Linear(6, 6)), (4, 6, 5, 6), "channels_first"),
+    ],
+)  # fmt: skip
+def test_layout_is_read_off_the_block(module, shape, layout):
+    assert infer_layout(module, torch.zeros(shape)) == layout
+
+
+def test_a_known_batch_overrules_sequence_first():
+    block = nn.TransformerEncoderLayer(6, 2, 8)
+    assert infer_layout(block, torch.zeros(4, 9, 6), batch=4) == "channels_last"

@@ -1,0 +1,192 @@
+"""Selection of blocks: patterns, structure, and refusals."""
+
+import pytest
+import torch
+from torch import nn
+
+from nfas_lightning.hooks.selection import resolve_layers
+
+
+class Encoder(nn.Module):
+    def __init__(self, depth=4):
+        super().__init__()
+        self.embeddings = nn.Embedding(5, 4)
+        self.encoder = nn.Module()
+        self.encoder.layer = nn.ModuleList(nn.TransformerEncoderLayer(4, 2, 8) for _ in range(depth))
+
+
+def test_exact_names_come_back_in_definition_order_and_once():
+    wanted = ["encoder.layer.2", "embeddings", "encoder.layer.0", "embeddings"]
+    assert resolve_layers(Encoder(), wanted) == ["embeddings", "encoder.layer.0", "encoder.layer.2"]
+
+
+def test_a_single_star_stays_inside_one_part_and_two_cross():
+    blocks = [f"encoder.layer.{i}" for i in range(4)]
+    assert resolve_layers(Encoder(), "encoder.layer.*") == blocks
+    deep = resolve_layers(Encoder(), "encoder.layer.**")
+    assert set(blocks) < set(deep)
+    assert "encoder.layer.0.self_attn.out_proj" in deep
+    assert resolve_layers(Encoder(), "**.norm1") == [f"{block}.norm1" for block in blocks]
+    assert resolve_layers(Encoder(), "encoder.layer.[1-3]") == blocks[1:]
+
+
+def test_a_dot_in_a_glob_is_a_dot():
+    with pytest.raises(ValueError, match="matches none"):
+        resolve_layers(Encoder(), "encoder?layer?*")
+
+
+def test_regular_expressions_match_whole_names():
+    assert resolve_layers(Encoder(), r"re:encoder\.layer\.[0-2]") == [f"encoder.layer.{i}" for i in range(3)]
+
+
+def test_a_callable_chooses_and_is_checked():
+    assert (
+        resolve_layers(Encoder(), lambda m: [f"encoder.layer.{i}" for i in (2, 1, 0)])[0] == "encoder.layer.0"
+    )
+    with pytest.raises(ValueError, match=r"'encoder.layer.9' matches none.*encoder\.layer\."):
+        resolve_layers(Encoder(), lambda m: ["encoder.layer.9"])
+
+
+def test_auto_adds_to_other_names():
+    assert resolve_layers(Encoder(), ["embeddings", "auto"])[0] == "embeddings"
+
+
+def test_unknown_names_come_with_the_closest_ones():
+    with pytest.raises(ValueError, match=r"'encoder\.layers\.1' matches none .* 'encoder\.layer\.1'"):
+        resolve_layers(Encoder(), ["encoder.layers.1"])
+
+
+def test_fewer_than_three_depths_are_refused():
+    with pytest.raises(ValueError, match="at least 3 depths, got 2 modules"):
+        resolve_layers(Encoder(), ["encoder.layer.0", "encoder.layer.1"])
+    with pytest.raises(ValueError, match="at least 3 depths, got 1 modules"):
+        resolve_layers(nn.Sequential(nn.LSTM(4, 4, 3)))
+
+
+TIMM = {
+    "resnet18": (8, "layer1.0", "layer4.1"),
+    "resnet50": (16, "layer1.0", "layer4.2"),
+    "efficientnet_b0": (16, "blocks.0.0", "blocks.6.0"),
+    "mobilenetv3_small_050": (11, "blocks.0.0", "blocks.4.2"),
+    "convnext_atto": (12, "stages.0.blocks.0", "stages.3.blocks.1"),
+    "vit_tiny_patch16_224": (12, "blocks.0", "blocks.11"),
+    "deit_tiny_patch16_224": (12, "blocks.0", "blocks.11"),
+    "beit_base_patch16_224": (12, "blocks.0", "blocks.11"),
+    "swin_tiny_patch4_window7_224": (12, "layers.0.blocks.0", "layers.3.blocks.1"),
+    "vgg11": (8, "features.1", "features.19"),
+    "densenet121": (4, "features.denseblock1", "features.denseblock4"),
+    "regnety_002": (13, "s1.b1", "s4.b7"),
+}
+TORCHVISION = {
+    "resnet18": (8, "layer1.0", "layer4.1"),
+    "mobilenet_v2": (17, "features.1", "features.17"),
+    "efficientnet_v2_s": (40, "features.1.0", "features.6.14"),
+    "vit_b_16": (12, "encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_11"),
+    "swin_t": (12, "features.1.0", "features.7.1"),
+    "convnext_tiny": (18, "features.1.0", "features.7.2"),
+    "vgg11": (8, "features.1", "features.19"),
+    "alexnet": (5, "features.1", "features.11"),
+    "densenet121": (4, "features.denseblock1", "features.denseblock4"),
+}
+
+
+def _summary(names):
+    return len(names), names[0], names[-1]
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_blocks_of_timm(name):
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    assert _summary(resolve_layers(model)) == TIMM[name]
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_blocks_of_torchvision(name):
+    models = pytest.importorskip("torchvision.models")
+    with torch.device("meta"):
+        model = models.get_model(name, weights=None)
+    assert _summary(resolve_layers(model)) == TORCHVISION[name]
+
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
+WAV2VEC2 = {"conv_dim": [4] * 4, "conv_kernel": [10, 3, 3, 3], "conv_stride": [5, 2, 2, 2],
+            "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}  # fmt: skip
+TINY = {"d_model": 16, "encoder_layers": 3, "decoder_layers": 5, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2}  # fmt: skip
+T5 = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_heads": 2, "num_layers": 3, "num_decoder_layers": 5}
+TRANSFORMERS = {
+    "Bert": (SMALL, 4, "encoder.layer.0"),
+    "Roberta": (SMALL, 4, "encoder.layer.0"),
+    "GPT2": ({"n_layer": 4, "n_embd": 16, "n_head": 2}, 4, "h.0"),
+    "Llama": ({**SMALL, "num_key_value_heads": 2}, 4, "layers.0"),
+    "DistilBert": ({"n_layers": 4, "dim": 16, "n_heads": 2, "hidden_dim": 32}, 4, "transformer.layer.0"),
+    "T5": (T5, 3, "encoder.block.0"),
+    "Whisper": (TINY, 3, "encoder.layers.0"),
+    "Wav2Vec2": ({**SMALL, **WAV2VEC2}, 4, "encoder.layers.0"),
+    "Swin": ({"embed_dim": 8, "depths": [1, 2, 1], "num_heads": [1, 1, 1], "image_size": 32}, 4,
+             "encoder.layers.0.blocks.0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_blocks_of_transformers(name):
+    transformers = pytest.importorskip("transformers")
+    options, count, first = TRANSFORMERS[name]
+    with torch.device("meta"):
+        model = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**options))
+    names = resolve_layers(model)
+    assert (len(names), names[0]) == (count, first)
+
+
+def test_the_encoder_alone_of_whisper_and_t5():
+    transformers = pytest.importorskip("transformers")
+    with torch.device("meta"):
+        whisper = transformers.WhisperModel(transformers.WhisperConfig(**TINY)).get_encoder()
+        t5 = transformers.T5EncoderModel(transformers.T5Config(**T5))
+    assert resolve_layers(whisper) == [f"layers.{i}" for i in range(3)]
+    assert resolve_layers(t5) == [f"encoder.block.{i}" for i in range(3)]
+
+
+def test_two_towers_are_ambiguous():
+    class Towers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+            self.text, self.vision = Encoder(), nn.TransformerEncoder(layer, 4)
+
+    with pytest.raises(ValueError, match=r"several trunks in Towers.*text\.encoder\.layer\.0"):
+        resolve_layers(Towers())
+    assert len(resolve_layers(Towers(), "vision.layers.*")) == 4
+
+
+def test_two_networks_of_one_class_are_not_one_trunk():
+    models = pytest.importorskip("torchvision.models")
+    with torch.device("meta"):
+        siamese = nn.ModuleDict({"left": models.resnet18(), "right": models.resnet18()})
+        swins = nn.ModuleDict({"left": models.swin_t(), "right": models.swin_t()})
+    for model in (siamese, swins):
+        with pytest.raises(ValueError, match="several trunks in ModuleDict"):
+            resolve_layers(model)
+
+
+def test_plain_sequential_recurrent_and_rows_of_leaves():
+    layers = [nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)]
+    assert resolve_layers(nn.Sequential(*layers)) == ["0", "1", "2"]
+
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.third = nn.LSTM(4, 4), nn.GRU(4, 4), nn.LSTM(4, 4)
+            self.head = nn.Linear(4, 2)
+
+    assert resolve_layers(Recurrent()) == ["first", "second", "third"]
+
+    class Row(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norms = nn.ModuleList(nn.LayerNorm(4) for _ in range(2))
+            self.linears = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+    assert resolve_layers(Row()) == ["linears.0", "linears.1", "linears.2"]

@@ -1,0 +1,216 @@
+"""FrozenModel: frozen, lazy, and a twin without training."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from nfas_lightning.hooks import DepthRecorder
+from nfas_lightning.models import FrozenModel, LoadedModel, ModelInfo, ModelInputs
+from nfas_lightning.models.random_twin import random_twin, state_sha256
+
+
+def _network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+def _batch(n=2):
+    return {"stimulus_id": torch.arange(n), "image": torch.rand(n, 3, 2, 2)}
+
+
+def test_the_network_is_frozen_and_in_evaluation_mode_whatever_is_asked():
+    model = FrozenModel(_network())
+    assert not any(p.requires_grad for p in model.parameters())
+    model.train()
+    assert not any(module.training for module in model.modules())
+    batch = _batch()
+    torch.testing.assert_close(model(batch), model(batch))
+    torch.testing.assert_close(model(batch), model.module(batch["image"]))
+
+
+def test_a_name_loads_nothing_before_setup():
+    model = FrozenModel("timm:resnet18", weights="random")
+    assert not list(model.parameters())
+    model.setup("predict")
+    module = model.module
+    assert module is not None
+    model.load()
+    assert model.module is module
+    assert model.info.name == "resnet18_random"
+    assert model.layers == "auto"
+    assert model.pooling == "auto"
+
+
+def test_a_wrong_name_fails_only_when_it_is_loaded():
+    model = FrozenModel("timm:resnet_eighteen", weights="random")
+    with pytest.raises(ValueError, match="timm has no model 'resnet_eighteen'"):
+        model.setup("predict")
+
+
+def test_arguments_overrule_the_loaders_choice():
+    def preprocess(batch):
+        return ModelInputs(args=(batch["image"] * 0,))
+
+    loaded = LoadedModel(
+        _network(), preprocess, ModelInfo("tiny", "vision", "mlp", "here"), ["1", "2", "4"], "mean"
+    )
+    model = FrozenModel(loaded)
+    assert (model.layers, model.pooling, model.info.name) == (["1", "2", "4"], "mean", "tiny")
+    changed = FrozenModel(
+        loaded, layers="auto", pooling="max", preprocess=lambda b: ModelInputs((b["image"],))
+    )
+    assert (changed.layers, changed.pooling) == ("auto", "max")
+    batch = _batch()
+    assert not torch.equal(changed(batch), model(batch))
+
+
+def test_inputs_go_to_the_networks_dtype_and_carry_the_mask():
+    mask = torch.tensor([[True, False], [True, True]])
+
+    def preprocess(batch):
+        return ModelInputs((batch["image"],), {"ids": torch.ones(2, dtype=torch.long), "flag": True}, mask)
+
+    class Network(nn.Linear):
+        def forward(self, x, *, ids, flag):
+            assert flag
+            return super().forward(x.flatten(1)) * ids[:, None]
+
+    model = FrozenModel(Network(12, 3).double(), preprocess=preprocess)
+    inputs = model.inputs(_batch())
+    assert inputs.args[0].dtype == torch.float64
+    assert inputs.kwargs["ids"].dtype == torch.int64
+    assert model(_batch()).dtype == torch.float64
+    assert torch.equal(model.mask, mask)
+
+
+def test_preprocessing_is_checked():
+    model = FrozenModel(_network(), preprocess=lambda batch: batch["image"])
+    with pytest.raises(TypeError, match="preprocess must return ModelInputs, got Tensor"):
+        model(_batch())
+    with pytest.raises(TypeError, match=r"Raw stimuli must not be halved.*bf16-mixed"):
+        model({"image": torch.zeros(1, 3, 2, 2, dtype=torch.bfloat16)})
+    with pytest.raises(ValueError, match=r"must hold 'image' or 'audio', got \['text'\]"):
+        FrozenModel(_network())({"text": []})
+
+
+@pytest.mark.parametrize("method", ["validate", "test", "predict"])
+def test_a_trainer_runs_every_stage_and_keeps_only_ids(method, tmp_path):
+    model = FrozenModel(_network())
+    loader = DataLoader([{"stimulus_id": i, "image": torch.rand(3, 2, 2)} for i in range(5)], batch_size=2)
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path
+    )
+    result = getattr(trainer, method)(model, loader)
+    if method == "predict":
+        assert torch.cat(result).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_fit_is_refused(tmp_path):
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path, max_epochs=1,
+        enable_checkpointing=False,
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="FrozenModel does not train"):
+        trainer.fit(FrozenModel(_network()), DataLoader([_batch(1)]))
+
+
+def test_hyperparameters_can_be_written_to_yaml():
+    model = FrozenModel("timm:resnet18", weights="random", seed=3, layers=["layer1.*"])
+    assert dict(model.hparams) == {
+        "model": "timm:resnet18", "weights": "random", "seed": 3, "layers": ["layer1.*"], "pooling": None,
+        "revision": None, "options": None,
+    }  # fmt: skip
+    assert FrozenModel(_network()).hparams["model"] == "Sequential"
+
+
+def test_options_reach_the_builder_of_a_packaged_model_and_no_other():
+    model = FrozenModel("whisper_base", weights="random", options={"max_seconds": 5.0})
+    assert "max_seconds=5.0" in model.info.note
+    with pytest.raises(ValueError, match="options belong to packaged models"):
+        FrozenModel("timm:resnet18", weights="random", options={"size": 96}).load()
+
+
+def test_jsonargparse_builds_it_from_plain_values():
+    jsonargparse = pytest.importorskip("jsonargparse")
+    parser = jsonargparse.ArgumentParser()
+    parser.add_subclass_arguments(FrozenModel, "model")
+    parsed = parser.parse_object(
+        {"model": {"class_path": "nfas_lightning.models.FrozenModel",
+                   "init_args": {"model": "timm:resnet18", "weights": "random", "layers": ["layer*.0"]}}}
+    )  # fmt: skip
+    build = getattr(parser, "instantiate", parser.instantiate_classes)  # renamed in 4.49
+    model = build(parsed).model
+    model.setup("predict")
+    assert isinstance(model, FrozenModel)
+
+
+class Odd(nn.Module):
+    """Parameters that no reset_parameters reaches, and weights shared between depths."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.arange(64.0))
+        self.norm = nn.BatchNorm1d(64)
+        self.attention = nn.MultiheadAttention(64, 2)
+        self.first = nn.Linear(64, 64)
+        self.last = nn.Linear(64, 64)
+        self.last.weight = self.first.weight
+        self.register_buffer("positions", torch.arange(5))
+
+
+def test_a_random_twin_forgets_everything_and_nothing_else_changes():
+    trained = Odd()
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.copy_(torch.linspace(3, 4, parameter.numel()).view_as(parameter))
+        trained.norm.running_mean.fill_(5)
+    before, state = state_sha256(trained), torch.get_rng_state()
+    twin = random_twin(trained, seed=1)
+    assert state_sha256(trained) == before
+    assert torch.equal(torch.get_rng_state(), state)
+    for (name, old), (_, new) in zip(trained.named_parameters(), twin.named_parameters(), strict=True):
+        assert not torch.equal(old, new), name
+    assert torch.equal(twin.token.sort().values, trained.token.sort().values)
+    assert torch.equal(twin.norm.running_mean, torch.zeros(64))
+    assert torch.equal(twin.positions, trained.positions)
+    assert twin.last.weight is twin.first.weight
+    assert state_sha256(random_twin(trained, seed=1)) == state_sha256(twin)
+    assert state_sha256(random_twin(trained, seed=2)) != state_sha256(twin)
+
+
+def test_weights_random_draws_a_modules_weights_anew():
+    network = _network()
+    weight = network[1].weight.clone()
+    model = FrozenModel(network, weights="random", seed=1)
+    assert torch.equal(network[1].weight, weight)
+    assert not torch.equal(model.module[1].weight, weight)
+    assert model.info.name == "sequential_random"
+    assert model.info.source == "random (seed 1)"
+    again = FrozenModel(LoadedModel(network, lambda b: ModelInputs(), ModelInfo("x", "vision", "x", "x")),
+                        weights="random", seed=1)  # fmt: skip
+    assert torch.equal(again.module[1].weight, model.module[1].weight)
+    assert again.info.weights_sha256 == model.info.weights_sha256
+    with pytest.raises(ValueError, match="weights must be one of 'pretrained', 'random', got 'none'"):
+        FrozenModel(network, weights="none")
+
+
+def test_a_recorder_reads_the_mask_of_the_running_batch():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+
+        def forward(self, x):
+            return self.layers(x)
+
+    def preprocess(batch):
+        return ModelInputs((batch["image"],), mask=batch["image"][..., 0] < 0.5)
+
+    model = FrozenModel(Tokens(), preprocess=preprocess)
+    x = torch.rand(3, 9, 2)
+    with DepthRecorder(model.module, "layers.*", mask_source=lambda: model.mask) as rec:
+        model({"image": x})
+    for state, row, value in zip(rec.states[0], x, model.module.layers[0](x), strict=True):
+        torch.testing.assert_close(state, value[row[:, 0] < 0.5].mean(0))

@@ -1,0 +1,283 @@
+"""Loading by name, offline: random weights and folders written by save_pretrained."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.hooks import DepthRecorder
+from nfas_lightning.models import FrozenModel, load_model, load_module
+from nfas_lightning.models.base import LoadedModel
+from nfas_lightning.models.optional import require
+from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, TextPreprocess
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("timm")
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_timm_with_its_own_preprocessing():
+    state = torch.get_rng_state()
+    loaded = load_model("timm:vit_tiny_patch16_224", weights="random", seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert isinstance(loaded.preprocess, ImagePreprocess)
+    assert (loaded.preprocess.height, loaded.preprocess.crop_pct) == (224, 0.9)
+    assert (loaded.info.name, loaded.info.modality) == ("vit_tiny_patch16_224_random", "vision")
+    assert loaded.info.source == "random (seed 1)"
+    assert loaded.info.parameters == sum(p.numel() for p in loaded.module.parameters())
+    assert not loaded.module.training
+    again = load_model("timm:vit_tiny_patch16_224", weights="random", seed=1)
+    other = load_model("timm:vit_tiny_patch16_224", weights="random", seed=2)
+    assert _same(loaded.module, again.module)
+    assert not _same(loaded.module, other.module)
+    assert loaded.info.weights_sha256 == again.info.weights_sha256 != other.info.weights_sha256
+
+
+def test_torchvision_with_its_own_preprocessing():
+    loaded = load_model("torchvision:mobilenet_v3_small", weights="random")
+    assert loaded.preprocess.height == 224
+    assert loaded.preprocess.crop_pct == 224 / 256
+    assert loaded.preprocess.interpolation == "bilinear"
+    pixels = loaded.preprocess({"image": torch.zeros(1, 3, 60, 80)}).args[0]
+    torch.testing.assert_close(
+        pixels[0, :, 0, 0], torch.tensor([-2.1179, -2.0357, -1.8044]), atol=1e-4, rtol=0
+    )
+
+
+def test_names_nobody_knows():
+    with pytest.raises(ValueError, match=r"timm has no model 'resnet_18'.*Similar names: .*resnet"):
+        load_model("timm:resnet_18", weights="random")
+    with pytest.raises(ValueError, match="torchvision has no model 'resnet_18'"):
+        load_model("torchvision:resnet_18")
+    with pytest.raises(ValueError, match="Unknown source 'keras' in 'keras:vgg'"):
+        load_model("keras:vgg")
+    with pytest.raises(ValueError, match="weights must be one of"):
+        load_model("timm:resnet18", weights="imagenet")
+    with pytest.raises(ValueError, match="revision belongs to models of the hub"):
+        load_model("timm:resnet18", revision="main")
+
+
+def test_weights_out_of_reach_name_their_hub_entry(monkeypatch):
+    import timm
+
+    def offline(*_, pretrained, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(
+        OSError, match=r"could not be read from timm/resnet18\..*no route to host.*weights='random'"
+    ):
+        load_model("timm:resnet18")
+
+
+def test_a_bare_name_is_a_packaged_model():
+    with pytest.raises(ValueError, match="No packaged model is called 'minilm'"):
+        load_model("minilm")
+
+
+def test_any_module_and_what_a_loader_returned():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2))
+    loaded = load_module(net, name="mine", modality="language", layers=["0"], pooling="max")
+    assert (loaded.info.name, loaded.layers, loaded.pooling) == ("mine", ["0"], "max")
+    assert load_model(loaded) is loaded
+    assert load_model(net).module is net
+    twin = load_model(loaded, weights="random", seed=1)
+    assert twin.info.name == "mine_random"
+    assert twin.info.weights_sha256 != loaded.info.weights_sha256
+    assert (twin.layers, twin.pooling) == (["0"], "max")
+
+
+def test_a_missing_library_names_its_extra(monkeypatch):
+    def missing(name, *_):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(ImportError, match=r"timm is needed here.*pip install 'nfas-lightning\[vision\]'"):
+        require("timm", "vision")
+
+
+# transformers
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "on", "mat"]
+    raw = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+
+
+TEXT = {
+    "Bert": {**SMALL, "vocab_size": 9, "max_position_embeddings": 12},
+    "GPT2": {"n_layer": 3, "n_embd": 16, "n_head": 2, "vocab_size": 9, "bos_token_id": 2, "eos_token_id": 3},
+    "Llama": {**SMALL, "num_key_value_heads": 2, "vocab_size": 9},
+    "T5": {"d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 3, "num_heads": 2, "vocab_size": 9},
+}
+
+
+def _save(folder, name, options):
+    torch.manual_seed(3)
+    model = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**options))
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_text_models_from_a_folder_run_and_ignore_padding(name, tokenizer, tmp_path):
+    saved = _save(tmp_path, name, TEXT[name])
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_model(f"hf:{tmp_path}")
+    assert isinstance(loaded.preprocess, TextPreprocess)
+    assert (loaded.info.modality, loaded.info.family) == ("language", saved.config.model_type)
+    reference = saved.get_encoder() if name == "T5" else saved
+    assert _same(loaded.module, reference)
+    model = FrozenModel(loaded)
+    texts = [TextStimulus("the cat sat on the mat"), TextStimulus("cat"), TextStimulus("on the mat", (7, 10))]
+    with DepthRecorder(loaded.module, mask_source=lambda: model.mask) as rec, torch.no_grad():
+        model({"text": texts})
+        rec.collect([0, 1, 2])
+        together = rec.take().stack()
+        for i, text in enumerate(texts):
+            model({"text": [text]})
+            rec.collect([i])
+        alone = rec.take().stack()
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert together.shape == (3, 4 if name in ("Bert", "Llama") else 3, 16)
+
+
+def test_random_weights_read_the_configuration_alone(tokenizer, tmp_path):
+    saved = _save(tmp_path, "Bert", TEXT["Bert"])
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    twin = load_model(f"hf:{tmp_path}", weights="random", seed=1)
+    assert not _same(twin.module, saved)
+    assert _same(twin.module, load_model(f"hf:{tmp_path}", weights="random", seed=1).module)
+    assert twin.preprocess.max_length == 12
+    with pytest.raises(OSError, match=r"The folder '.*' could not be read"):
+        load_model(f"hf:{tmp_path}")
+
+
+WHISPER = {"d_model": 16, "encoder_layers": 3, "decoder_layers": 1, "encoder_attention_heads": 2,
+           "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 9,
+           "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0,
+           "max_source_positions": 50}  # fmt: skip
+WAV2VEC2 = {**SMALL, "conv_dim": [4] * 3, "conv_kernel": [10, 3, 3], "conv_stride": [5, 4, 4],
+            "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "vocab_size": 9}  # fmt: skip
+
+
+def _sounds(lengths):
+    audio = torch.randn(len(lengths), max(lengths), generator=torch.Generator().manual_seed(0)) * 0.1
+    for row, n in zip(audio, lengths, strict=True):
+        row[n:] = 0
+    return {"audio": audio, "n_samples": torch.tensor(lengths), "sampling_rate": 16_000}
+
+
+def _together_and_alone(loaded: LoadedModel, lengths):
+    model, batch = FrozenModel(loaded), _sounds(lengths)
+    with DepthRecorder(loaded.module, mask_source=lambda: model.mask) as rec, torch.no_grad():
+        model(batch)
+        together = [state.clone() for state in rec.states]
+        alone = []
+        for i, n in enumerate(lengths):
+            model({**batch, "audio": batch["audio"][i : i + 1, :n], "n_samples": torch.tensor([n])})
+            alone.append(rec.states)
+    return torch.stack(together, 1), torch.stack([torch.cat(s, 0) for s in alone])
+
+
+def test_whisper_gives_its_encoder_and_ignores_padding(tmp_path):
+    saved = _save(tmp_path, "Whisper", WHISPER)
+    transformers.WhisperFeatureExtractor(chunk_length=1).save_pretrained(tmp_path)
+    loaded = load_model(f"hf:{tmp_path}")
+    assert isinstance(loaded.preprocess, AudioPreprocess)
+    assert _same(loaded.module, saved.get_encoder())
+    together, alone = _together_and_alone(loaded, [16_000, 4_000])
+    assert together.shape == (2, 3, 16)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_wav2vec2_with_layer_norm_ignores_padding(tmp_path):
+    _save(tmp_path, "Wav2Vec2", {**WAV2VEC2, "feat_extract_norm": "layer", "do_stable_layer_norm": True})
+    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path)
+    together, alone = _together_and_alone(load_model(f"hf:{tmp_path}"), [3_000, 1_234, 2_000])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
+
+
+def test_wav2vec2_with_group_norm_takes_one_length_at_a_time(tmp_path):
+    _save(tmp_path, "Wav2Vec2", WAV2VEC2)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    loaded = load_model(f"hf:{tmp_path}")
+    with pytest.raises(ValueError, match="norms look across time"):
+        _together_and_alone(loaded, [3_000, 2_000])
+    together, alone = _together_and_alone(loaded, [2_000, 2_000])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_image_models_take_their_processors_numbers(tmp_path):
+    options = {**SMALL, "image_size": 32, "patch_size": 8}
+    _save(tmp_path, "ViT", options)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}, image_mean=[0.1] * 3).save_pretrained(
+        tmp_path
+    )
+    loaded = load_model(f"hf:{tmp_path}")
+    assert loaded.info.modality == "vision"
+    assert (loaded.preprocess.height, loaded.preprocess.interpolation) == (32, "bilinear")
+    torch.testing.assert_close(loaded.preprocess.mean, torch.full((3,), 0.1))
+    with DepthRecorder(loaded.module) as rec, torch.no_grad():
+        FrozenModel(loaded)({"image": torch.rand(2, 3, 40, 50)})
+        assert [state.shape for state in rec.states] == [(2, 16)] * 4
+
+
+def test_a_revision_pins_and_its_absence_warns(monkeypatch):
+    asked = []
+
+    def offline(path, **options):
+        asked.append((path, options))
+        raise OSError("offline")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", offline)
+    with pytest.raises(
+        OSError, match=r"hub entry 'org/name' at revision abc could not be read: offline.*hf:\./folder"
+    ):
+        load_model("hf:org/name@abc")
+    with pytest.raises(OSError, match="at revision abc"):
+        load_model("hf:org/name", revision="abc")
+    assert asked == [("org/name", {"trust_remote_code": False, "revision": "abc"})] * 2
+    with (
+        pytest.warns(UserWarning, match="names no revision"),
+        pytest.raises(OSError, match="at revision main"),
+    ):
+        load_model("hf:org/name")
+    with pytest.raises(ValueError, match="Two revisions for 'hf:org/name': 'abc' in the name and 'd'"):
+        load_model("hf:org/name@abc", revision="d")
+    with pytest.raises(FileNotFoundError, match=r"No folder '\./gone'"):
+        load_model("hf:./gone")
+
+
+def test_missing_tokenizer_and_unknown_inputs_are_named(tmp_path):
+    _save(tmp_path, "Bert", TEXT["Bert"])
+    with pytest.raises(OSError, match="no readable tokenizer"):
+        load_model(f"hf:{tmp_path}")
+
+
+def test_optional_libraries_are_imported_when_used():
+    """Lightning's own metrics import transformers; this package must add nothing to that."""
+    code = (
+        "import sys, pytorch_lightning; before = set(sys.modules); import nfas_lightning.models; "
+        "print({'timm', 'torchvision', 'transformers'} & (set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
