@@ -1,0 +1,109 @@
+"""Brain responses with everything that pairs them to stimuli: what a datamodule offers a callback."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from nfas_lightning.functional.checks import check_shape
+
+__all__ = ["Responses"]
+
+
+@dataclass(frozen=True)
+class Responses:
+    """fMRI responses of one benchmark, paired with its stimuli.
+
+    Attributes:
+        values: (S, T, R) responses of S subjects, T volumes (or one row a stimulus) and R ROIs. NaN marks a
+            missing value and is masked per ROI.
+        rois: R rows in the order of `values`. Column ``roi`` is the unique id that benchmarks are joined
+            on; ``network``, ``hemisphere``, ``x``, ``y``, ``z`` (MNI, mm) are used where present.
+        stimulus_ids: N names; a batch's ``stimulus_id`` is the index into them.
+        dataset: name of the benchmark.
+        modality: ``"vision"``, ``"audio"`` or ``"language"``.
+        subjects: S names.
+        runs: (T,) integer run of each volume. Runs never leak into one another.
+        design: sparse (T, N) operators that carry stimulus features to volumes, one per delay; their
+            outputs stand side by side. Empty: row t answers stimulus t.
+        tr: repetition time in seconds, None where there is no time axis.
+        volume_times: (T,) seconds since the start of the run, None where there is no time axis.
+        nuisances: (T, Q) regressors common to all subjects (word rate, sound power, luminance).
+        nuisance_names: Q names.
+        noise_ceiling: (R,) correlation an ideal model could reach, None where nothing tells.
+        gap: volumes dropped on either side of a test block.
+        simulated: the responses were planted, not measured. Every page and figure says so.
+        hashes: what was read, by file name, and the stimuli under ``"stimuli"``, to their sha256.
+    """
+
+    values: Tensor
+    rois: pd.DataFrame
+    stimulus_ids: tuple[str, ...]
+    dataset: str
+    modality: str
+    subjects: tuple[str, ...]
+    runs: Tensor
+    design: tuple[Tensor, ...] = ()
+    tr: float | None = None
+    volume_times: Tensor | None = None
+    nuisances: Tensor | None = None
+    nuisance_names: tuple[str, ...] = ()
+    noise_ceiling: Tensor | None = None
+    gap: int = 0
+    simulated: bool = False
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_shape("values", self.values, "S T R", S=len(self.subjects), R=len(self.rois))
+        _, n_volumes, n_rois = self.values.shape
+        check_shape("runs", self.runs, "T", T=n_volumes)
+        if "roi" not in self.rois.columns:
+            raise ValueError(f"rois must have a column 'roi', got {list(self.rois.columns)}.")
+        repeated = self.rois["roi"][self.rois["roi"].duplicated()].unique()
+        if len(repeated):
+            raise ValueError(f"rois must name each ROI once, got {list(repeated[:5])} more than once.")
+        if len(set(self.stimulus_ids)) != len(self.stimulus_ids):
+            raise ValueError("stimulus_ids must be unique: give each stimulus a name of its own.")
+        if not self.design and n_volumes != len(self.stimulus_ids):
+            raise ValueError(
+                f"Without a design each row of values answers one stimulus: expected T = N = "
+                f"{len(self.stimulus_ids)}, got T = {n_volumes}. Give onsets for time series."
+            )
+        for operator in self.design:
+            check_shape("design", operator, "T N", T=n_volumes, N=len(self.stimulus_ids))
+        if self.nuisances is not None:
+            check_shape("nuisances", self.nuisances, "T Q", T=n_volumes, Q=len(self.nuisance_names))
+        if self.noise_ceiling is not None:
+            check_shape("noise_ceiling", self.noise_ceiling, "R", R=n_rois)
+
+    @property
+    def group_mean(self) -> Tensor:
+        """(T, R) mean over the subjects that have a value; NaN where none has."""
+        return self.values.nanmean(dim=0)
+
+    def to_volumes(self, features: Tensor) -> Tensor:
+        """Carry stimulus features (N, P) to volumes: (T, P * delays), or (N, P) without a design."""
+        check_shape("features", features, "N P", N=len(self.stimulus_ids))
+        if not self.design:
+            return features
+        parts = [op.to(device=features.device, dtype=features.dtype) @ features for op in self.design]
+        return torch.cat(parts, dim=1)
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over values, pairing and axes: the same responses give the same key."""
+        digest = hashlib.sha256()
+        hashes = (f"{name}={value}" for name, value in sorted(self.hashes.items()))
+        names = (*self.subjects, *self.stimulus_ids, *self.nuisance_names)
+        for part in (self.dataset, self.modality, *names, *hashes):
+            digest.update(part.encode() + b"\0")
+        digest.update(pd.util.hash_pandas_object(self.rois.astype(str), index=False).to_numpy().tobytes())
+        for tensor in (self.values, self.runs, self.nuisances, *(op.to_dense() for op in self.design)):
+            if tensor is not None:
+                digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+        digest.update(f"{self.tr} {self.gap}".encode())
+        return digest.hexdigest()

@@ -1,0 +1,96 @@
+"""ROI tables: names that benchmarks join on, networks, hemispheres and MNI coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nfas_lightning.functional.checks import check_option
+
+__all__ = ["ATLASES", "coordinate_atlas", "roi_table"]
+
+ATLASES = ("seitzman", "dosenbach", "power")
+_COLUMNS = ("roi", "network", "hemisphere", "x", "y", "z")
+
+
+def roi_table(
+    names: Sequence[str],
+    *,
+    network: str | Sequence[str] = "",
+    hemisphere: str | Sequence[str] = "",
+    coordinates: NDArray[np.float64] | None = None,
+) -> pd.DataFrame:
+    """Make an ROI table in the order of a response's columns.
+
+    Args:
+        names: R unique names, the ids that benchmarks are joined on.
+        network: one network for all ROIs, or R of them.
+        hemisphere: ``"L"``, ``"R"``, ``"M"`` or empty; one for all, or R of them.
+        coordinates: (R, 3) MNI coordinates in mm; None leaves them NaN.
+
+    Returns:
+        R rows with the columns roi, network, hemisphere, x, y, z.
+    """
+    xyz = np.full((len(names), 3), np.nan) if coordinates is None else np.asarray(coordinates, dtype=float)
+    if xyz.shape != (len(names), 3):
+        raise ValueError(f"coordinates must have shape ({len(names)}, 3), got {xyz.shape}.")
+    table = pd.DataFrame({"roi": list(names)})
+    table["network"] = network if isinstance(network, str) else list(network)
+    table["hemisphere"] = hemisphere if isinstance(hemisphere, str) else list(hemisphere)
+    table[["x", "y", "z"]] = xyz
+    return table[list(_COLUMNS)]
+
+
+def coordinate_atlas(name: str = "seitzman") -> pd.DataFrame:
+    """Return an atlas of coordinates that nilearn carries, without any download.
+
+    ``seitzman`` (300 ROIs) and ``dosenbach`` (160) come with network names. ``power`` (264) does not:
+    each of its ROIs takes the network of the nearest Seitzman ROI within 10 mm, else ``unassigned``, and
+    Dosenbach's ROIs within 10 mm of Seitzman's auditory ones are called ``auditory``, since its own six
+    networks have none.
+
+    Args:
+        name: ``"seitzman"``, ``"dosenbach"`` or ``"power"``.
+
+    Returns:
+        Table of `roi_table`, names such as ``Visual_L_012`` with the atlas's own number.
+
+    Reference:
+        Seitzman et al. 2020, doi:10.1016/j.neuroimage.2019.116290; Dosenbach et al. 2010,
+        doi:10.1126/science.1194144; Power et al. 2011, doi:10.1016/j.neuron.2011.09.006.
+
+    Example:
+        >>> coordinate_atlas("seitzman").shape
+        (300, 6)
+    """
+    # nilearn takes seconds to import and is needed here alone
+    from nilearn import datasets
+
+    check_option("atlas", name, ATLASES)
+    seitzman = datasets.fetch_coords_seitzman_2018()
+    reference = seitzman.rois[["x", "y", "z"]].to_numpy(dtype=float)
+    reference_network = np.asarray(seitzman.networks, dtype=object).astype(str)
+    if name == "seitzman":
+        xyz, numbers, networks = reference, seitzman.rois.index.to_numpy(), reference_network
+    else:
+        if name == "dosenbach":
+            fetched = datasets.fetch_coords_dosenbach_2010()
+            numbers = np.array([int(str(label).split()[-1]) for label in fetched.labels])
+        else:
+            fetched = datasets.fetch_coords_power_2011()
+            numbers = fetched.rois["roi"].to_numpy()
+        xyz = fetched.rois[["x", "y", "z"]].to_numpy(dtype=float)
+        distance = np.linalg.norm(xyz[:, None] - reference[None], axis=2)
+        near = np.where(
+            distance.min(axis=1) <= 10.0, reference_network[distance.argmin(axis=1)], "unassigned"
+        )
+        if name == "power":
+            networks = near
+        else:
+            networks = np.where(near == "Auditory", "auditory", np.asarray(fetched.networks).astype(str))
+    side = np.where(xyz[:, 0] < 0, "L", "R")
+    names = [f"{w}_{s}_{n:03d}" for w, s, n in zip(networks, side, numbers, strict=True)]
+    return roi_table(names, network=list(networks), hemisphere=list(side), coordinates=xyz)

@@ -1,0 +1,35 @@
+"""What a batch holds before a model's own preprocessing, for each modality.
+
+A datamodule yields dictionaries with ``stimulus_id`` ((B,) integers, indices into
+`Responses.stimulus_ids`) and one of:
+
+- vision: ``image``, a float tensor (B, 3, H, W) in [0, 1], RGB;
+- audio: ``audio``, a float tensor (B, K) of samples in [-1, 1], zero-padded on the right,
+  ``n_samples`` (B,) real lengths and ``sampling_rate`` (int, Hz);
+- language: ``text``, a list of `TextStimulus`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["TextStimulus"]
+
+
+@dataclass(frozen=True)
+class TextStimulus:
+    """A text, and the part of it that a feature is about.
+
+    Attributes:
+        text: what the model reads: a sentence, or a word with the words before it.
+        span: characters [start, stop) of the target; tokens that overlap it are pooled. None: the whole text.
+    """
+
+    text: str
+    span: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError("A text stimulus must not be empty: drop it, or give the words before it.")
+        if self.span is not None and not 0 <= self.span[0] < self.span[1] <= len(self.text):
+            raise ValueError(f"span must lie inside the {len(self.text)} characters, got {self.span}.")

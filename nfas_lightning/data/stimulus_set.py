@@ -1,0 +1,212 @@
+"""A benchmark's stimuli as a dataset, and the collate function that makes the batches of `stimuli`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.functional.checks import check_option
+
+__all__ = ["MODALITIES", "Collate", "StimulusSet", "guess_modality"]
+
+MODALITIES = ("vision", "audio", "language")
+_KEYS = {"vision": "image", "audio": "audio", "language": "text"}
+
+
+def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
+    """Return the modality that the first stimulus shows, or raise where it could be several.
+
+    Text is language, an image axis order of (3, H, W) is vision, and samples in one dimension are audio
+    once `sampling_rate` says that they are sound.
+
+    Raises:
+        ValueError: the first stimulus fits no modality, or `sampling_rate` is missing for samples.
+
+    Example:
+        >>> guess_modality(["a cat sat", "on a mat"])
+        'language'
+        >>> guess_modality(torch.zeros(2, 3, 8, 8))
+        'vision'
+    """
+    if len(stimuli) == 0:
+        raise ValueError("stimuli must hold at least one stimulus, got none.")
+    first = _unwrap(stimuli[0])
+    if isinstance(first, str | TextStimulus):
+        return "language"
+    shape = tuple(getattr(first, "shape", ()))
+    if len(shape) == 3 and shape[0] == 3:
+        return "vision"
+    if len(shape) == 1 and sampling_rate is not None:
+        return "audio"
+    raise ValueError(
+        "modality could not be told from the first stimulus: expected a string or TextStimulus (language), "
+        "a (3, H, W) image (vision) or (K,) samples with sampling_rate=Hz (audio), got "
+        f"{type(first).__name__} of shape {shape}. Pass modality='vision', 'audio' or 'language'."
+    )
+
+
+class StimulusSet(Dataset[tuple[int, Any]]):
+    """N stimuli of one modality, checked one by one as they are read.
+
+    Args:
+        items: N images, waveforms or texts: a tensor, a sequence, or a map-style dataset whose entries are
+            the stimulus, a tuple that starts with it, or a mapping with ``image``, ``audio`` or ``text``.
+        modality: ``"vision"``, ``"audio"`` or ``"language"``.
+        sampling_rate: Hz, required for audio.
+
+    Raises:
+        ValueError: there is no stimulus, or audio comes without a sampling rate.
+
+    Example:
+        >>> stimuli = StimulusSet(["a cat", "a dog"], "language")
+        >>> stimuli[1]
+        (1, TextStimulus(text='a dog', span=None))
+    """
+
+    def __init__(self, items: Any, modality: str, sampling_rate: int | None = None) -> None:
+        check_option("modality", modality, MODALITIES)
+        if not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
+            raise TypeError(
+                "stimuli must be a tensor, a list or a map-style Dataset (with __len__ and __getitem__), "
+                f"got {type(items).__name__}. Turn an iterable into a list."
+            )
+        if len(items) == 0:
+            raise ValueError("stimuli must hold at least one stimulus, got none.")
+        if modality == "audio" and (sampling_rate is None or sampling_rate <= 0):
+            raise ValueError(
+                f"Audio stimuli need sampling_rate, a positive number of Hz, got {sampling_rate}."
+            )
+        self.items = items
+        self.modality = modality
+        self.sampling_rate = sampling_rate
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        item = _unwrap(self.items[index])
+        if self.modality == "language":
+            return index, _as_text(item, index)
+        if self.modality == "vision":
+            return index, _as_image(item, index)
+        return index, _as_audio(item, index)
+
+    @property
+    def collate(self) -> Collate:
+        """The function that makes a batch of `data.stimuli` of a list of entries."""
+        return Collate(self.modality, self.sampling_rate)
+
+    def sha256(self) -> str:
+        """Hash every stimulus: reads all of them once."""
+        digest = hashlib.sha256(f"{self.modality} {self.sampling_rate}".encode())
+        if isinstance(self.items, Tensor):
+            digest.update(f"{self.items.dtype} {tuple(self.items.shape)}".encode())
+            digest.update(self.items.numpy(force=True).data)
+            return digest.hexdigest()
+        for index in range(len(self)):
+            item = self[index][1]
+            if isinstance(item, TextStimulus):
+                digest.update(f"{item.text}\0{item.span}\0".encode())
+            else:
+                digest.update(f"{tuple(item.shape)}".encode())
+                digest.update(np.ascontiguousarray(item.numpy()).tobytes())
+        return digest.hexdigest()
+
+
+class Collate:
+    """Make one batch of (index, stimulus) pairs; an object, not a closure, so that workers can pickle it.
+
+    Args:
+        modality: ``"vision"``, ``"audio"`` or ``"language"``.
+        sampling_rate: Hz, for audio.
+    """
+
+    def __init__(self, modality: str, sampling_rate: int | None = None) -> None:
+        self.modality = modality
+        self.sampling_rate = sampling_rate
+
+    def __call__(self, entries: Sequence[tuple[int, Any]]) -> dict[str, Any]:
+        """Return the batch dictionary: ``stimulus_id`` and the modality's own entries."""
+        items = [item for _, item in entries]
+        batch: dict[str, Any] = {"stimulus_id": torch.tensor([index for index, _ in entries])}
+        if self.modality == "language":
+            batch["text"] = items
+        elif self.modality == "vision":
+            sizes = {tuple(image.shape) for image in items}
+            if len(sizes) > 1:
+                raise ValueError(
+                    f"Images of one batch must have one size, got {sorted(sizes)}. Resize them, or use "
+                    "batch_size=1."
+                )
+            batch["image"] = torch.stack(items)
+        else:
+            batch["audio"] = torch.nn.utils.rnn.pad_sequence(items, batch_first=True)
+            batch["n_samples"] = torch.tensor([len(wave) for wave in items])
+            batch["sampling_rate"] = self.sampling_rate
+        return batch
+
+
+def _unwrap(item: Any) -> Any:
+    """Take the stimulus out of what a dataset may return around it."""
+    if isinstance(item, Mapping):
+        found = [key for key in _KEYS.values() if key in item]
+        if len(found) != 1:
+            raise ValueError(
+                "A mapping of a stimulus dataset must have exactly one of image, audio or text, got the "
+                f"keys {sorted(map(str, item))}."
+            )
+        return item[found[0]]
+    return item[0] if isinstance(item, tuple) else item
+
+
+def _as_text(item: Any, index: int) -> TextStimulus:
+    if isinstance(item, TextStimulus):
+        return item
+    if isinstance(item, str):
+        return TextStimulus(item)
+    raise TypeError(f"Stimulus {index} must be a string or a TextStimulus, got {type(item).__name__}.")
+
+
+def _as_image(item: Any, index: int) -> Tensor:
+    image = torch.as_tensor(item)
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(
+            f"Stimulus {index} must be an RGB image of shape (3, H, W), got {tuple(image.shape)}. Repeat a "
+            "grey image three times; move the colour axis to the front."
+        )
+    if image.dtype == torch.uint8:
+        return image.float() / 255
+    image = image.float()
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0.0 and high <= 1.0):  # also catches NaN
+        raise ValueError(
+            f"Stimulus {index} must lie in [0, 1], got [{low:.3g}, {high:.3g}]. Give uint8 or divide by 255; "
+            "models normalise for themselves."
+        )
+    return image
+
+
+def _as_audio(item: Any, index: int) -> Tensor:
+    wave = torch.as_tensor(item)
+    if wave.dtype == torch.int16:
+        wave = wave.float() / 32768
+    wave = wave.float()
+    if wave.ndim != 1 or len(wave) == 0:
+        raise ValueError(
+            f"Stimulus {index} must be mono samples of shape (K,), got {tuple(wave.shape)}. Average the "
+            "channels."
+        )
+    peak = float(wave.abs().max())
+    if not peak <= 1.0:  # also catches NaN
+        raise ValueError(
+            f"Stimulus {index} must lie in [-1, 1], got a peak of {peak:.3g}. Give int16, or divide by the "
+            "peak."
+        )
+    return wave

@@ -1,0 +1,15 @@
+"""Benchmarks as LightningDataModules: stimuli in batches, responses beside them."""
+
+from nfas_lightning.datamodules.alice import AliceDataModule
+from nfas_lightning.datamodules.array import ArrayDataModule
+from nfas_lightning.datamodules.base import BrainDataModule
+from nfas_lightning.datamodules.natural_sounds import NaturalSoundsDataModule
+from nfas_lightning.datamodules.simulated import SimulatedBrainDataModule
+
+__all__ = [
+    "AliceDataModule",
+    "ArrayDataModule",
+    "BrainDataModule",
+    "NaturalSoundsDataModule",
+    "SimulatedBrainDataModule",
+]

@@ -1,0 +1,237 @@
+"""Your own data: stimuli and responses that are already in memory, in ten lines."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from nfas_lightning.data.events import TEMPORAL, response_gap, volume_design
+from nfas_lightning.data.readers import pick
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.rois import roi_table
+from nfas_lightning.data.stimulus_set import StimulusSet, guess_modality
+from nfas_lightning.datamodules.base import BrainDataModule
+from nfas_lightning.functional.checks import check_option, check_shape
+
+__all__ = ["ArrayDataModule"]
+
+
+class ArrayDataModule(BrainDataModule):
+    """Stimuli and responses that you already have.
+
+    Without `events`, row t of the responses answers stimulus t. With `events` and `tr`, the responses are
+    time series: volume t of each run was taken t * `tr` seconds after the run began (or at `volume_times`),
+    and onsets are on the same clock.
+
+    Args:
+        stimuli: N of them: a tensor (N, 3, H, W) in [0, 1], a list of strings or `TextStimulus`, a list of
+            (K,) waveforms, or a map-style dataset of such.
+        responses: (T, R), or (S, T, R) for S subjects. NaN marks missing values.
+        modality: ``"vision"``, ``"audio"`` or ``"language"``; None: told from the first stimulus.
+        sampling_rate: Hz, for audio.
+        runs: (T,) integer run of each row; None: one run.
+        rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
+            known).
+        events: table or mapping with ``onset`` (s) and, if known, ``duration`` (s) and ``run``, N rows.
+        tr: repetition time in seconds; required with `events`.
+        volume_times: (T,) seconds since the start of the run; None: multiples of `tr`.
+        temporal: ``"hrf"``, ``"fir"`` or ``"none"``; None: ``"hrf"`` with `events`, else ``"none"``.
+        hrf: ``"spm"`` or ``"glover"``.
+        delays: delays of ``"fir"`` in volumes.
+        nuisances: (T, Q) regressors, a tensor or a table whose columns name them.
+        noise_ceiling: (R,) correlation that an ideal model of the subjects' mean could reach, if you know it.
+        stimulus_ids: N unique names; None: numbers.
+        subject_names: S unique names; None: numbers.
+        dataset: name of the benchmark in the results.
+        batch_size: stimuli a batch.
+        num_workers: worker processes of the loaders.
+        subjects: subjects to keep; None: all.
+
+    Raises:
+        ValueError: at `setup`, with what was expected and what came, if counts, shapes or options disagree.
+
+    Example:
+        >>> images = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        >>> datamodule = ArrayDataModule(images, torch.zeros(20, 2), rois=["V1", "V2"], dataset="mine")
+        >>> datamodule.setup()
+        >>> datamodule.responses.values.shape, datamodule.describe()["modality"]
+        (torch.Size([1, 20, 2]), 'vision')
+    """
+
+    def __init__(
+        self,
+        stimuli: Any,
+        responses: ArrayLike | Tensor,
+        *,
+        modality: str | None = None,
+        sampling_rate: int | None = None,
+        runs: ArrayLike | Tensor | None = None,
+        rois: Sequence[str] | pd.DataFrame | None = None,
+        events: pd.DataFrame | Mapping[str, ArrayLike] | None = None,
+        tr: float | None = None,
+        volume_times: ArrayLike | Tensor | None = None,
+        temporal: str | None = None,
+        hrf: str = "spm",
+        delays: Sequence[int] = (1, 2, 3, 4),
+        nuisances: pd.DataFrame | ArrayLike | Tensor | None = None,
+        noise_ceiling: ArrayLike | Tensor | None = None,
+        stimulus_ids: Sequence[str] | None = None,
+        subject_names: Sequence[str] | None = None,
+        dataset: str = "array",
+        batch_size: int = 16,
+        num_workers: int = 0,
+        subjects: list[str] | None = None,
+    ) -> None:
+        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        self.source = stimuli
+        self.values = responses
+        self.modality = modality
+        self.sampling_rate = sampling_rate
+        self.runs = runs
+        self.rois = rois
+        self.events = events
+        self.tr = tr
+        self.volume_times = volume_times
+        self.temporal = temporal if temporal is not None else ("none" if events is None else "hrf")
+        self.hrf = hrf
+        self.delays = tuple(delays)
+        self.nuisances = nuisances
+        self.noise_ceiling = noise_ceiling
+        self.stimulus_ids = stimulus_ids
+        self.subject_names = subject_names
+        self.dataset = dataset
+
+    def load(self) -> tuple[StimulusSet, Responses]:
+        """Check and pair what the constructor was given."""
+        modality = self.modality or guess_modality(self.source, self.sampling_rate)
+        stimuli = StimulusSet(self.source, modality, self.sampling_rate)
+        if len(stimuli) < 2:
+            raise ValueError("At least two stimuli are needed to relate features to responses, got one.")
+        values = _as_values(self.values)
+        n_subjects, n_volumes, n_rois = values.shape
+        runs = torch.zeros(n_volumes) if self.runs is None else _tensor(self.runs)
+        check_shape("runs", runs, "T", T=n_volumes)
+        names = self.subject_names or [f"sub-{s + 1:02d}" for s in range(n_subjects)]
+        ids = self.stimulus_ids or [f"{i:05d}" for i in range(len(stimuli))]
+        for what, given, wanted in (
+            ("subject_names", names, n_subjects),
+            ("stimulus_ids", ids, len(stimuli)),
+        ):
+            if len(given) != wanted or len(set(given)) != wanted:
+                raise ValueError(
+                    f"{what} must be {wanted} unique names, got {len(given)}: {list(given)[:5]}."
+                )
+        kept = pick("subjects", self.subjects, names)
+        nuisances, nuisance_names = _as_nuisances(self.nuisances, n_volumes)
+        design, times = self._design(len(stimuli), runs.long())
+        responses = Responses(
+            values=values[kept],
+            rois=_as_rois(self.rois, n_rois),
+            stimulus_ids=tuple(map(str, ids)),
+            dataset=self.dataset,
+            modality=modality,
+            subjects=tuple(names[s] for s in kept),
+            runs=runs.long(),
+            design=design,
+            tr=self.tr if design else None,
+            volume_times=times,
+            nuisances=nuisances,
+            nuisance_names=nuisance_names,
+            noise_ceiling=None if self.noise_ceiling is None else _tensor(self.noise_ceiling).float(),
+            gap=response_gap(self.temporal, self.tr, self.delays),
+            hashes={"stimuli": stimuli.sha256()},
+        )
+        return stimuli, responses
+
+    def _design(self, n_stimuli: int, runs: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Operators and volume times of a time series; nothing where each row answers a stimulus."""
+        check_option("temporal", self.temporal, TEMPORAL)
+        if self.temporal == "none":
+            if self.events is not None:
+                raise ValueError("events were given but temporal='none': leave one of the two out.")
+            return (), None
+        if self.events is None or self.tr is None:
+            raise ValueError(
+                f"temporal={self.temporal!r} needs events (a table with 'onset' in seconds) and tr in "
+                f"seconds, got events={'given' if self.events is not None else None}, tr={self.tr}."
+            )
+        events = pd.DataFrame(self.events)
+        if "onset" not in events or len(events) != n_stimuli:
+            raise ValueError(
+                f"events must have a column 'onset' and one row a stimulus ({n_stimuli}), got the columns "
+                f"{list(events.columns)} and {len(events)} rows."
+            )
+        several = len(set(runs.tolist())) > 1
+        if several and "run" not in events:
+            raise ValueError("events must have a column 'run' where there are several runs.")
+        if self.volume_times is None:
+            times = torch.zeros(len(runs), dtype=torch.float64)
+            for run in set(runs.tolist()):
+                times[runs == run] = torch.arange(int((runs == run).sum()), dtype=torch.float64) * self.tr
+        else:
+            times = _tensor(self.volume_times).double()
+        design = volume_design(
+            _tensor(events["onset"]).double(),
+            times,
+            tr=self.tr,
+            durations=_tensor(events["duration"]).double() if "duration" in events else None,
+            event_runs=_tensor(events["run"]).long() if several else None,
+            volume_runs=runs if several else None,
+            temporal=self.temporal,
+            hrf=self.hrf,
+            delays=self.delays,
+        )
+        return design, times
+
+
+def _tensor(value: Any) -> Tensor:
+    """Copy anything array-like, so that what the user holds is neither shared nor changed."""
+    return value.detach().clone() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+
+
+def _as_values(responses: Any) -> Tensor:
+    values = _tensor(responses)
+    if values.ndim not in (2, 3) or not values.dtype.is_floating_point:
+        raise ValueError(
+            "responses must be floating point of shape (T, R), or (S, T, R) for subjects, got "
+            f"{tuple(values.shape)} of {values.dtype}."
+        )
+    values = values[None] if values.ndim == 2 else values
+    if bool(values.isinf().any()):
+        raise ValueError("responses must not be infinite: write NaN where a value is missing.")
+    missing = int(values.isnan().sum())
+    if missing:
+        lost = int(values.isnan().all(dim=1).all(dim=0).sum())
+        warnings.warn(
+            f"responses hold {missing} NaN of {values.numel()} values, and {lost} of {values.shape[-1]} ROIs "
+            "have no value at all: missing values are masked per ROI.",
+            stacklevel=2,
+        )
+    return values
+
+
+def _as_rois(rois: Sequence[str] | pd.DataFrame | None, n_rois: int) -> pd.DataFrame:
+    if rois is None:
+        return roi_table([f"roi_{r:03d}" for r in range(n_rois)])
+    if len(rois) != n_rois:
+        raise ValueError(f"rois must name the {n_rois} columns of responses, got {len(rois)}.")
+    if isinstance(rois, pd.DataFrame):
+        return rois.reset_index(drop=True)
+    return roi_table(list(rois))
+
+
+def _as_nuisances(nuisances: Any, n_volumes: int) -> tuple[Tensor | None, tuple[str, ...]]:
+    if nuisances is None:
+        return None, ()
+    values = _tensor(nuisances).float()
+    check_shape("nuisances", values, "T Q", T=n_volumes)
+    if isinstance(nuisances, pd.DataFrame):
+        return values, tuple(map(str, nuisances.columns))
+    return values, tuple(f"nuisance_{q}" for q in range(values.shape[1]))

@@ -1,0 +1,110 @@
+"""What every benchmark offers: stimuli in batches, and the responses that pair with them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.stimulus_set import StimulusSet
+
+__all__ = ["BrainDataModule"]
+
+
+class BrainDataModule(LightningDataModule):
+    """Base of the benchmarks: subclasses say how to `load` stimuli and responses.
+
+    The same stimuli, in the same order, come from the validation, test and prediction loaders; a batch's
+    ``stimulus_id`` is the index into `Responses.stimulus_ids`. Nothing is read in the constructor.
+
+    Args:
+        batch_size: stimuli a batch.
+        num_workers: worker processes of the loaders.
+        subjects: names of the subjects to keep; None: all.
+    """
+
+    def __init__(
+        self, *, batch_size: int = 16, num_workers: int = 0, subjects: list[str] | None = None
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.subjects = subjects
+        self._stimuli: StimulusSet | None = None
+        self._responses: Responses | None = None
+
+    @abstractmethod
+    def load(self) -> tuple[StimulusSet, Responses]:
+        """Read or make the stimuli and the responses; called once, by `setup`."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load stimuli and responses once, whatever the stage and however often it is called."""
+        if self._responses is not None:
+            return
+        stimuli, responses = self.load()
+        if len(stimuli) != len(responses.stimulus_ids):
+            raise ValueError(
+                f"Every stimulus needs one name: got {len(stimuli)} stimuli and "
+                f"{len(responses.stimulus_ids)} names."
+            )
+        self._stimuli, self._responses = stimuli, responses
+
+    @property
+    def responses(self) -> Responses:
+        """The responses; there after `setup`."""
+        if self._responses is None:
+            raise RuntimeError(f"{type(self).__name__} has no responses yet: call setup() first.")
+        return self._responses
+
+    @property
+    def stimuli(self) -> StimulusSet:
+        """The stimuli; there after `setup`."""
+        if self._stimuli is None:
+            raise RuntimeError(f"{type(self).__name__} has no stimuli yet: call setup() first.")
+        return self._stimuli
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a plan shows before a run: counts, names and units."""
+        responses = self.responses
+        n_subjects, n_volumes, n_rois = responses.values.shape
+        return {
+            "dataset": responses.dataset,
+            "modality": responses.modality,
+            "stimuli": len(responses.stimulus_ids),
+            "volumes": n_volumes,
+            "rois": n_rois,
+            "networks": sorted({str(name) for name in responses.rois.get("network", ())} - {""}),
+            "subjects": n_subjects,
+            "runs": len(torch.unique(responses.runs)),
+            "tr": responses.tr,
+            "nuisances": list(responses.nuisance_names),
+            "noise_ceiling": responses.noise_ceiling is not None,
+            "simulated": responses.simulated,
+        }
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """All stimuli, in order."""
+        return self._loader()
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """All stimuli, in order."""
+        return self._loader()
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """All stimuli, in order; under DDP the only loader whose sampler repeats none of them."""
+        return self._loader()
+
+    def _loader(self) -> DataLoader[Any]:
+        return DataLoader(
+            self.stimuli,
+            batch_size=self.batch_size,
+            shuffle=False,
+            num_workers=self.num_workers,
+            collate_fn=self.stimuli.collate,
+        )

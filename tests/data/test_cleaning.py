@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from nilearn.signal import clean
+
+from nfas_lightning.data.cleaning import clean_series, motion_regressors, zscore
+
+
+@pytest.fixture
+def series():
+    return torch.randn(120, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 100
+
+
+def test_equals_nilearn(series):
+    confounds = torch.randn(120, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    ours = clean_series(series, tr=2.0, high_pass=1 / 128, confounds=confounds)
+    theirs = clean(
+        series.numpy(),
+        t_r=2.0,
+        filter="cosine",
+        high_pass=1 / 128,
+        detrend=False,
+        standardize="zscore_sample",
+        confounds=confounds.numpy(),
+    )
+    # nilearn may keep one cosine fewer where the cut-off falls between two: correlate, do not subtract
+    for column in range(3):
+        assert np.corrcoef(ours[:, column], theirs[:, column])[0, 1] > 0.999
+
+
+def test_drift_and_motion_are_gone(series):
+    t = torch.arange(120.0)[:, None].double()
+    motion = torch.cat([torch.sin(t / 3), torch.cos(t / 7)], dim=1)
+    dirty = series + 50 * torch.cos(torch.pi * (t + 0.5) / 120) + 20 * motion[:, :1]
+    confounds = motion_regressors(motion)
+    torch.testing.assert_close(
+        clean_series(dirty, tr=2.0, confounds=confounds),
+        clean_series(series, tr=2.0, confounds=confounds),
+        atol=1e-5,
+        rtol=1e-5,
+    )
+
+
+def test_first_volumes_go_after_the_regression(series):
+    cleaned = clean_series(series, tr=2.0, drop_volumes=10)
+    assert cleaned.shape == (110, 3)
+    torch.testing.assert_close(cleaned.mean(0), torch.zeros(3).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(cleaned.std(0, correction=0), torch.ones(3).double())
+    whole = clean_series(series, tr=2.0)[10:]
+    torch.testing.assert_close(cleaned, zscore(whole))
+
+
+def test_a_constant_column_is_nan_never_zero(series):
+    flat = torch.cat([series, torch.full((120, 1), 7.0).double()], dim=1)
+    cleaned = clean_series(flat, tr=2.0)
+    assert cleaned[:, 3].isnan().all()
+    assert cleaned[:, :3].isfinite().all()
+
+
+def test_motion_regressors():
+    motion = torch.tensor([[1.0], [3.0], [2.0]])
+    assert motion_regressors(motion).tolist() == [[1.0, 0.0], [3.0, 2.0], [2.0, -1.0]]
+
+
+def test_bad_input(series):
+    with pytest.raises(ValueError, match="drop_volumes must leave two"):
+        clean_series(series, tr=2.0, drop_volumes=119)
+    with pytest.raises(ValueError, match=r"confounds must have shape \(T=120, C\)"):
+        clean_series(series, tr=2.0, confounds=torch.zeros(5, 1))
+    series[3, 1] = torch.nan
+    with pytest.raises(ValueError, match="series must be finite"):
+        clean_series(series, tr=2.0)

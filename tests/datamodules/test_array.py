@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nfas_lightning.datamodules import ArrayDataModule
+from nfas_lightning.functional.hrf import hrf
+
+TEXTS = [f"sentence number {i}" for i in range(6)]
+
+
+def ready(*args, **kwargs) -> ArrayDataModule:
+    datamodule = ArrayDataModule(*args, **kwargs)
+    datamodule.setup()
+    return datamodule
+
+
+def test_one_response_a_stimulus():
+    values = torch.randn(6, 4)
+    responses = ready(TEXTS, values, rois=list("abcd"), dataset="mine").responses
+    torch.testing.assert_close(responses.values, values[None])
+    assert responses.modality == "language"
+    assert responses.rois["roi"].tolist() == list("abcd")
+    assert responses.design == ()
+    assert responses.gap == 0
+    assert not responses.simulated
+    features = torch.randn(6, 2)
+    assert responses.to_volumes(features) is features
+
+
+def test_what_the_user_holds_is_copied():
+    values = torch.zeros(6, 2)
+    responses = ready(TEXTS, values).responses
+    values += 1
+    assert (responses.values == 0).all()
+
+
+def test_numpy_and_subjects():
+    values = np.random.default_rng(0).standard_normal((3, 6, 2))
+    responses = ready(TEXTS, values, subject_names=["p", "q", "r"], subjects=["r", "p"]).responses
+    assert responses.subjects == ("r", "p")
+    np.testing.assert_array_equal(responses.values.numpy(), values[[2, 0]])
+
+
+@pytest.mark.parametrize("stimuli", [torch.rand(6, 3, 8, 8), [torch.rand(3, 8, 8) for _ in range(6)]])
+def test_images_as_tensor_or_list(stimuli):
+    batch = next(iter(ready(stimuli, torch.zeros(6, 1), batch_size=6).test_dataloader()))
+    assert batch["image"].shape == (6, 3, 8, 8)
+
+
+def test_events_are_convolved_at_their_onsets_within_their_runs():
+    events = pd.DataFrame({"onset": [2.0, 7.0, 13.0, 1.0, 5.5, 11.0], "run": [0, 0, 0, 1, 1, 1]})
+    runs = torch.tensor([0] * 12 + [1] * 10)
+    responses = ready(TEXTS, torch.randn(22, 3), events=events, runs=runs, tr=2.0).responses
+    features = torch.zeros(6, 1)
+    features[4] = 1.0  # the event at 5.5 s of run 1
+    volumes = responses.to_volumes(features)[:, 0].double()
+    expected = torch.zeros(22).double()
+    expected[12:] = hrf(2.0 * torch.arange(10).double() - 5.5)
+    torch.testing.assert_close(volumes, expected, atol=1e-6, rtol=1e-5)
+    assert responses.gap == 10
+    assert responses.volume_times[12] == 0
+
+
+def test_fir_stacks_delays():
+    events = {"onset": 2.0 * np.arange(6)}
+    responses = ready(
+        TEXTS, torch.randn(8, 1), events=events, tr=2.0, temporal="fir", delays=(1, 2)
+    ).responses
+    volumes = responses.to_volumes(torch.arange(1.0, 7.0)[:, None])
+    assert volumes[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 0]
+    assert volumes[:, 1].tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
+    assert responses.gap == 2
+
+
+def test_nuisances_keep_their_names():
+    table = pd.DataFrame({"luminance": np.arange(6.0), "motion": np.ones(6)})
+    assert ready(TEXTS, torch.zeros(6, 1), nuisances=table).responses.nuisance_names == (
+        "luminance",
+        "motion",
+    )
+    named = ready(TEXTS, torch.zeros(6, 1), nuisances=torch.zeros(6, 1)).responses
+    assert named.nuisance_names == ("nuisance_0",)
+
+
+def test_missing_values_are_kept_with_a_warning():
+    values = torch.randn(6, 3)
+    values[2, 0] = torch.nan
+    values[:, 1] = torch.nan
+    with pytest.warns(UserWarning, match=r"7 NaN of 18 values, and 1 of 3 ROIs have no value at all"):
+        responses = ready(TEXTS, values).responses
+    assert responses.values.isnan().sum() == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"responses": torch.zeros(5, 2)}, "expected T = N = 6, got T = 5. Give onsets"),
+        ({"responses": torch.zeros(6)}, r"shape \(T, R\), or \(S, T, R\) for subjects, got \(6,\)"),
+        ({"responses": torch.zeros(6, 2, dtype=torch.int64)}, "floating point"),
+        ({"responses": torch.full((6, 2), torch.inf)}, "must not be infinite"),
+        ({"stimuli": ["one"], "responses": torch.zeros(1, 2)}, "At least two stimuli"),
+        ({"stimuli": []}, "at least one stimulus"),
+        ({"rois": ["a"]}, "name the 2 columns of responses, got 1"),
+        ({"rois": ["a", "a"]}, r"each ROI once, got \['a'\]"),
+        ({"stimulus_ids": ["a"] * 6}, "stimulus_ids must be 6 unique names"),
+        ({"stimulus_ids": list("abc")}, "stimulus_ids must be 6 unique names, got 3"),
+        ({"subject_names": ["a", "b"]}, "subject_names must be 1 unique names, got 2"),
+        ({"subjects": ["nobody"]}, "subjects has no 'nobody'"),
+        ({"runs": [0] * 5}, r"runs must have shape \(T=6,\), got \(5,\)"),
+        ({"nuisances": torch.zeros(5, 1)}, r"nuisances must have shape \(T=6, Q\)"),
+        ({"noise_ceiling": torch.zeros(3)}, r"noise_ceiling must have shape \(R=2,\)"),
+        ({"temporal": "hrf"}, "needs events .* and tr in seconds, got events=None"),
+        ({"events": {"onset": [0.0] * 6}}, "tr=None"),
+        ({"events": {"onset": [0.0] * 5}, "tr": 2.0}, r"one row a stimulus \(6\), got .* 5 rows"),
+        ({"events": {"start": [0.0] * 6}, "tr": 2.0}, r"column 'onset'.*\['start'\]"),
+        ({"events": {"onset": [0.0] * 6}, "tr": 2.0, "temporal": "none"}, "leave one of the two out"),
+        ({"events": {"onset": [0.0] * 6}, "tr": 2.0, "runs": [0, 0, 0, 1, 1, 1]}, "a column 'run'"),
+        ({"events": {"onset": [np.nan] * 6}, "tr": 2.0}, "onsets must be finite"),
+        ({"events": {"onset": [0.0] * 6}, "tr": -1.0}, "tr must be a positive number"),
+        ({"modality": "smell"}, "modality must be one of"),
+    ],
+)
+def test_wrong_input(options, message):
+    with pytest.raises(ValueError, match=message):
+        ready(**{"stimuli": TEXTS, "responses": torch.zeros(6, 2), **options})
+
+
+def test_a_run_with_events_needs_volumes():
+    events = {"onset": [0.0] * 6, "run": [0, 0, 1, 1, 2, 2]}
+    with pytest.raises(ValueError, match=r"none for the runs \[2\]"):
+        ready(TEXTS, torch.zeros(8, 1), events=events, tr=2.0, runs=[0] * 4 + [1] * 4)
+
+
+def test_hash_follows_the_stimuli():
+    one = ready(TEXTS, torch.zeros(6, 1)).responses
+    two = ready(TEXTS[::-1], torch.zeros(6, 1)).responses
+    assert one.hashes["stimuli"] != two.hashes["stimuli"]
