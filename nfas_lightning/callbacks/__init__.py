@@ -1,0 +1,6 @@
+"""Lightning callbacks."""
+
+from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
+from nfas_lightning.callbacks.score_writer import ScoreWriter
+
+__all__ = ["DepthTrajectory", "ScoreWriter"]

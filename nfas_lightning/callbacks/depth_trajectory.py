@@ -1,0 +1,269 @@
+"""Record a model's depth trajectory while a Trainer validates, tests or predicts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.merge import concatenate
+from nfas_lightning.hooks.recorder import DepthRecorder
+from nfas_lightning.hooks.selection import resolve_layers
+from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
+from nfas_lightning.hooks.trajectory import Trajectory
+from nfas_lightning.models.frozen import FrozenModel
+
+__all__ = ["DepthTrajectory"]
+
+_DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
+
+
+class DepthTrajectory(pl.Callback):
+    """Record pooled states of a network's blocks, one row a stimulus, over a whole stage.
+
+    Hooks are on the network from a stage's start to its end, an exception included. Batches are dictionaries
+    with ``stimulus_id``; padded duplicates of distributed samplers are dropped by it. After the stage
+    `trajectory` holds every stimulus once, gathered from all processes on rank zero.
+
+    Args:
+        layers: blocks to record, see `resolve_layers`; None: a FrozenModel's own, else ``"auto"``.
+        pooling: see `pool`; None: a FrozenModel's own, else ``"auto"``.
+        dtype: of the states that are kept.
+        save_dir: folder for safetensors shards, one subfolder a stage: memory is then O(batch), and
+            `trajectory` reads them when asked (`read_shards` does so in another session). None keeps states
+            in memory.
+        shard_size: stimuli a shard, in each process.
+        submodule: dotted name of the network inside the LightningModule (inside a FrozenModel's network);
+            None: a FrozenModel's network, else the attribute ``model`` or ``module`` if there is one, else
+            the LightningModule itself.
+        repeats: what a block that runs twice means, see `DepthRecorder`.
+        layout: where maps keep their channels, see `pool`.
+
+    Example:
+        >>> callback = DepthTrajectory(layers=["encoder.layer.*"], pooling="mean")
+        >>> callback.trajectory
+        Traceback (most recent call last):
+        ...
+        RuntimeError: No trajectory yet: run trainer.validate, test or predict, and read it on rank zero.
+    """
+
+    def __init__(
+        self,
+        layers: str | list[str] | Callable[[nn.Module], list[str]] | None = None,
+        pooling: str | None = None,
+        *,
+        dtype: str = "float32",
+        save_dir: str | Path | None = None,
+        shard_size: int = 4096,
+        submodule: str | None = None,
+        repeats: str = "error",
+        layout: str = "auto",
+    ) -> None:
+        check_option("dtype", dtype, tuple(_DTYPES))
+        if shard_size < 1:
+            raise ValueError(f"shard_size must be at least 1, got {shard_size}.")
+        self.layers, self.pooling, self.submodule = layers, pooling, submodule
+        self.dtype, self.repeats, self.layout = dtype, repeats, layout
+        self.save_dir = None if save_dir is None else Path(save_dir)
+        self.shard_size = shard_size
+        self._recorder: DepthRecorder | None = None
+        self._trajectory: Trajectory | None = None
+        self._finished: Path | None = None
+        self._shards: list[str] = []
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The last stage's trajectory, on the CPU of rank zero.
+
+        Raises:
+            RuntimeError: no stage has ended yet, or this is another rank.
+        """
+        if self._trajectory is None and self._finished is not None:
+            self._trajectory = read_shards(self._finished)
+        if self._trajectory is None:
+            raise RuntimeError(
+                "No trajectory yet: run trainer.validate, test or predict, and read it on rank zero."
+            )
+        return self._trajectory
+
+    # what is recorded
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Resolve the layers, so that a wrong name fails before any data is read."""
+        network, layers, _ = self._target(pl_module)
+        resolve_layers(network, layers, min_depths=1 if self.repeats == "all" else 3)
+
+    def _target(self, pl_module: pl.LightningModule) -> tuple[nn.Module, Any, str]:
+        """The network, its layers and its pooling."""
+        layers, pooling = self.layers, self.pooling
+        if isinstance(pl_module, FrozenModel):
+            network = pl_module.load().module
+            layers = pl_module.layers if layers is None else layers
+            pooling = pl_module.pooling if pooling is None else pooling
+        elif self.submodule is None:
+            candidates = (getattr(pl_module, name, None) for name in ("model", "module"))
+            network = next((c for c in candidates if isinstance(c, nn.Module)), pl_module)
+        else:
+            network = pl_module
+        if self.submodule is not None:
+            network = network.get_submodule(self.submodule)
+        return network, "auto" if layers is None else layers, "auto" if pooling is None else pooling
+
+    def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._detach()
+        if trainer.sanity_checking:
+            return
+        network, layers, pooling = self._target(pl_module)
+        self._recorder = DepthRecorder(
+            network,
+            layers,
+            pooling=pooling,
+            layout=self.layout,
+            repeats=self.repeats,
+            device="cpu",
+            dtype=_DTYPES[self.dtype],
+            mask_source=(lambda: pl_module.mask) if isinstance(pl_module, FrozenModel) else None,
+        ).attach()
+        self._trajectory, self._finished, self._shards = None, None, []
+
+    def _record(self, trainer: pl.Trainer, batch: Any) -> None:
+        if self._recorder is None:
+            return
+        if not isinstance(batch, Mapping) or "stimulus_id" not in batch:
+            got = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
+            raise ValueError(f"DepthTrajectory needs batches with a 'stimulus_id', got {got}.")
+        self._recorder.collect(batch["stimulus_id"])
+        if self.save_dir is not None and self._recorder.n_collected >= self.shard_size:
+            self._write(trainer, self._recorder)
+
+    # the stage's end
+
+    def _end(self, trainer: pl.Trainer) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            return
+        recorder.detach()
+        if self.save_dir is None:
+            own = recorder.take() if recorder.n_collected else None
+            parts = [part for part in _to_rank_zero(own) if part is not None]
+            if trainer.is_global_zero:
+                with torch.inference_mode(False):  # so that the states can be used under autograd later
+                    self._trajectory = concatenate(parts)
+        else:
+            if recorder.n_collected:
+                self._write(trainer, recorder)
+            names = [name for part in _to_rank_zero(self._shards) for name in part]
+            if trainer.is_global_zero:
+                write_index(self._folder(trainer), names)
+                self._finished = self._folder(trainer)
+        self._detach()
+
+    def _write(self, trainer: pl.Trainer, recorder: DepthRecorder) -> None:
+        folder = self._folder(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"rank{trainer.global_rank:03d}-{len(self._shards):05d}.safetensors"
+        write_shard(folder / name, recorder.take())
+        self._shards.append(name)
+
+    def _folder(self, trainer: pl.Trainer) -> Path:
+        assert self.save_dir is not None
+        assert trainer.state.stage is not None
+        return self.save_dir / trainer.state.stage.value
+
+    def _detach(self) -> None:
+        if self._recorder is not None:
+            self._recorder.detach()
+            self._recorder = None
+
+    # Lightning's hooks, in the order in which they run
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Attach."""
+        self._start(trainer, pl_module)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Attach."""
+        self._start(trainer, pl_module)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Attach; warn where Lightning would keep every prediction in memory."""
+        if trainer.predict_loop.return_predictions and not isinstance(pl_module, FrozenModel):
+            warnings.warn(
+                "trainer.predict keeps what predict_step returns in memory: pass return_predictions=False.",
+                stacklevel=2,
+            )
+        self._start(trainer, pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Tensor | Mapping[str, Any] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's states."""
+        self._record(trainer, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Tensor | Mapping[str, Any] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's states."""
+        self._record(trainer, batch)
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's states."""
+        self._record(trainer, batch)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Detach and gather."""
+        self._end(trainer)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Detach and gather."""
+        self._end(trainer)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Detach and gather."""
+        self._end(trainer)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Detach: Lightning does not call teardown when a step raises."""
+        self._detach()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Detach; the trajectory stays."""
+        self._detach()
+
+
+def _to_rank_zero(own: Any) -> list[Any]:
+    """Every process's object on rank zero, nothing elsewhere; uneven shares are fine."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [own]
+    parts: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(own, parts, dst=0)
+    return parts or []

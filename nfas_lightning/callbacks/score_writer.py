@@ -1,0 +1,175 @@
+"""Score a recorded trajectory against the benchmark's responses, and keep the result in a run folder."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+
+from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
+from nfas_lightning.callbacks.logging import log_scalars, log_table
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.models.suite import RandomTwin
+from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key
+from nfas_lightning.scoring import ScoringSettings, score_trajectory
+
+__all__ = ["ScoreWriter"]
+
+_VERSIONS = ("nfas-lightning", "torch", "pytorch-lightning", "torchmetrics", "numpy", "scipy", "nilearn")
+
+
+class ScoreWriter(Callback):
+    """Turn what `DepthTrajectory` recorded into scores, and write them.
+
+    Runs at the end of ``test``, on the first process; the run's tables are whole after every model. The module is a `FrozenModel`; the Trainer's datamodule
+    offers ``responses`` (`Responses`). A finished model is kept under a key that hashes weights, blocks,
+    pooling, preprocessing, stimuli, responses, settings and the package's version; `resume` finds it again.
+
+    Logged: ``nfas/mean_r``, ``nfas/mean_r2``, ``nfas/stable_modulus``, ``nfas/best_baseline_r2``, one step a
+    model; at the end a table ``nfas/scores`` (model x ROI) on loggers that take tables.
+
+    Args:
+        run_dir: folder of the run; a run that was stopped continues in the same folder.
+        settings: how a trajectory becomes scores.
+        name: name of the experiment; None: that of the folder.
+    """
+
+    def __init__(
+        self, run_dir: str, *, settings: ScoringSettings | None = None, name: str | None = None
+    ) -> None:
+        self.run_dir = run_dir
+        self.settings = settings or ScoringSettings()
+        self.name = name or Path(run_dir).name
+        self.folder = RunFolder(run_dir)
+        self.results: RunResults | None = None
+        self._finished: list[tuple[str, str]] = []
+        self._started = 0.0
+        self._line = ""
+        self._console = Console()
+
+    def resume(self, module: LightningModule, responses: Responses) -> bool:
+        """Whether this model is finished under the present settings; if so it counts as done in this run."""
+        label, key = str(module.info.name), self._key(module, responses)  # type: ignore[union-attr]
+        done = self.folder.has(label, key)
+        if done and (label, key) not in self._finished:
+            self._finished.append((label, key))
+            self._console.print(f"[green]✓[/] {label}: found finished in {self.run_dir}")
+        return done
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the capture."""
+        self._started = time.perf_counter()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the trajectory, write the result, and say so in one line."""
+        if not trainer.is_global_zero:
+            return
+        seconds_capture = time.perf_counter() - self._started
+        recorder = next((c for c in trainer.callbacks if isinstance(c, DepthTrajectory)), None)  # type: ignore[attr-defined]
+        if recorder is None:
+            raise ValueError("ScoreWriter needs a DepthTrajectory before it among the Trainer's callbacks.")
+        responses: Responses = trainer.datamodule.responses  # type: ignore[attr-defined]
+        info = pl_module.info
+        card = {
+            **asdict(info),  # type: ignore[call-overload]
+            "twin_of": pl_module.twin_of if isinstance(pl_module, RandomTwin) else "",
+            "weights": pl_module.hparams["weights"],
+            "pooling": pl_module.pooling,
+            "seconds_capture": seconds_capture,
+        }
+        started = time.perf_counter()
+        result = score_trajectory(recorder.trajectory, responses, card, self.settings)
+        label, key = str(info.name), self._key(pl_module, responses)  # type: ignore[union-attr]
+        completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
+        result = ModelResult(result.scores, result.spectra, result.depth, completed)
+        self.folder.write(label, key, result)
+        self._finished.append((label, key))
+        self.gather(responses, getattr(trainer.datamodule, "truth", None))  # type: ignore[attr-defined]
+        self._line = _line(label, result)
+        log_scalars(trainer.loggers, _scalars(result), step=len(self._finished))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Print the model's line, now that the progress bar is gone."""
+        if self._line:
+            self._console.print(self._line)
+            self._line = ""
+
+    def gather(self, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
+        """Join the models that are finished so far into the run's tables, and write these.
+
+        Args:
+            responses: the benchmark, for the ROI table and the hashes.
+            truth: what was planted in simulated responses, one row a ROI with a column ``roi``.
+        """
+        rois = responses.rois
+        if truth is not None:
+            rois = rois.merge(truth[[c for c in truth if c == "roi" or c not in rois]], on="roi", how="left")
+        meta = {
+            "name": self.name,
+            "dataset": responses.dataset,
+            "modality": responses.modality,
+            "simulated": responses.simulated,
+            "subjects": list(responses.subjects),
+            "settings": asdict(self.settings),
+            "responses_sha256": responses.fingerprint(),
+            "hashes": responses.hashes,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+        }
+        self.results = self.folder.gather(self._finished, rois, meta)
+        return self.results
+
+    def finish(self, trainer: Trainer, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
+        """Gather the run's tables, found models included, and log the model x ROI table; see `gather`."""
+        results = self.gather(responses, truth)
+        scores = results.scores
+        grid = scores[(scores["feature"] == "stable_mode") & (scores["subject"] == scores["subject"].iloc[0])]
+        grid = grid.pivot_table(index="model", columns="roi", values="r2", dropna=False).reset_index()
+        log_table(trainer.loggers, "nfas/scores", grid)
+        return results
+
+    def _key(self, module: LightningModule, responses: Responses) -> str:
+        return content_key(
+            asdict(module.info),  # type: ignore[call-overload]
+            dict(module.hparams),
+            module.layers,
+            module.pooling,
+            module.load().preprocess,  # type: ignore[operator]
+            responses.fingerprint(),
+            asdict(self.settings),
+            version("nfas-lightning"),
+        )
+
+
+def _scalars(result: ModelResult) -> dict[str, float]:
+    scores = result.scores
+    first = scores["subject"] == scores["subject"].iloc[0]  # the group mean, where it is scored
+    means = scores[first].groupby("feature")[["r", "r2"]].mean()
+    feature = "stable_mode" if "stable_mode" in means.index else "random_weights"
+    baselines = means["r2"].drop([feature, "nuisance"], errors="ignore")
+    scalars = {
+        "nfas/mean_r": float(means["r"][feature]),
+        "nfas/mean_r2": float(means["r2"][feature]),
+        "nfas/stable_modulus": float(result.spectra.loc[result.spectra["stable"], "modulus"].iloc[0]),
+    }
+    if len(baselines):
+        scalars["nfas/best_baseline_r2"] = float(baselines.max())
+    return scalars
+
+
+def _line(label: str, result: ModelResult) -> str:
+    scalars, card = _scalars(result), result.card
+    baseline = scalars.get("nfas/best_baseline_r2")
+    return (
+        f"[green]✓[/] {label}: mean r {scalars['nfas/mean_r']:.3f}, r² {scalars['nfas/mean_r2']:.3f}"
+        + (f" (best baseline {baseline:.3f})" if baseline is not None else "")
+        + f", stable |λ| {scalars['nfas/stable_modulus']:.3f}, {card['n_blocks']} blocks, "
+        f"{card['seconds_capture']:.1f} s capture, {card['seconds_scoring']:.1f} s scoring"
+    )

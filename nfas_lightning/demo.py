@@ -1,0 +1,108 @@
+"""The main job end to end: packaged pretrained models in a simulated brain space, and a report."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger, WandbLogger
+from rich.console import Console
+
+from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
+from nfas_lightning.callbacks.logging import wandb_offline_without_key
+from nfas_lightning.data.stimulus_set import MODALITIES
+from nfas_lightning.datamodules import SimulatedBrainDataModule
+from nfas_lightning.models import ModelSuite
+from nfas_lightning.models.packaged import PACKAGED
+from nfas_lightning.results import RunResults
+from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run
+from nfas_lightning.scoring import ScoringSettings
+
+__all__ = ["demo"]
+
+# one model a family; `nfas models` lists the others
+_MODELS = (
+    *("mobilenet_v2", "efficientnet_lite0", "hed_vgg16", "xfeat", "mtcnn_onet"),
+    *("whisper_base", "crepe_tiny", "ge2e_voice_encoder", "silero_vad", "fcpe_conformer", "nsnet2"),
+    *("minilm_l6", "paraphrase_minilm_l3", "multilingual_e5_small", "smollm2_135m"),
+)
+# a demo's sounds last two seconds and its photographs are crops: smaller inputs cut most of its time
+_OPTIONS = {"whisper_base": {"max_seconds": 5.0}, "hed_vgg16": {"size": 128}}
+
+
+def demo(
+    *,
+    out: str = "runs/demo",
+    models: list[str] | None = None,
+    n_stimuli: int = 200,
+    n_permutations: int = 500,
+    signal: str = "planted",
+    seed: int = 0,
+    wandb: bool = True,
+) -> RunResults:
+    """Place pretrained vision, audio and language models in the space of a simulated brain.
+
+    The models and their weights are real, the stimuli real or generated, the responses planted: see
+    `SimulatedBrainDataModule`. A demo that was stopped continues where it was.
+
+    Args:
+        out: folder of the runs and the report.
+        models: names of packaged models; None: one of each family.
+        n_stimuli: stimuli a modality.
+        n_permutations: draws of each null; too few, and no p is small enough to survive 300 ROIs.
+        signal: ``"planted"``, or ``"none"`` for responses of pure noise.
+        seed: seed of stimuli, responses and random weights.
+        wandb: log to Weights & Biases where it is installed, offline unless you are logged in.
+
+    Raises:
+        ValueError: a name that is no packaged model.
+    """
+    started = time.perf_counter()
+    console = Console()
+    names = list(_MODELS) if models is None else models
+    unknown = [name for name in names if name not in PACKAGED]
+    if unknown:
+        raise ValueError(f"models must be packaged models, got {unknown}; there are {list(PACKAGED)}.")
+    quiet_lightning()
+    loggers = _loggers(out) if wandb else []
+    settings = ScoringSettings(n_permutations=n_permutations, seed=seed)
+    runs = []
+    for modality in MODALITIES:
+        members = [
+            {"model": name, "options": _OPTIONS.get(name)}
+            for name in names
+            if PACKAGED[name].modality == modality
+        ]
+        if not members:
+            continue
+        console.rule(
+            f"[bold]{modality}[/]: real models, real or generated stimuli, [red]simulated[/] responses"
+        )
+        writer = ScoreWriter(f"{out}/{modality}", settings=settings, name=f"demo/{modality}")
+        trainer = SuiteTrainer(
+            callbacks=[DepthTrajectory(), writer],
+            logger=loggers,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        )
+        brain = SimulatedBrainDataModule(modality, n_stimuli=n_stimuli, signal=signal, seed=seed)
+        trainer.test(ModelSuite(members, seed=seed), datamodule=brain)
+        assert writer.results is not None  # a suite that was tested has results, or has raised
+        runs.append(writer.results)
+    joined = RunResults.concatenate(runs, meta={"name": Path(out).name, "simulated": True})
+    joined.save(out)
+    console.rule("[bold]the space[/]")
+    report_run(joined, out, loggers)
+    console.print(f"{len(joined.models)} models in {time.perf_counter() - started:.0f} s")
+    return joined
+
+
+def _loggers(out: str) -> list[Logger]:
+    if find_spec("wandb") is None:
+        return []
+    wandb_offline_without_key()
+    Path(out).mkdir(parents=True, exist_ok=True)
+    options: dict[str, Any] = {"project": "nfas-lightning", "group": "demo", "job_type": "demo"}
+    return [WandbLogger(name="demo", save_dir=out, **options)]

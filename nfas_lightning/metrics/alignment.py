@@ -1,0 +1,183 @@
+"""Alignment of a model's depth dynamics with brain responses, as a metric."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional._combine import Operator, Phase, combine_depths
+from nfas_lightning.functional._gram import Centering
+from nfas_lightning.functional._spectrum import Criterion
+from nfas_lightning.functional.checks import working_dtype
+from nfas_lightning.functional.dmd import dmd
+from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.metrics.base import TrajectoryMetric
+from nfas_lightning.metrics.figures import plot_bars, plot_steps
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["DMDAlignment"]
+
+
+class DMDAlignment(TrajectoryMetric):
+    """Cross-validated correlation of brain responses with what the stable mode over depth predicts.
+
+    `compute` returns, on the metric's device:
+
+    - ``r`` (R,) signed correlation and ``r2`` (R,) its square where positive, a value a ROI;
+    - ``r_mean``, ``r2_mean`` (), over the ROIs that could be scored;
+    - ``eigenvalue`` () complex, ``distance_to_unit_circle`` () and ``reconstruction_error`` () of the stable
+      mode; (N,) each for ``operator="per_stimulus"``.
+
+    All are NaN, with a warning, until every stimulus that the responses are about was seen: the value that
+    calling the metric on a batch returns is therefore NaN. Use `update`, and `compute` when the epoch ends.
+    The arithmetic of `compute` runs on the host, where the trajectories are.
+
+    Args:
+        responses: what the brain did; the mean over subjects is predicted.
+        operator, svd_rank, centering, criterion, phase: see `nfas_lightning.functional.dmd.stable_mode`.
+        n_folds: outer folds where there is a single run; whole runs are held out where there are more.
+        selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
+            one response a stimulus.
+        gap: volumes dropped on either side of a test block; None takes the responses' own.
+        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+        kwargs: torchmetrics' own.
+
+    Example:
+        >>> import pandas as pd
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> H = torch.randn(60, 5, 4, generator=generator)
+        >>> responses = Responses(
+        ...     values=H[None, :, 0, :2] + H[None, :, 4, :2], rois=pd.DataFrame({"roi": ["V1", "V2"]}),
+        ...     stimulus_ids=tuple(map(str, range(60))), dataset="toy", modality="vision", subjects=("s1",),
+        ...     runs=torch.zeros(60, dtype=torch.int64),
+        ... )
+        >>> metric = DMDAlignment(responses)
+        >>> metric.update(H, torch.arange(60))
+        >>> sorted(metric.compute())[:3]
+        ['distance_to_unit_circle', 'eigenvalue', 'r']
+    """
+
+    higher_is_better = True
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
+
+    def __init__(
+        self,
+        responses: Responses,
+        *,
+        operator: Operator = "joint",
+        svd_rank: int | float = 2,
+        centering: Centering = "scale",
+        criterion: Criterion = "unit_circle",
+        phase: Phase = "quadrature",
+        n_folds: int = 5,
+        selection: Literal["folds", "loo"] | None = None,
+        gap: int | None = None,
+        partial_nuisances: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if partial_nuisances and responses.nuisances is None:
+            raise ValueError("partial_nuisances=True needs nuisances, but the responses hold none.")
+        self.responses = responses
+        self.operator, self.svd_rank, self.centering = operator, svd_rank, centering
+        self.criterion, self.phase = criterion, phase
+        self.n_folds, self.partial_nuisances = n_folds, partial_nuisances
+        self.selection = selection or ("loo" if responses.tr is None else "folds")
+        self.gap = responses.gap if gap is None else gap
+
+    def update(self, trajectory: Tensor, stimulus_id: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            trajectory: (B, L, D) pooled states of B stimuli at L >= 3 depths.
+            stimulus_id: (B,) indices into `Responses.stimulus_ids`. A repeated one counts once.
+
+        Raises:
+            ValueError: another shape than before, an index out of range, NaN or infinity.
+        """
+        count = len(self.responses.stimulus_ids)
+        if bool((stimulus_id >= count).any()):
+            raise ValueError(
+                f"stimulus_id must be below the {count} stimuli of {self.responses.dataset!r}, got "
+                f"{int(stimulus_id.max())}."
+            )
+        super().update(trajectory, stimulus_id)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Decompose, encode and score all stimuli; see the class."""
+        H, ids = self.collected()
+        missing = len(self.responses.stimulus_ids) - len(ids)
+        if missing:
+            warnings.warn(
+                f"{missing} of the {len(ids) + missing} stimuli of {self.responses.dataset!r} have not been "
+                "seen: the alignment is NaN. Update with all of them before compute.",
+                stacklevel=2,
+            )
+            unknown = torch.tensor(float("nan"), dtype=torch.float64)
+            return self._result(None, torch.complex(unknown, unknown), unknown, unknown)
+        dynamics = dmd(
+            H,
+            operator=self.operator,
+            svd_rank=self.svd_rank,
+            centering=self.centering,
+            criterion=self.criterion,
+        )
+        eigenvalue = dynamics.stable_eigenvalue
+        spectrum = (eigenvalue, dynamics.unit_circle_distance, dynamics.reconstruction_error)
+        if bool(eigenvalue.isnan().any()):  # and dmd has warned
+            return self._result(None, *spectrum)
+        return self._result(self._encode(combine_depths(H, dynamics, phase=self.phase)), *spectrum)
+
+    def plot(
+        self, val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None, ax: Axes | None = None
+    ) -> tuple[Figure, Axes]:
+        """Draw r per ROI, or its mean over steps.
+
+        Args:
+            val: a result of `compute`, or several in the order of their steps; None computes one.
+            ax: axes to draw on; None: new ones.
+        """
+        val = self.compute() if val is None else val
+        if isinstance(val, dict):
+            return plot_bars(val["r"], self.responses.rois["roi"].astype(str).tolist(), "r", ax)
+        return plot_steps([float(step["r_mean"]) for step in val], "mean r", ax)
+
+    def _encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return r and r2, (R,) each, of stimulus features (N, P)."""
+        responses = self.responses
+        volumes = responses.to_volumes(features.to(working_dtype(features)))
+        runs = responses.runs if len(torch.unique(responses.runs)) > 1 else None
+        result = ridge_cv(
+            volumes,
+            responses.group_mean.to(volumes.dtype),
+            groups=runs,
+            n_folds=self.n_folds,
+            gap=self.gap,
+            selection=self.selection,
+            nuisances=responses.nuisances if self.partial_nuisances else None,
+        )
+        return result.r, result.r2
+
+    def _result(
+        self, scores: tuple[Tensor, Tensor] | None, eigenvalue: Tensor, distance: Tensor, error: Tensor
+    ) -> dict[str, Tensor]:
+        r, r2 = scores or [torch.full((len(self.responses.rois),), float("nan"))] * 2
+        values = {
+            "r": r,
+            "r2": r2,
+            "r_mean": r.nanmean(),
+            "r2_mean": r2.nanmean(),
+            "eigenvalue": eigenvalue,
+            "distance_to_unit_circle": distance,
+            "reconstruction_error": error,
+        }
+        return {name: value.to(self.device) for name, value in values.items()}

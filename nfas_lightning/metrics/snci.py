@@ -1,0 +1,111 @@
+"""SNCI over models, as a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from nfas_lightning.functional.checks import check_option, check_shape
+from nfas_lightning.functional.labels import encode_labels
+from nfas_lightning.functional.snci import Form, snci
+from nfas_lightning.metrics.figures import plot_grid
+from nfas_lightning.metrics.gather import gather_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["SNCI"]
+
+# Longest label in bytes: states are tensors, so that a name travels between processes as its characters.
+_WIDTH = 64
+
+
+class SNCI(Metric):
+    """Consistency of the models of a modality at each ROI, from scores that arrive model by model.
+
+    `compute` returns (G, R), modalities in sorted order, as `nfas_lightning.functional.snci.snci` does;
+    `modalities` names the rows. Add each model once.
+
+    Args:
+        form: ``"ratio"``, ``"db"`` or ``"bounded"``.
+        kwargs: torchmetrics' own.
+
+    Example:
+        >>> metric = SNCI(form="bounded")
+        >>> metric.update(torch.tensor([[0.1, 0.3], [0.3, 0.4]]), ["vision", "vision"])
+        >>> metric.update(torch.tensor([[0.2, 0.1], [0.4, 0.5]]), ["audio", "audio"])
+        >>> metric.modalities
+        ('audio', 'vision')
+        >>> metric.compute()
+        tensor([[0.8182, 0.5294],
+                [0.6667, 0.9608]])
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    scores: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self, form: Form = "ratio", **kwargs: Any) -> None:
+        check_option("form", form, ("ratio", "db", "bounded"))
+        kwargs.setdefault("dist_sync_fn", gather_rows)
+        super().__init__(**kwargs)
+        self.form = form
+        self.add_state("scores", default=[], dist_reduce_fx="cat")
+        self.add_state("labels", default=[], dist_reduce_fx="cat")
+
+    def update(self, scores: Tensor, modality: Sequence[str | int] | Tensor | str) -> None:
+        """Add models.
+
+        Args:
+            scores: (B, R) score of each model at each ROI.
+            modality: B strings or integers, or one string for all.
+
+        Raises:
+            ValueError: another R than before, labels that do not match, or a label above 60 bytes.
+        """
+        sizes = {"R": self.scores[0].shape[1]} if len(self.scores) else {}
+        check_shape("scores", scores, "B R", **sizes)
+        names = [modality] * len(scores) if isinstance(modality, str) else modality
+        codes, kinds = encode_labels(names, len(scores), "modality")
+        self.scores.append(scores.detach())
+        self.labels.append(torch.stack([_to_bytes(kinds[code]) for code in codes]).to(scores.device))
+
+    @property
+    def modalities(self) -> tuple[str | int, ...]:
+        """Modalities seen so far, in the order of the rows of `compute`."""
+        return tuple(sorted(set(self._names())))
+
+    def compute(self) -> Tensor:
+        """Return SNCI (G, R); NaN, inf and warnings as in `nfas_lightning.functional.snci.snci`."""
+        if not len(self.scores):
+            raise ValueError("SNCI has seen no model yet: call update first.")
+        return snci(dim_zero_cat(self.scores), self._names(), form=self.form)
+
+    def plot(self, val: Tensor | None = None, ax: Axes | None = None) -> tuple[Figure, Axes]:
+        """Draw modalities x ROIs; `val` is a result of `compute`, None computes one."""
+        val = self.compute() if val is None else val
+        return plot_grid(val, [str(name) for name in self.modalities], f"SNCI ({self.form})", ax)
+
+    def _names(self) -> list[str | int]:
+        return [_from_bytes(row) for row in dim_zero_cat(self.labels)] if len(self.labels) else []
+
+
+def _to_bytes(label: str | int) -> Tensor:
+    text = (f"i{label}" if isinstance(label, int) else f"s{label}").encode()
+    if len(text) > _WIDTH:
+        raise ValueError(f"A modality must fit in {_WIDTH - 1} bytes, got {label!r}: shorten it.")
+    return torch.tensor(list(text.ljust(_WIDTH, b"\0")), dtype=torch.uint8)
+
+
+def _from_bytes(row: Tensor) -> str | int:
+    text = bytes(row.tolist()).rstrip(b"\0").decode()
+    return int(text[1:]) if text[0] == "i" else text[1:]

@@ -1,0 +1,76 @@
+"""Spectrum of a model's depth dynamics, as a metric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from nfas_lightning.functional._gram import Centering
+from nfas_lightning.functional._spectrum import Criterion
+from nfas_lightning.functional.dmd import dmd
+from nfas_lightning.metrics.base import TrajectoryMetric
+from nfas_lightning.metrics.figures import plot_plane
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["DepthSpectrum"]
+
+
+class DepthSpectrum(TrajectoryMetric):
+    """DMD spectrum over depth of the whole stimulus set (``operator="joint"``), which needs no response.
+
+    `compute` returns, in float64 and complex128:
+
+    - ``eigenvalues`` (r,) complex and ``amplitudes`` (r,);
+    - ``stable_eigenvalue`` () complex, and ``distance_to_unit_circle`` ();
+    - ``weights`` (L,), |c_l| of the stable mode;
+    - ``reconstruction_error`` (), the one-step error, 0 is exact.
+
+    Args:
+        svd_rank, centering, criterion: see `nfas_lightning.functional.dmd.dmd`.
+        kwargs: torchmetrics' own.
+
+    Example:
+        >>> import torch
+        >>> H = torch.randn(20, 6, 8, generator=torch.Generator().manual_seed(0))
+        >>> metric = DepthSpectrum(svd_rank=2)
+        >>> metric.update(H[:15], torch.arange(15))
+        >>> metric.update(H[15:], torch.arange(15, 20))
+        >>> metric.compute()["eigenvalues"].shape
+        torch.Size([2])
+    """
+
+    higher_is_better = None
+
+    def __init__(
+        self,
+        *,
+        svd_rank: int | float = 2,
+        centering: Centering = "scale",
+        criterion: Criterion = "unit_circle",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.svd_rank, self.centering, self.criterion = svd_rank, centering, criterion
+
+    def compute(self) -> dict[str, Tensor]:
+        """Decompose the stimuli seen so far."""
+        H, _ = self.collected()
+        result = dmd(H, svd_rank=self.svd_rank, centering=self.centering, criterion=self.criterion)
+        values = {
+            "eigenvalues": result.eigenvalues,
+            "amplitudes": result.amplitudes,
+            "stable_eigenvalue": result.stable_eigenvalue,
+            "distance_to_unit_circle": result.unit_circle_distance,
+            "weights": result.coefficients.abs(),
+            "reconstruction_error": result.reconstruction_error,
+        }
+        return {name: value.to(self.device) for name, value in values.items()}
+
+    def plot(self, val: dict[str, Tensor] | None = None, ax: Axes | None = None) -> tuple[Figure, Axes]:
+        """Draw the eigenvalues on the complex plane; `val` is a result of `compute`, None computes one."""
+        val = self.compute() if val is None else val
+        return plot_plane(val["eigenvalues"], val["stable_eigenvalue"], ax)

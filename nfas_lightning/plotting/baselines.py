@@ -1,0 +1,268 @@
+"""The stable mode beside its baselines, model by model and ROI by ROI, and beside a planted truth."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nfas_lightning.plotting.style import (
+    INK,
+    MUTED,
+    ModalityStyle,
+    finish,
+    is_simulated,
+    modality_styles,
+    new_axes,
+    new_figure,
+    styled,
+)
+from nfas_lightning.plotting.tables import baseline_table, mean_r2, model_order, roi_scores
+from nfas_lightning.results import FEATURES, SpaceStatistics
+
+__all__ = ["has_truth", "plot_baselines", "plot_rois", "plot_truth"]
+
+
+class _Look(NamedTuple):
+    marker: str
+    color: str
+    filled: bool
+    size: float
+
+
+# modalities own the colours: baselines are told apart by shape, in ink and grey
+_LOOKS = {
+    "last_block": _Look("<", INK, False, 55),
+    "best_block": _Look("^", INK, False, 60),
+    "mean_depth": _Look("o", INK, False, 55),
+    "all_blocks": _Look("s", INK, False, 50),
+    "random_weights": _Look("x", MUTED, True, 50),
+    "nuisance": _Look("|", "#B00020", True, 190),
+}
+_LIFT = 0.17  # the stable mode stands above the row's line, its baselines below: neither hides the other
+_OTHER = _Look("d", MUTED, False, 50)
+
+
+@styled
+def plot_baselines(scores: pd.DataFrame, *, ax: Axes | None = None, simulated: bool | None = None) -> Figure:
+    """Draw the mean correlation over ROIs of every feature of every model: the stable mode and its baselines.
+
+    Args:
+        scores: the scores table of a run.
+        ax: axes to draw on; new ones when None.
+        simulated: mark the figure; read from the table when None.
+    """
+    table = baseline_table(scores)[::-1]
+    figure, ax = new_axes(ax, 10.5, 2.3 + 0.44 * max(len(table), 2))
+    styles = modality_styles(table.index.get_level_values("modality"))
+    colors = [styles[modality].color for modality in table.index.get_level_values("modality")]
+    y = np.arange(len(table))
+    numbers = table.to_numpy(float)
+    known = np.isfinite(numbers).any(1)
+    ends = np.array([[np.nanmin(row), np.nanmax(row)] for row in numbers[known]]).reshape(-1, 2)
+    ax.hlines(y[known], ends[:, 0], ends[:, 1], color="#e2e2e2", lw=2, zorder=1)
+    _draw_features(ax, table.drop(columns="stable_mode", errors="ignore"), y)
+    if "stable_mode" in table:
+        markers = [styles[modality].marker for modality in table.index.get_level_values("modality")]
+        for row, (value, color, marker) in enumerate(zip(table["stable_mode"], colors, markers, strict=True)):
+            ax.scatter(
+                value,
+                row + _LIFT,
+                c=color,
+                marker=marker,
+                s=120,
+                edgecolors="white",
+                zorder=5,
+                gid="stable_mode",
+            )
+    ax.axvline(0, color=MUTED, lw=1, zorder=0)
+    ax.set_yticks(y, table.index.get_level_values("model"))
+    for tick, color in zip(ax.get_yticklabels(), colors, strict=True):
+        tick.set_color(color)
+    ax.set_ylim(-0.7, len(table) - 0.3)
+    ax.set_xlabel("correlation r, mean over ROIs")
+    ax.grid(True, axis="x")
+    _feature_legend(
+        ax,
+        table.columns.astype(str).tolist(),
+        "stable mode (in the modality's colour)",
+        next(iter(styles.values())),
+    )
+    mark = is_simulated(scores) if simulated is None else simulated
+    return finish(figure, "The stable mode beside its baselines", simulated=mark)
+
+
+@styled
+def plot_rois(scores: pd.DataFrame, *, simulated: bool | None = None, alpha: float = 0.05) -> Figure:
+    """Draw every ROI's correlations, one panel a model: for experiments with few ROIs.
+
+    The stable mode is filled where its null is rejected (q below `alpha`, or p where no q is known), hollow
+    elsewhere; a black line is the ROI's noise ceiling, a red bar what the nuisances reach alone.
+    """
+    pairs = model_order(scores)
+    styles = modality_styles(modality for modality, _ in pairs)
+    tables = {pair: roi_scores(scores, pair[1], pair[0]) for pair in pairs}
+    n_rois = max(len(table) for table in tables.values())
+    columns = min(len(pairs), 3)
+    lines = -(-len(pairs) // columns)
+    figure = new_figure(max(8.5, 4.4 * columns + 1.0), 1.9 + lines * (1.0 + 0.46 * n_rois))
+    first = tables[pairs[0]].index
+    same_rows = all(table.index.equals(first) for table in tables.values())
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=same_rows)
+    for ax in panels.ravel()[len(pairs) :]:
+        ax.set_axis_off()
+    for (modality, model), ax in zip(pairs, panels.ravel(), strict=False):
+        table, style = tables[modality, model][::-1], styles[modality]
+        y = np.arange(len(table))
+        ax.vlines(table["ceiling"], y - 0.36, y + 0.36, color=INK, lw=2.2, zorder=2, gid="ceiling")
+        _draw_features(ax, table.drop(columns=["stable_mode", "p", "q", "ceiling"], errors="ignore"), y)
+        if "stable_mode" in table:
+            beats_null = (table["q"].where(table["q"].notna(), table["p"]) < alpha).to_numpy()
+            face = [style.color if beaten else "white" for beaten in beats_null]
+            ax.scatter(
+                table["stable_mode"], y + _LIFT, c=face, edgecolors=style.color, marker=style.marker, s=110,
+                linewidths=1.8, zorder=5, gid="stable_mode",
+            )  # fmt: skip
+        ax.axvline(0, color=MUTED, lw=1, zorder=0)
+        ax.set_yticks(y, table.index.astype(str))
+        for edge in y[:-1] + 0.5:
+            ax.axhline(edge, color="#e8e8e8", lw=0.8, zorder=0)
+        ax.set_ylim(-0.6, len(table) - 0.4)
+        ax.set_title(model, color=style.color, fontweight="bold", loc="left")
+        ax.grid(True, axis="x")
+        ax.tick_params(labelbottom=True)
+        ax.set_xlabel("correlation r")
+    features = [str(name) for name in tables[pairs[0]] if name in FEATURES]
+    style = styles[pairs[0][0]]
+    handles = _feature_handles(features, f"stable mode, null rejected (q < {alpha:g})", style)
+    hollow = Line2D(
+        [],
+        [],
+        marker=style.marker,
+        ls="",
+        mfc="white",
+        color=style.color,
+        markersize=9,
+        label="stable mode, not rejected",
+    )
+    ceiling = Line2D([], [], marker="|", ls="", color=INK, markersize=13, mew=2.2, label="noise ceiling")
+    figure.legend(handles=[handles[0], hollow, *handles[1:], ceiling], loc="outside lower left", ncols=3)
+    mark = is_simulated(scores) if simulated is None else simulated
+    return finish(figure, "ROI by ROI", simulated=mark)
+
+
+def has_truth(rois: pd.DataFrame) -> bool:
+    """Whether a ROI table says which modality each ROI was planted to follow."""
+    return {"driven_by", "integrative"} <= set(rois)
+
+
+@styled
+def plot_truth(scores: pd.DataFrame, rois: pd.DataFrame, statistics: SpaceStatistics | None = None) -> Figure:
+    """Draw what was planted beside what was recovered, always marked as simulated.
+
+    One panel a modality: mean r2 over its models of every ROI, by what the ROI was planted to follow; a last
+    panel, where statistics are given: convergence of planted integrative ROIs against the rest.
+
+    Args:
+        scores: the scores table of a run.
+        rois: ROI table with ``driven_by`` (a modality, several joined by anything but letters, ``"all"``,
+            ``"none"`` or empty), ``integrative`` and perhaps ``planted``, False everywhere in a null run.
+        statistics: of the same run.
+    """
+    recovered = mean_r2(scores)
+    truth = rois.drop_duplicates("roi").set_index("roi")
+    driven = truth["driven_by"].fillna("").astype(str).replace("none", "")
+    integrative = truth["integrative"].fillna(False).astype(bool)
+    if "planted" in truth and not truth["planted"].any():  # a null run: a plan, but no signal
+        driven, integrative = driven.mask(driven != "", ""), integrative & False
+    styles = modality_styles(recovered.columns.astype(str))
+    with_convergence = statistics is not None and statistics.convergence["convergence"].notna().any()
+    n_panels = len(styles) + int(with_convergence)
+    figure = new_figure(3.7 * n_panels + 0.8, 4.8)
+    panels = figure.subplots(1, n_panels, squeeze=False)[0]
+    rng = np.random.default_rng(0)
+    for (modality, style), ax in zip(styles.items(), panels, strict=False):
+        own = driven.str.contains(rf"\b{re.escape(modality)}\b", regex=True)
+        groups = {
+            f"{modality}\nplanted": own & ~integrative,
+            "integrative\nplanted": integrative,
+            "another\nmodality": ~own & ~integrative & (driven != ""),
+            "nothing\nplanted": ~integrative & (driven == ""),
+        }
+        _draw_strips(ax, recovered[modality], groups, style.color, rng)
+        ax.set_title(modality, color=style.color, fontweight="bold")
+    for ax in panels[: len(styles)]:
+        ax.set_ylim(0, max(float(np.nanmax(recovered.to_numpy(float), initial=0.0)) * 1.06, 1e-3))
+    panels[0].set_ylabel("recovered: mean r² over models")
+    if with_convergence and statistics is not None:
+        values = statistics.convergence.set_index("roi")["convergence"]
+        groups = {"integrative\nplanted": integrative, "all\nothers": ~integrative}
+        _draw_strips(panels[-1], values, groups, "#5b4b8a", rng)
+        panels[-1].set_title("convergence", color="#5b4b8a", fontweight="bold")
+        panels[-1].set_ylim(0, 1.02)
+    return finish(figure, "Planted truth and what was recovered", simulated=True)
+
+
+def _draw_strips(
+    ax: Axes, values: pd.Series, groups: dict[str, pd.Series], color: str, rng: np.random.Generator
+) -> None:
+    """Draw a strip of dots and its median for each group of ROIs that has any."""
+    filled = {name: values.reindex(mask.index[mask]).dropna() for name, mask in groups.items() if mask.any()}
+    for i, part in enumerate(filled.values()):
+        x = i + rng.uniform(-0.24, 0.24, len(part))
+        ax.scatter(x, part, s=22, c=color, alpha=0.5, linewidths=0, zorder=3, gid="truth")
+        if len(part):
+            ax.hlines(part.median(), i - 0.36, i + 0.36, color=INK, lw=2.5, zorder=4)
+    ax.set_xticks(
+        range(len(filled)), [f"{name}\n({len(part)})" for name, part in filled.items()], fontsize=10
+    )
+    ax.set_xlim(-0.6, len(filled) - 0.4)
+    ax.grid(True, axis="y")
+
+
+def _draw_features(ax: Axes, table: pd.DataFrame, y: np.ndarray) -> None:
+    for name in table:
+        look = _LOOKS.get(str(name), _OTHER)
+        color: dict[str, Any] = (
+            {"c": look.color} if look.filled else {"facecolors": "white", "edgecolors": look.color}
+        )
+        drop = 0.0 if name == "nuisance" else _LIFT
+        ax.scatter(
+            table[name],
+            y - drop,
+            marker=look.marker,
+            s=look.size,
+            linewidths=1.6,
+            zorder=3,
+            gid=str(name),
+            **color,
+        )
+
+
+def _feature_handles(features: list[str], stable_label: str, style: ModalityStyle) -> list[Line2D]:
+    handles = [
+        Line2D([], [], marker=style.marker, ls="", color=style.color, markersize=10, label=stable_label)
+    ]
+    for name in features:
+        if name == "stable_mode":
+            continue
+        look = _LOOKS.get(name, _OTHER)
+        handles.append(
+            Line2D(
+                [], [], marker=look.marker, ls="", color=look.color, mew=1.6, label=FEATURES.get(name, name),
+                mfc=look.color if look.filled else "white", markersize=13 if look.marker == "|" else 8,
+            )
+        )  # fmt: skip
+    return handles
+
+
+def _feature_legend(ax: Axes, features: list[str], stable_label: str, style: ModalityStyle) -> None:
+    ax.legend(
+        handles=_feature_handles(features, stable_label, style), loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0), ncols=3, handletextpad=0.3, columnspacing=1.2,
+    )  # fmt: skip

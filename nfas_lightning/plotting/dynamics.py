@@ -1,0 +1,179 @@
+"""Figures of depth dynamics: eigenvalues on the unit circle, the stable mode's weights over depth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+
+from nfas_lightning.plotting.style import (
+    INK,
+    MUTED,
+    finish,
+    modality_styles,
+    new_figure,
+    styled,
+)
+from nfas_lightning.plotting.tables import model_order
+
+__all__ = ["plot_depth", "plot_spectra"]
+
+_REACH = 1.6  # eigenvalues beyond this modulus are drawn at the rim: one wild value must not shrink the rest
+
+
+@styled
+def plot_spectra(spectra: pd.DataFrame, *, simulated: bool = False, max_labels: int = 16) -> Figure:
+    """Draw the DMD eigenvalues of all models in the complex plane, one panel a modality.
+
+    The stable mode's eigenvalues are filled, the others hollow. Real and imaginary axes share a scale, so the
+    distance to the unit circle is what the eye sees. Eigenvalues come in conjugate pairs: names stand at the
+    upper of the two. Values of modulus above 1.6 are moved to the rim and counted.
+
+    Args:
+        spectra: the spectra table of a run.
+        simulated: mark the figure as drawn from planted responses.
+        max_labels: panels of more models than this carry no names.
+    """
+    styles = modality_styles(spectra["modality"])
+    columns = max(1, min(len(styles), 3))
+    rows = -(-len(styles) // columns) or 1
+    figure = new_figure(max(8.0, 4.8 * columns + 0.4), 3.5 * rows + 1.1)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for ax in panels.ravel()[len(styles) :]:
+        ax.set_axis_off()
+    values = spectra.dropna(subset=["real", "imag"])
+    modulus = np.hypot(values["real"], values["imag"])
+    limit = float(np.clip(modulus.max() * 1.08 if len(modulus) else 1.0, 1.12, _REACH * 1.04))
+    for (modality, style), ax in zip(styles.items(), panels.ravel(), strict=False):
+        _draw_circle(ax, limit)
+        part = values[values["modality"] == modality]
+        shrink = np.minimum(1.0, _REACH / np.maximum(np.hypot(part["real"], part["imag"]), 1e-12))
+        x, y = part["real"] * shrink, part["imag"] * shrink
+        stable = part["stable"].astype(bool).to_numpy()
+        look = {"marker": style.marker, "s": 60, "zorder": 3, "linewidths": 1.2}
+        ax.scatter(
+            x[~stable], y[~stable], facecolors="none", edgecolors=style.color, alpha=0.7, gid="others", **look
+        )
+        ax.scatter(
+            x[stable], y[stable], c=style.color, edgecolors="white", gid="stable", **(look | {"zorder": 4})
+        )
+        n_models = part["model"].nunique()
+        ax.set_title(
+            f"{modality}: {n_models} model{'s' * (n_models != 1)}", color=style.color, fontweight="bold"
+        )
+        if (moved := int((shrink < 1).sum())) > 0:
+            note = f"{moved} beyond modulus {_REACH:g}, drawn at the rim"
+            ax.text(0.02, 0.02, note, transform=ax.transAxes, fontsize=10, color=MUTED)
+        _name_stable(ax, part.assign(x=x, y=y), style.color, limit, max_labels)
+    figure.legend(
+        handles=[
+            Line2D([], [], marker="o", ls="", color=MUTED, markersize=8, label="stable mode"),
+            Line2D([], [], marker="o", ls="", mfc="none", color=MUTED, markersize=8, label="other modes"),
+            Line2D([], [], color=INK, lw=1.3, label="unit circle: neither grows nor fades"),
+        ],
+        loc="outside lower left", ncols=3,
+    )  # fmt: skip
+    return finish(figure, "Eigenvalues of depth dynamics", simulated=simulated)
+
+
+@styled
+def plot_depth(depth: pd.DataFrame, *, simulated: bool = False) -> Figure:
+    """Draw, for every model, the stable mode's weights |c_l| and each block's own score over relative depth.
+
+    One row a model: on the left the weights, scaled to the row's largest; on the right the correlation of the
+    block alone, on one scale for all models. A dot marks the largest value of a row. Relative depth runs from
+    the first recorded block (0) to the last (1).
+    """
+    pairs = model_order(depth)
+    styles = modality_styles(modality for modality, _ in pairs)
+    figure = new_figure(11.5, 1.9 + 0.42 * len(pairs))
+    panels = figure.subplots(1, 2, sharey=True)
+    top = max(float(depth["r"].max(skipna=True)) if depth["r"].notna().any() else 0.0, 1e-9)
+    for row, (modality, model) in enumerate(reversed(pairs)):
+        part = depth[(depth["model"] == model) & (depth["modality"] == modality)].sort_values("depth")
+        place = part["depth"].to_numpy(float)
+        place = (place - place.min()) / max(float(np.ptp(place)), 1.0)
+        largest = float(part["weight"].max()) if part["weight"].notna().any() else 1.0
+        _draw_ridge(
+            panels[0],
+            place,
+            part["weight"].to_numpy(float) / max(largest, 1e-12),
+            row,
+            styles[modality].color,
+        )
+        _draw_ridge(panels[1], place, part["r"].to_numpy(float) / top, row, styles[modality].color)
+    panels[0].set_yticks([row + 0.4 for row in range(len(pairs))], [model for _, model in reversed(pairs)])
+    for tick, (modality, _) in zip(panels[0].get_yticklabels(), reversed(pairs), strict=True):
+        tick.set_color(styles[modality].color)
+    titles = (
+        "weight |c| of the stable mode\n(each row to its own largest)",
+        f"r of the block alone\n(full row: r = {top:.2f})",
+    )
+    for ax, title in zip(panels, titles, strict=True):
+        ax.set_title(title, fontsize=12)
+        ax.set_xlabel("relative depth: first block 0, last block 1")
+        ax.set_ylim(-0.1, len(pairs) + 0.05)
+        ax.set_xlim(-0.02, 1.02)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        ax.grid(True, axis="x")
+    return finish(figure, "Where in the network the stable mode lives", simulated=simulated)
+
+
+def _draw_circle(ax: Axes, limit: float) -> None:
+    ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=INK, lw=1.3, zorder=1))
+    ax.axhline(0, color="#e0e0e0", lw=1, zorder=0)
+    ax.axvline(0, color="#e0e0e0", lw=1, zorder=0)
+    ax.set_xlim(-limit, limit)
+    ax.set_ylim(-limit, limit)
+    ax.set_aspect("equal")
+    ticks = [-1.0, -0.5, 0.0, 0.5, 1.0]
+    ax.set_xticks(ticks)
+    ax.set_yticks(ticks)
+    ax.set_xlabel("real part")
+    ax.set_ylabel("imaginary part")
+
+
+def _name_stable(ax: Axes, values: pd.DataFrame, color: str, limit: float, max_labels: int) -> None:
+    """Name the stable eigenvalues in a column right of the circle: they crowd where the circle meets 1."""
+    named = (
+        values[values["stable"].astype(bool) & (values["imag"] >= 0)]
+        .drop_duplicates("model")
+        .sort_values("y")
+    )
+    if not 0 < len(named) <= max_labels:
+        return
+    gap = min(0.19, 2 * limit / len(named))
+    heights = _spread(named["y"].to_numpy(float), gap, -limit + 0.1, limit - 0.1)
+    for row, height in zip(named.itertuples(), heights, strict=True):
+        line = {"arrowstyle": "-", "color": color, "lw": 0.7, "alpha": 0.6, "shrinkA": 2, "shrinkB": 4}
+        line["relpos"] = (0.0, 0.5)  # from the start of the name, so that no line runs under a name
+        ax.annotate(
+            str(row.model), (row.x, row.y), xytext=(limit + 0.08, height), va="center", fontsize=10,
+            color=color, annotation_clip=False, arrowprops=line,
+        )  # fmt: skip
+
+
+def _spread(heights: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
+    """Move sorted heights apart by at least `gap`, near where they were and inside [low, high]."""
+    out = heights.copy()
+    for i in range(1, len(out)):
+        out[i] = max(out[i], out[i - 1] + gap)
+    out -= np.mean(out - heights)
+    out -= max(0.0, out[-1] - high)
+    return np.asarray(out + max(0.0, low - out[0]))
+
+
+def _draw_ridge(ax: Axes, place: np.ndarray, height: np.ndarray, row: int, color: str) -> None:
+    ax.axhline(row, color="#d5d5d5", lw=0.8, zorder=0)
+    if not np.isfinite(height).any():
+        ax.text(0.0, row + 0.3, "not computed", fontsize=9.5, color=MUTED)
+        return
+    tall = 0.86 * np.clip(height, 0, 1)
+    ax.fill_between(place, row, row + tall, color=color, alpha=0.28, lw=0)
+    ax.plot(place, row + tall, color=color, lw=1.6, marker="o" if len(place) == 1 else None)
+    best = int(np.nanargmax(height))
+    ax.plot(place[best], row + tall[best], "o", color=color, markersize=5)

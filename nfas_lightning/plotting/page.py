@@ -1,0 +1,204 @@
+"""What report.html says in words and tables; report.py adds the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from nfas_lightning.plotting import reading
+from nfas_lightning.plotting.tables import baseline_table, model_order, roi_scores
+from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics
+
+__all__ = ["FEW_ROIS", "contents", "page_context"]
+
+FEW_ROIS = 20  # up to here every ROI is a row of its own
+
+
+class _Cell(NamedTuple):
+    text: str
+    best: bool = False
+
+
+class _Grid(NamedTuple):
+    """A table of the page; columns from index `text` on hold numbers."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[_Cell]]
+    text: int = 1
+
+
+def page_context(
+    results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool, title: str | None
+) -> dict[str, Any]:
+    """Everything of the page that is not a figure."""
+    datasets: dict[str, list[str]] = {}
+    if results is not None:
+        datasets = {
+            str(name): sorted(part["dataset"].astype(str).unique())
+            for name, part in results.scores.groupby("modality", sort=False)
+        }
+    few = results is not None and results.scores["roi"].nunique() <= FEW_ROIS
+    return {
+        "title": title or "Models as points in brain space",
+        "simulated": simulated,
+        # a number never stands on another line than its name
+        "headline": reading.headline(statistics, results).replace(" = ", "\u00a0=\u00a0"),
+        "reading": reading.reading(statistics, simulated=simulated, datasets=datasets),
+        "null_sentence": "" if results is None else reading.null_sentence(results.scores),
+        "pairwise": _pairwise(statistics),
+        "baselines": None if results is None else _baselines(results.scores),
+        "baseline_sentences": [] if results is None else reading.baseline_sentences(results.scores),
+        "roi_grid": _roi_grid(results.scores) if results is not None and few else None,
+        "cards": None if results is None else _cards(results.models),
+        "notes": [] if results is None else _notes(results, datasets),
+        "settings": [] if results is None else list(_flatten(results.meta)),
+        "limits": reading.limits(results, statistics, simulated=simulated),
+    }
+
+
+def contents(context: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return id and name of the sections that this page has."""
+    present = {
+        "space": ("The space", True),
+        "agreement": ("SNCI", True),
+        "maps": ("Brain maps", bool(context["maps"])),
+        "truth": ("Planted truth", "truth" in figures),
+        "dynamics": ("Dynamics", "spectra" in figures or "depth" in figures),
+        "baselines": ("Baselines", context["baselines"] is not None),
+        "models": ("Models", context["cards"] is not None),
+        "run": ("What was run", bool(context["settings"] or context["notes"])),
+        "limits": ("Limits", True),
+    }
+    return [(id_, name) for id_, (name, there) in present.items() if there]
+
+
+def _pairwise(statistics: SpaceStatistics) -> _Grid | None:
+    if statistics.pairwise.empty:
+        return None
+    rows = [
+        [
+            _Cell(f"{row.first} and {row.second}"),
+            _number(row.statistic, 2),
+            _number(row.p_value),
+            _number(row.q_value),
+        ]
+        for row in statistics.pairwise.itertuples()
+    ]
+    return _Grid(
+        "PERMANOVA of each pair of modalities; q is p after FDR", ("pair", "pseudo-F", "p", "q"), rows
+    )
+
+
+def _baselines(scores: pd.DataFrame) -> _Grid:
+    table = baseline_table(scores)
+    rows = [
+        [_Cell(str(model)), _Cell(str(modality)), *(_number(value, best=value == row.max()) for value in row)]
+        for (modality, model), (_, row) in zip(table.index, table.iterrows(), strict=True)
+    ]
+    means = table.groupby(level="modality", sort=False).mean()
+    rows += [
+        [
+            _Cell(f"mean of {modality}"),
+            _Cell(str(modality)),
+            *(_number(value, best=value == row.max()) for value in row),
+        ]
+        for modality, row in means.iterrows()
+    ]
+    caption = "Correlation r, mean over ROIs. The best feature of a row is bold, whichever it is."
+    return _Grid(
+        caption, ("model", "modality", *(FEATURES.get(str(name), str(name)) for name in table)), rows, text=2
+    )
+
+
+def _roi_grid(scores: pd.DataFrame) -> _Grid:
+    features = list(baseline_table(scores).columns)
+    rows = []
+    for modality, model in model_order(scores):
+        for roi, row in roi_scores(scores, model, modality).iterrows():
+            values = row.reindex(features)
+            cells = [_number(value, best=value == values.max()) for value in values]
+            rows.append(
+                [
+                    _Cell(model),
+                    _Cell(str(roi)),
+                    *cells,
+                    *(_number(row[name]) for name in ("p", "q", "ceiling")),
+                ]
+            )
+    names = (*(FEATURES.get(name, name) for name in features), "null p", "q", "noise ceiling")
+    return _Grid(
+        "Correlation r by ROI; p, q and ceiling of the stable mode", ("model", "ROI", *names), rows, text=2
+    )
+
+
+def _cards(models: pd.DataFrame) -> _Grid:
+    columns = (
+        "model", "modality", "source", "licence", "parameters", "blocks", "pooling", "state space",
+        "eigenvalue", "to unit circle", "reconstruction error", "seconds (capture, scoring)",
+    )  # fmt: skip
+    rows = []
+    for modality, name in model_order(models):
+        for card in models[(models["model"] == name) & (models["modality"] == modality)].to_dict("records"):
+            seconds = (
+                f"{_number(card['seconds_capture'], 1).text}, {_number(card['seconds_scoring'], 1).text}"
+            )
+            rows.append(
+                [
+                    *(_Cell(_text(card[key])) for key in ("model", "modality", "source", "licence")),
+                    _Cell(_human(card["parameters"])), _Cell(_text(card["n_blocks"])),
+                    _Cell(_text(card["pooling"])), _Cell(_text(card["state_space"])),
+                    _Cell(_complex(card["stable_real"], card["stable_imag"])),
+                    _number(card["distance_to_unit_circle"]), _number(card["reconstruction_error"]),
+                    _Cell(seconds),
+                ]
+            )  # fmt: skip
+    return _Grid("The card of each model, its stable eigenvalue and what it cost", columns, rows, text=4)
+
+
+def _notes(results: RunResults, datasets: Mapping[str, Sequence[str]]) -> list[str]:
+    said = [f"{modality}: {', '.join(names)}" for modality, names in datasets.items()]
+    volumes = results.scores.groupby("dataset", sort=False)["n_volumes"].max().dropna()
+    said += [f"{dataset}: {int(count)} volumes or stimuli scored" for dataset, count in volumes.items()]
+    cards = results.models[results.models["note"].notna() & (results.models["note"].astype(str) != "")]
+    return said + [f"{row.model}: {row.note}" for row in cards.itertuples()]
+
+
+def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield dotted names and texts of a nested mapping."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _flatten(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        for i, item in enumerate(value):
+            yield from _flatten(item, f"{name}[{i}]")
+    elif isinstance(value, list | tuple):
+        yield name, ", ".join(map(str, value))
+    else:
+        yield name, str(value)
+
+
+def _number(value: Any, digits: int = 3, *, best: bool = False) -> _Cell:
+    known = value is not None and not pd.isna(value)
+    return _Cell(f"{float(value):.{digits}f}" if known else "–", best=bool(known and best))
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None or pd.isna(value) or value == "" else str(value)
+
+
+def _complex(real: Any, imag: Any) -> str:
+    if pd.isna(real) or pd.isna(imag):
+        return "–"
+    return f"{real:.3f}" if abs(imag) < 5e-4 else f"{real:.3f} ± {abs(imag):.3f}i"
+
+
+def _human(count: Any) -> str:
+    if count is None or pd.isna(count):
+        return "–"
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{int(count)}"

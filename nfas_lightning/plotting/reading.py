@@ -1,0 +1,146 @@
+"""What the numbers of a space say in plain words, and no more than they say."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from nfas_lightning.plotting.space import format_p, test_line
+from nfas_lightning.plotting.tables import baseline_table, group_scores
+from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics
+
+__all__ = ["baseline_sentences", "headline", "limits", "null_sentence", "reading"]
+
+_ALPHA = 0.05
+
+
+def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> str:
+    """Return one sentence with the counts and the tests of clusters."""
+    table = statistics.coordinates
+    n_modalities = table["modality"].nunique()
+    n_rois = (statistics.snci if results is None else results.scores)["roi"].nunique()
+    modalities = _count(n_modalities, "modality", "modalities")
+    parts = [f"{_count(len(table), 'model')} of {modalities}, {_count(n_rois, 'ROI')}"]
+    tests = [
+        test_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
+        test_line("mean silhouette", "", statistics.silhouette),
+    ]
+    return ". ".join([*parts, "; ".join(test for test in tests if test)]).removesuffix(". ") + "."
+
+
+def reading(statistics: SpaceStatistics, *, simulated: bool, datasets: dict[str, list[str]]) -> list[str]:
+    """Return sentences on what the tests of clusters mean for this run.
+
+    Args:
+        statistics: of the space.
+        simulated: whether responses were planted.
+        datasets: benchmarks each modality was scored on.
+    """
+    said = [*_clusters(statistics), *_spread(statistics)]
+    benchmarks = [tuple(names) for names in datasets.values()]
+    if len(benchmarks) > 1 and len(set(benchmarks)) > 1:
+        said.append(
+            "Each modality was scored on a benchmark of its own, so what separates modalities includes what "
+            "separates the benchmarks: stimuli, listeners, signal quality."
+        )
+    if simulated:
+        said.append(
+            "The responses are simulated: modality structure was planted in them. This run shows whether the "
+            "pipeline finds what was planted. It says nothing about brains."
+        )
+    return said
+
+
+def _clusters(statistics: SpaceStatistics) -> list[str]:
+    f, p = statistics.permanova.get("statistic", math.nan), statistics.permanova.get("p_value", math.nan)
+    if not math.isfinite(f):
+        why = [note for note in statistics.notes if "PERMANOVA" in note]
+        return why or ["Clusters were not tested."]
+    width = statistics.silhouette.get("statistic", math.nan)
+    if not math.isfinite(p):
+        return ["PERMANOVA has no p value here: the clusters were not tested."]
+    if p >= _ALPHA:
+        return [
+            f"Models do not group by modality more than relabelled models do ({format_p(p)}); with few "
+            "models this test can miss real structure."
+        ]
+    said = [
+        f"Modalities differ in where their models lie, more than random relabelling produces ({format_p(p)})."
+    ]
+    chance = statistics.silhouette.get("p_value", math.nan) >= _ALPHA
+    if math.isfinite(width):
+        strength = "well" if width > 0.5 else "partly" if width > 0.25 else "hardly"
+        said.append(
+            f"The clusters are {strength} separated: mean silhouette {width:.2f} on a scale from -1 to 1"
+            + (", which relabelled models reach as well." if chance else ".")
+        )
+    return said
+
+
+def _spread(statistics: SpaceStatistics) -> list[str]:
+    p = statistics.permdisp.get("p_value", math.nan)
+    if not math.isfinite(p):
+        return []
+    if p < _ALPHA:
+        return [
+            f"Modalities also differ in spread (PERMDISP {format_p(p)}), which alone can make PERMANOVA "
+            "significant: read it together with the silhouette and the picture."
+        ]
+    return [f"Unequal spread was not found (PERMDISP {format_p(p)})."]
+
+
+def baseline_sentences(scores: pd.DataFrame) -> list[str]:
+    """Return how often the stable mode scores above each baseline, and by how much."""
+    table = baseline_table(scores)
+    if "stable_mode" not in table:
+        return []
+    said = []
+    for name in table.columns.drop("stable_mode"):
+        gain = (table["stable_mode"] - table[name]).dropna()
+        if len(gain):
+            wins = int((gain > 0).sum())
+            said.append(
+                f"{FEATURES.get(str(name), name)}: the stable mode is higher in {wins} of "
+                f"{_count(len(gain), 'model')} (mean difference in r {gain.mean():+.3f})"
+            )
+    return said
+
+
+def null_sentence(scores: pd.DataFrame) -> str:
+    """Return the share of ROIs above their null, mean over models, or an empty string without a null."""
+    group = group_scores(scores)
+    stable = group[(group["feature"] == "stable_mode") & group["q"].notna()]
+    if stable.empty:
+        return ""
+    beaten = stable.assign(hit=stable["q"] < _ALPHA).groupby("modality", sort=False)["hit"].mean()
+    shares = ", ".join(f"{share:.0%} for {modality}" for modality, share in beaten.items())
+    return f"ROIs that the stable mode predicts above the null (q < .05), mean over models: {shares}."
+
+
+def limits(results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool) -> list[str]:
+    """Return what a reader should not conclude."""
+    said = [
+        "Scores are cross-validated correlations of a linear encoding model; they do not show that a network "
+        "computes what the brain computes.",
+        "Tests across models treat models as independent, though many share architecture, training data or "
+        "objective.",
+        "SNCI from few models is unstable: it divides by a standard deviation of as many values as there are "
+        "models.",
+        "Brain maps paint regions of interest as spheres around coordinates; edges between them are not "
+        "measured.",
+    ]
+    if simulated:
+        said.insert(
+            0, "Responses are simulated. No conclusion about brains follows from any number on this page."
+        )
+    if results is not None and "nuisance" not in set(results.scores["feature"]):
+        said.append(
+            "No nuisance-only score was computed: low-level properties of the stimuli may explain part "
+            "of the scores."
+        )
+    return [*said, *statistics.notes]
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,200 @@
+"""report.html: one self-contained page of a run, and its figures as files."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_rois, plot_truth
+from nfas_lightning.plotting.brain import has_coordinates, plot_brain, plot_glass
+from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
+from nfas_lightning.plotting.page import FEW_ROIS, contents, page_context
+from nfas_lightning.plotting.space import plot_convergence, plot_networks, plot_snci, plot_space
+from nfas_lightning.plotting.style import save_figure
+from nfas_lightning.plotting.tables import mean_r2
+from nfas_lightning.results import RunResults, SpaceStatistics, write_text
+
+__all__ = ["draw_figures", "write_report"]
+
+
+def write_report(
+    path: str | Path,
+    results: RunResults | None,
+    statistics: SpaceStatistics,
+    *,
+    title: str | None = None,
+    simulated: bool = False,
+    dpi: int = 200,
+) -> Path:
+    """Write ``report.html``, a single file without any link to the network, and its figures beside it.
+
+    Args:
+        path: the html file, or the folder to write ``report.html`` in.
+        results: tables of the run; without them the page has the sections that `statistics` alone can fill.
+        statistics: of the space.
+        title: heading of the page.
+        simulated: mark the page as simulated even where `results` do not say so.
+        dpi: dots per inch of the figures; the page shows them at 100, so 200 is sharp on dense screens.
+
+    Returns:
+        Path of the html file. Figures are in ``figures/`` beside it.
+    """
+    path = Path(path)
+    target = path if path.suffix in (".html", ".htm") else path / "report.html"
+    simulated = simulated or (results is not None and results.simulated)
+    figures = {}
+    for name, caption, draw in draw_figures(results, statistics, simulated=simulated):
+        figure = draw()
+        file = save_figure(figure, target.parent / "figures" / f"{name}.png", dpi=dpi)
+        alt = figure.get_suptitle() or name
+        spots = _spots(figure, statistics) if name == "space" else []
+        data = base64.b64encode(file.read_bytes()).decode("ascii")
+        width = round(float(figure.get_figwidth()) * 100)
+        figures[name] = {"data": data, "alt": alt, "caption": caption, "width": width, "spots": spots}
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
+    context = page_context(results, statistics, simulated=simulated, title=title)
+    context["maps"] = [name for name in figures if name.startswith("map_")]
+    context["contents"] = contents(context, figures)
+    write_text(target, template.render(figures=figures, **context))
+    return target
+
+
+def draw_figures(
+    results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool = False
+) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
+    """Yield name, caption and a function that draws, for every figure that these results can fill."""
+    yield (
+        "space",
+        "Principal components of the models' ROI scores; each area holds the models of one modality.",
+        lambda: plot_space(statistics, simulated=simulated),
+    )
+    if np.isfinite(statistics.snci["bounded"].to_numpy(float)).any():
+        yield (
+            "snci",
+            "Rows are networks, the most consistent first.",
+            lambda: plot_snci(statistics, simulated=simulated),
+        )
+    if _several(statistics) and statistics.convergence["convergence"].notna().any():
+        yield "convergence", "Each dot is a ROI.", lambda: plot_convergence(statistics, simulated=simulated)
+    if results is None:
+        return
+    scores, rois = results.scores, results.rois
+    few = scores["roi"].nunique() <= FEW_ROIS
+    if not few:
+        yield "networks", "Scores of the stable mode.", lambda: plot_networks(scores, simulated=simulated)
+    yield from _maps(results, statistics, simulated)
+    if has_truth(rois):
+        yield (
+            "truth",
+            "Each dot is a ROI; lines are medians; in brackets the number of ROIs.",
+            lambda: plot_truth(scores, rois, statistics),
+        )
+    if len(results.spectra):
+        yield (
+            "spectra",
+            "A mode on the unit circle neither grows nor fades; its angle is the rotation a block.",
+            lambda: plot_spectra(results.spectra, simulated=simulated),
+        )
+    if len(results.depth):
+        yield (
+            "depth",
+            "Weights say which blocks the stable mode is made of.",
+            lambda: plot_depth(results.depth, simulated=simulated),
+        )
+    yield (
+        "baselines",
+        "Every feature goes through the same encoding model and the same folds.",
+        lambda: plot_baselines(scores, simulated=simulated),
+    )
+    if few:
+        yield "rois", "Correlation by ROI and model.", lambda: plot_rois(scores, simulated=simulated)
+
+
+def _maps(
+    results: RunResults, statistics: SpaceStatistics, simulated: bool
+) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
+    rois = results.rois
+    r2 = mean_r2(results.scores)
+    on_cortex = "Each ROI colours the cortex around its centre; grey is cortex without a ROI."
+    caption = on_cortex if has_coordinates(rois) else ""
+    yield (
+        "map_r2",
+        caption,
+        lambda: plot_brain(
+            r2, rois, title="Score of the stable mode, mean over models", label="mean r²", simulated=simulated
+        ),
+    )
+    if has_coordinates(rois):
+        yield (
+            "map_r2_glass",
+            "The same values seen through the brain, regions under the cortex included.",
+            lambda: plot_glass(
+                r2, rois, title="Score of the stable mode, all ROIs", label="mean r²", simulated=simulated
+            ),
+        )
+    snci = statistics.snci.pivot_table(index="roi", columns="modality", values="bounded", sort=False)
+    snci = snci[[name for name in r2 if name in snci]]
+    if snci.notna().to_numpy().any():
+        yield (
+            "map_snci",
+            caption,
+            lambda: plot_brain(
+                snci, rois, title="SNCI, bounded form", label="bounded SNCI", simulated=simulated
+            ),
+        )
+    convergence = statistics.convergence.set_index("roi")[["convergence"]]
+    if _several(statistics) and convergence.notna().to_numpy().any():
+        yield (
+            "map_convergence",
+            caption,
+            lambda: plot_brain(
+                convergence,
+                rois,
+                title="Convergence: every modality agrees",
+                label="convergence",
+                simulated=simulated,
+            ),
+        )
+    if statistics.anova["statistic"].notna().any():
+        f = statistics.anova.set_index("roi")[["statistic"]]
+        hits, count = int((statistics.anova["q_value"] < 0.05).sum()), int(f["statistic"].notna().sum())
+        yield (
+            "map_anova",
+            f"One-way ANOVA over modalities: {hits} of {count} ROIs with q < .05. {caption}".strip(),
+            lambda: plot_brain(
+                f, rois, title="Where modalities differ", label="ANOVA F", simulated=simulated
+            ),
+        )
+
+
+def _several(statistics: SpaceStatistics) -> bool:
+    # the convergence of one modality would be its SNCI again
+    return len(set(statistics.coordinates["modality"])) > 1
+
+
+def _spots(figure: Figure, statistics: SpaceStatistics) -> list[dict[str, Any]]:
+    """Places of the models on the picture of the space, in per cent, and the text a pointer finds there."""
+    table = statistics.coordinates.dropna(subset=["PC1", "PC2"])
+    silhouette = statistics.silhouette_samples
+    widths = dict(zip(silhouette.get("model", []), silhouette.get("silhouette", []), strict=False))
+    figure.draw_without_rendering()
+    pixels = figure.axes[0].transData.transform(table[["PC1", "PC2"]].to_numpy(float).reshape(-1, 2))
+    share = 100 * figure.transFigure.inverted().transform(pixels)
+    spots = []
+    for row, (x, y) in zip(table.itertuples(), share, strict=True):
+        own = widths.get(row.model, math.nan)
+        label = f"{row.model} · {row.modality} · PC1 {row.PC1:.3f}, PC2 {row.PC2:.3f}"
+        label += f" · silhouette {own:.2f}" if pd.notna(own) else ""
+        spots.append({"x": f"{x:.2f}%", "y": f"{100 - y:.2f}%", "label": label})
+    return spots

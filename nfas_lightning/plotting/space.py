@@ -1,0 +1,282 @@
+"""Figures of the space: models as points, what agrees across models, models by networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+from scipy.spatial import ConvexHull, QhullError
+
+from nfas_lightning.plotting.style import (
+    INK,
+    MUTED,
+    SEQUENTIAL,
+    finish,
+    is_simulated,
+    modality_handles,
+    modality_styles,
+    new_axes,
+    new_figure,
+    place_labels,
+    styled,
+)
+from nfas_lightning.plotting.tables import network_table
+from nfas_lightning.results import SpaceStatistics
+
+__all__ = ["format_p", "plot_convergence", "plot_networks", "plot_snci", "plot_space", "test_line"]
+
+
+def format_p(p: float) -> str:
+    """Return a p value as one writes it: ``p = .034``, ``p < .001``; never ``p = 0``.
+
+    >>> format_p(0.0342), format_p(0.0004)
+    ('p = .034', 'p < .001')
+    """
+    if not math.isfinite(p):
+        return "p not computed"
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
+
+
+def test_line(name: str, symbol: str, test: Mapping[str, float]) -> str:
+    """Return a test as a line of text, or an empty string where it was not computed."""
+    value = test.get("statistic", math.nan)
+    if not math.isfinite(value):
+        return ""
+    return f"{name} {symbol}{value:.2f}, {format_p(test.get('p_value', math.nan))}"
+
+
+test_line.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it by its name
+
+
+@styled
+def plot_space(
+    statistics: SpaceStatistics, *, ax: Axes | None = None, labels: bool = True, simulated: bool = False
+) -> Figure:
+    """Draw each model as a point on the first two principal components of its ROI scores.
+
+    Args:
+        statistics: coordinates, explained variance and tests.
+        ax: axes to draw on; new ones when None.
+        labels: write each model's name beside its point.
+        simulated: mark the figure as drawn from planted responses.
+
+    Returns:
+        The figure. Hulls are drawn for modalities of three models or more.
+    """
+    table = statistics.coordinates
+    crowded = len(table) > 20
+    figure, ax = new_axes(ax, 12.5 if crowded else 10.5, 10.0 if crowded else 7.5)
+    styles = modality_styles(table["modality"])
+    for modality, style in styles.items():
+        points = table.loc[table["modality"] == modality, ["PC1", "PC2"]].to_numpy(float)
+        _draw_hull(ax, points[np.isfinite(points).all(1)], style.color)
+        ax.scatter(
+            points[:, 0], points[:, 1], s=90, c=style.color, marker=style.marker, edgecolors="white",
+            linewidths=0.8, zorder=4, gid=f"points-{modality}",
+        )  # fmt: skip
+    for i, (axis, share) in enumerate(zip((ax.xaxis, ax.yaxis), statistics.explained, strict=True)):
+        known = math.isfinite(share) and share > 0
+        axis.set_label_text(f"PC{i + 1} ({share:.0%} of variance)" if known else f"PC{i + 1}")
+    ax.margins(0.14)
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.grid(True)
+    tests = [
+        test_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
+        test_line("silhouette", "", statistics.silhouette),
+    ]
+    note = "\n".join(line for line in tests if line) or "one modality or one model: no test of clusters"
+    ax.legend(
+        handles=modality_handles(styles), title=note, title_fontsize=11, loc="lower left",
+        bbox_to_anchor=(0, 1), ncols=max(len(styles), 1), alignment="left", handletextpad=0.2,
+        borderaxespad=0.3,
+    )  # fmt: skip
+    finish(figure, "The space: one point a model", simulated=simulated)
+    if labels and len(table):
+        place_labels(
+            ax,
+            table[["PC1", "PC2"]].to_numpy(float),
+            table["model"].astype(str).tolist(),
+            [styles[name].color for name in table["modality"]],
+            fontsize=9.5 if crowded else 11,
+        )
+    return figure
+
+
+@styled
+def plot_snci(statistics: SpaceStatistics, *, simulated: bool = False, max_rows: int = 30) -> Figure:
+    """Draw SNCI by network and modality: the median over a network's ROIs and the middle half of them.
+
+    Two panels: ``bounded``, in [0, 1], and ``ratio``, mean over standard deviation across models. ROIs
+    without a network are rows of their own; the `max_rows` rows of highest bounded SNCI are shown.
+    """
+    table = _with_row(statistics.snci)
+    order = table.groupby("row")["bounded"].median().sort_values(ascending=False)
+    rows = order.index[:max_rows].tolist()[::-1]
+    styles = modality_styles(table["modality"])
+    figure = new_figure(11.5, max(3.6, 1.9 + 0.44 * len(rows)))
+    panels = figure.subplots(1, 2, sharey=True)
+    for ax, form, label in zip(
+        panels, ("bounded", "ratio"), ("bounded SNCI, 0 to 1", "SNCI = mean / std over models"), strict=True
+    ):
+        finite = table[np.isfinite(table[form])]
+        shifts = np.linspace(0.24, -0.24, len(styles)) if len(styles) > 1 else [0.0]
+        for (modality, style), shift in zip(styles.items(), shifts, strict=True):
+            groups = finite[finite["modality"] == modality].groupby("row")[form]
+            low, median, high = (groups.quantile(share).reindex(rows) for share in (0.25, 0.5, 0.75))
+            y = np.arange(len(rows)) + shift
+            ax.hlines(y, low, high, color=style.color, lw=2.5, alpha=0.45)
+            ax.scatter(
+                median, y, c=style.color, marker=style.marker, s=55, edgecolors="white", linewidths=0.6,
+                zorder=3,
+                gid=f"snci-{form}-{modality}",
+            )  # fmt: skip
+        for y in np.arange(len(rows))[::2]:
+            ax.axhspan(y - 0.5, y + 0.5, color="#f6f6f6", zorder=0)
+        ax.set_xlabel(label)
+        ax.grid(True, axis="x")
+        ax.set_ylim(-0.6, len(rows) - 0.4)
+    panels[0].set_xlim(-0.02, 1.02)
+    panels[1].set_xlim(left=min(0.0, panels[1].get_xlim()[0]))
+    panels[0].set_yticks(range(len(rows)), rows)
+    panels[0].legend(
+        handles=modality_handles(styles), loc="lower left", bbox_to_anchor=(0, 1), ncols=len(styles),
+        handletextpad=0.2, title="point: median over ROIs; bar: middle half of them", alignment="left",
+    )  # fmt: skip
+    return finish(figure, "SNCI: where models of one modality agree", simulated=simulated)
+
+
+@styled
+def plot_convergence(
+    statistics: SpaceStatistics, *, ax: Axes | None = None, simulated: bool = False, max_rows: int = 30
+) -> Figure:
+    """Draw the convergence of every ROI by network, and name the highest ROI of each.
+
+    Convergence is the smallest bounded SNCI over modalities: high only where every modality agrees.
+    """
+    table = _with_row(statistics.convergence.dropna(subset=["convergence"]))
+    order = table.groupby("row")["convergence"].median().sort_values(ascending=False)
+    rows = order.index[:max_rows].tolist()[::-1]
+    figure, ax = new_axes(ax, 10.5, max(3.4, 1.6 + 0.42 * len(rows)))
+    shown = table[table["row"].isin(rows)]
+    # a fixed generator: the same results draw the same picture
+    jitter = np.random.default_rng(0).uniform(-0.2, 0.2, len(shown))
+    place = {name: i for i, name in enumerate(rows)}
+    y = shown["row"].map(place).to_numpy(float) + jitter
+    x = shown["convergence"].to_numpy(float)
+    ax.scatter(x, y, s=34, c="#5b4b8a", alpha=0.65, linewidths=0, zorder=3, gid="convergence")
+    medians = order.reindex(rows)
+    ax.vlines(medians, np.arange(len(rows)) - 0.36, np.arange(len(rows)) + 0.36, color=INK, lw=2.5, zorder=4)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_ylim(-0.7, len(rows) - 0.3)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_xlabel("convergence: smallest bounded SNCI over modalities (line: median of the network)")
+    ax.grid(True, axis="x")
+    if (shown["row"] != shown["roi"]).any():
+        best = shown.sort_values("convergence", ascending=False).drop_duplicates("row")
+        beside = ax.get_yaxis_transform()
+        for row in best.itertuples():
+            ax.text(
+                1.01, place[row.row], str(row.roi), transform=beside, va="center", fontsize=10, color=MUTED
+            )
+        ax.text(
+            1.01, len(rows) - 0.35, "highest ROI", transform=beside, va="bottom", fontsize=10, color=MUTED
+        )
+    return finish(figure, "Convergence: where every modality agrees", simulated=simulated)
+
+
+@styled
+def plot_networks(
+    scores: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    feature: str = "stable_mode",
+    value: str = "r2",
+    simulated: bool | None = None,
+    max_columns: int = 30,
+) -> Figure:
+    """Draw the score of every model in every network as a heat map; rows grouped by modality.
+
+    Args:
+        scores: the scores table of a run.
+        ax: axes to draw on; new ones when None.
+        feature: one of `FEATURES`.
+        value: ``"r2"`` or ``"r"``.
+        simulated: mark the figure; read from the table when None.
+        max_columns: at most so many networks, those of the highest mean.
+    """
+    table = network_table(scores, value=value, feature=feature)
+    best = table.mean().sort_values(ascending=False).index[:max_columns]
+    table = table[_by_preference(table, best)]
+    rows, columns = table.shape
+    figure, ax = new_axes(ax, min(17, 5.0 + 0.72 * columns), 2.9 + 0.34 * rows)
+    styles = modality_styles(table.index.get_level_values("modality"))
+    image = ax.imshow(np.ma.masked_invalid(table.to_numpy(float)), cmap=SEQUENTIAL, aspect="auto", vmin=0)
+    if rows * columns <= 360:
+        _write_cells(ax, table.to_numpy(float), image.get_clim()[1])
+    ax.set_yticks(range(rows), table.index.get_level_values("model"))
+    for tick, modality in zip(ax.get_yticklabels(), table.index.get_level_values("modality"), strict=True):
+        tick.set_color(styles[modality].color)
+    ax.set_xticks(range(columns), table.columns, rotation=40, ha="right", rotation_mode="anchor")
+    edges = np.flatnonzero(np.diff(pd.factorize(table.index.get_level_values("modality"))[0])) + 0.5
+    ax.hlines(edges, -0.5, columns - 0.5, color="white", lw=4)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    name = {"r2": "mean r² over the network's ROIs", "r": "mean r over the network's ROIs"}[value]
+    figure.colorbar(image, ax=ax, label=name, shrink=min(1.0, 3.2 / (0.34 * rows + 1)), pad=0.02, aspect=16)
+    ax.legend(
+        handles=modality_handles(styles),
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(styles),
+        handletextpad=0.2,
+    )
+    return finish(
+        figure, "Models by networks", simulated=is_simulated(scores) if simulated is None else simulated
+    )
+
+
+def _by_preference(table: pd.DataFrame, columns: pd.Index) -> list[str]:
+    """Order networks by the modality that follows them best, then by how well: the blocks become visible."""
+    means = table[columns].groupby(level="modality", sort=False).mean().fillna(-1.0)
+    preferred = means.to_numpy().argmax(0)
+    return [columns[i] for i in np.lexsort((-means.to_numpy().max(0), preferred))]
+
+
+def _with_row(table: pd.DataFrame) -> pd.DataFrame:
+    """Add ``row``: the network of a ROI, or the ROI itself where networks are unknown."""
+    known = table["network"].notna() & (table["network"] != "")
+    return table.assign(row=table["network"].where(known, table["roi"]).astype(str))
+
+
+def _draw_hull(ax: Axes, points: np.ndarray, color: str) -> None:
+    if len(points) < 3:
+        return
+    try:
+        corners = points[ConvexHull(points).vertices]
+    except QhullError:  # the models lie on a line: there is no area to shade
+        return
+    ax.add_patch(
+        Polygon(corners, closed=True, facecolor=color, edgecolor=color, alpha=0.16, lw=1.5, zorder=1)
+    )
+
+
+def _write_cells(ax: Axes, values: np.ndarray, top: float) -> None:
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            color = "white" if value > 0.55 * top else INK
+            ax.text(
+                j,
+                i,
+                f"{value:.2f}".replace("0.", ".", 1),
+                ha="center",
+                va="center",
+                fontsize=9.5,
+                color=color,
+            )
+        else:
+            ax.text(j, i, "–", ha="center", va="center", fontsize=9.5, color=MUTED)

@@ -1,0 +1,166 @@
+"""Tables that figures, the report and the terminal are written from."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from nfas_lightning.results import FEATURES, RunResults
+
+__all__ = [
+    "baseline_table", "group_scores", "mean_r2", "model_order", "network_table", "roi_scores", "roi_table",
+    "score_table",
+]  # fmt: skip
+
+_KNOWN = ("vision", "audio", "language")
+# a terminal has 100 columns or so: one word a feature
+_SHORT = {
+    "stable_mode": "stable", "last_block": "last", "best_block": "best", "mean_depth": "mean",
+    "all_blocks": "all", "random_weights": "random", "nuisance": "nuisance",
+}  # fmt: skip
+
+
+def group_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a model, feature and ROI: the rows of subject "group", or the mean over subjects.
+
+    A model without group rows is averaged over its subjects. The p and q values of single subjects do not
+    average to a p value of their mean: they become NaN.
+    """
+    is_group = scores["subject"] == "group"
+    has_group = is_group.groupby([scores["model"], scores["modality"], scores["dataset"]]).transform("any")
+    group, single = scores[is_group], scores[~has_group]
+    if single.empty:
+        return group
+    keys = ["model", "modality", "family", "dataset", "feature", "roi", "network", "simulated"]
+    mean = single.groupby(keys, sort=False, dropna=False, as_index=False)[["r", "r2", "ceiling"]].mean()
+    mean = mean.assign(p=math.nan, q=math.nan, subject="group")
+    return mean if group.empty else pd.concat([group, mean], ignore_index=True)
+
+
+def model_order(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return (modality, model) pairs: vision, audio, language, then others; models as they came."""
+    pairs = table[["modality", "model"]].drop_duplicates().itertuples(index=False, name=None)
+    rank = {name: i for i, name in enumerate(_KNOWN)}
+    return sorted(pairs, key=lambda pair: (rank.get(pair[0], len(rank)), pair[0]))
+
+
+def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
+    """Return models x features: each feature's score averaged over ROIs.
+
+    Args:
+        scores: the scores table of a run.
+        value: ``"r"`` (signed) or ``"r2"``.
+
+    Returns:
+        Index (modality, model); columns the features of `FEATURES` that were computed, in that order.
+    """
+    group = group_scores(scores)
+    table = group.pivot_table(index=["modality", "model"], columns="feature", values=value, dropna=False)
+    known = [name for name in FEATURES if name in table]
+    order = pd.MultiIndex.from_tuples(model_order(group), names=["modality", "model"])
+    return table.reindex(order)[known + [name for name in table if name not in FEATURES]]
+
+
+def network_table(scores: pd.DataFrame, *, value: str = "r2", feature: str = "stable_mode") -> pd.DataFrame:
+    """Return models x networks: the score of one feature averaged over each network's ROIs.
+
+    ROIs without a network stand for themselves.
+    """
+    group = group_scores(scores)
+    group = group[group["feature"] == feature]
+    known = group["network"].notna() & (group["network"] != "")
+    name = group["network"].where(known, group["roi"]).rename("network")
+    table = group.pivot_table(index=["modality", "model"], columns=name, values=value, dropna=False)
+    return table.reindex(pd.MultiIndex.from_tuples(model_order(group), names=["modality", "model"]))
+
+
+def mean_r2(scores: pd.DataFrame, *, feature: str = "stable_mode") -> pd.DataFrame:
+    """Return ROIs x modalities: the squared correlation of one feature averaged over models."""
+    group = group_scores(scores)
+    group = group[group["feature"] == feature]
+    table = group.pivot_table(index="roi", columns="modality", values="r2", dropna=False, sort=False)
+    return table[list(dict.fromkeys(modality for modality, _ in model_order(group)))]
+
+
+def roi_scores(scores: pd.DataFrame, model: str, modality: str) -> pd.DataFrame:
+    """Return one row a ROI of one model: r of each feature, then p, q and ceiling of the stable mode."""
+    group = group_scores(scores)
+    group = group[(group["model"] == model) & (group["modality"] == modality)]
+    table = group.pivot_table(index="roi", columns="feature", values="r", dropna=False, sort=False)
+    table = table[[name for name in FEATURES if name in table]]
+    stable = group[group["feature"] == "stable_mode"].drop_duplicates("roi").set_index("roi")
+    return table.join(stable[["p", "q", "ceiling"]])
+
+
+def score_table(results: RunResults) -> Table:
+    """Return the terminal's table of a run: one line a model, the best feature in bold.
+
+    Correlations are averaged over ROIs; ``best ROI`` is the one that the stable mode predicts best.
+    """
+    means = baseline_table(results.scores)
+    group = group_scores(results.scores)
+    stable = group[group["feature"] == "stable_mode"]
+    title = "Correlation r of each feature, mean over ROIs; r2 and best ROI of the stable mode"
+    table = _table(results, title, "model")
+    _add_numbers(table, [*(_SHORT.get(str(name), str(name)) for name in means), "r2"])
+    table.add_column("best ROI", overflow="fold")
+    seen = None
+    for (modality, model), (_, row) in zip(means.index, means.iterrows(), strict=True):
+        own = stable[(stable["model"] == model) & (stable["modality"] == modality)]
+        best = own.sort_values("r", na_position="first").iloc[-1] if own["r"].notna().any() else None
+        place = "-" if best is None else str(best["roi"])
+        cells = [_bold(value, row.max()) for value in row]
+        if modality != seen:
+            _add_heading(table, modality)
+            seen = modality
+        table.add_row(escape(model), *cells, _number(own["r2"].mean()), escape(place))
+    return table
+
+
+def roi_table(results: RunResults) -> Table:
+    """Return the terminal's table of ROIs, one line a model and ROI: for experiments with few ROIs."""
+    features = list(baseline_table(results.scores).columns)
+    title = "Correlation r of each feature; p, q and ceiling of the stable mode"
+    table = _table(results, title, "ROI")
+    _add_numbers(table, [*(_SHORT.get(name, name) for name in features), "p", "q", "ceiling"])
+    for modality, model in model_order(results.scores):
+        _add_heading(table, model)
+        for roi, row in roi_scores(results.scores, model, modality).iterrows():
+            values = row.reindex(features)
+            cells = [_bold(value, values.max()) for value in values]
+            extra = (_number(row["p"], 4), _number(row["q"], 4), _number(row["ceiling"]))
+            table.add_row(escape(str(roi)), *cells, *extra)
+    return table
+
+
+def _table(results: RunResults, title: str, first: str) -> Table:
+    mark = "[bold red]SIMULATED responses[/bold red]\n" if results.simulated else ""
+    table = Table(
+        title=mark + title, title_style="", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    table.add_column(first, no_wrap=True)
+    return table
+
+
+def _add_heading(table: Table, text: str) -> None:
+    table.add_section()
+    table.add_row(f"[italic]{escape(text)}[/italic]")
+
+
+def _add_numbers(table: Table, names: list[str]) -> None:
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "-" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _bold(value: float, best: float) -> str:
+    text = _number(value)
+    return f"[bold]{text}[/bold]" if not pd.isna(value) and value == best else text

@@ -1,0 +1,208 @@
+"""Run a suite of models on one benchmark: plan first, then model by model, then the tables."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+from rich.table import Table
+
+from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
+from nfas_lightning.callbacks.logging import log_images
+from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.hooks import DepthRecorder
+from nfas_lightning.models import FrozenModel, ModelSuite
+from nfas_lightning.plotting.report import write_report
+from nfas_lightning.plotting.tables import roi_table, score_table
+from nfas_lightning.results import RunResults
+from nfas_lightning.space import NFAS
+
+__all__ = ["PlannedModel", "SuiteTrainer", "plan", "plan_table", "quiet_lightning", "report_run"]
+
+_FEW_ROIS = 20  # more do not fit a terminal; the report has them all
+_PIPE_COLUMNS = 110
+_PROBE = 4  # stimuli in the timed probe: enough to amortise one call, little beside a benchmark
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """What one model will take.
+
+    Attributes:
+        name: the model.
+        parameters: number of parameters.
+        n_blocks: recorded depths L.
+        megabytes: float32 trajectory of all stimuli, in 1e6 bytes.
+        seconds: forward passes over all stimuli, from a probe of a few.
+    """
+
+    name: str
+    parameters: int
+    n_blocks: int
+    megabytes: float
+    seconds: float
+
+
+def plan(suite: ModelSuite, datamodule: BrainDataModule) -> list[PlannedModel]:
+    """Probe every model with a few stimuli: blocks, memory and time of the run that is about to start.
+
+    The probe uses random weights, which cost the same as trained ones and need no download.
+    """
+    return [_probe(FrozenModel(**{**spec, "weights": "random"}), datamodule) for spec in suite.specs]
+
+
+def _probe(model: FrozenModel, datamodule: BrainDataModule) -> PlannedModel:
+    stimuli = datamodule.stimuli
+    batch = stimuli.collate([stimuli[i] for i in range(min(_PROBE, len(stimuli)))])
+    module = model.load().module
+    with torch.inference_mode():
+        model(stimuli.collate([stimuli[0]]))  # the first pass pays for allocations that later ones do not
+    with torch.inference_mode(), DepthRecorder(module, model.layers, pooling=model.pooling) as recorder:
+        started = time.perf_counter()
+        inputs = model.inputs(batch)
+        recorder.mask = inputs.mask
+        module(*inputs.args, **inputs.kwargs)
+        seconds = time.perf_counter() - started
+    return PlannedModel(
+        name=model.info.name.removesuffix("_random"),
+        parameters=sum(p.numel() for p in module.parameters()),
+        n_blocks=len(recorder.layers),
+        megabytes=4e-6 * sum(layer.width for layer in recorder.layers) * len(stimuli),
+        seconds=seconds / len(batch["stimulus_id"]) * len(stimuli),
+    )
+
+
+def plan_table(rows: Iterable[PlannedModel], datamodule: BrainDataModule, twins: bool) -> Table:
+    """Return the plan as a table for the terminal."""
+    rows = list(rows)
+    about = datamodule.describe()
+    counts = ", ".join(f"{about[name]} {name}" for name in ("stimuli", "volumes", "rois", "subjects", "runs"))
+    total = sum(row.seconds for row in rows) * (2 if twins else 1)
+    table = Table(
+        title=f"{about['dataset']} ({about['modality']}): {counts}",
+        caption=f"about {total:.0f} s of forward passes{', random-weights twins included' if twins else ''}",
+    )
+    for column in ("model", "parameters", "blocks", "trajectory", "time"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for row in rows:
+        cells = (
+            f"{row.parameters / 1e6:.1f} M",
+            row.n_blocks,
+            f"{row.megabytes:.0f} MB",
+            f"{row.seconds:.0f} s",
+        )
+        table.add_row(row.name, *map(str, cells))
+    return table
+
+
+def quiet_lightning() -> None:
+    """Silence what Lightning says on every run of a suite and nobody can act on."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # workers would cost more than they save on stimuli in memory
+        ".*You have overridden `transfer_batch_to_device`.*",  # FrozenModel keeps raw batches on the CPU
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+class SuiteTrainer(Trainer):
+    """Lightning's Trainer that, given a `ModelSuite`, tests its members one after another.
+
+    Everything else is the Trainer's own. Finished members are found by the `ScoreWriter` among the callbacks
+    and skipped, so a killed run continues at the next model.
+    """
+
+    def test(  # type: ignore[override]
+        self,
+        model: Any = None,
+        dataloaders: Any = None,
+        *,
+        datamodule: LightningDataModule | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Test a model, or every model of a suite; see `pytorch_lightning.Trainer.test`.
+
+        Raises:
+            TypeError: a suite comes without a `BrainDataModule`.
+            ValueError: a suite comes without `DepthTrajectory` and `ScoreWriter` callbacks.
+        """
+        if not isinstance(model, ModelSuite):
+            return super().test(model, dataloaders, datamodule=datamodule, **kwargs)
+        if not isinstance(datamodule, BrainDataModule):
+            raise TypeError(
+                "A ModelSuite is tested on a BrainDataModule, which knows the responses; got "
+                f"{type(datamodule).__name__}."
+            )
+        writer = self._writer()
+        datamodule.prepare_data()
+        datamodule.setup("test")
+        if self.is_global_zero:
+            Console().print(plan_table(plan(model, datamodule), datamodule, model.random_twins))
+        outputs = []
+        for member in model.members():
+            member.load()
+            if writer.resume(member, datamodule.responses):
+                continue
+            outputs += super().test(member, datamodule=datamodule, verbose=False)
+        if self.is_global_zero:
+            writer.finish(self, datamodule.responses, getattr(datamodule, "truth", None))
+        return outputs
+
+    def _writer(self) -> ScoreWriter:
+        callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
+        writers = [callback for callback in callbacks if isinstance(callback, ScoreWriter)]
+        if len(writers) != 1 or not any(isinstance(callback, DepthTrajectory) for callback in callbacks):
+            raise ValueError(
+                "Testing a ModelSuite needs one DepthTrajectory and one ScoreWriter among the Trainer's "
+                f"callbacks; got {[type(callback).__name__ for callback in callbacks]}."
+            )
+        return writers[0]
+
+
+def report_run(
+    results: RunResults,
+    run_dir: str | Path,
+    loggers: Iterable[Logger] = (),
+    *,
+    feature: str = "stable_mode",
+    value: str = "r2",
+) -> Path:
+    """Print the tables of finished runs, write report.html, and log its figures.
+
+    Args:
+        results: what the runs found.
+        run_dir: folder that gets the report.
+        loggers: get the figures, where they take images.
+        feature: which feature's scores place a model in the space.
+        value: ``"r2"`` or ``"r"``.
+
+    Returns:
+        Path of the report.
+    """
+    # tables cut to the 80 columns that a pipe is taken to have would lose their numbers
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)
+    console.print(score_table(results))
+    if len(results.rois) <= _FEW_ROIS:
+        console.print(roi_table(results))
+    space = NFAS.from_scores(results.scores, feature=feature, value=value, rois=results.rois)
+    statistics = space.statistics()
+    for label, test in (("PERMANOVA", statistics.permanova), ("silhouette", statistics.silhouette)):
+        if test:
+            console.print(f"{label}: {test['statistic']:.3f}, p = {test['p_value']:.4f}")
+    for note in statistics.notes:
+        console.print(f"[dim]{note}[/]")
+    path = write_report(Path(run_dir) / "report.html", results, statistics)
+    log_images(loggers, {figure.stem: figure for figure in sorted((Path(run_dir) / "figures").glob("*.png"))})
+    console.print(f"Report: {path}")
+    return path

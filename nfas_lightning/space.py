@@ -1,0 +1,322 @@
+"""NFAS: models as points in the space of ROI scores, and the statistics of that space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from nfas_lightning.functional.anova import AnovaResult, anova
+from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
+from nfas_lightning.functional.permanova import (
+    PairwiseResult,
+    PermutationResult,
+    permanova,
+    permanova_pairwise,
+)
+from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette
+from nfas_lightning.functional.snci import (
+    SNCIInterval,
+    convergence,
+    snci,
+    snci_bootstrap,
+    snci_permutation,
+)
+from nfas_lightning.results import RunResults, SpaceStatistics
+from nfas_lightning.space_tables import check_names, check_table, score_matrix, space_statistics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["NFAS"]
+
+Metric = Literal["euclidean", "correlation", "cosine"]
+Standardize = Literal["none", "model"]
+
+
+class NFAS:
+    """Neural Functional Alignment Space: M models, each the vector of its R ROI scores.
+
+    Args:
+        scores: (M, R) tensor, array or table. A table's columns must be the ROIs in the order of `rois`.
+        models: M rows with the columns ``model`` (unique) and ``modality``; others are kept.
+        rois: R rows with the column ``roi`` (unique); ``network`` and coordinates are used where present.
+            None: the columns of a `scores` table.
+        value: what the scores are, ``"r2"`` or ``"r"``.
+        standardize: ``"none"``, or ``"model"``: each model's scores to zero mean and unit variance over ROIs,
+            so that geometry and tests compare patterns, not levels. SNCI and convergence always read the
+            scores as they are: a standardised model has no level to be consistent about.
+        metric: of the distances: ``"euclidean"``, ``"correlation"`` or ``"cosine"``.
+
+    Attributes:
+        scores: (M, R) float64 scores.
+        models, rois: the tables.
+        notes: sentences on what was left out on the way here.
+
+    Raises:
+        ValueError: tables that do not match the scores, repeated names, or missing scores.
+
+    Example:
+        >>> import pandas as pd
+        >>> models = pd.DataFrame({"model": list("abcd"), "modality": ["audio", "audio", "vision", "vision"]})
+        >>> rois = pd.DataFrame({"roi": ["V1", "A1"]})
+        >>> space = NFAS([[0.1, 0.5], [0.1, 0.4], [0.6, 0.1], [0.5, 0.2]], models, rois)
+        >>> space
+        NFAS(4 models x 2 ROIs, r2: 2 audio, 2 vision)
+        >>> space.nearest("a", 1)
+          model modality  distance
+        0     b    audio       0.1
+    """
+
+    def __init__(
+        self,
+        scores: Tensor | np.ndarray[Any, Any] | pd.DataFrame | Sequence[Sequence[float]],
+        models: pd.DataFrame,
+        rois: pd.DataFrame | None = None,
+        *,
+        value: str = "r2",
+        standardize: Standardize = "none",
+        metric: Metric = "euclidean",
+        notes: Sequence[str] = (),
+    ) -> None:
+        check_option("standardize", standardize, ("none", "model"))
+        check_option("metric", metric, ("euclidean", "correlation", "cosine"))
+        if rois is None:
+            if not isinstance(scores, pd.DataFrame):
+                raise ValueError(
+                    "rois must be given: scores without column names do not say what they are of."
+                )
+            rois = pd.DataFrame({"roi": scores.columns})
+        # a copy: what the caller does to its scores later must not move the models
+        if isinstance(scores, Tensor):
+            self.scores = scores.detach().to("cpu", torch.float64, copy=True)
+        else:
+            self.scores = torch.from_numpy(np.array(scores, dtype=np.float64))
+        self.models = check_table("models", models, "model", ("model", "modality"))
+        self.rois = check_table("rois", rois, "roi", ("roi",))
+        expected = len(self.models), len(self.rois)
+        if tuple(self.scores.shape) != expected:
+            raise ValueError(
+                f"scores must have shape (M, R) = {expected}, a row a model and a column a ROI, got "
+                f"{tuple(self.scores.shape)}."
+            )
+        if isinstance(scores, pd.DataFrame):
+            check_names(scores, self.models["model"], self.rois["roi"])
+        missing = ~torch.isfinite(self.scores)
+        if bool(missing.any()):
+            names = self.rois["roi"][missing.any(0).numpy()].tolist()
+            raise ValueError(
+                f"scores must be finite, got {int(missing.sum())} missing at {len(names)} ROIs, such as "
+                f"{names[:3]}: drop those ROIs, or build the space with NFAS.from_scores, which does."
+            )
+        self.value, self.standardize, self.metric = value, standardize, metric
+        self.notes = tuple(notes)
+
+    @classmethod
+    def from_scores(
+        cls,
+        table: pd.DataFrame | RunResults,
+        *,
+        feature: str = "stable_mode",
+        value: str = "r2",
+        subject: str = "group",
+        rois: pd.DataFrame | None = None,
+        axis: Literal["strict", "intersection"] = "strict",
+        standardize: Standardize = "none",
+        metric: Metric = "euclidean",
+    ) -> NFAS:
+        """Build the space from the long scores table of a run; scores are joined on ``roi``.
+
+        Args:
+            table: the scores table (see `results.COLUMNS`), or the results that hold one.
+            feature: which rows, e.g. ``"stable_mode"`` or a baseline.
+            value: which column, ``"r2"`` or ``"r"``.
+            subject: which rows, ``"group"`` for the mean over subjects.
+            rois: table of ROIs to describe the columns; None: the results' own, or ``roi`` and ``network``.
+            axis: ``"strict"``: every model must have a row for every ROI. ``"intersection"``: the ROIs that
+                all models have, which `notes` counts.
+            standardize: see the class.
+            metric: see the class.
+
+        Returns:
+            The space. ROIs at which any model's score is NaN are left out with a warning and a note.
+
+        Raises:
+            ValueError: nothing selected, a model scored twice at an ROI, or ROI axes that differ.
+        """
+        check_option("axis", axis, ("strict", "intersection"))
+        if isinstance(table, RunResults):
+            rois = table.rois if rois is None else rois
+            table = table.scores
+        values, models, columns, notes = score_matrix(
+            table, feature=feature, value=value, subject=subject, intersection=axis == "intersection"
+        )
+        if rois is None:
+            rois = columns
+        elif "roi" not in rois.columns:
+            raise ValueError(f"rois must have a column 'roi', got {list(rois.columns)}.")
+        rois = rois.drop_duplicates("roi").set_index("roi").reindex(columns["roi"]).reset_index()
+        return cls(values, models, rois, value=value, standardize=standardize, metric=metric, notes=notes)
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def __repr__(self) -> str:
+        counts = self.models["modality"].value_counts(sort=False).sort_index()
+        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+        pattern = ", pattern only" if self.standardize == "model" else ""
+        return f"NFAS({len(self.models)} models x {len(self.rois)} ROIs, {self.value}{pattern}: {listed})"
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities in sorted order, the order of the rows of `snci`."""
+        return tuple(sorted(self.models["modality"].unique()))
+
+    @property
+    def vectors(self) -> Tensor:
+        """(M, R) vectors that the geometry is made of: the scores, standardised if asked for."""
+        if self.standardize == "none":
+            return self.scores
+        centred = self.scores - self.scores.mean(1, keepdim=True)
+        flat = (self.scores == self.scores[:, :1]).all(1)
+        if bool(flat.any()):
+            names = self.models["model"][flat.numpy()].tolist()
+            raise ValueError(
+                f"{names} score the same at every ROI and have no pattern to standardise: drop them."
+            )
+        return centred / centred.std(1, keepdim=True)
+
+    def distances(self, metric: Metric | None = None) -> Tensor:
+        """(M, M) distances between models; see `functional.embedding.distances`."""
+        return distances(self.vectors, metric or self.metric)
+
+    def pca(self, n_components: int | None = 2) -> PCAResult:
+        """Principal components of the models; see `functional.embedding.pca`."""
+        most = min(len(self.models) - 1, len(self.rois))
+        return pca(self.vectors, n_components and min(n_components, most))
+
+    def mds(self, n_components: int = 2, metric: Metric | None = None) -> MDSResult:
+        """Classical scaling of the distances; see `functional.embedding.mds`."""
+        return mds(self.distances(metric), n_components)
+
+    def permanova(
+        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
+    ) -> PermutationResult:
+        """Do groups of models sit apart? See `functional.permanova.permanova`."""
+        return permanova(self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed)
+
+    def permanova_pairwise(
+        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
+    ) -> PairwiseResult:
+        """Which groups sit apart? See `functional.permanova.permanova_pairwise`."""
+        return permanova_pairwise(
+            self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed
+        )
+
+    def permdisp(
+        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
+    ) -> PermutationResult:
+        """Do groups of models differ in spread? See `functional.permdisp.permdisp`."""
+        return permdisp(self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed)
+
+    def silhouette(
+        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
+    ) -> SilhouetteResult:
+        """How well separated are the groups? See `functional.silhouette.silhouette`."""
+        return silhouette(self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed)
+
+    def anova(self, by: str = "modality") -> AnovaResult:
+        """At which ROIs do groups differ? See `functional.anova.anova`."""
+        return anova(self.vectors, self._labels(by))
+
+    def snci(self, form: Literal["ratio", "db", "bounded"] = "ratio") -> Tensor:
+        """(G, R) consistency of each modality at each ROI, from raw scores; see `functional.snci.snci`."""
+        return snci(self.scores, self._labels("modality"), form=form)
+
+    def snci_bootstrap(
+        self, form: Literal["ratio", "db", "bounded"] = "ratio", *, confidence: float = 0.95, seed: int = 0
+    ) -> SNCIInterval:
+        """Confidence interval of `snci`; see `functional.snci.snci_bootstrap`."""
+        labels = self._labels("modality")
+        return snci_bootstrap(self.scores, labels, form=form, confidence=confidence, seed=seed)
+
+    def snci_permutation(self, *, n_permutations: int = 9999, seed: int = 0) -> Tensor:
+        """(G, R) p of `snci` against models of any modality; see `functional.snci.snci_permutation`."""
+        labels = self._labels("modality")
+        return snci_permutation(self.scores, labels, n_permutations=n_permutations, seed=seed)
+
+    def convergence(self) -> Tensor:
+        """(R,) smallest bounded SNCI over modalities; see `functional.snci.convergence`."""
+        return convergence(self.scores, self._labels("modality"))
+
+    def nearest(self, model: str, n: int = 5, metric: Metric | None = None) -> pd.DataFrame:
+        """The `n` models nearest to one: ``model``, ``modality`` and ``distance``, nearest first."""
+        names = self.models["model"].tolist()
+        if model not in names:
+            raise ValueError(f"model must be one of the {len(names)} in this space, got {model!r}: {names}.")
+        row = names.index(model)
+        distance = self.distances(metric)[row].numpy()
+        order = [i for i in np.argsort(distance, kind="stable") if i != row][:n]
+        found = self.models.loc[order, ["model", "modality"]].assign(distance=distance[order])
+        return found.reset_index(drop=True)
+
+    def select(self, which: str | Sequence[bool] | Callable[[pd.DataFrame], Any]) -> NFAS:
+        """The space of some of its models.
+
+        Args:
+            which: a query of the models table (``"modality == 'audio'"``), a mask of M booleans, or a
+                function of the table that returns one.
+        """
+        if isinstance(which, str):
+            rows = self.models.query(which).index.to_numpy()
+        else:
+            mask = np.asarray(which(self.models) if callable(which) else which)
+            if mask.dtype != bool or mask.shape != (len(self.models),):
+                raise ValueError(
+                    f"which must be a query or a mask of {len(self.models)} booleans, got {mask.dtype} of "
+                    f"shape {mask.shape}."
+                )
+            rows = mask.nonzero()[0]
+        if not len(rows):
+            raise ValueError(f"No model of {len(self.models)} was selected by {which!r}.")
+        return NFAS(
+            self.scores[torch.as_tensor(rows.copy())],
+            self.models.loc[rows],
+            self.rois,
+            value=self.value,
+            standardize=self.standardize,
+            metric=self.metric,
+            notes=self.notes,
+        )
+
+    def statistics(self, *, n_permutations: int = 9999, seed: int = 0) -> SpaceStatistics:
+        """Compute all that figures and the report show; `notes` says what could not be computed, and why."""
+        return space_statistics(self, n_permutations=n_permutations, seed=seed)
+
+    def report(
+        self, path: str | Path, results: RunResults | None = None, *, title: str | None = None
+    ) -> Path:
+        """Write the statistics, and a run's tables where given, as one HTML page; return its path."""
+        from nfas_lightning.plotting.report import write_report  # figures load matplotlib
+
+        return write_report(path, results, self.statistics(), title=title)
+
+    def plot(self, ax: Axes | None = None) -> Any:
+        """Draw the models on the first two principal components; see `nfas_lightning.plotting`."""
+        from nfas_lightning.plotting.space import plot_space  # figures load matplotlib
+
+        return plot_space(self.statistics(), ax=ax)
+
+    def _labels(self, by: str) -> list[Any]:
+        if by not in self.models.columns:
+            raise ValueError(
+                f"by must be a column of the models table, got {by!r}: {list(self.models.columns)}."
+            )
+        return list(self.models[by])

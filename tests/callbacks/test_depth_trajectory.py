@@ -1,0 +1,271 @@
+"""DepthTrajectory: what a Trainer records, in one process and in two, and that it lets go."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from nfas_lightning.callbacks import DepthTrajectory
+from nfas_lightning.hooks import DepthRecorder
+from nfas_lightning.hooks.shards import read_shards
+from nfas_lightning.models import FrozenModel, ModelInputs
+
+
+class Images(Dataset):
+    def __init__(self, n=7):
+        self.n = n
+        self.image = torch.rand(n, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        return {"stimulus_id": 10 * i, "image": self.image[i]}
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def loader(n=7, **options):
+    return DataLoader(Images(n), batch_size=2, **options)
+
+
+def trainer(callback, **options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False,
+             "enable_model_summary": False, "accelerator": "cpu"}  # fmt: skip
+    return pl.Trainer(callbacks=[callback], **{**quiet, **options})
+
+
+def expected(net, n=7):
+    with DepthRecorder(net) as rec, torch.no_grad():
+        net(Images(n).image)
+        return rec.states
+
+
+def n_hooks(module):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())
+
+
+def check(trajectory, net, n=7):
+    assert trajectory.stimulus_ids.tolist() == [10 * i for i in range(n)]
+    for state, wanted in zip(trajectory.states, expected(net, n), strict=True):
+        torch.testing.assert_close(state, wanted)
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_every_stage_records_every_stimulus_once_and_detaches(stage, shuffle):
+    callback, net = DepthTrajectory(), network()
+    options = {"return_predictions": False} if stage == "predict" else {}
+    getattr(trainer(callback), stage)(FrozenModel(net), loader(shuffle=shuffle), **options)
+    check(callback.trajectory, net)
+    assert callback.trajectory.layer_names == ("0", "1", "2", "3")
+    assert not callback.trajectory.states[0].is_inference()
+    assert n_hooks(net) == 0
+
+
+@pytest.mark.parametrize("shard_size", [1, 3, 100])
+def test_shards_hold_the_same_trajectory(shard_size, tmp_path):
+    callback, net = DepthTrajectory(save_dir=tmp_path, shard_size=shard_size), network()
+    model = FrozenModel(net)
+    # a longer run first: what it leaves behind must not be read with the second
+    for n in (11, 7):
+        trainer(callback).predict(model, loader(n), return_predictions=False)
+        check(callback.trajectory, net, n)
+    check(read_shards(tmp_path / "predict"), net)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_with_shards_memory_holds_no_more_than_one_group(tmp_path, monkeypatch):
+    callback, rows = DepthTrajectory(save_dir=tmp_path, shard_size=4), []
+    collect = DepthRecorder.collect
+
+    def watched(self, ids):
+        collect(self, ids)
+        rows.append(self.n_collected)
+
+    monkeypatch.setattr(DepthRecorder, "collect", watched)
+    trainer(callback).predict(FrozenModel(network()), loader(30), return_predictions=False)
+    assert max(rows) == 4
+    assert len(rows) == 15
+
+
+def test_states_are_kept_in_the_dtype_asked_for(tmp_path):
+    for save_dir in (None, tmp_path):
+        callback = DepthTrajectory(dtype="bfloat16", save_dir=save_dir)
+        trainer(callback).test(FrozenModel(network()), loader(), verbose=False)
+        assert {state.dtype for state in callback.trajectory.states} == {torch.bfloat16}
+
+
+def test_layers_and_pooling_come_from_the_model_unless_given():
+    model = FrozenModel(network(), layers=["1", "2", "3"])
+    own = DepthTrajectory()
+    trainer(own).test(model, loader(), verbose=False)
+    assert own.trajectory.layer_names == ("1", "2", "3")
+    given = DepthTrajectory(layers=["0", "1", "3"])
+    trainer(given).test(model, loader(), verbose=False)
+    assert given.trajectory.layer_names == ("0", "1", "3")
+
+
+def test_a_wrong_layer_fails_in_setup_with_the_closest_names():
+    class NoData(Images):
+        def __getitem__(self, i):
+            raise AssertionError("data were read before the layers were resolved")
+
+    with pytest.raises(ValueError, match="'blocks' matches none of the 4 modules"):
+        trainer(DepthTrajectory(layers=["blocks"])).test(FrozenModel(network()), DataLoader(NoData()))
+
+
+def test_the_mask_of_each_batch_is_used():
+    def preprocess(batch):
+        tokens = batch["image"].flatten(2).transpose(1, 2)  # (B, 4, 3)
+        return ModelInputs((tokens,), mask=tokens[..., 0] < tokens[..., 0].amax(1, keepdim=True))
+
+    net = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+    callback = DepthTrajectory()
+    trainer(callback).predict(FrozenModel(net, preprocess=preprocess), loader(), return_predictions=False)
+    inputs = preprocess({"image": Images().image})
+    raw = net[0](inputs.args[0])
+    wanted = torch.stack([row[mask].mean(0) for row, mask in zip(raw, inputs.mask, strict=True)])
+    torch.testing.assert_close(callback.trajectory.states[0], wanted)
+
+
+class Classifier(pl.LightningModule):
+    """A module that trains, and whose network sits somewhere inside."""
+
+    def __init__(self, attribute="model"):
+        super().__init__()
+        self.attribute = attribute
+        setattr(self, attribute, network())
+        self.hooks_while_training = []
+
+    def training_step(self, batch, batch_idx):
+        self.hooks_while_training.append(n_hooks(self))
+        return getattr(self, self.attribute)(batch["image"]).square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        getattr(self, self.attribute)(batch["image"])
+
+    predict_step = test_step = validation_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "submodule"),
+    [("model", None), ("module", None), ("backbone", "backbone"), ("model", "model")],
+)
+def test_any_lightning_module_can_be_recorded(attribute, submodule):
+    module = Classifier(attribute)
+    callback = DepthTrajectory(submodule=submodule)
+    trainer(callback).validate(module, loader(), verbose=False)
+    check(callback.trajectory, getattr(module, attribute))
+
+
+def test_the_lightning_module_itself_where_nothing_else_is_there():
+    module = Classifier("backbone")
+    callback = DepthTrajectory(layers="backbone.*")
+    trainer(callback).test(module, loader(), verbose=False)
+    assert callback.trajectory.layer_names == tuple(f"backbone.{i}" for i in range(4))
+
+
+def test_validation_inside_fit_follows_the_network_and_leaves_training_alone():
+    module, seen = Classifier(), []
+
+    class Watched(DepthTrajectory):
+        def on_validation_end(self, trainer, pl_module):
+            super().on_validation_end(trainer, pl_module)
+            if trainer.sanity_checking:  # a few batches of an untrained network are no trajectory
+                with pytest.raises(RuntimeError, match="No trajectory yet"):
+                    _ = self.trajectory
+            else:
+                seen.append(self.trajectory.states[-1])
+
+    trainer(Watched(), max_epochs=2).fit(module, loader(), loader())
+    assert module.hooks_while_training == [0] * 8
+    assert len(seen) == 2
+    assert not torch.equal(seen[0], seen[1])
+    torch.testing.assert_close(seen[1], module.model(Images().image).detach())
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_hooks_are_gone_after_an_exception(stage):
+    class Fails(Classifier):
+        def validation_step(self, batch, batch_idx):
+            super().validation_step(batch, batch_idx)
+            if batch_idx == 1:
+                raise ZeroDivisionError
+
+        predict_step = test_step = validation_step
+
+    module, callback = Fails(), DepthTrajectory()
+    options = {"return_predictions": False} if stage == "predict" else {}
+    with pytest.raises(ZeroDivisionError):
+        getattr(trainer(callback), stage)(module, loader(), **options)
+    assert n_hooks(module) == 0
+    with pytest.raises(RuntimeError, match="No trajectory yet"):
+        _ = callback.trajectory
+
+
+def test_batches_without_ids_are_refused():
+    class Bare(Images):
+        def __getitem__(self, i):
+            return {"image": self.image[i]}
+
+    with pytest.raises(ValueError, match=r"needs batches with a 'stimulus_id', got \['image'\]"):
+        trainer(DepthTrajectory()).test(FrozenModel(network()), DataLoader(Bare()))
+
+
+def test_a_network_that_keeps_its_predictions_is_pointed_out():
+    with pytest.warns(UserWarning, match="pass return_predictions=False"):
+        trainer(DepthTrajectory()).predict(Classifier(), loader())
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="dtype must be one of"):
+        DepthTrajectory(dtype="int8")
+    with pytest.raises(ValueError, match="shard_size must be at least 1, got 0"):
+        DepthTrajectory(shard_size=0)
+
+
+TWO_PROCESSES = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.callbacks.test_depth_trajectory import *
+
+for stage, save_dir in (("test", None), ("predict", {shards!r})):
+    net, callback = network(), DepthTrajectory(save_dir=save_dir, shard_size=2)
+    options = {{"return_predictions": False}} if stage == "predict" else {{"verbose": False}}
+    run = trainer(callback, strategy="ddp", devices=2, num_nodes=1)
+    getattr(run, stage)(FrozenModel(net), loader(), **options)
+    if run.is_global_zero:
+        check(callback.trajectory, net)
+    else:
+        with pytest.raises(RuntimeError, match="read it on rank zero"):
+            callback.trajectory
+    # a file a process: two processes share one standard output, and their lines interleave
+    Path({said!r}, f"{{stage}}-{{run.global_rank}}").touch()
+"""
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_two_processes_with_uneven_shares_give_the_same_trajectory(tmp_path):
+    script = tmp_path / "run.py"
+    root = str(Path(__file__).parents[2])
+    said = tmp_path / "said"
+    said.mkdir()
+    script.write_text(TWO_PROCESSES.format(root=root, shards=str(tmp_path / "shards"), said=str(said)))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(file.name for file in said.iterdir()) == ["predict-0", "predict-1", "test-0", "test-1"]

@@ -1,0 +1,78 @@
+import os
+
+import pandas as pd
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch import nn
+
+from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
+from nfas_lightning.callbacks.logging import wandb_offline_without_key
+from nfas_lightning.datamodules import ArrayDataModule
+from nfas_lightning.models import FrozenModel
+from nfas_lightning.results import RunResults
+from nfas_lightning.scoring import ScoringSettings
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh())
+
+
+def brain():
+    images = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    noise = 0.1 * torch.randn(3, 30, 2, generator=torch.Generator().manual_seed(1))
+    return ArrayDataModule(images, images.flatten(1)[:, :2] + noise, rois=["V1", "V2"], dataset="toy")
+
+
+def run(tmp_path, *callbacks):
+    writer = ScoreWriter(str(tmp_path), settings=ScoringSettings(n_permutations=19, subjects="both"))
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(callbacks=[*callbacks, writer], enable_model_summary=False, **options)
+    trainer.test(FrozenModel(net()), datamodule=brain(), verbose=False)
+    return trainer, writer
+
+
+def test_tables_are_whole_after_one_model_and_say_what_was_run(tmp_path, capsys):
+    _, writer = run(tmp_path, DepthTrajectory())
+    results = RunResults.load(tmp_path)
+    pd.testing.assert_frame_equal(results.scores, writer.results.scores)
+    assert set(results.meta) >= {"settings", "versions", "hashes", "responses_sha256", "created"}
+    card = results.models.iloc[0]
+    assert (card["n_blocks"], card["n_stimuli"]) == (5, 30)
+    assert len(card["weights_sha256"]) == 64
+    assert card["seconds_capture"] > 0
+    printed = capsys.readouterr().out
+    group = results.scores.query("feature == 'stable_mode' and subject == 'group'")["r"].mean()
+    assert f"mean r {group:.3f}" in printed  # of the group, not of the group and its subjects mixed
+
+
+def test_a_recorder_must_stand_before_it(tmp_path):
+    with pytest.raises(ValueError, match="needs a DepthTrajectory"):
+        run(tmp_path)
+
+
+def test_wandb_stays_offline_without_a_key(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    wandb_offline_without_key()
+    assert os.environ["WANDB_MODE"] == "offline"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    wandb_offline_without_key()
+    assert os.environ["WANDB_MODE"] == "disabled"
+
+
+def test_wandb_gets_one_table_for_the_grid(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    from pytorch_lightning.loggers import WandbLogger
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger = WandbLogger(save_dir=str(tmp_path), project="test")
+    tables: list = []
+    monkeypatch.setattr(logger, "log_table", lambda key, dataframe: tables.append((key, dataframe)))
+    trainer, writer = run(tmp_path, DepthTrajectory())
+    monkeypatch.setattr(type(trainer), "loggers", [logger])
+    writer.finish(trainer, trainer.datamodule.responses)
+    assert [key for key, _ in tables] == ["nfas/scores"]
+    assert list(tables[0][1].columns) == ["model", "V1", "V2"]

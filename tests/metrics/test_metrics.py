@@ -1,0 +1,281 @@
+"""Metrics over trajectories: equal to the functional core, whatever the batching, order and processes."""
+
+import pickle
+
+import pandas as pd
+import pytest
+import torch
+from torchmetrics import MetricCollection
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.dmd import dmd, stable_mode
+from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.functional.snci import snci
+from nfas_lightning.metrics import SNCI, DepthSpectrum, DMDAlignment
+from tests.helpers.metrics import SHARES, planted, run_processes, splits
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny problems: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def update(metric, H, batches):
+    for batch in batches:
+        metric.update(H[batch], batch)
+    return metric
+
+
+def expected_r(H, responses, **options):
+    features = responses.to_volumes(stable_mode(H, **options))
+    runs = responses.runs if responses.runs.unique().numel() > 1 else None
+    selection = "loo" if responses.tr is None else "folds"
+    return ridge_cv(
+        features, responses.group_mean.to(features.dtype), groups=runs, gap=responses.gap, selection=selection
+    )
+
+
+@pytest.mark.parametrize("operator", ["joint", "per_stimulus", "pooled"])
+@pytest.mark.parametrize("design", [False, True])
+def test_alignment_equals_the_functional_core(operator, design):
+    H, responses = planted(design=design)
+    metric = update(DMDAlignment(responses, operator=operator), H, splits(len(H), 7))
+    result = metric.compute()
+    expected = expected_r(H, responses, operator=operator)
+    torch.testing.assert_close(result["r"], expected.r)
+    torch.testing.assert_close(result["r2"], expected.r2)
+    torch.testing.assert_close(result["r_mean"], expected.r.mean())
+    torch.testing.assert_close(result["eigenvalue"], dmd(H, operator=operator).stable_eigenvalue)
+
+
+def test_planted_alignment_is_found_and_noise_is_not():
+    H, responses = planted()
+    assert update(DMDAlignment(responses), H, splits(len(H), 20)).compute()["r_mean"] > 0.8
+    noise, _ = planted(seed=1)
+    assert update(DMDAlignment(responses), noise, splits(len(H), 20)).compute()["r_mean"].abs() < 0.2
+
+
+def test_any_order_batching_and_duplicates_give_the_same_bits():
+    H, responses = planted(dtype=torch.float32)
+    once = update(DMDAlignment(responses), H, [torch.arange(len(H))]).compute()
+    order = torch.randperm(len(H), generator=torch.Generator().manual_seed(0))
+    padded = torch.cat([order, order[:5], order[3:4]])
+    metric = DMDAlignment(responses)
+    # the sampler's padding repeats stimuli: inside a batch, across batches
+    for batch in torch.split(padded, 11):
+        metric.update(H[batch], batch)
+    again = metric.compute()
+    for name, value in once.items():
+        assert torch.equal(value, again[name]), name
+        assert value.dtype == again[name].dtype
+
+
+def test_missing_stimuli_are_nan_and_never_a_score():
+    H, responses = planted()
+    metric = update(DMDAlignment(responses), H, splits(len(H) - 1, 20))
+    with pytest.warns(UserWarning, match="1 of the 60 stimuli of 'toy' have not been seen"):
+        result = metric.compute()
+    assert all(bool(value.isnan().all()) for value in result.values())
+    assert result["r"].shape == (len(responses.rois),)
+
+
+def test_constant_depth_is_nan():
+    H, responses = planted()
+    H[:, 0] = 1.0  # the CLS vector before the first block
+    metric = update(DMDAlignment(responses), H, splits(len(H), 20))
+    with pytest.warns(RuntimeWarning, match=r"same state at depth \[0\]"):
+        result = metric.compute()
+    assert result["r"].isnan().all()
+    assert result["eigenvalue"].isnan()
+
+
+def test_nuisances_can_be_partialled_out():
+    H, responses = planted(nuisance=True)
+    plain = update(DMDAlignment(responses), H, splits(len(H), 20)).compute()
+    partial = update(DMDAlignment(responses, partial_nuisances=True), H, splits(len(H), 20)).compute()
+    assert not torch.allclose(plain["r"], partial["r"])
+    with pytest.raises(ValueError, match="needs nuisances, but the responses hold none"):
+        DMDAlignment(planted()[1], partial_nuisances=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_dtype_follows_the_input(dtype):
+    H, responses = planted(dtype=dtype)
+    result = update(DMDAlignment(responses), H, splits(len(H), 20)).compute()
+    assert result["r"].dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    reference = update(DMDAlignment(responses), H.double(), splits(len(H), 20)).compute()
+    torch.testing.assert_close(result["r"].double(), reference["r"], atol=2e-3, rtol=0)
+
+
+def test_spectrum_equals_dmd_and_finds_a_planted_rotation():
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
+    x = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    H = torch.stack([x @ torch.linalg.matrix_power(turn, depth) for depth in range(5)], dim=1)
+    result = update(DepthSpectrum(centering="center"), H, splits(12, 5)).compute()
+    assert sorted(result["eigenvalues"].imag.tolist()) == pytest.approx([-0.8, 0.8])
+    assert result["distance_to_unit_circle"] < 1e-6
+    assert result["reconstruction_error"] < 1e-6
+    torch.testing.assert_close(result["weights"], dmd(H, centering="center").coefficients.abs())
+
+
+def test_snci_equals_the_functional_core():
+    scores = torch.rand(9, 4, generator=torch.Generator().manual_seed(0))
+    labels = ["vision", "audio", "language"] * 3
+    metric = SNCI(form="bounded")
+    metric.update(scores[:2], labels[:2])
+    metric.update(scores[2:3], "language")
+    metric.update(scores[3:], labels[3:])
+    torch.testing.assert_close(metric.compute(), snci(scores, labels, form="bounded"))
+    assert metric.modalities == ("audio", "language", "vision")
+    numbered = SNCI()
+    numbered.update(scores, [10, 2, 3] * 3)
+    assert numbered.modalities == (2, 3, 10)
+    torch.testing.assert_close(numbered.compute(), snci(scores, [10, 2, 3] * 3))
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_two_and_three_processes_with_uneven_shares_agree():
+    H, responses = planted()
+    alignment = update(DMDAlignment(responses), H, splits(len(H), 20)).compute()
+    spectrum = update(DepthSpectrum(), H, splits(len(H), 20)).compute()
+    consistency = snci(
+        torch.rand(9, 4, generator=torch.Generator().manual_seed(0)), ["vision", "audio", "language"] * 3
+    )
+    results = run_processes()
+    assert sorted(results) == [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2)]
+    for (world, rank), result in results.items():
+        torch.testing.assert_close(result["alignment"], alignment, rtol=0, atol=1e-6)
+        torch.testing.assert_close(result["spectrum"], spectrum, rtol=0, atol=1e-6)
+        torch.testing.assert_close(result["snci"], consistency, rtol=0, atol=1e-6)
+        # after compute each process holds its own share again
+        assert result["kept"] == len(SHARES[world][rank])
+        assert "one shape and dtype" in result["mismatch"]
+
+
+def test_torchmetrics_contract():
+    H, responses = planted()
+    for metric in (DMDAlignment(responses), DepthSpectrum()):
+        assert metric.full_state_update is False
+        assert metric.is_differentiable is False
+        update(metric, H, splits(len(H), 20))
+        result = metric.compute()
+        for other in (metric.clone(), pickle.loads(pickle.dumps(metric))):
+            assert len(other.collected()[1]) == len(H)
+            other.reset()
+            assert not len(other.collected()[1])
+            again = update(other, H, splits(len(H), 20)).compute()
+            torch.testing.assert_close(again, result)
+        metric.persistent(True)
+        state = metric.state_dict()
+        fresh = metric.clone()
+        fresh.reset()
+        fresh.load_state_dict(state)
+        torch.testing.assert_close(fresh.compute(), result)
+    assert DMDAlignment(responses).higher_is_better is SNCI().higher_is_better is True
+    assert DMDAlignment(responses).state_dict() == {}
+
+
+def test_collection_shares_one_copy_of_the_trajectories():
+    H, responses = planted()
+    collection = MetricCollection(
+        {"two": DMDAlignment(responses), "one": DMDAlignment(responses, svd_rank=1)}
+    )
+    for batch in splits(len(H), 20):
+        collection.update(H[batch], batch)
+    result = collection.compute()
+    alone = update(DMDAlignment(responses, svd_rank=1), H, splits(len(H), 20)).compute()
+    r = [value for name, value in result.items() if name.startswith("one") and name.endswith("r")]
+    torch.testing.assert_close(r[0], alone["r"])
+    # one of the two is updated, the other reads its states
+    assert list(collection.compute_groups.values()) == [["one", "two"]]
+
+
+def test_states_do_not_alias_the_batch_and_stay_on_the_host():
+    H, _ = planted()
+    metric = DepthSpectrum()
+    batch = H.clone()
+    metric.update(batch, torch.arange(len(H)))
+    batch.zero_()
+    assert torch.equal(metric.collected()[0], H)
+    moved = metric.to("meta")  # any other device: what moved there would be lost
+    assert torch.equal(moved.collected()[0], H)
+    assert moved.device.type == "meta"
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_device_memory_does_not_grow_with_stimuli():
+    H, responses = planted()
+    metric = DMDAlignment(responses).to("cuda")
+    metric.update(H[:10].cuda(), torch.arange(10))
+    before = torch.cuda.memory_allocated()
+    metric.update(H[10:].cuda(), torch.arange(10, len(H)))
+    assert torch.cuda.memory_allocated() == before
+    assert metric.compute()["r"].device.type == "cuda"
+
+
+def test_figures():
+    H, responses = planted()
+    metric = update(DMDAlignment(responses), H, splits(len(H), 20))
+    ax = metric.plot()[1]
+    assert [bar.get_height() for bar in ax.patches] == pytest.approx(metric.compute()["r"].tolist())
+    assert metric.plot(ax=ax)[1] is ax
+    assert metric.plot([metric.compute()] * 3)[1].lines[0].get_ydata() == pytest.approx(
+        [float(metric.compute()["r_mean"])] * 3
+    )
+    ax = update(DepthSpectrum(), H, splits(len(H), 20)).plot()[1]
+    assert len(ax.collections[0].get_offsets()) == 2
+    scores = SNCI()
+    scores.update(torch.rand(4, 3, generator=torch.Generator().manual_seed(0)), ["audio", "vision"] * 2)
+    ax = scores.plot()[1]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["audio", "vision"]
+
+
+def test_errors_say_what_came():
+    H, responses = planted()
+    metric = DMDAlignment(responses)
+    with pytest.raises(ValueError, match="below the 60 stimuli of 'toy', got 60"):
+        metric.update(H[:1], torch.tensor([60]))
+    with pytest.raises(ValueError, match=r"trajectory must have shape \(B, L, D\), got \(60, 5\)"):
+        metric.update(H[:, :, 0], torch.arange(60))
+    with pytest.raises(ValueError, match=r"stimulus_id must have shape \(B=2,\), got \(3,\)"):
+        metric.update(H[:2], torch.arange(3))
+    with pytest.raises(ValueError, match="L >= 3 depths, got L = 2"):
+        metric.update(H[:, :2], torch.arange(60))
+    with pytest.raises(ValueError, match="integers >= 0"):
+        metric.update(H[:2], torch.tensor([-1, 0]))
+    with pytest.raises(ValueError, match="integers >= 0"):
+        metric.update(H[:2], torch.tensor([0.0, 1.0]))
+    with pytest.raises(ValueError, match="floating-point"):
+        metric.update(H[:2].long(), torch.arange(2))
+    with pytest.raises(ValueError, match="trajectory must be finite"):
+        metric.update(H[:2].log(), torch.arange(2))
+    metric.update(H[:2], torch.arange(2))
+    with pytest.raises(ValueError, match=r"trajectory must have shape \(B, L=5, D=8\), got \(2, 4, 8\)"):
+        metric.update(H[2:4, :4], torch.arange(2, 4))
+    scores = SNCI()
+    with pytest.raises(ValueError, match="seen no model"):
+        scores.compute()
+    with pytest.raises(ValueError, match="must fit in 63 bytes"):
+        scores.update(torch.rand(1, 2), ["x" * 64])
+    scores.update(torch.rand(1, 2), ["audio"])
+    with pytest.raises(ValueError, match=r"scores must have shape \(B, R=2\), got \(1, 3\)"):
+        scores.update(torch.rand(1, 3), ["audio"])
+    with pytest.raises(ValueError, match="form must be one of"):
+        SNCI(form="dB")
+
+
+def test_responses_with_missing_values_are_masked():
+    H, responses = planted()
+    values = responses.values.clone()
+    values[:, :4, 1] = float("nan")
+    masked = Responses(**{**vars(responses), "values": values, "rois": pd.DataFrame({"roi": list("abc")})})
+    result = update(DMDAlignment(masked), H, splits(len(H), 20)).compute()
+    assert result["r"].isfinite().all()

@@ -1,0 +1,258 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nfas_lightning.plotting import (
+    plot_baselines,
+    plot_brain,
+    plot_convergence,
+    plot_depth,
+    plot_glass,
+    plot_networks,
+    plot_rois,
+    plot_rows,
+    plot_snci,
+    plot_space,
+    plot_spectra,
+    plot_surface,
+    plot_truth,
+)
+from nfas_lightning.plotting.brain import _face_pixels, _hemisphere, _nearest_roi
+from nfas_lightning.plotting.dynamics import _spread
+from nfas_lightning.plotting.space import format_p
+from nfas_lightning.plotting.style import SIMULATED, new_figure
+from nfas_lightning.plotting.tables import baseline_table, mean_r2
+from tests.helpers.results import make_results, make_statistics
+
+
+@pytest.fixture(scope="module")
+def results():
+    return make_results()
+
+
+@pytest.fixture(scope="module")
+def statistics(results):
+    return make_statistics(results)
+
+
+def _dots(figure, name):
+    """Offsets of the scatters of this gid, over all panels."""
+    parts = [c.get_offsets() for ax in figure.axes for c in ax.collections if c.get_gid() == name]
+    return np.ma.filled(np.ma.concatenate(parts), np.nan) if parts else np.empty((0, 2))
+
+
+def _texts(figure):
+    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def test_space_draws_every_model_where_it_lies(results, statistics):
+    figure = plot_space(statistics, simulated=True)
+    for modality, part in statistics.coordinates.groupby("modality"):
+        np.testing.assert_allclose(_dots(figure, f"points-{modality}"), part[["PC1", "PC2"]])
+    texts = _texts(figure)
+    assert all(name in texts for name in statistics.coordinates["model"])
+    assert "PERMANOVA pseudo-F = 14.20, p = .001" in texts
+    assert "silhouette 0.52, p = .001" in texts
+    assert f"({statistics.explained[0]:.0%} of variance)" in texts
+    assert figure.get_supxlabel() == SIMULATED
+    assert len(figure.axes[0].patches) == 3
+
+
+def test_space_draws_on_the_callers_axes(statistics):
+    own = new_figure(6, 5)
+    assert plot_space(statistics, ax=own.add_subplot(), labels=False) is own
+
+
+def test_snci_shows_the_median_over_the_networks_rois(statistics):
+    figure = plot_snci(statistics)
+    rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    expected = (
+        statistics.snci.query("modality == 'audio'").groupby("network")["bounded"].median().reindex(rows)
+    )
+    np.testing.assert_allclose(_dots(figure, "snci-bounded-audio")[:, 0], expected)
+
+
+def test_snci_of_identical_models_is_infinite_and_still_drawn(statistics):
+    table = statistics.snci.assign(ratio=np.inf)
+    figure = plot_snci(replace(statistics, snci=table))
+    figure.draw_without_rendering()
+    assert len(_dots(figure, "snci-bounded-audio"))
+
+
+def test_convergence_has_a_dot_a_roi(statistics):
+    known = statistics.convergence["convergence"].notna()
+    assert len(_dots(plot_convergence(statistics), "convergence")) == known.sum()
+
+
+def test_networks_average_their_rois(results):
+    figure = plot_networks(results.scores)
+    image = figure.axes[0].images[0].get_array()
+    rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    columns = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    stable = results.scores.query("feature == 'stable_mode' and model == 'hed_vgg16' and network == 'Visual'")
+    cell = image[rows.index("hed_vgg16"), columns.index("Visual")]
+    assert cell == pytest.approx(stable["r2"].mean())
+    assert figure.get_supxlabel() == SIMULATED
+
+
+def test_spectra_fill_the_stable_mode_and_bring_wild_values_to_the_rim(results):
+    wild = results.spectra.copy()
+    wild.loc[0, ["real", "imag"]] = [30.0, 40.0]
+    figure = plot_spectra(wild)
+    stable, others = _dots(figure, "stable"), _dots(figure, "others")
+    assert len(stable) == wild["stable"].sum()
+    assert len(others) == (~wild["stable"]).sum()
+    assert np.hypot(*stable.T).max() == pytest.approx(1.6)
+    assert "1 beyond modulus 1.6" in _texts(figure)
+
+
+def test_spread_keeps_order_gap_and_bounds():
+    heights = _spread(np.array([-0.9, 0.0, 0.01, 0.02, 0.95]), 0.2, -1.0, 1.0)
+    assert (np.diff(heights) >= 0.2 - 1e-9).all()
+    assert heights[0] >= -1.0
+    assert heights[-1] <= 1.0 + 1e-9
+
+
+def test_depth_has_a_row_a_model_and_says_when_scores_are_missing(results):
+    depth = results.depth.copy()
+    depth.loc[depth["model"] == "silero_vad", "r"] = np.nan
+    figure = plot_depth(depth)
+    assert len(figure.axes[0].get_yticklabels()) == 15
+    assert _texts(figure).count("not computed") == 1
+
+
+def test_depth_of_a_single_block_is_drawn(results):
+    plot_depth(results.depth.groupby("model", sort=False).head(1)).draw_without_rendering()
+
+
+def test_baselines_show_the_mean_over_rois(results):
+    figure = plot_baselines(results.scores)
+    table = baseline_table(results.scores)[::-1]
+    np.testing.assert_allclose(_dots(figure, "last_block")[:, 0], table["last_block"])
+    np.testing.assert_allclose(np.sort(_dots(figure, "stable_mode")[:, 0]), np.sort(table["stable_mode"]))
+
+
+def test_baseline_table_is_the_plain_mean(results):
+    part = results.scores.query("model == 'whisper_base' and feature == 'nuisance'")
+    assert baseline_table(results.scores).loc[("audio", "whisper_base"), "nuisance"] == pytest.approx(
+        part["r"].mean()
+    )
+
+
+def test_rois_mark_ceiling_and_rejected_nulls():
+    results = make_results(("language",), n_models=2, n_rois=6, simulated=False)
+    figure = plot_rois(results.scores)
+    assert figure.get_supxlabel() == ""
+    assert len(_dots(figure, "stable_mode")) == 12
+    faces = np.concatenate(
+        [c.get_facecolors() for ax in figure.axes for c in ax.collections if c.get_gid() == "stable_mode"]
+    )
+    rejected = results.scores.query("feature == 'stable_mode'")["q"] < 0.05
+    assert (faces[:, :3].min(1) < 1).sum() == rejected.sum()
+    lines = [c for ax in figure.axes for c in ax.collections if c.get_gid() == "ceiling"]
+    assert sum(len(line.get_segments()) for line in lines) == 12
+
+
+def test_truth_groups_rois_by_what_was_planted(results, statistics):
+    figure = plot_truth(results.scores, results.rois, statistics)
+    assert len(_dots(figure, "truth")) == 3 * len(results.rois) + len(statistics.convergence)
+    planted = int((results.rois["driven_by"] == "vision").sum())
+    assert f"vision\nplanted\n({planted})" in [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert figure.get_supxlabel() == SIMULATED
+
+
+def test_truth_of_a_null_run_has_nothing_planted(results):
+    rois = results.rois.assign(driven_by="vision", planted=False)
+    labels = [tick.get_text() for tick in plot_truth(results.scores, rois).axes[0].get_xticklabels()]
+    assert labels == [f"nothing\nplanted\n({len(rois)})"]
+
+
+def test_surface_has_four_views_a_map(results):
+    figure = plot_surface(mean_r2(results.scores), results.rois, title="r2", simulated=True)
+    assert sum(bool(ax.images) for ax in figure.axes) >= 12
+    assert "ROIs reach the cortical surface" in _texts(figure)
+    assert figure.get_supxlabel() == SIMULATED
+
+
+def test_occipital_pole_lies_behind_and_frontal_pole_in_front():
+    # left hemisphere from its left: the front of the brain is on the left of the picture
+    points = np.array([[-20.0, -98.0, 2.0], [-25.0, 58.0, 5.0]])
+    index = _nearest_roi("left", points, 12.0)
+    assert set(index) == {-1, 0, 1}
+    face, _ = _face_pixels("left", "lateral")
+    shown = np.where(face >= 0, index[_hemisphere("left").faces[np.clip(face, 0, None), 0]], -1)
+    back, front = (np.nonzero(shown == roi)[1].mean() for roi in (0, 1))
+    assert front < face.shape[1] / 2 < back
+    face, _ = _face_pixels("left", "medial")
+    shown = np.where(face >= 0, index[_hemisphere("left").faces[np.clip(face, 0, None), 0]], -1)
+    assert np.nonzero(shown == 0)[1].mean() < face.shape[1] / 2
+
+
+def test_nearest_roi_equals_the_plain_search():
+    points = np.random.default_rng(0).uniform([-60, -90, -30], [0, 60, 60], (12, 3))
+    pial = _hemisphere("left").pial
+    distance = np.linalg.norm(pial[:, None] - points[None], axis=-1)
+    expected = np.where(distance.min(1) <= 15, distance.argmin(1), -1)
+    np.testing.assert_array_equal(_nearest_roi("left", points, 15.0), expected)
+
+
+def test_glass_brain_has_a_panel_a_map(results):
+    figure = plot_glass(mean_r2(results.scores), results.rois, title="r2", simulated=True)
+    assert figure.get_supxlabel() == SIMULATED
+    assert {"vision", "audio", "language"} <= set(_texts(figure).split())
+
+
+def test_without_coordinates_rois_become_rows(results):
+    values = mean_r2(results.scores).iloc[:8]
+    figure = plot_brain(values, results.rois[["roi"]], label="mean r²")
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == values.index[::-1].tolist()
+    np.testing.assert_allclose(_dots(figure, "rows-audio")[:, 0], values["audio"][::-1])
+
+
+def test_rows_show_at_most_so_many(results):
+    figure = plot_rows(mean_r2(results.scores), results.rois, max_rows=10)
+    assert len(figure.axes[0].get_yticklabels()) == 10
+
+
+def test_missing_scores_do_not_stop_a_figure(results, statistics):
+    scores = results.scores.copy()
+    scores.loc[scores["model"] == "mtcnn_onet", ["r", "r2", "p", "q"]] = np.nan
+    scores.loc[scores.index[::7], ["r", "r2"]] = np.nan
+    coordinates = statistics.coordinates.copy()
+    coordinates.loc[0, "PC1"] = np.nan
+    for figure in (
+        plot_baselines(scores),
+        plot_networks(scores),
+        plot_surface(mean_r2(scores), results.rois),
+        plot_space(replace(statistics, coordinates=coordinates)),
+    ):
+        figure.draw_without_rendering()
+
+
+def test_names_are_shown_as_they_are(results):
+    scores = results.scores.replace({"model": {"hed_vgg16": "a$b$_{x}^<i>"}})
+    figure = plot_baselines(scores)
+    figure.canvas.draw()
+    assert "a$b$_{x}^<i>" in _texts(figure)
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0342, "p = .034"), (0.0001, "p < .001"), (1.0, "p = 1.000"), (np.nan, "p not computed")],
+)
+def test_p_values_read_as_written(p, text):
+    assert format_p(p) == text
+
+
+def test_subjects_are_averaged_where_no_group_is_given(results):
+    part = results.scores.query("model == 'minilm_l6'")
+    shifts = {"a": 0.1, "b": -0.1}
+    subjects = pd.concat([part.assign(subject=name, r=part["r"] + shift) for name, shift in shifts.items()])
+    pd.testing.assert_frame_equal(baseline_table(subjects), baseline_table(part))
+    # one model with a group row does not make the others vanish
+    other = results.scores.query("model == 'hed_vgg16'")
+    pd.testing.assert_frame_equal(
+        baseline_table(pd.concat([other, subjects])), baseline_table(pd.concat([other, part]))
+    )

@@ -1,0 +1,86 @@
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from nfas_lightning.plotting.style import (
+    SIMULATED,
+    finish,
+    is_simulated,
+    modality_styles,
+    new_axes,
+    new_figure,
+    place_labels,
+    styled,
+)
+from tests.helpers.results import make_results
+
+
+def _boxes(figure, ax):
+    figure.draw_without_rendering()
+    # the box of the words alone: an annotation counts its leader line too
+    return [Text.get_window_extent(text) for text in ax.texts]
+
+
+@pytest.mark.parametrize("n", [1, 15, 45])
+def test_labels_cover_neither_each_other_nor_points_nor_leave_the_axes(n):
+    rng = np.random.default_rng(n)
+    centres = np.array([[0, 0], [4, 0], [2, 3]])
+    points = centres[np.arange(n) % 3] + rng.normal(0, 0.25, (n, 2))
+    figure = new_figure(12.5, 10)
+    ax = figure.add_subplot()
+    ax.scatter(*points.T)
+    ax.margins(0.14)
+    place_labels(ax, points, [f"some_model_{i:02d}" for i in range(n)], ["k"] * n, fontsize=9.5)
+    boxes = _boxes(figure, ax)
+    assert len(boxes) == n
+    assert not [(i, j) for i in range(n) for j in range(i) if boxes[i].overlaps(boxes[j])]
+    pixels = ax.transData.transform(points)
+    assert not any(box.contains(*pixel) for box in boxes for pixel in pixels)
+    frame = ax.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+def test_a_point_without_a_place_gets_no_label():
+    figure = new_figure(4, 4)
+    ax = figure.add_subplot()
+    place_labels(ax, np.array([[0.5, 0.5], [np.nan, 1.0]]), ["here", "nowhere"], ["k", "k"])
+    assert [text.get_text() for text in ax.texts] == ["here"]
+
+
+def test_known_modalities_keep_their_look_and_all_differ():
+    alone, together = (
+        modality_styles(["language"]),
+        modality_styles(["language", "audio", "vision", "touch", "video"]),
+    )
+    assert alone["language"] == together["language"]
+    assert len({style.color for style in together.values()}) == 5
+    assert len({style.marker for style in together.values()}) == 5
+
+
+def test_the_mark_stands_only_on_simulated_figures():
+    marked, plain = finish(new_figure(4, 3), "t", simulated=True), finish(new_figure(4, 3), "t")
+    assert marked.get_supxlabel() == SIMULATED
+    assert plain.get_supxlabel() == ""
+    assert is_simulated(make_results(n_models=1, n_rois=3).scores)
+    assert not is_simulated(make_results(n_models=1, n_rois=3, simulated=False).scores)
+
+
+def test_drawing_leaves_settings_and_pyplot_alone():
+    before, size = plt.get_fignums(), mpl.rcParams["font.size"]
+
+    @styled
+    def draw():
+        assert mpl.rcParams["text.parse_math"] is False
+        return new_axes(None, 3, 3)[0]
+
+    draw()
+    assert mpl.rcParams["font.size"] == size
+    assert plt.get_fignums() == before
+
+
+def test_the_callers_axes_are_used():
+    figure = new_figure(3, 3)
+    ax = figure.add_subplot()
+    assert new_axes(ax, 9, 9) == (figure, ax)

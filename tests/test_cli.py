@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nfas_lightning.cli import main
+from nfas_lightning.results import RunResults
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def small_config(folder: Path, models: list[str]) -> Path:
+    """A suite of tiny untrained timm models on a small simulated brain."""
+    config = {
+        "trainer": {
+            "logger": False,
+            "enable_progress_bar": False,
+            "callbacks": [
+                {"class_path": "DepthTrajectory"},
+                {
+                    "class_path": "ScoreWriter",
+                    "init_args": {"run_dir": str(folder / "run"), "settings": {"n_permutations": 19}},
+                },
+            ],
+        },
+        "model": {
+            "class_path": "ModelSuite",
+            "init_args": {"models": [{"model": m, "weights": "random"} for m in models]},
+        },
+        "data": {
+            "class_path": "SimulatedBrainDataModule",
+            "init_args": {"modality": "vision", "n_stimuli": 24, "n_subjects": 2, "n_runs": 2},
+        },
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_test_command_runs_a_suite_reports_and_resumes(tmp_path, capsys):
+    main(["test", "--config", str(small_config(tmp_path, ["timm:test_vit"]))])
+    run = tmp_path / "run"
+    assert (run / "report.html").is_file()
+    assert "SIMULATED" in (run / "report.html").read_text().upper()
+    assert len(RunResults.load(run).models) == 1
+    assert "class_path" in (run / "config.yaml").read_text()
+    capsys.readouterr()
+    main(["test", "--config", str(small_config(tmp_path, ["timm:test_vit", "timm:test_resnet"]))])
+    printed = capsys.readouterr().out
+    assert "found finished" in printed
+    assert len(RunResults.load(run).models) == 2
+    assert (run / "config-1.yaml").is_file()  # the first run's config was not overwritten
+
+    main(["space", str(run), "--out", str(tmp_path / "space")])
+    assert (tmp_path / "space" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_parses(config, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["test", "--config", str(config), "--print_config"])
+    assert stop.value.code == 0
+    assert "class_path: nfas_lightning" in capsys.readouterr().out
+    assert config.read_text().startswith("# ")
+
+
+def test_help_and_models_read_well(capsys):
+    main([])
+    assert "nfas demo" in capsys.readouterr().out
+    main(["models"])
+    assert "minilm_l6" in capsys.readouterr().out
+
+
+def test_a_typo_is_refused(tmp_path, capsys):
+    path = small_config(tmp_path, ["timm:test_vit"])
+    path.write_text(path.read_text().replace("n_stimuli", "n_stimulus"))
+    with pytest.raises(SystemExit) as stop:
+        main(["test", "--config", str(path)])
+    assert stop.value.code == 2
+    assert "n_stimulus" in capsys.readouterr().err

@@ -1,0 +1,95 @@
+import os
+
+import pandas as pd
+import pytest
+
+from nfas_lightning.results import COLUMNS, ModelResult, RunFolder, RunResults, content_key
+from tests.helpers.results import make_results
+
+
+def model_result(name="net", twin_of=""):
+    results = make_results(("vision",), n_models=1, n_rois=4)
+    card = {**dict.fromkeys(COLUMNS["models"], 0), "model": name, "twin_of": twin_of}
+    return ModelResult(results.scores.assign(model=name), results.spectra, results.depth, card)
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    folder = RunFolder(tmp_path)
+    result = model_result()
+    folder.write("hf:org/net", "k" * 64, result)
+    assert folder.has("hf:org/net", "k" * 64)
+    assert not folder.has("hf:org/net", "j" * 64)
+    read = folder.read("hf:org/net", "k" * 64)
+    pd.testing.assert_frame_equal(read.scores, result.scores)
+    assert read.card["key"] == "k" * 64
+
+
+def test_a_write_that_fails_leaves_no_result(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+
+    def full_disk(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        folder.write("net", "k" * 64, model_result())
+    assert not folder.has("net", "k" * 64)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_killed_write_is_not_taken_for_a_result(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write("net", "k" * 64, model_result())
+    whole = next(tmp_path.rglob("card.json")).parent
+    whole.rename(whole.parent / ".writing-1234")  # what a kill between write and rename leaves
+    assert not folder.has("net", "k" * 64)
+
+
+def test_gather_keeps_twins_as_a_baseline_and_not_as_models(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write("net", "a" * 64, model_result())
+    twin = model_result(twin_of="net")
+    folder.write("net_random", "b" * 64, twin)
+    rois = pd.DataFrame({"roi": ["V1"]})
+    run = folder.gather([("net", "a" * 64), ("net_random", "b" * 64)], rois, {"name": "x"})
+    assert len(run.models) == 1
+    assert len(run.scores) == 2 * len(twin.scores)
+    again = RunResults.load(tmp_path)
+    pd.testing.assert_frame_equal(again.scores, run.scores)
+    assert again.meta["name"] == "x"
+
+
+def test_concatenate_joins_the_roi_axis_by_id():
+    first, second = make_results(("vision",), n_rois=4), make_results(("audio",), n_rois=4)
+    second.rois.loc[0, "roi"] = "another"
+    joined = RunResults.concatenate([first, second])
+    assert set(joined.rois["roi"]) == set(first.rois["roi"]) | set(second.rois["roi"])
+    assert joined.rois["roi"].is_unique
+    assert len(joined.models) == len(first.models) + len(second.models)
+
+
+def test_missing_columns_and_folders_are_named(tmp_path):
+    good = model_result()
+    with pytest.raises(ValueError, match=r"'scores' lacks the columns \['r2'\]"):
+        ModelResult(good.scores.drop(columns="r2"), good.spectra, good.depth, good.card)
+    with pytest.raises(FileNotFoundError, match="expected the folder of a finished run"):
+        RunResults.load(tmp_path)
+    with pytest.raises(ValueError, match="nothing to gather"):
+        RunFolder(tmp_path).gather([], good.scores, {})
+
+
+def test_content_key_sees_every_part():
+    assert content_key("a", {"x": 1, "y": 2}) == content_key("a", {"y": 2, "x": 1})
+    assert content_key("a", {"x": 1}) != content_key("a", {"x": 2})
+    assert content_key("ab") != content_key("a", "b")
+
+
+def test_content_key_ignores_where_objects_lie():
+    class Preprocess:
+        def __init__(self, size):
+            self.size = size
+            self.inner = None
+
+    assert content_key(Preprocess(3)) == content_key(Preprocess(3))
+    assert content_key(Preprocess(3)) != content_key(Preprocess(4))
+    assert content_key(test_content_key_sees_every_part) != content_key(model_result)

@@ -1,0 +1,254 @@
+"""The space of models: joins, statistics, and what it refuses."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nfas_lightning.functional.snci import snci
+from nfas_lightning.results import COLUMNS, RunResults
+from nfas_lightning.space import NFAS
+
+
+def scores_table(modalities=("audio", "audio", "audio", "vision", "vision", "vision"), n_rois=8, seed=0):
+    """Long scores table of planted models, in the columns of a run."""
+    generator = np.random.default_rng(seed)
+    level = {name: generator.uniform(0.1, 0.5, n_rois) for name in sorted(set(modalities))}
+    rows = [
+        {
+            **dict.fromkeys(COLUMNS["scores"], 0.0),
+            **{"model": f"m{i}", "modality": name, "family": "f", "dataset": name, "subject": subject},
+            **{"feature": feature, "roi": f"roi{r}", "network": f"net{r % 2}", "simulated": True},
+            **{"r2": (level[name][r] + 0.02 * generator.normal()) * (feature == "stable_mode")},
+        }
+        for i, name in enumerate(modalities)
+        for subject in ("group", "s1")
+        for feature in ("stable_mode", "last_block")
+        for r in range(n_rois)
+    ]
+    return pd.DataFrame(rows)[list(COLUMNS["scores"])]
+
+
+def wide(table):
+    chosen = table[(table["feature"] == "stable_mode") & (table["subject"] == "group")]
+    return chosen.set_index(["model", "roi"])["r2"].unstack()  # noqa: PD010  # the pivot is the oracle here
+
+
+def test_from_scores_joins_on_roi_id_and_not_on_position():
+    table = scores_table()
+    shuffled = table.sample(frac=1, random_state=0)
+    for rows in (table, shuffled):
+        space = NFAS.from_scores(rows)
+        expected = wide(table).loc[space.models["model"], space.rois["roi"]]
+        np.testing.assert_array_equal(space.scores, expected)
+        assert (
+            space.rois["network"] == "net" + (space.rois["roi"].str[3:].astype(int) % 2).astype(str)
+        ).all()
+        assert dict(zip(space.models["model"], space.models["modality"], strict=True))["m5"] == "vision"
+    assert NFAS.from_scores(table, feature="last_block").scores.sum() == 0
+
+
+def test_rois_of_a_run_describe_the_columns():
+    table = scores_table()
+    rois = pd.DataFrame({"roi": [f"roi{r}" for r in range(9, -1, -1)], "x": range(10)})
+    empty = pd.DataFrame()
+    space = NFAS.from_scores(RunResults(table, empty, empty, empty, rois))
+    assert space.rois["roi"].tolist() == [f"roi{r}" for r in range(8)]
+    assert space.rois["x"].tolist() == [9, 8, 7, 6, 5, 4, 3, 2]
+
+
+def test_axes_that_differ_are_an_error_or_an_intersection():
+    table = scores_table()
+    table = table[~((table["model"] == "m4") & table["roi"].isin(["roi2", "roi5"]))]
+    with pytest.raises(
+        ValueError, match=r"1 of 6 models lack some: 'm4' lacks 2 of 8 \('roi2', 'roi5'\).*the 6 ROIs"
+    ):
+        NFAS.from_scores(table)
+    space = NFAS.from_scores(table, axis="intersection")
+    assert space.rois["roi"].tolist() == ["roi0", "roi1", "roi3", "roi4", "roi6", "roi7"]
+    assert space.notes == ("2 of 8 ROIs were not scored for every model and left out.",)
+    assert space.statistics(n_permutations=9).notes[0] == space.notes[0]
+
+
+def test_rois_with_a_missing_score_are_dropped_and_reported():
+    table = scores_table()
+    table.loc[(table["model"] == "m1") & (table["roi"] == "roi3"), "r2"] = np.nan
+    with pytest.warns(UserWarning, match=r"1 of 8 ROIs lack a finite score.*\['roi3'\]"):
+        space = NFAS.from_scores(table)
+    assert "roi3" not in space.rois["roi"].tolist()
+    assert space.scores.isfinite().all()
+    table["r2"] = np.nan
+    with (
+        pytest.warns(UserWarning, match="8 of 8"),
+        pytest.raises(ValueError, match="No ROI has a finite score"),
+    ):
+        NFAS.from_scores(table)
+
+
+def test_a_model_scored_twice_is_an_error():
+    table = scores_table()
+    with pytest.raises(ValueError, match="'m0' at 'roi0' more than once"):
+        NFAS.from_scores(pd.concat([table, table]))
+    with pytest.raises(
+        ValueError, match=r"feature must be one of the table's \['last_block', 'stable_mode'\], got 'x'"
+    ):
+        NFAS.from_scores(table, feature="x")
+    with pytest.raises(ValueError, match="value must be a column"):
+        NFAS.from_scores(table, value="rho")
+
+
+def test_constructor_refuses_what_does_not_match():
+    models = pd.DataFrame({"model": ["a", "b"], "modality": ["audio", "vision"]})
+    rois = pd.DataFrame({"roi": ["V1", "A1", "A2"]})
+    V = np.ones((2, 3))
+    with pytest.raises(ValueError, match=r"scores must have shape \(M, R\) = \(2, 3\).*got \(3, 2\)"):
+        NFAS(V.T, models, rois)
+    with pytest.raises(ValueError, match=r"at 1 expected 'A1', got 'A2'\. Reindex by name"):
+        NFAS(pd.DataFrame(V, columns=["V1", "A2", "A1"]), models, rois)
+    with pytest.raises(ValueError, match="models must name each model once"):
+        NFAS(V, models.assign(model="a"), rois)
+    with pytest.raises(ValueError, match="rois must have the columns"):
+        NFAS(V, models, pd.DataFrame({"name": range(3)}))
+    with pytest.raises(ValueError, match=r"1 missing at 1 ROIs, such as \['A1'\]"):
+        NFAS(np.array([[1, np.nan, 1], [1, 1, 1]]), models, rois)
+    with pytest.raises(ValueError, match="rois must be given"):
+        NFAS(V, models)
+    assert NFAS(pd.DataFrame(V, columns=["V1", "A1", "A2"]), models).rois["roi"].tolist() == [
+        "V1",
+        "A1",
+        "A2",
+    ]
+
+
+def test_statistics_are_those_of_the_parts():
+    space = NFAS.from_scores(scores_table())
+    statistics = space.statistics(n_permutations=199)
+    assert statistics.permanova["statistic"] == pytest.approx(
+        float(space.permanova(n_permutations=199).statistic)
+    )
+    assert statistics.permanova["p_value"] <= 0.2
+    assert statistics.silhouette["statistic"] == pytest.approx(
+        statistics.silhouette_samples["silhouette"].mean()
+    )
+    assert statistics.coordinates["model"].tolist() == [f"m{i}" for i in range(6)]
+    assert 0 < statistics.explained[1] < statistics.explained[0] < 1
+    assert list(statistics.pairwise[["first", "second"]].iloc[0]) == ["audio", "vision"]
+    assert list(statistics.anova.columns) == [
+        "roi",
+        "network",
+        "statistic",
+        "p_value",
+        "q_value",
+        "eta_squared",
+    ]
+    audio = statistics.snci[statistics.snci["modality"] == "audio"].set_index("roi")
+    expected = snci(space.scores[:3], ["audio"] * 3)[0]
+    np.testing.assert_allclose(audio.loc[space.rois["roi"], "ratio"], expected)
+    smallest = statistics.snci.groupby("roi")["bounded"].min()
+    np.testing.assert_allclose(smallest[statistics.convergence["roi"]], statistics.convergence["convergence"])
+    # three against three: 10 partitions
+    assert any("can fall below 0.1" in note for note in statistics.notes)
+
+
+def test_one_modality_has_coordinates_and_snci_and_notes():
+    statistics = NFAS.from_scores(scores_table(["audio"] * 4)).statistics()
+    assert len(statistics.coordinates) == 4
+    assert len(statistics.snci) == 8
+    assert statistics.permanova == statistics.permdisp == statistics.silhouette == {}
+    assert statistics.anova.empty
+    assert statistics.pairwise.empty
+    assert statistics.convergence.empty
+    assert any("need two modalities of two models, got {'audio': 4}" in note for note in statistics.notes)
+
+
+def test_a_modality_of_one_model_is_left_out_of_the_tests():
+    statistics = NFAS.from_scores(
+        scores_table(["audio", "audio", "language", "vision", "vision"])
+    ).statistics()
+    assert len(statistics.coordinates) == 5
+    assert len(statistics.silhouette_samples) == 4
+    assert any(note.startswith("language: one model each") for note in statistics.notes)
+    assert any("'language' has one model" in note for note in statistics.notes)
+    assert statistics.convergence["convergence"].isna().all()
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_hardly_any_model(n):
+    statistics = NFAS.from_scores(scores_table(["audio"] * n)).statistics()
+    assert np.isfinite(statistics.coordinates[["PC1", "PC2"]]).all(axis=None)
+    assert statistics.permanova == {}
+
+
+def test_models_that_do_not_differ_have_no_significance():
+    models = pd.DataFrame({"model": list("abcd"), "modality": ["x", "x", "y", "y"]})
+    statistics = NFAS(np.full((4, 3), 0.2), models, pd.DataFrame({"roi": list("pqr")})).statistics()
+    assert np.isnan(statistics.permanova["p_value"])
+    assert np.isnan(statistics.silhouette["statistic"])
+    assert statistics.anova["p_value"].isna().all()
+    assert any("All distances are zero" in note for note in statistics.notes)
+
+
+def test_standardised_models_are_compared_by_pattern():
+    table = scores_table()
+    louder = table.assign(r2=table["r2"].where(table["model"] != "m0", 0.5 * table["r2"]))
+    plain, pattern = (NFAS.from_scores(louder, standardize=how) for how in ("none", "model"))
+    reference = NFAS.from_scores(table, standardize="model")
+    torch.testing.assert_close(pattern.distances(), reference.distances())
+    assert not torch.allclose(plain.distances(), reference.distances())
+    assert torch.equal(pattern.snci(), plain.snci())  # SNCI needs the level
+    assert repr(pattern) == "NFAS(6 models x 8 ROIs, r2, pattern only: 3 audio, 3 vision)"
+    models = pd.DataFrame({"model": ["a"], "modality": ["x"]})
+    flat = NFAS([[1.0, 1.0]], models, pd.DataFrame({"roi": ["p", "q"]}), standardize="model")
+    with pytest.raises(ValueError, match=r"\['a'\] score the same at every ROI"):
+        flat.distances()
+
+
+def test_scores_are_copied():
+    V = torch.rand(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    models = pd.DataFrame({"model": ["a", "b"], "modality": "audio"})
+    for given in (V, V.numpy()):
+        space = NFAS(given, models, pd.DataFrame({"roi": list("pqr")}))
+        before = space.scores.clone()
+        V += 1
+        assert torch.equal(space.scores, before)
+
+
+def test_nearest_and_select():
+    space = NFAS.from_scores(scores_table())
+    nearest = space.nearest("m0", 2)
+    assert nearest["modality"].tolist() == ["audio", "audio"]
+    assert nearest["distance"].is_monotonic_increasing
+    with pytest.raises(ValueError, match="got 'resnet'"):
+        space.nearest("resnet")
+    for which in (
+        "modality == 'vision'",
+        [False] * 3 + [True] * 3,
+        lambda table: table["modality"] == "vision",
+    ):
+        part = space.select(which)
+        assert part.models["model"].tolist() == ["m3", "m4", "m5"]
+        torch.testing.assert_close(part.scores, space.scores[3:])
+    with pytest.raises(ValueError, match="mask of 6 booleans"):
+        space.select([True])
+    with pytest.raises(ValueError, match="No model of 6"):
+        space.select("modality == 'smell'")
+    with pytest.raises(ValueError, match="by must be a column"):
+        space.permanova(by="colour")
+
+
+def test_geometry_delegates_with_the_chosen_metric():
+    space = NFAS.from_scores(scores_table(), metric="correlation")
+    assert space.pca(3).coordinates.shape == (6, 3)
+    assert space.mds().coordinates.shape == (6, 2)
+    torch.testing.assert_close(space.distances(), space.distances("correlation"))
+    assert space.anova().p_value.shape == (8,)
+    assert space.convergence().shape == (8,)
+    assert (
+        space.snci_bootstrap("bounded").low.shape == space.snci_permutation(n_permutations=9).shape == (2, 8)
+    )
+    assert space.permanova_pairwise(n_permutations=9).pairs == (("audio", "vision"),)
+
+
+def test_report_is_written(tmp_path):
+    path = NFAS.from_scores(scores_table()).report(tmp_path / "report.html", title="Six models")
+    assert "Six models" in path.read_text()
