@@ -1,0 +1,97 @@
+"""What recording a depth trajectory costs on top of a bare forward pass.
+
+Runs a convolutional network, a vision transformer and a BERT, random weights, with and without a
+`DepthRecorder` in turns, so that a busy machine slows both alike. Prints the medians and the median ratio.
+
+    python benchmarks/capture.py --repeats 20 --device cpu
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import timm
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from nfas_lightning.hooks import DepthRecorder
+
+Case = tuple[str, nn.Module, Callable[[nn.Module], object], Tensor | None]
+
+
+def cases(device: str) -> list[Case]:
+    images = torch.rand(16, 3, 160, 160, device=device)
+    ids = torch.randint(0, 1000, (32, 64), device=device)
+    mask = torch.arange(64, device=device) < torch.randint(8, 65, (32, 1), device=device)
+    bert = BertModel(
+        BertConfig(
+            vocab_size=1000,
+            hidden_size=384,
+            num_hidden_layers=6,
+            num_attention_heads=12,
+            intermediate_size=1536,
+        )
+    )
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=160)
+    return [
+        ("ResNet-18, 16 x 160 px", timm.create_model("resnet18"), lambda net: net(images), None),
+        ("ViT-tiny, 16 x 160 px", vit, lambda net: net(images), None),
+        ("BERT 6 x 384, 32 x 64 tokens", bert, lambda net: net(ids, attention_mask=mask.long()), mask),
+    ]
+
+
+def seconds(run: Callable[[], object], device: str) -> float:
+    if device != "cpu":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(case: Case, repeats: int, device: str) -> tuple[int, float, float, float]:
+    """Return the number of blocks, the two medians in seconds, and the median ratio."""
+    _, net, forward, mask = case
+    net = net.to(device).eval().requires_grad_(False)
+    recorder = DepthRecorder(net)
+
+    def recorded() -> None:
+        recorder.mask = mask
+        forward(net)
+        _ = recorder.states  # the check for NaN included
+
+    bare_times, recorded_times = [], []
+    with torch.inference_mode():
+        for i in range(repeats + 2):
+            bare = seconds(lambda: forward(net), device)
+            with recorder:
+                hooked = seconds(recorded, device)
+            if i >= 2:  # the first two warm up
+                bare_times.append(bare)
+                recorded_times.append(hooked)
+    ratios = [hooked / bare for hooked, bare in zip(recorded_times, bare_times, strict=True)]
+    return len(recorder.names), median(bare_times), median(recorded_times), median(ratios)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's default")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    print(f"{'network':30s} {'blocks':>6s} {'bare':>10s} {'recorded':>10s} {'ratio':>7s}")
+    for case in cases(options.device):
+        n_blocks, bare, recorded, ratio = compare(case, options.repeats, options.device)
+        print(f"{case[0]:30s} {n_blocks:6d} {1e3 * bare:7.1f} ms {1e3 * recorded:7.1f} ms {ratio:7.3f}")
+
+
+if __name__ == "__main__":
+    main()

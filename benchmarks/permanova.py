@@ -1,0 +1,110 @@
+"""Time the permutation tests of the space against scikit-bio and scikit-learn, and compare the statistics.
+
+    python benchmarks/permanova.py [--models 45] [--rois 100] [--permutations 9999] [--repeats 5]
+
+scikit-learn has no permutation test of the silhouette: its row is a loop over `silhouette_score`, timed on a
+twentieth of the permutations and scaled up. Shown are the best of `--repeats`, in wall-clock and in processor
+seconds (all threads; the number to trust on a machine that does other work too).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import skbio
+import torch
+from skbio.stats.distance import DistanceMatrix
+from skbio.stats.distance import permanova as skbio_permanova
+from skbio.stats.distance import permdisp as skbio_permdisp
+from sklearn.metrics import silhouette_score
+
+from nfas_lightning.functional.embedding import distances
+from nfas_lightning.functional.permanova import permanova
+from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.silhouette import silhouette
+
+
+def clock(run: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
+    """Best wall-clock and processor seconds, and the result, after one call to warm up."""
+    result = run()
+    wall, processor = [], []
+    for _ in range(repeats):
+        start, spent = time.perf_counter(), time.process_time()
+        result = run()
+        wall.append(time.perf_counter() - start)
+        processor.append(time.process_time() - spent)
+    return min(wall), min(processor), result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=int, default=45)
+    parser.add_argument("--rois", type=int, default=100)
+    parser.add_argument("--permutations", type=int, default=9999)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    count, repeats = options.permutations, options.repeats
+    labels = np.arange(options.models) % 3
+    generator = torch.Generator().manual_seed(0)
+    V = torch.randn(options.models, options.rois, generator=generator, dtype=torch.float64)
+    V += 0.1 * torch.from_numpy(labels)[:, None]
+    D = distances(V)
+    matrix = DistanceMatrix(D.numpy())
+
+    def loop() -> tuple[float, float]:
+        shuffle = np.random.default_rng(0)
+        observed = silhouette_score(D.numpy(), labels, metric="precomputed")
+        for _ in range(count // 20):
+            silhouette_score(D.numpy(), shuffle.permutation(labels), metric="precomputed")
+        return observed, float("nan")
+
+    def series(result: Any) -> tuple[float, float]:
+        return result["test statistic"], result["p-value"]
+
+    warnings.simplefilter("ignore")  # scikit-bio warns of eigenvalues at rounding level
+    rows = [
+        (
+            "PERMANOVA",
+            lambda: permanova(D, labels, n_permutations=count),
+            lambda: series(skbio_permanova(matrix, labels, permutations=count)),
+            1,
+        ),
+        (
+            "PERMDISP",
+            lambda: permdisp(D, labels, n_permutations=count),
+            lambda: series(
+                skbio_permdisp(matrix, labels, test="centroid", permutations=count, dimensions=len(V))
+            ),
+            1,
+        ),
+        ("silhouette", lambda: silhouette(D, labels, n_permutations=count), loop, 20),
+    ]
+    print(
+        f"{options.models} models x {options.rois} ROIs, {count} permutations, {options.threads} threads, "
+        f"torch {torch.__version__}, scikit-bio {skbio.__version__}"
+    )
+    head = (
+        f"{'test':<11} {'ours wall':>10} {'cpu':>8} {'peer wall':>10} {'cpu':>8} {'x wall':>8} {'x cpu':>7}"
+    )
+    print(f"{head} {'|F - F|':>9} {'p ours':>8} {'p peer':>8}")
+    for name, ours, peer, scale in rows:
+        wall, processor, result = clock(ours, repeats)
+        peer_wall, peer_processor, (statistic, p_value) = clock(peer, 1 if scale > 1 else min(repeats, 3))
+        peer_wall, peer_processor = scale * peer_wall, scale * peer_processor
+        print(
+            f"{name:<11} {wall:>9.4f}s {processor:>7.4f}s {peer_wall:>9.3f}s {peer_processor:>7.3f}s "
+            f"{peer_wall / wall:>8.0f} {peer_processor / processor:>7.0f} "
+            f"{abs(float(result.statistic) - statistic):>9.1e} {float(result.p_value):>8.4f} {p_value:>8.4f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
