@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nfas_lightning.alignment import align
     from nfas_lightning.space import NFAS
 
-__all__ = ["NFAS"]
+__all__ = ["NFAS", "align"]
+
+_HOMES = {"NFAS": "nfas_lightning.space", "align": "nfas_lightning.alignment"}
 
 
 def __getattr__(name: str) -> Any:
     # on first use: the `nfas` command must be able to speak to OpenMP before torch is there
-    if name == "NFAS":
-        from nfas_lightning.space import NFAS
-
-        return NFAS
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
+from nfas_lightning.hooks.processes import to_rank_zero
 from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.hooks.selection import resolve_layers
+from nfas_lightning.hooks.selection import find_network, resolve_layers
 from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.models.frozen import FrozenModel
@@ -107,13 +107,10 @@ class DepthTrajectory(pl.Callback):
             network = pl_module.load().module
             layers = pl_module.layers if layers is None else layers
             pooling = pl_module.pooling if pooling is None else pooling
-        elif self.submodule is None:
-            candidates = (getattr(pl_module, name, None) for name in ("model", "module"))
-            network = next((c for c in candidates if isinstance(c, nn.Module)), pl_module)
+            if self.submodule is not None:
+                network = find_network(network, self.submodule)
         else:
-            network = pl_module
-        if self.submodule is not None:
-            network = network.get_submodule(self.submodule)
+            network = find_network(pl_module, self.submodule)
         return network, "auto" if layers is None else layers, "auto" if pooling is None else pooling
 
     def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -152,14 +149,14 @@ class DepthTrajectory(pl.Callback):
         recorder.detach()
         if self.save_dir is None:
             own = recorder.take() if recorder.n_collected else None
-            parts = [part for part in _to_rank_zero(own) if part is not None]
+            parts = [part for part in to_rank_zero(own) if part is not None]
             if trainer.is_global_zero:
                 with torch.inference_mode(False):  # so that the states can be used under autograd later
                     self._trajectory = concatenate(parts)
         else:
             if recorder.n_collected:
                 self._write(trainer, recorder)
-            names = [name for part in _to_rank_zero(self._shards) for name in part]
+            names = [name for part in to_rank_zero(self._shards) for name in part]
             if trainer.is_global_zero:
                 write_index(self._folder(trainer), names)
                 self._finished = self._folder(trainer)
@@ -258,12 +255,3 @@ class DepthTrajectory(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Detach; the trajectory stays."""
         self._detach()
-
-
-def _to_rank_zero(own: Any) -> list[Any]:
-    """Every process's object on rank zero, nothing elsewhere; uneven shares are fine."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [own]
-    parts: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-    dist.gather_object(own, parts, dst=0)
-    return parts or []

@@ -28,9 +28,10 @@ _VERSIONS = ("nfas-lightning", "torch", "pytorch-lightning", "torchmetrics", "nu
 class ScoreWriter(Callback):
     """Turn what `DepthTrajectory` recorded into scores, and write them.
 
-    Runs at the end of ``test``, on the first process; the run's tables are whole after every model. The module is a `FrozenModel`; the Trainer's datamodule
-    offers ``responses`` (`Responses`). A finished model is kept under a key that hashes weights, blocks,
-    pooling, preprocessing, stimuli, responses, settings and the package's version; `resume` finds it again.
+    Runs at the end of ``test``, on the first process; the run's tables are whole after every model. The
+    module is a `FrozenModel`; the Trainer's datamodule offers ``responses`` (`Responses`). A finished model
+    is kept under a key that hashes weights, blocks, pooling, preprocessing, stimuli, responses, settings and
+    the package's version; `resume` finds it again.
 
     Logged: ``nfas/mean_r``, ``nfas/mean_r2``, ``nfas/stable_modulus``, ``nfas/best_baseline_r2``, one step a
     model; at the end a table ``nfas/scores`` (model x ROI) on loggers that take tables.

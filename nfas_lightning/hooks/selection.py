@@ -10,7 +10,7 @@ from torch import nn
 
 from nfas_lightning.hooks.blocks import find_blocks
 
-__all__ = ["Layers", "resolve_layers"]
+__all__ = ["Layers", "find_network", "resolve_layers"]
 
 Layers = str | Sequence[str] | Callable[[nn.Module], list[str]]
 
@@ -62,6 +62,25 @@ def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int
             f"kind."
         )
     return [name for name in names if name in wanted]
+
+
+def find_network(module: nn.Module, submodule: str | None = None) -> nn.Module:
+    """Return the network inside a module that trains or evaluates it.
+
+    Args:
+        module: e.g. a LightningModule.
+        submodule: dotted name of the network; None: the attribute ``model`` or ``module`` if there is one,
+            else `module` itself.
+
+    Raises:
+        ValueError: there is no such submodule; the closest names are listed.
+    """
+    if submodule is None:
+        candidates = (getattr(module, name, None) for name in ("model", "module"))
+        return next((c for c in candidates if isinstance(c, nn.Module)), module)
+    names = [name for name, _ in module.named_modules() if name]
+    _exact([submodule], names)
+    return module.get_submodule(submodule)
 
 
 def _exact(wanted: list[str], names: list[str]) -> list[str]:

@@ -1,0 +1,244 @@
+"""Align a network with a brain benchmark in one call: the forward passes, the dynamics, the scores."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.hooks.recorder import DepthRecorder
+from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.trajectory import Trajectory
+from nfas_lightning.hooks.undisturbed import undisturbed
+from nfas_lightning.models.base import LoadedModel, ModelInputs
+from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.preprocess import RawStimuli
+from nfas_lightning.results import ModelResult
+from nfas_lightning.scoring import ScoringSettings, score_trajectory
+
+__all__ = ["Preprocess", "align", "card_of", "record_trajectory"]
+
+Preprocess = Callable[[Mapping[str, Any]], Any]
+"""Raw batch (`nfas_lightning.data.stimuli`) to `ModelInputs`, a tensor, a tuple or a mapping of keywords."""
+
+
+def align(
+    model: str | nn.Module | LoadedModel,
+    datamodule: Any,
+    *,
+    layers: Layers | None = None,
+    pooling: str | None = None,
+    preprocess: Preprocess | None = None,
+    settings: ScoringSettings | None = None,
+    name: str | None = None,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> ModelResult:
+    """Run a network over a benchmark's stimuli, frozen, and score it: for loops that are not Lightning's.
+
+    The network's modes, gradients and the random states are left as they were, so this may stand between two
+    training steps. Every process of a distributed run would do the whole work: use `BrainAlignment` there.
+
+    Args:
+        model: any module, or a name or `LoadedModel` as `FrozenModel` takes them.
+        datamodule: a `BrainDataModule`: `setup` is called.
+        layers: blocks to record, see `resolve_layers`; None: a `FrozenModel`'s own, else ``"auto"``.
+        pooling: see `pool`; None: a `FrozenModel`'s own, else ``"auto"``.
+        preprocess: raw batch to the network's inputs; None: a `FrozenModel`'s own, else the batch's image or
+            audio as it is.
+        settings: how a trajectory becomes scores; None: the defaults, without permutations.
+        name: of the model in the tables; None: its class or name.
+        batch_size: stimuli a batch; None: the datamodule's.
+        device: moved there first; None: stays where it is.
+        progress: show a bar.
+
+    Returns:
+        Tables of scores, spectrum and depth, and the card.
+
+    Example:
+        >>> from nfas_lightning.datamodules import ArrayDataModule
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.Tanh(), nn.Linear(8, 8))
+        >>> brain = ArrayDataModule(torch.rand(40, 3, 4, 4), torch.randn(40, 2), rois=["V1", "V4"])
+        >>> result = align(net, brain, progress=False)
+        >>> sorted(result.scores["feature"].unique())
+        ['all_blocks', 'best_block', 'last_block', 'mean_depth', 'stable_mode']
+    """
+    datamodule.prepare_data()
+    datamodule.setup()
+    if not isinstance(model, nn.Module):
+        model = FrozenModel(model)
+    started = time.perf_counter()
+    trajectory = record_trajectory(
+        model if device is None else model.to(device),
+        datamodule.stimuli,
+        layers=layers,
+        pooling=pooling,
+        preprocess=preprocess,
+        batch_size=batch_size or datamodule.batch_size,
+        num_workers=datamodule.num_workers,
+        progress=progress,
+    )
+    assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
+    card = card_of(model, datamodule.responses, name, pooling, seconds=time.perf_counter() - started)
+    settings = settings or ScoringSettings(n_permutations=0)
+    return score_trajectory(trajectory, datamodule.responses, card, settings)
+
+
+def record_trajectory(
+    network: nn.Module,
+    stimuli: StimulusSet,
+    *,
+    layers: Layers | None = None,
+    pooling: str | None = None,
+    preprocess: Preprocess | None = None,
+    batch_size: int = 16,
+    num_workers: int = 0,
+    share: tuple[int, int] = (0, 1),
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    limit: int | None = None,
+    progress: bool = False,
+) -> Trajectory | None:
+    """Run a network over stimuli, frozen and undisturbed, and return its depth trajectory.
+
+    A batch that does not fit into an accelerator's memory is halved until it does, with a warning.
+
+    Args:
+        network: any module; its own modes and random states are left as they were.
+        stimuli: what it is shown.
+        layers: see `align`.
+        pooling: see `align`.
+        preprocess: see `align`.
+        batch_size: stimuli a batch.
+        num_workers: worker processes that read stimuli.
+        share: (rank, world): this process takes every world-th stimulus, from the rank-th on.
+        context: made around each forward pass, e.g. an autocast.
+        limit: stop after so many stimuli.
+        progress: show a bar.
+
+    Returns:
+        The trajectory of this share; None if the share is empty.
+    """
+    feed = _Feed(network, preprocess)
+    rank, world = share
+    indices = list(range(len(stimuli)))[:limit][rank::world]
+    if not indices:
+        return None
+    loader: DataLoader[Any] = DataLoader(
+        stimuli, batch_size, sampler=indices, num_workers=num_workers, collate_fn=list
+    )
+    with undisturbed(feed.network) as plain:
+        recorder = DepthRecorder(plain, layers or feed.layers, pooling=pooling or feed.pooling, device="cpu")
+        fits = batch_size
+        with recorder:
+            for entries in track(loader, "stimuli", transient=True) if progress else loader:
+                while entries:
+                    batch = stimuli.collate(entries[:fits])
+                    try:
+                        with context():
+                            inputs = feed(batch)
+                            recorder.mask = inputs.mask
+                            plain(*inputs.args, **inputs.kwargs)
+                    except torch.cuda.OutOfMemoryError:
+                        fits = _halved(len(batch["stimulus_id"]))
+                        continue
+                    recorder.collect(batch["stimulus_id"])
+                    entries = entries[fits:]
+        return recorder.take()
+
+
+def card_of(
+    model: nn.Module, responses: Responses, name: str | None, pooling: str | None, *, seconds: float
+) -> dict[str, Any]:
+    """Return the row of the models table that `score_trajectory` wants."""
+    common = {"twin_of": "", "seconds_capture": seconds}
+    if isinstance(model, FrozenModel):
+        info = dict(vars(model.info))
+        return {
+            **info,
+            **common,
+            "name": name or info["name"],
+            "weights": model.hparams["weights"],
+            "pooling": pooling or model.pooling,
+        }
+    kind = type(model).__name__
+    return {
+        **common,
+        "name": name or kind.lower(),
+        "modality": responses.modality,
+        "family": kind.lower(),
+        "source": "module",
+        "licence": "",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "weights_sha256": "",
+        "note": "",
+        "weights": "as given",
+        "pooling": pooling or "auto",
+    }
+
+
+class _Feed:
+    """Raw batches to a network's inputs, on its device."""
+
+    def __init__(self, network: nn.Module, preprocess: Preprocess | None) -> None:
+        self._frozen = network if isinstance(network, FrozenModel) else None
+        self._preprocess = preprocess or RawStimuli()
+        self._own = preprocess is None and self._frozen is not None
+        self.network = network
+        self.layers: Layers = "auto"
+        self.pooling = "auto"
+        if self._frozen is not None:
+            self.network = self._frozen.load().module
+            self.layers, self.pooling = self._frozen.layers, self._frozen.pooling
+
+    def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
+        if self._own:
+            assert self._frozen is not None
+            return self._frozen.inputs(batch)
+        inputs = self._preprocess(batch)
+        if isinstance(inputs, Tensor):
+            inputs = ModelInputs(args=(inputs,))
+        elif isinstance(inputs, Mapping):
+            inputs = ModelInputs(kwargs=inputs)
+        elif isinstance(inputs, tuple):
+            inputs = ModelInputs(args=inputs)
+        elif not isinstance(inputs, ModelInputs):
+            raise TypeError(
+                "preprocess must return ModelInputs, a tensor, a tuple of arguments or a mapping of "
+                f"keywords, got {type(inputs).__name__}."
+            )
+        weights = next(self.network.parameters(), torch.empty(0))
+        return ModelInputs(
+            args=tuple(_place(value, weights) for value in inputs.args),
+            kwargs={key: _place(value, weights) for key, value in inputs.kwargs.items()},
+            mask=None if inputs.mask is None else inputs.mask.to(weights.device),
+        )
+
+
+def _halved(size: int) -> int:
+    """Return half a batch that did not fit; called while the error is handled, which goes on for one."""
+    if size == 1:
+        raise  # not even one stimulus fits
+    warnings.warn(
+        f"A batch of {size} stimuli did not fit into memory: going on with {size // 2} at a time.",
+        stacklevel=3,
+    )
+    torch.cuda.empty_cache()
+    return size // 2
+
+
+def _place(value: Any, weights: Tensor) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    both = value.is_floating_point() and weights.is_floating_point()
+    return value.to(weights.device, weights.dtype if both else None)
