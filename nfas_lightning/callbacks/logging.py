@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
-from pytorch_lightning.loggers import Logger, WandbLogger
+from matplotlib.figure import Figure
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-__all__ = ["log_images", "log_scalars", "log_table", "wandb_offline_without_key"]
+__all__ = ["log_figure", "log_images", "log_scalars", "log_table", "wandb_offline_without_key"]
 
 
 def wandb_offline_without_key() -> None:
@@ -43,3 +44,16 @@ def log_images(loggers: Iterable[Logger], figures: Mapping[str, Path]) -> None:
         if isinstance(logger, WandbLogger):
             for key, path in figures.items():
                 logger.log_image(key=f"nfas/{key}", images=[str(path)])
+
+
+def log_figure(loggers: Iterable[Logger], key: str, figure: Figure, step: int) -> None:
+    """Log a figure: an image in Weights & Biases and TensorBoard, a PNG beside a CSV logger's metrics."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(key=key, images=[figure])
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(key, figure, global_step=step, close=False)
+        elif isinstance(logger, CSVLogger):
+            path = Path(logger.log_dir) / "figures" / f"{key.replace('/', '_')}-{step:08d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path)

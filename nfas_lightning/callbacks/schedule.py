@@ -1,0 +1,44 @@
+"""When a callback is due during a training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Schedule"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When to look at a network that is being trained.
+
+    Attributes:
+        every_n_epochs: at the end of every n-th epoch; 0 for never.
+        every_n_steps: after every n-th optimizer step; 0 for never.
+        at_start: before the first step.
+        at_end: after the last step, unless that step was looked at already.
+        on_checkpoint: whenever a checkpoint is saved.
+
+    Raises:
+        ValueError: a negative number, or nothing that would ever be due.
+    """
+
+    every_n_epochs: int = 1
+    every_n_steps: int = 0
+    at_start: bool = False
+    at_end: bool = True
+    on_checkpoint: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("every_n_epochs", "every_n_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 1, or 0 for never, got {getattr(self, name)}.")
+        if not any((self.every_n_epochs, self.every_n_steps, self.at_start, self.at_end, self.on_checkpoint)):
+            raise ValueError("The schedule is never due: set every_n_epochs or one of its other arguments.")
+
+    def due_after_epoch(self, epoch: int) -> bool:
+        """Whether the end of this epoch, counted from 0, is due."""
+        return self.every_n_epochs > 0 and (epoch + 1) % self.every_n_epochs == 0
+
+    def due_after_step(self, step: int) -> bool:
+        """Whether the optimizer's step, counted from 1, is due."""
+        return self.every_n_steps > 0 and step > 0 and step % self.every_n_steps == 0

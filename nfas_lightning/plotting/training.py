@@ -1,0 +1,55 @@
+"""Alignment over a training: a curve a network of ROIs."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nfas_lightning.plotting.style import _PALETTE, INK, MUTED, finish, new_axes, styled
+from nfas_lightning.results import FEATURES
+
+__all__ = ["ALL_ROIS", "plot_training"]
+
+ALL_ROIS = "all ROIs"
+_MAX_NETWORKS = len(_PALETTE) - 1  # black is for the mean over all
+
+
+@styled
+def plot_training(
+    curves: pd.DataFrame, *, value: str = "r2", simulated: bool = False, ax: Axes | None = None
+) -> Figure:
+    """Draw how the alignment changed while a network was trained.
+
+    Args:
+        curves: one row a step, feature and network, as `BrainAlignment` keeps them: ``step``, ``feature``,
+            ``network`` (``"all ROIs"`` for the mean), ``r``, ``r2``.
+        value: ``"r2"`` or ``"r"``.
+        simulated: mark the figure.
+        ax: axes to draw on; new ones when None.
+    """
+    figure, axes = new_axes(ax, 8.0, 4.6)
+    stable = curves[curves["feature"] == "stable_mode"]
+    whole = stable[stable["network"] == ALL_ROIS].sort_values("step")
+    last = stable[stable["step"] == stable["step"].max()].set_index("network")[value].drop(ALL_ROIS)
+    shown = last.sort_values(ascending=False).index[:_MAX_NETWORKS]
+    for colour, network in zip(_PALETTE, shown, strict=False):
+        line = stable[stable["network"] == network].sort_values("step")
+        axes.plot(line["step"], line[value], color=colour, marker="o", markersize=4, label=network)
+    axes.plot(whole["step"], whole[value], color=INK, marker="o", markersize=5, lw=2.5, label=ALL_ROIS)
+    for feature, style in (("last_block", "--"), ("mean_depth", ":")):
+        line = curves[(curves["feature"] == feature) & (curves["network"] == ALL_ROIS)].sort_values("step")
+        if len(line):
+            axes.plot(
+                line["step"],
+                line[value],
+                color=MUTED,
+                ls=style,
+                lw=1.5,
+                label=f"{FEATURES[feature]}, {ALL_ROIS}",
+            )
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("mean r²" if value == "r2" else "mean r")
+    axes.grid(axis="y")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return finish(figure, "Alignment over training" if ax is None else "", simulated=simulated)
