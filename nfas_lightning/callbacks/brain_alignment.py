@@ -19,7 +19,7 @@ from nfas_lightning.callbacks.logging import log_figure, log_scalars, log_table
 from nfas_lightning.callbacks.schedule import Schedule
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
-from nfas_lightning.hooks.processes import from_rank_zero, to_everyone, to_rank_zero
+from nfas_lightning.hooks.processes import buffers_of_rank_zero, from_rank_zero, to_everyone, to_rank_zero
 from nfas_lightning.hooks.selection import Layers, find_network, resolve_layers
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import plain_network
@@ -191,11 +191,13 @@ class BrainAlignment(pl.Callback):
             return
         self._last_step = step
         started = time.perf_counter()
-        own = self._record(trainer, pl_module)
+        network = self._network(trainer, pl_module)
+        with buffers_of_rank_zero(network):
+            own = self._record(trainer, network)
         problem = next((p for p in to_everyone(own if isinstance(own, str) else None) if p), None)
         if problem is None:
             shares = to_rank_zero(own)
-            outcome = from_rank_zero(self._score(trainer, pl_module, shares, moment, started))
+            outcome = from_rank_zero(self._score(trainer, network, shares, moment, started))
         else:
             outcome = problem
         if isinstance(outcome, str):
@@ -203,12 +205,12 @@ class BrainAlignment(pl.Callback):
         else:
             trainer.callback_metrics.update({k: torch.tensor(v) for k, v in outcome.items()})
 
-    def _record(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Trajectory | str | None:
+    def _record(self, trainer: pl.Trainer, network: nn.Module) -> Trajectory | str | None:
         """This process's share of the trajectory, or why there is none: the others must hear of it."""
         dry = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
         try:
             return record_trajectory(
-                self._network(trainer, pl_module),
+                network,
                 self.datamodule.stimuli,
                 layers=self.layers,
                 pooling=self.pooling,
@@ -238,7 +240,7 @@ class BrainAlignment(pl.Callback):
     def _score(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
+        network: nn.Module,
         shares: list[Trajectory | None],
         moment: str,
         started: float,
@@ -251,7 +253,7 @@ class BrainAlignment(pl.Callback):
         try:
             trajectory = concatenate([share for share in shares if share is not None])
             card = card_of(
-                plain_network(self._network(trainer, pl_module)),
+                plain_network(network),
                 responses,
                 self.name,
                 self.pooling,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.distributed as dist
+from torch import nn
 
-__all__ = ["from_rank_zero", "to_everyone", "to_rank_zero"]
+__all__ = ["buffers_of_rank_zero", "from_rank_zero", "to_everyone", "to_rank_zero"]
 
 
 def to_rank_zero(own: Any) -> list[Any]:
@@ -34,6 +38,29 @@ def from_rank_zero(own: Any) -> Any:
     box = [own]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+@contextmanager
+def buffers_of_rank_zero(network: nn.Module) -> Iterator[None]:
+    """Give every process rank zero's buffers for a while; their own come back on leaving.
+
+    Under distributed training each process has running statistics of its own batches, and what a checkpoint
+    keeps are rank zero's: without this the processes would run different networks.
+    """
+    if not _is_distributed():
+        yield
+        return
+    buffers = list(network.buffers())
+    own = [buffer.clone() for buffer in buffers]
+    try:
+        with torch.no_grad():
+            for buffer in buffers:
+                dist.broadcast(buffer, src=0)
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, own, strict=True):
+                buffer.copy_(value)
 
 
 def _is_distributed() -> bool:
