@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,10 +12,9 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional._combine import Operator, Phase, combine_depths
 from nfas_lightning.functional._gram import Centering
 from nfas_lightning.functional._spectrum import Criterion
-from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.dmd import dmd
-from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.metrics.base import TrajectoryMetric
+from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps
 
 if TYPE_CHECKING:
@@ -85,14 +83,10 @@ class DMDAlignment(TrajectoryMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if partial_nuisances and responses.nuisances is None:
-            raise ValueError("partial_nuisances=True needs nuisances, but the responses hold none.")
+        self.encoder = RoiEncoder(responses, n_folds, selection, gap, partial_nuisances)
         self.responses = responses
         self.operator, self.svd_rank, self.centering = operator, svd_rank, centering
         self.criterion, self.phase = criterion, phase
-        self.n_folds, self.partial_nuisances = n_folds, partial_nuisances
-        self.selection = selection or ("loo" if responses.tr is None else "folds")
-        self.gap = responses.gap if gap is None else gap
 
     def update(self, trajectory: Tensor, stimulus_id: Tensor) -> None:
         """Add a batch.
@@ -104,24 +98,13 @@ class DMDAlignment(TrajectoryMetric):
         Raises:
             ValueError: another shape than before, an index out of range, NaN or infinity.
         """
-        count = len(self.responses.stimulus_ids)
-        if bool((stimulus_id >= count).any()):
-            raise ValueError(
-                f"stimulus_id must be below the {count} stimuli of {self.responses.dataset!r}, got "
-                f"{int(stimulus_id.max())}."
-            )
+        self.encoder.check_ids(stimulus_id)
         super().update(trajectory, stimulus_id)
 
     def compute(self) -> dict[str, Tensor]:
         """Decompose, encode and score all stimuli; see the class."""
         H, ids = self.collected()
-        missing = len(self.responses.stimulus_ids) - len(ids)
-        if missing:
-            warnings.warn(
-                f"{missing} of the {len(ids) + missing} stimuli of {self.responses.dataset!r} have not been "
-                "seen: the alignment is NaN. Update with all of them before compute.",
-                stacklevel=2,
-            )
+        if not self.encoder.is_complete(ids):
             unknown = torch.tensor(float("nan"), dtype=torch.float64)
             return self._result(None, torch.complex(unknown, unknown), unknown, unknown)
         dynamics = dmd(
@@ -135,7 +118,8 @@ class DMDAlignment(TrajectoryMetric):
         spectrum = (eigenvalue, dynamics.unit_circle_distance, dynamics.reconstruction_error)
         if bool(eigenvalue.isnan().any()):  # and dmd has warned
             return self._result(None, *spectrum)
-        return self._result(self._encode(combine_depths(H, dynamics, phase=self.phase)), *spectrum)
+        features = combine_depths(H, dynamics, phase=self.phase)
+        return self._result(self.encoder.score(features), *spectrum)
 
     def plot(
         self, val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None, ax: Axes | None = None
@@ -151,26 +135,10 @@ class DMDAlignment(TrajectoryMetric):
             return plot_bars(val["r"], self.responses.rois["roi"].astype(str).tolist(), "r", ax)
         return plot_steps([float(step["r_mean"]) for step in val], "mean r", ax)
 
-    def _encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return r and r2, (R,) each, of stimulus features (N, P)."""
-        responses = self.responses
-        volumes = responses.to_volumes(features.to(working_dtype(features)))
-        runs = responses.runs if len(torch.unique(responses.runs)) > 1 else None
-        result = ridge_cv(
-            volumes,
-            responses.group_mean.to(volumes.dtype),
-            groups=runs,
-            n_folds=self.n_folds,
-            gap=self.gap,
-            selection=self.selection,
-            nuisances=responses.nuisances if self.partial_nuisances else None,
-        )
-        return result.r, result.r2
-
     def _result(
         self, scores: tuple[Tensor, Tensor] | None, eigenvalue: Tensor, distance: Tensor, error: Tensor
     ) -> dict[str, Tensor]:
-        r, r2 = scores or [torch.full((len(self.responses.rois),), float("nan"))] * 2
+        r, r2 = scores or self.encoder.unknown()
         values = {
             "r": r,
             "r2": r2,

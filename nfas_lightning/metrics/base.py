@@ -1,4 +1,4 @@
-"""What metrics over depth trajectories share: states that batching and processes leave equal."""
+"""What metrics over stimuli share: states that batching and processes leave equal."""
 
 from __future__ import annotations
 
@@ -13,28 +13,65 @@ from torchmetrics.utilities import dim_zero_cat
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.metrics.gather import gather_rows
 
-__all__ = ["TrajectoryMetric"]
+__all__ = ["StimulusMetric", "TrajectoryMetric"]
 
 
-class TrajectoryMetric(Metric):
-    """Collect depth trajectories by stimulus id; a subclass computes.
+class StimulusMetric(Metric):
+    """Collect one row a stimulus, by its id; a subclass computes.
 
-    Trajectories are kept in host memory, so that device memory does not grow with the number of stimuli.
-    Before `compute` they are sorted by id and repeated ids dropped: the order of updates, their batching, the
-    number of processes and the duplicates of padded samplers leave the same rows in the same order.
+    Rows are kept in host memory, so that device memory does not grow with the number of stimuli. Before
+    `compute` they are sorted by id and repeated ids dropped: the order of updates, their batching, the number
+    of processes and the duplicates of padded samplers leave the same rows in the same order.
     """
 
     is_differentiable = False
     full_state_update = False
+    _rows_are, _axes = "features", "B P"  # what update calls its argument, and its shape
 
-    trajectories: list[Tensor]
+    rows: list[Tensor]
     stimulus_ids: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dist_sync_fn", gather_rows)
         super().__init__(**kwargs)
-        self.add_state("trajectories", default=[], dist_reduce_fx="cat")
+        self.add_state("rows", default=[], dist_reduce_fx="cat")
         self.add_state("stimulus_ids", default=[], dist_reduce_fx="cat")
+
+    def collected(self) -> tuple[Tensor, Tensor]:
+        """Return rows (N, ...) and ids (N,), ascending, each once; empty before the first update."""
+        if not len(self.stimulus_ids):
+            return torch.empty(0, *(0 for _ in self._axes.split()[1:])), torch.empty(0, dtype=torch.int64)
+        ids, rows = dim_zero_cat(self.stimulus_ids), dim_zero_cat(self.rows)
+        order = ids.argsort(stable=True)
+        ids = ids[order]
+        first = torch.ones_like(ids, dtype=torch.bool)
+        first[1:] = ids[1:] != ids[:-1]
+        return rows[order[first]], ids[first]
+
+    def _add(self, rows: Tensor, stimulus_id: Tensor) -> None:
+        """Check a batch and keep a copy of it on the host."""
+        sizes = zip(self._axes.split()[1:], self.rows[0].shape[1:] if len(self.rows) else (), strict=False)
+        check_shape(self._rows_are, rows, self._axes, **dict(sizes))
+        check_shape("stimulus_id", stimulus_id, "B", B=len(rows))
+        if not rows.is_floating_point():
+            raise ValueError(f"{self._rows_are} must be a floating-point tensor, got {rows.dtype}.")
+        if stimulus_id.is_floating_point() or bool((stimulus_id < 0).any()):
+            raise ValueError("stimulus_id must hold integers >= 0, the indices of the stimuli.")
+        # a copy: on a CPU `to` alone would share memory with a batch that the caller may reuse
+        host = rows.detach().to("cpu", copy=True)
+        check_finite(self._rows_are, host)
+        self.rows.append(host)
+        self.stimulus_ids.append(stimulus_id.detach().to("cpu", torch.int64, copy=True))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> nn.Module:
+        """Move all but the rows, which stay on the host."""
+        return super()._apply(fn, exclude_state=(*exclude_state, "rows", "stimulus_ids"))
+
+
+class TrajectoryMetric(StimulusMetric):
+    """Collect depth trajectories by stimulus id; a subclass computes. See `StimulusMetric`."""
+
+    _rows_are, _axes = "trajectory", "B L D"
 
     def update(self, trajectory: Tensor, stimulus_id: Tensor) -> None:
         """Add a batch.
@@ -46,39 +83,8 @@ class TrajectoryMetric(Metric):
         Raises:
             ValueError: another shape than before, fewer than three depths, NaN or infinity.
         """
-        check_shape("trajectory", trajectory, "B L D", **self._sizes())
-        check_shape("stimulus_id", stimulus_id, "B", B=len(trajectory))
-        if not trajectory.is_floating_point():
-            raise ValueError(f"trajectory must be a floating-point tensor, got {trajectory.dtype}.")
-        if stimulus_id.is_floating_point() or bool((stimulus_id < 0).any()):
-            raise ValueError("stimulus_id must hold integers >= 0, the indices of the stimuli.")
-        if trajectory.shape[1] < 3:
+        if trajectory.ndim == 3 and trajectory.shape[1] < 3:
             raise ValueError(
                 f"trajectory must hold L >= 3 depths, got L = {trajectory.shape[1]}: record more."
             )
-        # a copy: on a CPU `to` alone would share memory with a batch that the caller may reuse
-        host = trajectory.detach().to("cpu", copy=True)
-        check_finite("trajectory", host)
-        self.trajectories.append(host)
-        self.stimulus_ids.append(stimulus_id.detach().to("cpu", torch.int64, copy=True))
-
-    def collected(self) -> tuple[Tensor, Tensor]:
-        """Return H (N, L, D) and its ids (N,), ascending, each once; empty before the first update."""
-        if not len(self.stimulus_ids):
-            return torch.empty(0, 0, 0), torch.empty(0, dtype=torch.int64)
-        ids, states = dim_zero_cat(self.stimulus_ids), dim_zero_cat(self.trajectories)
-        order = ids.argsort(stable=True)
-        ids = ids[order]
-        first = torch.ones_like(ids, dtype=torch.bool)
-        first[1:] = ids[1:] != ids[:-1]
-        return states[order[first]], ids[first]
-
-    def _sizes(self) -> dict[str, int]:
-        if not len(self.trajectories):
-            return {}
-        return dict(zip("LD", self.trajectories[0].shape[-2:], strict=True))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> nn.Module:
-        """Move all but the trajectories, which stay on the host."""
-        kept = (*exclude_state, "trajectories", "stimulus_ids")
-        return super()._apply(fn, exclude_state=kept)
+        self._add(trajectory, stimulus_id)

@@ -1,0 +1,86 @@
+"""The encoding model that alignment metrics share: features of all stimuli to r and r2 per ROI."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.checks import working_dtype
+from nfas_lightning.functional.encoding import ridge_cv
+
+__all__ = ["RoiEncoder"]
+
+
+class RoiEncoder:
+    """Score stimulus features against a benchmark's responses.
+
+    Args:
+        responses: what the brain did; the mean over subjects is predicted.
+        n_folds: outer folds where there is a single run; whole runs are held out where there are more.
+        selection: ``"folds"`` or ``"loo"``; None: folds for time series, loo for one response a stimulus.
+        gap: volumes dropped on either side of a test block; None takes the responses' own.
+        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+
+    Raises:
+        ValueError: nuisances are to be partialled out and there are none.
+    """
+
+    def __init__(
+        self,
+        responses: Responses,
+        n_folds: int,
+        selection: Literal["folds", "loo"] | None,
+        gap: int | None,
+        partial_nuisances: bool,
+    ) -> None:
+        if partial_nuisances and responses.nuisances is None:
+            raise ValueError("partial_nuisances=True needs nuisances, but the responses hold none.")
+        self.responses = responses
+        self.n_folds, self.partial_nuisances = n_folds, partial_nuisances
+        self.selection = selection or ("loo" if responses.tr is None else "folds")
+        self.gap = responses.gap if gap is None else gap
+
+    def check_ids(self, stimulus_id: Tensor) -> None:
+        """Raise for an index that no stimulus of the benchmark has."""
+        count = len(self.responses.stimulus_ids)
+        if bool((stimulus_id >= count).any()):
+            raise ValueError(
+                f"stimulus_id must be below the {count} stimuli of {self.responses.dataset!r}, got "
+                f"{int(stimulus_id.max())}."
+            )
+
+    def is_complete(self, ids: Tensor) -> bool:
+        """Whether every stimulus was seen; a warning says how many were not."""
+        count = len(self.responses.stimulus_ids)
+        if len(ids) < count:
+            warnings.warn(
+                f"{count - len(ids)} of the {count} stimuli of {self.responses.dataset!r} have not been "
+                "seen: the alignment is NaN. Update with all of them before compute.",
+                stacklevel=3,
+            )
+        return len(ids) == count
+
+    def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return r and r2, (R,) each, of the features (N, P) of all stimuli."""
+        responses = self.responses
+        volumes = responses.to_volumes(features.to(working_dtype(features)))
+        runs = responses.runs if len(torch.unique(responses.runs)) > 1 else None
+        result = ridge_cv(
+            volumes,
+            responses.group_mean.to(volumes.dtype),
+            groups=runs,
+            n_folds=self.n_folds,
+            gap=self.gap,
+            selection=self.selection,
+            nuisances=responses.nuisances if self.partial_nuisances else None,
+        )
+        return result.r, result.r2
+
+    def unknown(self) -> tuple[Tensor, Tensor]:
+        """Return r and r2 of which nothing is known: NaN, (R,) each."""
+        nan = torch.full((len(self.responses.rois),), float("nan"))
+        return nan, nan

@@ -1,0 +1,139 @@
+"""Alignment of any features with brain responses, as a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.alignment import normalise, squared_correlation
+from nfas_lightning.functional.ceiling import noise_ceiling
+from nfas_lightning.metrics.base import StimulusMetric
+from nfas_lightning.metrics.encoder import RoiEncoder
+from nfas_lightning.metrics.figures import plot_bars, plot_steps
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["RoiAlignment"]
+
+
+class RoiAlignment(StimulusMetric):
+    """Cross-validated correlation of brain responses with what features of your own predict: no dynamics.
+
+    For a readout that is there already, such as a network's last layer. `compute` returns, on the metric's
+    device:
+
+    - ``r`` (R,) signed correlation and ``r2`` (R,) its square where positive, a value a ROI;
+    - ``r_mean``, ``r2_mean`` (), over the ROIs that could be scored;
+    - ``n_rois`` (), how many those are.
+
+    All but the count are NaN, with a warning, until every stimulus that the responses are about was seen.
+
+    Args:
+        responses: what the brain did; the mean over subjects is predicted.
+        normalise: divide r by the noise ceiling of the subjects' mean: the responses' own, else split halves
+            over subjects. ROIs whose ceiling is below `ceiling_threshold` are NaN, and a warning counts them.
+        ceiling_threshold: see `normalise`.
+        n_folds: outer folds where there is a single run; whole runs are held out where there are more.
+        selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
+            one response a stimulus.
+        gap: volumes dropped on either side of a test block; None takes the responses' own.
+        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+        kwargs: torchmetrics' own.
+
+    Raises:
+        ValueError: `normalise` without a ceiling and with one subject alone.
+
+    Example:
+        >>> import pandas as pd
+        >>> import torch
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> features = torch.randn(60, 4, generator=generator)
+        >>> responses = Responses(
+        ...     values=features[None, :, :2], rois=pd.DataFrame({"roi": ["V1", "V2"]}),
+        ...     stimulus_ids=tuple(map(str, range(60))), dataset="toy", modality="vision", subjects=("s1",),
+        ...     runs=torch.zeros(60, dtype=torch.int64),
+        ... )
+        >>> metric = RoiAlignment(responses)
+        >>> metric.update(features[:40], torch.arange(40))
+        >>> metric.update(features[40:], torch.arange(40, 60))
+        >>> round(float(metric.compute()["r_mean"]), 2)
+        1.0
+    """
+
+    higher_is_better = True
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
+
+    def __init__(
+        self,
+        responses: Responses,
+        *,
+        normalise: bool = False,
+        ceiling_threshold: float = 0.1,
+        n_folds: int = 5,
+        selection: Literal["folds", "loo"] | None = None,
+        gap: int | None = None,
+        partial_nuisances: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.encoder = RoiEncoder(responses, n_folds, selection, gap, partial_nuisances)
+        self.responses = responses
+        self.ceiling_threshold = ceiling_threshold
+        self.ceiling = _ceiling(responses) if normalise else None
+
+    def update(self, features: Tensor, stimulus_id: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            features: (B, P) one vector a stimulus.
+            stimulus_id: (B,) indices into `Responses.stimulus_ids`. A repeated one counts once.
+
+        Raises:
+            ValueError: another shape than before, an index out of range, NaN or infinity.
+        """
+        self.encoder.check_ids(stimulus_id)
+        self._add(features, stimulus_id)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Encode and score all stimuli; see the class."""
+        features, ids = self.collected()
+        r, r2 = self.encoder.score(features) if self.encoder.is_complete(ids) else self.encoder.unknown()
+        if self.ceiling is not None:
+            r = normalise(r, self.ceiling.to(r.dtype), self.ceiling_threshold)
+            r2 = squared_correlation(r)
+        scored = r.isfinite().sum()
+        values = {"r": r, "r2": r2, "r_mean": r.nanmean(), "r2_mean": r2.nanmean(), "n_rois": scored}
+        return {name: value.to(self.device) for name, value in values.items()}
+
+    def plot(
+        self, val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None, ax: Axes | None = None
+    ) -> tuple[Figure, Axes]:
+        """Draw r per ROI, or its mean over steps.
+
+        Args:
+            val: a result of `compute`, or several in the order of their steps; None computes one.
+            ax: axes to draw on; None: new ones.
+        """
+        val = self.compute() if val is None else val
+        if isinstance(val, dict):
+            label = "r" if self.ceiling is None else "r / noise ceiling"
+            return plot_bars(val["r"], self.responses.rois["roi"].astype(str).tolist(), label, ax)
+        return plot_steps([float(step["r_mean"]) for step in val], "mean r", ax)
+
+
+def _ceiling(responses: Responses) -> Tensor:
+    """Ceiling of the subjects' mean."""
+    if responses.noise_ceiling is not None:
+        return responses.noise_ceiling
+    if len(responses.subjects) < 2:
+        raise ValueError(
+            f"normalise=True needs a noise ceiling, and {responses.dataset!r} has neither one of its own nor "
+            "a second subject to estimate it from."
+        )
+    return noise_ceiling(responses.values, method="split_half")
