@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from skbio.stats.distance import DistanceMatrix
 from skbio.stats.distance import permanova as skbio_permanova
@@ -47,15 +47,15 @@ def plain_f(D, labels):
     return (total - within) / (len(groups) - 1) / (within / (n - len(groups)))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     sizes=st.lists(st.integers(1, 7), min_size=2, max_size=4),
     n_rois=st.integers(2, 9),
     seed=st.integers(0, 99),
 )
 def test_statistics_equal_scikit_bio(sizes, n_rois, seed):
-    if max(sizes) == 1 or sum(sizes) < 4:
-        return
+    # groups of one or two have equal distances to their centre, so PERMDISP's F lacks a denominator
+    assume(max(sizes) >= 3)
     V, labels = models(sizes, n_rois, seed=seed)
     D = distances(V)
     dm = DistanceMatrix(D.numpy())
