@@ -1,8 +1,25 @@
 """Stimuli, responses, ROI tables and the safe readers that pair them."""
 
+from nfas_lightning.data.atlas import Atlas, load_atlas
+from nfas_lightning.data.extraction import Scan, extract_scans
+from nfas_lightning.data.parcels import Parcels, array_parcels, surface_parcels, volume_parcels
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import coordinate_atlas, roi_table
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.data.stimulus_set import StimulusSet
 
-__all__ = ["Responses", "StimulusSet", "TextStimulus", "coordinate_atlas", "roi_table"]
+__all__ = [
+    "Atlas",
+    "Parcels",
+    "Responses",
+    "Scan",
+    "StimulusSet",
+    "TextStimulus",
+    "array_parcels",
+    "coordinate_atlas",
+    "extract_scans",
+    "load_atlas",
+    "roi_table",
+    "surface_parcels",
+    "volume_parcels",
+]

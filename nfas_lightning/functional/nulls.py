@@ -11,96 +11,24 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.correlation import average_folds, correlate
+from nfas_lightning.functional.moves import block_moves, shift_moves
 
-__all__ = ["block_moves", "block_permutation_null", "circular_shift_null", "permutation_p", "shift_moves"]
+__all__ = ["block_permutation_null", "circular_shift_null", "permutation_p"]
 
 CHUNK = 2**22  # numbers in one gathered table of moved responses: 32 MB in float64
 
 
-def shift_moves(
-    n_rows: int, *, groups: Tensor | None = None, n_moves: int = 1000, min_shift: int = 1, seed: int = 0
-) -> Tensor:
-    """Draw circular shifts: in every group of n rows one shift of min_shift .. n - min_shift rows.
-
-    Args:
-        n_rows: T.
-        groups: (T,) rows that rotate together (runs, folds), None: all.
-        n_moves: M.
-        min_shift: smallest shift in rows, at least 1.
-        seed: of the shifts.
-
-    Returns:
-        (M, T) row indices: ``Y[moves[m]]`` are the moved responses.
-
-    Raises:
-        ValueError: a group too short to be shifted by min_shift both ways.
-
-    Example:
-        >>> shift_moves(4, n_moves=1, min_shift=2)
-        tensor([[2, 3, 0, 1]])
-    """
-    groups = _check_moves(n_rows, groups, n_moves)
-    if min_shift < 1:
-        raise ValueError(f"min_shift must be at least 1 row, got {min_shift}.")
-    generator = torch.Generator().manual_seed(seed)
-    moves = torch.empty(n_moves, n_rows, dtype=torch.long)
-    for label in torch.unique(groups):
-        rows = (groups == label).nonzero()[:, 0]
-        n = len(rows)
-        if n < 2 * min_shift:
-            raise ValueError(
-                f"min_shift={min_shift} needs runs (or folds) of at least {2 * min_shift} rows, got "
-                f"one of {n}: lower min_shift or n_folds."
-            )
-        shifts = torch.randint(min_shift, n - min_shift + 1, (n_moves, 1), generator=generator)
-        moves[:, rows] = rows[(torch.arange(n) - shifts) % n]
-    return moves
-
-
-def block_moves(
-    n_rows: int, *, groups: Tensor | None = None, n_moves: int = 1000, block_length: int = 1, seed: int = 0
-) -> Tensor:
-    """Draw permutations of blocks: every group is cut into blocks that change places.
-
-    Args:
-        n_rows: T.
-        groups: (T,) rows that stay together (runs, folds), None: all.
-        n_moves: M.
-        block_length: rows in a block; a group's last may be shorter. Long against the autocorrelation, or the
-            null is too narrow; 1 where rows are independent.
-        seed: of the permutations.
-
-    Returns:
-        (M, T) row indices: ``Y[moves[m]]`` are the moved responses.
-
-    Raises:
-        ValueError: a group of fewer than two blocks.
-
-    Example:
-        >>> block_moves(5, n_moves=1, block_length=2, seed=1).sort().values
-        tensor([[0, 1, 2, 3, 4]])
-    """
-    groups = _check_moves(n_rows, groups, n_moves)
-    generator = torch.Generator().manual_seed(seed)
-    moves = torch.empty(n_moves, n_rows, dtype=torch.long)
-    for label in torch.unique(groups):
-        rows = (groups == label).nonzero()[:, 0]
-        if not 1 <= block_length < len(rows):
-            raise ValueError(
-                f"block_length must leave at least two blocks in every run (or fold): one has "
-                f"{len(rows)} rows, got {block_length}."
-            )
-        block = torch.arange(len(rows)) // block_length
-        # a random key a block, shared by its rows: a stable sort moves blocks and keeps the order inside
-        keys = torch.rand(n_moves, int(block[-1]) + 1, generator=generator)
-        moves[:, rows] = rows[keys[:, block].argsort(dim=1, stable=True)]
-    return moves
-
-
 def circular_shift_null(
-    preds: Tensor, Y: Tensor, fold: Tensor, *, n_permutations: int = 1000, min_shift: int = 1, seed: int = 0
+    preds: Tensor,
+    Y: Tensor,
+    fold: Tensor,
+    *,
+    groups: Tensor | None = None,
+    n_permutations: int = 1000,
+    min_shift: int = 0,
+    seed: int = 0,
 ) -> Tensor:
-    """Correlate predictions with responses that were rotated in time, fold by fold.
+    """Correlate predictions with responses that were rotated in time.
 
     Rotation keeps the autocorrelation of both sides, which is what makes a slow feature correlate with slow
     noise; r is averaged over folds as the score is. Only for predictions fitted on other data, as a model of
@@ -110,8 +38,10 @@ def circular_shift_null(
         preds: (T, R) predictions.
         Y: (T, R) what they are correlated with. NaN moves along, and pairs with a NaN are left out.
         fold: (T,) test fold of each row, -1 for none.
-        n_permutations: M.
-        min_shift: smallest shift in rows; take at least the length of the haemodynamic response.
+        groups: (T,) rows that rotate together; give the runs where folds are parts of one, for every seam of
+            a rotation breaks the autocorrelation. None: the rows of a fold.
+        n_permutations: M wanted; fewer where there are fewer rotations.
+        min_shift: see `shift_moves`.
         seed: of the shifts; all ROIs share them, so the null keeps their dependence.
 
     Returns:
@@ -125,12 +55,16 @@ def circular_shift_null(
 
     Example:
         >>> t = torch.arange(40.0)[:, None]
-        >>> null = circular_shift_null(t.sin(), t.sin(), torch.zeros(40, dtype=torch.long), min_shift=3)
+        >>> null = circular_shift_null(t.sin(), t.sin(), torch.zeros(40, dtype=torch.long))
         >>> null.shape, bool((null < 0.999).all())
-        (torch.Size([1000, 1]), True)
+        (torch.Size([39, 1]), True)
     """
+    if groups is not None:
+        check_shape("groups", groups, "T", T=len(fold))
+        groups = groups[fold >= 0]
     preds, Y, fold = _tested(preds, Y, fold)
-    moves = shift_moves(len(Y), groups=fold, n_moves=n_permutations, min_shift=min_shift, seed=seed)
+    groups = fold if groups is None else groups
+    moves = shift_moves(len(Y), groups=groups, n_moves=n_permutations, min_shift=min_shift, seed=seed)
     return _moved_null(preds, Y, fold, moves)
 
 
@@ -192,15 +126,6 @@ def permutation_p(observed: Tensor, null: Tensor) -> Tensor:
         raise ValueError("null must hold at least one permutation, got none.")
     p = (1 + (null >= observed).sum(0)).to(null.dtype) / (1 + len(null))
     return p.masked_fill(observed.isnan() | null.isnan().any(0), float("nan"))
-
-
-def _check_moves(n_rows: int, groups: Tensor | None, n_moves: int) -> Tensor:
-    """Validate, and return the groups on the CPU, where moves are drawn."""
-    if n_moves < 1:
-        raise ValueError(f"n_permutations must be at least 1, got {n_moves}.")
-    groups = torch.zeros(n_rows) if groups is None else groups.cpu()
-    check_shape("groups", groups, "T", T=n_rows)
-    return groups
 
 
 def _tested(preds: Tensor, Y: Tensor, fold: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -11,7 +14,8 @@ from nfas_lightning.functional.correlation import average_folds, correlate
 from nfas_lightning.functional.encoding import EncodingResult, standardise
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import column_patterns
-from nfas_lightning.functional.nulls import CHUNK, block_moves, shift_moves
+from nfas_lightning.functional.moves import block_moves, phase_moves, shift_moves, turn_phases
+from nfas_lightning.functional.nulls import CHUNK
 from nfas_lightning.functional.ridge import RidgeBasis, decompose
 
 __all__ = ["ridge_null"]
@@ -26,7 +30,7 @@ def ridge_null(
     gap: int = 0,
     nuisances: Tensor | None = None,
     moves: str = "shift",
-    min_shift: int = 1,
+    min_shift: int = 0,
     block_length: int = 1,
     n_permutations: int = 1000,
     seed: int = 0,
@@ -37,11 +41,11 @@ def ridge_null(
     Every permutation repeats the cross-validation: training responses are moved too. Moving the test
     responses alone, under predictions that stay, is not enough. What fold j teaches about fold k and fold k
     about fold j is one and the same accident, so a cross-validated r varies more under the null than its
-    folds do one by one; on autocorrelated noise such a test at 5 % rejected 16 to 27 % of the time, this one
-    5 to 9 %.
+    folds do one by one, and such a test rejects several times too often.
 
-    Features, folds and chosen penalties stay, so a fold's eigendecomposition serves all permutations.
-    Nuisances are taken out of the responses before these move (Freedman and Lane), and in every fold again.
+    Features, folds and chosen penalties stay, so a fold's eigendecomposition serves all permutations;
+    choosing the penalties again changes no rate. Nuisances are taken out of the responses before these move
+    (Freedman and Lane), and in every fold again.
 
     Args:
         X: (T, P) the features of `ridge_cv`.
@@ -51,21 +55,22 @@ def ridge_null(
         groups: (T,) as given to `ridge_cv`. Responses move within their group.
         gap: as given to `ridge_cv`.
         nuisances: (T, Q) as given to `ridge_cv`.
-        moves: ``"shift"`` rotates the responses in time, for time series; ``"blocks"`` shuffles blocks of
-            rows, for one response a stimulus with `block_length` 1.
-        min_shift: smallest rotation in rows; take at least the length of the haemodynamic response.
+        moves: ``"shift"`` rotates the responses in time, for time series; ``"phase"`` gives them random
+            phases, for time series too short for small p values (a run of n rows has n rotations);
+            ``"blocks"`` shuffles blocks of rows, for one response a stimulus with `block_length` 1.
+        min_shift: smallest rotation in rows; above 0, p is too small: see `moves.shift_moves`.
         block_length: rows in a block.
-        n_permutations: M.
+        n_permutations: M wanted; ``"shift"`` gives fewer where there are fewer rotations.
         seed: of the moves; all ROIs share them, so the null keeps their dependence.
         per_fold: return the folds' correlations instead of their average.
 
     Returns:
         (M, R) correlations under the null, averaged over folds as `result.r` is; or (M, folds, R). NaN for an
-        ROI that `ridge_cv` could not train.
+        ROI that `ridge_cv` could not train. A warning where there are too few rotations for a p of .05.
 
     Raises:
-        ValueError: shapes that disagree, arguments under which `result` has other folds, or groups too short
-            to move.
+        ValueError: shapes that disagree, arguments under which `result` has other folds, groups too short
+            to move, or ``"phase"`` with NaN.
 
     Reference:
         Freedman and Lane (1983), J. Bus. Econ. Stat. 1, 292-298, doi:10.1080/07350015.1983.10509354; Harris
@@ -76,12 +81,12 @@ def ridge_null(
         >>> from nfas_lightning.functional.nulls import permutation_p
         >>> X = torch.randn(80, 2, generator=torch.Generator().manual_seed(0))
         >>> result = ridge_cv(X, X[:, :1])
-        >>> permutation_p(result.r, ridge_null(X, X[:, :1], result, n_permutations=99))
-        tensor([0.0100])
+        >>> permutation_p(result.r, ridge_null(X, X[:, :1], result))  # 79 rotations of 80 rows
+        tensor([0.0125])
     """
     check_shape("X", X, "T P")
     check_shape("Y", Y, "T R", T=len(X), R=len(result.r))
-    check_option("moves", moves, ("shift", "blocks"))
+    check_option("moves", moves, ("shift", "phase", "blocks"))
     n_folds, n_rois = result.fold_r.shape
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap)
     fold = torch.full_like(result.fold, -1)
@@ -91,28 +96,43 @@ def ridge_null(
         raise ValueError(
             "result has other folds than these arguments give: pass the groups given to ridge_cv."
         )
-    if moves == "shift":
-        rows = shift_moves(len(X), groups=groups, n_moves=n_permutations, min_shift=min_shift, seed=seed)
-    else:
-        rows = block_moves(
-            len(X), groups=groups, n_moves=n_permutations, block_length=block_length, seed=seed
-        )
     Y = Y.to(result.preds.dtype)
     if nuisances is not None:
         Y = regress_out(Y, nuisances)
-    chunks = torch.split(rows.to(Y.device), max(1, CHUNK // Y.numel()))
-    missing = Y.isnan()
-    scored, observed = [], []
-    for (train, test), penalties in zip(folds, result.penalties, strict=True):
-        basis = _basis(X, train, test, nuisances)
-        parts = []
-        for chunk in chunks:
-            moved = Y[chunk].movedim(0, 1).reshape(len(Y), -1)
-            parts.append(_score(X, moved, penalties, train, test, nuisances, basis))
-        scored.append(torch.cat(parts).reshape(n_permutations, n_rois))
-        observed.append(torch.cat([(~missing[chunk[:, test]]).sum(1) >= 2 for chunk in chunks]))
-    null = torch.stack(scored, 1)
-    return null if per_fold else average_folds(null, torch.stack(observed, 1))
+    bases = [_basis(X, train, test, nuisances) for train, test in folds]
+    null = []
+    for moved in _moved(Y, groups, moves, min_shift, block_length, n_permutations, seed):
+        columns = moved.movedim(0, 1).reshape(len(Y), -1)
+        scored = [
+            _score(X, columns, penalties, train, test, nuisances, basis)
+            for (train, test), penalties, basis in zip(folds, result.penalties, bases, strict=True)
+        ]
+        r = torch.stack(scored).reshape(n_folds, len(moved), n_rois).movedim(0, 1)
+        if not per_fold:
+            observed = torch.stack([(~moved[:, test].isnan()).sum(1) >= 2 for _, test in folds], 1)
+            r = average_folds(r, observed)
+        null.append(r)
+    if moves == "shift" and sum(map(len, null)) < min(19, n_permutations):
+        warnings.warn(
+            f"The series have {sum(map(len, null))} rotations, too few for a p of .05: give longer runs, or "
+            'take moves="phase".',
+            stacklevel=2,
+        )
+    return torch.cat(null)
+
+
+def _moved(
+    Y: Tensor, groups: Tensor | None, moves: str, min_shift: int, block_length: int, count: int, seed: int
+) -> Iterator[Tensor]:
+    """Yield the moved responses, blocks of (moves, T, R)."""
+    if moves == "shift":
+        drawn = shift_moves(len(Y), groups=groups, n_moves=count, min_shift=min_shift, seed=seed)
+    elif moves == "phase":
+        drawn = phase_moves(len(Y), groups=groups, n_moves=count, seed=seed)
+    else:
+        drawn = block_moves(len(Y), groups=groups, n_moves=count, block_length=block_length, seed=seed)
+    for chunk in torch.split(drawn.to(Y.device), max(1, CHUNK // Y.numel())):
+        yield turn_phases(Y, chunk, groups) if moves == "phase" else Y[chunk]
 
 
 def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None) -> RidgeBasis:

@@ -17,7 +17,7 @@ from nfas_lightning.functional.alignment import (
     squared_correlation,
 )
 from nfas_lightning.functional.encoding import ridge_cv
-from nfas_lightning.functional.nulls import block_moves, shift_moves
+from nfas_lightning.functional.moves import block_moves, phase_moves, shift_moves, turn_phases
 
 nan = float("nan")
 
@@ -150,16 +150,66 @@ def test_normalise_masks_and_counts():
 # --- moves and nulls
 
 
+def shifts_of(moves, rows):
+    shift = (rows - moves[:, rows]) % len(rows)
+    assert torch.equal(shift, shift[:, :1].expand_as(shift))  # one rotation, and inside the run
+    return shift[:, 0].tolist()
+
+
 def test_shift_moves_rotate_every_run_by_a_lawful_shift():
     groups = torch.tensor([1] * 10 + [0] * 7)
-    moves = shift_moves(17, groups=groups, n_moves=200, min_shift=3)
-    for rows in (torch.arange(10), torch.arange(10, 17)):
-        n, inside = len(rows), moves[:, rows]
-        shift = (rows - inside) % n
-        assert torch.equal(shift, shift[:, :1].expand_as(shift))  # one rotation, and inside the run
-        assert shift.unique().tolist() == list(range(3, n - 2))
+    moves = shift_moves(17, groups=groups, n_moves=8, min_shift=3)
+    pairs = list(zip(shifts_of(moves, torch.arange(10)), shifts_of(moves, torch.arange(10, 17)), strict=True))
+    assert len(set(pairs)) == 8
+    everything = shift_moves(17, groups=groups, n_moves=11, min_shift=3)
+    assert sorted(shifts_of(everything, torch.arange(10))) == sorted([3, 4, 5, 6, 7] * 2)
+    assert sorted(shifts_of(everything, torch.arange(10, 17))) == [3] * 5 + [4] * 5
     with pytest.raises(ValueError, match="at least 8 rows, got one of 7"):
         shift_moves(17, groups=groups, min_shift=4)
+    with pytest.raises(ValueError, match="0 or more rows, got -1"):
+        shift_moves(17, min_shift=-1)
+    with pytest.raises(ValueError, match="one row can't rotate"):
+        shift_moves(3, groups=torch.arange(3))
+
+
+def test_shift_moves_are_all_rotations_but_the_one_that_moves_nothing():
+    assert sorted(shifts_of(shift_moves(30), torch.arange(30))) == list(range(1, 30))
+    fewer = shifts_of(shift_moves(300, n_moves=200), torch.arange(300))
+    assert len(set(fewer)) == 200
+    assert 0 not in fewer
+    runs = torch.arange(12) // 6
+    moves = shift_moves(12, groups=runs)
+    assert len({tuple(move) for move in moves.tolist()}) == len(moves) == 35
+    assert tuple(range(12)) not in {tuple(move) for move in moves.tolist()}
+
+
+def test_shift_moves_of_many_runs_draw_every_rotation_alike():
+    groups = torch.arange(80) // 10  # 10^8 rotations, too many to number
+    moves = shift_moves(80, groups=groups, n_moves=2000)
+    for rows in torch.arange(80).split(10):
+        counts = torch.tensor(shifts_of(moves, rows)).bincount(minlength=10)
+        assert len(counts) == 10
+        assert ((counts - 200).abs() < 67).all()  # five standard errors
+
+
+@pytest.mark.parametrize("lengths", [(20,), (21,), (20, 15)])
+def test_turned_phases_keep_spectra_and_correlations_between_rois(lengths):
+    groups = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    Y = 3 + normal(len(groups), 2)
+    surrogates = turn_phases(Y, phase_moves(len(Y), groups=groups, n_moves=400), groups)
+    for label in range(len(lengths)):
+        rows = groups == label
+        spectrum, turned = (torch.fft.fft(series, dim=-2) for series in (Y[rows], surrogates[:, rows]))
+        torch.testing.assert_close(turned.abs(), spectrum.abs().expand_as(turned))
+        cross = spectrum[:, 0] * spectrum[:, 1].conj()
+        torch.testing.assert_close(turned[..., 0] * turned[..., 1].conj(), cross.expand(400, -1))
+        # phases are uniform and those of a mirrored frequency opposite
+        assert turned[:, 1, 0].angle().cos().mean().abs() < 0.18  # five standard errors
+        torch.testing.assert_close(turned[:, 1], turned[:, -1].conj())
+    assert not torch.allclose(surrogates[0], surrogates[1])
+    Y[3, 0] = nan
+    with pytest.raises(ValueError, match="Y"):
+        turn_phases(Y, phase_moves(len(Y), n_moves=1))
 
 
 def test_block_moves_permute_whole_blocks():
@@ -205,6 +255,16 @@ def test_fixed_nulls_match_plain_loops(missing):
                 assert null[m, k].item() == pytest.approx(np.mean(rs))
 
 
+def test_fixed_null_rotates_whole_runs_where_folds_are_parts_of_one():
+    preds, Y, fold = normal(43, 2), normal(43, 2, seed=1), torch.tensor([-1] * 3 + [0] * 18 + [1] * 22)
+    null = circular_shift_null(preds, Y, fold, groups=torch.zeros(43))
+    assert len(null) == 39
+    for m, shift in enumerate(range(1, 40)):
+        moved = np.roll(Y[3:].numpy(), shift, axis=0)
+        rs = [pearsonr(preds[3:][rows, 0], moved[rows, 0])[0] for rows in (slice(18), slice(18, None))]
+        assert null[m, 0].item() == pytest.approx(np.mean(rs))
+
+
 def test_fixed_null_of_a_constant_is_nan():
     preds, Y, fold = normal(40, 2), normal(40, 2, seed=1), torch.arange(40) // 20
     preds[:20, 0] = 1.5
@@ -214,12 +274,14 @@ def test_fixed_null_of_a_constant_is_nan():
 
 
 @pytest.mark.parametrize("case", ["plain", "nuisances", "missing", "groups"])
-@pytest.mark.parametrize("moves", ["shift", "blocks"])
+@pytest.mark.parametrize("moves", ["shift", "blocks", "phase"])
 def test_ridge_null_is_ridge_cv_on_moved_responses(case, moves):
     X, Y = normal(80, 4), normal(80, 3, seed=1)
     options = {"gap": 2}
     if case == "nuisances":
         options["nuisances"] = normal(80, 2, seed=2)
+    if case == "missing" and moves == "phase":
+        pytest.skip("a series with missing rows has no spectrum")
     if case == "missing":
         Y[5:9, 1] = nan
     if case == "groups":
@@ -231,13 +293,17 @@ def test_ridge_null_is_ridge_cv_on_moved_responses(case, moves):
     groups = options.get("groups")
     if moves == "shift":
         rows = shift_moves(80, groups=groups, n_moves=6, min_shift=5, seed=4)
-    else:
+    elif moves == "blocks":
         rows = block_moves(80, groups=groups, n_moves=6, block_length=5, seed=4)
     if case == "nuisances":  # Freedman and Lane: what moves is free of them
         design = np.column_stack([np.ones(80), options["nuisances"]])
         Y = Y - torch.from_numpy(design @ np.linalg.lstsq(design, Y.numpy(), rcond=None)[0])
-    for m, move in enumerate(rows):
-        expected = ridge_cv(X, Y[move], penalties=penalty, **options)
+    if moves == "phase":
+        moved = turn_phases(Y, phase_moves(80, groups=groups, n_moves=6, seed=4), groups)
+    else:
+        moved = Y[rows]
+    for m in range(6):
+        expected = ridge_cv(X, moved[m], penalties=penalty, **options)
         torch.testing.assert_close(null[m], expected.r)
     folds = ridge_null(
         X, Y, result, moves=moves, min_shift=5, block_length=5, per_fold=True, **settings, **options
@@ -249,12 +315,25 @@ def test_ridge_null_finds_a_planted_effect_and_keeps_each_rois_penalty():
     X = normal(120, 3)
     Y = X[:, :2] + normal(120, 2, seed=1)
     result = ridge_cv(X, Y)
-    null = ridge_null(X, Y, result, n_permutations=199, min_shift=6)
-    assert permutation_p(result.r, null).tolist() == [1 / 200, 1 / 200]
+    null = ridge_null(X, Y, result)
+    assert permutation_p(result.r, null).tolist() == [1 / 120, 1 / 120]  # of 120 rotations
+    turned = ridge_null(X, Y, result, moves="phase")
+    assert permutation_p(result.r, turned).tolist() == [1 / 1001, 1 / 1001]
     alone = ridge_cv(X, Y[:, 1:])
-    torch.testing.assert_close(ridge_null(X, Y[:, 1:], alone, n_permutations=199, min_shift=6), null[:, 1:])
-    half = ridge_null(X.float(), Y.float(), ridge_cv(X.float(), Y.float()), n_permutations=199, min_shift=6)
+    torch.testing.assert_close(ridge_null(X, Y[:, 1:], alone), null[:, 1:])
+    torch.testing.assert_close(ridge_null(X, Y[:, 1:], alone, moves="phase"), turned[:, 1:])
+    half = ridge_null(X.float(), Y.float(), ridge_cv(X.float(), Y.float()))
     torch.testing.assert_close(half.double(), null, atol=1e-4, rtol=0)
+
+
+def test_moves_of_ridge_null_do_not_depend_on_how_they_are_cut_into_blocks(monkeypatch):
+    X, Y = normal(60, 3), normal(60, 2, seed=1)
+    result = ridge_cv(X, Y)
+    settings = {"n_permutations": 20, "seed": 2, "block_length": 4}
+    whole = [ridge_null(X, Y, result, moves=moves, **settings) for moves in ("shift", "phase", "blocks")]
+    monkeypatch.setitem(ridge_null.__globals__, "CHUNK", 360)
+    cut = [ridge_null(X, Y, result, moves=moves, **settings) for moves in ("shift", "phase", "blocks")]
+    torch.testing.assert_close(cut, whole)
 
 
 def test_ridge_null_of_a_constant_roi_is_nan_and_wrong_folds_are_refused():
@@ -266,6 +345,13 @@ def test_ridge_null_of_a_constant_roi_is_nan_and_wrong_folds_are_refused():
     assert null.isnan().all(0).tolist() == [True, False]
     with pytest.raises(ValueError, match="result has other folds"):
         ridge_null(X, Y, result, groups=torch.arange(60) // 29)
+
+
+def test_ridge_null_warns_of_too_few_rotations():
+    X, Y = normal(12, 2), normal(12, 2, seed=1)
+    result = ridge_cv(X, Y, n_folds=2)
+    with pytest.warns(UserWarning, match="have 11 rotations, too few"):
+        ridge_null(X, Y, result)
 
 
 # --- p and q

@@ -1,0 +1,180 @@
+"""NIfTI and GIfTI files, read in order, with one clear error for a broken one."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from nfas_lightning.data.content import require_file
+
+__all__ = ["OpenImage", "open_image", "read_gifti"]
+
+_BROKEN = (
+    EOFError,
+    OSError,
+    ValueError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+)
+_STRUCTURES = {"L": "CortexLeft", "R": "CortexRight"}
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """An image whose volumes are read on demand.
+
+    Attributes:
+        name: what errors call it.
+        shape: lengths of its axes.
+        affine: (4, 4) voxel to mm.
+        data: nibabel's proxy, or an array.
+        stream: the decompressed file, to check its end; None for uncompressed ones.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    data: Any
+    stream: gzip.GzipFile | None = None
+
+    def volumes(self, start: int, stop: int) -> NDArray[Any]:
+        """Read volumes, scaled: (X, Y, Z, stop - start)."""
+        return self._read((..., slice(start, stop)), last=stop == self.shape[-1])
+
+    def whole(self) -> NDArray[Any]:
+        """Read everything."""
+        return self._read((...,), last=True).reshape(self.shape)
+
+    def _read(self, slices: tuple[Any, ...], *, last: bool) -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = np.asanyarray(self.data[slices])
+            # gzip compares its checksum at the end of the stream alone
+            if last and self.stream is not None:
+                while self.stream.read(2**20):
+                    pass
+        except _BROKEN as error:
+            raise ValueError(
+                f"{self.name} must hold an image of shape {self.shape}, but its data can't be read "
+                f"({error}): the file is cut short or damaged. Delete it and fetch it again."
+            ) from error
+        return values
+
+
+@contextmanager
+def open_image(image: str | os.PathLike[str] | Any, *, n_axes: int) -> Iterator[OpenImage]:
+    """Open a NIfTI file or nibabel image for reading in order; a compressed file is decompressed once.
+
+    Args:
+        image: path or nibabel image.
+        n_axes: 4 or 3, the axes that it must have; a fourth of length 1 does no harm where three are asked.
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: no image, another number of axes, no numbers, or no place in space.
+    """
+    with ExitStack() as stack:
+        if isinstance(image, (str, os.PathLike)):
+            path = require_file(image)
+            opened = _from_file(path, stack)
+            header_image = opened[0]
+            name, data, stream = path.name, *opened[1:]
+        else:
+            header_image = image
+            stored = image.get_filename()
+            name, data, stream = Path(stored).name if stored else "image", image.dataobj, None
+            # nibabel would decompress the file from its start for each chunk
+            if stored and nib.is_proxy(data) and Path(stored).is_file():
+                _, data, stream = _from_file(Path(stored), stack)
+        affine = np.asarray(header_image.affine, dtype=np.float64)
+        shape = tuple(header_image.shape)
+        if n_axes == 3 and shape[3:] == (1,):
+            shape = shape[:3]
+        _check(name, header_image, shape, affine, n_axes)
+        yield OpenImage(name, shape, affine, data, stream)
+
+
+def _from_file(path: Path, stack: ExitStack) -> tuple[Any, Any, gzip.GzipFile | None]:
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise ValueError(f"{path.name} must be a NIfTI file (.nii or .nii.gz).")
+    raw = stack.enter_context(path.open("rb", buffering=2**20))
+    try:
+        kind = type(nib.load(path))
+        if path.name.lower().endswith(".gz"):
+            stream = stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb"))
+            image = kind.from_stream(stream)
+            return image, image.dataobj, stream
+        image = kind.from_stream(raw)
+        return image, image.dataobj, None
+    except _BROKEN as error:
+        raise ValueError(
+            f"{path.name} must be a NIfTI file, but its header can't be read ({error}): the file is cut "
+            "short, damaged or of another kind."
+        ) from error
+
+
+def _check(name: str, image: Any, shape: tuple[int, ...], affine: NDArray[np.float64], n_axes: int) -> None:
+    axes = "(X, Y, Z, T)" if n_axes == 4 else "(X, Y, Z)"
+    if len(shape) != n_axes or 0 in shape:
+        raise ValueError(f"{name} must be a {n_axes}D image {axes}, got shape {shape}.")
+    if image.get_data_dtype().kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got {image.get_data_dtype()}.")
+    header = image.header
+    if isinstance(header, nib.Nifti1Header) and header["qform_code"] == 0 and header["sform_code"] == 0:
+        raise ValueError(
+            f"{name} must say where it lies in space, but its header has neither sform nor qform: "
+            "set its affine."
+        )
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+        raise ValueError(f"{name} must have an invertible affine, got {affine.tolist()}.")
+
+
+def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
+    """Read a GIfTI time series: one data array a TR.
+
+    Args:
+        path: the file.
+        side: ``"L"`` or ``"R"``, checked against what the file says, if it does.
+
+    Returns:
+        (T, V) values.
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: broken, no data array a TR, or the other hemisphere.
+    """
+    require_file(path)
+    try:
+        image = nib.load(path)
+        arrays = [np.asarray(array.data) for array in image.darrays]
+    except (*_BROKEN, ExpatError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path.name} must be a GIfTI file (.gii), but can't be read ({error}): it is cut short, damaged "
+            "or of another kind."
+        ) from error
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
+        raise ValueError(f"{path.name} must hold one data array a TR, each (V,), got shapes {shapes[:5]}.")
+    named = re.search(r"hemi-([LR])", path.name)
+    told = [dict(meta).get("AnatomicalStructurePrimary") for meta in (image.meta, image.darrays[0].meta)]
+    other = _STRUCTURES["R" if side == "L" else "L"]
+    if (named and named.group(1) != side) or other in told:
+        raise ValueError(
+            f"{path.name} must be hemisphere {side}, but it is the other one by name or content: are left "
+            "and right exchanged?"
+        )
+    return np.stack(arrays).astype(np.float32, copy=False)
