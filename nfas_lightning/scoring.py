@@ -201,7 +201,6 @@ class _Encoder:
             gap=self.gap,
             nuisances=self.nuisances,
             moves="shift" if self.is_time_series else "blocks",
-            min_shift=max(self.gap, 1),
             n_permutations=self.settings.n_permutations,
             seed=self.settings.seed,
         )

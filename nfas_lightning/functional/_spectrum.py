@@ -7,6 +7,7 @@ decomposition needs is a product of V S^-1 with blocks of the Gram, and every mo
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ Criterion = Literal["unit_circle", "unit", "dominant", "amplitude"]
 # Modes below this share of the largest amplitude, and distances closer than this, differ by rounding alone.
 _ROUNDING = 1e-12
 _TIE = 1e-9
+# A thread costs as much as some tens of small eigendecompositions.
+_MATRICES_A_THREAD = 100
 
 
 class Spectrum(NamedTuple):
@@ -91,7 +94,7 @@ def decompose(gram: Tensor, n_rows: int, svd_rank: int | float, exact: bool) -> 
         eigenvalue, coefficient and amplitude zero.
     """
     gram = gram.cpu()
-    squares, V = torch.linalg.eigh(gram[:, :-1, :-1])
+    squares, V = _eigh(gram[:, :-1, :-1])
     s, V = squares.clamp(min=0).sqrt().flip(-1), V.flip(-1)
     ranks = effective_rank(s, n_rows, s.shape[1], svd_rank)
     r = max(1, int(ranks.max()))
@@ -113,6 +116,20 @@ def decompose(gram: Tensor, n_rows: int, svd_rank: int | float, exact: bool) -> 
     explained = caught.diagonal(dim1=1, dim2=2).sum(dim=1) if exact else caught.square().sum(dim=(1, 2))
     error = ((total - explained).clamp(min=0) / total).sqrt()
     return Spectrum(eigenvalues, (basis.to(parts.dtype) @ parts).mT, amplitudes, error, ranks)
+
+
+def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and vectors of (B, L, L), shares of a large batch in threads of their own.
+
+    LAPACK goes through a batch one matrix at a time; it runs without Python's lock, so threads add up.
+    """
+    n_threads = min(torch.get_num_threads(), len(gram) // _MATRICES_A_THREAD)
+    if n_threads < 2:
+        squares, V = torch.linalg.eigh(gram)
+        return squares, V
+    with ThreadPoolExecutor(n_threads) as pool:
+        parts = list(pool.map(torch.linalg.eigh, gram.chunk(n_threads)))
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
 def eigen_parts(A: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
