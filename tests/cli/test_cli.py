@@ -6,7 +6,7 @@ import yaml
 from nfas_lightning.cli import main
 from nfas_lightning.results import RunResults
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
@@ -68,7 +68,7 @@ def test_every_config_parses(config, capsys):
 def test_help_and_models_read_well(capsys):
     main([])
     assert "nfas demo" in capsys.readouterr().out
-    main(["models"])
+    main(["models", "list"])
     assert "minilm_l6" in capsys.readouterr().out
 
 

@@ -1,0 +1,97 @@
+"""What `nfas` understands: its own commands, each a function, and LightningCLI's for the rest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from inspect import Parameter, signature
+from typing import Any, get_origin, get_type_hints
+
+from jsonargparse import ArgumentParser
+
+from nfas_lightning.cli.docstrings import summary
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, str] = {
+    "demo": "nfas_lightning.demo:demo",
+    "space": "nfas_lightning.cli.space:space",
+    "models list": "nfas_lightning.cli.models:list_models",
+}
+"""Command, or command and subcommand, to the function that runs it: imported when it is asked for.
+
+A parameter without a default is given by position, a list by one word or more; the others are options, and
+the docstring is the help.
+"""
+
+_USAGE = """Neural Functional Alignment Space
+
+  nfas demo                          pretrained models in a simulated brain space, and a report
+  nfas test --config CONFIG          score a model or a suite of models on a benchmark
+  nfas fit|validate|predict --config CONFIG
+                                     the other commands of LightningCLI
+  nfas space RUN [RUN ...]           join finished runs into one space and its report
+  nfas models list                   list the pretrained models that registry packages carry
+
+`nfas COMMAND --help` lists the options of a command."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the `nfas` command.
+
+    Args:
+        args: arguments; None takes those of the process.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    if not given or given[0] in ("-h", "--help"):
+        print(_USAGE)
+        return
+    for words in (2, 1):
+        name = " ".join(given[:words])
+        if name in COMMANDS:
+            _run_command(name, given[words:])
+            return
+    group = {name: target for name, target in COMMANDS.items() if name.startswith(f"{given[0]} ")}
+    if group:
+        _group_usage(given, group)
+    # Lightning takes seconds to import: the commands above do without it where they can
+    from nfas_lightning.cli.lightning import NFASCLI
+
+    NFASCLI(None if args is None else given)
+
+
+def _load(target: str) -> Callable[..., Any]:
+    module, _, function = target.partition(":")
+    loaded: Callable[..., Any] = getattr(import_module(module), function)
+    return loaded
+
+
+def _run_command(name: str, args: list[str]) -> None:
+    command = _load(COMMANDS[name])
+    parser = ArgumentParser(prog=f"nfas {name}", description=summary(command))
+    parser.add_argument("--config", action="config", help="options from a YAML file")
+    hints = get_type_hints(command)
+    positional = {
+        key
+        for key, parameter in signature(command).parameters.items()
+        if parameter.default is Parameter.empty
+    }
+    for key in signature(command).parameters:
+        if key in positional:
+            several = {"nargs": "+"} if get_origin(hints[key]) is list else {"type": hints[key]}
+            parser.add_argument(key, help=summary(command, key), **several)
+    parser.add_function_arguments(command, skip=positional, as_group=False)
+    options = parser.parse_args(args)
+    options.pop("config")
+    command(**parser.instantiate_classes(options).as_dict())
+
+
+def _group_usage(given: list[str], group: dict[str, str]) -> None:
+    """Print what a command's subcommands do; end with an error where an unknown one was asked for."""
+    lines = "\n".join(f"  nfas {name:<20} {summary(_load(target))}" for name, target in group.items())
+    asked_for_help = len(given) == 1 or given[1] in ("-h", "--help")
+    if not asked_for_help:
+        print(f"nfas: {given[0]} has no subcommand {given[1]!r}:", file=sys.stderr)
+    print(lines, file=sys.stdout if asked_for_help else sys.stderr)
+    raise SystemExit(0 if asked_for_help else 2)
