@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import find_network, resolve_layers
 from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory
+from nfas_lightning.lightning_packages import Callback, pl
 from nfas_lightning.models.frozen import FrozenModel
 
 __all__ = ["DepthTrajectory"]
@@ -25,7 +25,7 @@ __all__ = ["DepthTrajectory"]
 _DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
 
 
-class DepthTrajectory(pl.Callback):
+class DepthTrajectory(Callback):
     """Record pooled states of a network's blocks, one row a stimulus, over a whole stage.
 
     Hooks are on the network from a stage's start to its end, an exception included. Batches are dictionaries

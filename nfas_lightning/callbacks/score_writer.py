@@ -10,12 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.callbacks.logging import log_scalars, log_table
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer
 from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key
 from nfas_lightning.scoring import ScoringSettings, score_trajectory

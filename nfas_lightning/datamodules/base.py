@@ -6,11 +6,11 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.lightning_packages import LightningDataModule
 
 __all__ = ["BrainDataModule"]
 

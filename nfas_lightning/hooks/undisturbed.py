@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["plain_network", "undisturbed"]
+__all__ = ["kept_random_states", "plain_network", "undisturbed"]
 
 
 def plain_network(network: nn.Module) -> nn.Module:
@@ -20,16 +21,47 @@ def plain_network(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
+def kept_random_states(network: nn.Module | None = None) -> Iterator[None]:
+    """Put the random states of Python, numpy, torch and the network's devices back on leaving.
+
+    Args:
+        network: whose accelerators' states are kept as well; None: those of the CPU alone.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> with kept_random_states():
+        ...     inside = torch.rand(1)
+        >>> bool(inside == torch.rand(1))
+        True
+    """
+    devices: dict[str, set[int]] = defaultdict(set)
+    for parameter in () if network is None else network.parameters():
+        if parameter.device.type not in ("cpu", "meta", "mps"):  # mps has no states by device
+            devices[parameter.device.type].add(parameter.device.index or 0)
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state is what is kept
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        for kind, indices in devices.items():
+            stack.enter_context(torch.random.fork_rng(devices=sorted(indices), device_type=kind))
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
+@contextmanager
 def undisturbed(network: nn.Module) -> Iterator[nn.Module]:
     """Put a network in evaluation mode without gradients; on leaving, everything is as it was.
 
-    Restored, after an exception too: each submodule's training flag, the random states of Python, numpy,
-    torch and the network's CUDA device, and in-place compilation, which is off meanwhile because compiled
-    code may skip hooks. ``no_grad`` and not inference mode: what a module caches inside (rotary tables,
-    masks) would become inference tensors, which training cannot use.
+    Restored, after an exception too: each submodule's training flag, buffers that the passes wrote (counters,
+    caches), the random states (see `kept_random_states`), autocast's cache of weights, and compilation, which
+    is off meanwhile because compiled code may skip hooks. ``no_grad`` and not inference mode: what a module
+    caches inside (rotary tables, masks) would become inference tensors, which training cannot use. What a
+    module writes into attributes of its own in evaluation mode can't be known, and stays.
 
     Args:
-        network: the network; its parameters, gradients and buffers are not touched.
+        network: the network; its parameters and gradients are not touched.
 
     Yields:
         The network to run, without the wrapper of `torch.compile`.
@@ -44,23 +76,57 @@ def undisturbed(network: nn.Module) -> Iterator[nn.Module]:
     """
     plain = plain_network(network)
     modes = [(module, module.training) for module in plain.modules()]
-    compiled = {
-        module: module._compiled_call_impl
-        for module in plain.modules()
-        if getattr(module, "_compiled_call_impl", None) is not None
-    }
-    devices = sorted({p.device.index or 0 for p in plain.parameters() if p.device.type == "cuda"})
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state is what is kept
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
+    cache = torch.is_autocast_cache_enabled()
+    with kept_random_states(plain), _kept_buffers(plain), _uncompiled(plain), torch.no_grad():
         try:
-            for module in compiled:
-                module._compiled_call_impl = None
+            # a weight cast here, without a gradient, must not serve a training step in the same autocast
+            torch.set_autocast_cache_enabled(False)
             plain.eval()
             yield plain
         finally:
+            torch.set_autocast_cache_enabled(cache)
             for module, mode in modes:
                 module.training = mode
+
+
+@contextmanager
+def _kept_buffers(network: nn.Module) -> Iterator[None]:
+    """Undo what is written into buffers, and touch no others: a version counts as a change for autograd."""
+    before = [
+        (module._buffers, name, buffer, buffer._version, buffer.clone())
+        for module in network.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()  # those nobody can write here
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffers, name, buffer, version, value in before:
+                if buffer._version != version:
+                    buffer.copy_(value)
+                if buffers.get(name) is not buffer:
+                    buffers[name] = buffer
+
+
+@contextmanager
+def _uncompiled(network: nn.Module) -> Iterator[None]:
+    """Run what was compiled, in place or around submodules, as it was written."""
+    compiled = {
+        module: module._compiled_call_impl
+        for module in network.modules()
+        if getattr(module, "_compiled_call_impl", None) is not None
+    }
+    stance: AbstractContextManager[object] = nullcontext()
+    if hasattr(
+        torch.compiler, "set_stance"
+    ):  # from torch 2.6 on; before, wrapped submodules may stay compiled
+        stance = torch.compiler.set_stance("force_eager")
+    with stance:
+        try:
+            for module in compiled:
+                module._compiled_call_impl = None
+            yield
+        finally:
             for module, call in compiled.items():
                 module._compiled_call_impl = call
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Self
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs
 from nfas_lightning.models.loaders import load_model
 
@@ -24,7 +24,7 @@ def _label(model: str | nn.Module | LoadedModel) -> str:
     return model if isinstance(model, str) else type(model).__name__
 
 
-class FrozenModel(pl.LightningModule):
+class FrozenModel(LightningModule):
     """Run a frozen network over stimuli in ``validate``, ``test`` or ``predict``.
 
     The network is always in evaluation mode, none of its parameters asks for a gradient (a module that is

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pytorch_lightning import LightningModule
-
+from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.frozen import FrozenModel
 
 __all__ = ["ModelSuite", "RandomTwin"]
