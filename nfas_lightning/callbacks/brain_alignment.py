@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import time
-import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_info
+from matplotlib.figure import Figure
 from torch import nn
 
-from nfas_lightning.alignment import Preprocess, card_of, record_trajectory
-from nfas_lightning.callbacks.curves import AlignmentCurves, summarise
+from nfas_lightning.alignment import Preprocess
 from nfas_lightning.callbacks.logging import log_figure, log_scalars, log_table
 from nfas_lightning.callbacks.schedule import Schedule
-from nfas_lightning.functional.checks import check_option
-from nfas_lightning.hooks.merge import concatenate
-from nfas_lightning.hooks.processes import buffers_of_rank_zero, from_rank_zero, to_everyone, to_rank_zero
-from nfas_lightning.hooks.selection import Layers, find_network, resolve_layers
-from nfas_lightning.hooks.trajectory import Trajectory
-from nfas_lightning.hooks.undisturbed import plain_network
-from nfas_lightning.plotting.training import ALL_ROIS, plot_training
+from nfas_lightning.callbacks.watch import BrainWatch, Moment
+from nfas_lightning.hooks.selection import Layers, find_network
+from nfas_lightning.lightning_packages import Callback, pl
 from nfas_lightning.results import ModelResult
-from nfas_lightning.scoring import ScoringSettings, score_trajectory
+from nfas_lightning.scoring import ScoringSettings
 
 __all__ = ["BrainAlignment"]
 
-_MAX_NETWORKS = 20  # one scalar each; more belong into the table
-_DRY_RUN = 4  # stimuli a process of a fast_dev_run
+_SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 
 
-class BrainAlignment(pl.Callback):
+class BrainAlignment(Callback):
     """Run a brain benchmark through the network that is being trained, and log how well the two align.
 
     When due, every process shows its share of the stimuli to the network, frozen; the first scores the whole.
@@ -106,31 +98,32 @@ class BrainAlignment(pl.Callback):
         batch_size: int | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        if not hasattr(type(datamodule), "responses"):
-            raise TypeError(
-                "BrainAlignment needs a benchmark with stimuli and responses, a BrainDataModule such as "
-                f"ArrayDataModule; got {type(datamodule).__name__}."
-            )
-        check_option("on_error", on_error, ("warn", "raise"))
-        if details_every < 1:
-            raise ValueError(f"details_every must be at least 1, got {details_every}.")
-        self.datamodule: Any = datamodule
-        self.layers, self.pooling, self.preprocess = layers, pooling, preprocess
-        self.submodule, self.average = submodule, average
+        self._watch = BrainWatch(
+            datamodule,
+            layers=layers,
+            pooling=pooling,
+            preprocess=preprocess,
+            settings=settings,
+            run_dir=run_dir,
+            name=name,
+            prefix=prefix,
+            details_every=details_every,
+            batch_size=batch_size,
+            on_error=on_error,
+        )
         self.schedule = Schedule(every_n_epochs, every_n_steps, at_start, at_end, on_checkpoint)
-        self.settings = settings or ScoringSettings(n_permutations=0)
-        self.name, self.prefix, self.on_error = name, prefix, on_error
-        self.details_every, self.batch_size = details_every, batch_size
-        self.result: ModelResult | None = None
-        self._curves = AlignmentCurves(run_dir)
-        self._last_step = -1
-        self._looks = 0
-        self._failures = 0
+        self.submodule, self.average = submodule, average
+        self._first_step = 0
 
     @property
     def curves(self) -> pd.DataFrame:
         """One row a look, feature and network, on rank zero; see `AlignmentCurves.table`."""
-        return self._curves.table()
+        return self._watch.curves.table()
+
+    @property
+    def result(self) -> ModelResult | None:
+        """What the last look found, on rank zero."""
+        return self._watch.result
 
     # Lightning's hooks, in the order in which they run
 
@@ -138,17 +131,27 @@ class BrainAlignment(pl.Callback):
         """Read the benchmark and resolve the layers, so that a mistake shows before the first step."""
         if stage != "fit":
             return
-        if trainer.local_rank == 0:
-            self.datamodule.prepare_data()
-        trainer.strategy.barrier("brain benchmark")
-        self.datamodule.setup()
-        resolve_layers(plain_network(find_network(pl_module, self.submodule)), self.layers)
+        strategy = type(trainer.strategy)
+        if any(kind.__name__ in _SHARDED for kind in strategy.__mro__):
+            raise ValueError(
+                f"BrainAlignment can't look inside {strategy.__name__}, which shards the parameters: a block "
+                "does not run outside its wrapper. Use DDP, or align() a saved checkpoint."
+            )
+        if self.average and not any(hasattr(c, "_average_model") for c in trainer.callbacks):  # type: ignore[attr-defined]
+            raise ValueError(
+                "average=True needs Lightning's WeightAveraging (or EMAWeightAveraging) among the "
+                "Trainer's callbacks. For an average of your own, name it as submodule."
+            )
+        self._watch.prepare(
+            find_network(pl_module, self.submodule),
+            first_here=trainer.local_rank == 0,
+            barrier=lambda: trainer.strategy.barrier("brain benchmark"),
+        )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take up an interrupted training's curve; look if that is due."""
-        self._last_step, self._looks = -1, 0
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._curves.start(trainer.global_step)
+        self._first_step = trainer.global_step
+        self._watch.start(trainer.global_step, dry=bool(trainer.fast_dev_run))  # type: ignore[attr-defined]
         if self.schedule.at_start:
             self._look(trainer, pl_module, "start")
 
@@ -161,7 +164,10 @@ class BrainAlignment(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Look if the optimizer's step is due; batches that only accumulate do not count."""
-        if self.schedule.due_after_step(trainer.global_step):
+        if self.schedule.every_n_steps == 0:
+            return
+        step = trainer.global_step
+        if step > self._first_step and self.schedule.due_after_step(step):
             self._look(trainer, pl_module, "step")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -180,138 +186,51 @@ class BrainAlignment(pl.Callback):
         """Look if the end is due; log what looks since the last table found."""
         if self.schedule.at_end:
             self._look(trainer, pl_module, "end")
-        if self._looks % self.details_every:
-            self._log_details(trainer)
+        self._watch.finish(_moment(trainer, "end"), _TrainerLoggers(trainer))
 
     # a look
 
-    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, moment: str) -> None:
-        step = trainer.global_step
-        if step == self._last_step:
-            return
-        self._last_step = step
-        started = time.perf_counter()
+    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, why: str) -> None:
         network = self._network(trainer, pl_module)
-        with buffers_of_rank_zero(network):
-            own = self._record(trainer, network)
-        problem = next((p for p in to_everyone(own if isinstance(own, str) else None) if p), None)
-        if problem is None:
-            shares = to_rank_zero(own)
-            outcome = from_rank_zero(self._score(trainer, network, shares, moment, started))
-        else:
-            outcome = problem
-        if isinstance(outcome, str):
-            self._fail(trainer, outcome)
-        else:
-            trainer.callback_metrics.update({k: torch.tensor(v) for k, v in outcome.items()})
-
-    def _record(self, trainer: pl.Trainer, network: nn.Module) -> Trajectory | str | None:
-        """This process's share of the trajectory, or why there is none: the others must hear of it."""
-        dry = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
-        try:
-            return record_trajectory(
-                network,
-                self.datamodule.stimuli,
-                layers=self.layers,
-                pooling=self.pooling,
-                preprocess=self.preprocess,
-                batch_size=self.batch_size or self.datamodule.batch_size,
-                num_workers=self.datamodule.num_workers,
-                share=(trainer.global_rank, trainer.world_size),
-                context=trainer.precision_plugin.forward_context,
-                limit=_DRY_RUN * trainer.world_size if dry else None,
-            )
-        except Exception as error:  # noqa: BLE001 - a process that left alone would hang the others
-            return _reason(error)
+        watched = self._watch.look(network, _moment(trainer, why), _TrainerLoggers(trainer))
+        trainer.callback_metrics.update({key: torch.tensor(value) for key, value in watched.items()})
 
     def _network(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> nn.Module:
         module: nn.Module = pl_module
         if self.average:
-            kept = [getattr(callback, "_average_model", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
-            averages = [average for average in kept if average is not None]
-            if not averages:
-                raise ValueError(
-                    "average=True needs Lightning's WeightAveraging (or EMAWeightAveraging) among the "
-                    "Trainer's callbacks. For an average of your own, name it as submodule."
-                )
-            module = averages[0].module
+            kept = (getattr(callback, "_average_model", None) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+            module = next(average.module for average in kept if average is not None)
         return find_network(module, self.submodule)
 
-    def _score(
-        self,
-        trainer: pl.Trainer,
-        network: nn.Module,
-        shares: list[Trajectory | None],
-        moment: str,
-        started: float,
-    ) -> dict[str, float] | str:
-        """Score and log on rank zero; return what checkpoints may watch, or what went wrong."""
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return {}
-        responses = self.datamodule.responses
-        seconds = time.perf_counter() - started
-        try:
-            trajectory = concatenate([share for share in shares if share is not None])
-            card = card_of(
-                plain_network(network),
-                responses,
-                self.name,
-                self.pooling,
-                seconds=seconds,
-            )
-            self.result = score_trajectory(trajectory, responses, card, self.settings)
-        except Exception as error:  # noqa: BLE001 - as above
-            return _reason(error)
-        self._curves.add(self.result, step=trainer.global_step, epoch=trainer.current_epoch, moment=moment)
-        scalars = self._scalars(self.result) | {"seconds": time.perf_counter() - started}
-        logged = {f"{self.prefix}/{key}": value for key, value in scalars.items()}
-        log_scalars(trainer.loggers, logged, trainer.global_step)
-        rank_zero_info(
-            f"Brain alignment at step {trainer.global_step}: mean r {scalars['mean_r']:.3f}, "
-            f"mean r2 {scalars['mean_r2']:.4f} ({scalars['seconds']:.1f} s)"
-        )
-        self._looks += 1
-        if self._looks % self.details_every == 0:
-            self._log_details(trainer)
-        return {f"{self.prefix}/{key}": scalars[key] for key in ("mean_r", "mean_r2")}
 
-    def _scalars(self, result: ModelResult) -> dict[str, float]:
-        table = summarise(result.scores)
-        overall = table[table["network"] == ALL_ROIS].set_index("feature")
-        stable = table[(table["feature"] == "stable_mode") & (table["network"] != ALL_ROIS)]
-        scalars = {f"mean_{key}": float(overall[key]["stable_mode"]) for key in ("r", "r2")}
-        if len(stable) <= _MAX_NETWORKS:
-            scalars |= {
-                f"r2/{name}": float(r2) for name, r2 in zip(stable["network"], stable["r2"], strict=True)
-            }
-        baselines = overall["r2"].drop(["stable_mode", "nuisance"], errors="ignore")
-        if len(baselines):
-            scalars["best_baseline_r2"] = float(baselines.max())
-        modulus = result.spectra.loc[result.spectra["stable"], "modulus"]
-        return scalars | {"stable_modulus": float(modulus.to_numpy()[0])}
+class _TrainerLoggers:
+    """A Trainer's loggers."""
 
-    def _log_details(self, trainer: pl.Trainer) -> None:
-        if not trainer.is_global_zero or self.result is None:
-            return
-        scores = self.result.scores.assign(step=trainer.global_step)
-        log_table(
-            trainer.loggers, f"{self.prefix}/scores", scores[["step", "feature", "roi", "network", "r", "r2"]]
-        )
-        figure = plot_training(self.curves, simulated=self.datamodule.responses.simulated)
-        log_figure(trainer.loggers, f"{self.prefix}/curves", figure, trainer.global_step)
+    def __init__(self, trainer: pl.Trainer) -> None:
+        self._loggers = trainer.loggers
 
-    def _fail(self, trainer: pl.Trainer, problem: str) -> None:
-        if self.on_error == "raise":
-            raise RuntimeError(f"The brain pass at step {trainer.global_step} failed: {problem}")
-        self._failures += 1
-        log_scalars(trainer.loggers, {f"{self.prefix}/failures": float(self._failures)}, trainer.global_step)
-        if self._failures == 1 and trainer.is_global_zero:
-            warnings.warn(
-                f"The brain pass at step {trainer.global_step} failed, and the training goes on without it: "
-                f"{problem} Later failures are counted as {self.prefix}/failures; on_error='raise' stops.",
-                stacklevel=2,
-            )
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Log scalars to every logger."""
+        log_scalars(self._loggers, values, step)
+
+    def table(self, key: str, table: pd.DataFrame, step: int) -> None:
+        """Log a table to the loggers that show tables."""
+        log_table(self._loggers, key, table)
+
+    def figure(self, key: str, figure: Figure, step: int) -> None:
+        """Log a figure to the loggers that show or keep figures."""
+        log_figure(self._loggers, key, figure, step)
+
+    def say(self, text: str) -> None:
+        """Tell the user through Lightning's own messages."""
+        pl.utilities.rank_zero_info(text)
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _moment(trainer: pl.Trainer, why: str) -> Moment:
+    return Moment(
+        trainer.global_step,
+        trainer.current_epoch,
+        why,
+        dry=bool(trainer.fast_dev_run),  # type: ignore[attr-defined]
+        context=trainer.precision_plugin.forward_context,
+    )

@@ -10,7 +10,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-__all__ = ["buffers_of_rank_zero", "from_rank_zero", "to_everyone", "to_rank_zero"]
+__all__ = ["buffers_of_rank_zero", "from_rank_zero", "rank_and_world", "to_everyone", "to_rank_zero"]
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Return this process's rank and the number of processes."""
+    return (dist.get_rank(), dist.get_world_size()) if _is_distributed() else (0, 1)
 
 
 def to_rank_zero(own: Any) -> list[Any]:

@@ -1,0 +1,283 @@
+"""One look at a network in training: what `BrainAlignment` and `BrainAlignmentHF` have in common.
+
+Nothing here belongs to one kind of loop: the callbacks say when to look, where the loop stands and what its
+loggers are.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import nn
+
+from nfas_lightning.alignment import Preprocess, card_of, record_trajectory
+from nfas_lightning.callbacks.curves import AlignmentCurves, summarise
+from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.merge import concatenate
+from nfas_lightning.hooks.processes import (
+    buffers_of_rank_zero,
+    from_rank_zero,
+    rank_and_world,
+    to_everyone,
+    to_rank_zero,
+)
+from nfas_lightning.hooks.selection import Layers, resolve_layers
+from nfas_lightning.hooks.trajectory import Trajectory
+from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network
+from nfas_lightning.plotting.training import ALL_ROIS, plot_training
+from nfas_lightning.results import ModelResult
+from nfas_lightning.scoring import ScoringSettings, score_trajectory
+
+__all__ = ["BrainWatch", "Loggers", "Moment"]
+
+_MAX_NETWORKS = 20  # one scalar each; more belong into the table
+_DRY_RUN = 4  # stimuli a process of a dry run
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a loop stands.
+
+    Attributes:
+        step: optimizer steps done.
+        epoch: epoch that is running, from 0.
+        why: ``"start"``, ``"step"``, ``"epoch"``, ``"checkpoint"`` or ``"end"``.
+        dry: run a few stimuli through the network, and keep and log nothing.
+        context: made around each forward pass, e.g. the loop's autocast.
+    """
+
+    step: int
+    epoch: int
+    why: str
+    dry: bool = False
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+class Loggers(Protocol):
+    """What a loop logs with; called on rank zero alone."""
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Log scalars."""
+
+    def table(self, key: str, table: pd.DataFrame, step: int) -> None:
+        """Log a table where tables are shown."""
+
+    def figure(self, key: str, figure: Figure, step: int) -> None:
+        """Log a figure where figures are shown."""
+
+    def say(self, text: str) -> None:
+        """Tell the user."""
+
+
+class BrainWatch:
+    """Show a benchmark to a network in training, score it, log it, and leave no trace in the training.
+
+    Args:
+        datamodule: see `BrainAlignment`, as for all that follow.
+        layers: blocks to record.
+        pooling: how an output becomes a vector.
+        preprocess: raw batch to the network's inputs.
+        settings: how a trajectory becomes scores.
+        run_dir: folder of the looks.
+        name: of the model.
+        prefix: of the logged keys.
+        details_every: looks between two tables and figures.
+        batch_size: stimuli a batch.
+        on_error: ``"warn"`` or ``"raise"``.
+
+    Raises:
+        TypeError: the datamodule has no responses.
+        ValueError: an unknown option.
+    """
+
+    def __init__(
+        self,
+        datamodule: Any,
+        *,
+        layers: Layers = "auto",
+        pooling: str = "auto",
+        preprocess: Preprocess | None = None,
+        settings: ScoringSettings | None = None,
+        run_dir: str | Path | None = None,
+        name: str | None = None,
+        prefix: str = "brain",
+        details_every: int = 5,
+        batch_size: int | None = None,
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        if not hasattr(type(datamodule), "responses"):
+            raise TypeError(
+                "BrainAlignment needs a benchmark with stimuli and responses, a BrainDataModule such as "
+                f"ArrayDataModule; got {type(datamodule).__name__}."
+            )
+        check_option("on_error", on_error, ("warn", "raise"))
+        if details_every < 1:
+            raise ValueError(f"details_every must be at least 1, got {details_every}.")
+        self.datamodule = datamodule
+        self.layers, self.pooling, self.preprocess = layers, pooling, preprocess
+        self.settings = settings or ScoringSettings(n_permutations=0)
+        self.name, self.prefix, self.on_error = name, prefix, on_error
+        self.details_every, self.batch_size = details_every, batch_size
+        self.result: ModelResult | None = None
+        self.curves = AlignmentCurves(run_dir)
+        self._last_step = -1
+        self._looks = 0
+        self._failures = 0
+
+    def prepare(
+        self, network: nn.Module, *, first_here: bool = True, barrier: Callable[[], object] = lambda: None
+    ) -> None:
+        """Read the benchmark and resolve the layers, so that a mistake shows before the first step.
+
+        Args:
+            network: what will be looked at.
+            first_here: whether this process prepares the data of its machine.
+            barrier: waits until every process has come to it.
+        """
+        with kept_random_states(network):
+            if first_here:
+                self.datamodule.prepare_data()
+            barrier()
+            self.datamodule.setup()
+            resolve_layers(plain_network(network), self.layers)
+
+    def start(self, step: int, *, dry: bool = False) -> None:
+        """Begin a training, or go on with one that has done so many steps: its curve is taken up."""
+        self._last_step, self._looks = -1, 0
+        if rank_and_world()[0] == 0 and not dry:
+            self.curves.start(step)
+
+    def look(self, network: nn.Module, at: Moment, loggers: Loggers) -> dict[str, float]:
+        """Look at the network, unless this step was looked at already; every process calls this.
+
+        Returns:
+            On every process, what checkpoints may watch; empty after a failure or a dry run.
+
+        Raises:
+            RuntimeError: the look failed, and `on_error` is ``"raise"``.
+        """
+        if at.step == self._last_step:
+            return {}
+        self._last_step = at.step
+        started = time.perf_counter()
+        with kept_random_states(network):
+            with buffers_of_rank_zero(network):
+                own, error = _attempt(lambda: self._record(network, at))
+            problem = next((p for p in to_everyone(_reason(error)) if p), None)
+            watched: dict[str, float] | None = {}
+            if problem is None:
+                shares = to_rank_zero(own)
+                if rank_and_world()[0] == 0 and not at.dry:
+                    watched, error = _attempt(lambda: self._report(network, shares, at, loggers, started))
+                watched, problem = from_rank_zero((watched, _reason(error)))
+            if problem is not None:
+                self._fail(at, problem, error, loggers)
+        return watched or {}
+
+    def finish(self, at: Moment, loggers: Loggers) -> None:
+        """Log what looks since the last table found."""
+        if self._looks % self.details_every:
+            _, error = _attempt(lambda: self._log_details(at.step, loggers))
+            if error is not None:
+                self._fail(at, str(_reason(error)), error, loggers)
+
+    def _record(self, network: nn.Module, at: Moment) -> Trajectory | None:
+        rank, world = rank_and_world()
+        return record_trajectory(
+            network,
+            self.datamodule.stimuli,
+            layers=self.layers,
+            pooling=self.pooling,
+            preprocess=self.preprocess,
+            batch_size=self.batch_size or self.datamodule.batch_size,
+            num_workers=self.datamodule.num_workers,
+            share=(rank, world),
+            context=at.context,
+            limit=_DRY_RUN * world if at.dry else None,
+        )
+
+    def _report(
+        self,
+        network: nn.Module,
+        shares: list[Trajectory | None],
+        at: Moment,
+        loggers: Loggers,
+        started: float,
+    ) -> dict[str, float]:
+        """Score, keep and log."""
+        responses = self.datamodule.responses
+        trajectory = concatenate([share for share in shares if share is not None])
+        seconds = time.perf_counter() - started
+        card = card_of(plain_network(network), responses, self.name, self.pooling, seconds=seconds)
+        self.result = score_trajectory(trajectory, responses, card, self.settings)
+        self.curves.add(self.result, step=at.step, epoch=at.epoch, moment=at.why)
+        scalars = _scalars(self.result) | {"seconds": time.perf_counter() - started}
+        loggers.scalars({f"{self.prefix}/{key}": value for key, value in scalars.items()}, at.step)
+        loggers.say(
+            f"Brain alignment at step {at.step}: mean r {scalars['mean_r']:.3f}, "
+            f"mean r2 {scalars['mean_r2']:.4f} ({scalars['seconds']:.1f} s)"
+        )
+        self._looks += 1
+        if self._looks % self.details_every == 0:
+            self._log_details(at.step, loggers)
+        return {f"{self.prefix}/{key}": scalars[key] for key in ("mean_r", "mean_r2")}
+
+    def _log_details(self, step: int, loggers: Loggers) -> None:
+        if self.result is None:
+            return
+        scores = self.result.scores.assign(step=step)
+        columns = ["step", "feature", "roi", "network", "r", "r2"]
+        loggers.table(f"{self.prefix}/scores", scores[columns], step)
+        simulated = self.datamodule.responses.simulated
+        figure = plot_training(self.curves.table(), simulated=simulated)
+        loggers.figure(f"{self.prefix}/curves", figure, step)
+
+    def _fail(self, at: Moment, problem: str, error: Exception | None, loggers: Loggers) -> None:
+        if self.on_error == "raise":
+            raise RuntimeError(f"The brain pass at step {at.step} failed: {problem}") from error
+        self._failures += 1
+        if rank_and_world()[0] > 0:
+            return
+        # where the logger itself is what failed, the warning below still says so
+        _attempt(lambda: loggers.scalars({f"{self.prefix}/failures": float(self._failures)}, at.step))
+        if self._failures == 1:
+            warnings.warn(
+                f"The brain pass at step {at.step} failed, and the training goes on without it: "
+                f"{problem} Later failures are counted as {self.prefix}/failures; on_error='raise' stops.",
+                stacklevel=2,
+            )
+
+
+def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """Return a result or the reason why there is none: the other processes must hear of it, or they hang."""
+    try:
+        return work(), None
+    except Exception as error:  # noqa: BLE001 - the caller reports it, or raises it again
+        return None, error
+
+
+def _reason(error: Exception | None) -> str | None:
+    return None if error is None else f"{type(error).__name__}: {error}"
+
+
+def _scalars(result: ModelResult) -> dict[str, float]:
+    table = summarise(result.scores)
+    overall = table[table["network"] == ALL_ROIS].set_index("feature")
+    stable = table[(table["feature"] == "stable_mode") & (table["network"] != ALL_ROIS)]
+    scalars = {f"mean_{key}": float(overall[key]["stable_mode"]) for key in ("r", "r2")}
+    if len(stable) <= _MAX_NETWORKS:
+        scalars |= {f"r2/{name}": float(r2) for name, r2 in zip(stable["network"], stable["r2"], strict=True)}
+    baselines = overall["r2"].drop(["stable_mode", "nuisance"], errors="ignore")
+    if len(baselines):
+        scalars["best_baseline_r2"] = float(baselines.max())
+    modulus = result.spectra.loc[result.spectra["stable"], "modulus"]
+    return scalars | {"stable_modulus": float(modulus.to_numpy()[0])}
