@@ -123,8 +123,9 @@ def combine_depths(H: Tensor, result: DMDResult, *, phase: Phase = "quadrature")
         weights = weights * torch.where(pair, 2, 1)[..., None, None]
     real = torch.cat([weights.real, weights.imag], dim=-2) if both and phase == "quadrature" else weights.real
     features = torch.empty(len(H), real.shape[-2], H.shape[2], dtype=dtype, device=device)
+    buffer: Tensor | None = None
     for part in chunks(H):
-        Z = standardise(H[part], result.mean, result.scale)
+        Z = buffer = standardise(H[part], result.mean, result.scale, out=buffer)
         features[part] = torch.matmul(real[part] if real.ndim == 3 else real, Z).to(
             device=device, dtype=dtype
         )

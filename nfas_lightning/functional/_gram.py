@@ -57,9 +57,22 @@ def chunks(H: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, len(H)))
 
 
-def standardise(H: Tensor, mean: Tensor | None, scale: Tensor | None) -> Tensor:
-    """Return (H - mean) / scale as a new float64 tensor; a unit whose scale is zero becomes zero."""
-    Z = H.to(device=double_device(H.device)).to(torch.float64, copy=True)
+def standardise(
+    H: Tensor, mean: Tensor | None, scale: Tensor | None, *, out: Tensor | None = None
+) -> Tensor:
+    """Return (H - mean) / scale in float64; a unit whose scale is zero becomes zero.
+
+    Args:
+        H: (B, L, D).
+        mean: see `depth_gram`.
+        scale: see `depth_gram`.
+        out: float64 of B or more stimuli to write into, so that a loop touches the same memory again; the
+            result is its first B.
+    """
+    if out is None:
+        Z = H.to(device=double_device(H.device)).to(torch.float64, copy=True)
+    else:
+        Z = out[: len(H)].copy_(H)
     if mean is not None:
         Z -= mean
     if scale is not None:
@@ -71,8 +84,9 @@ def stimulus_grams(H: Tensor, mean: Tensor | None = None, scale: Tensor | None =
     """Return (N, L, L) float64: one Gram a stimulus, of the standardised states."""
     n, depth, _ = H.shape
     grams = torch.empty(n, depth, depth, dtype=torch.float64, device=double_device(H.device))
+    buffer: Tensor | None = None
     for part in chunks(H):
-        Z = standardise(H[part], mean, scale)
+        Z = buffer = standardise(H[part], mean, scale, out=buffer)
         torch.bmm(Z, Z.mT, out=grams[part])
     return grams
 
@@ -94,8 +108,9 @@ def depth_gram(H: Tensor, mean: Tensor | None = None, scale: Tensor | None = Non
         True
     """
     gram = torch.zeros(H.shape[1], H.shape[1], dtype=torch.float64, device=double_device(H.device))
+    buffer: Tensor | None = None
     for part in chunks(H):
-        Z = standardise(H[part], mean, scale)
+        Z = buffer = standardise(H[part], mean, scale, out=buffer)
         gram += torch.bmm(Z, Z.mT).sum(dim=0)
     return gram
 
@@ -105,8 +120,9 @@ def depth_statistics(H: Tensor) -> DepthStatistics:
     device = double_device(H.device)
     gram = torch.zeros(H.shape[1], H.shape[1], dtype=torch.float64, device=device)
     sums = torch.zeros(H.shape[1:], dtype=torch.float64, device=device)
+    buffer: Tensor | None = None
     for part in chunks(H):
-        Z = H[part].to(device).to(torch.float64)
+        Z = buffer = standardise(H[part], None, None, out=buffer)
         gram += torch.bmm(Z, Z.mT).sum(dim=0)
         sums += Z.sum(dim=0)
     return DepthStatistics(gram, sums, len(H))

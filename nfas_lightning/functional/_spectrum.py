@@ -95,11 +95,11 @@ def decompose(gram: Tensor, n_rows: int, svd_rank: int | float, exact: bool) -> 
     """
     gram = gram.cpu()
     squares, V = _eigh(gram[:, :-1, :-1])
-    s, V = squares.clamp(min=0).sqrt().flip(-1), V.flip(-1)
+    s = squares.clamp(min=0).sqrt().flip(-1)
     ranks = effective_rank(s, n_rows, s.shape[1], svd_rank)
     r = max(1, int(ranks.max()))
     keep = torch.arange(r) < ranks[:, None]
-    V = V[:, :, :r] * keep[:, None]
+    V = V[:, :, -r:].flip(-1) * keep[:, None]  # eigh ascends
     inverse = torch.where(keep, 1 / s[:, :r], 0)
     W = V * inverse[:, None]  # V S^-1: snapshots of X combined into orthonormal directions U
 
