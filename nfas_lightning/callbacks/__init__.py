@@ -1,7 +1,20 @@
-"""Lightning callbacks."""
+"""Callbacks: Lightning's, and one for `transformers.Trainer`."""
+
+from typing import TYPE_CHECKING, Any
 
 from nfas_lightning.callbacks.brain_alignment import BrainAlignment
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.callbacks.score_writer import ScoreWriter
 
-__all__ = ["BrainAlignment", "DepthTrajectory", "ScoreWriter"]
+if TYPE_CHECKING:
+    from nfas_lightning.callbacks.hf_trainer import BrainAlignmentHF
+
+__all__ = ["BrainAlignment", "BrainAlignmentHF", "DepthTrajectory", "ScoreWriter"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "BrainAlignmentHF":  # on first use: its base class is transformers'
+        from nfas_lightning.callbacks.hf_trainer import BrainAlignmentHF
+
+        return BrainAlignmentHF
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
