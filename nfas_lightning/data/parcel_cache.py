@@ -88,7 +88,9 @@ def write_parcels(cache: Path, key: str, parcels: Parcels) -> None:
     unfinished = _unfinished(path)
     metadata = {"format": _FORMAT, "key": key, "sha256": _digest(parcels)}
     try:
-        save_file({"values": parcels.values, "counts": parcels.counts}, unfinished, metadata=metadata)
+        # sums of a sparse product may come column by column
+        tensors = {"values": parcels.values.contiguous(), "counts": parcels.counts.contiguous()}
+        save_file(tensors, unfinished, metadata=metadata)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from nfas_lightning.datamodules.alice import AliceDataModule
 from nfas_lightning.datamodules.array import ArrayDataModule
 from nfas_lightning.datamodules.base import BrainDataModule
+from nfas_lightning.datamodules.little_prince import LittlePrinceDataModule
 from nfas_lightning.datamodules.natural_sounds import NaturalSoundsDataModule
 from nfas_lightning.datamodules.simulated import SimulatedBrainDataModule
 
@@ -10,6 +11,7 @@ __all__ = [
     "AliceDataModule",
     "ArrayDataModule",
     "BrainDataModule",
+    "LittlePrinceDataModule",
     "NaturalSoundsDataModule",
     "SimulatedBrainDataModule",
 ]

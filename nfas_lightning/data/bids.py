@@ -1,0 +1,157 @@
+"""What BIDS data sets share: entities in file names, sidecars, participants, content that is here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nfas_lightning.data.content import require_file
+from nfas_lightning.data.readers import read_csv
+
+__all__ = ["entities", "is_here", "pick_subjects", "read_json", "read_participants", "scan_tr"]
+
+
+def entities(name: str) -> dict[str, str]:
+    """Return the entities of a BIDS file name, without its suffix and extension.
+
+    Example:
+        >>> entities("sub-001_task-pieman_run-1_bold.nii.gz")
+        {'sub': '001', 'task': 'pieman', 'run': '1'}
+    """
+    parts = name.split(".")[0].split("_")
+    return {key: value for key, dash, value in (part.partition("-") for part in parts) if dash}
+
+
+def is_here(path: Path) -> bool:
+    """Tell whether a file's content is on this disk, not a dangling link or a git-annex pointer."""
+    try:
+        require_file(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: it is not JSON, or no object.
+    """
+    text = require_file(path).read_text(encoding="utf-8-sig")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path.name} must be JSON, but can't be read ({error}).") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} must hold a JSON object, got {type(value).__name__}.")
+    return value
+
+
+def scan_tr(root: Path, subject: str, task: str, run: str | None = None) -> float | None:
+    """Read a scan's repetition time from its sidecar, the nearest one that states it (BIDS inheritance).
+
+    Args:
+        root: the data set's folder.
+        subject: e.g. ``"sub-001"``.
+        task: e.g. ``"pieman"``.
+        run: the run entity, None where the scan has none.
+
+    Returns:
+        Seconds; None if no sidecar is there.
+
+    Raises:
+        ValueError: a sidecar states something that is no repetition time.
+    """
+    for path in _sidecars(root, subject, task, run):
+        if path.is_symlink() or path.exists():
+            value = read_json(path).get("RepetitionTime")
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 < value < 20:
+                raise ValueError(
+                    f"{path.name}: RepetitionTime must be a number of seconds between 0.1 and 20, got "
+                    f"{value!r}."
+                )
+            return float(value)
+    return None
+
+
+def _sidecars(root: Path, subject: str, task: str, run: str | None) -> Iterator[Path]:
+    of_run = f"_run-{run}" if run else ""
+    yield root / subject / "func" / f"{subject}_task-{task}{of_run}_bold.json"
+    yield root / subject / "func" / f"{subject}_task-{task}_bold.json"
+    yield root / subject / f"{subject}_task-{task}_bold.json"
+    yield root / f"task-{task}_bold.json"
+
+
+def read_participants(root: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read participants.tsv, all of it as text; a byte-order mark does no harm.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: a column is absent.
+    """
+    path = require_file(root / "participants.tsv")
+    return read_csv(path, ["participant_id", *columns], sep="\t").astype(str)
+
+
+def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Sequence[str]) -> list[str]:
+    """Return the subjects to read: the wanted ones, or all that are here.
+
+    Args:
+        wanted: names with or without ``sub-``, or None.
+        here: subjects with files on this disk.
+        listed: subjects of participants.tsv.
+
+    Raises:
+        TypeError: one string instead of a list.
+        ValueError: a wanted subject is unknown or repeated, or nobody is left.
+        FileNotFoundError: a wanted subject is known but has no files here, or nobody has.
+
+    Example:
+        >>> pick_subjects(["EN057"], ["sub-EN057", "sub-EN058"], ["sub-EN057", "sub-EN058"])
+        ['sub-EN057']
+    """
+    if isinstance(wanted, str):
+        raise TypeError(f"subjects must be a list of names, got the string {wanted!r}: write [{wanted!r}].")
+    if wanted is None:
+        if not here:
+            raise FileNotFoundError(
+                f"No subject has files here ({len(listed)} are listed in participants.tsv): fetch some with "
+                "`datalad get` or `nfas data get`, or check root, space and derivative."
+            )
+        return sorted(here)
+    names = [name if name.startswith("sub-") else f"sub-{name}" for name in wanted]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"subjects must name at least one, each once, got {list(wanted)}.")
+    for name in names:
+        if name in here:
+            continue
+        if name in listed:
+            raise FileNotFoundError(
+                f"{name} is in participants.tsv but has none of the wanted files here: fetch them with "
+                f"`datalad get` or `nfas data get`. Here are {_some(here)}."
+            )
+        raise ValueError(f"subjects has no {name!r}. Here are {_some(here)}.")
+    return names
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(sorted(names)[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown or "none"
+
+
+def run_number(text: str) -> int:
+    """Return a run entity as a number; runs without one come first.
+
+    Example:
+        >>> run_number("09"), run_number("")
+        (9, 0)
+    """
+    return int(re.sub(r"\D", "", text) or 0)

@@ -1,0 +1,163 @@
+"""A benchmark of stories: stimuli and responses of several stories as one, each story a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.data.events import response_gap
+from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.story import Story, nuisance_series, story_design, story_stimuli
+from nfas_lightning.data.story_responses import StoryResponses, StoryScans, clean_scan
+from nfas_lightning.functional.checks import check_option
+
+__all__ = ["StorySettings", "load_stories", "word_counts"]
+
+
+@dataclass(frozen=True)
+class StorySettings:
+    """How stories become stimuli and responses; see `nfas_lightning.datamodules.StoryDataModule`."""
+
+    modality: str
+    window: int = 20
+    anchor: str = "onset"
+    seconds: float = 10.0
+    hop: float = 1.0
+    sampling_rate: int = 16_000
+    temporal: str = "hrf"
+    hrf: str = "spm"
+    delays: Sequence[int] = (1, 2, 3, 4)
+    slice_time_reference: float = 0.0
+    nuisances: Sequence[str] = ("word_rate", "sound_power")
+    listeners: str = "mean"
+
+
+def load_stories(
+    dataset: str, stories: Sequence[Story], scans: StoryScans, settings: StorySettings
+) -> tuple[StimulusSet, Responses]:
+    """Read stories one after the other and pair them.
+
+    The noise ceiling is the split-half ceiling of the listeners' mean, story by story, averaged over the
+    stories that have two listeners. With ``listeners="mean"`` a story's listeners are averaged as soon as
+    they are read, and nothing of one listener is kept; with ``"each"`` a listener who did not hear a story has NaN
+    there, which is masked per ROI and is no part of the group mean.
+
+    Args:
+        dataset: the benchmark's name.
+        stories: what was heard, each a run.
+        scans: reads the listeners.
+        settings: the choices.
+
+    Returns:
+        N stimuli; responses (1, T, R) of ``"mean"``, (S, T, R) of ``"each"``.
+    """
+    check_option("listeners", settings.listeners, ("mean", "each"))
+    names = [story.name for story in stories]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"Stories must be one at least, each once, got {names}.")
+    shown = story_stimuli(
+        stories,
+        settings.modality,
+        window=settings.window,
+        anchor=settings.anchor,
+        seconds=settings.seconds,
+        hop=settings.hop,
+        sampling_rate=settings.sampling_rate,
+    )
+    values, ceilings, nuisances, counts = [], [], [], []
+    heard_by: list[tuple[str, ...]] = []
+    hashes: dict[str, str] = {}
+    for story in stories:
+        heard = scans.read(story)
+        values.append(
+            heard.values.nanmean(dim=0, keepdim=True) if settings.listeners == "mean" else heard.values
+        )
+        heard_by.append(heard.subjects)
+        ceilings.append(heard.ceiling())
+        counts.append(heard.counts)
+        nuisances.append(_nuisances(story, heard, settings, scans.high_pass))
+        hashes |= heard.hashes
+        hashes |= {f"{story.name}/{file.name}": sha256_file(file) for file in _files(story)}
+    lengths = [part.shape[1] for part in values]
+    design, times, runs = story_design(
+        stories,
+        shown.times,
+        lengths,
+        temporal=settings.temporal,
+        hrf=settings.hrf,
+        delays=settings.delays,
+        slice_time_reference=settings.slice_time_reference,
+    )
+    if settings.listeners == "mean":
+        heard_by = [("mean",)] * len(stories)
+    subjects, joined = _side_by_side(values, heard_by)
+    ceiling = torch.stack(ceilings).nanmean(dim=0)
+    trs = [story.tr for story in stories]
+    tr = max(set(trs), key=trs.count)
+    responses = Responses(
+        values=joined,
+        rois=scans.rois(torch.stack(counts).amin(dim=0)),
+        stimulus_ids=shown.ids,
+        dataset=dataset,
+        modality=settings.modality,
+        subjects=subjects,
+        runs=runs,
+        design=design,
+        tr=tr,
+        volume_times=times,
+        nuisances=torch.cat(nuisances) if settings.nuisances else None,
+        nuisance_names=tuple(settings.nuisances),
+        noise_ceiling=ceiling if bool(ceiling.isfinite().any()) else None,
+        # the shortest repetition time has the most volumes in a response
+        gap=response_gap(settings.temporal, min(trs), settings.delays),
+        hashes=hashes | {"stimuli": shown.sha256},
+    )
+    return shown.stimuli, responses
+
+
+def word_counts(stories: Sequence[Story]) -> dict[str, Any]:
+    """Return how many words there are, how many were placed between neighbours, and how many have no time."""
+    known = [story.words for story in stories if story.words is not None]
+    return {
+        "words": sum(len(words) for words in known),
+        "words_interpolated": sum(int(words.interpolated.sum()) for words in known),
+        "words_without_time": sum(int((~words.timed).sum()) for words in known),
+    }
+
+
+def _nuisances(
+    story: Story, heard: StoryResponses, settings: StorySettings, high_pass: float | None
+) -> Tensor:
+    """Nuisances of the kept volumes, filtered and z-scored as the responses are; a constant one is 0."""
+    n = heard.values.shape[1]
+    series = nuisance_series(
+        story, settings.nuisances, n, hrf=settings.hrf, slice_time_reference=settings.slice_time_reference
+    )
+    cleaned = clean_scan(series, tr=story.tr, high_pass=high_pass) if series.shape[1] else series
+    return cleaned.nan_to_num(nan=0.0).float()
+
+
+def _files(story: Story) -> list[Any]:
+    return [*story.files, *([story.wav] if story.wav is not None else [])]
+
+
+def _side_by_side(
+    values: Sequence[Tensor], heard_by: Sequence[tuple[str, ...]]
+) -> tuple[tuple[str, ...], Tensor]:
+    """Put stories with different listeners on one axis of subjects, NaN where one did not listen."""
+    subjects = tuple(sorted({name for names in heard_by for name in names}))
+    parts = []
+    for part, names in zip(values, heard_by, strict=True):
+        row = {name: i for i, name in enumerate(names)}
+        full = part.new_full((len(subjects), *part.shape[1:]), torch.nan)
+        for s, name in enumerate(subjects):
+            if name in row:
+                full[s] = part[row[name]]
+        parts.append(full)
+    return subjects, torch.cat(parts, dim=1)
