@@ -34,8 +34,9 @@ def hrf_operator(
 
     With h of unit area and :math:`G(t) = \int_0^t h`, the volume acquired at t answers event n by
 
-    .. math:: A_{tn} = h(t - o_n) \ \text{if}\ d_n = 0, \quad A_{tn} = G(t - o_n) - G(t - o_n - d_n)\
-    \text{else}.
+    .. math::
+        A_{tn} = h(t - o_n) \ \text{if}\ d_n = 0, \quad
+        A_{tn} = G(t - o_n) - G(t - o_n - d_n)\ \text{else}.
 
     An event with a duration is a boxcar of height 1, so a long one levels off at 1; an event without is an
     impulse of area 1 s, about what a boxcar of one second gives. The integrals are closed forms: no time grid
@@ -104,7 +105,7 @@ def fir_operators(
     - ``"sum"``: their sum;
     - ``"lanczos"``: a low-pass of the train of events at the volumes' Nyquist frequency, with weights
       :math:`\mathrm{sinc}(u)\,\mathrm{sinc}(u / 3)`, u the onset's distance in TRs from the middle of that
-      TR, |u| < 3. Like ``"sum"`` it grows with the rate of events.
+      TR, ``|u| < 3``. Like ``"sum"`` it grows with the rate of events.
 
     Side by side the delayed features let the regression find each ROI's own response.
 

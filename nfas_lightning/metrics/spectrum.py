@@ -26,7 +26,7 @@ class DepthSpectrum(TrajectoryMetric):
 
     - ``eigenvalues`` (r,) complex and ``amplitudes`` (r,);
     - ``stable_eigenvalue`` () complex, and ``distance_to_unit_circle`` ();
-    - ``weights`` (L,), |c_l| of the stable mode;
+    - ``weights`` (L,), ``|c_l|`` of the stable mode;
     - ``reconstruction_error`` (), the one-step error, 0 is exact.
 
     Args:

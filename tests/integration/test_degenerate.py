@@ -1,0 +1,215 @@
+"""What docs/method/degenerate.md promises for input that has no answer: a row of its table is a case here."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from nfas_lightning import functional as F
+from nfas_lightning.datamodules import ArrayDataModule
+from nfas_lightning.metrics import DMDAlignment
+
+PAGE = Path(__file__).parents[2] / "docs" / "method" / "degenerate.md"
+CASES = {}
+
+
+def case(title):
+    def keep(function):
+        CASES[title] = function
+        return function
+
+    return keep
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def refused(message):
+    return pytest.raises(ValueError, match=message)
+
+
+@case("fewer than three depths")
+def two_depths():
+    with refused("L >= 3 depths"):
+        F.stable_mode(normal(8, 2, 4))
+
+
+@case("one stimulus")
+def one_stimulus():
+    with refused("N >= 2 stimuli"):
+        F.stable_mode(normal(1, 5, 4))
+    F.stable_mode(normal(1, 5, 4), centering="none")  # nothing is centred: one is enough
+    with refused("At least two stimuli"):
+        ArrayDataModule(torch.rand(1, 3, 4, 4), torch.randn(1, 2)).setup()
+
+
+@case("stimuli that do not differ at a depth")
+def dead_depth():
+    H = normal(8, 5, 4)
+    H[:, 0] = 1.5  # the class token before the first block
+    with pytest.warns(RuntimeWarning, match=r"same state at depth \[0\]"):
+        assert F.stable_mode(H).isnan().all()
+
+
+@case("a trajectory of zeros")
+def zeros():
+    with pytest.warns(RuntimeWarning, match="no part in any mode|nothing to decompose"):
+        assert F.stable_mode(torch.zeros(8, 5, 4), centering="none").isnan().all()
+
+
+@case("linearly dependent depths")
+def rank_deficient():
+    H = normal(8, 1, 4).expand(8, 5, 4) * torch.tensor([1.0, 0.5, 0.25, 0.125, 0.0625])[:, None]
+    result = F.dmd(H, svd_rank=3, centering="none")
+    assert result.svd_rank == 1
+    assert result.stable_eigenvalue.real == pytest.approx(0.5)
+
+
+@case("repeated eigenvalues")
+def repeated():
+    result = F.dmd(normal(8, 1, 4).expand(8, 5, 4) + 0.0, operator="pooled", centering="none")
+    assert torch.allclose(result.eigenvalues, torch.ones_like(result.eigenvalues))
+
+
+@case("NaN or infinity in a trajectory")
+def nan_states():
+    H = normal(8, 5, 4)
+    H[3, 2, 1] = math.nan
+    with refused("finite"):
+        F.stable_mode(H)
+
+
+@case("float16 or bfloat16")
+def half():
+    H = normal(30, 6, 8).cumsum(1)
+    for dtype in (torch.float16, torch.bfloat16):
+        narrow = H.to(dtype)
+        feature = F.stable_mode(narrow)
+        assert feature.dtype == torch.float32
+        assert torch.allclose(feature, F.stable_mode(narrow.float()), atol=1e-5)
+
+
+@case("fewer volumes than folds")
+def few_volumes():
+    with refused("need at least that many volumes"):
+        F.ridge_cv(normal(3, 2), normal(3, 1))
+
+
+@case("a gap that leaves no training volumes")
+def wide_gap():
+    with refused("leaves no training data"):
+        F.ridge_cv(normal(20, 2), normal(20, 1), gap=20)
+
+
+@case("a constant ROI")
+def constant_roi():
+    Y = normal(40, 2)
+    Y[:, 0] = 3.0
+    with pytest.warns(UserWarning, match="1 of 2 ROIs score NaN"):
+        r = F.ridge_cv(normal(40, 3, seed=1), Y).r
+    assert r.isnan().tolist() == [True, False]
+
+
+@case("a constant feature")
+def constant_feature():
+    X, Y = normal(40, 3), normal(40, 2, seed=1)
+    wide = torch.cat([X, torch.full((40, 1), 7.0)], 1)
+    penalties = torch.tensor([1.0, 10.0])
+    assert torch.allclose(F.ridge_cv(wide, Y, penalties=penalties).r, F.ridge_cv(X, Y, penalties=penalties).r)
+    with pytest.warns(UserWarning, match="2 of 2 ROIs score NaN"):
+        assert F.ridge_cv(torch.ones(40, 3), Y).r.isnan().all()
+
+
+@case("missing responses")
+def missing():
+    X, Y = normal(60, 3), normal(60, 2, seed=1)
+    holes = Y.clone()
+    holes[[3, 40], 1] = math.nan
+    result, whole = F.ridge_cv(X, holes), F.ridge_cv(X, Y)
+    assert result.n_volumes.tolist() == [60, 58]
+    assert result.r[0] == pytest.approx(float(whole.r[0]))
+    assert torch.isfinite(result.r[1])
+
+
+@case("an ROI without a single response")
+def never_observed():
+    Y = normal(40, 2)
+    Y[:, 0] = math.nan
+    with pytest.warns(UserWarning, match="1 of 2 ROIs score NaN"):
+        assert F.ridge_cv(normal(40, 3, seed=1), Y).r.isnan().tolist() == [True, False]
+
+
+@case("stimuli that a metric never saw")
+def unseen():
+    brain = ArrayDataModule(torch.rand(20, 3, 4, 4), torch.randn(20, 2))
+    brain.setup()
+    metric = DMDAlignment(brain.responses)
+    metric.update(normal(19, 5, 4).float(), torch.arange(19))
+    with pytest.warns(UserWarning, match="1 of the 20 stimuli"):
+        assert metric.compute()["r"].isnan().all()
+
+
+@case("one subject")
+def one_subject():
+    with refused("at least two subjects"):
+        F.noise_ceiling(normal(1, 30, 2))
+
+
+@case("one model in a modality")
+def one_model():
+    with pytest.warns(UserWarning, match="one model"):
+        scores = F.snci(normal(4, 2).abs(), ["audio", "audio", "audio", "vision"])
+    assert scores.isnan().tolist() == [[False, False], [True, True]]
+
+
+@case("models that score the same")
+def no_spread():
+    same = torch.full((3, 2), 0.2)
+    for form, value in (("ratio", math.inf), ("bounded", 1.0)):
+        with pytest.warns(UserWarning, match="score the same"):
+            assert (F.snci(same, ["a"] * 3, form=form) == value).all()
+
+
+@case("one modality")
+def one_modality():
+    V = normal(6, 4)
+    for test in (F.permanova, F.permdisp, F.silhouette):
+        with refused("at least two groups"):
+            test(F.distances(V), ["vision"] * 6)
+    with refused("at least two groups"):
+        F.anova(V, ["vision"] * 6)
+
+
+@case("models that do not differ at all")
+def identical():
+    labels = ["a", "a", "b", "b"]
+    for test in (F.permanova, F.permdisp, F.silhouette):
+        with pytest.warns(UserWarning, match="NaN"):
+            result = test(torch.zeros(4, 4), labels, n_permutations=9)
+        assert result.statistic.isnan()
+        assert result.p_value.isnan()
+    with pytest.warns(UserWarning, match="do not vary"):
+        assert F.anova(torch.ones(4, 2), labels).p_value.isnan().all()
+
+
+@case("a model without a score at an ROI")
+def missing_score():
+    V = normal(6, 3)
+    V[0, 0] = math.nan
+    with pytest.warns(UserWarning, match="1 of 3 ROIs have a missing score"):
+        assert F.anova(V, ["a", "b"] * 3).p_value.isnan().tolist() == [True, False, False]
+    with refused("finite"):
+        F.pca(V)
+
+
+@pytest.mark.parametrize("title", CASES)
+def test_case(title):
+    CASES[title]()
+
+
+def test_the_page_lists_every_case():
+    rows = re.findall(r"^\| ([^|]+?) \|", PAGE.read_text(), flags=re.MULTILINE)
+    assert [row for row in rows if row not in ("input", "---")] == list(CASES)
