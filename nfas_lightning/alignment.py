@@ -18,7 +18,7 @@ from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.trajectory import Trajectory
-from nfas_lightning.hooks.undisturbed import undisturbed
+from nfas_lightning.hooks.undisturbed import kept_random_states, undisturbed, without_autocast
 from nfas_lightning.models.base import LoadedModel, ModelInputs
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.preprocess import RawStimuli
@@ -46,8 +46,8 @@ def align(
 ) -> ModelResult:
     """Run a network over a benchmark's stimuli, frozen, and score it: for loops that are not Lightning's.
 
-    The network's modes, gradients and the random states are left as they were, so this may stand between two
-    training steps. Every process of a distributed run would do the whole work: use `BrainAlignment` there.
+    The network's modes, buffers, gradients and the random states are left as they were, so this may stand
+    between two training steps. Every process of a distributed run would do the whole work: use `BrainAlignment` there.
 
     Args:
         model: any module, or a name or `LoadedModel` as `FrozenModel` takes them.
@@ -74,25 +74,27 @@ def align(
         >>> sorted(result.scores["feature"].unique())
         ['all_blocks', 'best_block', 'last_block', 'mean_depth', 'stable_mode']
     """
-    datamodule.prepare_data()
-    datamodule.setup()
-    if not isinstance(model, nn.Module):
-        model = FrozenModel(model)
-    started = time.perf_counter()
-    trajectory = record_trajectory(
-        model if device is None else model.to(device),
-        datamodule.stimuli,
-        layers=layers,
-        pooling=pooling,
-        preprocess=preprocess,
-        batch_size=batch_size or datamodule.batch_size,
-        num_workers=datamodule.num_workers,
-        progress=progress,
-    )
-    assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
-    card = card_of(model, datamodule.responses, name, pooling, seconds=time.perf_counter() - started)
-    settings = settings or ScoringSettings(n_permutations=0)
-    return score_trajectory(trajectory, datamodule.responses, card, settings)
+    with kept_random_states():  # the benchmark's own draws must not shift a training's
+        datamodule.prepare_data()
+        datamodule.setup()
+        if not isinstance(model, nn.Module):
+            model = FrozenModel(model)
+        started = time.perf_counter()
+        trajectory = record_trajectory(
+            model if device is None else model.to(device),
+            datamodule.stimuli,
+            layers=layers,
+            pooling=pooling,
+            preprocess=preprocess,
+            batch_size=batch_size or datamodule.batch_size,
+            num_workers=datamodule.num_workers,
+            progress=progress,
+        )
+        assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
+        card = card_of(model, datamodule.responses, name, pooling, seconds=time.perf_counter() - started)
+        settings = settings or ScoringSettings(n_permutations=0)
+        with without_autocast():
+            return score_trajectory(trajectory, datamodule.responses, card, settings)
 
 
 def record_trajectory(

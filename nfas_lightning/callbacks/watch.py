@@ -31,7 +31,7 @@ from nfas_lightning.hooks.processes import (
 )
 from nfas_lightning.hooks.selection import Layers, resolve_layers
 from nfas_lightning.hooks.trajectory import Trajectory
-from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network
+from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
 from nfas_lightning.plotting.training import ALL_ROIS, plot_training
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
@@ -218,7 +218,8 @@ class BrainWatch:
         trajectory = concatenate([share for share in shares if share is not None])
         seconds = time.perf_counter() - started
         card = card_of(plain_network(network), responses, self.name, self.pooling, seconds=seconds)
-        self.result = score_trajectory(trajectory, responses, card, self.settings)
+        with without_autocast():
+            self.result = score_trajectory(trajectory, responses, card, self.settings)
         self.curves.add(self.result, step=at.step, epoch=at.epoch, moment=at.why)
         scalars = _scalars(self.result) | {"seconds": time.perf_counter() - started}
         loggers.scalars({f"{self.prefix}/{key}": value for key, value in scalars.items()}, at.step)

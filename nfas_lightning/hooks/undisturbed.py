@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["kept_random_states", "plain_network", "undisturbed"]
+__all__ = ["kept_random_states", "plain_network", "undisturbed", "without_autocast"]
 
 
 def plain_network(network: nn.Module) -> nn.Module:
@@ -48,6 +48,16 @@ def kept_random_states(network: nn.Module | None = None) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Leave the autocast that a loop may have on, for mathematics that needs its own precision."""
+    kinds = {"cpu", *({"cuda"} if torch.cuda.is_available() else ())}
+    with ExitStack() as stack:
+        for kind in sorted(kind for kind in kinds if torch.is_autocast_enabled(kind)):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextmanager
