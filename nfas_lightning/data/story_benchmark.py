@@ -45,8 +45,8 @@ def load_stories(
 
     The noise ceiling is the split-half ceiling of the listeners' mean, story by story, averaged over the
     stories that have two listeners. With ``listeners="mean"`` a story's listeners are averaged as soon as
-    they are read, and nothing of one listener is kept; with ``"each"`` a listener who did not hear a story has NaN
-    there, which is masked per ROI and is no part of the group mean.
+    they are read, and nothing of one listener is kept; with ``"each"`` a listener who did not hear a story
+    has NaN there, which is masked per ROI and is no part of the group mean.
 
     Args:
         dataset: the benchmark's name.

@@ -77,7 +77,8 @@ class Words:
             start, stop = self.offset[before], self.onset[after]
             if not n or stop - start > max_gap:
                 continue
-            edges = np.linspace(start, max(start, stop), n + 1)
+            # an aligned word may end a little after the next one begins
+            edges = np.linspace(min(start, stop), stop, n + 1)
             between = slice(before + 1, after)
             onset[between], offset[between], placed[between] = edges[:-1], edges[1:], True
         return replace(self, onset=onset, offset=offset, interpolated=placed)

@@ -4,6 +4,7 @@ from nfas_lightning.datamodules.alice import AliceDataModule
 from nfas_lightning.datamodules.array import ArrayDataModule
 from nfas_lightning.datamodules.base import BrainDataModule
 from nfas_lightning.datamodules.little_prince import LittlePrinceDataModule
+from nfas_lightning.datamodules.narratives import NarrativesDataModule
 from nfas_lightning.datamodules.natural_sounds import NaturalSoundsDataModule
 from nfas_lightning.datamodules.simulated import SimulatedBrainDataModule
 
@@ -12,6 +13,7 @@ __all__ = [
     "ArrayDataModule",
     "BrainDataModule",
     "LittlePrinceDataModule",
+    "NarrativesDataModule",
     "NaturalSoundsDataModule",
     "SimulatedBrainDataModule",
 ]

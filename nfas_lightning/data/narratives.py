@@ -1,0 +1,303 @@
+"""Narratives: spoken stories and their listeners (OpenNeuro ds002345 v1.1.4, CC0)."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nfas_lightning.data.bids import is_here, pick_subjects, read_json
+from nfas_lightning.data.content import require_file
+from nfas_lightning.data.narratives_clock import ALIASES, CLOCKS, SKIPPED, WORDS, Clock
+from nfas_lightning.data.narratives_tree import Listener, excluded_scans, find_scans, read_listeners, story_tr
+from nfas_lightning.data.readers import data_folder, read_csv
+from nfas_lightning.data.story import Story, StoryScan
+from nfas_lightning.data.words import Words, read_gentle
+from nfas_lightning.functional.checks import check_option
+
+__all__ = ["FOLDER", "narratives_stories", "story_words"]
+
+FOLDER = "ds002345"
+# a first word may be aligned a little early; one that is earlier was aligned to the music before the story
+_EARLY_SECONDS = 2.0
+
+
+def narratives_stories(
+    root: str | os.PathLike[str] | None,
+    stories: Sequence[str] | None = None,
+    *,
+    subjects: Sequence[str] | None = None,
+    space: str = "MNI",
+    derivative: str = "afni-nosmooth",
+    words: bool = True,
+    sound: bool = True,
+    unaligned: str = "interpolate",
+    trim: tuple[int, int] = (6, 0),
+    wav_offsets: Mapping[str, float] | None = None,
+    exclude: bool = True,
+    strict: bool = True,
+) -> list[Story]:
+    """Find the stories and who heard them.
+
+    Args:
+        root: folder of the data set, or the one that holds ``ds002345/``; None: ``NFAS_DATA``.
+        stories: names of `CLOCKS`; ``"slumlordreach"`` stands for its two parts, and
+            ``"prettymouth-<group>"`` for the listeners of one condition. None: all with files here,
+            scrambled ones left out, and one of those that tell the same tale.
+        subjects: with or without ``sub-``; None: all with content here.
+        space: ``"MNI"`` or ``"fsaverage6"``.
+        derivative: ``"afni-nosmooth"``, ``"afni-smooth"`` or ``"fmriprep"``.
+        words: read the word tables.
+        sound: read the wav files.
+        unaligned: ``"interpolate"`` places words without times between their neighbours, ``"drop"`` leaves
+            them as context alone.
+        trim: volumes dropped after the story begins and before it ends.
+        wav_offsets: seconds from the scan's start to the sound file's, for stories whose clock you know.
+        exclude: leave out the scans of code/scan_exclude.json.
+        strict: check word counts.
+
+    Returns:
+        A story each. Scans whose repetition time is not that of most of a story's scans are left out, with a
+        warning.
+
+    Raises:
+        FileNotFoundError: a folder, table, sound, sidecar or subject is missing, or its content is.
+        ValueError: an unknown story, group or subject, or a table that does not fit.
+    """
+    check_option("unaligned", unaligned, ("interpolate", "drop"))
+    folder = data_folder(root, FOLDER, ("participants.tsv",))
+    listeners = read_listeners(folder)
+    clocks = _clocks(stories, listeners)
+    excluded = excluded_scans(folder) if exclude else []
+    found: dict[str, list[StoryScan]] = {}
+    for name, clock in clocks.items():
+        found[name] = [
+            scan
+            for listener in _audience(clock, listeners, subjects)
+            for scan in find_scans(
+                folder,
+                listener.subject,
+                clock.task,
+                space=space,
+                derivative=derivative,
+                excluded=excluded,
+                here_only=subjects is None,
+            )
+        ]
+    if stories is None or subjects is not None:
+        listed = sorted({listener.subject for listener in listeners})
+        present = sorted({scan.subject for scans in found.values() for scan in scans})
+        pick_subjects(subjects, present, listed)
+    chosen = [name for name, scans in found.items() if scans]
+    if stories is None:
+        chosen = _one_of_each_tale(chosen, clocks)
+    elif len(chosen) < len(found):
+        raise FileNotFoundError(
+            f"Story {next(name for name in found if name not in chosen)} must have scans of {derivative} in "
+            f"{space} here, got none (excluded ones do not count): fetch them with `datalad get` or `nfas "
+            "data "
+            "get`, or leave it out."
+        )
+    _warn_of_shared_tales(chosen, clocks)
+    unknown = sorted(set(wav_offsets or {}) - set(chosen))
+    if unknown:
+        raise ValueError(f"wav_offsets must name stories that are read, {chosen}, got {unknown}.")
+    out = []
+    for name in chosen:
+        clock = _from_file(folder, clocks[name])
+        known = (wav_offsets or {}).get(name)
+        clock = clock if known is None else replace(clock, wav_offset=float(known), note="")
+        out.append(
+            _story(folder, name, clock, found[name], words, sound, unaligned, trim, known is None, strict)
+        )
+    return out
+
+
+def _clocks(stories: Sequence[str] | None, listeners: Sequence[Listener]) -> dict[str, Clock]:
+    if stories is None:
+        return {name: clock for name, clock in CLOCKS.items() if name not in SKIPPED}
+    if isinstance(stories, str):
+        raise TypeError(f"stories must be a list of names, got the string {stories!r}: write [{stories!r}].")
+    names = [part for name in stories for part in ALIASES.get(name, (name,))]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"stories must name at least one, each once, got {list(stories)}.")
+    out = {}
+    for name in names:
+        story, dash, group = name.partition("-")
+        if story not in CLOCKS:
+            several = [other for other, clock in CLOCKS.items() if clock.task == story]
+            hint = f"choose of {', '.join(several)}" if several else f"the stories are {', '.join(CLOCKS)}"
+            raise ValueError(f"stories has no {name!r}: {hint}.")
+        clock = CLOCKS[story]
+        if dash:
+            groups = sorted({listener.condition for listener in listeners if listener.task == clock.task})
+            if clock.condition is not None or group not in groups:
+                raise ValueError(f"Story {story} has no group {group!r}, participants.tsv has {groups}.")
+            clock = replace(clock, condition=group)
+        out[name] = clock
+    return out
+
+
+def _audience(clock: Clock, listeners: Sequence[Listener], subjects: Sequence[str] | None) -> list[Listener]:
+    wanted = None if subjects is None else {name.removeprefix("sub-") for name in subjects}
+    return [
+        listener
+        for listener in listeners
+        if listener.task == clock.task
+        and clock.condition in (None, listener.condition)
+        and (wanted is None or listener.subject.removeprefix("sub-") in wanted)
+    ]
+
+
+def _one_of_each_tale(names: Sequence[str], clocks: Mapping[str, Clock]) -> list[str]:
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(clocks[name].tale, name)
+    return list(first.values())
+
+
+def _warn_of_shared_tales(names: Sequence[str], clocks: Mapping[str, Clock]) -> None:
+    tales = Counter(clocks[name].tale for name in names)
+    shared = [name for name in names if tales[clocks[name].tale] > 1]
+    if shared:
+        warnings.warn(
+            f"Stories {', '.join(shared)} tell the same tale: when one is held out, its text is known from "
+            "training. Read one of them for scores that generalise to new stories.",
+            stacklevel=3,
+        )
+
+
+def _from_file(folder: Path, clock: Clock) -> Clock:
+    """Take volumes from the data set's own event_meta.json, where it is here."""
+    path = folder / "code" / "event_meta.json"
+    if not path.exists():
+        return clock
+    entry = read_json(path).get(clock.task, {}).get(clock.part or clock.task)
+    if entry is None:
+        return clock
+    if not isinstance(entry, dict) or any(type(entry.get(key)) is not int for key in ("onset", "duration")):
+        raise ValueError(
+            f"{path.name}: {clock.task} must have onset and duration in whole volumes, got {entry!r}."
+        )
+    return replace(clock, onset=entry["onset"], duration=entry["duration"])
+
+
+def _story(
+    folder: Path,
+    name: str,
+    clock: Clock,
+    scans: Sequence[StoryScan],
+    words: bool,
+    sound: bool,
+    unaligned: str,
+    trim: tuple[int, int],
+    check_offset: bool,
+    strict: bool,
+) -> Story:
+    trs = [story_tr(folder, scan) for scan in scans]
+    tr = Counter(trs).most_common(1)[0][0]
+    kept = tuple(scan for scan, own in zip(scans, trs, strict=True) if own == tr)
+    if len(kept) < len(scans):
+        others = sorted({scan.subject for scan, own in zip(scans, trs, strict=True) if own != tr})
+        warnings.warn(
+            f"Story {name}: {len(scans) - len(kept)} of {len(scans)} scans have another repetition time than "
+            f"{tr:g} s and are left out, those of {', '.join(others[:5])}: name them with subjects to read "
+            "them.",
+            stacklevel=3,
+        )
+    if check_offset:
+        _check_offset(folder, name, clock, kept)
+    start = clock.onset * tr - clock.wav_offset
+    span = _span(folder, clock, tr)
+    align = folder / "stimuli" / "gentle" / clock.audio / "align.csv"
+    text = align.with_name("transcript.txt")
+    return Story(
+        name=name,
+        tr=tr,
+        offset=clock.wav_offset,
+        scans=kept,
+        first=clock.onset + trim[0],
+        stop=clock.onset + clock.duration - trim[1],
+        words=story_words(align, clock.audio, start, span, unaligned, strict) if words else None,
+        text=text.read_text(encoding="utf-8-sig") if words and is_here(text) else None,
+        wav=require_file(folder / "stimuli" / f"{clock.audio}_audio.wav") if sound else None,
+        span=span,
+        files=(align,) if words else (),
+    )
+
+
+def _span(folder: Path, clock: Clock, tr: float) -> tuple[float, float]:
+    """Seconds of the sound file that belong to this part: from the end of the part before to its own end."""
+    parts = [
+        _from_file(folder, other) for other in CLOCKS.values() if other.task == clock.task and other.part
+    ]
+    ends = [(part.onset + part.duration) * tr - clock.wav_offset for part in parts]
+    own = (clock.onset + clock.duration) * tr - clock.wav_offset
+    later = [end for end in ends if end > own]
+    earlier = [end for end in ends if end < own]
+    return max(earlier, default=0.0), own if later else float("inf")
+
+
+def story_words(
+    path: Path,
+    audio: str,
+    start: float,
+    span: tuple[float, float] = (0.0, float("inf")),
+    unaligned: str = "interpolate",
+    strict: bool = True,
+) -> Words:
+    """Read a story's alignment and settle the words without times.
+
+    Args:
+        path: align.csv.
+        audio: the sound file's name, for the count.
+        start: seconds on the sound file's clock at which the story begins; words aligned more than 2 s before
+            were aligned to the music, and count as unaligned.
+        span: seconds of the sound file whose words are wanted.
+        unaligned: ``"interpolate"`` or ``"drop"``.
+        strict: check the count.
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: it has other columns, or (strict) another number of words than the released table.
+    """
+    words = read_gentle(path)
+    if strict and audio in WORDS and len(words) != WORDS[audio]:
+        raise ValueError(
+            f"{path.parent.name}/{path.name} must have {WORDS[audio]} words, got {len(words)}: is it "
+            "complete, and "
+            "of this release? strict=False reads it all the same."
+        )
+    first, last = (
+        int(np.argmax(words.onset >= edge)) if (words.onset >= edge).any() else None for edge in span
+    )
+    part = slice(first if span[0] > 0 else 0, last)
+    words = Words(words.words[part], words.onset[part], words.offset[part]).forget_before(
+        start - _EARLY_SECONDS
+    )
+    return words.fill() if unaligned == "interpolate" else words
+
+
+def _check_offset(folder: Path, name: str, clock: Clock, scans: Sequence[StoryScan]) -> None:
+    """Warn where a clock is uncertain, or the scans' own events.tsv tells another one."""
+    hint = f"Pass wav_offsets={{{name!r}: seconds}} if you know better."
+    if clock.note:
+        warnings.warn(f"Story {name}: {clock.note}. Taken: {clock.wav_offset:g} s. {hint}", stacklevel=4)
+        return
+    for scan in scans:
+        path = folder / scan.subject / "func" / f"{scan.scan.key}_events.tsv"
+        if path.exists():
+            onsets = pd.to_numeric(read_csv(path, ["onset"], sep="\t")["onset"], errors="coerce")
+            if abs(onsets.min() - clock.wav_offset) > 0.01:
+                warnings.warn(
+                    f"Story {name}: {path.name} lets the sound begin at {onsets.min():g} s, not at "
+                    f"{clock.wav_offset:g} s, which is taken. {hint}",
+                    stacklevel=4,
+                )
+            return
