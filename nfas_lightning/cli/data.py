@@ -1,0 +1,191 @@
+"""`nfas data`: what the benchmarks are, what of them is here, and how the rest gets here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from nfas_lightning.cli.data_get import get_atlases, get_files, nothing_downloaded
+from nfas_lightning.data.catalogue import CATALOGUE, OPENNEURO, Check, check_folder, find_benchmarks
+from nfas_lightning.data.catalogue.alice_release import convert_alice
+from nfas_lightning.data.catalogue.plan import SOURCES
+from nfas_lightning.data.catalogue.rows import Row
+
+__all__ = ["check_data", "get_data", "list_data"]
+
+_SHOWN = 8
+
+
+def list_data(*, root: str | None = None) -> None:
+    """List the benchmarks: what each is, licence, size, how to get it, and what of it is here.
+
+    Args:
+        root: folder to look into; None: ``NFAS_DATA``, if it is set.
+    """
+    given = root or os.environ.get("NFAS_DATA")
+    here = {}
+    if given:
+        for entry, folder in find_benchmarks(Path(given).expanduser()):
+            here[entry.name] = f"{entry.glance(folder)} ({folder.name})"
+    table = Table(Column("name", no_wrap=True), title="Benchmarks", show_lines=True)
+    for column in ("what", "modality", "licence", "size", "access", "here"):
+        table.add_column(column, overflow="fold")
+    for entry in CATALOGUE.values():
+        present = here.get(entry.name, "-" if given else "name a --root")
+        cells = (entry.name, entry.what, entry.modality, entry.licence, entry.size, entry.access, present)
+        table.add_row(*map(escape, cells))
+    Console().print(table)
+
+
+def check_data(root: str, *, subjects: str | None = None, deep: bool = False) -> None:
+    """Check the benchmarks under a folder: found, missing, unreadable, against the official counts.
+
+    Ends with code 0 if all that is needed is there and readable, 1 if something is missing or unreadable,
+    2 if nothing is recognised.
+
+    Args:
+        root: a benchmark's own folder, or the one that holds several.
+        subjects: expect these alone, with commas between: ``001,002``, ``EN057``; ``EN`` stands for all who
+            heard English.
+        deep: read every byte and compare checksums where a format has them; the usual check reads sizes and
+            first and last bytes.
+    """
+    folder = Path(root).expanduser()
+    try:
+        checks = check_folder(folder, subjects=names(subjects), deep=deep, progress=sys.stderr.isatty())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        print(f"nfas data check: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    if not checks:
+        print(
+            f"nfas data check: neither {folder} nor a folder in it looks like {', '.join(CATALOGUE)}. "
+            "docs/data.md shows how each must look; `nfas data get` brings what may be downloaded.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+    for check in checks:
+        _print_check(check)
+    if not all(check.complete for check in checks):
+        raise SystemExit(1)
+
+
+def get_data(
+    name: str,
+    *,
+    root: str | None = None,
+    subjects: str | None = None,
+    kinds: str | None = None,
+    tasks: str | None = None,
+    source: str | None = None,
+    bucket: str = OPENNEURO,
+    workers: int = 4,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> None:
+    """Download a benchmark or parts of it, where its licence allows; else say how to get it.
+
+    The size is said first and has to be confirmed. A download that was interrupted goes on where it was.
+    Ends with code 0 if all that was asked for is here, 1 if something failed, 2 if the command line is
+    wrong, 3 if nothing was downloaded: the terms forbid it, or you said no.
+
+    Args:
+        name: of `nfas data list`.
+        root: folder that holds the benchmarks' folders; None: ``NFAS_DATA``.
+        subjects: with commas between: ``001,002``, ``EN057``; ``EN`` stands for all who heard English.
+        kinds: of files, with commas between. narratives: metadata, stimuli (both by default), events, raw,
+            anat. little_prince: metadata, stimuli, annotation, derivatives (all four by default), raw, anat.
+            atlases: schaefer100, schaefer200, schaefer400.
+        tasks: stories or languages, with commas between: ``pieman,tunnel``, ``lppEN``.
+        source: for alice, the folder of the unpacked release.
+        bucket: address of the bucket, e.g. of a mirror that answers as S3 does.
+        workers: files at once.
+        dry_run: say what would be downloaded, and stop.
+        yes: do not ask.
+    """
+    if name not in CATALOGUE:
+        _refuse(f"there is no benchmark {name!r}; there are {', '.join(CATALOGUE)}.")
+    entry = CATALOGUE[name]
+    given = root or os.environ.get("NFAS_DATA")
+    if given is None and name != "atlases":
+        _refuse(f"where to? Give --root, or set NFAS_DATA, to the folder that {entry.folder}/ lies in.")
+    folder = Path(given).expanduser() if given else None
+    if name == "atlases":
+        get_atlases(folder, names(kinds), dry_run=dry_run)
+        return
+    assert folder is not None  # refused above
+    terms = entry.terms.format(root=folder, folder=folder / entry.folder)
+    if name == "alice" and source is not None:
+        _convert_alice(Path(source).expanduser(), folder / entry.folder, dry_run=dry_run)
+    elif name not in SOURCES or (name == "narratives" and "derivatives" in (names(kinds) or ())):
+        nothing_downloaded(terms)
+    else:
+        chosen = (names(subjects), names(kinds), names(tasks))
+        get_files(name, folder, *chosen, bucket=bucket, workers=workers, dry_run=dry_run, yes=yes)
+        if entry.terms:
+            print(f"\n{terms}")
+
+
+def names(text: str | None) -> list[str] | None:
+    """Split names at commas and spaces; None stays None.
+
+    Example:
+        >>> names("EN057, EN058"), names(None)
+        (['EN057', 'EN058'], None)
+    """
+    return None if text is None else text.strip("[]").replace(",", " ").split()
+
+
+def _refuse(message: str) -> None:
+    print(f"nfas data get: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _convert_alice(source: Path, folder: Path, *, dry_run: bool) -> None:
+    if dry_run:
+        print(f"Would read the release in {source} and write roi_timeseries.npz and words.csv to {folder}.")
+        return
+    try:
+        listeners, notes = convert_alice(source, folder)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"nfas data get: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    for subject, note in notes.items():
+        print(f"{subject}{'' if subject in listeners else ' is left out'}: {note}", file=sys.stderr)
+    print(f"{len(listeners)} listeners and the words are in {folder}. Next: nfas data check {folder}")
+
+
+def _print_check(check: Check) -> None:
+    table = Table("what", title=escape(f"{check.entry.name}: {check.folder}"), title_justify="left")
+    for column in ("found", "official", "missing", "unreadable"):
+        table.add_column(column, justify="right")
+    table.add_column("", overflow="fold")
+    for row in check.rows:
+        table.add_row(
+            escape(row.what), *_counts(row), escape(row.note), style=None if row.complete else "bold"
+        )
+    console = Console()
+    console.print(table)
+    for row in check.rows:
+        _print_names(console, f"missing {row.what}", row.missing if row.needed or row.found else ())
+        _print_names(
+            console, f"unreadable {row.what}", [f"{path}: {reason}" for path, reason in row.unreadable]
+        )
+    console.print("complete" if check.complete else "NOT complete", "\n", sep="")
+
+
+def _counts(row: Row) -> tuple[str, str, str, str]:
+    expected = "-" if row.expected is None else f"{row.expected:,}"
+    return f"{row.found:,}", expected, f"{row.n_missing or '-':,}", f"{len(row.unreadable) or '-':,}"
+
+
+def _print_names(console: Console, title: str, lines: Sequence[str]) -> None:
+    for line in lines[:_SHOWN]:
+        console.print(escape(f"  {title}: {line}"), soft_wrap=True, highlight=False)
+    if len(lines) > _SHOWN:
+        console.print(escape(f"  {title}: and {len(lines) - _SHOWN:,} more"))

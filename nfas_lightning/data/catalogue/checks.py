@@ -1,0 +1,84 @@
+"""What of a benchmark lies under a folder: found, missing, unreadable, against the official counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfas_lightning.data.catalogue.entries import CATALOGUE, Entry
+from nfas_lightning.data.catalogue.files import Inspector
+from nfas_lightning.data.catalogue.rows import Row
+from nfas_lightning.data.catalogue.small_checks import alice_rows, atlas_rows, natural_sounds_rows
+from nfas_lightning.data.catalogue.story_checks import little_prince_rows, narratives_rows
+from nfas_lightning.data.catalogue.video_checks import algonauts_rows
+
+__all__ = ["Check", "check_folder", "find_benchmarks"]
+
+_ROWS: dict[str, Callable[[Path, Inspector, Sequence[str] | None], list[Row]]] = {
+    "algonauts2021": algonauts_rows,
+    "narratives": narratives_rows,
+    "little_prince": little_prince_rows,
+    "alice": alice_rows,
+    "natural_sounds": natural_sounds_rows,
+    "atlases": atlas_rows,
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One benchmark's table.
+
+    Attributes:
+        entry: the benchmark.
+        folder: where it lies.
+        rows: what was looked for.
+    """
+
+    entry: Entry
+    folder: Path
+    rows: tuple[Row, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing that is needed is missing and nothing is unreadable."""
+        return all(row.complete for row in self.rows)
+
+
+def find_benchmarks(root: Path) -> list[tuple[Entry, Path]]:
+    """Find the benchmarks that lie in `root` itself or in a folder of it, by the names of files alone.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        NotADirectoryError: it is a file.
+    """
+    if not root.exists():
+        raise FileNotFoundError(f"{root} must be a folder, got nothing: check the path.")
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root} must be a folder, got a file: name the folder that holds it.")
+    folders = [root, *sorted(folder for folder in root.iterdir() if folder.is_dir())]
+    return [(entry, folder) for folder in folders for entry in CATALOGUE.values() if entry.lies_in(folder)]
+
+
+def check_folder(
+    root: Path, *, subjects: Sequence[str] | None = None, deep: bool = False, progress: bool = True
+) -> list[Check]:
+    """Check every benchmark under a folder.
+
+    Sizes and first and last bytes are looked at, so a tree of thousands of scans takes a moment: enough for
+    git-annex pointers, dangling links, empty and truncated files, not for a flipped bit.
+
+    Args:
+        root: a benchmark's own folder, or the one that holds several.
+        subjects: expect these alone, with or without ``sub-``; None: all of the official data set.
+        deep: read every byte, and compare checksums where a format has them.
+        progress: show a bar on standard error.
+
+    Returns:
+        A table a benchmark; none if nothing is recognised.
+    """
+    inspector = Inspector(deep=deep, progress=progress)
+    return [
+        Check(entry, folder, tuple(_ROWS[entry.name](folder, inspector, subjects)))
+        for entry, folder in find_benchmarks(root)
+    ]

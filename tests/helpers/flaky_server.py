@@ -1,0 +1,160 @@
+"""A bucket on loopback that answers as S3 does, and misbehaves on request."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+
+@dataclass
+class FlakyBucket:
+    """What the server holds, and how it misbehaves.
+
+    Attributes:
+        files: content by key.
+        page: keys a page of the listing.
+        drop_after: bytes of a body after which the connection is cut, by key, once for each entry.
+        ignore_ranges: always send whole files.
+        declare: Content-Length to state instead of the true one, by key.
+        statuses: answers to give before the real one, by key; the listing's key is "".
+        forever: status to give always, by key.
+        etags: ETag to state instead of the MD5, by key.
+        corrupt: how often to flip a byte of a body, by key.
+        listing: what to send instead of a listing.
+        on_file: called with the key before a file is sent.
+        requests: (key, Range header) of each request for a file.
+    """
+
+    files: dict[str, bytes]
+    page: int = 1000
+    drop_after: dict[str, list[int]] = field(default_factory=dict)
+    ignore_ranges: bool = False
+    shift_ranges: bool = False
+    declare: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, list[int]] = field(default_factory=dict)
+    forever: dict[str, int] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict)
+    corrupt: Counter[str] = field(default_factory=Counter)
+    listing: bytes | None = None
+    listed_size: dict[str, int] = field(default_factory=dict)
+    on_file: Callable[[str], None] = lambda key: None
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    pages: int = 0
+    address: str = ""
+
+    def etag(self, key: str) -> str:
+        return self.etags.get(key) or hashlib.md5(self.files[key]).hexdigest()
+
+    def list(self, query: dict[str, list[str]]) -> bytes:
+        """Answer ListObjectsV2."""
+        self.pages += 1
+        if self.listing is not None:
+            return self.listing
+        prefix, delimiter = query["prefix"][0], query.get("delimiter", [""])[0]
+        keys = sorted(key for key in self.files if key.startswith(prefix))
+        if delimiter:
+            keys = [key for key in keys if delimiter not in key[len(prefix) :]]
+        start = int(query.get("continuation-token", ["t0"])[0][1:])
+        part, more = keys[start : start + self.page], len(keys) > start + self.page
+        items = "".join(
+            f"<Contents><Key>{escape(quote(key))}</Key><ETag>&quot;{self.etag(key)}&quot;</ETag>"
+            f"<Size>{self.listed_size.get(key, len(self.files[key]))}</Size></Contents>"
+            for key in part
+        )
+        token = f"<NextContinuationToken>t{start + self.page}</NextContinuationToken>" if more else ""
+        return (
+            '<?xml version="1.0" encoding="UTF-8"?>'
+            '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name>'
+            f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}<EncodingType>url</EncodingType>{items}"
+            "</ListBucketResult>"
+        ).encode()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    bucket: FlakyBucket
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        key = unquote(url.path).removeprefix("/bucket").lstrip("/")
+        bucket = self.bucket
+        if key in bucket.forever or bucket.statuses.get(key):
+            status = bucket.forever[key] if key in bucket.forever else bucket.statuses[key].pop(0)
+            self._send(status, b"<Error/>", {})
+        elif not key:
+            self._send(200, bucket.list(parse_qs(url.query)), {})
+        elif key not in bucket.files:
+            self._send(404, b"<Error><Code>NoSuchKey</Code></Error>", {})
+        else:
+            self._file(key)
+
+    def _file(self, key: str) -> None:
+        bucket, body = self.bucket, self.bucket.files[key]
+        asked = self.headers.get("Range", "")
+        bucket.requests.append((key, asked))
+        bucket.on_file(key)
+        headers = {"ETag": f'"{bucket.etag(key)}"'}
+        if bucket.corrupt[key] > 0:
+            bucket.corrupt[key] -= 1
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        status, start = 200, 0
+        if asked and not bucket.ignore_ranges:
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked).group(1)) - bucket.shift_ranges
+            if start >= len(body):
+                self._send(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+                return
+            status = 206
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        drops = bucket.drop_after.get(key)
+        self._send(
+            status, body[start:], headers, cut=drops.pop(0) if drops else None, length=bucket.declare.get(key)
+        )
+
+    def _send(
+        self,
+        status: int,
+        body: bytes,
+        headers: dict[str, str],
+        *,
+        cut: int | None = None,
+        length: int | None = None,
+    ) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body if cut is None else body[:cut])
+        if cut is not None or length is not None:
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+
+
+@contextmanager
+def serve(bucket: FlakyBucket) -> Iterator[FlakyBucket]:
+    """Serve the bucket on a free port of 127.0.0.1 until the block ends."""
+    handler = type("Handler", (_Handler,), {"bucket": bucket})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    bucket.address = f"http://127.0.0.1:{server.server_address[1]}/bucket"
+    try:
+        yield bucket
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=5)
