@@ -107,13 +107,20 @@ def plan_table(rows: Iterable[PlannedModel], datamodule: BrainDataModule, twins:
 
 def quiet_lightning() -> None:
     """Silence what Lightning says on every run of a suite and nobody can act on."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # under either name of the framework
+    for package in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(f"{package}.utilities.rank_zero").addFilter(_worth_reading)
     for message in (
         ".*does not have many workers.*",  # workers would cost more than they save on stimuli in memory
         ".*You have overridden `transfer_batch_to_device`.*",  # FrozenModel keeps raw batches on the CPU
         ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    said = record.getMessage()
+    return not said.startswith(("GPU available", "TPU available", "HPU available", "LOCAL_RANK", "💡 Tip"))
 
 
 class SuiteTrainer(Trainer):

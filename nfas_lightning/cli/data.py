@@ -33,13 +33,13 @@ def list_data(*, root: str | None = None) -> None:
     if given:
         for entry, folder in find_benchmarks(Path(given).expanduser()):
             here[entry.name] = f"{entry.glance(folder)} ({folder.name})"
-    table = Table(Column("name", no_wrap=True), title="Benchmarks", show_lines=True)
-    for column in ("what", "modality", "licence", "size", "access", "here"):
-        table.add_column(column, overflow="fold")
+    table = Table(Column("name", no_wrap=True), "what", "here", title="Benchmarks", show_lines=True)
     for entry in CATALOGUE.values():
         present = here.get(entry.name, "-" if given else "name a --root")
-        cells = (entry.name, entry.what, entry.modality, entry.licence, entry.size, entry.access, present)
-        table.add_row(*map(escape, cells))
+        # one field a line: seven columns do not fit a terminal
+        fields = ("modality", "licence", "size", "access", "reference")
+        lines = [entry.what, *(f"{field}: {getattr(entry, field)}" for field in fields)]
+        table.add_row(entry.name, escape("\n".join(lines)), escape(present))
     Console().print(table)
 
 
@@ -181,7 +181,8 @@ def _print_check(check: Check) -> None:
 
 def _counts(row: Row) -> tuple[str, str, str, str]:
     expected = "-" if row.expected is None else f"{row.expected:,}"
-    return f"{row.found:,}", expected, f"{row.n_missing or '-':,}", f"{len(row.unreadable) or '-':,}"
+    missing, unreadable = (f"{n:,}" if n else "-" for n in (row.n_missing, len(row.unreadable)))
+    return f"{row.found:,}", expected, missing, unreadable
 
 
 def _print_names(console: Console, title: str, lines: Sequence[str]) -> None:

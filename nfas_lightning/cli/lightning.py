@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -14,10 +18,20 @@ import nfas_lightning.datamodules
 import nfas_lightning.models  # noqa: F401
 from nfas_lightning.callbacks import ScoreWriter
 from nfas_lightning.callbacks.logging import wandb_offline_without_key
-from nfas_lightning.results import write_text
+from nfas_lightning.cli.messages import PlainErrors, missing_file
+from nfas_lightning.cli.process import is_spoken
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run
 
 __all__ = ["NFASCLI", "SaveRunConfig"]
+
+_CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")  # Lightning looks for the file itself
+_TITLES = {
+    "trainer": "The Trainer: --trainer.OPTION",
+    "model": "The model: --model NAME, --model.OPTION",
+    "data": "The data module: --data NAME, --data.OPTION",
+    "optimizer": "The optimizer of fit",
+    "lr_scheduler": "The learning rate scheduler of fit",
+}
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -27,20 +41,43 @@ class SaveRunConfig(SaveConfigCallback):
         """Write config.yaml, or config-1.yaml and so on where another config stands already."""
         writers = [c for c in trainer.callbacks if isinstance(c, ScoreWriter)]  # type: ignore[attr-defined]
         folder = Path(writers[0].run_dir if writers else trainer.log_dir or trainer.default_root_dir)
-        text = self.parser.dump(self.config, skip_none=False)
-        for number in range(1000):
+        keep_numbered(folder, self.parser.dump(self.config, skip_none=False))
+
+
+def keep_numbered(folder: Path, text: str) -> Path:
+    """Write a config under the first of config.yaml, config-1.yaml, ... that is free, or holds the same.
+
+    The file appears whole, and never over another: two runs that start at once get a file each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, staging = tempfile.mkstemp(prefix=".config-", dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(staging, 0o644)  # mkstemp's 0600 would lock out those who share the folder
+        number = 0
+        while True:
             path = folder / (f"config-{number}.yaml" if number else "config.yaml")
-            if not path.exists():
-                write_text(path, text)
-                return
-            if path.read_text() == text:
-                return
+            try:
+                os.link(staging, path)
+            except FileExistsError:
+                if path.is_file() and path.read_text(encoding="utf-8") == text:
+                    return path
+                number += 1
+                continue
+            return path
+    finally:
+        Path(staging).unlink()
+
+
+class NFASParser(LightningArgumentParser, PlainErrors):
+    """Lightning's parser with plain errors."""
 
 
 class NFASCLI(LightningCLI):
     """LightningCLI whose Trainer tests suites, and whose saved configs pile up instead of clashing."""
 
-    def __init__(self, args: Sequence[str] | None = None) -> None:
+    def __init__(self, args: Sequence[str]) -> None:
         wandb_offline_without_key()
         quiet_lightning()
         super().__init__(
@@ -53,15 +90,61 @@ class NFASCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             seed_everything_default=0,
-            args=list(args) if args is not None else None,
+            parser_class=NFASParser,
+            args=list(args),
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse what `main` was given; Lightning's own would warn that the process has arguments too."""
+        self.config = parser.parse_args(args)
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Name the versions on top of a saved config."""
+        names = ("nfas-lightning", "torch", "pytorch-lightning")
+        kwargs.setdefault("dump_header", [f"{name}=={version(name)}" for name in names])
+        return super().init_parser(**kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Quiet defaults: nothing is written but what callbacks and loggers of the config write."""
         parser.set_defaults({"trainer.logger": False, "trainer.enable_checkpointing": False})
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        for group in parser._action_groups:
+            name = next((a.dest.partition(".")[0] for a in group._group_actions if a.dest), "")
+            group.title = _TITLES.get(name, group.title)
+        if subcommand == "predict":  # Lightning's own default keeps every prediction in memory
+            parser.set_defaults({"return_predictions": False})
+        return parser
+
+    def _parse_ckpt_path(self) -> None:
+        subcommand = self.config.get("subcommand")
+        path = self.config[subcommand].get("ckpt_path") if subcommand else None
+        if path and str(path) not in _CHECKPOINT_WORDS and "://" not in str(path) and not Path(path).exists():
+            self._parser(subcommand).error(f"--ckpt_path: {missing_file(path)}")
+        super()._parse_ckpt_path()
+
+    def instantiate_classes(self) -> None:
+        """Build what the config asks for; an option that a class refuses is an error of the config."""
+        try:
+            super().instantiate_classes()
+        except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything; not hidden
+            cause = _first_cause(error)
+            if not is_spoken(cause):
+                raise cause from None  # without the lists of types that jsonargparse puts around it
+            self._parser(self.subcommand).error(str(cause), error)
 
     def after_test(self) -> None:
         """Print the tables and write the report of a suite that has been tested."""
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ScoreWriter) and callback.results is not None:
                 report_run(callback.results, callback.run_dir, self.trainer.loggers)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """The error that others were made of: jsonargparse wraps what a class raises."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.metadata import version
 from inspect import Parameter, signature
 from typing import Any, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser
-
+from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
 from nfas_lightning.cli.docstrings import summary
+from nfas_lightning.cli.messages import PlainErrors, nearest
 
 __all__ = ["COMMANDS", "main"]
 
@@ -18,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "demo": "nfas_lightning.demo:demo",
     "space": "nfas_lightning.cli.space:space",
     "models list": "nfas_lightning.cli.models:list_models",
+    "help": "nfas_lightning.cli.help:help_on",
 }
 """Command, or command and subcommand, to the function that runs it: imported when it is asked for.
 
@@ -33,8 +36,13 @@ _USAGE = """Neural Functional Alignment Space
                                      the other commands of LightningCLI
   nfas space RUN [RUN ...]           join finished runs into one space and its report
   nfas models list                   list the pretrained models that registry packages carry
+  nfas help NAME                     options of a class that a config may name, or of a command
 
-`nfas COMMAND --help` lists the options of a command."""
+`nfas COMMAND --help` lists the options of a command, `nfas --version` the versions that matter.
+--debug, or NFAS_DEBUG=1, shows the traceback of an error.
+Exit codes: 0 done; 1 failed; 2 wrong command line or config, nothing was run; 130 Ctrl-C; 143 terminated."""
+
+_LIGHTNING = ("fit", "validate", "test", "predict")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -42,6 +50,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
     Args:
         args: arguments; None takes those of the process.
+
+    Raises:
+        SystemExit: the command line or a config is wrong (code 2), or help was asked for (code 0).
     """
     given = list(sys.argv[1:] if args is None else args)
     if not given or given[0] in ("-h", "--help"):
@@ -52,13 +63,44 @@ def main(args: Sequence[str] | None = None) -> None:
         if name in COMMANDS:
             _run_command(name, given[words:])
             return
+    if given[0] == "--version":
+        print(_versions())
+        return
     group = {name: target for name, target in COMMANDS.items() if name.startswith(f"{given[0]} ")}
     if group:
         _group_usage(given, group)
+    _run_lightning(given)
+
+
+def _run_lightning(given: list[str]) -> None:
+    """Hand over to LightningCLI, or to the page that introduces it."""
+    words = {name.partition(" ")[0] for name in COMMANDS}
+    if given[0] not in _LIGHTNING and not given[0].startswith("-"):
+        hint = nearest(given[0], [*_LIGHTNING, *words])
+        _refuse("nfas", f"there is no command {given[0]!r}.{hint} `nfas --help` lists them.")
+    if given[0] in _LIGHTNING and ({"-h", "--help"} & set(given[1:])):
+        from nfas_lightning.cli.help import page
+
+        print(page(given[0]))
+        return
+    try:
+        check_config_files(given)
+    except ConfigFileError as error:
+        _refuse(f"nfas {given[0]}", str(error))
     # Lightning takes seconds to import: the commands above do without it where they can
     from nfas_lightning.cli.lightning import NFASCLI
 
-    NFASCLI(None if args is None else given)
+    NFASCLI(["--help" if word == "--help-all" else word for word in given])
+
+
+def _refuse(program: str, message: str) -> None:
+    print(f"{program}: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _versions() -> str:
+    names = ("nfas-lightning", "torch", "pytorch-lightning")
+    return "\n".join([*(f"{name} {version(name)}" for name in names), f"python {platform.python_version()}"])
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -69,7 +111,7 @@ def _load(target: str) -> Callable[..., Any]:
 
 def _run_command(name: str, args: list[str]) -> None:
     command = _load(COMMANDS[name])
-    parser = ArgumentParser(prog=f"nfas {name}", description=summary(command))
+    parser = PlainErrors(prog=f"nfas {name}", description=summary(command))
     parser.add_argument("--config", action="config", help="options from a YAML file")
     hints = get_type_hints(command)
     positional = {
@@ -92,6 +134,7 @@ def _group_usage(given: list[str], group: dict[str, str]) -> None:
     lines = "\n".join(f"  nfas {name:<20} {summary(_load(target))}" for name, target in group.items())
     asked_for_help = len(given) == 1 or given[1] in ("-h", "--help")
     if not asked_for_help:
-        print(f"nfas: {given[0]} has no subcommand {given[1]!r}:", file=sys.stderr)
+        hint = nearest(given[1], [name.partition(" ")[2] for name in group])
+        print(f"nfas: {given[0]} has no subcommand {given[1]!r}.{hint}", file=sys.stderr)
     print(lines, file=sys.stdout if asked_for_help else sys.stderr)
     raise SystemExit(0 if asked_for_help else 2)

@@ -38,6 +38,7 @@ def small_config(folder: Path, models: list[str]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_test_command_runs_a_suite_reports_and_resumes(tmp_path, capsys):
     main(["test", "--config", str(small_config(tmp_path, ["timm:test_vit"]))])
     run = tmp_path / "run"
@@ -70,12 +71,3 @@ def test_help_and_models_read_well(capsys):
     assert "nfas demo" in capsys.readouterr().out
     main(["models", "list"])
     assert "minilm_l6" in capsys.readouterr().out
-
-
-def test_a_typo_is_refused(tmp_path, capsys):
-    path = small_config(tmp_path, ["timm:test_vit"])
-    path.write_text(path.read_text().replace("n_stimuli", "n_stimulus"))
-    with pytest.raises(SystemExit) as stop:
-        main(["test", "--config", str(path)])
-    assert stop.value.code == 2
-    assert "n_stimulus" in capsys.readouterr().err

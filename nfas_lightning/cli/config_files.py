@@ -1,0 +1,90 @@
+"""Look at config files before anything heavy is imported: a slip in YAML shows at once, with its line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nfas_lightning.cli.messages import missing_file
+
+__all__ = ["ConfigFileError", "check_config_files"]
+
+_REPLACED = ("callbacks", "logger")  # lists of a Trainer that a second file takes the place of
+
+
+class ConfigFileError(ValueError):
+    """A config file that can't be read as one."""
+
+
+def check_config_files(args: Sequence[str]) -> None:
+    """Read every ``--config`` file once, for what YAML itself would let pass or report without its name.
+
+    Says on stderr where a later file's list takes the place of an earlier one's, which is easily overlooked.
+
+    Raises:
+        ConfigFileError: a file is missing, empty, no mapping, indented with tabs, or names a key twice.
+    """
+    seen: dict[str, tuple[str, Any]] = {}
+    for path in _config_paths(args):
+        config = _read(path)
+        trainer = config.get("trainer")
+        for key in _REPLACED if isinstance(trainer, dict) else ():
+            if key not in trainer:
+                continue
+            if key in seen and isinstance(seen[key][1], list) and trainer[key] != seen[key][1]:
+                print(
+                    f"nfas: note: trainer.{key} of {path} takes the place of the one in {seen[key][0]}; "
+                    f"write `{key}+:` to add to it.",
+                    file=sys.stderr,
+                )
+            seen[key] = str(path), trainer[key]
+
+
+def _config_paths(args: Sequence[str]) -> list[Path]:
+    paths = []
+    for place, word in enumerate(args):
+        flag, equals, value = word.partition("=")
+        if flag in ("--config", "-c"):
+            value = value if equals else "".join(args[place + 1 : place + 2])
+            paths += [Path(value)] if value and not value.startswith("-") else []
+    return paths
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigFileError(missing_file(path))
+    text = path.read_text(encoding="utf-8")
+    for number, line in enumerate(text.splitlines(), 1):
+        if "\t" in line[: len(line) - len(line.lstrip())]:
+            raise ConfigFileError(f"{path}, line {number}: YAML is indented with spaces, and here is a tab.")
+    try:
+        config = yaml.load(text, _UniqueKeys)  # a safe loader, see there
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise ConfigFileError(f"{path}{place}: {getattr(error, 'problem', None) or error}.") from error
+    if config is None:
+        raise ConfigFileError(f"{path} is empty. `nfas test --help` shows what a config looks like.")
+    if not isinstance(config, dict):
+        raise ConfigFileError(
+            f"{path} must hold keys and values (trainer:, model:, data:), got a {type(config).__name__}."
+        )
+    return config
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader for which a key that comes twice is an error; YAML's own would drop the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} comes twice", key.start_mark
+                )
+            seen.add(key.value if isinstance(key.value, str) else id(key))
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,149 @@
+"""What the `nfas` process says and returns."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nfas_lightning.cli.process import EXIT_CODES, run
+
+MODULE = """
+import time
+from pathlib import Path
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Net(pl.LightningModule):
+    def __init__(self, mood: str = "good"):
+        super().__init__()
+        self.mood, self.layer = mood, torch.nn.Linear(2, 1)
+        if mood == "unborn":
+            {}["no such key"]
+
+    def training_step(self, batch, batch_idx):
+        if self.mood == "sleepy":
+            Path("started").touch()
+            time.sleep(0.2)
+        if self.mood == "buggy":
+            {}["no such key"]
+        return self.layer(batch[0]).square().mean()
+
+
+class Data(pl.LightningDataModule):
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(torch.ones(4, 2)), batch_size=2)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A user's folder: a module and a config of their own."""
+    (tmp_path / "users_module.py").write_text(MODULE)
+    config = {
+        "trainer": {"max_epochs": 1, "enable_progress_bar": False, "enable_model_summary": False},
+        "model": {"class_path": "users_module.Net"},
+        "data": {"class_path": "users_module.Data"},
+        "optimizer": {"class_path": "SGD", "init_args": {"lr": 0.1}},
+    }
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.delenv("NFAS_DEBUG", raising=False)
+    yield tmp_path
+    sys.modules.pop("users_module", None)
+    os.environ.pop("NFAS_DEBUG", None)
+
+
+FIT = ["fit", "--config", "train.yaml"]
+
+
+def test_classes_of_the_current_folder_run_and_configs_pile_up(folder):
+    assert run(FIT) == 0
+    first = (folder / "config.yaml").read_text()
+    assert "class_path: users_module.Net" in first
+    assert run([*FIT, "--trainer.max_epochs", "2"]) == 0
+    assert (
+        run(["fit", "--config", "config.yaml"]) == 0
+    )  # a saved config is a config; the same text stays one file
+    assert (folder / "config.yaml").read_text() == first
+    assert sorted(path.name for path in folder.glob("config*")) == ["config-1.yaml", "config.yaml"]
+
+
+@pytest.mark.parametrize("mood", ["buggy", "unborn"])
+def test_a_mistake_in_users_code_shows_its_traceback(folder, capsys, mood):
+    assert run([*FIT, "--model.mood", mood]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert 'users_module.py", line' in said
+    assert "Union subtypes" not in said
+
+
+def test_an_error_of_ours_is_one_line_unless_debugging(folder, capsys):
+    assert run(["space", "nowhere"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("nfas: error: nowhere holds no scores.parquet")
+    assert "Traceback" not in said
+    assert run(["space", "nowhere", "--debug"]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "FileNotFoundError: nowhere holds no scores.parquet" in said
+
+
+def test_wrong_command_lines_return_2(folder, capsys):
+    assert run(["fit", "--config", "trian.yaml"]) == 2
+    assert "Did you mean train.yaml?" in capsys.readouterr().err
+
+
+def test_help_and_versions_return_0_and_read_well(capsys):
+    assert run(["test", "--help"]) == 0
+    page = capsys.readouterr().out
+    assert len(page.splitlines()) < 70
+    for wanted in ("ModelSuite", "SimulatedBrainDataModule", "DepthTrajectory", "--print_config", "--debug"):
+        assert wanted in page
+    assert "BrainDataModule  " not in page.replace("SimulatedBrainDataModule", "")  # a base can't be named
+    assert max(map(len, page.splitlines())) <= 112
+    assert run(["help", "ScoreWriter"]) == 0
+    assert "run_dir        folder of the run" in capsys.readouterr().out
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("nfas-lightning ")
+    assert run(["--help"]) == 0
+    usage = capsys.readouterr().out
+    for code in EXIT_CODES:
+        assert f" {code} " in usage
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"]
+)
+def test_a_stopped_process_says_so(folder, sent, code):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "nfas_lightning",
+            *FIT,
+            "--model.mood",
+            "sleepy",
+            "--trainer.max_epochs",
+            "1000",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not Path("started").exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
