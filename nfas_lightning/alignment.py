@@ -47,7 +47,8 @@ def align(
     """Run a network over a benchmark's stimuli, frozen, and score it: for loops that are not Lightning's.
 
     The network's modes, buffers, gradients and the random states are left as they were, so this may stand
-    between two training steps. Every process of a distributed run would do the whole work: use `BrainAlignment` there.
+    between two training steps. Every process of a distributed run would do the whole work: use
+    `BrainAlignment` there.
 
     Args:
         model: any module, or a name or `LoadedModel` as `FrozenModel` takes them.
@@ -154,7 +155,7 @@ def record_trajectory(
                     except torch.cuda.OutOfMemoryError:
                         fits = _halved(len(batch["stimulus_id"]))
                         continue
-                    recorder.collect(batch["stimulus_id"])
+                    recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
                     entries = entries[fits:]
         return recorder.take()
 

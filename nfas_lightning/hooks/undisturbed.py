@@ -121,16 +121,18 @@ def _kept_buffers(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _uncompiled(network: nn.Module) -> Iterator[None]:
-    """Run what was compiled, in place or around submodules, as it was written."""
+    """Run what was compiled, in place or around submodules, as it was written.
+
+    Compiled code may call no hooks, and what is compiled anew for a look counts against the limit after which
+    the training itself would go on uncompiled.
+    """
     compiled = {
         module: module._compiled_call_impl
         for module in network.modules()
         if getattr(module, "_compiled_call_impl", None) is not None
     }
     stance: AbstractContextManager[object] = nullcontext()
-    if hasattr(
-        torch.compiler, "set_stance"
-    ):  # from torch 2.6 on; before, wrapped submodules may stay compiled
+    if hasattr(torch.compiler, "set_stance"):  # from torch 2.6 on
         stance = torch.compiler.set_stance("force_eager")
     with stance:
         try:

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import CSVLogger
 from nfas_lightning import align
 from nfas_lightning.callbacks import BrainAlignment
 from nfas_lightning.scoring import ScoringSettings
-from tests.helpers.training import QUICK, Network, assert_same_training, brain, train
+from tests.helpers.training import QUICK, Network, assert_same_training, brain, images, train
 
 
 def test_a_look_is_what_align_finds_on_the_same_weights():
@@ -187,15 +187,25 @@ def test_compiled_networks_run_uncompiled_and_stay_compiled():
     module, _ = train(BrainAlignment(brain(), settings=QUICK, on_error="raise"), network=in_place)
     assert module.model._compiled_call_impl is not None
 
-    def inside():
-        network = Network()
-        network.blocks = torch.compile(network.blocks, backend="eager")
-        return network
 
-    # compiled code that has run once calls no hooks: here the first look comes after six steps
-    within = BrainAlignment(brain(), settings=QUICK, on_error="raise")
-    train(within, network=inside)
-    pd.testing.assert_frame_equal(within.curves, eager.curves)
+def test_a_compiled_part_calls_its_hooks_and_is_not_compiled_again_for_a_look():
+    """Each new compilation counts against the limit after which the training itself would run uncompiled."""
+    compilations = []
+
+    def backend(graph, inputs):
+        compilations.append(len(inputs))
+        return graph.forward
+
+    torch.manual_seed(0)
+    network = Network().eval()
+    expected = align(network, brain(), settings=QUICK, progress=False)
+    network.blocks = torch.compile(network.blocks, backend=backend)
+    network(images(7))
+    before = len(compilations)
+    found = align(network, brain(), layers="blocks._orig_mod.*", settings=QUICK, progress=False)
+    assert before > 0
+    assert len(compilations) == before
+    pd.testing.assert_frame_equal(found.scores, expected.scores)
 
 
 def test_an_average_of_the_weights_can_be_watched():
