@@ -136,7 +136,7 @@ class DepthTrajectory(Callback):
         if not isinstance(batch, Mapping) or "stimulus_id" not in batch:
             got = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
             raise ValueError(f"DepthTrajectory needs batches with a 'stimulus_id', got {got}.")
-        self._recorder.collect(batch["stimulus_id"])
+        self._recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
         if self.save_dir is not None and self._recorder.n_collected >= self.shard_size:
             self._write(trainer, self._recorder)
 

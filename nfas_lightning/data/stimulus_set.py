@@ -23,8 +23,8 @@ _KEYS = {"vision": "image", "audio": "audio", "language": "text"}
 def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
     """Return the modality that the first stimulus shows, or raise where it could be several.
 
-    Text is language, an image axis order of (3, H, W) is vision, and samples in one dimension are audio
-    once `sampling_rate` says that they are sound.
+    Text is language, an image axis order of (3, H, W) or, for the frames of a clip, (F, 3, H, W) is vision,
+    and samples in one dimension are audio once `sampling_rate` says that they are sound.
 
     Raises:
         ValueError: the first stimulus fits no modality, or `sampling_rate` is missing for samples.
@@ -41,13 +41,13 @@ def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
     if isinstance(first, str | TextStimulus):
         return "language"
     shape = tuple(getattr(first, "shape", ()))
-    if len(shape) == 3 and shape[0] == 3:
+    if len(shape) in (3, 4) and shape[-3] == 3:
         return "vision"
     if len(shape) == 1 and sampling_rate is not None:
         return "audio"
     raise ValueError(
         "modality could not be told from the first stimulus: expected a string or TextStimulus (language), "
-        "a (3, H, W) image (vision) or (K,) samples with sampling_rate=Hz (audio), got "
+        "a (3, H, W) image or (F, 3, H, W) clip (vision) or (K,) samples with sampling_rate=Hz (audio), got "
         f"{type(first).__name__} of shape {shape}. Pass modality='vision', 'audio' or 'language'."
     )
 
@@ -56,10 +56,12 @@ class StimulusSet(Dataset[tuple[int, Any]]):
     """N stimuli of one modality, checked one by one as they are read.
 
     Args:
-        items: N images, waveforms or texts: a tensor, a sequence, or a map-style dataset whose entries are
-            the stimulus, a tuple that starts with it, or a mapping with ``image``, ``audio`` or ``text``.
+        items: N images, clips (the frames of each), waveforms or texts: a tensor, a sequence, or a map-style
+            dataset whose entries are the stimulus, a tuple that starts with it, or a mapping with ``image``,
+            ``audio`` or ``text``. An object with a method ``sha256()`` is hashed by it, not read.
         modality: ``"vision"``, ``"audio"`` or ``"language"``.
         sampling_rate: Hz, required for audio.
+        as_clips: batches of clips hold ``clip`` alone, no frames as images; see `data.stimuli`.
 
     Raises:
         ValueError: there is no stimulus, or audio comes without a sampling rate.
@@ -70,7 +72,9 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         (1, TextStimulus(text='a dog', span=None))
     """
 
-    def __init__(self, items: Any, modality: str, sampling_rate: int | None = None) -> None:
+    def __init__(
+        self, items: Any, modality: str, sampling_rate: int | None = None, *, as_clips: bool = False
+    ) -> None:
         check_option("modality", modality, MODALITIES)
         if not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
             raise TypeError(
@@ -86,6 +90,7 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         self.items = items
         self.modality = modality
         self.sampling_rate = sampling_rate
+        self.as_clips = as_clips
 
     def __len__(self) -> int:
         return len(self.items)
@@ -101,11 +106,14 @@ class StimulusSet(Dataset[tuple[int, Any]]):
     @property
     def collate(self) -> Collate:
         """The function that makes a batch of `data.stimuli` of a list of entries."""
-        return Collate(self.modality, self.sampling_rate)
+        return Collate(self.modality, self.sampling_rate, as_clips=self.as_clips)
 
     def sha256(self) -> str:
-        """Hash every stimulus: reads all of them once."""
+        """Hash every stimulus: reads all of them once, unless they know their own hash."""
         digest = hashlib.sha256(f"{self.modality} {self.sampling_rate}".encode())
+        if hasattr(self.items, "sha256"):
+            digest.update(self.items.sha256().encode())
+            return digest.hexdigest()
         if isinstance(self.items, Tensor):
             digest.update(f"{self.items.dtype} {tuple(self.items.shape)}".encode())
             digest.update(self.items.numpy(force=True).data)
@@ -126,11 +134,13 @@ class Collate:
     Args:
         modality: ``"vision"``, ``"audio"`` or ``"language"``.
         sampling_rate: Hz, for audio.
+        as_clips: give clips alone, not their frames as images.
     """
 
-    def __init__(self, modality: str, sampling_rate: int | None = None) -> None:
+    def __init__(self, modality: str, sampling_rate: int | None = None, *, as_clips: bool = False) -> None:
         self.modality = modality
         self.sampling_rate = sampling_rate
+        self.as_clips = as_clips
 
     def __call__(self, entries: Sequence[tuple[int, Any]]) -> dict[str, Any]:
         """Return the batch dictionary: ``stimulus_id`` and the modality's own entries."""
@@ -139,13 +149,7 @@ class Collate:
         if self.modality == "language":
             batch["text"] = items
         elif self.modality == "vision":
-            sizes = {tuple(image.shape) for image in items}
-            if len(sizes) > 1:
-                raise ValueError(
-                    f"Images of one batch must have one size, got {sorted(sizes)}. Resize them, or use "
-                    "batch_size=1."
-                )
-            batch["image"] = torch.stack(items)
+            batch.update(_visual(items, self.as_clips))
         else:
             batch["audio"] = torch.nn.utils.rnn.pad_sequence(items, batch_first=True)
             batch["n_samples"] = torch.tensor([len(wave) for wave in items])
@@ -166,6 +170,28 @@ def _unwrap(item: Any) -> Any:
     return item[0] if isinstance(item, tuple) else item
 
 
+def _visual(items: list[Tensor], as_clips: bool) -> dict[str, Tensor]:
+    """Images stacked; of clips the frames one after the other, and the clips where they are equally long."""
+    sizes = {tuple(image.shape[-3:]) for image in items}
+    if len(sizes) > 1 or len({image.ndim for image in items}) > 1:
+        raise ValueError(
+            f"Images of one batch must have one size, got {sorted({tuple(i.shape) for i in items})}. Resize "
+            "them, or use batch_size=1."
+        )
+    if items[0].ndim == 3:
+        return {"image": torch.stack(items)}
+    counts = [len(clip) for clip in items]
+    equal = len(set(counts)) == 1
+    if as_clips and not equal:
+        raise ValueError(
+            f"Clips of one batch must have the same frames each, got {sorted(set(counts))}. Sample a fixed "
+            "number, or use batch_size=1."
+        )
+    frames = torch.cat(items)
+    out = {"clip": frames.view(len(items), counts[0], *frames.shape[1:])} if equal else {}
+    return out if as_clips else {"image": frames, "n_frames": torch.tensor(counts), **out}
+
+
 def _as_text(item: Any, index: int) -> TextStimulus:
     if isinstance(item, TextStimulus):
         return item
@@ -176,10 +202,10 @@ def _as_text(item: Any, index: int) -> TextStimulus:
 
 def _as_image(item: Any, index: int) -> Tensor:
     image = torch.as_tensor(item)
-    if image.ndim != 3 or image.shape[0] != 3:
+    if image.ndim not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
         raise ValueError(
-            f"Stimulus {index} must be an RGB image of shape (3, H, W), got {tuple(image.shape)}. Repeat a "
-            "grey image three times; move the colour axis to the front."
+            f"Stimulus {index} must be an RGB image of shape (3, H, W), or a clip of shape (F, 3, H, W), got "
+            f"{tuple(image.shape)}. Repeat a grey image three times; move the colour axis to the front."
         )
     if image.dtype == torch.uint8:
         return image.float() / 255

@@ -10,7 +10,16 @@ from torch.nn.utils.rnn import PackedSequence
 
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["LAYOUTS", "POOLINGS", "check_mask", "infer_layout", "main_tensor", "pool", "pool_checked"]
+__all__ = [
+    "LAYOUTS",
+    "POOLINGS",
+    "average_frames",
+    "check_mask",
+    "infer_layout",
+    "main_tensor",
+    "pool",
+    "pool_checked",
+]
 
 POOLINGS = ("auto", "mean", "cls", "last", "max", "none")
 LAYOUTS = ("auto", "channels_first", "channels_last", "sequence_first")
@@ -164,6 +173,24 @@ def _pool_tokens(tokens: Tensor, how: str, mask: Tensor | None) -> Tensor:
 def _no_tokens(how: str, output: Tensor) -> str:
     shape = tuple(output.shape)
     return f"pooling={how!r} needs tokens (B, K, D), got a map of shape {shape}: use 'mean' or 'max'."
+
+
+def average_frames(state: Tensor, n_frames: Tensor) -> Tensor:
+    """Average pooled vectors of frames over the clip that they belong to.
+
+    Args:
+        state: (sum of F, D) a row a frame, clip after clip.
+        n_frames: (B,) frames F of each clip.
+
+    Returns:
+        (B, D).
+
+    Example:
+        >>> average_frames(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([2, 1]))
+        tensor([[2.],
+                [5.]])
+    """
+    return torch.stack([clip.mean(dim=0) for clip in torch.split(state, n_frames.tolist())])
 
 
 def main_tensor(output: object, name: str = "the block") -> Tensor:

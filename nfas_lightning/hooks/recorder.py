@@ -15,6 +15,7 @@ from nfas_lightning.hooks.merge import sort_stimuli
 from nfas_lightning.hooks.pooling import (
     LAYOUTS,
     POOLINGS,
+    average_frames,
     check_mask,
     infer_layout,
     main_tensor,
@@ -255,17 +256,31 @@ class DepthRecorder:
 
     # many forward passes
 
-    def collect(self, stimulus_ids: Tensor | Sequence[int]) -> None:
+    def collect(
+        self, stimulus_ids: Tensor | Sequence[int], n_frames: Tensor | Sequence[int] | None = None
+    ) -> None:
         """Keep the last forward pass under its stimuli's ids.
 
         Args:
             stimulus_ids: (B,) integers.
+            n_frames: (B,) frames of each stimulus, for a network that read clips frame by frame: its rows
+                are averaged over each clip, after pooling. A network that read whole clips has a row a
+                stimulus already, which stays as it is.
 
         Raises:
             ValueError: the number of ids, the blocks or their order differ from what ran.
         """
         states = self.states
         ids = torch.as_tensor(stimulus_ids).detach().to("cpu", torch.int64).reshape(-1)
+        if n_frames is not None and len(states[0]) != len(ids):
+            counts = torch.as_tensor(n_frames).reshape(-1)
+            if len(counts) != len(ids) or int(counts.sum()) != len(states[0]):
+                raise ValueError(
+                    f"Expected a row a stimulus ({len(ids)}) or a row a frame ({int(counts.sum())} in "
+                    f"{len(counts)} clips), got {len(states[0])} rows. Does the network fold other axes into "
+                    f"the batch?"
+                )
+            states = [average_frames(state, counts) for state in states]
         if len(ids) != len(states[0]):
             raise ValueError(
                 f"Expected one stimulus_id a row of the batch, got {len(ids)} ids and {len(states[0])} rows. "

@@ -19,19 +19,21 @@ __all__ = ["AudioPreprocess", "ImagePreprocess", "RawStimuli", "TextPreprocess"]
 
 
 class RawStimuli:
-    """Hand the batch's image or audio to the network as it is."""
+    """Hand the batch's image, clip or audio to the network as it is; of clips with frames, the frames."""
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return the stimuli; the mask shows the real samples of audio of unequal lengths."""
         if "image" in batch:
             return ModelInputs(args=(batch["image"],))
+        if "clip" in batch:
+            return ModelInputs(args=(batch["clip"],))
         if "audio" in batch:
             audio, lengths = batch["audio"], batch["n_samples"]
             padded = bool((lengths < audio.shape[1]).any())
             return ModelInputs(args=(audio,), mask=prefix_mask(lengths, audio.shape[1]) if padded else None)
         raise ValueError(
-            f"Without a preprocess the batch must hold 'image' or 'audio', got {sorted(batch)}. Give the "
-            f"model a preprocess, e.g. TextPreprocess(tokenizer, max_length)."
+            f"Without a preprocess the batch must hold 'image', 'clip' or 'audio', got {sorted(batch)}. Give "
+            f"the model a preprocess, e.g. TextPreprocess(tokenizer, max_length)."
         )
 
 

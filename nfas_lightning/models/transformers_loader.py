@@ -11,6 +11,7 @@ from nfas_lightning.models.base import LoadedModel, ModelInfo
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, TextPreprocess
 from nfas_lightning.models.random_twin import seeded, state_sha256
+from nfas_lightning.models.zoo.preprocess import ClipPreprocess
 
 __all__ = ["load_transformers"]
 
@@ -33,7 +34,8 @@ def load_transformers(
         revision: commit or tag; the same as ``@revision``.
 
     Returns:
-        The module, its preprocessing by what it reads (tokens, waveforms, mel features or pixels), its card.
+        The module, its preprocessing by what it reads (tokens, waveforms, mel features, pixels of an image or
+        of a clip's frames, as VideoMAE and TimeSformer do), its card.
 
     Raises:
         ImportError: transformers is missing.
@@ -118,7 +120,8 @@ def _preprocess(
         if reads in ("input_features", "input_values"):
             return _audio(transformers.AutoFeatureExtractor.from_pretrained(path, **options), config), "audio"
         if reads == "pixel_values":
-            return _image(transformers.AutoImageProcessor.from_pretrained(path, **options)), "vision"
+            processor = transformers.AutoImageProcessor.from_pretrained(path, **options)
+            return _visual(processor, getattr(config, "num_frames", None)), "vision"
     except OSError as error:
         raise OSError(
             f"'hf:{path}' has no readable tokenizer, feature extractor or image processor beside its "
@@ -150,6 +153,16 @@ def _audio(extractor: Any, config: Any) -> AudioPreprocess:
         equal_lengths=group_norm,
         pass_mask=bool(kernels) and not group_norm,
     )
+
+
+def _visual(processor: Any, n_frames: int | None) -> ImagePreprocess | ClipPreprocess:
+    if getattr(processor, "offset", False):
+        raise ValueError(
+            f"{type(processor).__name__} scales pixels in a way of its own (offset=True), which is not known "
+            f"here. Load the network yourself and give FrozenModel the module and a preprocess."
+        )
+    image = _image(processor)
+    return image if n_frames is None else ClipPreprocess(n_frames, image)
 
 
 def _image(processor: Any) -> ImagePreprocess:

@@ -37,7 +37,7 @@ def test_text_batch_from_tuples_and_mappings():
     [
         (torch.full((1, 3, 2, 2), 1.5), "vision", ValueError, r"in \[0, 1\], got \[1.5, 1.5\]"),
         (torch.full((1, 3, 2, 2), torch.nan), "vision", ValueError, r"in \[0, 1\]"),
-        (torch.zeros(1, 2, 2, 3), "vision", ValueError, r"shape \(3, H, W\), got \(2, 2, 3\)"),
+        (torch.zeros(1, 2, 2, 3), "vision", ValueError, r"shape \(3, H, W\), or a clip .* got \(2, 2, 3\)"),
         ([torch.tensor([2.0])], "audio", ValueError, "a peak of 2"),
         ([torch.tensor([torch.nan])], "audio", ValueError, r"\[-1, 1\]"),
         ([torch.zeros(2, 9)], "audio", ValueError, "mono samples"),

@@ -277,6 +277,40 @@ def test_collecting_checks_ids_and_widths(encoder):
             rec.collect([2, 3])
 
 
+def test_frames_are_averaged_over_their_clip_whatever_the_batch(encoder):
+    counts = torch.tensor([2, 1, 4])
+    frames = torch.randn(7, 3, 6)
+    clips = frames.split(counts.tolist())
+    with DepthRecorder(encoder) as rec:
+        encoder(frames)
+        by_frame = [state.clone() for state in rec.states]
+        rec.collect([0, 1, 2], counts)
+        together = rec.take()
+        for i in (2, 0, 1):
+            encoder(clips[i])
+            rec.collect([i], [len(clips[i])])
+        alone = rec.take()
+    for depth, state in enumerate(by_frame):
+        wanted = torch.stack([state[:2].mean(0), state[2], state[3:].mean(0)])
+        torch.testing.assert_close(together.states[depth], wanted)
+        torch.testing.assert_close(alone.states[depth], wanted)
+    assert together.states[0].shape == (3, 6)
+
+
+def test_a_network_that_reads_whole_clips_has_its_rows_already(encoder):
+    with DepthRecorder(encoder) as rec:
+        encoder(torch.randn(2, 3, 6))
+        states = [state.clone() for state in rec.states]
+        rec.collect([0, 1], [5, 5])
+        for state, wanted in zip(rec.take().states, states, strict=True):
+            torch.testing.assert_close(state, wanted)
+        encoder(torch.randn(3, 3, 6))
+        with pytest.raises(
+            ValueError, match=r"a row a stimulus \(2\) or a row a frame \(10 in 2 clips\), got 3"
+        ):
+            rec.collect([2, 3], [5, 5])
+
+
 def test_states_recorded_under_inference_mode_can_be_trained_on(encoder):
     with DepthRecorder(encoder) as rec, torch.inference_mode():
         encoder(torch.randn(2, 3, 6))

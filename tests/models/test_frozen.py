@@ -91,7 +91,7 @@ def test_preprocessing_is_checked():
         model(_batch())
     with pytest.raises(TypeError, match=r"Raw stimuli must not be halved.*bf16-mixed"):
         model({"image": torch.zeros(1, 3, 2, 2, dtype=torch.bfloat16)})
-    with pytest.raises(ValueError, match=r"must hold 'image' or 'audio', got \['text'\]"):
+    with pytest.raises(ValueError, match=r"must hold 'image', 'clip' or 'audio', got \['text'\]"):
         FrozenModel(_network())({"text": []})
 
 

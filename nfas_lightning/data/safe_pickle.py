@@ -1,0 +1,205 @@
+"""Pickles from the internet: numpy arrays and plain containers are read, nothing else, and nothing is run."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nfas_lightning.data.content import require_file
+
+__all__ = ["read_pickle"]
+
+# booleans, integers, floats, complex numbers, bytes and text of fixed length: nothing that holds pointers
+_KINDS = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|c(8|16)|[SU][0-9]{1,6})")
+# what pickle.Unpickler documents or is known to raise on data that is damaged
+_DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError,
+            ImportError, OverflowError, MemoryError, RecursionError)  # fmt: skip
+
+
+class _RefusedError(Exception):
+    """The pickle asks for more than arrays and containers."""
+
+
+def read_pickle(path: str | os.PathLike[str]) -> Any:
+    """Read a pickle of numpy arrays in dicts, lists and tuples, and run nothing that it asks for.
+
+    A pickle is a program. Of all it can call, only what rebuilds an array of numbers, booleans or text of
+    fixed length is admitted, and that is done by functions of this module, which check kind, shape and size,
+    never by numpy's own, which trust the file. Old and new names of numpy (``numpy.core``, ``numpy._core``) are
+    known, and so are files of Python 2: their strings come as text, by latin1.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What the file holds: dict, list, tuple, set, text, number, None and arrays, which may be read-only.
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: the pickle asks for anything else (the message names it), or it is cut short or damaged.
+    """
+    path = require_file(path)
+    try:
+        with path.open("rb") as file:
+            return _finished(_ArrayUnpickler(file).load())
+    except _RefusedError as refusal:
+        raise ValueError(
+            f"{path} must hold numpy arrays and plain containers alone, but it asks for {refusal}. It was "
+            "refused, and nothing was run: do not open this file by other means. Is it the original?"
+        ) from None
+    except _DAMAGED as error:
+        raise ValueError(
+            f"{path} must be a whole pickle of numpy arrays, got one that is cut short or damaged "
+            f"({type(error).__name__}: {error}): unpack or download it again."
+        ) from error
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Resolves names from a table of its own; whatever is absent from it is refused."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        # bytes, not latin1: the same letters without a second copy of each array as text
+        super().__init__(file, encoding="bytes", fix_imports=False)
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        """Return the stand-in for a name."""
+        parts = module.split(".")
+        if parts[:2] in (["numpy", "core"], ["numpy", "_core"]):
+            parts[1] = "core"
+        elif module == "__builtin__":
+            parts = ["builtins"]
+        rule = _RULES.get((".".join(parts), name))
+        if rule is None:
+            raise _RefusedError(f"{module}.{name}")
+        return rule
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        """Refuse references to objects outside the file."""
+        raise _RefusedError("an object outside the file (a persistent id)")
+
+
+class _Rule:
+    """A function that a pickle may call and can't change: setting attributes is one of its instructions."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *args: Any) -> Any:
+        return object.__getattribute__(self, "_function")(*args)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise _RefusedError("a change of the function that it calls")
+
+    def __setstate__(self, state: Any) -> NoReturn:
+        raise _RefusedError("a change of the function that it calls")
+
+
+class _Kind:
+    """A numpy.dtype as the file describes it."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, spec: Any, align: Any = False, copy: Any = False) -> None:
+        spec = _text(spec)
+        if not isinstance(spec, str) or not _KINDS.fullmatch(spec):
+            raise _RefusedError(f"an array of kind {spec!r} (objects and records are not admitted)")
+        self.dtype = np.dtype(spec)
+
+    def __setstate__(self, state: Any) -> None:
+        # (version, byte order, subarray, names, fields, item size, alignment, flags): flags are not believed
+        order = _text(state[1])
+        if any(part is not None for part in state[2:5]) or order not in ("<", ">", "=", "|"):
+            raise _RefusedError("an array of records")
+        if order in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """A numpy.ndarray that is still to be filled."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: NDArray[Any] | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, fortran, data = state
+        self.value = _from_bytes(data, kind, shape, "F" if fortran else "C")
+
+
+def _from_bytes(data: Any, kind: Any, shape: Any, order: Any = "C") -> NDArray[Any]:
+    if not isinstance(kind, _Kind) or not isinstance(data, (bytes, bytearray)):
+        raise _RefusedError(f"an array whose data is a {type(data).__name__}")
+    order = _text(order)
+    if order not in ("C", "F") or not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
+        raise ValueError(f"an array of shape {shape!r}")
+    if not data:  # np.frombuffer takes no empty buffer
+        return np.empty(shape, kind.dtype, order) if 0 in shape else np.frombuffer(data, kind.dtype)
+    return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
+
+
+def _scalar(kind: Any, data: Any) -> Any:
+    return _from_bytes(data, kind, ())[()]
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    # how Python 3 writes bytes in the protocols of Python 2
+    if _text(encoding) != "latin1" or not isinstance(text, str):
+        raise _RefusedError(f"the codec {encoding!r}")
+    return text.encode("latin1")
+
+
+def _reconstruct(kind: Any, shape: Any, typecode: Any) -> _Array:
+    if kind is not _ARRAY:
+        raise _RefusedError("an array of another class")
+    return _Array()
+
+
+def _no_call(*args: Any) -> NoReturn:
+    raise _RefusedError("numpy.ndarray itself, unfilled")
+
+
+def _text(value: Any) -> Any:
+    return value.decode("latin1") if isinstance(value, bytes) else value
+
+
+_ARRAY = _Rule(_no_call)
+_RULES = {
+    ("numpy", "ndarray"): _ARRAY,
+    ("numpy", "dtype"): _Rule(_Kind),
+    ("numpy.core.multiarray", "_reconstruct"): _Rule(_reconstruct),
+    ("numpy.core.multiarray", "scalar"): _Rule(_scalar),
+    ("numpy.core.numeric", "_frombuffer"): _Rule(_from_bytes),
+    # containers and empty bytes in the protocols of Python 2
+    ("_codecs", "encode"): _Rule(_encode),
+    ("builtins", "bytes"): _Rule(lambda: b""),
+    ("builtins", "set"): _Rule(set),
+    ("builtins", "frozenset"): _Rule(frozenset),
+}
+
+
+def _finished(value: Any, inside: tuple[int, ...] = ()) -> Any:
+    """Put arrays in the place of their stand-ins, and text in the place of Python 2's strings."""
+    if id(value) in inside:
+        raise _RefusedError("a container that holds itself")
+    inside = (*inside, id(value))
+    if isinstance(value, _Array):
+        if value.value is None:
+            raise ValueError("an array without data")
+        return value.value
+    if isinstance(value, (_Kind, _Rule)):
+        raise _RefusedError("a type instead of data")
+    if isinstance(value, dict):
+        return {_finished(key, inside): _finished(item, inside) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return type(value)(_finished(item, inside) for item in value)
+    return _text(value)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nfas_lightning.data import video
+from nfas_lightning.data.stimulus_set import StimulusSet, guess_modality
+from nfas_lightning.data.video import ClipFiles, read_clip
+from tests.helpers.clips import grey_levels, write_clip
+
+LEVELS = np.arange(60) * 4  # two seconds at 30 fps, each frame its own grey
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    write_clip(folder / "ramp.mp4", grey_levels(LEVELS))
+    write_clip(folder / "still.mp4", grey_levels([200] * 45))
+    write_clip(folder / "streamed.mp4", grey_levels(LEVELS), movflags="faststart")
+    return folder
+
+
+def seen(clip):
+    """Grey of each frame; H.264 is off by a level or two."""
+    return clip.float().mean(dim=(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("rate", "indices"), [(1, [15, 45]), (4, [3, 11, 18, 26, 33, 41, 48, 56]), (0.5, [30])]
+)
+def test_frames_are_those_in_the_middle_of_equal_pieces(folder, rate, indices):
+    clip = read_clip(folder / "ramp.mp4", rate)
+    assert clip.shape == (len(indices), 3, 16, 24)
+    assert clip.dtype == torch.uint8
+    wanted = torch.from_numpy(LEVELS[indices]).float()
+    assert (seen(clip) - wanted).abs().max() < 2.5
+
+
+def test_every_frame_and_more_than_every_frame(folder):
+    wanted = torch.from_numpy(LEVELS).float()
+    assert (seen(read_clip(folder / "ramp.mp4", 30)) - wanted).abs().max() < 2.5
+    twice = seen(read_clip(folder / "ramp.mp4", 60))
+    assert (twice - wanted.repeat_interleave(2)).abs().max() < 2.5
+
+
+def test_a_count_and_a_size(folder):
+    assert read_clip(folder / "still.mp4", 4, n_frames=12).shape == (12, 3, 16, 24)
+    small = read_clip(folder / "ramp.mp4", 2, size=8)
+    assert small.shape == (4, 3, 8, 12)
+    assert (seen(small) - seen(read_clip(folder / "ramp.mp4", 2))).abs().max() < 2.5
+
+
+def test_one_decode_a_clip(folder, monkeypatch):
+    opened = []
+    av = video._pyav()
+
+    class Counting:
+        error = av.error
+
+        @staticmethod
+        def open(path):
+            opened.append(path)
+            return av.open(path)
+
+    monkeypatch.setattr(video, "_pyav", lambda: Counting)
+    read_clip(folder / "ramp.mp4", 10)
+    assert len(opened) == 1
+
+
+def test_damaged_files_are_named(folder, tmp_path):
+    whole = (folder / "ramp.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut\.mp4 must be a whole video file.*download it again"):
+        read_clip(tmp_path / "cut.mp4", 4)
+    (tmp_path / "text.mp4").write_text("no video at all\n" * 100)
+    with pytest.raises(ValueError, match=r"text\.mp4 must be a whole video file"):
+        read_clip(tmp_path / "text.mp4", 4)
+    # the index stands in front, so that the file opens, and the frames end early
+    streamed = (folder / "streamed.mp4").read_bytes()
+    (tmp_path / "early.mp4").write_bytes(streamed[: -(len(streamed) - streamed.index(b"mdat")) // 2])
+    with pytest.raises(ValueError, match=r"early\.mp4 must"):
+        read_clip(tmp_path / "early.mp4", 4)
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(ValueError, match="empty file"):
+        read_clip(tmp_path / "empty.mp4", 4)
+    with pytest.raises(FileNotFoundError, match=r"none\.mp4 must be a file, got nothing"):
+        read_clip(tmp_path / "none.mp4", 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [((0,), "frames_per_second"), ((float("nan"),), "frames_per")]
+)
+def test_options(folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        read_clip(folder / "ramp.mp4", *options)
+    with pytest.raises(ValueError, match="size must be"):
+        ClipFiles([], 4, size=0)
+
+
+def test_clips_as_stimuli(folder):
+    files = ClipFiles([folder / "ramp.mp4", folder / "still.mp4"], 4)
+    stimuli = StimulusSet(files, "vision")
+    assert guess_modality(files) == "vision"
+    batch = stimuli.collate([stimuli[0], stimuli[1]])
+    # clips of unequal lengths, frame after frame
+    assert batch["n_frames"].tolist() == [8, 6]
+    assert batch["image"].shape == (14, 3, 16, 24)
+    assert "clip" not in batch
+    equal = StimulusSet(ClipFiles(files.paths, 4, seconds=2.0), "vision")
+    batch = equal.collate([equal[0], equal[1]])
+    assert batch["clip"].shape == (2, 8, 3, 16, 24)
+    torch.testing.assert_close(batch["clip"].flatten(0, 1), batch["image"])
+    assert batch["image"].data_ptr() == batch["clip"].data_ptr()
+    assert batch["n_frames"].tolist() == [8, 8]
+
+
+def test_clips_alone(folder):
+    files = ClipFiles([folder / "ramp.mp4", folder / "still.mp4"], 4)
+    stimuli = StimulusSet(files, "vision", as_clips=True)
+    with pytest.raises(ValueError, match=r"Clips of one batch must have the same frames.*\[6, 8\]"):
+        stimuli.collate([stimuli[0], stimuli[1]])
+    assert sorted(stimuli.collate([stimuli[0]])) == ["clip", "stimulus_id"]
+
+
+def test_the_hash_is_of_files_and_choice(folder):
+    paths = [folder / "ramp.mp4", folder / "still.mp4"]
+    first = StimulusSet(ClipFiles(paths, 4), "vision").sha256()
+    assert first == StimulusSet(ClipFiles(paths, 4), "vision").sha256()
+    others = [ClipFiles(paths[::-1], 4), ClipFiles(paths, 5), ClipFiles(paths, 4, size=8)]
+    assert len({first, *(StimulusSet(files, "vision").sha256() for files in others)}) == 4
