@@ -32,7 +32,9 @@ def check_config_files(args: Sequence[str]) -> None:
     for path in _config_paths(args):
         config = _read(path)
         trainer = config.get("trainer")
-        for key in _REPLACED if isinstance(trainer, dict) else ():
+        if not isinstance(trainer, dict):
+            continue
+        for key in _REPLACED:
             if key not in trainer:
                 continue
             if key in seen and isinstance(seen[key][1], list) and trainer[key] != seen[key][1]:

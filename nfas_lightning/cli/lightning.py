@@ -41,7 +41,7 @@ class SaveRunConfig(SaveConfigCallback):
         """Write config.yaml, or config-1.yaml and so on where another config stands already."""
         writers = [c for c in trainer.callbacks if isinstance(c, ScoreWriter)]  # type: ignore[attr-defined]
         folder = Path(writers[0].run_dir if writers else trainer.log_dir or trainer.default_root_dir)
-        keep_numbered(folder, self.parser.dump(self.config, skip_none=False))
+        keep_numbered(folder, self.parser.dump(self.config, skip_unset=False))
 
 
 def keep_numbered(folder: Path, text: str) -> Path:

@@ -20,6 +20,9 @@ COMMANDS: dict[str, str] = {
     "demo": "nfas_lightning.demo:demo",
     "space": "nfas_lightning.cli.space:space",
     "models list": "nfas_lightning.cli.models:list_models",
+    "data list": "nfas_lightning.cli.data:list_data",
+    "data check": "nfas_lightning.cli.data:check_data",
+    "data get": "nfas_lightning.cli.data:get_data",
     "help": "nfas_lightning.cli.help:help_on",
 }
 """Command, or command and subcommand, to the function that runs it: imported when it is asked for.
@@ -36,6 +39,7 @@ _USAGE = """Neural Functional Alignment Space
                                      the other commands of LightningCLI
   nfas space RUN [RUN ...]           join finished runs into one space and its report
   nfas models list                   list the pretrained models that registry packages carry
+  nfas data list|check|get           benchmarks: what they are, what of them is here, and downloads
   nfas help NAME                     options of a class that a config may name, or of a command
 
 `nfas COMMAND --help` lists the options of a command, `nfas --version` the versions that matter.
@@ -123,10 +127,16 @@ def _run_command(name: str, args: list[str]) -> None:
         if key in positional:
             several = {"nargs": "+"} if get_origin(hints[key]) is list else {"type": hints[key]}
             parser.add_argument(key, help=summary(command, key), **several)
-    parser.add_function_arguments(command, skip=positional, as_group=False)
+    flags = [key for key, parameter in signature(command).parameters.items() if parameter.default is False]
+    for key in flags:
+        # the name alone says yes, as on every command line; true and false do too
+        parser.add_argument(
+            f"--{key}", type=bool, nargs="?", const=True, default=False, help=summary(command, key)
+        )
+    parser.add_function_arguments(command, skip={*positional, *flags}, as_group=False)
     options = parser.parse_args(args)
     options.pop("config")
-    command(**parser.instantiate_classes(options).as_dict())
+    command(**parser.instantiate(options).as_dict())
 
 
 def _group_usage(given: list[str], group: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from ast import literal_eval
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -45,7 +46,7 @@ def is_debugging() -> bool:
     return os.environ.get("NFAS_DEBUG", "") not in ("", "0")
 
 
-class PlainErrors(ArgumentParser):
+class PlainErrors(ArgumentParser):  # type: ignore[misc]  # jsonargparse is not followed by mypy
     """A parser whose errors are one message with the nearest names, and exit code 2."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -54,7 +55,8 @@ class PlainErrors(ArgumentParser):
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         program = parser.prog.replace(" [options]", "")
-        self.exit(2, f"{program}: error: {explain(message, _options(parser))}\n")
+        sys.stderr.write(f"{program}: error: {explain(message, _options(parser))}\n")
+        raise SystemExit(2)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -93,8 +95,9 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
 
 def _reasons(message: str) -> list[str]:
     """The reasons in a nested report of types, each behind the key that it is about."""
-    key, reasons, skipped = "", [], -1
-    owner, depths = "", []
+    key, owner, skipped = "", "", -1
+    reasons: list[str] = []
+    depths: list[tuple[int, str]] = []  # the keys around a line, with their indents
     for line in message.splitlines():
         text = line.strip().removeprefix("- ").strip()
         indent = len(line) - len(line.lstrip())
