@@ -57,9 +57,7 @@ def chunks(H: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, len(H)))
 
 
-def standardise(
-    H: Tensor, mean: Tensor | None, scale: Tensor | None, *, out: Tensor | None = None
-) -> Tensor:
+def standardise(H: Tensor, mean: Tensor | None, scale: Tensor | None, *, out: Tensor | None = None) -> Tensor:
     """Return (H - mean) / scale in float64; a unit whose scale is zero becomes zero.
 
     Args:

@@ -15,7 +15,7 @@ from nfas_lightning.functional.moves import block_moves, shift_moves
 
 __all__ = ["block_permutation_null", "circular_shift_null", "permutation_p"]
 
-CHUNK = 2**22  # numbers in one gathered table of moved responses: 32 MB in float64
+CHUNK = 2**20  # numbers in one gathered table of moved responses: 8 MB in float64, which a cache can hold
 
 
 def circular_shift_null(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from nfas_lightning.functional._refits import constant_in_training, fold_map, refit_scores
 from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.functional.confounds import regress_out
 from nfas_lightning.functional.correlation import average_folds, correlate
@@ -19,6 +19,9 @@ from nfas_lightning.functional.nulls import CHUNK
 from nfas_lightning.functional.ridge import RidgeBasis, decompose
 
 __all__ = ["ridge_null"]
+
+Fold = tuple[Tensor, Tensor, RidgeBasis]
+"""Training rows, test rows, and the decomposition of the fold's features."""
 
 
 def ridge_null(
@@ -87,7 +90,7 @@ def ridge_null(
     check_shape("X", X, "T P")
     check_shape("Y", Y, "T R", T=len(X), R=len(result.r))
     check_option("moves", moves, ("shift", "phase", "blocks"))
-    n_folds, n_rois = result.fold_r.shape
+    n_folds = len(result.fold_r)
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap)
     fold = torch.full_like(result.fold, -1)
     for index, (_, test) in enumerate(folds):
@@ -99,40 +102,89 @@ def ridge_null(
     Y = Y.to(result.preds.dtype)
     if nuisances is not None:
         Y = regress_out(Y, nuisances)
-    bases = [_basis(X, train, test, nuisances) for train, test in folds]
-    null = []
-    for moved in _moved(Y, groups, moves, min_shift, block_length, n_permutations, seed):
-        columns = moved.movedim(0, 1).reshape(len(Y), -1)
-        scored = [
-            _score(X, columns, penalties, train, test, nuisances, basis)
-            for (train, test), penalties, basis in zip(folds, result.penalties, bases, strict=True)
-        ]
-        r = torch.stack(scored).reshape(n_folds, len(moved), n_rois).movedim(0, 1)
-        if not per_fold:
-            observed = torch.stack([(~moved[:, test].isnan()).sum(1) >= 2 for _, test in folds], 1)
-            r = average_folds(r, observed)
-        null.append(r)
-    if moves == "shift" and sum(map(len, null)) < min(19, n_permutations):
+    drawn = _draw(len(Y), groups, moves, min_shift, block_length, n_permutations, seed).to(Y.device)
+    if moves == "shift" and len(drawn) < min(19, n_permutations):
         warnings.warn(
-            f"The series have {sum(map(len, null))} rotations, too few for a p of .05: give longer runs, or "
+            f"The series have {len(drawn)} rotations, too few for a p of .05: give longer runs, or "
             'take moves="phase".',
             stacklevel=2,
         )
-    return torch.cat(null)
-
-
-def _moved(
-    Y: Tensor, groups: Tensor | None, moves: str, min_shift: int, block_length: int, count: int, seed: int
-) -> Iterator[Tensor]:
-    """Yield the moved responses, blocks of (moves, T, R)."""
-    if moves == "shift":
-        drawn = shift_moves(len(Y), groups=groups, n_moves=count, min_shift=min_shift, seed=seed)
-    elif moves == "phase":
-        drawn = phase_moves(len(Y), groups=groups, n_moves=count, seed=seed)
+    parts = [(train, test, _basis(X, train, test, nuisances)) for train, test in folds]
+    if bool(Y.isnan().any()):
+        scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result.penalties, nuisances)
     else:
-        drawn = block_moves(len(Y), groups=groups, n_moves=count, block_length=block_length, seed=seed)
-    for chunk in torch.split(drawn.to(Y.device), max(1, CHUNK // Y.numel())):
-        yield turn_phases(Y, chunk, groups) if moves == "phase" else Y[chunk]
+        scored = _complete(Y, drawn, moves, groups, parts, result.penalties, nuisances)
+        observed = torch.ones_like(scored, dtype=torch.bool)
+    return scored if per_fold else average_folds(scored, observed)
+
+
+def _draw(
+    n_rows: int, groups: Tensor | None, moves: str, min_shift: int, block_length: int, count: int, seed: int
+) -> Tensor:
+    """Return (M, T) moves: rows, or phases."""
+    if moves == "shift":
+        return shift_moves(n_rows, groups=groups, n_moves=count, min_shift=min_shift, seed=seed)
+    if moves == "phase":
+        return phase_moves(n_rows, groups=groups, n_moves=count, seed=seed)
+    return block_moves(n_rows, groups=groups, n_moves=count, block_length=block_length, seed=seed)
+
+
+def _complete(
+    Y: Tensor,
+    drawn: Tensor,
+    moves: str,
+    groups: Tensor | None,
+    parts: list[Fold],
+    penalties: Tensor,
+    nuisances: Tensor | None,
+) -> Tensor:
+    """Score copies of responses without a missing value: (M, folds, R)."""
+    n_rows, n_rois = Y.shape
+    wide = Y.double()
+    deviation = wide.std(0, correction=0)
+    unit = ((wide - wide.mean(0)) / torch.where(deviation > 0, deviation, 1)).to(Y.dtype)
+    maps = [
+        fold_map(basis, train, test, n_rows, penalty, nuisances, Y.dtype)
+        for (train, test, basis), penalty in zip(parts, penalties, strict=True)
+    ]
+    scored = Y.new_empty(len(drawn), len(parts), n_rois)
+    trained = ~penalties.isnan()
+    for some in torch.arange(len(drawn)).split(max(1, CHUNK // n_rows)):
+        for rois in torch.arange(n_rois).split(max(1, CHUNK // (n_rows * len(some)))):
+            if moves == "phase":
+                copies = turn_phases(unit[:, rois], drawn[some], groups).permute(2, 1, 0).contiguous()
+            else:
+                copies = unit.T[rois][:, drawn[some].T]
+            still = constant_in_training(maps, copies)
+            for k, fold in enumerate(maps):
+                lost = still[k].T | ~trained[k, rois]
+                r = refit_scores(fold, copies, rois.to(Y.device)).T
+                scored[some[:, None], k, rois] = r.masked_fill(lost, float("nan"))
+    return scored
+
+
+def _with_missing(
+    X: Tensor,
+    Y: Tensor,
+    drawn: Tensor,
+    moves: str,
+    groups: Tensor | None,
+    parts: list[Fold],
+    penalties: Tensor,
+    nuisances: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Score copies fold by fold, each pattern of missing rows fitted for itself: r and where observed."""
+    scored, observed = [], []
+    for chunk in torch.split(drawn, max(1, CHUNK // Y.numel())):
+        moved = turn_phases(Y, chunk, groups) if moves == "phase" else Y[chunk]
+        columns = moved.movedim(0, 1).reshape(len(Y), -1)
+        r = [
+            _score(X, columns, penalty, train, test, nuisances, basis)
+            for (train, test, basis), penalty in zip(parts, penalties, strict=True)
+        ]
+        scored.append(torch.stack(r).reshape(len(parts), len(moved), Y.shape[1]).movedim(0, 1))
+        observed.append(torch.stack([(~moved[:, test].isnan()).sum(1) >= 2 for _, test, _ in parts], 1))
+    return torch.cat(scored), torch.cat(observed)
 
 
 def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None) -> RidgeBasis:
