@@ -6,6 +6,7 @@ from nfas_lightning.models.loaders import load_model, load_module, load_timm, lo
 from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, TextPreprocess
 from nfas_lightning.models.suite import ModelSuite, RandomTwin
 from nfas_lightning.models.transformers_loader import load_transformers
+from nfas_lightning.models.zoo import ZooEntry, load_zoo
 
 __all__ = [
     "AudioPreprocess",
@@ -17,9 +18,11 @@ __all__ = [
     "ModelSuite",
     "RandomTwin",
     "TextPreprocess",
+    "ZooEntry",
     "load_model",
     "load_module",
     "load_timm",
     "load_torchvision",
     "load_transformers",
+    "load_zoo",
 ]

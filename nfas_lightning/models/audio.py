@@ -27,7 +27,8 @@ class AudioPreprocess:
         feature_extractor: of transformers, or None for waveforms (B, K), zero-padded on the right.
         convolutions: (kernel, stride) of each convolution in front of the network's blocks, which turn
             samples into frames; the mask then counts frames that lie wholly inside the sound.
-        equal_lengths: refuse sounds of unequal lengths, for networks whose norms look across time.
+        equal_lengths: refuse sounds of unequal lengths, for networks whose norms or convolutions carry
+            padding into real frames; without padding there is nothing to mask.
         pass_mask: hand the samples' mask to the network as ``attention_mask``.
 
     Example:
@@ -108,9 +109,9 @@ class AudioPreprocess:
             kwargs["attention_mask"] = mask
         return ModelInputs(kwargs=kwargs, mask=self._frames(lengths, mask.bool()))
 
-    def _frames(self, lengths: Tensor, samples: Tensor) -> Tensor:
+    def _frames(self, lengths: Tensor, samples: Tensor) -> Tensor | None:
         if not self.convolutions:
-            return samples
+            return None if self.equal_lengths else samples
         n_frames, longest = lengths, torch.tensor(samples.shape[1])
         for kernel, stride in self.convolutions:
             n_frames = (n_frames - kernel) // stride + 1
@@ -120,4 +121,4 @@ class AudioPreprocess:
                 f"A sound of {int(lengths.min())} samples at {self.sampling_rate} Hz is too short for one "
                 f"frame of this network: pad it or leave it out."
             )
-        return prefix_mask(n_frames, int(longest))
+        return None if self.equal_lengths else prefix_mask(n_frames, int(longest))

@@ -39,6 +39,7 @@ class ModelInfo:
         parameters: number of parameters.
         weights_sha256: hash of the weight file or, for any module, of its state dict.
         note: what a reader of the results must know, e.g. that weights were dequantised.
+        objective: what the model was trained for, where that is known.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ModelInfo:
     parameters: int = 0
     weights_sha256: str = ""
     note: str = ""
+    objective: str = ""
 
 
 @dataclass(frozen=True)

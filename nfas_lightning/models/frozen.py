@@ -12,15 +12,18 @@ from nfas_lightning.functional.checks import check_option
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs
 from nfas_lightning.models.loaders import load_model
+from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["FrozenModel"]
 
 Preprocess = Callable[[Mapping[str, Any]], ModelInputs]
 
 
-def _label(model: str | nn.Module | LoadedModel) -> str:
+def _label(model: str | nn.Module | LoadedModel | ZooEntry) -> str:
     if isinstance(model, LoadedModel):
         return model.info.name
+    if isinstance(model, ZooEntry):
+        return model.name
     return model if isinstance(model, str) else type(model).__name__
 
 
@@ -28,13 +31,13 @@ class FrozenModel(LightningModule):
     """Run a frozen network over stimuli in ``validate``, ``test`` or ``predict``.
 
     The network is always in evaluation mode, none of its parameters asks for a gradient (a module that is
-    handed over is frozen in place), and ``fit`` is refused. Given a name, the constructor loads nothing:
-    `load` does, which Lightning reaches through `setup`. Raw batches stay on the CPU, where preprocessing
-    runs; only the network's own inputs move to the device.
+    handed over is frozen in place), and ``fit`` is refused. Given a name or an entry, the constructor loads
+    nothing: `load` does, which Lightning reaches through `setup`. Raw batches stay on the CPU, where
+    preprocessing runs; only the network's own inputs move to the device.
 
     Args:
-        model: a name for `load_model` (``"minilm_l6"``, ``"timm:resnet18"``, ``"hf:org/name@revision"``), any
-            module, or what a loader returned.
+        model: a name for `load_model` (``"minilm_l6"``, ``"zoo:resnet50"``, ``"timm:resnet18"``,
+            ``"hf:org/name@revision"``), an entry of the zoo, any module, or what a loader returned.
         weights: ``"pretrained"``, or ``"random"`` for the same architecture without its training.
         seed: of the random weights.
         layers: blocks to record, see `resolve_layers`; None: the loader's choice.
@@ -43,6 +46,7 @@ class FrozenModel(LightningModule):
             audio as it is.
         revision: commit or tag of a hub model.
         options: of a packaged model's builder, e.g. ``{"max_seconds": 10}`` for whisper_base.
+        folder: of a model of the zoo: a local folder with its repository's files.
 
     Example:
         >>> model = FrozenModel(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)))
@@ -52,7 +56,7 @@ class FrozenModel(LightningModule):
 
     def __init__(
         self,
-        model: str | nn.Module | LoadedModel,
+        model: str | nn.Module | LoadedModel | ZooEntry,
         *,
         weights: str = "pretrained",
         seed: int = 0,
@@ -61,6 +65,7 @@ class FrozenModel(LightningModule):
         preprocess: Preprocess | None = None,
         revision: str | None = None,
         options: dict[str, Any] | None = None,
+        folder: str | None = None,
     ) -> None:
         super().__init__()
         check_option("weights", weights, ("pretrained", "random"))
@@ -73,16 +78,17 @@ class FrozenModel(LightningModule):
                 "pooling": pooling,
                 "revision": revision,
                 "options": options,
+                "folder": folder,
             }
         )
         self.module: nn.Module | None = None
         self.mask: Tensor | None = None
         self._model, self._preprocess = model, preprocess
         self._weights, self._seed, self._revision = weights, seed, revision
-        self._options = options
+        self._options, self._folder = options, folder
         self._layers, self._pooling = layers, pooling
         self._loaded: LoadedModel | None = None
-        if not isinstance(model, str):
+        if not isinstance(model, (str, ZooEntry)):
             self.load()
 
     def load(self) -> LoadedModel:
@@ -94,6 +100,7 @@ class FrozenModel(LightningModule):
                 seed=self._seed,
                 revision=self._revision,
                 options=self._options,
+                folder=self._folder,
             )
             self.module = self._loaded.module.eval().requires_grad_(False)
             del self._model  # the module is registered once, under the name `module`

@@ -13,6 +13,7 @@ from nfas_lightning.models.base import LoadedModel, ModelInfo
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import ImagePreprocess, RawStimuli
 from nfas_lightning.models.random_twin import random_twin, seeded, state_sha256
+from nfas_lightning.models.zoo import ZooEntry, load_zoo
 
 __all__ = ["load_model", "load_module", "load_timm", "load_torchvision"]
 
@@ -20,12 +21,13 @@ _WEIGHTS = ("pretrained", "random")
 
 
 def load_model(
-    model: str | nn.Module | LoadedModel,
+    model: str | nn.Module | LoadedModel | ZooEntry,
     *,
     weights: str = "pretrained",
     seed: int = 0,
     revision: str | None = None,
     options: Mapping[str, Any] | None = None,
+    folder: str | None = None,
 ) -> LoadedModel:
     """Load a network by name, or wrap one that is there.
 
@@ -33,6 +35,7 @@ def load_model(
         model: one of
 
             - a bare name, ``"minilm_l6"``: a model whose weights a registry package carries (`PACKAGED`);
+            - ``"zoo:resnet50"``: a model of the zoo (``configs/models``, `nfas models list`), or an entry;
             - ``"timm:resnet18"``: an image model of timm;
             - ``"torchvision:resnet18"``: an image model of torchvision;
             - ``"hf:org/name@revision"`` or ``"hf:./folder"``: a transformers model;
@@ -41,6 +44,7 @@ def load_model(
         seed: of the random weights.
         revision: commit or tag of a hub model; the same as ``@revision``.
         options: of a packaged model's builder, e.g. ``{"max_seconds": 10}`` for whisper_base.
+        folder: of a model of the zoo: a local folder with its repository's files.
 
     Returns:
         The module in evaluation mode, its preprocessing, the blocks to record and its card.
@@ -55,11 +59,18 @@ def load_model(
         return model if weights == "pretrained" else _as_random(model, seed)
     if isinstance(model, nn.Module):
         return load_module(model, weights=weights, seed=seed)
+    if isinstance(model, ZooEntry) or model.startswith("zoo:"):
+        if options:
+            raise ValueError(f"options belong to packaged models, got {sorted(options)} for the zoo.")
+        entry = model if isinstance(model, ZooEntry) else model.removeprefix("zoo:")
+        return load_zoo(entry, weights=weights, seed=seed, revision=revision, folder=folder)
     source, colon, name = model.partition(":")
     if revision is not None and source != "hf":
         raise ValueError(
-            f"revision belongs to models of the hub ('hf:...'), got {model!r} with {revision!r}."
+            f"revision belongs to models of the hub ('hf:...', 'zoo:...'), got {model!r} with {revision!r}."
         )
+    if folder is not None:
+        raise ValueError(f"folder belongs to models of the zoo ('zoo:...'), got {model!r} with {folder!r}.")
     if options and colon:
         raise ValueError(f"options belong to packaged models, got {model!r} with {sorted(options)}.")
     if not colon:
@@ -75,8 +86,8 @@ def load_model(
 
         return load_transformers(name, weights=weights, seed=seed, revision=revision)
     raise ValueError(
-        f"Unknown source {source!r} in {model!r}: expected 'timm:', 'torchvision:', 'hf:' or a bare packaged "
-        f"name."
+        f"Unknown source {source!r} in {model!r}: expected 'zoo:', 'timm:', 'torchvision:', 'hf:' or a bare "
+        f"packaged name."
     )
 
 

@@ -1,0 +1,124 @@
+"""Build an entry's network from what its file says: nothing is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from nfas_lightning.hooks.selection import resolve_layers
+from nfas_lightning.models.optional import require
+from nfas_lightning.models.zoo.adapters import adapt
+from nfas_lightning.models.zoo.entry import ZooEntry
+
+__all__ = ["EXTRAS", "build_network", "check_network", "configuration", "finish", "library", "network_class"]
+
+EXTRAS = {"vision": "vision", "audio": "audio", "language": "language"}
+TOLERANCE = 1e-3
+"""Share by which a parameter count may differ: releases of a library rename buffers and drop masks; a missing
+pooler, head or layer is more."""
+
+
+def build_network(entry: ZooEntry, *, reduced: bool = False, device: str | None = None) -> nn.Module:
+    """Build an entry's network with its library's initialisation, in evaluation mode.
+
+    Args:
+        entry: the model.
+        reduced: the small network of the same blocks that checks run.
+        device: ``"meta"`` builds shapes without values.
+
+    Raises:
+        ImportError: the library is missing.
+        ValueError: the library knows no such model, class or configuration.
+    """
+    with torch.device(device or "cpu"):
+        if entry.library == "timm":
+            module = _build_timm(entry, reduced)
+        else:
+            module = network_class(entry)(configuration(entry, reduced=reduced), **_options(entry, reduced))
+        return finish(entry, module)
+
+
+def finish(entry: ZooEntry, module: nn.Module) -> nn.Module:
+    """Take the part that runs, make its depth visible to hooks, and put it in evaluation mode."""
+    if part := entry.architecture.get("part"):
+        try:
+            module = module.get_submodule(part)
+        except AttributeError as error:
+            known = ", ".join(name for name, _ in module.named_children())
+            raise ValueError(f"{entry.name}: the network has no part {part!r}, it has {known}.") from error
+    if entry.library == "transformers":
+        module, _ = adapt(module)
+    return module.eval()
+
+
+def check_network(entry: ZooEntry, module: nn.Module, *, parameters: bool = True) -> list[str]:
+    """Return the blocks to record, once blocks and parameters are what the entry says.
+
+    Raises:
+        ValueError: they are not; the message names the hub entry.
+    """
+    names = resolve_layers(module, entry.layers)
+    if len(names) != entry.blocks:
+        raise ValueError(
+            f"{entry.name} ({entry.address}) must have {entry.blocks} blocks, layers={entry.layers!r} finds "
+            f"{len(names)}: {names[0]} ... {names[-1]}. Other weights, or another release of {entry.library}?"
+        )
+    found = sum(parameter.numel() for parameter in module.parameters())
+    if parameters and abs(found - entry.parameters) > TOLERANCE * entry.parameters:
+        raise ValueError(
+            f"{entry.name} ({entry.address}) must have {entry.parameters:,} parameters (within "
+            f"{TOLERANCE:.1%}), got {found:,}. Other weights, or another release of {entry.library}?"
+        )
+    return names
+
+
+def library(entry: ZooEntry) -> Any:
+    """Import the library that builds the entry.
+
+    Raises:
+        ImportError: it is missing; the message names the extra that brings it.
+    """
+    return require(entry.library, "vision" if entry.library == "timm" else EXTRAS[entry.modality])
+
+
+def network_class(entry: ZooEntry) -> Any:
+    """Return the transformers class that the entry names."""
+    name = entry.architecture["class"]
+    found = getattr(library(entry), name, None)
+    if found is None:
+        version = library(entry).__version__
+        raise ValueError(f"{entry.name}: transformers {version} has no class {name!r}.")
+    return found
+
+
+def configuration(entry: ZooEntry, *, reduced: bool = False) -> Any:
+    """Return the transformers configuration that the entry writes out."""
+    values = dict(entry.architecture.get("config", {}))
+    if reduced:
+        values = merged(values, entry.reduced.get("config", {}))
+    return network_class(entry).config_class(**values)
+
+
+def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with `overrides` on top, mappings inside mappings included."""
+    out = dict(values)
+    for key, value in overrides.items():
+        both_map = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merged(out[key], value) if both_map else value
+    return out
+
+
+def _options(entry: ZooEntry, reduced: bool) -> dict[str, Any]:
+    options = entry.architecture.get("options", {})
+    return merged(options, entry.reduced.get("options", {}) if reduced else {})
+
+
+def _build_timm(entry: ZooEntry, reduced: bool) -> nn.Module:
+    timm, name = library(entry), entry.architecture["model"]
+    if not timm.is_model(name):
+        raise ValueError(f"{entry.name}: timm {timm.__version__} has no model {name!r}.")
+    module: nn.Module = timm.create_model(name, pretrained=False, **_options(entry, reduced))
+    return module

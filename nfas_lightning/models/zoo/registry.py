@@ -1,0 +1,152 @@
+"""The zoo's files, by name, and the loading of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import yaml
+
+from nfas_lightning.functional.checks import check_option
+from nfas_lightning.models.base import LoadedModel, ModelInfo
+from nfas_lightning.models.random_twin import seeded, state_sha256
+from nfas_lightning.models.zoo.architecture import build_network, check_network
+from nfas_lightning.models.zoo.entry import ZooEntry
+from nfas_lightning.models.zoo.pins import Pin, check_pin, read_pins
+from nfas_lightning.models.zoo.preprocess import build_preprocess
+from nfas_lightning.models.zoo.weights import (
+    load_network,
+    load_tokenizer,
+    resolved_revision,
+    stored_preprocessing,
+    weights_folder,
+)
+
+__all__ = ["CONFIGS", "load_zoo", "pin_of", "read_entry", "zoo", "zoo_entry", "zoo_files"]
+
+CONFIGS = Path(__file__).parent / "configs"
+"""Folder of the files; ``configs/models`` of the repository is a link to it."""
+
+
+def zoo_files() -> Iterator[Path]:
+    """Yield the config of every model, entries of the zoo and plain examples, by folder and name."""
+    yield from sorted(CONFIGS.glob("*/*.yaml"))
+
+
+@cache
+def zoo() -> Mapping[str, ZooEntry]:
+    """Return every entry by name, read once a process."""
+    found = (read_entry(path) for path in zoo_files())
+    return MappingProxyType({entry.name: entry for entry in found if entry is not None})
+
+
+def read_entry(path: Path) -> ZooEntry | None:
+    """Read one config's entry; None where its model is something else, e.g. a module of your own.
+
+    Raises:
+        ValueError: the entry does not say what an entry must say, or not under its own name.
+    """
+    with path.open(encoding="utf-8") as stream:
+        config = yaml.safe_load(stream)
+    model = config["model"]["init_args"]["model"]
+    if not isinstance(model, dict) or not str(model.get("class_path", "")).endswith("ZooEntry"):
+        return None
+    try:
+        entry = ZooEntry(**model["init_args"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no entry of the zoo: {error}") from error
+    if entry.name != path.stem:
+        raise ValueError(f"{path} must hold an entry of the file's name, got {entry.name!r}.")
+    return entry
+
+
+def zoo_entry(name: str) -> ZooEntry:
+    """Return the entry of a name.
+
+    Raises:
+        ValueError: there is none; the closest names are listed.
+    """
+    if name not in zoo():
+        close = get_close_matches(name, zoo(), cutoff=0.4) or sorted(zoo())
+        raise ValueError(f"The zoo has no model {name!r}. Try one of: {', '.join(close)}.")
+    return zoo()[name]
+
+
+def load_zoo(
+    entry: str | ZooEntry,
+    *,
+    weights: str = "pretrained",
+    seed: int = 0,
+    revision: str | None = None,
+    folder: str | Path | None = None,
+) -> LoadedModel:
+    """Load a model of the zoo with its preprocessing and its card.
+
+    Args:
+        entry: a name of the zoo, or an entry of your own.
+        weights: ``"pretrained"``, or ``"random"`` for the same architecture as its library initialises it.
+            Random vision and audio models need no file; language models need their tokenizer.
+        seed: of the random weights.
+        revision: commit, tag or branch; None: the lock file's, else the entry's.
+        folder: local folder with the repository's files; None: ``NFAS_WEIGHTS/<name>`` if it is there, else
+            the hub or its cache.
+
+    Returns:
+        The module in evaluation mode, its preprocessing, the blocks to record and its card, which holds the
+        commit that was read and the hash of the weights.
+
+    Raises:
+        OSError: files can't be reached.
+        ValueError: unknown name, or files of another model: other shapes, blocks or parameters, or a hash
+            that the lock file contradicts.
+
+    Warns:
+        UserWarning: the repository's feature extractor has other numbers than the entry.
+    """
+    check_option("weights", weights, ("pretrained", "random"))
+    if isinstance(entry, str):
+        entry = zoo_entry(entry)
+    pretrained = weights == "pretrained"
+    place = weights_folder(entry, folder)
+    pin = read_pins().get(entry.name)
+    wanted = revision or (pin.revision if pin and pin.hub == entry.hub else entry.revision)
+    chosen: ZooEntry = entry
+    module = load_network(entry, wanted, place) if pretrained else seeded(seed, lambda: build_network(chosen))
+    layers = check_network(entry, module)
+    values = stored_preprocessing(entry, wanted, place) if pretrained else entry.preprocessing
+    preprocess = build_preprocess(values, lambda: load_tokenizer(chosen, wanted, place))
+    info = ModelInfo(
+        name=entry.name if pretrained else f"{entry.name}_random",
+        modality=entry.modality,
+        family=entry.family,
+        source=_source(entry, wanted, place) if pretrained else f"random (seed {seed})",
+        licence=entry.licence if pretrained else "",
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        weights_sha256=state_sha256(module),
+        note=entry.note if pretrained else "Weights as initialised, never trained.",
+        objective=entry.objective if pretrained else "none",
+    )
+    if pretrained:
+        check_pin(entry.name, entry.hub, info.weights_sha256, pin)
+    return LoadedModel(module.requires_grad_(False), preprocess, info, layers, entry.pooling)
+
+
+def pin_of(entry: ZooEntry, *, folder: str | Path | None = None, revision: str | None = None) -> Pin:
+    """Load a model's weights and return what to write into the lock file.
+
+    Unlike `load_zoo` it asks the entry, not the lock file, so that a pin can be renewed.
+    """
+    place, wanted = weights_folder(entry, folder), revision or entry.revision
+    module = load_network(entry, wanted, place)
+    check_network(entry, module)
+    commit = resolved_revision(entry, wanted) if place is None else wanted
+    return Pin(entry.hub, commit, state_sha256(module))
+
+
+def _source(entry: ZooEntry, revision: str, folder: Path | None) -> str:
+    if folder is not None:
+        return f"folder of {entry.hub}@{revision}"
+    return f"{entry.library}:{entry.hub}@{resolved_revision(entry, revision)}"
