@@ -149,8 +149,8 @@ def _complete(
     ]
     scored = Y.new_empty(len(drawn), len(parts), n_rois)
     trained = ~penalties.isnan()
-    for some in torch.arange(len(drawn)).split(max(1, CHUNK // n_rows)):
-        for rois in torch.arange(n_rois).split(max(1, CHUNK // (n_rows * len(some)))):
+    for some in torch.split(torch.arange(len(drawn)), max(1, CHUNK // n_rows)):
+        for rois in torch.split(torch.arange(n_rois), max(1, CHUNK // (n_rows * len(some)))):
             if moves == "phase":
                 copies = turn_phases(unit[:, rois], drawn[some], groups).permute(2, 1, 0).contiguous()
             else:

@@ -1,5 +1,7 @@
 """Correlation, noise ceiling, nulls and false discovery rate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -275,8 +277,9 @@ def test_fixed_null_of_a_constant_is_nan():
 
 @pytest.mark.parametrize("case", ["plain", "nuisances", "missing", "groups"])
 @pytest.mark.parametrize("moves", ["shift", "blocks", "phase"])
-def test_ridge_null_is_ridge_cv_on_moved_responses(case, moves):
-    X, Y = normal(80, 4), normal(80, 3, seed=1)
+@pytest.mark.parametrize("n_features", [4, 60])  # through coordinates, and through one matrix a penalty
+def test_ridge_null_is_ridge_cv_on_moved_responses(case, moves, n_features):
+    X, Y = normal(80, n_features), normal(80, 3, seed=1)
     options = {"gap": 2}
     if case == "nuisances":
         options["nuisances"] = normal(80, 2, seed=2)
@@ -334,6 +337,18 @@ def test_moves_of_ridge_null_do_not_depend_on_how_they_are_cut_into_blocks(monke
     monkeypatch.setitem(ridge_null.__globals__, "CHUNK", 360)
     cut = [ridge_null(X, Y, result, moves=moves, **settings) for moves in ("shift", "phase", "blocks")]
     torch.testing.assert_close(cut, whole)
+
+
+@pytest.mark.parametrize("n_features", [3, 40])
+def test_ridge_null_is_nan_where_a_copy_does_not_vary_in_training_or_test(n_features):
+    X, Y = normal(60, n_features), torch.zeros(60, 2).double()
+    Y[:, 0] = normal(60, 1)[:, 0]
+    Y[20:22, 1] = torch.tensor([1.0, 3.0]).double()  # all that ROI 1 ever does
+    groups = torch.arange(60) // 30
+    result = replace(ridge_cv(X, Y[:, [0, 0]], groups=groups), penalties=torch.ones(2, 2).double())
+    null = ridge_null(X, Y, result, groups=groups, n_permutations=50, per_fold=True)
+    assert not null[:, :, 0].isnan().any()
+    assert null[:, :, 1].isnan().all()
 
 
 def test_ridge_null_of_a_constant_roi_is_nan_and_wrong_folds_are_refused():
