@@ -29,13 +29,13 @@ def list_data(*, root: str | None = None) -> None:
         root: folder to look into; None: ``NFAS_DATA``, if it is set.
     """
     given = root or os.environ.get("NFAS_DATA")
-    here = {}
-    if given:
-        for entry, folder in find_benchmarks(Path(given).expanduser()):
-            here[entry.name] = f"{entry.glance(folder)} ({folder.name})"
-    table = Table(Column("name", no_wrap=True), "what", "here", title="Benchmarks", show_lines=True)
+    here: dict[str, list[str]] = {}
+    for entry, folder in find_benchmarks(Path(given).expanduser()) if given else []:
+        here.setdefault(entry.name, []).append(f"{folder.name}: {entry.glance(folder)}")
+    columns = (Column("name", no_wrap=True), Column("what", overflow="fold"), "here")
+    table = Table(*columns, title="Benchmarks", show_lines=True)
     for entry in CATALOGUE.values():
-        present = here.get(entry.name, "-" if given else "name a --root")
+        present = "\n".join(here.get(entry.name, ["-" if given else "name a --root"]))
         # one field a line: seven columns do not fit a terminal
         fields = ("modality", "licence", "size", "access", "reference")
         lines = [entry.what, *(f"{field}: {getattr(entry, field)}" for field in fields)]

@@ -56,8 +56,12 @@ def find_benchmarks(root: Path) -> list[tuple[Entry, Path]]:
         raise FileNotFoundError(f"{root} must be a folder, got nothing: check the path.")
     if not root.is_dir():
         raise NotADirectoryError(f"{root} must be a folder, got a file: name the folder that holds it.")
-    folders = [root, *sorted(folder for folder in root.iterdir() if folder.is_dir())]
-    return [(entry, folder) for folder in folders for entry in CATALOGUE.values() if entry.lies_in(folder)]
+    own = [entry for entry in CATALOGUE.values() if entry.lies_in(root)]
+    # the derivatives of a data set look like a data set themselves
+    others = [entry for entry in CATALOGUE.values() if entry not in own]
+    folders = sorted(folder for folder in root.iterdir() if folder.is_dir())
+    below = [(entry, folder) for folder in folders for entry in others if entry.lies_in(folder)]
+    return [*((entry, root) for entry in own), *below]
 
 
 def check_folder(

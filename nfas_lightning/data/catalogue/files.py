@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -24,11 +25,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.image_files import read_gifti
 from nfas_lightning.data.label_files import read_annotation
+from nfas_lightning.data.safe_pickle import read_pickle
 
 __all__ = ["FileState", "Inspector"]
 
 _CHUNK = 2**22
 _READERS = 8
+# a pickle of a whole brain takes its size in memory
+_ONE_AT_A_TIME = threading.Lock()
 _UNSIZED_WAV = (0, 0xFFFFFFFF)
 
 
@@ -209,7 +213,7 @@ def _mp4(path: Path, deep: bool) -> None:
 
 
 def _pickle(path: Path, deep: bool) -> None:
-    """Look at the first and last byte alone: a pickle is never loaded here."""
+    """Look at the first and last byte, or read it as data alone: what it asks for is never run."""
     with path.open("rb") as file:
         start = file.read(1)
         file.seek(-1, 2)
@@ -219,7 +223,11 @@ def _pickle(path: Path, deep: bool) -> None:
         if end != b".":
             raise _BrokenError("cut short: it does not end as a pickle does")
     if deep:
-        _read_all(path.open("rb"))
+        with _ONE_AT_A_TIME:
+            try:
+                read_pickle(path)
+            except ValueError as error:
+                raise _BrokenError(str(error).removeprefix(str(path)).strip()) from error
 
 
 def _npz(path: Path, deep: bool) -> None:

@@ -71,10 +71,14 @@ def _participants(folder: Path, inspector: Inspector, subjects: Sequence[str] | 
     except ValueError as error:
         return Row("participants", 0, official, unreadable=((path.name, str(error)),))
     if subjects is None:
-        return Row("participants", len(listed), official, note="rows of participants.tsv")
+        return Row("participants", len(listed), official, note="in participants.tsv")
     wanted = [add_sub(name) for name in subjects if name not in LANGUAGES]
     absent = tuple(name for name in wanted if name not in listed)
-    return Row("participants", len(wanted) - len(absent), len(wanted), absent)
+    languages = {name for name in subjects if name in LANGUAGES}
+    of_languages = sum(name[4:6] in languages for name in listed)
+    found = len(wanted) - len(absent) + of_languages
+    expected = len(wanted) + sum(_LISTENERS[language] for language in languages)
+    return Row("participants", found, expected, absent, note="in participants.tsv")
 
 
 def _of(subjects: Sequence[str] | None, files: Iterable[Path]) -> list[Path]:
@@ -177,19 +181,19 @@ def _runs(folder: Path, inspector: Inspector, language: str, subjects: Sequence[
     n_right, wrong = _volumes(whole, states, VOLUMES[language])
     n_whole = sum(states[path].problem is None for own in whole for path in own)
     volumes = Row(
-        f"{language} volumes a section",
+        f"{language} lengths",
         n_right,
         n_whole,
-        unreadable=tuple(wrong),
-        needed=False,
-        note="the run's rank is the section",
+        tuple(wrong),
+        needed=n_whole > 0,
+        note="scans of their section's volumes",
     )
     return [listeners, row, volumes]
 
 
 def _volumes(
     whole: Sequence[Sequence[Path]], states: dict[Path, FileState], official: Sequence[int]
-) -> tuple[int, list[tuple[str, str]]]:
+) -> tuple[int, list[str]]:
     right, wrong = 0, []
     for own in whole:
         ranked = sorted(own, key=lambda path: run_number(entities(path.name).get("run", "")))
@@ -201,5 +205,5 @@ def _volumes(
                 right += 1
             else:
                 n = shape[3] if len(shape) == 4 else f"shape {shape}"
-                wrong.append((path.name, f"{n} volumes, section {section + 1} has {official[section]}"))
+                wrong.append(f"{path.name}: {n} volumes, section {section + 1} has {official[section]}")
     return right, wrong

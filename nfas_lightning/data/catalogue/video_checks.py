@@ -16,7 +16,7 @@ _ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 
 
 def algonauts_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
-    """Check clips and pickles; a pickle's first and last byte are looked at, it is never loaded.
+    """Check clips and pickles; whatever a pickle asks for is not run.
 
     Args:
         folder: holds ``AlgonautsVideos268_All_30fpsmax`` and ``participants_data_v2021``.

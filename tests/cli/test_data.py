@@ -1,0 +1,193 @@
+"""`nfas data` as it is typed, against a bucket on loopback."""
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nfas_lightning.cli import main
+from tests.helpers.flaky_server import FlakyBucket, serve
+
+FILES = {
+    "ds003643/participants.tsv": b"participant_id\nsub-EN057\n",
+    "ds003643/stimuli/task-lppEN_section-1.wav": b"e" * 3000,
+    "ds003643/derivatives/sub-EN057/func/sub-EN057_task-lppEN_run-15_bold.nii.gz": b"b" * 50_000,
+    "ds003643/derivatives/sub-EN058/func/sub-EN058_task-lppEN_run-01_bold.nii.gz": b"c" * 50_000,
+}
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("NFAS_DATA", raising=False)
+
+
+@pytest.fixture
+def bucket():
+    with serve(FlakyBucket(dict(FILES))) as running:
+        yield running
+
+
+def run(*args: str) -> int:
+    try:
+        main(["data", *map(str, args)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def get(bucket, root, *args) -> int:
+    return run("get", "little_prince", "--root", root, "--bucket", bucket.address, *args)
+
+
+def test_list_shows_every_benchmark_and_what_is_here(tmp_path, capsys):
+    assert run("list") == 0
+    out = capsys.readouterr().out
+    for word in (
+        "algonauts2021",
+        "CC BY 4.0",
+        "none stated",
+        "144 GB raw",
+        "name a --root",
+        "arXiv:2104.13714",
+    ):
+        assert word in out
+    clips = tmp_path / "algonauts2021" / "AlgonautsVideos268_All_30fpsmax"
+    clips.mkdir(parents=True)
+    (clips / "0001_0.mp4").write_bytes(b"x")
+    assert run("list", "--root", tmp_path) == 0
+    assert "algonauts2021: 1 clips" in capsys.readouterr().out
+
+
+def test_get_says_the_size_first_and_brings_the_chosen_part(bucket, tmp_path, capsys):
+    bucket.drop_after[next(key for key in FILES if "EN057/" in key)] = [20_000]
+    assert get(bucket, tmp_path, "--subjects", "EN057", "--dry_run") == 0
+    out = capsys.readouterr().out
+    assert "3 files, 53.0 kB" in out
+    assert not bucket.requests
+    assert not (tmp_path / "ds003643").exists()
+    assert get(bucket, tmp_path, "--subjects", "EN057", "--yes") == 0
+    out = capsys.readouterr().out
+    assert "3 files came: MD5 compared for 3" in out
+    here = {str(p.relative_to(tmp_path)) for p in (tmp_path / "ds003643").rglob("*") if p.is_file()}
+    assert here - {"ds003643/.nfas-get.lock"} == {key for key in FILES if "EN058" not in key}
+    assert all((tmp_path / key).read_bytes() == FILES[key] for key in here if key in FILES)
+    assert get(bucket, tmp_path, "--subjects", "EN057", "--yes") == 0
+    assert "0 files, 0 bytes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n\n", 3), ("\n", 3), ("y\n", 0)])
+def test_get_asks(bucket, tmp_path, monkeypatch, answer, code):
+    terminal = io.StringIO(answer)
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stdin", terminal)
+    assert get(bucket, tmp_path, "--kinds", "metadata") == code
+    assert bool(bucket.requests) == (code == 0)
+
+
+def test_get_does_not_go_on_where_nobody_can_answer(bucket, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert get(bucket, tmp_path) == 3
+    assert "say --yes" in capsys.readouterr().err
+    assert not bucket.requests
+
+
+def test_get_tells_what_failed_by_its_code(bucket, tmp_path, capsys):
+    assert get(bucket, tmp_path, "--kinds", "nonsense") == 2
+    assert "there are metadata" in capsys.readouterr().err
+    assert get(bucket, tmp_path, "--subjects", "EN999") == 2
+    assert run("get", "nonsense", "--root", tmp_path) == 2
+    assert run("get", "narratives") == 2
+    assert "Give --root, or set NFAS_DATA" in capsys.readouterr().err
+    bucket.forever["ds003643/participants.tsv"] = 404
+    assert get(bucket, tmp_path, "--yes") == 1
+    assert "failed ds003643/participants.tsv" in capsys.readouterr().err
+    (tmp_path / "ds003643" / "participants.tsv").write_text("mine")
+    assert get(bucket, tmp_path, "--yes") == 1
+    assert "In the way" in capsys.readouterr().err
+    bucket.listing = b"<html></html>"
+    assert get(bucket, tmp_path, "--yes") == 1
+    assert "is it a bucket's address?" in capsys.readouterr().err
+
+
+def test_a_climbing_key_brings_nothing(bucket, tmp_path, capsys):
+    bucket.files["ds003643/stimuli/../../../outside"] = b"x"
+    root = tmp_path / "a" / "b"
+    assert get(bucket, root, "--yes") == 1
+    assert "no path below a folder" in capsys.readouterr().err
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_numbers_stay_names(bucket, tmp_path):
+    bucket.files = {"ds002345/sub-001/func/sub-001_task-pieman_events.tsv": b"onset\n"}
+    args = ("--root", tmp_path, "--bucket", bucket.address, "--kinds", "events", "--subjects", "001", "--yes")
+    assert run("get", "narratives", *args) == 0
+    assert (tmp_path / next(iter(bucket.files))).read_bytes() == b"onset\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("algonauts2021", ("non-commercial", "forms.gle", "participants_data.zip", "1102 clips")),
+        ("natural_sounds", ("no licence", "10.1016/j.neuron.2015.11.035", "components.npz")),
+        ("alice", ("CC BY 4.0", "--source DIR")),
+    ],
+)
+def test_what_may_not_be_downloaded_says_how_it_is_had(tmp_path, capsys, name, said):
+    assert run("get", name, "--root", tmp_path) == 3
+    out = capsys.readouterr().out
+    assert all(word in out for word in said)
+    assert not list(tmp_path.iterdir())
+
+
+def test_derivatives_of_narratives_come_by_datalad(tmp_path, capsys):
+    assert run("get", "narratives", "--root", tmp_path, "--kinds", "derivatives") == 3
+    assert "datalad get derivatives/afni-nosmooth" in capsys.readouterr().out
+
+
+def test_alice_without_a_release(tmp_path, capsys):
+    assert run("get", "alice", "--root", tmp_path, "--source", tmp_path) == 1
+    assert "must hold the unpacked release" in capsys.readouterr().err
+
+
+def test_atlases_come_through_nilearn(tmp_path, monkeypatch, capsys):
+    from nilearn import datasets
+
+    def fetch(n_rois, yeo_networks, resolution_mm, data_dir, verbose):
+        assert (yeo_networks, resolution_mm) == (7, 1)  # what load_atlas asks for
+        path = Path(data_dir) / f"{n_rois}.nii.gz"
+        path.write_bytes(b"x")
+        return SimpleNamespace(maps=str(path))
+
+    monkeypatch.setattr(datasets, "fetch_atlas_schaefer_2018", fetch)
+    assert run("get", "atlases", "--root", tmp_path, "--kinds", "schaefer100,schaefer200") == 0
+    assert sorted(path.name for path in (tmp_path / "atlases").iterdir()) == ["100.nii.gz", "200.nii.gz"]
+    assert f"NILEARN_DATA={tmp_path / 'atlases'}" in capsys.readouterr().out
+    assert run("get", "atlases", "--kinds", "brodmann") == 2
+
+    def offline(**options):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "fetch_atlas_schaefer_2018", offline)
+    assert run("get", "atlases", "--root", tmp_path) == 1
+    assert "no network" in capsys.readouterr().err
+
+
+def test_check_codes(tmp_path, capsys):
+    assert run("check", tmp_path) == 2
+    assert run("check", tmp_path / "absent") == 2
+    alice = tmp_path / "alice_fmri"
+    alice.mkdir()
+    (alice / "words.csv").write_text("word,onset_s,offset_s,onset_scan_s\nAlice,20,20.5,0\n")
+    assert run("check", tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "missing series: roi_timeseries.npz" in out
+    assert "NOT complete" in out
+
+
+@pytest.mark.shared_data
+def test_check_of_real_data_is_complete(shared_data, capsys):
+    assert run("check", shared_data / "alice_fmri", "--deep") == 0
+    assert "complete" in capsys.readouterr().out
