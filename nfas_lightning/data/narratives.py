@@ -9,23 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from nfas_lightning.data.bids import is_here, pick_subjects, read_json
 from nfas_lightning.data.content import require_file
-from nfas_lightning.data.narratives_clock import ALIASES, CLOCKS, SKIPPED, WORDS, Clock
+from nfas_lightning.data.narratives_clock import ALIASES, CLOCKS, SKIPPED, Clock
 from nfas_lightning.data.narratives_tree import Listener, excluded_scans, find_scans, read_listeners, story_tr
+from nfas_lightning.data.narratives_words import story_words
 from nfas_lightning.data.readers import data_folder, read_csv
 from nfas_lightning.data.story import Story, StoryScan
-from nfas_lightning.data.words import Words, read_gentle
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["FOLDER", "narratives_stories", "story_words"]
+__all__ = ["FOLDER", "narratives_stories"]
 
 FOLDER = "ds002345"
-# a first word may be aligned a little early; one that is earlier was aligned to the music before the story
-_EARLY_SECONDS = 2.0
 
 
 def narratives_stories(
@@ -242,46 +239,6 @@ def _span(folder: Path, clock: Clock, tr: float) -> tuple[float, float]:
     later = [end for end in ends if end > own]
     earlier = [end for end in ends if end < own]
     return max(earlier, default=0.0), own if later else float("inf")
-
-
-def story_words(
-    path: Path,
-    audio: str,
-    start: float,
-    span: tuple[float, float] = (0.0, float("inf")),
-    unaligned: str = "interpolate",
-    strict: bool = True,
-) -> Words:
-    """Read a story's alignment and settle the words without times.
-
-    Args:
-        path: align.csv.
-        audio: the sound file's name, for the count.
-        start: seconds on the sound file's clock at which the story begins; words aligned more than 2 s before
-            were aligned to the music, and count as unaligned.
-        span: seconds of the sound file whose words are wanted.
-        unaligned: ``"interpolate"`` or ``"drop"``.
-        strict: check the count.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it has other columns, or (strict) another number of words than the released table.
-    """
-    words = read_gentle(path)
-    if strict and audio in WORDS and len(words) != WORDS[audio]:
-        raise ValueError(
-            f"{path.parent.name}/{path.name} must have {WORDS[audio]} words, got {len(words)}: is it "
-            "complete, and "
-            "of this release? strict=False reads it all the same."
-        )
-    first, last = (
-        int(np.argmax(words.onset >= edge)) if (words.onset >= edge).any() else None for edge in span
-    )
-    part = slice(first if span[0] > 0 else 0, last)
-    words = Words(words.words[part], words.onset[part], words.offset[part]).forget_before(
-        start - _EARLY_SECONDS
-    )
-    return words.fill() if unaligned == "interpolate" else words
 
 
 def _check_offset(folder: Path, name: str, clock: Clock, scans: Sequence[StoryScan]) -> None:

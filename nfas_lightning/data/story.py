@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from nfas_lightning.data.extraction import Scan
 from nfas_lightning.data.readers import sha256_file
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.data.stimulus_set import StimulusSet
-from nfas_lightning.data.transcript import join_words
-from nfas_lightning.data.words import Words, context_windows
+from nfas_lightning.data.story_text import context_windows, join_story
+from nfas_lightning.data.words import Words
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.temporal import hrf_operator
 
@@ -30,16 +29,12 @@ __all__ = [
     "Story",
     "StoryScan",
     "StoryStimuli",
-    "join_story",
     "nuisance_series",
     "story_design",
     "story_stimuli",
 ]
 
 NUISANCES = ("word_rate", "sound_power")
-# tables of lower-case words write "don't" as don, t; apart from these clitics no such word exists
-_BARE_CLITICS = frozenset({"s", "t", "m", "d", "ve", "re", "ll"})
-_ELISION = re.compile(r".+['\u2019]$")
 
 
 class StoryScan(NamedTuple):
@@ -179,49 +174,6 @@ def _sounds(stories: Sequence[Story], seconds: float, hop: float, sampling_rate:
         digest.update(f"{sha256_file(path)} {len(ends)} {ends[0]}".encode())
     stimuli = StimulusSet(AudioWindows(stretches, seconds, sampling_rate), "audio", sampling_rate)
     return StoryStimuli(stimuli, tuple(ids), tuple(times), digest.hexdigest())
-
-
-def join_story(
-    words: Sequence[str], language: str, text: str | None = None
-) -> tuple[str, list[tuple[int, int]]]:
-    """Write a word list as running text: no spaces in Chinese, none after a French elision.
-
-    English clitics that lost their apostrophe get it back. A word without text of its own (the ``not`` of a
-    contraction, a row of its own in some tables) shares the characters of the word before it.
-
-    Args:
-        words: the words in the order they were heard.
-        language: ``"EN"``, ``"CN"`` or ``"FR"``.
-        text: the printed text, see `nfas_lightning.data.transcript.join_words`.
-
-    Returns:
-        The text and the characters [start, stop) of each word.
-
-    Example:
-        >>> join_story(["he", "hasnt", "", "slept", "it", "s"], "EN")
-        ("he hasnt slept it's", [(0, 2), (3, 8), (3, 8), (9, 14), (15, 17), (18, 19)])
-        >>> join_story(["j'", "avais"], "FR")[0], join_story(["\u6211", "\u516d\u5c81"], "CN")[0]
-        ("j'avais", '\u6211\u516d\u5c81')
-    """
-    check_option("language", language, ("EN", "CN", "FR"))
-    if text is not None and all(words):
-        return join_words(words, text)
-    pieces: list[str] = []
-    spans: list[tuple[int, int]] = []
-    length = 0
-    for i, word in enumerate(words):
-        if not word:
-            spans.append(spans[-1])
-            continue
-        glue = "" if not i or language == "CN" or (language == "FR" and _ELISION.match(words[i - 1])) else " "
-        if i and language == "EN":
-            glue = "'" if word in _BARE_CLITICS else "" if word == "nt" or word.startswith("'") else glue
-        # spreadsheets turn these two words into truth values
-        surface = word.lower() if word in ("TRUE", "FALSE") else word
-        pieces += [glue, surface]
-        spans.append((length + len(glue), length + len(glue) + len(surface)))
-        length = spans[-1][1]
-    return "".join(pieces), spans
 
 
 def story_design(

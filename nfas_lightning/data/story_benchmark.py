@@ -14,7 +14,7 @@ from nfas_lightning.data.readers import sha256_file
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.story import Story, nuisance_series, story_design, story_stimuli
-from nfas_lightning.data.story_responses import StoryResponses, StoryScans, clean_scan
+from nfas_lightning.data.story_responses import StoryResponses, StoryScans, clean_scan, fewest_counts
 from nfas_lightning.functional.checks import check_option
 
 __all__ = ["StorySettings", "load_stories", "word_counts"]
@@ -36,6 +36,7 @@ class StorySettings:
     slice_time_reference: float = 0.0
     nuisances: Sequence[str] = ("word_rate", "sound_power")
     listeners: str = "mean"
+    ceiling: str = "split_half"
 
 
 def load_stories(
@@ -43,10 +44,10 @@ def load_stories(
 ) -> tuple[StimulusSet, Responses]:
     """Read stories one after the other and pair them.
 
-    The noise ceiling is the split-half ceiling of the listeners' mean, story by story, averaged over the
-    stories that have two listeners. With ``listeners="mean"`` a story's listeners are averaged as soon as
-    they are read, and nothing of one listener is kept; with ``"each"`` a listener who did not hear a story
-    has NaN there, which is masked per ROI and is no part of the group mean.
+    The noise ceiling is estimated story by story and averaged over the stories that have two listeners.
+    With ``listeners="mean"`` a story's listeners are averaged as soon as they are read, and nothing of one
+    listener is kept; with ``"each"`` a listener who did not hear a story has NaN there, which is masked per
+    ROI and is no part of the group mean.
 
     Args:
         dataset: the benchmark's name.
@@ -58,6 +59,7 @@ def load_stories(
         N stimuli; responses (1, T, R) of ``"mean"``, (S, T, R) of ``"each"``.
     """
     check_option("listeners", settings.listeners, ("mean", "each"))
+    check_option("ceiling", settings.ceiling, ("split_half", "loo_subject"))
     names = [story.name for story in stories]
     if not names or len(set(names)) != len(names):
         raise ValueError(f"Stories must be one at least, each once, got {names}.")
@@ -79,7 +81,7 @@ def load_stories(
             heard.values.nanmean(dim=0, keepdim=True) if settings.listeners == "mean" else heard.values
         )
         heard_by.append(heard.subjects)
-        ceilings.append(heard.ceiling())
+        ceilings.append(heard.ceiling(settings.ceiling))
         counts.append(heard.counts)
         nuisances.append(_nuisances(story, heard, settings, scans.high_pass))
         hashes |= heard.hashes
@@ -102,7 +104,7 @@ def load_stories(
     tr = max(set(trs), key=trs.count)
     responses = Responses(
         values=joined,
-        rois=scans.rois(torch.stack(counts).amin(dim=0)),
+        rois=scans.rois(fewest_counts(counts)),
         stimulus_ids=shown.ids,
         dataset=dataset,
         modality=settings.modality,

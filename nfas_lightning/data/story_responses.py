@@ -23,7 +23,7 @@ from nfas_lightning.data.story import Story, StoryScan
 from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.temporal import high_pass_basis, regress_out
 
-__all__ = ["StoryResponses", "StoryScans", "clean_scan", "read_confounds"]
+__all__ = ["StoryResponses", "StoryScans", "clean_scan", "fewest_counts", "read_confounds"]
 
 _N_SPLITS = 25  # of the split-half ceiling, a story: the mean over stories steadies it further
 
@@ -34,7 +34,7 @@ class StoryResponses(NamedTuple):
     Attributes:
         values: (S, T, R) z-scored series of the story's listeners, float32, NaN where there is no value.
         subjects: S names.
-        counts: (R,) voxels or vertices of each parcel, the fewest over scans.
+        counts: (R,) voxels or vertices of each parcel, the fewest in a scan that has it; 0 where none has.
         hashes: sha256 of the files.
     """
 
@@ -43,14 +43,12 @@ class StoryResponses(NamedTuple):
     counts: Tensor
     hashes: dict[str, str]
 
-    def ceiling(self) -> Tensor:
-        """Return the (R,) split-half ceiling of the listeners' mean; NaN with one listener, or no value."""
+    def ceiling(self, method: str) -> Tensor:
+        """Return the (R,) ceiling of `noise_ceiling`; NaN with one listener, or no value."""
         known = (~self.values.isnan()).any(dim=1).sum(dim=0) > 1
         out = torch.full((self.values.shape[2],), torch.nan)
         if bool(known.any()):
-            out[known] = noise_ceiling(
-                self.values[:, :, known], method="split_half", n_splits=_N_SPLITS
-            ).float()
+            out[known] = noise_ceiling(self.values[:, :, known], method=method, n_splits=_N_SPLITS).float()
         return out
 
 
@@ -105,7 +103,7 @@ class StoryScans:
                 raise ValueError(f"{message}. Leave them out with subjects, or read them with strict=False.")
             warnings.warn(f"{message}: missing at their end.", stacklevel=2)
         values = torch.stack([_mean_of_repeats(parts, longest) for parts in series.values()])
-        counts = torch.stack([means.counts for means in parcels]).amin(dim=0)
+        counts = fewest_counts([means.counts for means in parcels])
         return StoryResponses(values.float(), tuple(series), counts, hashes)
 
     def _parcels(self, story: Story) -> tuple[list[Parcels], dict[str, str]]:
@@ -159,6 +157,19 @@ class StoryScans:
     def rois(self, counts: Tensor) -> pd.DataFrame:
         """Return the atlas's table with the parcels' voxel counts, 0 for missing ones."""
         return self.atlas.table.reset_index(drop=True).assign(n_voxels=counts.numpy())
+
+
+def fewest_counts(counts: Sequence[Tensor]) -> Tensor:
+    """Return the (R,) smallest counts that are not 0; 0 where all are.
+
+    Example:
+        >>> fewest_counts([torch.tensor([0, 5, 0]), torch.tensor([3, 4, 0])]).tolist()
+        [3, 4, 0]
+    """
+    stacked = torch.stack(list(counts))
+    most = torch.iinfo(stacked.dtype).max
+    fewest = torch.where(stacked > 0, stacked, most).amin(dim=0)
+    return fewest.masked_fill(fewest == most, 0)
 
 
 def _mean_of_repeats(parts: Sequence[Tensor], length: int) -> Tensor:

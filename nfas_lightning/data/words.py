@@ -1,9 +1,8 @@
-"""Words of a story with their times: tables, Gentle alignments and TextGrids, and windows of context."""
+"""Words of a story with their times: tables, Gentle alignments and TextGrids."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,9 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nfas_lightning.data.content import require_file
-from nfas_lightning.data.stimuli import TextStimulus
 
-__all__ = ["Words", "context_windows", "read_gentle", "read_textgrid", "words_of_table"]
+__all__ = ["Words", "read_gentle", "read_textgrid", "words_of_table"]
 
 _GENTLE_COLUMNS = ("word", "aligned word", "onset", "offset")
 # numbers and quoted strings, in which "" stands for a quotation mark
@@ -185,27 +183,3 @@ def read_textgrid(path: Path, silence: str = "#") -> Words:
     labels = [label[1:-1].replace('""', '"').strip() for label in body[2::3]]
     table = pd.DataFrame({"word": labels, "onset": body[::3], "offset": body[1::3]})
     return words_of_table(path.name, table[~table["word"].isin(["", silence])].reset_index(drop=True))
-
-
-def context_windows(text: str, spans: Sequence[tuple[int, int]], window: int) -> list[TextStimulus]:
-    """Make every word a stimulus that ends with it and starts up to `window` words before.
-
-    Args:
-        text: the running text.
-        spans: characters [start, stop) of each word; two words may share them.
-        window: words of context before the word; 0 gives the word alone.
-
-    Raises:
-        ValueError: `window` is negative.
-
-    Example:
-        >>> [s.text for s in context_windows("so she ran", [(0, 2), (3, 6), (7, 10)], 1)]
-        ['so', 'so she', 'she ran']
-    """
-    if window < 0:
-        raise ValueError(f"window must be zero or more words of context, got {window}.")
-    stimuli = []
-    for i, (start, stop) in enumerate(spans):
-        first = spans[max(0, i - window)][0]
-        stimuli.append(TextStimulus(text[first:stop], (start - first, stop - first)))
-    return stimuli

@@ -44,6 +44,8 @@ class StoryDataModule(BrainDataModule):
             wav file.
         high_pass: cut-off in Hz of the drift filter, None for none.
         listeners: ``"mean"`` averages each story's listeners as it is read; ``"each"`` keeps them apart.
+        ceiling: ``"split_half"`` bounds a model of the listeners' mean, ``"loo_subject"`` (each listener
+            against the others) a model of one listener; see `nfas_lightning.functional.noise_ceiling`.
         cache: folder of the cache of parcel means, None for none; ``"auto"``: ``parcels`` in ``NFAS_CACHE``
             or the user's cache folder.
         workers: processes that read scans.
@@ -76,6 +78,7 @@ class StoryDataModule(BrainDataModule):
         nuisances: tuple[str, ...] = ("word_rate", "sound_power"),
         high_pass: float | None = None,
         listeners: str = "mean",
+        ceiling: str = "split_half",
         cache: str | os.PathLike[str] | None = "auto",
         workers: int = 0,
         progress: bool = True,
@@ -100,6 +103,7 @@ class StoryDataModule(BrainDataModule):
             slice_time_reference=slice_time_reference,
             nuisances=tuple(nuisances),
             listeners=listeners,
+            ceiling=ceiling,
         )
         self.atlas, self.atlas_table, self.radius = atlas, atlas_table, radius
         self.trim = (trim[0], trim[1])

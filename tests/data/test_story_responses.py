@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from nfas_lightning.data.atlas import load_atlas
+from nfas_lightning.data.extraction import Scan
+from nfas_lightning.data.story import Story, StoryScan
+from nfas_lightning.data.story_responses import StoryScans, clean_scan
+from nfas_lightning.functional.ceiling import noise_ceiling
+from nfas_lightning.functional.temporal import high_pass_basis
+
+NAN = float("nan")
+
+
+def test_z_scores_of_the_kept_volumes():
+    series = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)) * 5 + 100
+    kept = clean_scan(series, tr=2.0, first=4, stop=25)
+    wanted = (series[4:25] - series[4:25].mean(0)) / series[4:25].std(0, correction=0)
+    torch.testing.assert_close(kept, wanted.double(), atol=1e-5, rtol=1e-5)
+
+
+def test_missing_and_constant_parcels_are_nan():
+    series = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    series[:, 1] = NAN
+    series[:, 2] = 7.0
+    kept = clean_scan(series, tr=2.0, high_pass=1 / 20)
+    assert not kept[:, 0].isnan().any()
+    assert kept[:, 1:].isnan().all()
+
+
+def test_a_missing_volume_stays_missing_and_does_not_spoil_the_rest():
+    series = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    series[7] = NAN
+    kept = clean_scan(series, tr=2.0, high_pass=1 / 40, confounds=torch.randn(40, 2))
+    assert kept[7].isnan().all()
+    assert int(kept.isnan().sum()) == 2
+    torch.testing.assert_close(kept.nanmean(0), torch.zeros(2).double(), atol=1e-9, rtol=0)
+
+
+def test_drifts_and_confounds_leave_together():
+    generator = torch.Generator().manual_seed(1)
+    confounds = torch.randn(60, 2, generator=generator).double()
+    drift = high_pass_basis(60, 2.0, 1 / 60)[:, :2].double()
+    nothing = confounds @ torch.tensor([[2.0], [1.0]]).double() + 10 * drift @ torch.ones(2, 1).double()
+    signal = torch.sin(torch.arange(60.0)).double()[:, None]
+    kept = clean_scan(
+        torch.cat([nothing, nothing + signal], 1) + 50, tr=2.0, high_pass=1 / 60, confounds=confounds
+    )
+    assert kept[:, 0].isnan().all()
+    assert torch.corrcoef(torch.stack([kept[:, 1], signal[:, 0]]))[0, 1] > 0.97
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Three listeners of a story, one of them twice, on a grid whose upper half is empty."""
+    affine = np.diag([8.0, 8, 8, 1])
+    affine[:3, 3] = -72, -106, -64
+    shared = np.random.default_rng(0).normal(size=30)
+    heard = []
+    for i, subject in enumerate(("sub-a", "sub-a", "sub-b", "sub-c")):
+        noise = np.random.default_rng(i + 1).normal(size=(1, 1, 1, 30))
+        data = np.broadcast_to(shared + noise, (18, 23, 19, 30)).astype(np.float32).copy() + 100
+        data[:, :, 12:] = 0
+        path = tmp_path / f"{subject}_{i}_bold.nii.gz"
+        nib.Nifti1Image(data, affine).to_filename(path)
+        heard.append(StoryScan(subject, Scan(path.name, (path,))))
+    return tuple(heard)
+
+
+def reader(**options):
+    return StoryScans(load_atlas("dosenbach", radius=8), progress=False, **options)
+
+
+def test_repeats_are_averaged_and_the_ceiling_is_that_of_the_mean(scans):
+    told = Story("tale", 2.0, 0.0, scans, first=2, drop_last=3)
+    heard = reader().read(told)
+    assert heard.subjects == ("sub-a", "sub-b", "sub-c")
+    assert heard.values.shape == (3, 25, 160)
+    present = heard.counts > 0
+    assert 50 < int(present.sum()) < 160
+    assert heard.values[:, :, ~present].isnan().all()
+    single = reader().read(Story("tale", 2.0, 0.0, scans[:1], first=2, drop_last=3)).values[0]
+    again = reader().read(Story("tale", 2.0, 0.0, scans[1:2], first=2, drop_last=3)).values[0]
+    torch.testing.assert_close(heard.values[0], (single + again) / 2, equal_nan=True)
+    wanted = noise_ceiling(heard.values[:, :, present], method="split_half", n_splits=25).float()
+    torch.testing.assert_close(heard.ceiling("split_half")[present], wanted)
+    assert heard.ceiling("split_half")[~present].isnan().all()
+    assert reader().read(Story("tale", 2.0, 0.0, scans[:1])).ceiling("split_half").isnan().all()
+
+
+def test_lengths(scans):
+    with pytest.raises(ValueError, match=r"must have 31 volumes \(tale\), got 30"):
+        reader().read(Story("tale", 2.0, 0.0, scans, n_scanned=31))
+    with pytest.raises(ValueError, match=r"must reach volume 40 \(tale\), got 30"):
+        reader().read(Story("tale", 2.0, 0.0, scans, stop=40))
+    assert reader(strict=False).read(Story("tale", 2.0, 0.0, scans, stop=40)).values.shape[1] == 30
+    with pytest.raises(ValueError, match="must keep two volumes of tale at least, got 1"):
+        reader(strict=False).read(Story("tale", 2.0, 0.0, scans, first=29))
+    with pytest.raises(ValueError, match="at least one listener"):
+        reader().read(Story("tale", 2.0, 0.0, ()))
+
+
+def test_scans_of_two_lengths(scans):
+    image = nib.load(scans[3].scan.files[0])
+    nib.Nifti1Image(np.asanyarray(image.dataobj)[..., :26], image.affine).to_filename(scans[3].scan.files[0])
+    told = Story("tale", 2.0, 0.0, scans)
+    with pytest.raises(ValueError, match="all scans must keep 30 volumes, but those of 1 of 3 subjects"):
+        reader().read(told)
+    with pytest.warns(UserWarning, match="sub-c among them: missing at their end"):
+        heard = reader(strict=False).read(told)
+    assert heard.values[2, 26:].isnan().all()
+
+
+def test_two_parts_of_one_scan_are_read_once(scans, monkeypatch):
+    from nfas_lightning.data import story_responses
+
+    calls = []
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return extract(*args, **kwargs)
+
+    extract = story_responses.extract_scans
+    monkeypatch.setattr(story_responses, "extract_scans", counted)
+    both = reader()
+    first, second = (
+        both.read(Story(n, 2.0, 0.0, scans, first=f, stop=f + 10)) for n, f in (("a", 0), ("b", 12))
+    )
+    assert len(calls) == 1
+    assert not torch.equal(first.values, second.values)
