@@ -129,4 +129,5 @@ def constant_in_training(folds: list[FoldMap], copies: Tensor) -> Tensor:
     train = torch.stack([fold.train for fold in folds])
     weights = train / train.sum(1, keepdim=True)
     mean, square = weights @ copies, weights @ copies.square()
-    return (square - mean.square() <= 8 * torch.finfo(copies.dtype).eps * square).movedim(1, 0)
+    still: Tensor = square - mean.square() <= 8 * torch.finfo(copies.dtype).eps * square
+    return still.movedim(1, 0)
