@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nfas_lightning.data.atlas import load_atlas
-from nfas_lightning.data.little_prince import WORDS, read_sections
+from nfas_lightning.data.little_prince import VOLUMES, WORDS, read_sections
 from nfas_lightning.data.story import Story, story_design, story_stimuli
 from nfas_lightning.datamodules import LittlePrinceDataModule
 from nfas_lightning.functional.correlation import correlate
@@ -370,3 +370,59 @@ def test_the_atlas_may_be_a_label_image(root, tmp_path):
     assert responses.rois["roi"].tolist() == ["half_L", "half_R"]
     assert responses.rois["n_voxels"].tolist() == [9 * 23 * 6] * 2
     assert len(load_atlas("dosenbach")) == 160
+
+
+@pytest.fixture(scope="module")
+def official(shared_data, tmp_path_factory):
+    """The real English word table; one subject whose scans have the official lengths and answer "prince"."""
+    import nibabel as nib
+
+    root = tmp_path_factory.mktemp("official")
+    place = root / "annotation" / "EN"
+    place.mkdir(parents=True)
+    shutil.copy(shared_data / "littleprince_annot" / "lppEN_word_information.csv", place)
+    (root / "participants.tsv").write_text("participant_id\nsub-EN100\n", encoding="utf-8-sig")
+    found = read_sections(place / "lppEN_word_information.csv")
+    folder = root / "derivatives" / "sub-EN100" / "func"
+    folder.mkdir(parents=True)
+    for section, n_volumes in enumerate(VOLUMES["EN"], 1):
+        words = found[section]
+        onsets = torch.tensor([t for w, t in zip(words.words, words.onset, strict=True) if w == "prince"])
+        times = 2.0 * torch.arange(n_volumes, dtype=torch.float64)
+        series = 1000 + 400 * hrf_operator(onsets.double(), times, tr=2.0).to_dense().sum(dim=1).numpy()
+        data = np.broadcast_to(series, (*tree.GRID, n_volumes)).astype(np.float32)
+        name = f"sub-EN100_task-lppEN_run-{section + 14}_space-MNIColin27_desc-preproc_bold.nii.gz"
+        nib.Nifti1Image(data, tree.AFFINE).to_filename(folder / name)
+    return root
+
+
+@pytest.mark.shared_data
+def test_the_real_words_and_official_lengths_pass_strict(official):
+    datamodule = ready(official, strict=True, nuisances=["word_rate"])
+    responses = datamodule.responses
+    assert len(responses.stimulus_ids) == 15376
+    assert responses.values.shape[1] == sum(VOLUMES["EN"]) - 9 * 4
+    prince = torch.tensor([[float(name.endswith("_prince"))] for name in responses.stimulus_ids])
+    predicted = responses.to_volumes(prince)
+    observed = responses.group_mean[:, ~responses.group_mean.isnan().any(dim=0)]
+    for run in range(9):
+        rows = responses.runs == run
+        assert correlate(predicted[rows], observed[rows]).min() > 0.999
+        assert correlate(predicted[rows].roll(1, 0), observed[rows]).max() < 0.95
+
+
+@pytest.mark.shared_data
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:2 of 160 ROIs score NaN")  # the cerebellum reaches out of the grid
+def test_real_words_pair_with_features_of_a_real_model(official):
+    from nfas_lightning.alignment import align
+
+    datamodule = ready(
+        official, strict=True, nuisances=["word_rate"], sections=[1, 2], atlas="dosenbach", window=5
+    )
+    result = align("paraphrase_minilm_l3", datamodule, progress=False)
+    r = result.scores.groupby("feature")["r"].mean()
+    # the responses answer one word, which a network's states tell from the others; its time alone does not
+    assert r["all_blocks"] > 0.5
+    assert result.card["n_stimuli"] == sum(WORDS["EN"][:2])

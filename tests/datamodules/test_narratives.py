@@ -12,8 +12,10 @@ from nfas_lightning.data.narratives_clock import CLOCKS, WORDS
 from nfas_lightning.data.narratives_tree import excluded_scans, read_listeners
 from nfas_lightning.data.narratives_words import story_words
 from nfas_lightning.data.story import Story, story_design, story_stimuli
+from nfas_lightning.data.words import read_gentle
 from nfas_lightning.datamodules import NarrativesDataModule
 from nfas_lightning.functional.correlation import correlate
+from nfas_lightning.functional.hrf import hrf
 from tests.helpers import narratives_tree as tree
 
 
@@ -460,3 +462,35 @@ def test_real_alignments_have_the_official_counts_and_pair_with_features(shared_
 def test_a_table_of_sentences_is_no_alignment(shared_data, tmp_path):
     with pytest.raises(ValueError, match=r"must have the 4 columns.*got 14 columns"):
         story_words(shared_data / "narratives_align" / "21styear.csv", "21styear", 21.0)
+
+
+@pytest.mark.shared_data
+def test_a_real_alignment_and_official_lengths_pass_strict(shared_data, tmp_path):
+    """One subject and pieman, as a user has them who fetched no more; the responses answer one word."""
+    root = tmp_path / "ds002345"
+    align = root / "stimuli" / "gentle" / "pieman" / "align.csv"
+    func = root / "derivatives" / "afni-nosmooth" / "sub-001" / "func"
+    for folder in (align.parent, func, root / "code", root / "sub-001" / "func"):
+        folder.mkdir(parents=True)
+    shutil.copy(shared_data / "narratives_align" / "pieman_align.csv", align)
+    (root / "participants.tsv").write_text("participant_id\ttask\tcondition\nsub-001\tpieman,lucy\tn/a,n/a\n")
+    (root / "code" / "scan_exclude.json").write_text("{}")
+    (root / "sub-001" / "func" / "sub-001_task-pieman_bold.json").write_text('{"RepetitionTime": 1.5}')
+    onset = float(read_gentle(align).onset[400])
+    affine, origin, shape = tree.GRIDS["pieman"]
+    affine = affine.copy()
+    affine[:3, 3] = origin
+    series = hrf(1.5 * torch.arange(300).double() - onset).numpy()
+    name = "sub-001_task-pieman_space-MNI152NLin2009cAsym_res-native_desc-clean_bold.nii.gz"
+    nib.Nifti1Image(np.broadcast_to(series, (*shape, 300)).astype(np.float32), affine).to_filename(
+        func / name
+    )
+    datamodule = ready(root, modality="language", strict=True, nuisances=["word_rate"])
+    responses = datamodule.responses
+    assert datamodule.describe()["stories"] == {"pieman": 1}
+    assert len(responses.stimulus_ids) == 957
+    assert responses.values.shape[1] == 281 - 6
+    word = torch.tensor([[float(name.startswith("pieman_00400_"))] for name in responses.stimulus_ids])
+    observed = responses.group_mean[:, ~responses.group_mean.isnan().any(dim=0)]
+    assert correlate(responses.to_volumes(word), observed).min() > 0.999
+    assert correlate(responses.to_volumes(word).roll(1, 0), observed).max() < 0.95
