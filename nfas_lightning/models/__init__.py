@@ -1,5 +1,6 @@
 """Frozen pretrained networks: the module that runs them and the loaders that bring them."""
 
+from nfas_lightning.models.actor_critic import ActorCritic
 from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.loaders import load_model, load_module, load_timm, load_torchvision
@@ -9,6 +10,7 @@ from nfas_lightning.models.transformers_loader import load_transformers
 from nfas_lightning.models.zoo import ZooEntry, load_zoo
 
 __all__ = [
+    "ActorCritic",
     "AudioPreprocess",
     "FrozenModel",
     "ImagePreprocess",

@@ -11,6 +11,7 @@ from nfas_lightning.models.base import LoadedModel, ModelInfo
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, TextPreprocess
 from nfas_lightning.models.random_twin import seeded, state_sha256
+from nfas_lightning.models.zoo.adapters import adapt
 from nfas_lightning.models.zoo.preprocess import ClipPreprocess
 
 __all__ = ["load_transformers"]
@@ -18,6 +19,7 @@ __all__ = ["load_transformers"]
 _NO_LIMIT = 100_000  # tokenizers without a window of their own report an astronomical one
 _DEFAULT_WINDOW = 512
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
+_REACH_INTO_PADDING = ("data2vec-audio", "wav2vec2-conformer")  # convolutions after the mask was applied
 
 
 def load_transformers(
@@ -57,6 +59,7 @@ def load_transformers(
             module = seeded(seed, lambda: transformers.AutoModel.from_config(config))
     except OSError as error:
         raise OSError(_unreachable(path, revision, error)) from error
+    _, layers = adapt(module)  # in place
     reads = module.main_input_name
     if config.is_encoder_decoder:
         module = module.get_encoder()
@@ -73,7 +76,7 @@ def load_transformers(
         weights_sha256=state_sha256(module),
         note="" if pretrained else "Weights as initialised, never trained.",
     )
-    return LoadedModel(module.eval(), preprocess, info)
+    return LoadedModel(module.eval(), preprocess, info, layers)
 
 
 def _split(name: str, revision: str | None) -> tuple[str, str | None]:
@@ -145,13 +148,15 @@ def _text(tokenizer: Any, config: Any) -> TextPreprocess:
 def _audio(extractor: Any, config: Any) -> AudioPreprocess:
     kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
     # the group norm of the first convolution averages over time: padding would shift every frame
-    group_norm = getattr(config, "feat_extract_norm", None) == "group"
+    unpadded = getattr(config, "feat_extract_norm", None) == "group" or (
+        config.model_type in _REACH_INTO_PADDING
+    )
     return AudioPreprocess(
         extractor.sampling_rate,
         extractor,
         convolutions=tuple(zip(kernels, strides, strict=True)),
-        equal_lengths=group_norm,
-        pass_mask=bool(kernels) and not group_norm,
+        equal_lengths=unpadded,
+        pass_mask=bool(kernels) and not unpadded,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,7 +55,10 @@ def build_preprocess(values: Mapping[str, Any], tokenizer: Callable[[], Any]) ->
             f"preprocessing: kind must be one of image, clip, text, {', '.join(kinds)}, got {kind!r}."
         )
     extractor_class = getattr(require("transformers", "audio"), rest.pop("extractor"))
-    extractor = extractor_class(**rest.pop("options", {}))
+    with warnings.catch_warnings():
+        # AST was trained with 128 mel bands, of which the lowest hold no frequency of its spectrum
+        warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
+        extractor = extractor_class(**rest.pop("options", {}))
     preprocess: Preprocess = kinds[kind](extractor.sampling_rate, extractor, **rest)
     return preprocess
 
@@ -81,17 +85,26 @@ class ClipPreprocess:
         self.frames, self.image = frames, image
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
-        """Return pixels (B, frames, 3, height, width); a still image is a clip that does not move."""
-        if "clip" not in batch and "image" in batch:
-            pixels = self.image(batch).args[0]
-            return ModelInputs(args=(pixels.unsqueeze(1).expand(-1, self.frames, -1, -1, -1).contiguous(),))
-        clip = batch_field(batch, "clip")
-        if clip.ndim != 5 or clip.shape[2] != 3:
-            raise ValueError(f"clip must have shape (B, T, 3, H, W), got {tuple(clip.shape)}.")
-        middles = (torch.arange(self.frames) + 0.5) * clip.shape[1] / self.frames
-        chosen = clip[:, middles.long()]
-        pixels = self.image({"image": chosen.flatten(0, 1)}).args[0]
-        return ModelInputs(args=(pixels.unflatten(0, (len(clip), self.frames)),))
+        """Return pixels (B, frames, 3, height, width); a still image is a clip that does not move.
+
+        Clips come as ``clip``, or frame after frame in ``image`` with ``n_frames``, where lengths may differ.
+        """
+        if "clip" in batch:
+            clips = batch["clip"]
+            if clips.ndim != 5 or clips.shape[2] != 3:
+                raise ValueError(f"clip must have shape (B, F, 3, H, W), got {tuple(clips.shape)}.")
+        else:
+            image = batch_field(batch, "image")
+            counts = torch.as_tensor(batch.get("n_frames", torch.ones(len(image)))).long()
+            clips = torch.split(image, counts.tolist())
+        chosen = torch.cat([self._spaced(clip) for clip in clips])
+        pixels = self.image({"image": chosen}).args[0]
+        return ModelInputs(args=(pixels.unflatten(0, (len(clips), self.frames)),))
+
+    def _spaced(self, clip: Tensor) -> Tensor:
+        """The frames in the middle of so many equal parts of the clip."""
+        middles = (torch.arange(self.frames) + 0.5) * len(clip) / self.frames
+        return clip[middles.long()]
 
 
 class _WindowedAudio(AudioPreprocess):

@@ -18,7 +18,14 @@ from nfas_lightning.models.optional import require
 from nfas_lightning.models.zoo.architecture import configuration, finish, library, network_class
 from nfas_lightning.models.zoo.entry import ZooEntry
 
-__all__ = ["load_network", "load_tokenizer", "resolved_revision", "stored_preprocessing", "weights_folder"]
+__all__ = [
+    "is_local",
+    "load_network",
+    "load_tokenizer",
+    "resolved_revision",
+    "stored_preprocessing",
+    "weights_folder",
+]
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
 _SHARDED = tuple(f"{name}.index.json" for name in _FILES)
@@ -45,6 +52,17 @@ def weights_folder(entry: ZooEntry, folder: str | Path | None) -> Path | None:
         path = Path(root).expanduser() / entry.name
         return path if path.is_dir() else None
     return None
+
+
+def is_local(entry: ZooEntry) -> bool:
+    """Whether weights are on this machine: a folder of ``NFAS_WEIGHTS``, or the hub's cache."""
+    if weights_folder(entry, None) is not None:
+        return True
+    hub = require("huggingface_hub", "vision" if entry.library == "timm" else entry.modality)
+    found = (
+        hub.try_to_load_from_cache(entry.hub, name, revision=entry.revision) for name in (*_FILES, *_SHARDED)
+    )
+    return any(isinstance(path, str) for path in found)
 
 
 def load_network(entry: ZooEntry, revision: str, folder: Path | None) -> nn.Module:
