@@ -18,7 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
-from nfas_lightning.callbacks.logging import log_images
+from nfas_lightning.callbacks.logging import log_images, log_scalars
+from nfas_lightning.callbacks.model_log import log_run
+from nfas_lightning.callbacks.wandb_runs import log_artifact, open_runs
 from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import FrozenModel, ModelSuite
@@ -31,7 +33,7 @@ __all__ = ["PlannedModel", "SuiteTrainer", "plan", "plan_table", "quiet_lightnin
 
 _FEW_ROIS = 20  # more do not fit a terminal; the report has them all
 _PIPE_COLUMNS = 110
-_PROBE = 4  # stimuli in the timed probe: enough to amortise one call, little beside a benchmark
+PROBE = 4  # stimuli in the timed probe: enough to amortise one call, little beside a benchmark
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def plan(suite: ModelSuite, datamodule: BrainDataModule) -> list[PlannedModel]:
 
 def _probe(model: FrozenModel, datamodule: BrainDataModule) -> PlannedModel:
     stimuli = datamodule.stimuli
-    batch = stimuli.collate([stimuli[i] for i in range(min(_PROBE, len(stimuli)))])
+    batch = stimuli.collate([stimuli[i] for i in range(min(PROBE, len(stimuli)))])
     module = model.load().module
     with torch.inference_mode():
         model(stimuli.collate([stimuli[0]]))  # the first pass pays for allocations that later ones do not
@@ -144,6 +146,7 @@ class SuiteTrainer(Trainer):
             TypeError: a suite comes without a `BrainDataModule`.
             ValueError: a suite comes without `DepthTrajectory` and `ScoreWriter` callbacks.
         """
+        self._open_wandb("suite" if isinstance(model, ModelSuite) else "model")
         if not isinstance(model, ModelSuite):
             return super().test(model, dataloaders, datamodule=datamodule, **kwargs)
         if not isinstance(datamodule, BrainDataModule):
@@ -165,6 +168,14 @@ class SuiteTrainer(Trainer):
         if self.is_global_zero:
             writer.finish(self, datamodule.responses, getattr(datamodule, "truth", None))
         return outputs
+
+    def _open_wandb(self, job_type: str) -> None:
+        """Open Weights & Biases runs in a group of the experiment, before Lightning opens them anywhere."""
+        writer = next((c for c in self.callbacks if isinstance(c, ScoreWriter)), None)  # type: ignore[attr-defined]
+        if job_type == "suite":  # else each member's hyperparameters would replace those of the one before
+            self.enable_autolog_hparams = False
+        if writer is not None and self.is_global_zero:
+            open_runs(self.loggers, group=writer.name, job_type=job_type, folder=writer.run_dir)
 
     def _writer(self) -> ScoreWriter:
         callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
@@ -190,7 +201,7 @@ def report_run(
     Args:
         results: what the runs found.
         run_dir: folder that gets the report.
-        loggers: get the figures, where they take images.
+        loggers: get the space's tests and the figures, W&B the report as an artifact too.
         feature: which feature's scores place a model in the space.
         value: ``"r2"`` or ``"r"``.
 
@@ -210,6 +221,17 @@ def report_run(
     for note in statistics.notes:
         console.print(f"[dim]{note}[/]")
     path = write_report(Path(run_dir) / "report.html", results, statistics)
+    loggers = list(loggers)
+    if "runs" in results.meta:  # joined from several runs; a single run logged its own tables
+        log_run(loggers, results)
+    tests = {"permanova": statistics.permanova, "silhouette": statistics.silhouette}
+    for label, test in tests.items():
+        if test:
+            numbers = {f"space/{label}": test["statistic"], f"space/{label}_p": test["p_value"]}
+            log_scalars(loggers, numbers, step=0)
     log_images(loggers, {figure.stem: figure for figure in sorted((Path(run_dir) / "figures").glob("*.png"))})
+    about = {name: results.meta[name] for name in ("dataset", "responses_sha256") if name in results.meta}
+    name = str(results.meta.get("name") or Path(run_dir).name)
+    log_artifact(loggers, name, Path(run_dir), {**about, "models": list(results.models["model"])})
     console.print(f"Report: {path}")
     return path

@@ -8,21 +8,33 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
-from nfas_lightning.callbacks.logging import log_scalars, log_table
+from nfas_lightning.callbacks.logging import log_config, log_scalars, wandb_loggers
+from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, scalars_of
+from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer
+from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
 __all__ = ["ScoreWriter"]
 
-_VERSIONS = ("nfas-lightning", "torch", "pytorch-lightning", "torchmetrics", "numpy", "scipy", "nilearn")
+_VERSIONS = (
+    "nfas-lightning",
+    "torch",
+    "pytorch-lightning",
+    "torchmetrics",
+    "numpy",
+    "scipy",
+    "pandas",
+    "nilearn",
+)
 
 
 class ScoreWriter(Callback):
@@ -33,8 +45,11 @@ class ScoreWriter(Callback):
     is kept under a key that hashes weights, blocks, pooling, preprocessing, stimuli, responses, settings and
     the package's version; `resume` finds it again.
 
-    Logged: ``nfas/mean_r``, ``nfas/mean_r2``, ``nfas/stable_modulus``, ``nfas/best_baseline_r2``, one step a
-    model; at the end a table ``nfas/scores`` (model x ROI) on loggers that take tables.
+    Logged of a model: ``nfas/mean_r``, ``nfas/mean_r2``, ``nfas/stable_modulus``, ``nfas/best_baseline_r2``;
+    tables ``nfas/rois`` and ``nfas/spectrum``, figures of spectrum and depth, and what the run was made of as
+    config. Of a suite: the scalars at one step a model, and the tables ``nfas/models``, ``nfas/scores``
+    (model x ROI), ``nfas/rois`` and ``nfas/spectra``; in Weights & Biases each model is a run of its own in
+    the suite's group, see `nfas_lightning.callbacks.wandb_runs`.
 
     Args:
         run_dir: folder of the run; a run that was stopped continues in the same folder.
@@ -51,12 +66,17 @@ class ScoreWriter(Callback):
         self.folder = RunFolder(run_dir)
         self.results: RunResults | None = None
         self._finished: list[tuple[str, str]] = []
+        self._is_suite = False
         self._started = 0.0
         self._line = ""
         self._console = Console()
 
     def resume(self, module: LightningModule, responses: Responses) -> bool:
-        """Whether this model is finished under the present settings; if so it counts as done in this run."""
+        """Whether this model is finished under the present settings; if so it counts as done in this run.
+
+        Asked of each member of a suite, whose models become W&B runs of their own.
+        """
+        self._is_suite = True
         label, key = str(module.info.name), self._key(module, responses)  # type: ignore[union-attr]
         done = self.folder.has(label, key)
         if done and (label, key) not in self._finished:
@@ -94,7 +114,7 @@ class ScoreWriter(Callback):
         self._finished.append((label, key))
         self.gather(responses, getattr(trainer.datamodule, "truth", None))  # type: ignore[attr-defined]
         self._line = _line(label, result)
-        log_scalars(trainer.loggers, _scalars(result), step=len(self._finished))
+        self._log(trainer.loggers, result, (label, key))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Print the model's line, now that the progress bar is gone."""
@@ -128,13 +148,49 @@ class ScoreWriter(Callback):
         return self.results
 
     def finish(self, trainer: Trainer, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
-        """Gather the run's tables, found models included, and log the model x ROI table; see `gather`."""
+        """Gather the run's tables, found models included, and log them; see `gather`."""
         results = self.gather(responses, truth)
-        scores = results.scores
-        grid = scores[(scores["feature"] == "stable_mode") & (scores["subject"] == scores["subject"].iloc[0])]
-        grid = grid.pivot_table(index="model", columns="roi", values="r2", dropna=False).reset_index()
-        log_table(trainer.loggers, "nfas/scores", grid)
+        self._log_members(wandb_loggers(trainer.loggers), self._finished)
+        log_config(trainer.loggers, {**config_of(results.meta), "models": list(results.models["model"])})
+        log_run(trainer.loggers, results)
+        for logger in wandb_loggers(trainer.loggers):
+            if logger.experiment.offline:
+                folder = Path(logger.save_dir or ".") / "wandb"
+                self._console.print(f"W&B ran offline. To upload: wandb sync {folder}/offline-run-*")
         return results
+
+    def _log(self, loggers: list[pl.loggers.Logger], result: ModelResult, entry: tuple[str, str]) -> None:
+        assert self.results is not None  # gathered just before
+        if not self._is_suite:
+            log_model(loggers, result, self.results.meta)
+            return
+        for logger in loggers:
+            if not isinstance(logger, kinds("WandbLogger")):
+                # a CSV file takes the model's name as it takes a number
+                row: dict[str, Any] = dict(scalars_of(result))
+                if isinstance(logger, kinds("CSVLogger")):
+                    row["nfas/model"] = entry[0]
+                log_scalars([logger], row, step=len(self._finished))
+        # a model waits for its random twin, which is scored after it
+        ready = [done for done in self._finished if done != entry or result.card["twin_of"]]
+        self._log_members(wandb_loggers(loggers), ready)
+
+    def _log_members(self, loggers: list[Any], entries: list[tuple[str, str]]) -> None:
+        """Give every finished model its W&B run, those included that were scored before W&B was asked for."""
+        if not loggers or self.results is None:
+            return
+        meta, ids = self.results.meta, RunIds(self.run_dir)
+        cards = {entry: self.folder.read(*entry) for entry in entries}
+        twins = {result.card["twin_of"]: result for result in cards.values() if result.card["twin_of"]}
+        for (label, key), result in cards.items():
+            if result.card["twin_of"]:
+                continue
+            config = config_of(meta, result.card)
+            for logger in loggers:
+                known = f"{label}/{key[:16]}"
+                with model_run(logger, name=label, key=known, ids=ids, config=config) as own:
+                    if own is not None:
+                        log_model([own], result, meta, twin=twins.get(label))
 
     def _key(self, module: LightningModule, responses: Responses) -> str:
         return content_key(
@@ -149,24 +205,8 @@ class ScoreWriter(Callback):
         )
 
 
-def _scalars(result: ModelResult) -> dict[str, float]:
-    scores = result.scores
-    first = scores["subject"] == scores["subject"].iloc[0]  # the group mean, where it is scored
-    means = scores[first].groupby("feature")[["r", "r2"]].mean()
-    feature = "stable_mode" if "stable_mode" in means.index else "random_weights"
-    baselines = means["r2"].drop([feature, "nuisance"], errors="ignore")
-    scalars = {
-        "nfas/mean_r": float(means["r"][feature]),
-        "nfas/mean_r2": float(means["r2"][feature]),
-        "nfas/stable_modulus": float(result.spectra.loc[result.spectra["stable"], "modulus"].iloc[0]),
-    }
-    if len(baselines):
-        scalars["nfas/best_baseline_r2"] = float(baselines.max())
-    return scalars
-
-
 def _line(label: str, result: ModelResult) -> str:
-    scalars, card = _scalars(result), result.card
+    scalars, card = scalars_of(result), result.card
     baseline = scalars.get("nfas/best_baseline_r2")
     return (
         f"[green]✓[/] {label}: mean r {scalars['nfas/mean_r']:.3f}, r² {scalars['nfas/mean_r2']:.3f}"

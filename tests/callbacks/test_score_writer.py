@@ -1,5 +1,3 @@
-import os
-
 import pandas as pd
 import pytest
 import torch
@@ -7,7 +5,6 @@ from pytorch_lightning import Trainer
 from torch import nn
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
-from nfas_lightning.callbacks.logging import wandb_offline_without_key
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel
 from nfas_lightning.results import RunResults
@@ -50,29 +47,3 @@ def test_tables_are_whole_after_one_model_and_say_what_was_run(tmp_path, capsys)
 def test_a_recorder_must_stand_before_it(tmp_path):
     with pytest.raises(ValueError, match="needs a DepthTrajectory"):
         run(tmp_path)
-
-
-def test_wandb_stays_offline_without_a_key(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    wandb_offline_without_key()
-    assert os.environ["WANDB_MODE"] == "offline"
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    wandb_offline_without_key()
-    assert os.environ["WANDB_MODE"] == "disabled"
-
-
-def test_wandb_gets_one_table_for_the_grid(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
-    from pytorch_lightning.loggers import WandbLogger
-
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    logger = WandbLogger(save_dir=str(tmp_path), project="test")
-    tables: list = []
-    monkeypatch.setattr(logger, "log_table", lambda key, dataframe: tables.append((key, dataframe)))
-    trainer, writer = run(tmp_path, DepthTrajectory())
-    monkeypatch.setattr(type(trainer), "loggers", [logger])
-    writer.finish(trainer, trainer.datamodule.responses)
-    assert [key for key, _ in tables] == ["nfas/scores"]
-    assert list(tables[0][1].columns) == ["model", "V1", "V2"]

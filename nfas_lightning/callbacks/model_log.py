@@ -1,0 +1,112 @@
+"""What loggers are told of a finished model, and of a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from nfas_lightning.callbacks.logging import log_config, log_figure, log_scalars, log_table
+from nfas_lightning.lightning_packages import pl
+from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
+from nfas_lightning.results import ModelResult, RunResults
+
+__all__ = ["config_of", "log_model", "log_run", "scalars_of"]
+
+
+def scalars_of(result: ModelResult) -> dict[str, float]:
+    """Return a model's few numbers: means over ROIs of the group, or of the first subject without one."""
+    scores = result.scores
+    means = _first(scores).groupby("feature")[["r", "r2"]].mean()
+    feature = "stable_mode" if "stable_mode" in means.index else "random_weights"
+    baselines = means["r2"].drop([feature, "nuisance"], errors="ignore")
+    scalars = {
+        "nfas/mean_r": float(means["r"][feature]),
+        "nfas/mean_r2": float(means["r2"][feature]),
+        "nfas/stable_modulus": float(result.spectra.loc[result.spectra["stable"], "modulus"].iloc[0]),
+    }
+    if len(baselines):
+        scalars["nfas/best_baseline_r2"] = float(baselines.max())
+    return scalars
+
+
+def config_of(meta: Mapping[str, Any], card: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a W&B config: the model's card at the top, then settings, data with their hashes, versions.
+
+    Args:
+        meta: of the run, see `RunResults`.
+        card: of the model; None for a whole run.
+    """
+    data = ("dataset", "modality", "simulated", "subjects", "responses_sha256", "hashes")
+    return {
+        **(card or {}),
+        "experiment": meta["name"],
+        "settings": meta["settings"],
+        "data": {name: meta[name] for name in data},
+        "versions": meta["versions"],
+    }
+
+
+def log_model(
+    loggers: Iterable[pl.loggers.Logger],
+    result: ModelResult,
+    meta: Mapping[str, Any],
+    *,
+    twin: ModelResult | None = None,
+    step: int = 0,
+) -> None:
+    """Log a finished model: config, scalars, a table of ROIs and one of modes, spectrum and depth.
+
+    Args:
+        loggers: where to.
+        result: the model's.
+        meta: of the run.
+        twin: the same architecture without its training, a column of the table of ROIs.
+        step: of the scalars and figures.
+    """
+    loggers = list(loggers)
+    log_config(loggers, config_of(meta, result.card))
+    scores = result.scores if twin is None else pd.concat([result.scores, twin.scores], ignore_index=True)
+    scalars = scalars_of(ModelResult(scores, result.spectra, result.depth, result.card))
+    log_scalars(loggers, scalars, step)
+    log_table(loggers, "nfas/rois", _rois(scores), step)
+    modes = ["mode", "real", "imag", "modulus", "amplitude", "stable", "distance_to_unit_circle"]
+    log_table(loggers, "nfas/spectrum", result.spectra[modes], step)
+    simulated = bool(result.scores["simulated"].any())
+    log_figure(loggers, "figures/spectrum", plot_spectra(result.spectra, simulated=simulated), step)
+    log_figure(loggers, "figures/depth", plot_depth(result.depth, simulated=simulated), step)
+
+
+def log_run(loggers: Iterable[pl.loggers.Logger], results: RunResults) -> None:
+    """Log the tables of a whole run: models with their scores, models x ROIs, ROIs, eigenvalues."""
+    loggers = list(loggers)
+    scores = _first(results.scores)
+    stable = scores[scores["feature"] == "stable_mode"]
+    grid = stable.pivot_table(index="model", columns="roi", values="r2", dropna=False).reset_index()
+    log_table(loggers, "nfas/scores", grid)
+    means = scores.pivot_table(index="model", columns="feature", values="r2").add_prefix("r2_")
+    log_table(loggers, "nfas/models", results.models.merge(means, on="model", how="left"))
+    best = stable.sort_values("r2").groupby("roi").tail(1)[["roi", "model", "r2"]]
+    best = best.rename(columns={"model": "best_model", "r2": "best_r2"})
+    mean = stable.groupby("roi", as_index=False)[["r", "r2", "ceiling"]].mean()
+    rois = results.rois.merge(mean, on="roi", how="left").merge(best, on="roi", how="left")
+    log_table(loggers, "nfas/rois", rois)
+    log_table(loggers, "nfas/spectra", results.spectra)
+
+
+def _first(scores: pd.DataFrame) -> pd.DataFrame:
+    """The group mean, where it is scored: it comes first."""
+    first: pd.DataFrame = scores[scores["subject"] == scores["subject"].iloc[0]]
+    return first
+
+
+def _rois(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row a ROI: the stable mode's scores, and r of each baseline beside them."""
+    first = _first(scores)
+    own = "stable_mode" if "stable_mode" in set(first["feature"]) else "random_weights"
+    table = first.loc[first["feature"] == own, ["roi", "network", "r", "r2", "p", "q", "ceiling"]]
+    others = first[first["feature"] != own]
+    beside = others.pivot_table(index="roi", columns="feature", values="r", dropna=False).add_prefix("r_")
+    joined: pd.DataFrame = table.merge(beside, left_on="roi", right_index=True, how="left")
+    return joined.reset_index(drop=True)
