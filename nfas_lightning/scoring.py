@@ -241,7 +241,7 @@ class _Encoder:
 
 
 def _ceilings(responses: Responses, group: bool, each: bool, seed: int) -> list[Tensor]:
-    """Ceiling of every target set: split-half for the group mean, leave-one-subject-out for a subject."""
+    """Ceiling of every target set: what the responses know, else split-half or leave-one-subject-out."""
     n_subjects, _, n_rois = responses.values.shape
     unknown = torch.full((n_rois,), math.nan)
     ceilings = []
@@ -253,7 +253,9 @@ def _ceilings(responses: Responses, group: bool, each: bool, seed: int) -> list[
             ceilings.append(
                 noise_ceiling(responses.values, method="split_half", seed=seed) if several else unknown
             )
-    if each:
+    if each and responses.subject_ceilings is not None:
+        ceilings += list(responses.subject_ceilings)
+    elif each:
         alone = noise_ceiling(responses.values, method="loo_subject") if n_subjects > 1 else unknown
         ceilings += [alone] * n_subjects
     return ceilings

@@ -36,6 +36,7 @@ class Responses:
         nuisances: (T, Q) regressors common to all subjects (word rate, sound power, luminance).
         nuisance_names: Q names.
         noise_ceiling: (R,) correlation an ideal model could reach, None where nothing tells.
+        subject_ceilings: (S, R) the same for a model of each subject, None where nothing tells.
         gap: volumes dropped on either side of a test block.
         simulated: the responses were planted, not measured. Every page and figure says so.
         hashes: what was read, by file name, and the stimuli under ``"stimuli"``, to their sha256.
@@ -54,6 +55,7 @@ class Responses:
     nuisances: Tensor | None = None
     nuisance_names: tuple[str, ...] = ()
     noise_ceiling: Tensor | None = None
+    subject_ceilings: Tensor | None = None
     gap: int = 0
     simulated: bool = False
     hashes: dict[str, str] = field(default_factory=dict)
@@ -80,6 +82,8 @@ class Responses:
             check_shape("nuisances", self.nuisances, "T Q", T=n_volumes, Q=len(self.nuisance_names))
         if self.noise_ceiling is not None:
             check_shape("noise_ceiling", self.noise_ceiling, "R", R=n_rois)
+        if self.subject_ceilings is not None:
+            check_shape("subject_ceilings", self.subject_ceilings, "S R", S=len(self.subjects), R=n_rois)
 
     @property
     def group_mean(self) -> Tensor:

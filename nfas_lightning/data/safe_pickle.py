@@ -31,9 +31,9 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     """Read a pickle of numpy arrays in dicts, lists and tuples, and run nothing that it asks for.
 
     A pickle is a program. Of all it can call, only what rebuilds an array of numbers, booleans or text of
-    fixed length is admitted, and that is done by functions of this module, which check kind, shape and size,
-    never by numpy's own, which trust the file. Old and new names of numpy (``numpy.core``, ``numpy._core``) are
-    known, and so are files of Python 2: their strings come as text, by latin1.
+    fixed length is admitted, and that is done by functions of this module, which check kind, shape and
+    size, never by numpy's own, which trust the file. Old and new names of numpy (``numpy.core``,
+    ``numpy._core``) are known, and so are files of Python 2: their strings come as text, by latin1.
 
     Args:
         path: the file.

@@ -4,11 +4,11 @@ A datamodule yields dictionaries with ``stimulus_id`` ((B,) integers, indices in
 `Responses.stimulus_ids`) and one of:
 
 - vision: ``image``, a float tensor (B, 3, H, W) in [0, 1], RGB;
-- vision, clips: their frames one after the other in ``image``, (sum of F, 3, H, W), with ``n_frames`` (B,),
-  and, where all have F frames, ``clip`` (B, F, 3, H, W), which shares the frames' memory. An image model reads
-  the frames, and what it makes of them is averaged over each clip by whoever records it
-  (`DepthRecorder.collect`); a video model reads the clips. With ``as_clips=True`` there is ``clip`` alone, for
-  bare video modules;
+- vision, clips: their frames one after the other in ``image``, (sum of F, 3, H, W), with ``n_frames``
+  (B,), and, where all have F frames, ``clip`` (B, F, 3, H, W), which shares the frames' memory. An image
+  model reads the frames, and what it makes of them is averaged over each clip by whoever records
+  it (`DepthRecorder.collect`); a video model reads the clips. With ``as_clips=True`` there is ``clip`` alone,
+  for bare video modules;
 - audio: ``audio``, a float tensor (B, K) of samples in [-1, 1], zero-padded on the right,
   ``n_samples`` (B,) real lengths and ``sampling_rate`` (int, Hz);
 - language: ``text``, a list of `TextStimulus`.

@@ -1,5 +1,6 @@
 """Benchmarks as LightningDataModules: stimuli in batches, responses beside them."""
 
+from nfas_lightning.datamodules.algonauts2021 import Algonauts2021DataModule
 from nfas_lightning.datamodules.alice import AliceDataModule
 from nfas_lightning.datamodules.array import ArrayDataModule
 from nfas_lightning.datamodules.base import BrainDataModule
@@ -9,6 +10,7 @@ from nfas_lightning.datamodules.natural_sounds import NaturalSoundsDataModule
 from nfas_lightning.datamodules.simulated import SimulatedBrainDataModule
 
 __all__ = [
+    "Algonauts2021DataModule",
     "AliceDataModule",
     "ArrayDataModule",
     "BrainDataModule",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import struct
 import sys
 
 import numpy as np
 import pytest
 
 from nfas_lightning.data.safe_pickle import read_pickle
+from tests.helpers.python2_pickle import python2_pickle
 
 ARRAYS = {
     "float32": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
@@ -41,27 +41,9 @@ def test_arrays_of_every_protocol(tmp_path, protocol):
     assert got["set"] == {3}
 
 
-def python2_array(array):
-    """The instructions that numpy 1.x under Python 2 writes for an array: strings are byte strings."""
-    raw = array.tobytes()
-    kind = array.dtype.str[1:].encode()
-    return (
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
-        + b"(K\x01("
-        + b"".join(b"K" + bytes([n]) for n in array.shape)
-        + b"tcnumpy\ndtype\n(U"
-        + bytes([len(kind)])
-        + kind
-        + b"K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T"
-        + struct.pack("<I", len(raw))
-        + raw
-        + b"tb"
-    )
-
-
 def test_a_pickle_of_python_2(tmp_path):
     array = np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)
-    data = b"\x80\x02}(U\x05train" + python2_array(array) + b"U\x04noteU\x03\xe9t\xe9u."
+    data = python2_pickle({"train": array})[:-2] + b"U\x04noteU\x03\xe9t\xe9u."
     # the same bytes are what the standard reader makes of them
     plain = pickle.loads(data, encoding="latin1")
     (tmp_path / "py2.pkl").write_bytes(data)
