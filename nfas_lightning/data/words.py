@@ -15,6 +15,8 @@ from nfas_lightning.data.content import require_file
 
 __all__ = ["Words", "read_gentle", "read_textgrid", "words_of_table"]
 
+# neighbours may be timed a little out of order; more than this is another order
+_OVERLAP_SECONDS = 0.1
 _GENTLE_COLUMNS = ("word", "aligned word", "onset", "offset")
 # numbers and quoted strings, in which "" stands for a quotation mark
 _TEXTGRID_TOKEN = re.compile(r'"(?:[^"]|"")*"|<[a-z]+>|(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.])')
@@ -98,7 +100,7 @@ def words_of_table(name: str, table: pd.DataFrame) -> Words:
     half = np.flatnonzero(np.isnan(onset) != np.isnan(offset))
     backwards = np.flatnonzero(offset < onset)
     known = np.flatnonzero(np.isfinite(onset))
-    early = known[1:][np.diff(onset[known]) < 0]
+    early = known[1:][np.diff(onset[known]) < -_OVERLAP_SECONDS]
     for what, rows in (
         ("have both times or neither", half),
         ("end after it begins", backwards),
@@ -167,7 +169,12 @@ def read_textgrid(path: Path, silence: str = "#") -> Words:
     raw = require_file(path).read_bytes()
     utf16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     # indices such as intervals [3] are no values
-    text = re.sub(r"\[\d*\]", "", raw.decode("utf-16" if utf16 else "utf-8-sig", errors="replace"))
+    try:
+        text = re.sub(r"\[\d*\]", "", raw.decode("utf-16" if utf16 else "utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path.name} must be text in UTF-8 or UTF-16 ({error}): save it as UTF-8."
+        ) from error
     tokens = _TEXTGRID_TOKEN.findall(text)
     if tokens[:2] != ['"ooTextFile"', '"TextGrid"'] or tokens.count('"IntervalTier"') != 1:
         raise ValueError(

@@ -143,6 +143,9 @@ def test_short_textgrid_and_broken_ones(tmp_path):
     path.write_text("word,onset\n")
     with pytest.raises(ValueError, match="must be a TextGrid with one interval tier"):
         read_textgrid(path)
+    path.write_text(SHORT.replace("ami", "\u00e9t\u00e9"), encoding="latin-1")
+    with pytest.raises(ValueError, match="UTF-8 or UTF-16"):
+        read_textgrid(path)
 
 
 def test_windows_end_with_their_word():

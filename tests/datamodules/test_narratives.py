@@ -370,6 +370,27 @@ def test_files_that_are_not_clean_lose_confounds_and_drifts(root):
     assert ready(root, stories=["pieman"]).high_pass is None
 
 
+def test_other_derivatives_have_their_own_names(copy, annotations):
+    source = copy / "derivatives" / "afni-nosmooth" / "sub-002" / "func"
+    smooth = copy / "derivatives" / "afni-smooth" / "sub-002" / "func"
+    shutil.copytree(source, smooth)
+    for path in source.glob("*_task-pieman_*hemi*"):
+        shutil.copy(
+            path,
+            copy / "derivatives" / "fmriprep" / "sub-002" / "func" / path.name.replace("_desc-clean", ""),
+        )
+    options = {"stories": ["pieman"], "subjects": ["002"], "modality": "language"}
+    plain = ready(copy, **options).responses
+    torch.testing.assert_close(
+        ready(copy, **options, derivative="afni-smooth").responses.values, plain.values, equal_nan=True
+    )
+    surface = ready(
+        copy, **options, derivative="fmriprep", space="fsaverage6", atlas=annotations, confounds=("rot_z",)
+    )
+    assert any(name.endswith("hemi-R.func.gii") for name in surface.responses.hashes)
+    assert not surface.responses.values.isnan().any()
+
+
 def test_tables_of_confounds(root, copy):
     options = {"stories": ["pieman"], "derivative": "fmriprep"}
     with pytest.raises(ValueError, match=r"confounds_regressors\.tsv must have the columns.*missing.*'csf'"):
