@@ -1,0 +1,52 @@
+"""`nfas sweep`: models x benchmarks from one file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
+from nfas_lightning.cli.messages import PlainErrors
+
+__all__ = ["sweep"]
+
+
+def sweep(
+    file: str,
+    *,
+    out: str | None = None,
+    slots: int | None = None,
+    cluster: str | None = None,
+    plan: bool = False,
+    job: str | None = None,
+) -> None:
+    """Run every model on every benchmark of its modality; what is finished is not computed again.
+
+    Memory and time are estimated first. A model that fails is listed at the end and in failures.json, the
+    others run; the exit code is then 1. The runs lie in OUT/BENCHMARK, for `nfas space`.
+
+    Args:
+        file: the sweep, e.g. configs/sweeps/packaged.yaml.
+        out: folder of the results, in place of the file's.
+        slots: processes at a time, in place of the file's.
+        cluster: ``slurm`` or ``local`` for submitit, ``inline`` for this process, in place of the file's.
+        plan: estimate memory and time, and run nothing.
+        job: run only ``benchmark`` or ``benchmark:model,model``, in this process; what a sweep's jobs do.
+    """
+    parser = PlainErrors(prog="nfas sweep")
+    try:
+        check_config_files(["--config", file])
+    except ConfigFileError as error:
+        parser.error(str(error))
+    # Lightning takes seconds to import: after the file is known to be one
+    from nfas_lightning.sweep import conduct, read_sweep
+    from nfas_lightning.sweep.work import run_job
+
+    given = {"out": out, "slots": slots, "cluster": cluster}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    request = read_sweep(file, changes=changes, parser=parser)
+    if job is not None:
+        if not run_job(request, request.choose(job), only_estimate=plan):
+            raise SystemExit(1)
+        return
+    if conduct(request, file, only_estimate=plan).failed:
+        raise SystemExit(1)

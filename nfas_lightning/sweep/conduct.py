@@ -1,0 +1,234 @@
+"""Run a sweep: estimate, hand out jobs, take up after those that died, gather and list."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from nfas_lightning.results import COLUMNS, RunResults, write_text
+from nfas_lightning.sweep.cell import Cell, safe_name
+from nfas_lightning.sweep.config import Sweep
+from nfas_lightning.sweep.engines import Engine, InlineEngine, Job, LocalEngine, SubmititEngine
+from nfas_lightning.sweep.tables import cost_table, failure_table, not_estimated, plan_table
+from nfas_lightning.sweep.work import estimate_key, run_job
+
+__all__ = ["SweepReport", "conduct"]
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """How a sweep ended.
+
+    Attributes:
+        done: cells that are done.
+        failed: one mapping a failure: benchmark, model, error, log, command.
+        runs: folders with the gathered tables, one a benchmark with at least one model.
+    """
+
+    done: tuple[Cell, ...]
+    failed: tuple[dict[str, Any], ...]
+    runs: tuple[Path, ...]
+
+
+def conduct(sweep: Sweep, source: str | Path, *, only_estimate: bool = False) -> SweepReport:
+    """Run every cell that is not finished under the present code, data and settings; gather what is done.
+
+    Args:
+        sweep: what is run.
+        source: its file: a copy lies in the sweep's folder, and jobs read that.
+        only_estimate: print what the sweep will take, and run nothing.
+
+    Raises:
+        RuntimeError: another process runs a sweep in the same folder.
+    """
+    cells = sweep.cells  # refuses a sweep that does not add up before anything is written
+    out = Path(sweep.out)
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".sweep.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RuntimeError(f"Another sweep runs in {out}: wait for it, or choose another --out.") from error
+    try:
+        write_text(out / "sweep.yaml", Path(source).read_text(encoding="utf-8"))
+        console = Console() if sys.stdout.isatty() else Console(width=110)
+        _Conductor(sweep, console, probing=True).run(_without_estimate(sweep, cells))
+        console.print(plan_table(sweep, cells))
+        for line in not_estimated(cells):
+            console.print(line, markup=False)
+        if only_estimate:
+            return SweepReport((), (), ())
+        _Conductor(sweep, console).run(cells)
+        report = _report(sweep, cells)
+        console.print(cost_table(cells))
+        if report.failed:
+            console.print(failure_table(report.failed))
+        console.print(f"{len(report.done)} of {len(cells)} done, {len(report.failed)} failed: {out}")
+        return report
+    finally:
+        lock.release()
+
+
+class _Conductor:
+    """Hands out jobs and takes up after those that died."""
+
+    def __init__(self, sweep: Sweep, console: Console, *, probing: bool = False) -> None:
+        self.sweep, self.console, self.probing = sweep, console, probing
+        self.out = Path(sweep.out)
+        self.count = 0
+        self.total = 0
+        self.began: float = 0.0
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Run the cells; afterwards each is done or failed, or has an estimate or the reason of none."""
+        if not cells:
+            return
+        self.total = len(cells)
+        self.began = datetime.now(UTC).timestamp()
+        engine = self._engine()
+        jobs = self._jobs(cells, _width(engine))
+        what = "Estimating" if self.probing else "Running"
+        self.console.print(
+            f"{what} {len(cells)} models x benchmarks in {len(jobs)} jobs; logs: {self.out}/logs"
+        )
+        engine.run(jobs, self._ended)
+
+    def _engine(self) -> Engine:
+        sweep = self.sweep
+        if sweep.cluster == "inline":
+            return InlineEngine(
+                lambda job: run_job(sweep, sweep.choose(job.name), only_estimate=self.probing)
+            )
+        if sweep.cluster is None:
+            return LocalEngine(sweep.slots, sweep.accelerator)
+        return SubmititEngine(sweep.cluster, self.out / "submitit", sweep.cluster_options, sweep.slots)
+
+    def _jobs(self, cells: Iterable[Cell], slots: int) -> list[Job]:
+        """Groups of one benchmark each, as even as can be; the longest first, so that none trails behind."""
+        jobs = []
+        groups: dict[str, list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault(cell.benchmark, []).append(cell)
+        for group in groups.values():
+            most = self.sweep.models_per_job
+            count = max(math.ceil(len(group) / most), min(slots, len(group)) if len(groups) < slots else 1)
+            ordered = sorted(group, key=_seconds, reverse=True)
+            jobs += [self._job(ordered[i::count]) for i in range(count)]
+        return [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
+
+    def _job(self, cells: Sequence[Cell]) -> tuple[float, Job]:
+        labels = tuple(cell.spec.label for cell in cells)
+        name = f"{cells[0].benchmark}:{','.join(labels)}"
+        command = [
+            *(sys.executable, "-m", "nfas_lightning", "sweep", str(self.out / "sweep.yaml")),
+            *("--out", self.sweep.out, "--job", name, *(["--plan"] if self.probing else [])),
+        ]
+        self.count += 1
+        kind = "plan" if self.probing else "run"
+        log = self.out / "logs" / f"{kind}-{safe_name(cells[0].benchmark)}-{self.count:03d}.log"
+        memory = max((cell.estimate().get("memory_mb", 0.0) for cell in cells), default=0.0)
+        return sum(map(_seconds, cells)), Job(name, command, log, memory, labels)
+
+    def _ended(self, job: Job, how: str) -> list[Job]:
+        """Say what became of a job's cells; one that died takes the blame, those after it run again."""
+        cells = self.sweep.choose(job.name)
+        if self.probing:
+            for cell in cells:
+                if not cell.estimate():
+                    cell.keep_estimate({"error": f"not probed: {how}"})
+            return []
+        left = []
+        for cell in cells:
+            state = self._state(cell)
+            if state == "running":
+                cell.say("failed", error=f"While this model ran, {how or 'its job ended'}.", log=str(job.log))
+            elif state == "waiting":
+                left.append(cell)
+            status = cell.status()
+            mark = {"done": "[green]✓[/]", "failed": "[red]✗[/]"}.get(status["state"], "")
+            if mark:
+                self.console.print(f"{mark} {cell.name}{' (found finished)' if status.get('found') else ''}")
+        if len(left) == len(cells):  # it died before its first model: it would again
+            for cell in left:
+                error = f"No model was reached, {how or 'its job ended'}. {_tail(job.log)}"
+                cell.say("failed", error=error, log=str(job.log))
+                self.console.print(f"[red]✗[/] {cell.name}")
+            return []
+        return [self._job(left)[1]] if left else []
+
+    def _state(self, cell: Cell) -> str:
+        """State of a cell in this run: what an earlier one wrote down counts as waiting."""
+        status = cell.status()
+        return str(status["state"]) if status.get("time", 0.0) >= self.began else "waiting"
+
+
+def _without_estimate(sweep: Sweep, cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if not cell.estimate(estimate_key(sweep, cell))]
+
+
+def _seconds(cell: Cell) -> float:
+    found = cell.estimate()
+    return float(found.get("seconds_forward", 0.0)) + float(found.get("seconds_scoring", 0.0))
+
+
+def _width(engine: Engine) -> int:
+    return engine.slots if isinstance(engine, LocalEngine) else 1
+
+
+def _report(sweep: Sweep, cells: Sequence[Cell]) -> SweepReport:
+    """Gather what is done into one run a benchmark, and write down what failed."""
+    out, runs = Path(sweep.out), []
+    done = [cell for cell in cells if cell.status()["state"] == "done"]
+    failed = []
+    for cell in cells:
+        status = cell.status()
+        if status["state"] != "done":
+            failed.append(
+                {
+                    "benchmark": cell.benchmark,
+                    "model": cell.spec.label,
+                    "error": status.get("error", "it did not run"),
+                    "traceback": status.get("traceback", ""),
+                    "log": status.get("log", ""),
+                    "command": f"{Path(sys.executable).name} -m nfas_lightning sweep {out / 'sweep.yaml'} "
+                    f"--out {sweep.out} --job {cell.name}",
+                }
+            )
+    write_text(out / "failures.json", json.dumps(failed, indent=1))
+    for name in sweep.benchmarks:
+        own = [cell for cell in done if cell.benchmark == name]
+        if not own:
+            continue
+        meta = {
+            "name": f"{out.name}/{name}",
+            "models": len(own),
+            "failed": [failure["model"] for failure in failed if failure["benchmark"] == name],
+            "sweep": yaml.safe_load((out / "sweep.yaml").read_text(encoding="utf-8")),
+        }
+        results = RunResults.concatenate([_named(cell) for cell in own], meta)
+        results.save(out / name)
+        runs.append(out / name)
+    return SweepReport(tuple(done), tuple(failed), tuple(runs))
+
+
+def _named(cell: Cell) -> RunResults:
+    """A cell's tables under its label: two modules of one class have one name on their cards."""
+    results = RunResults.load(cell.folder)
+    tables = {name: getattr(results, name).assign(model=cell.spec.label) for name in COLUMNS}
+    return replace(results, **tables)
+
+
+def _tail(log: Path, lines: int = 3) -> str:
+    if not log.is_file():
+        return ""
+    return " / ".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:])

@@ -1,0 +1,183 @@
+"""What a cell will take, from a probe, and what it took."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
+from nfas_lightning.models import ModelSuite
+from nfas_lightning.results import COLUMNS
+from nfas_lightning.runner import PROBE, plan
+from nfas_lightning.scoring import ScoringSettings, score_trajectory
+
+__all__ = ["available_mb", "estimate", "peak_mb", "reset_peak", "resident_mb", "share_stimuli"]
+
+_DRAWS = 20  # of the null in the timed probe
+_PROBE_BLOCKS = 3
+_COPIES = 3  # of a trajectory: as recorded, in one state space, and all blocks side by side
+_SHARE_FROM = 0.05  # share of the forward passes that decoding must cost before it is worth memory
+
+
+def estimate(suite: ModelSuite, datamodule: BrainDataModule, settings: ScoringSettings) -> dict[str, Any]:
+    """Probe one model: blocks, memory, and seconds of its forward passes and of its scoring.
+
+    Forward passes are timed on a few stimuli with random weights; scoring on three random blocks of the
+    model's mean width against the real responses, with few draws of the null, and carried on from there.
+
+    Args:
+        suite: of one model.
+        datamodule: after ``setup``.
+        settings: of the scoring.
+
+    Returns:
+        ``parameters``, ``n_blocks``, ``trajectory_mb``, ``memory_mb``, ``seconds_forward`` and
+        ``seconds_scoring``, both with the random twin where the suite has one.
+    """
+    gc.collect()
+    before, probed = resident_mb(), reset_peak()
+    (row,) = plan(suite, datamodule)
+    weights = 4e-6 * row.parameters
+    batch = min(datamodule.batch_size, len(datamodule.stimuli))
+    # what the probe's few stimuli took on their way through the network, for a whole batch
+    passing = max(0.0, probed() - before - weights) * batch / min(PROBE, batch)
+    n_stimuli = len(datamodule.responses.stimulus_ids)
+    width = max(1, round(row.megabytes / (4e-6 * n_stimuli * row.n_blocks)))
+    scoring = _seconds_scoring(n_stimuli, width, row.n_blocks, datamodule, settings)
+    twins = 2 if suite.random_twins else 1
+    return {
+        "parameters": row.parameters,
+        "n_blocks": row.n_blocks,
+        "trajectory_mb": row.megabytes,
+        "memory_mb": before + weights + max(passing, _COPIES * row.megabytes),
+        "seconds_forward": twins * row.seconds,
+        "seconds_scoring": scoring,
+    }
+
+
+def _seconds_scoring(
+    n_stimuli: int, width: int, n_blocks: int, datamodule: BrainDataModule, settings: ScoringSettings
+) -> float:
+    generator = torch.Generator().manual_seed(0)
+    states = tuple(torch.randn(n_stimuli, width, generator=generator) for _ in range(_PROBE_BLOCKS))
+    layers = tuple(
+        LayerInfo(f"probe.{i}", i, "Probe", (width,), width, "torch.float32") for i in range(_PROBE_BLOCKS)
+    )
+    trajectory = Trajectory(states, layers, torch.arange(n_stimuli))
+    card = dict.fromkeys(("name", *COLUMNS["models"]), "")
+
+    def timed(n_permutations: int) -> float:
+        chosen = replace(settings, n_permutations=n_permutations)
+        started = time.perf_counter()
+        score_trajectory(trajectory, datamodule.responses, card, chosen)
+        return time.perf_counter() - started
+
+    timed(0)  # the first one pays for allocations that later ones do not
+    plain = timed(0)
+    draws = min(_DRAWS, settings.n_permutations)
+    null = max(0.0, timed(draws) - plain) / draws * settings.n_permutations if draws else 0.0
+    # the stable mode, the mean and all blocks together are fitted beside the single blocks
+    fits = (n_blocks + 3) / (_PROBE_BLOCKS + 3) if settings.baselines else 1.0
+    return plain * fits + null
+
+
+def share_stimuli(datamodule: BrainDataModule, seconds_forward: float, limit_gb: float) -> str:
+    """Keep a benchmark's stimuli in memory once read, where reading them costs and they fit.
+
+    The first model of a job then decodes, and the others read from memory.
+
+    Args:
+        datamodule: after ``setup``.
+        seconds_forward: of one model over all stimuli.
+        limit_gb: gigabytes that stimuli may take; 0: never.
+
+    Returns:
+        What was measured and decided, as a sentence for the log.
+    """
+    stimuli = datamodule.stimuli
+    if isinstance(stimuli.items, torch.Tensor | list | tuple):
+        return "Stimuli are in memory already."
+    n, probe = len(stimuli), min(4, len(stimuli))
+    started = time.perf_counter()
+    items = [stimuli[i][1] for i in range(probe)]
+    seconds = (time.perf_counter() - started) / probe * n
+    size = sum(item.nbytes if isinstance(item, torch.Tensor) else 1000 for item in items) / probe * n
+    measured = f"Reading all stimuli takes about {seconds:.1f} s and {size / 1e9:.2f} GB a model"
+    if seconds < _SHARE_FROM * seconds_forward:
+        return f"{measured}, little beside {seconds_forward:.0f} s of forward passes: read anew each time."
+    if size > limit_gb * 1e9:
+        return f"{measured}, more than share_gb = {limit_gb:g}: read anew each time."
+    if datamodule.num_workers:
+        return f"{measured}; {datamodule.num_workers} workers of the loader can't share them: read anew."
+    stimuli.items = _Remembered(stimuli.items)
+    return f"{measured}: kept in memory for the next models of this job."
+
+
+class _Remembered:
+    """A dataset that reads every item once."""
+
+    def __init__(self, items: Any) -> None:
+        self._items = items
+        self._known: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Any:
+        if index not in self._known:
+            self._known[index] = self._items[index]
+        return self._known[index]
+
+
+def reset_peak() -> Callable[[], float]:
+    """Forget the highest memory so far where the system can; return a function that reads it in MB."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    # elsewhere the peak stays that of the process: right for the first model of a job
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of this process starts anew
+    return peak_mb
+
+
+def peak_mb() -> float:
+    """Highest resident memory in 1e6 bytes, since `reset_peak` where the system can tell."""
+    found = _from_status("VmHWM")
+    if found is not None:
+        return found
+    import resource  # not on every system, and not needed where /proc is
+
+    unit = 1e-6 if sys.platform == "darwin" else 1024e-6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def resident_mb() -> float:
+    """Resident memory now, in 1e6 bytes; the peak where the system tells no more."""
+    found = _from_status("VmRSS")
+    return peak_mb() if found is None else found
+
+
+def available_mb() -> float:
+    """Memory of the machine that is free to take, in 1e6 bytes; infinite where the system does not say."""
+    return _kilobytes(Path("/proc/meminfo"), "MemAvailable") or float("inf")
+
+
+def _from_status(name: str) -> float | None:
+    return _kilobytes(Path("/proc/self/status"), name)
+
+
+def _kilobytes(path: Path, name: str) -> float | None:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+    return int(found[0]) * 1024e-6 if found else None
