@@ -1,0 +1,74 @@
+"""The scripts of docs/examples, run as a reader would run them, on fewer images."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run an example's main in an empty folder."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.chdir(tmp_path)
+
+    def start(name, *args):
+        spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.main([*args])
+
+    yield start
+    sys.modules.pop("digits", None)
+
+
+def overall(curves):
+    return curves.query("feature == 'stable_mode' and network == 'all ROIs'")
+
+
+def test_every_example_is_run_here():
+    text = Path(__file__).read_text()
+    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"digits"}
+    assert names
+    assert [name for name in sorted(names) if f'run("{name}"' not in text] == []
+
+
+@pytest.mark.slow
+def test_resnet_with_weights_and_biases_offline(run, tmp_path):
+    wandb = pytest.importorskip("wandb")
+    curves = run("resnet_wandb", "--epochs", "2", "--images", "128", "--run-dir", str(tmp_path))
+    wandb.finish()
+    assert list(overall(curves)["moment"]) == ["start", "epoch", "epoch"]
+    assert curves["r2"].between(0, 1).all()
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "curves.parquet"), curves)
+    (offline,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert (offline / f"run-{offline.name.rpartition('-')[2]}.wandb").stat().st_size > 1000
+    media = [
+        str(path.relative_to(offline / "files" / "media")) for path in offline.glob("files/media/**/*.*")
+    ]
+    assert any(name.startswith("table/brain/scores") for name in media), media
+    assert any(name.startswith("images/brain/curves") for name in media), media
+
+
+def test_timm_inside_a_lightning_module(run, tmp_path):
+    curves = run("lightning_timm", "--epochs", "1", "--images", "1344", "--run-dir", str(tmp_path))
+    assert list(overall(curves)["step"]) == [20, 21]
+    (metrics,) = tmp_path.glob("lightning_logs/version_0/metrics.csv")
+    assert pd.read_csv(metrics)["brain/mean_r"].notna().sum() == 2
+
+
+def test_hugging_face(run, tmp_path):
+    curves = run("hf_trainer", "--epochs", "1", "--images", "128", "--run-dir", str(tmp_path))
+    assert list(overall(curves)["step"]) == [0, 2]
+
+
+def test_a_loop_of_ones_own(run):
+    found = run("plain_loop", "--epochs", "2", "--images", "128")
+    assert len(found) == 2
+    for called, by_hand in found:
+        assert called == pytest.approx(by_hand, abs=1e-6)
+        assert called > 0.2  # the regions answer colours
