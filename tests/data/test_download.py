@@ -125,6 +125,17 @@ def test_a_server_that_stays_busy_is_given_up_after_a_bounded_number_of_tries(cl
         fetch(client, bucket, tmp_path / "x")
 
 
+def test_a_server_that_falls_silent_is_asked_again(bucket, tmp_path):
+    def fall_silent(key):
+        if len(bucket.requests) == 1:
+            time.sleep(1)
+
+    bucket.on_file = fall_silent
+    fetch(Client(retries=2, pause=0.01, timeout=(5, 0.3)), bucket, tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == BODY
+    assert len(bucket.requests) == 2
+
+
 def test_nobody_listens(client, tmp_path):
     with serve(FlakyBucket({})) as gone:
         pass

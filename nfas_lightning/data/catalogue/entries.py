@@ -81,7 +81,8 @@ Preprocessed scans and word timings of Narratives are not in OpenNeuro's bucket:
   datalad get -n derivatives/afni-nosmooth
   datalad get derivatives/afni-nosmooth/sub-*/func/*_task-pieman_*space-fsaverage6_hemi-?_desc-clean.func.gii
 
-Then: nfas data check {root}"""
+Then: nfas data check {root}
+The sounds are there for non-commercial scholarly research, as the authors say, not under CC0."""
 
 _ALICE = """\
 The release of Brennan et al. (2016) is a pair of archives on the lab's page, which has to be opened by hand:
@@ -130,7 +131,7 @@ CATALOGUE: dict[str, Entry] = {
             "ds002345",
             "27 spoken stories, 345 listeners",
             "audio, language",
-            "CC0",
+            "CC0; the sounds are for non-commercial research",
             "144 GB raw",
             "nfas data get (raw, sounds); DataLad (the rest)",
             "doi:10.1038/s41597-021-01033-3",

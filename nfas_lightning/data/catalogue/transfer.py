@@ -28,6 +28,7 @@ _DROPPED = (
     requests.Timeout,
     urllib3.exceptions.ProtocolError,
     urllib3.exceptions.TimeoutError,
+    urllib3.exceptions.SSLError,  # an encrypted connection that breaks off reads as this
 )
 
 
