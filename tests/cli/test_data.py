@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from nfas_lightning.cli import main
+from nfas_lightning.data.little_prince import little_prince_stories
 from tests.helpers.flaky_server import FlakyBucket, serve
+from tests.helpers.little_prince_tree import write_little_prince
 
 FILES = {
     "ds003643/participants.tsv": b"participant_id\nsub-EN057\n",
@@ -76,6 +78,29 @@ def test_get_says_the_size_first_and_brings_the_chosen_part(bucket, tmp_path, ca
     assert all((tmp_path / key).read_bytes() == FILES[key] for key in here if key in FILES)
     assert get(bucket, tmp_path, "--subjects", "EN057", "--yes") == 0
     assert "0 files, 0 bytes" in capsys.readouterr().out
+
+
+def test_what_was_downloaded_over_a_bad_line_is_what_the_loader_reads(bucket, tmp_path, capsys):
+    (tmp_path / "original").mkdir()
+    tree = write_little_prince(tmp_path / "original")
+    bucket.files = {
+        f"ds003643/{path.relative_to(tree)}": path.read_bytes() for path in tree.rglob("*") if path.is_file()
+    }
+    bucket.page = 50
+    for i, key in enumerate(bucket.files):
+        bucket.drop_after[key] = [5000] * (i % 3 == 0)
+    root = tmp_path / "data"
+    assert get(bucket, root, "--subjects", "EN057,EN059", "--yes", "--workers", 3) == 0
+    stories = little_prince_stories(root, "EN", strict=False)
+    assert len(stories) == 9
+    assert {scan.subject for story in stories for scan in story.scans} == {"sub-EN057", "sub-EN059"}
+    capsys.readouterr()
+    # nine runs each, but of a fixture's lengths and words
+    assert run("check", root, "--subjects", "EN057,EN059", "--deep") == 1
+    out = capsys.readouterr().out
+    assert "unreadable EN" not in out
+    assert "missing EN lengths" in out
+    assert "missing EN words: section 1: 10 words, not 1517" in out
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 3), ("\n", 3), ("y\n", 0)])

@@ -316,7 +316,10 @@ def test_parts_are_chosen_by_subject_kind_and_task(client, bucket, tmp_path):
     assert not any("anat" in name or name.startswith("sub-") for name in names(whole))
     assert whole.n_bytes == sum(job.remote.size for job in whole.jobs)
     one = plan(subjects=["EN057"])
-    # the sounds are those of the subject's language; tables come anyway
+    # sounds and words are those of the subject's language; tables come anyway
+    assert {name for name in names(one) if "annotation" in name} == {
+        "annotation/EN/lppEN_word_information.csv"
+    }
     assert {name for name in names(one) if "wav" in name} == {"stimuli/task-lppEN_section-1.wav"}
     assert sum("desc-preproc" in name for name in names(one)) == 2
     assert sum("desc-preproc" in name for name in names(plan(subjects=["EN"]))) == 4

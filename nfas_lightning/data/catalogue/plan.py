@@ -149,7 +149,7 @@ def make_plan(
             stands for all who heard that language; None: all.
         kinds: of the source's; None: its usual ones.
         tasks: BIDS tasks (stories; ``lppEN``) that files which name one must have; None: all, except that
-            subjects of The Little Prince bring the sounds of their language alone.
+            subjects of The Little Prince bring the sounds and words of their language alone.
         bucket: the bucket's address.
 
     Raises:
@@ -196,6 +196,8 @@ def _list(
 
 def _has_task(path: str, tasks: Sequence[str] | None) -> bool:
     task = entities(path.rsplit("/", 1)[-1]).get("task")
+    if language := re.match(r"annotation/([A-Z]{2})/", path):
+        task = f"lpp{language.group(1)}"
     return tasks is None or task is None or task in tasks
 
 
