@@ -78,8 +78,8 @@ class StoryScans:
     def read(self, story: Story) -> StoryResponses:
         """Read one story.
 
-        A subject's repeats are averaged after z-scoring. Scans shorter than the longest are filled with NaN
-        at their end, with a warning; in strict mode they are an error.
+        A subject's repeats are averaged after z-scoring. The story is as long as in most scans; a longer scan
+        is cut and a shorter one filled with NaN at its end, with a warning. In strict mode both are errors.
 
         Raises:
             ValueError: nobody heard the story, a scan has too few volumes, or (strict) another length than
@@ -91,18 +91,17 @@ class StoryScans:
         series: dict[str, list[Tensor]] = {}
         for heard, means in zip(story.scans, parcels, strict=True):
             series.setdefault(heard.subject, []).append(self._clean(story, heard, means))
-        lengths = {subject: max(len(part) for part in parts) for subject, parts in series.items()}
-        longest = max(lengths.values())
-        short = sorted({s for s, parts in series.items() for part in parts if len(part) < longest})
-        if short:
+        wanted = _usual_length([len(part) for parts in series.values() for part in parts])
+        other = sorted({name for name, parts in series.items() for part in parts if len(part) != wanted})
+        if other:
             message = (
-                f"Story {story.name}: all scans must keep {longest} volumes, but those of {len(short)} of "
-                f"{len(series)} subjects are shorter, {', '.join(short[:5])} among them"
+                f"Story {story.name}: all scans must keep {wanted} volumes as most do, but those of "
+                f"{len(other)} of {len(series)} subjects do not, {', '.join(other[:5])} among them"
             )
             if self.strict:
                 raise ValueError(f"{message}. Leave them out with subjects, or read them with strict=False.")
-            warnings.warn(f"{message}: missing at their end.", stacklevel=2)
-        values = torch.stack([_mean_of_repeats(parts, longest) for parts in series.values()])
+            warnings.warn(f"{message}: cut, or missing at their end.", stacklevel=2)
+        values = torch.stack([_mean_of_repeats(parts, wanted) for parts in series.values()])
         counts = fewest_counts([means.counts for means in parcels])
         return StoryResponses(values.float(), tuple(series), counts, hashes)
 
@@ -172,8 +171,16 @@ def fewest_counts(counts: Sequence[Tensor]) -> Tensor:
     return fewest.masked_fill(fewest == most, 0)
 
 
+def _usual_length(lengths: Sequence[int]) -> int:
+    """Return the most common length, the longest of those that are as common."""
+    return max(set(lengths), key=lambda n: (lengths.count(n), n))
+
+
 def _mean_of_repeats(parts: Sequence[Tensor], length: int) -> Tensor:
-    filled = [torch.cat([p, p.new_full((length - len(p), p.shape[1]), torch.nan)]) for p in parts]
+    filled = []
+    for part in parts:
+        end = part.new_full((max(0, length - len(part)), part.shape[1]), torch.nan)
+        filled.append(torch.cat([part[:length], end]))
     return torch.stack(filled).nanmean(dim=0)
 
 

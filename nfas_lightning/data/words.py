@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -155,12 +156,12 @@ def read_gentle(path: Path) -> Words:
     return words_of_table(name, table)
 
 
-def read_textgrid(path: Path, silence: str = "#") -> Words:
+def read_textgrid(path: Path, silence: Collection[str] = ("#", "sil")) -> Words:
     """Read the interval tier of a Praat TextGrid, in the long or the short text format.
 
     Args:
         path: the file, UTF-8 or UTF-16.
-        silence: intervals with this label, or none, hold no word.
+        silence: intervals with one of these labels, or none, hold no word.
 
     Raises:
         FileNotFoundError: the file or its content is missing.
@@ -189,4 +190,4 @@ def read_textgrid(path: Path, silence: str = "#") -> Words:
         raise ValueError(f"{path.name} must hold {n} intervals (begin, end, label), got {len(body) / 3:g}.")
     labels = [label[1:-1].replace('""', '"').strip() for label in body[2::3]]
     table = pd.DataFrame({"word": labels, "onset": body[::3], "offset": body[1::3]})
-    return words_of_table(path.name, table[~table["word"].isin(["", silence])].reset_index(drop=True))
+    return words_of_table(path.name, table[~table["word"].isin(["", *silence])].reset_index(drop=True))

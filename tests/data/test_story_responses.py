@@ -107,11 +107,24 @@ def test_scans_of_two_lengths(scans):
     image = nib.load(scans[3].scan.files[0])
     nib.Nifti1Image(np.asanyarray(image.dataobj)[..., :26], image.affine).to_filename(scans[3].scan.files[0])
     told = Story("tale", 2.0, 0.0, scans)
-    with pytest.raises(ValueError, match="all scans must keep 30 volumes, but those of 1 of 3 subjects"):
+    with pytest.raises(
+        ValueError, match="all scans must keep 30 volumes as most do, but those of 1 of 3 subjects"
+    ):
         reader().read(told)
-    with pytest.warns(UserWarning, match="sub-c among them: missing at their end"):
+    with pytest.warns(UserWarning, match="sub-c among them: cut, or missing"):
         heard = reader(strict=False).read(told)
     assert heard.values[2, 26:].isnan().all()
+
+
+def test_a_scan_that_is_too_long_is_cut(scans):
+    for heard in scans[:3]:
+        image = nib.load(heard.scan.files[0])
+        data = np.asanyarray(image.dataobj)[..., :26]
+        nib.Nifti1Image(data, image.affine).to_filename(heard.scan.files[0])
+    with pytest.warns(UserWarning, match="must keep 26 volumes as most do, but those of 1 of 3"):
+        read = reader(strict=False).read(Story("tale", 2.0, 0.0, scans))
+    assert read.values.shape[1] == 26
+    assert not read.values[:, :, read.counts > 0].isnan().any()
 
 
 def test_two_parts_of_one_scan_are_read_once(scans, monkeypatch):

@@ -262,7 +262,7 @@ def test_a_scan_of_another_length(copy):
     path = derivative(copy, "sub-EN057", 15)
     image = nib.load(path)
     nib.Nifti1Image(np.asanyarray(image.dataobj)[..., :-3], image.affine).to_filename(path)
-    with pytest.warns(UserWarning, match=r"must keep 16 volumes, but those of 1 of 2 subjects are shorter"):
+    with pytest.warns(UserWarning, match=r"must keep 16 volumes as most do, but those of 1 of 2"):
         responses = ready(copy, sections=[1], listeners="each").responses
     assert responses.values[0, -3:].isnan().all()
     assert not responses.values[1, -3:].isnan().all()

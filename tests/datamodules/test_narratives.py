@@ -413,7 +413,7 @@ def test_a_scan_that_ends_early(copy):
     path = next((copy / "derivatives" / "afni-nosmooth" / "sub-002").rglob("*pieman*bold.nii.gz"))
     image = nib.load(path)
     nib.Nifti1Image(np.asanyarray(image.dataobj)[..., :20], image.affine).to_filename(path)
-    with pytest.warns(UserWarning, match="must keep 16 volumes, but those of 1 of 2"):
+    with pytest.warns(UserWarning, match="must keep 16 volumes as most do, but those of 1 of 2"):
         responses = ready(copy, stories=["pieman"], listeners="each").responses
     assert responses.values[1, 10:].isnan().all()
     for name in ("pieman",):
