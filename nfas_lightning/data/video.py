@@ -117,6 +117,10 @@ def _at(
     for frame in container.decode(stream):
         if frame.pts is None:
             raise ValueError(f"{path} must say when each frame is shown, got a frame without a time.")
+        if frame.is_corrupt:  # ffmpeg would patch it with what it guesses
+            raise ValueError(
+                f"{path} must be a whole video file, got damaged pictures: unpack or download it again."
+            )
         begins = float(frame.pts * stream.time_base) - start
         # the first frame stands for all that is before it
         while shown is not None and place < len(middles) and middles[place] < begins:
