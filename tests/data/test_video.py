@@ -98,6 +98,28 @@ def test_options(folder, options, message):
         ClipFiles([], 4, size=0)
 
 
+def test_damage_inside_the_pictures_is_named_where_the_decoder_sees_it(tmp_path):
+    frames = np.zeros((60, 64, 64, 3), np.uint8)
+    y, x = np.mgrid[:64, :64]
+    for t in range(60):
+        wave = 128 + 60 * np.sin((x + y + 3 * t) / 9)
+        frames[t] = np.stack([(x + 2 * t) % 256, (y + t) % 256, wave], axis=-1)
+    whole = write_clip(tmp_path / "whole.mp4", frames).read_bytes()
+    assert len(read_clip(tmp_path / "whole.mp4", 4)) == 8
+    start, seen = whole.index(b"mdat") + 700, 0
+    pictures = len(whole) - start - 1500  # the index is at the end
+    for place in range(8):
+        damaged = bytearray(whole)
+        at = start + pictures * place // 8
+        damaged[at : at + 20] = bytes(255 - byte for byte in damaged[at : at + 20])
+        (tmp_path / "flipped.mp4").write_bytes(damaged)
+        try:
+            read_clip(tmp_path / "flipped.mp4", 4)
+        except ValueError as error:
+            seen += "flipped.mp4 must" in str(error)
+    assert seen >= 2
+
+
 def test_clips_as_stimuli(folder):
     files = ClipFiles([folder / "ramp.mp4", folder / "still.mp4"], 4)
     stimuli = StimulusSet(files, "vision")
