@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
 
+from nfas_lightning.callbacks.logging import log_scalars
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import to_rank_zero
@@ -40,6 +42,10 @@ class DepthTrajectory(Callback):
             `trajectory` reads them when asked (`read_shards` does so in another session). None keeps states
             in memory.
         shard_size: stimuli a shard, in each process.
+        metric: a torchmetrics Metric or MetricCollection whose ``update`` takes a batch's trajectory
+            (B, L, D) and stimulus_id (B,), such as `DMDAlignment` and `DepthSpectrum`. States are handed over
+            and, without `save_dir`, not kept. After the stage its values are in `metric_values`; those that
+            are real numbers are logged as ``<stage>/<name>``, and are in ``trainer.callback_metrics``.
         submodule: dotted name of the network inside the LightningModule (inside a FrozenModel's network);
             None: a FrozenModel's network, else the attribute ``model`` or ``module`` if there is one, else
             the LightningModule itself.
@@ -62,6 +68,7 @@ class DepthTrajectory(Callback):
         dtype: str = "float32",
         save_dir: str | Path | None = None,
         shard_size: int = 4096,
+        metric: Metric | MetricCollection | None = None,
         submodule: str | None = None,
         repeats: str = "error",
         layout: str = "auto",
@@ -73,10 +80,13 @@ class DepthTrajectory(Callback):
         self.dtype, self.repeats, self.layout = dtype, repeats, layout
         self.save_dir = None if save_dir is None else Path(save_dir)
         self.shard_size = shard_size
+        self.metric = metric
+        self.metric_values: dict[str, Any] = {}
         self._recorder: DepthRecorder | None = None
         self._trajectory: Trajectory | None = None
         self._finished: Path | None = None
         self._shards: list[str] = []
+        self._taken: list[Trajectory] = []  # what a metric has seen and the next shard will hold
 
     @property
     def trajectory(self) -> Trajectory:
@@ -87,6 +97,10 @@ class DepthTrajectory(Callback):
         """
         if self._trajectory is None and self._finished is not None:
             self._trajectory = read_shards(self._finished)
+        if self._trajectory is None and self.metric is not None and self.save_dir is None:
+            raise RuntimeError(
+                "The states went to the metric and were not kept: give a save_dir to keep them."
+            )
         if self._trajectory is None:
             raise RuntimeError(
                 "No trajectory yet: run trainer.validate, test or predict, and read it on rank zero."
@@ -128,7 +142,10 @@ class DepthTrajectory(Callback):
             dtype=_DTYPES[self.dtype],
             mask_source=(lambda: pl_module.mask) if isinstance(pl_module, FrozenModel) else None,
         ).attach()
-        self._trajectory, self._finished, self._shards = None, None, []
+        self._trajectory, self._finished, self._shards, self._taken = None, None, [], []
+        self.metric_values = {}
+        if self.metric is not None:
+            self.metric.reset()
 
     def _record(self, trainer: pl.Trainer, batch: Any) -> None:
         if self._recorder is None:
@@ -137,8 +154,15 @@ class DepthTrajectory(Callback):
             got = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
             raise ValueError(f"DepthTrajectory needs batches with a 'stimulus_id', got {got}.")
         self._recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
-        if self.save_dir is not None and self._recorder.n_collected >= self.shard_size:
+        if self.metric is not None:
+            states = self._recorder.take()
+            self.metric.update(states.stack(), states.stimulus_ids)
+            self._taken += [states] if self.save_dir is not None else []
+        if self.save_dir is not None and self._n_kept(self._recorder) >= self.shard_size:
             self._write(trainer, self._recorder)
+
+    def _n_kept(self, recorder: DepthRecorder) -> int:
+        return recorder.n_collected + sum(len(states.stimulus_ids) for states in self._taken)
 
     # the stage's end
 
@@ -147,14 +171,16 @@ class DepthTrajectory(Callback):
         if recorder is None:
             return
         recorder.detach()
-        if self.save_dir is None:
+        if self.metric is not None:
+            self._compute(trainer, self.metric)
+        if self.save_dir is None and self.metric is None:
             own = recorder.take() if recorder.n_collected else None
             parts = [part for part in to_rank_zero(own) if part is not None]
             if trainer.is_global_zero:
                 with torch.inference_mode(False):  # so that the states can be used under autograd later
                     self._trajectory = concatenate(parts)
-        else:
-            if recorder.n_collected:
+        elif self.save_dir is not None:
+            if self._n_kept(recorder):
                 self._write(trainer, recorder)
             names = [name for part in to_rank_zero(self._shards) for name in part]
             if trainer.is_global_zero:
@@ -162,11 +188,27 @@ class DepthTrajectory(Callback):
                 self._finished = self._folder(trainer)
         self._detach()
 
+    def _compute(self, trainer: pl.Trainer, metric: Metric | MetricCollection) -> None:
+        values = metric.compute()  # on every process: it gathers
+        kind = type(metric).__name__.lower()
+        self.metric_values = dict(values) if isinstance(values, Mapping) else {kind: values}
+        assert trainer.state.stage is not None
+        scalars = {
+            f"{trainer.state.stage.value}/{name}": value.detach().cpu()
+            for name, value in self.metric_values.items()
+            if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex()
+        }
+        trainer.callback_metrics.update(scalars)
+        if trainer.is_global_zero:
+            numbers = {name: float(value) for name, value in scalars.items()}
+            log_scalars(trainer.loggers, numbers, trainer.global_step)
+
     def _write(self, trainer: pl.Trainer, recorder: DepthRecorder) -> None:
         folder = self._folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         name = f"rank{trainer.global_rank:03d}-{len(self._shards):05d}.safetensors"
-        write_shard(folder / name, recorder.take())
+        write_shard(folder / name, concatenate(self._taken) if self._taken else recorder.take())
+        self._taken = []
         self._shards.append(name)
 
     def _folder(self, trainer: pl.Trainer) -> Path:

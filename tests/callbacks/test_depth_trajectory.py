@@ -2,17 +2,22 @@
 
 import subprocess
 import sys
+import warnings
+import weakref
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from nfas_lightning.callbacks import DepthTrajectory
+from nfas_lightning.functional import dmd
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.hooks.shards import read_shards
+from nfas_lightning.metrics import DepthSpectrum
 from nfas_lightning.models import FrozenModel, ModelInputs
 
 
@@ -87,14 +92,97 @@ def test_with_shards_memory_holds_no_more_than_one_group(tmp_path, monkeypatch):
     callback, rows = DepthTrajectory(save_dir=tmp_path, shard_size=4), []
     collect = DepthRecorder.collect
 
-    def watched(self, ids):
-        collect(self, ids)
+    def watched(self, *args):
+        collect(self, *args)
         rows.append(self.n_collected)
 
     monkeypatch.setattr(DepthRecorder, "collect", watched)
     trainer(callback).predict(FrozenModel(network()), loader(30), return_predictions=False)
     assert max(rows) == 4
     assert len(rows) == 15
+
+
+class Equal(nn.Module):
+    """Four blocks of one width; remembers whether what they made is still in memory."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.Sequential(*(nn.Linear(12, 12) for _ in range(4)))
+        self.alive = []
+        for block in self.blocks:
+            block.register_forward_hook(lambda _, __, output: self.alive.append(weakref.ref(output)))
+
+    def forward(self, image):
+        return self.blocks(image.flatten(1))
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+@pytest.mark.parametrize("keep", ["memory", "shards", "metric"])
+def test_activations_of_a_batch_are_gone_with_the_batch(stage, keep, tmp_path):
+    net, most = Equal(), []
+    callback = DepthTrajectory(
+        save_dir=tmp_path if keep == "shards" else None,
+        shard_size=4,
+        metric=DepthSpectrum() if keep == "metric" else None,
+    )
+
+    class Counting(pl.Callback):
+        def on_predict_batch_start(self, *_):
+            most.append(sum(ref() is not None for ref in net.alive))
+
+        on_validation_batch_start = on_test_batch_start = on_predict_batch_start
+
+    options = (
+        {"return_predictions": True} if stage == "predict" else {}
+    )  # whatever is returned, nothing stays
+    run = trainer(callback)
+    run.callbacks.append(Counting())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        getattr(run, stage)(FrozenModel(net), loader(12), **options)
+    assert len(net.alive) == 4 * 6
+    assert max(most) <= 4  # those of the batch just done, at most
+    assert sum(ref() is not None for ref in net.alive) <= 4
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_a_metric_is_fed_and_nothing_is_kept(stage):
+    net = Equal()
+    kept, fed = DepthTrajectory(), DepthTrajectory(metric=DepthSpectrum())
+    options = {"return_predictions": False} if stage == "predict" else {"verbose": False}
+    for _ in range(2):  # a second run starts anew
+        run = trainer(fed)
+        getattr(run, stage)(FrozenModel(net), loader(9), **options)
+    getattr(trainer(kept), stage)(FrozenModel(net), loader(9), **options)
+    wanted = dmd(kept.trajectory.stack())
+    torch.testing.assert_close(fed.metric_values["eigenvalues"], wanted.eigenvalues)
+    logged = run.callback_metrics[f"{stage}/distance_to_unit_circle"]
+    torch.testing.assert_close(logged, wanted.unit_circle_distance)
+    assert f"{stage}/eigenvalues" not in run.callback_metrics
+    with pytest.raises(RuntimeError, match="went to the metric and were not kept"):
+        _ = fed.trajectory
+
+
+def test_a_metric_and_shards_go_together(tmp_path):
+    callback = DepthTrajectory(metric=DepthSpectrum(), save_dir=tmp_path, shard_size=3)
+    trainer(callback).test(FrozenModel(Equal()), loader(9), verbose=False)
+    torch.testing.assert_close(
+        callback.metric_values["eigenvalues"], dmd(callback.trajectory.stack()).eigenvalues
+    )
+
+
+def test_metrics_reach_the_logger(tmp_path):
+    logger = CSVLogger(str(tmp_path))
+    trainer(DepthTrajectory(metric=DepthSpectrum()), logger=logger).test(
+        FrozenModel(Equal()), loader(9), verbose=False
+    )
+    assert "test/reconstruction_error" in Path(logger.log_dir, "metrics.csv").read_text()
+
+
+def test_a_metric_needs_one_width():
+    with pytest.raises(ValueError, match="Layers differ in width"):
+        trainer(DepthTrajectory(metric=DepthSpectrum())).test(FrozenModel(network()), loader(), verbose=False)
 
 
 def test_states_are_kept_in_the_dtype_asked_for(tmp_path):
@@ -240,6 +328,14 @@ TWO_PROCESSES = """
 import sys
 sys.path.insert(0, {root!r})
 from tests.callbacks.test_depth_trajectory import *
+
+fed = DepthTrajectory(metric=DepthSpectrum())
+trainer(fed, strategy="ddp", devices=2, num_nodes=1).test(FrozenModel(Equal()), loader(9), verbose=False)
+alone = Equal().blocks, Images(9).image.flatten(1)
+with DepthRecorder(alone[0]) as rec, torch.no_grad():
+    alone[0](alone[1])
+    whole = dmd(torch.stack(rec.states, dim=1))
+torch.testing.assert_close(fed.metric_values["eigenvalues"], whole.eigenvalues, atol=1e-6, rtol=1e-5)
 
 for stage, save_dir in (("test", None), ("predict", {shards!r})):
     net, callback = network(), DepthTrajectory(save_dir=save_dir, shard_size=2)

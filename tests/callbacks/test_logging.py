@@ -101,6 +101,7 @@ def test_wandb_knows_the_step_and_the_best_of_a_curve_and_a_run_is_resumed_by_it
     wandb.teardown()  # forgets what an earlier test made it read from the environment
     for steps in ([5, 10], [15, 20]):
         log_training(WandbLogger(project="p", save_dir=str(tmp_path), id="training1"), steps)
+        wandb.finish()
         wandb.teardown()  # waits until everything is on the disk
     first, second = read_runs(tmp_path)
     assert {first.run["run_id"], second.run["run_id"]} == {"training1"}

@@ -44,6 +44,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
     wandb.teardown()  # what an earlier test made it read from the environment
     yield
+    wandb.finish()
     wandb.teardown()
 
 
@@ -55,6 +56,7 @@ def run(folder, *modules, logger=None, report=False, **options):
     trainer.test(ModelSuite([{"model": module, "layers": "net.*"} for module in modules]), datamodule=brain())
     if report:
         report_run(writer.results, folder / "run", trainer.loggers)
+    wandb.finish()
     wandb.teardown()  # waits until everything is on the disk
     return writer.results
 
@@ -146,6 +148,7 @@ def test_a_single_model_is_one_run(tmp_path):
     quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = SuiteTrainer(callbacks=[DepthTrajectory(), writer], logger=logger, **quiet)
     trainer.test(FrozenModel(Small(), layers="net.*"), datamodule=brain(), verbose=False)
+    wandb.finish()
     wandb.teardown()
     (found,) = read_runs(tmp_path)
     assert (found.run["run_group"], found.run["job_type"]) == ("pilot", "model")
