@@ -5,11 +5,14 @@ from nfas_lightning.data.extraction import Scan, extract_scans
 from nfas_lightning.data.parcels import Parcels, array_parcels, surface_parcels, volume_parcels
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import coordinate_atlas, roi_table
+from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.video import ClipFiles, read_clip
 
 __all__ = [
     "Atlas",
+    "ClipFiles",
     "Parcels",
     "Responses",
     "Scan",
@@ -19,6 +22,8 @@ __all__ = [
     "coordinate_atlas",
     "extract_scans",
     "load_atlas",
+    "read_clip",
+    "read_pickle",
     "roi_table",
     "surface_parcels",
     "volume_parcels",

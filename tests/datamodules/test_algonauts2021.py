@@ -13,7 +13,8 @@ import yaml
 from nfas_lightning.alignment import record_trajectory
 from nfas_lightning.cli import main
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.datamodules import Algonauts2021DataModule
+from nfas_lightning.data.video import ClipFiles
+from nfas_lightning.datamodules import Algonauts2021DataModule, ArrayDataModule
 from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.models import FrozenModel
 from nfas_lightning.results import RunResults
@@ -150,6 +151,18 @@ def test_features_do_not_depend_on_the_batch(root):
     assert len(together.stimulus_ids) == 6
     for first, second in zip(together.states, alone.states, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+
+
+def test_own_video_files_in_a_few_lines(root):
+    paths = sorted((root / "algonauts2021" / tree.VIDEOS).glob("*.mp4"))
+    own = ArrayDataModule(
+        ClipFiles(paths, 2.0), torch.zeros(24, 2) + torch.arange(24.0)[:, None], batch_size=5
+    )
+    own.setup()
+    assert own.describe()["modality"] == "vision"
+    batch = next(iter(own.predict_dataloader()))
+    assert batch["clip"].shape == (5, 6, 3, 32, 32)
+    assert batch["n_frames"].tolist() == [6] * 5
 
 
 # what goes wrong
