@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -112,13 +113,12 @@ def get_data(
         _refuse(f"there is no benchmark {name!r}; there are {', '.join(CATALOGUE)}.")
     entry = CATALOGUE[name]
     given = root or os.environ.get("NFAS_DATA")
-    if given is None and name != "atlases":
-        _refuse(f"where to? Give --root, or set NFAS_DATA, to the folder that {entry.folder}/ lies in.")
-    folder = Path(given).expanduser() if given else None
     if name == "atlases":
-        get_atlases(folder, names(kinds), dry_run=dry_run)
+        get_atlases(Path(given).expanduser() if given else None, names(kinds), dry_run=dry_run)
         return
-    assert folder is not None  # refused above
+    if not given:
+        _refuse(f"where to? Give --root, or set NFAS_DATA, to the folder that {entry.folder}/ lies in.")
+    folder = Path(given).expanduser()
     terms = entry.terms.format(root=folder, folder=folder / entry.folder)
     if name == "alice" and source is not None:
         _convert_alice(Path(source).expanduser(), folder / entry.folder, dry_run=dry_run)
@@ -141,7 +141,7 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else text.strip("[]").replace(",", " ").split()
 
 
-def _refuse(message: str) -> None:
+def _refuse(message: str) -> NoReturn:
     print(f"nfas data get: {message}", file=sys.stderr)
     raise SystemExit(2)
 
