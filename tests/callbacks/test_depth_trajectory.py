@@ -103,18 +103,18 @@ def test_with_shards_memory_holds_no_more_than_one_group(tmp_path, monkeypatch):
 
 
 class Equal(nn.Module):
-    """Four blocks of one width; remembers whether what they made is still in memory."""
+    """Four blocks over (B, 4, 3) tokens; remembers whether what they made is still in memory."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.blocks = nn.Sequential(*(nn.Linear(12, 12) for _ in range(4)))
+        self.blocks = nn.Sequential(*(nn.Linear(3, 3) for _ in range(4)))
         self.alive = []
         for block in self.blocks:
             block.register_forward_hook(lambda _, __, output: self.alive.append(weakref.ref(output)))
 
     def forward(self, image):
-        return self.blocks(image.flatten(1))
+        return self.blocks(image.flatten(2).transpose(1, 2))
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
@@ -331,9 +331,8 @@ from tests.callbacks.test_depth_trajectory import *
 
 fed = DepthTrajectory(metric=DepthSpectrum())
 trainer(fed, strategy="ddp", devices=2, num_nodes=1).test(FrozenModel(Equal()), loader(9), verbose=False)
-alone = Equal().blocks, Images(9).image.flatten(1)
-with DepthRecorder(alone[0]) as rec, torch.no_grad():
-    alone[0](alone[1])
+with DepthRecorder(alone := Equal()) as rec, torch.no_grad():
+    alone(Images(9).image)
     whole = dmd(torch.stack(rec.states, dim=1))
 torch.testing.assert_close(fed.metric_values["eigenvalues"], whole.eigenvalues, atol=1e-6, rtol=1e-5)
 
