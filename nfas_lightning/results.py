@@ -26,7 +26,16 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-__all__ = ["COLUMNS", "FEATURES", "ModelResult", "RunFolder", "RunResults", "SpaceStatistics", "content_key"]
+__all__ = [
+    "COLUMNS",
+    "FEATURES",
+    "SIZES",
+    "ModelResult",
+    "RunFolder",
+    "RunResults",
+    "SpaceStatistics",
+    "content_key",
+]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # one row a model, subject, feature and ROI; subject "group" is the mean over subjects
@@ -49,6 +58,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "seconds_capture", "seconds_scoring", "key",
     ),
 }  # fmt: skip
+
+SIZES = (30e6, 150e6)
+"""Parameters at which a model counts as medium, and as large."""
 
 FEATURES: Mapping[str, str] = {
     "stable_mode": "stable mode",
@@ -126,6 +138,49 @@ class RunResults:
         """Whether any score was computed on planted responses."""
         return bool(self.scores["simulated"].any())
 
+    @property
+    def cards(self) -> pd.DataFrame:
+        """The models table with columns to filter and group by: ``size`` and ``objective_kind``.
+
+        ``size`` is ``"small"`` below 30 million parameters, ``"large"`` from 150 million, else ``"medium"``;
+        ``objective_kind`` what an objective says before its details, ``"supervised"`` of ``"supervised
+        (ImageNet-1k)"``.
+        """
+        cards = self.models.copy()
+        if "parameters" in cards:
+            count = pd.to_numeric(cards["parameters"], errors="coerce")
+            size = pd.cut(count, [-1, *SIZES, float("inf")], right=False, labels=["small", "medium", "large"])
+            cards["size"] = size.astype(object).where(count.notna(), "unknown")
+        if "objective" in cards:
+            kind = cards["objective"].fillna("").astype(str).str.split(r" \(|,", n=1, regex=True).str[0]
+            cards["objective_kind"] = kind.where(kind != "", "unknown")
+        return cards
+
+    def select(self, query: str) -> RunResults:
+        """Return the results of the models that a query of `cards` keeps, e.g. ``"family == 'vit'"``.
+
+        Raises:
+            ValueError: the query can't be read, or keeps no model.
+        """
+        cards = self.cards
+        try:
+            kept = cards.query(query)
+        except (SyntaxError, KeyError, TypeError, ValueError, pd.errors.UndefinedVariableError) as error:
+            raise ValueError(
+                f"The filter {query!r} can't be applied: {error}. Columns of a model: {list(cards)}."
+            ) from error
+        if not isinstance(kept, pd.DataFrame) or kept.empty:
+            raise ValueError(f"The filter {query!r} keeps none of {len(cards)} models.")
+        pairs = set(zip(kept["model"], kept["dataset"], strict=True))
+
+        def part(table: pd.DataFrame) -> pd.DataFrame:
+            rows = [pair in pairs for pair in zip(table["model"], table["dataset"], strict=True)]
+            return table[rows].reset_index(drop=True)
+
+        tables = {name: part(getattr(self, name)) for name in COLUMNS}
+        rois = self.rois[self.rois["roi"].isin(set(tables["scores"]["roi"]))].reset_index(drop=True)
+        return RunResults(**tables, rois=rois, meta={**self.meta, "filter": query})
+
     @classmethod
     def load(cls, path: str | Path) -> RunResults:
         """Read the gathered tables of a run folder.
@@ -166,17 +221,28 @@ class RunResults:
 class SpaceStatistics:
     """What is known of a space of models; tables that figures and the report are drawn from.
 
+    Groups are modalities, or what `group_by` names; the tables call their column ``modality`` all the same.
+
     Attributes:
-        coordinates: one row a model: ``model``, ``modality``, ``PC1``, ``PC2``.
+        coordinates: one row a model: ``model``, ``modality``, ``PC1``, ``PC2``, and where there are three
+            models or more ``MDS1`` and ``MDS2``.
         explained: share of variance of PC1 and PC2.
         permanova, permdisp, silhouette: ``statistic`` and ``p_value``; empty where fewer than two modalities
             with two models each leave nothing to test.
         pairwise: a row a pair of modalities: ``first``, ``second``, ``statistic``, ``p_value``, ``q_value``.
         silhouette_samples: one row a model: ``model``, ``modality``, ``silhouette``.
         anova: one row a ROI: ``roi``, ``network``, ``statistic``, ``p_value``, ``q_value``, ``eta_squared``.
-        snci: one row a modality and ROI: ``modality``, ``roi``, ``network``, ``ratio``, ``bounded``.
+        snci: one row a modality and ROI: ``modality``, ``roi``, ``network``, ``ratio``, ``bounded``, the 95 %
+            limits ``ratio_low``, ``ratio_high``, ``bounded_low``, ``bounded_high``, and where there are two
+            modalities ``p_value`` and ``q_value`` (FDR over ROIs) against shuffled models.
         convergence: one row a ROI: ``roi``, ``network``, ``convergence``.
         notes: sentences on what could not be computed, and why.
+        nearest: one row a model and neighbour: ``model``, ``modality``, ``rank``, ``neighbour``,
+            ``neighbour_modality``, ``distance``.
+        stability: one row a model that was left out: ``model``, ``modality``, the statistic and p of
+            ``permanova``, ``silhouette``, and the rank correlations over ROIs of ``snci`` (of its own
+            modality), ``convergence`` and ``anova`` with those of all models.
+        group_by: the column of the models table that groups are of.
     """
 
     coordinates: pd.DataFrame
@@ -190,6 +256,28 @@ class SpaceStatistics:
     snci: pd.DataFrame
     convergence: pd.DataFrame
     notes: tuple[str, ...] = ()
+    nearest: pd.DataFrame = field(default_factory=pd.DataFrame)
+    stability: pd.DataFrame = field(default_factory=pd.DataFrame)
+    group_by: str = "modality"
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table by name, the tests as one of them, groups under the name that they have."""
+        tests = {name: getattr(self, name) for name in ("permanova", "permdisp", "silhouette")}
+        found = {
+            "tests": pd.DataFrame(
+                [(name, *(test[key] for key in _TEST)) for name, test in tests.items() if test],
+                columns=["test", *_TEST],
+            ),
+            **{name: getattr(self, name) for name in _TABLES},
+        }
+        new = {"modality": self.group_by, "neighbour_modality": f"neighbour_{self.group_by}"}
+        return {name: table.rename(columns=new) for name, table in found.items()}
+
+
+_TEST = ("statistic", "p_value")
+_TABLES = (
+    "coordinates", "pairwise", "silhouette_samples", "anova", "snci", "convergence", "nearest", "stability",
+)  # fmt: skip
 
 
 class RunFolder:
@@ -252,6 +340,11 @@ class RunFolder:
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old file or the new one, never a part."""
     _atomically(path, lambda staging: staging.write_text(text))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a csv file so that a reader sees the old file or the new one, never a part."""
+    _atomically(path, lambda staging: table.to_csv(staging, index=False))
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,8 +29,11 @@ from nfas_lightning.functional.snci import (
     snci_bootstrap,
     snci_permutation,
 )
-from nfas_lightning.results import RunResults, SpaceStatistics
-from nfas_lightning.space_tables import check_names, check_table, score_matrix, space_statistics
+from nfas_lightning.results import RunResults, SpaceStatistics, write_csv, write_parquet
+from nfas_lightning.space_runs import join_runs
+from nfas_lightning.space_stability import leave_one_out
+from nfas_lightning.space_statistics import space_statistics
+from nfas_lightning.space_tables import check_names, check_table, describe_models, score_matrix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,7 +138,8 @@ class NFAS:
         """Build the space from the long scores table of a run; scores are joined on ``roi``.
 
         Args:
-            table: the scores table (see `results.COLUMNS`), or the results that hold one.
+            table: the scores table (see `results.COLUMNS`), or the results that hold one, whose `cards` then
+                describe the models: family, size, objective, parameters.
             feature: which rows, e.g. ``"stable_mode"`` or a baseline.
             value: which column, ``"r2"`` or ``"r"``.
             subject: which rows, ``"group"`` for the mean over subjects.
@@ -152,9 +156,10 @@ class NFAS:
             ValueError: nothing selected, a model scored twice at an ROI, or ROI axes that differ.
         """
         check_option("axis", axis, ("strict", "intersection"))
+        cards = None
         if isinstance(table, RunResults):
             rois = table.rois if rois is None else rois
-            table = table.scores
+            cards, table = table.cards, table.scores
         values, models, columns, notes = score_matrix(
             table, feature=feature, value=value, subject=subject, intersection=axis == "intersection"
         )
@@ -163,7 +168,41 @@ class NFAS:
         elif "roi" not in rois.columns:
             raise ValueError(f"rois must have a column 'roi', got {list(rois.columns)}.")
         rois = rois.drop_duplicates("roi").set_index("roi").reindex(columns["roi"]).reset_index()
+        if cards is not None and "model" in cards:
+            models = describe_models(models, cards)
         return cls(values, models, rois, value=value, standardize=standardize, metric=metric, notes=notes)
+
+    @classmethod
+    def from_runs(
+        cls,
+        runs: Iterable[str | Path | RunResults],
+        *,
+        where: str | None = None,
+        feature: str = "stable_mode",
+        value: str = "r2",
+        axis: Literal["strict", "intersection"] = "strict",
+        standardize: Standardize = "none",
+        metric: Metric = "euclidean",
+    ) -> NFAS:
+        """Build the space of finished runs, joined on the ROI's id.
+
+        Args:
+            runs: folders of finished runs, or what they hold.
+            where: which models, as a query of `RunResults.cards`, e.g. ``"family == 'vit'"``; None: all.
+            feature: see `from_scores`, as are the others.
+            value: see `from_scores`.
+            axis: see `from_scores`.
+            standardize: see the class.
+            metric: see the class.
+
+        Raises:
+            FileNotFoundError: a folder holds no finished run.
+            ValueError: runs on different ROI axes, both named; or what `from_scores` refuses.
+        """
+        joined = join_runs(runs, where=where, intersection=axis == "intersection")
+        return cls.from_scores(
+            joined, feature=feature, value=value, axis=axis, standardize=standardize, metric=metric
+        )
 
     def __len__(self) -> int:
         return len(self.models)
@@ -286,9 +325,12 @@ class NFAS:
             rows = mask.nonzero()[0]
         if not len(rows):
             raise ValueError(f"No model of {len(self.models)} was selected by {which!r}.")
+        return self._with(self.scores[torch.as_tensor(rows.copy())], self.models.loc[rows])
+
+    def _with(self, scores: Tensor, models: pd.DataFrame) -> NFAS:
         return NFAS(
-            self.scores[torch.as_tensor(rows.copy())],
-            self.models.loc[rows],
+            scores,
+            models,
             self.rois,
             value=self.value,
             standardize=self.standardize,
@@ -296,9 +338,62 @@ class NFAS:
             notes=self.notes,
         )
 
-    def statistics(self, *, n_permutations: int = 9999, seed: int = 0) -> SpaceStatistics:
-        """Compute all that figures and the report show; `notes` says what could not be computed, and why."""
-        return space_statistics(self, n_permutations=n_permutations, seed=seed)
+    def regroup(self, by: str) -> NFAS:
+        """The same models, with a column of the models table in the place of ``modality``.
+
+        Tests, SNCI, figures and colours then go by that column; ``modality`` moves to ``modality_before``.
+        """
+        labels = [str(label) for label in self._labels(by)]
+        if by == "modality":
+            return self
+        models = self.models.rename(columns={"modality": "modality_before"}).assign(modality=labels)
+        return self._with(self.scores, models)
+
+    def statistics(
+        self,
+        group_by: str = "modality",
+        *,
+        n_permutations: int = 9999,
+        seed: int = 0,
+        stability: bool = True,
+    ) -> SpaceStatistics:
+        """Compute all that figures and the report show; `notes` says what could not be computed, and why.
+
+        Args:
+            group_by: column of the models table that groups are of, see `regroup`.
+            n_permutations: draws of each test.
+            seed: of the draws.
+            stability: also leave each model out in turn, see `space_stability.leave_one_out`.
+        """
+        return space_statistics(
+            self, group_by=group_by, n_permutations=n_permutations, seed=seed, stability=stability
+        )
+
+    def stability(self, by: str = "modality", *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
+        """Tests and maps without each model; see `space_stability.leave_one_out`."""
+        return leave_one_out(self.regroup(by), n_permutations=n_permutations, seed=seed)
+
+    def save(self, path: str | Path, statistics: SpaceStatistics | None = None) -> Path:
+        """Write scores, models, ROIs, distances and every table of the statistics as parquet and csv.
+
+        Args:
+            path: folder.
+            statistics: what `statistics` returned; None: computed here.
+        """
+        names = self.models["model"].tolist()
+        scores = pd.DataFrame(self.scores.numpy(), columns=self.rois["roi"].tolist())
+        distance = pd.DataFrame(self.distances().numpy(), columns=names)
+        tables = {
+            "scores": pd.concat([self.models[["model", "modality"]], scores], axis=1),
+            "models": self.models,
+            "rois": self.rois,
+            "distances": pd.concat([self.models[["model"]], distance], axis=1),
+            **(statistics or self.statistics()).tables(),
+        }
+        for name, table in tables.items():
+            write_parquet(Path(path) / f"{name}.parquet", table)
+            write_csv(Path(path) / f"{name}.csv", table)
+        return Path(path)
 
     def report(
         self, path: str | Path, results: RunResults | None = None, *, title: str | None = None

@@ -1,21 +1,14 @@
-"""Tables into a space of models and out of it: the score matrix of a run, and `SpaceStatistics`."""
+"""Tables into a space of models: the score matrix of a run, and what is said of its models and ROIs."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from nfas_lightning.functional.labels import distinct_partitions
-from nfas_lightning.results import SpaceStatistics
-
-if TYPE_CHECKING:
-    from nfas_lightning.space import NFAS
-
-__all__ = ["check_names", "check_table", "score_matrix", "space_statistics"]
+__all__ = ["check_names", "check_table", "describe_models", "score_matrix"]
 
 
 def score_matrix(
@@ -64,25 +57,11 @@ def score_matrix(
     return matrix[:, finite], cards, described, notes
 
 
-def space_statistics(space: NFAS, *, n_permutations: int, seed: int) -> SpaceStatistics:
-    """Compute the statistics of a space; what can't be computed stays empty, and the notes say why."""
-    notes = list(space.notes)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        coordinates, explained = _coordinates(space, notes)
-        tested = _testable(space, notes)
-        tests = _tests(tested, n_permutations, seed, notes) if tested else _NO_TESTS
-        snci, convergence = _consistency(space, notes)
-    # a degenerate ROI or model is part of the result: it belongs in the report, not only on the console
-    notes.extend(dict.fromkeys(str(item.message) for item in caught))
-    return SpaceStatistics(
-        coordinates=coordinates,
-        explained=explained,
-        snci=snci,
-        convergence=convergence,
-        notes=tuple(notes),
-        **tests,
-    )
+def describe_models(models: pd.DataFrame, cards: pd.DataFrame) -> pd.DataFrame:
+    """Add to a models table what the cards of a run say of its models: family, size, objective and so on."""
+    known = cards.drop_duplicates("model").set_index("model")
+    new = [name for name in known if name not in models and name != "twin_of"]
+    return models.join(known[new], on="model") if new else models
 
 
 def check_table(name: str, table: pd.DataFrame, key: str, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -141,100 +120,3 @@ def _axis_difference(scored: np.ndarray[Any, Any], models: Any, rois: Any) -> st
         f"some: {models[first]!r} lacks {len(lacks)} of {len(rois)} ({shown}). Build a space per benchmark, "
         f"or pass axis='intersection' to keep the {scored.all(axis=0).sum()} ROIs they share."
     )
-
-
-_NO_TESTS: dict[str, Any] = {
-    "permanova": {},
-    "permdisp": {},
-    "silhouette": {},
-    "pairwise": pd.DataFrame(columns=["first", "second", "statistic", "p_value", "q_value"]),
-    "silhouette_samples": pd.DataFrame(columns=["model", "modality", "silhouette"]),
-    "anova": pd.DataFrame(columns=["roi", "network", "statistic", "p_value", "q_value", "eta_squared"]),
-}
-
-
-def _coordinates(space: NFAS, notes: list[str]) -> tuple[pd.DataFrame, tuple[float, float]]:
-    points, shares = np.zeros((len(space), 2)), [float("nan")] * 2
-    if len(space) < 2:
-        notes.append("One model spans no plane: its coordinates are zero.")
-    else:
-        result = space.pca(2)
-        k = result.coordinates.shape[1]
-        points[:, :k] = result.coordinates.numpy()
-        shares[:] = [*result.explained.tolist(), 0.0][:2]
-    table = space.models[["model", "modality"]].assign(PC1=points[:, 0], PC2=points[:, 1])
-    return table, (shares[0], shares[1])
-
-
-def _testable(space: NFAS, notes: list[str]) -> NFAS | None:
-    """Return the space of modalities with two models or more, None where fewer than two such are left."""
-    counts = space.models["modality"].value_counts()
-    single = sorted(counts.index[counts < 2])
-    if (counts >= 2).sum() < 2:
-        notes.append(
-            "PERMANOVA, PERMDISP, silhouette and ANOVA need two modalities of two models, got "
-            f"{counts.sort_index().to_dict()}: they are left out."
-        )
-        return None
-    if single:
-        notes.append(f"{', '.join(single)}: one model each, left out of the tests between modalities.")
-        space = space.select((~space.models["modality"].isin(single)).tolist())
-    if not bool(torch.isfinite(space.distances()).all()):
-        notes.append(
-            f"Some {space.metric} distances are undefined: the tests between modalities are left out."
-        )
-        return None
-    return space
-
-
-def _tests(space: NFAS, n_permutations: int, seed: int, notes: list[str]) -> dict[str, Any]:
-    floor = 1 / distinct_partitions(torch.tensor(space.models["modality"].value_counts().to_numpy()))
-    if floor > 0.01:
-        notes.append(f"With so few models no permutation p of the grouping can fall below {floor:.2g}.")
-    place = space.permanova(n_permutations=n_permutations, seed=seed)
-    spread = space.permdisp(n_permutations=n_permutations, seed=seed)
-    silhouette = space.silhouette(n_permutations=n_permutations, seed=seed)
-    pairs = space.permanova_pairwise(n_permutations=n_permutations, seed=seed)
-    tests: dict[str, Any] = {
-        "permanova": {"statistic": float(place.statistic), "p_value": float(place.p_value)},
-        "permdisp": {"statistic": float(spread.statistic), "p_value": float(spread.p_value)},
-        "silhouette": {"statistic": float(silhouette.statistic), "p_value": float(silhouette.p_value)},
-    }
-    tests["pairwise"] = pd.DataFrame(
-        {
-            "first": [first for first, _ in pairs.pairs],
-            "second": [second for _, second in pairs.pairs],
-            "statistic": pairs.statistic.numpy(),
-            "p_value": pairs.p_value.numpy(),
-            "q_value": pairs.q_value.numpy(),
-        }
-    )
-    tests["silhouette_samples"] = space.models[["model", "modality"]].assign(
-        silhouette=silhouette.samples.numpy()
-    )
-    columns = {name: column.numpy() for name, column in space.anova()._asdict().items()}
-    tests["anova"] = _rois(space).assign(**columns)
-    return tests
-
-
-def _consistency(space: NFAS, notes: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    ratio = space.snci("ratio")
-    bounded = space.snci("bounded")
-    tables = [
-        _rois(space).assign(ratio=ratio[g].numpy(), bounded=bounded[g].numpy()).assign(modality=name)
-        for g, name in enumerate(space.modalities)
-    ]
-    snci = pd.concat(tables, ignore_index=True)[["modality", "roi", "network", "ratio", "bounded"]]
-    if space.value != "r2" and bool((ratio < 0).any()):
-        notes.append(
-            "Some modalities score below zero on average: bounded SNCI and convergence ignore the sign."
-        )
-    if len(space.modalities) < 2:
-        notes.append("Convergence needs two modalities, got one: it is left out.")
-        return snci, pd.DataFrame(columns=["roi", "network", "convergence"])
-    return snci, _rois(space).assign(convergence=bounded.amin(0).numpy())
-
-
-def _rois(space: NFAS) -> pd.DataFrame:
-    network = space.rois["network"] if "network" in space.rois.columns else ""
-    return space.rois[["roi"]].assign(network=network)
