@@ -26,7 +26,7 @@ class ModelSuite(LightningModule):
     `nfas_lightning.runner.SuiteTrainer.test` runs the members in order; only one is in memory at a time.
 
     Args:
-        models: names (``"minilm_l6"``, ``"timm:resnet18"``, ``"hf:org/name@revision"``), or mappings with the
+        models: names (``"minilm_l6"``, ``"zoo:resnet50"``, ``"hf:org/name@revision"``), or mappings with the
             arguments of `FrozenModel` where a name is not enough.
         random_twins: follow each model by the same architecture without its weights, the baseline
             ``random_weights``.

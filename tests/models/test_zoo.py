@@ -335,3 +335,34 @@ def test_an_entry_checks_its_own_keys():
         replace(entry, architecture={})
     assert isinstance(entry, ZooEntry)
     assert entry.address == "openai-community/gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e"
+
+
+# the page
+
+
+def test_the_page_on_models_says_what_the_files_say():
+    page = (ROOT / "docs" / "models.md").read_text()
+    for entry in zoo().values():
+        commit = f"`{entry.revision[:7]}`" if entry.is_pinned else "no"
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{entry.name}` | [{entry.hub}]"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[2] == f"{entry.parameters / 1e6:.1f} M"
+        assert cells[3].startswith(f"{entry.blocks} x {min(entry.width_list)}")
+        assert cells[4:] == [entry.objective, commit, entry.licence]
+    pinned = sum(entry.is_pinned for entry in zoo().values())
+    compared = len(PUBLISHED) + sum(len(parts) for parts, *_ in WHOLE)
+    assert f"{len(zoo())} entries in `configs/models/`" in page
+    assert f"| {pinned} of {len(zoo())} entries |" in page
+    assert f"| {len(zoo()) - pinned} entries with `revision: main` |" in page
+    assert f"Parameter counts of {compared} entries" in page
+
+
+def test_the_pages_example_of_a_module_of_ones_own_runs():
+    page = (ROOT / "docs" / "models.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    names: dict = {}
+    exec(code, names)  # the page's own example
+    model = names["model"]
+    with torch.no_grad(), DepthRecorder(model.module, model.layers) as recorder:
+        model({"image": torch.rand(2, 3, 80, 80)})
+        assert [tuple(state.shape) for state in recorder.states] == [(2, 8)] * 4
