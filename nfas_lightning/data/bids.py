@@ -13,7 +13,15 @@ import pandas as pd
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.readers import read_csv
 
-__all__ = ["entities", "is_here", "pick_subjects", "read_json", "read_participants", "scan_tr"]
+__all__ = [
+    "entities",
+    "is_here",
+    "pick_subjects",
+    "read_json",
+    "read_participants",
+    "run_number",
+    "scan_tr",
+]
 
 
 def entities(name: str) -> dict[str, str]:

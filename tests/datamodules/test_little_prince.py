@@ -38,6 +38,17 @@ def ready(root, **options):
     return datamodule
 
 
+_LOADED = {}
+
+
+def loaded(root, **options):
+    """`ready`, once for each choice of options: the tree behind `root` stays as it is."""
+    key = (str(root), repr(sorted(options.items())))
+    if key not in _LOADED:
+        _LOADED[key] = ready(root, **options)
+    return _LOADED[key]
+
+
 def planted_feature(datamodule, language):
     """1 for the word that the responses answer, in every section."""
     feature = torch.zeros(len(datamodule.stimuli), 1)
@@ -54,8 +65,9 @@ def test_the_tree_is_small(root):
 
 @pytest.mark.parametrize("language", ["EN", "CN", "FR"])
 def test_a_known_word_comes_out_at_the_right_volume(root, language):
-    responses = ready(root, language=language, nuisances=()).responses
-    predicted = responses.to_volumes(planted_feature(ready(root, language=language), language))[:, 0]
+    datamodule = loaded(root, language=language)
+    responses = datamodule.responses
+    predicted = responses.to_volumes(planted_feature(datamodule, language))[:, 0]
     observed = responses.group_mean
     present = ~observed.isnan().any(dim=0)
     assert int(present.sum()) > 100
@@ -71,7 +83,7 @@ def test_a_known_word_comes_out_at_the_right_volume(root, language):
 
 
 def test_sections_are_the_rank_of_the_derivative_runs_and_no_section_leaks(root):
-    datamodule = ready(root, subjects=["EN057", "EN059"], trim=(0, 0))
+    datamodule = loaded(root, subjects=["EN057", "EN059"], trim=(0, 0))
     responses = datamodule.responses
     assert torch.bincount(responses.runs).tolist() == list(tree.VOLUMES)
     design = responses.design[0].to_dense()
@@ -85,7 +97,7 @@ def test_sections_are_the_rank_of_the_derivative_runs_and_no_section_leaks(root)
 
 
 def test_trimmed_volumes_keep_their_times(root):
-    whole, trimmed = (ready(root, trim=trim).responses for trim in ((0, 0), (4, 2)))
+    whole, trimmed = (loaded(root, trim=trim).responses for trim in ((0, 0), (4, 2)))
     rows = whole.runs == 1
     kept = trimmed.runs == 1
     torch.testing.assert_close(trimmed.volume_times[kept], whole.volume_times[rows][4:-2])
@@ -94,8 +106,8 @@ def test_trimmed_volumes_keep_their_times(root):
 
 
 def test_slice_time_reference_moves_the_volumes(root):
-    feature = planted_feature(ready(root), "EN")
-    early, middle = (ready(root, slice_time_reference=ref).responses for ref in (0.0, 0.5))
+    feature = planted_feature(loaded(root), "EN")
+    early, middle = (loaded(root, slice_time_reference=ref).responses for ref in (0.0, 0.5))
     word = torch.tensor([tree.planted_onset("EN", 1)], dtype=torch.float64)
     times = early.volume_times[early.runs == 0]
     wanted = hrf_operator(word, times + 0.5 * tree.TR, tr=tree.TR).to_dense()[:, 0].float()
@@ -106,8 +118,8 @@ def test_slice_time_reference_moves_the_volumes(root):
 
 
 def test_the_same_story_as_text_and_as_sound(root):
-    text = ready(root, window=2)
-    sound = ready(root, modality="audio", seconds=4.0, hop=2.0, sampling_rate=800)
+    text = loaded(root, window=2)
+    sound = loaded(root, modality="audio", seconds=4.0, hop=2.0, sampling_rate=800)
     torch.testing.assert_close(text.responses.values, sound.responses.values, equal_nan=True)
     batch = next(iter(text.predict_dataloader()))
     assert [s.text for s in batch["text"][6:9]] == ["six little it", "little it's", "it's hasnt"]
@@ -122,7 +134,7 @@ def test_the_same_story_as_text_and_as_sound(root):
 def test_windows_of_words_in_three_languages(root):
     texts = {}
     for language in ("EN", "CN", "FR"):
-        stimuli = ready(root, language=language, window=3).stimuli
+        stimuli = loaded(root, language=language, window=3).stimuli
         texts[language] = [stimuli[i][1] for i in range(10)]
     assert texts["EN"][8].text == "little it's hasnt"
     assert texts["CN"][4].text == "我六岁的时候"
@@ -134,8 +146,8 @@ def test_windows_of_words_in_three_languages(root):
 
 
 def test_onset_or_offset_and_fir(root):
-    onset, offset = (ready(root, anchor=anchor).responses for anchor in ("onset", "offset"))
-    feature = planted_feature(ready(root), "EN")
+    onset, offset = (loaded(root, anchor=anchor).responses for anchor in ("onset", "offset"))
+    feature = planted_feature(loaded(root), "EN")
     rows = onset.runs == 0
 
     def centre(responses):
@@ -144,14 +156,14 @@ def test_onset_or_offset_and_fir(root):
 
     # a word of the tree lasts 0.4 s
     assert centre(offset) - centre(onset) == pytest.approx(0.4, abs=0.1)
-    fir = ready(root, temporal="fir", delays=(1, 2)).responses
+    fir = loaded(root, temporal="fir", delays=(1, 2)).responses
     assert len(fir.design) == 2
     assert fir.gap == 2
 
 
 def test_textgrids_give_the_same_times(root):
-    csv = ready(root, language="FR", anchor="offset").responses
-    grid = ready(root, language="FR", anchor="offset", words_from="textgrid").responses
+    csv = loaded(root, language="FR", anchor="offset").responses
+    grid = loaded(root, language="FR", anchor="offset", words_from="textgrid").responses
     torch.testing.assert_close(csv.design[0].to_dense(), grid.design[0].to_dense())
     assert csv.stimulus_ids == grid.stimulus_ids
 
@@ -160,7 +172,7 @@ def test_textgrids_give_the_same_times(root):
 
 
 def test_listeners_apart_and_averaged(root):
-    mean, each = (ready(root, listeners=how).responses for how in ("mean", "each"))
+    mean, each = (loaded(root, listeners=how).responses for how in ("mean", "each"))
     assert mean.subjects == ("mean",)
     assert each.subjects == ("sub-EN057", "sub-EN059")
     torch.testing.assert_close(mean.group_mean, each.group_mean, equal_nan=True)
@@ -168,11 +180,11 @@ def test_listeners_apart_and_averaged(root):
     present = each.rois["n_voxels"].to_numpy() > 0
     assert mean.noise_ceiling[torch.from_numpy(present)].min() > 0.99
     assert mean.noise_ceiling[torch.from_numpy(~present)].isnan().all()
-    assert ready(root, language="CN").responses.noise_ceiling is None
+    assert loaded(root, language="CN").responses.noise_ceiling is None
 
 
 def test_nuisances_are_convolved_and_standardised(root):
-    responses = ready(root).responses
+    responses = loaded(root).responses
     assert responses.nuisance_names == ("word_rate", "sound_power")
     for run in range(9):
         part = responses.nuisances[responses.runs == run]
@@ -185,28 +197,28 @@ def test_nuisances_are_convolved_and_standardised(root):
 
 
 def test_filtering_is_a_choice_and_reaches_the_nuisances(root):
-    plain, filtered = (ready(root, high_pass=cut).responses for cut in (None, 1 / 20))
+    plain, filtered = (loaded(root, high_pass=cut).responses for cut in (None, 1 / 20))
     assert not torch.allclose(plain.values, filtered.values, equal_nan=True)
     assert not torch.allclose(plain.nuisances, filtered.nuisances)
 
 
 def test_hashes_tell_what_was_read(root):
-    hashes = ready(root).responses.hashes
+    hashes = loaded(root).responses.hashes
     assert "lppEN_section1/lppEN_word_information.csv" in hashes
     assert "lppEN_section9/task-lppEN_section-9.wav" in hashes
     assert any("run-15" in name for name in hashes)
-    assert hashes["stimuli"] != ready(root, window=1).responses.hashes["stimuli"]
+    assert hashes["stimuli"] != loaded(root, window=1).responses.hashes["stimuli"]
 
 
 def test_a_cache_gives_the_same_values(root, tmp_path):
     first = ready(root, cache=tmp_path / "cache").responses
     assert any((tmp_path / "cache").rglob("*.safetensors"))
     again = ready(root, cache=tmp_path / "cache").responses
-    assert first.fingerprint() == again.fingerprint() == ready(root).responses.fingerprint()
+    assert first.fingerprint() == again.fingerprint() == loaded(root).responses.fingerprint()
 
 
 def test_describe_counts_words_and_missing_parcels(root):
-    about = ready(root, sections=[2, 3]).describe()
+    about = loaded(root, sections=[2, 3]).describe()
     assert about["stories"] == {"lppEN_section2": 2, "lppEN_section3": 2}
     assert (about["words"], about["words_without_time"], about["runs"]) == (20, 0, 2)
     assert 0 < about["missing_rois"] < 30
@@ -270,9 +282,9 @@ def test_a_scan_of_another_length(copy):
 
 def test_subjects(root):
     with pytest.raises(FileNotFoundError, match=r"sub-EN099 is in participants\.tsv but"):
-        ready(root, subjects=["EN099"])
+        loaded(root, subjects=["EN099"])
     with pytest.raises(ValueError, match="no 'sub-EN001'"):
-        ready(root, subjects=["sub-EN001"])
+        loaded(root, subjects=["sub-EN001"])
 
 
 @pytest.mark.parametrize(
@@ -293,7 +305,7 @@ def test_subjects(root):
 )
 def test_options(root, options, message):
     with pytest.raises(ValueError, match=message):
-        ready(root, **options)
+        loaded(root, **options)
 
 
 def test_missing_parts_are_named(copy, monkeypatch):
@@ -312,11 +324,11 @@ def test_missing_parts_are_named(copy, monkeypatch):
 
 def test_strict_checks_official_counts(root):
     with pytest.raises(ValueError, match=r"must have \(1517, 1690.*got \(10, 10"):
-        ready(root, strict=True)
+        loaded(root, strict=True)
     with pytest.raises(
         ValueError, match=r"sub-CN013/section1 must have 283 volumes \(lppCN_section1\), got 20"
     ):
-        ready(root, strict=True, language="CN")
+        loaded(root, strict=True, language="CN")
 
 
 def test_another_repetition_time_is_no_scan_of_this_set(copy):
