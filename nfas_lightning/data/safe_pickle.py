@@ -20,7 +20,7 @@ __all__ = ["read_pickle"]
 _KINDS = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|c(8|16)|[SU][0-9]{1,6})")
 # what pickle.Unpickler documents or is known to raise on data that is damaged
 _DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError,
-            ImportError, OverflowError, MemoryError, RecursionError)  # fmt: skip
+            ImportError, OverflowError, RecursionError)  # fmt: skip
 
 
 class _RefusedError(Exception):
@@ -44,6 +44,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     Raises:
         FileNotFoundError: the file or its content is missing.
         ValueError: the pickle asks for anything else (the message names it), or it is cut short or damaged.
+        MemoryError: it does not fit into memory, or says so because it is damaged.
     """
     path = require_file(path)
     try:
@@ -54,6 +55,12 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
             f"{path} must hold numpy arrays and plain containers alone, but it asks for {refusal}. It was "
             "refused, and nothing was run: do not open this file by other means. Is it the original?"
         ) from None
+    except MemoryError as error:
+        size = path.stat().st_size / 1e6
+        raise MemoryError(
+            f"{path} of {size:.0f} MB does not fit into memory, of which reading takes about twice the file: "
+            "free some, or unpack it again if that can't be."
+        ) from error
     except _DAMAGED as error:
         raise ValueError(
             f"{path} must be a whole pickle of numpy arrays, got one that is cut short or damaged "

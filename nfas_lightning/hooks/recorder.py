@@ -284,7 +284,8 @@ class DepthRecorder:
         if len(ids) != len(states[0]):
             raise ValueError(
                 f"Expected one stimulus_id a row of the batch, got {len(ids)} ids and {len(states[0])} rows. "
-                f"Does the network fold other axes into the batch?"
+                f"Give n_frames if the rows are frames of clips. Does the network fold other axes into the "
+                f"batch?"
             )
         keys = tuple(self._states)
         if self._order and keys != self._order:

@@ -169,6 +169,10 @@ def test_cut_short_or_damaged(tmp_path):
     (tmp_path / "x.pkl").write_bytes(b"\x80\x02" + shorter)
     with pytest.raises(ValueError, match="cannot reshape"):
         read_pickle(tmp_path / "x.pkl")
+    # a length that no file has: the reader may ask for that much memory before it looks
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x04\x8e" + b"\xff" * 6 + b"\x7f\x00abc.")
+    with pytest.raises((ValueError, MemoryError), match=r"x\.pkl"):
+        read_pickle(tmp_path / "x.pkl")
     deep = 3 * sys.getrecursionlimit()
     (tmp_path / "x.pkl").write_bytes(b"\x80\x02" + b"]" * deep + b"a" * (deep - 1) + b".")
     with pytest.raises(ValueError, match="RecursionError"):
