@@ -1,6 +1,7 @@
 """The training goes on as if nobody had looked, and what was seen is right."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,20 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.strategies import FSDPStrategy
 
 from nfas_lightning import align
 from nfas_lightning.callbacks import BrainAlignment
 from nfas_lightning.scoring import ScoringSettings
-from tests.helpers.training import QUICK, Network, assert_same_training, brain, images, train
+from tests.helpers.training import (
+    QUICK,
+    Network,
+    assert_same_training,
+    brain,
+    classifier,
+    images,
+    train,
+)
 
 
 def test_a_look_is_what_align_finds_on_the_same_weights():
@@ -170,6 +180,58 @@ def test_a_batch_that_does_not_fit_is_halved():
     with pytest.warns(UserWarning, match="A batch of 7 stimuli did not fit into memory: going on with 3"):
         train(halved, network=Hungry)
     pd.testing.assert_frame_equal(halved.curves, plain.curves)
+
+
+class Starving(Network):
+    def forward(self, x):
+        if not self.training:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return super().forward(x)
+
+
+def test_a_stimulus_that_never_fits_is_a_failure():
+    callback = BrainAlignment(brain(), settings=QUICK)
+    with pytest.warns(UserWarning, match=r"step 6 failed.*OutOfMemoryError: out of memory") as caught:
+        module, _ = train(callback, network=Starving)
+    halvings = [str(w.message) for w in caught if "did not fit" in str(w.message)]
+    assert [text.split()[3] for text in halvings[:2]] == ["7", "3"]
+    assert len(module.seen) == 12
+
+
+def test_a_logger_that_fails_does_not_end_the_training(tmp_path):
+    class Offended(CSVLogger):
+        def log_metrics(self, metrics, step=None):
+            if any(key.startswith("brain/") for key in metrics):
+                raise OSError("disk full")
+            super().log_metrics(metrics, step)
+
+    with pytest.warns(UserWarning, match="OSError: disk full"):
+        module, _ = train(BrainAlignment(brain(), settings=QUICK), logger=Offended(tmp_path))
+    assert len(module.seen) == 12
+    with pytest.raises(RuntimeError, match="OSError: disk full"):
+        train(BrainAlignment(brain(), settings=QUICK, on_error="raise"), logger=Offended(tmp_path))
+
+
+def test_stimuli_have_a_preprocessing_of_their_own():
+    def negative(batch):
+        return 1 - batch["image"]
+
+    callback = BrainAlignment(brain(), settings=QUICK, preprocess=negative, name="net", on_error="raise")
+    module, _ = train(callback)
+    scores = {
+        given: align(
+            module.model, brain(), settings=QUICK, preprocess=given, name="net", progress=False
+        ).scores
+        for given in (negative, None)
+    }
+    pd.testing.assert_frame_equal(callback.result.scores, scores[negative])
+    assert not np.allclose(callback.result.scores["r"], scores[None]["r"])
+
+
+def test_sharded_parameters_are_refused():
+    trainer = SimpleNamespace(strategy=FSDPStrategy(), callbacks=[])
+    with pytest.raises(ValueError, match="can't look inside FSDPStrategy, which shards the parameters"):
+        BrainAlignment(brain()).setup(trainer, classifier(Network()), "fit")
 
 
 def test_compiled_networks_run_uncompiled_and_stay_compiled():

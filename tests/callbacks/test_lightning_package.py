@@ -76,6 +76,7 @@ def run(code, absent):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("package", "absent"), [PACKAGES, PACKAGES[::-1]])
 def test_the_one_that_is_not_installed_is_not_needed(package, absent):
     absent = absent.partition(".")[0]
