@@ -14,7 +14,14 @@ import pandas as pd
 from nfas_lightning.data.bids import is_here, pick_subjects, read_json
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.narratives_clock import ALIASES, CLOCKS, SKIPPED, Clock
-from nfas_lightning.data.narratives_tree import Listener, excluded_scans, find_scans, read_listeners, story_tr
+from nfas_lightning.data.narratives_tree import (
+    Listener,
+    excluded_scans,
+    find_scans,
+    is_excluded,
+    read_listeners,
+    story_tr,
+)
 from nfas_lightning.data.narratives_words import story_words
 from nfas_lightning.data.readers import data_folder, read_csv
 from nfas_lightning.data.story import Story, StoryScan
@@ -72,21 +79,25 @@ def narratives_stories(
     listeners = read_listeners(folder)
     clocks = _clocks(stories, listeners)
     excluded = excluded_scans(folder) if exclude else []
-    found: dict[str, list[StoryScan]] = {}
+    everything = stories is not None and subjects is not None
+    found: dict[str, list[StoryScan]] = {name: [] for name in clocks}
     for name, clock in clocks.items():
-        found[name] = [
-            scan
-            for listener in _audience(clock, listeners, subjects)
-            for scan in find_scans(
+        for listener in _audience(clock, listeners, subjects):
+            scans = find_scans(
                 folder,
                 listener.subject,
                 clock.task,
                 space=space,
                 derivative=derivative,
-                excluded=excluded,
                 here_only=subjects is None,
             )
-        ]
+            if everything and not scans:
+                raise FileNotFoundError(
+                    f"{listener.subject} heard {name} by participants.tsv, but has no scan of {derivative} "
+                    "in "
+                    f"{space} here: fetch it with `datalad get`, or leave out the subject or the story."
+                )
+            found[name] += [scan for scan in scans if not is_excluded(scan, excluded)]
     if stories is None or subjects is not None:
         listed = sorted({listener.subject for listener in listeners})
         present = sorted({scan.subject for scans in found.values() for scan in scans})

@@ -11,7 +11,16 @@ from nfas_lightning.data.extraction import Scan
 from nfas_lightning.data.story import StoryScan
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["DERIVATIVES", "SPACES", "Listener", "excluded_scans", "find_scans", "read_listeners", "story_tr"]
+__all__ = [
+    "DERIVATIVES",
+    "SPACES",
+    "Listener",
+    "excluded_scans",
+    "find_scans",
+    "is_excluded",
+    "read_listeners",
+    "story_tr",
+]
 
 SPACES = ("MNI", "fsaverage6")
 DERIVATIVES = ("afni-nosmooth", "afni-smooth", "fmriprep")
@@ -81,7 +90,6 @@ def find_scans(
     *,
     space: str,
     derivative: str,
-    excluded: Sequence[dict[str, str]] = (),
     here_only: bool = True,
 ) -> list[StoryScan]:
     """Find a subject's scans of a task, in the order of their runs.
@@ -92,7 +100,6 @@ def find_scans(
         task: e.g. ``"pieman"``.
         space: ``"MNI"`` or ``"fsaverage6"``.
         derivative: ``"afni-nosmooth"``, ``"afni-smooth"`` or ``"fmriprep"``.
-        excluded: of `excluded_scans`.
         here_only: pass over scans of which no file's content is here.
 
     Returns:
@@ -116,14 +123,17 @@ def find_scans(
     }
     scans = []
     for name in sorted(names, key=lambda name: run_number(entities(name).get("run", ""))):
-        about = entities(name)
         files = tuple(folder / f"{name}{tail}" for tail in tails)
-        if any(entry.items() <= about.items() for entry in excluded):
-            continue
         if not here_only or any(is_here(file) for file in files):
             confounds = None if clean else folder / f"{name}_desc-confounds_regressors.tsv"
             scans.append(StoryScan(subject, Scan(name, files), confounds))
     return scans
+
+
+def is_excluded(scan: StoryScan, excluded: Sequence[dict[str, str]]) -> bool:
+    """Tell whether all entities of some entry of `excluded_scans` are the scan's."""
+    about = entities(scan.scan.key)
+    return any(entry.items() <= about.items() for entry in excluded)
 
 
 def story_tr(root: Path, scan: StoryScan) -> float:

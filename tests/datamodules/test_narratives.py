@@ -391,6 +391,21 @@ def test_other_derivatives_have_their_own_names(copy, annotations):
     assert not surface.responses.values.isnan().any()
 
 
+def test_a_scan_that_was_promised_and_is_not_here(copy):
+    for path in (copy / "derivatives" / "afni-nosmooth" / "sub-002").rglob("*_task-pieman_*"):
+        path.unlink()
+    assert ready(copy, subjects=["002"]).describe()["stories"] == {"tunnel": 1, "prettymouth": 1}
+    with pytest.raises(
+        FileNotFoundError, match=r"sub-002 heard pieman by participants\.tsv, but has no scan"
+    ):
+        ready(copy, subjects=["002"], stories=["pieman", "tunnel"])
+    # a scan that is left out was there
+    with pytest.raises(
+        FileNotFoundError, match=r"sub-003 is in participants\.tsv but has none of the wanted"
+    ):
+        ready(copy, subjects=["003"], stories=["pieman"])
+
+
 def test_tables_of_confounds(root, copy):
     options = {"stories": ["pieman"], "derivative": "fmriprep"}
     with pytest.raises(ValueError, match=r"confounds_regressors\.tsv must have the columns.*missing.*'csf'"):
@@ -477,6 +492,17 @@ def test_real_alignments_have_the_official_counts_and_pair_with_features(shared_
     # words end with the story, give or take a few seconds; the two unverified clocks are the exception
     beyond = float(shown.times[0].max() - times[-1])
     assert beyond < (20 if clock.note else 3)
+
+
+@pytest.mark.shared_data
+def test_real_parcels_of_fsaverage5_on_fsaverage6(root, shared_data):
+    pair = [shared_data / "atlases" / f"fsa5_{side}_schaefer_100.annot" for side in ("lh", "rh")]
+    responses = ready(root, stories=["pieman"], space="fsaverage6", atlas=pair, modality="language").responses
+    assert len(responses.rois) == 100
+    assert responses.rois["roi"].iloc[0] == "7Networks_LH_Vis_1"
+    assert not responses.values.isnan().any()
+    # every fourth vertex of the finer mesh
+    assert 10_000 < responses.rois["n_voxels"].sum() < 20_484
 
 
 @pytest.mark.shared_data
