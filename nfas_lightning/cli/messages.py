@@ -224,6 +224,7 @@ def _required(found: re.Match[str], options: list[str]) -> str:
 _ANSWERS: tuple[tuple[str, Callable[[re.Match[str], list[str]], str]], ...] = (
     (r"^unrecognized arguments: (\S+)", _unknown_flag),
     (r"does not accept option '([^']+)'", _unknown_key),
+    (r"^Option '([^']+)' is not accepted", _unknown_key),
     (
         r"^(?:Parser key \"config\": )?(?:File|Path) (?:does not exist|is not a file): '([^']+)'",
         _missing_file,
@@ -264,5 +265,7 @@ def _public_names(module: str) -> list[str]:
 
 
 def _arguments(class_path: str) -> list[str]:
+    if not class_path:
+        return []
     module, _, name = class_path.rpartition(".")
     return [key for key in signature(getattr(import_module(module), name)).parameters if key != "self"]

@@ -7,7 +7,11 @@ from nfas_lightning.cli import main
 from nfas_lightning.results import RunResults
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+PARTS = ROOT / "configs" / "examples"  # each a part of a config, to be composed
+SWEEPS = ROOT / "configs" / "sweeps"  # of a command of its own
+CONFIGS = sorted(
+    path for path in (ROOT / "configs").rglob("*.yaml") if not {PARTS, SWEEPS} & set(path.parents)
+)
 
 
 def small_config(folder: Path, models: list[str]) -> Path:
@@ -64,6 +68,33 @@ def test_every_config_parses(config, capsys):
     assert stop.value.code == 0
     assert "class_path: nfas_lightning" in capsys.readouterr().out
     assert config.read_text().startswith("# ")
+
+
+def composed(*names: str) -> list[str]:
+    return [word for name in names for word in ("--config", str(PARTS / f"{name}.yaml"))]
+
+
+def test_parts_of_a_config_compose(capsys):
+    parts = composed("score", "sentence_models", "simulated_sentences", "wandb")
+    with pytest.raises(SystemExit) as stop:
+        main(["test", *parts, "--data.n_stimuli", "24", "--print_config"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr()
+    assert "takes the place" not in printed.err
+    config = yaml.safe_load(printed.out)
+    assert config["model"]["class_path"] == "nfas_lightning.models.ModelSuite"
+    assert config["data"]["init_args"]["n_stimuli"] == 24  # the command line wins over the file
+    assert config["data"]["init_args"]["modality"] == "language"
+    assert config["trainer"]["logger"]["class_path"].endswith("WandbLogger")
+    assert len(config["trainer"]["callbacks"]) == 2
+    assert len(list(PARTS.glob("*.yaml"))) == 4  # all of them were composed
+
+
+def test_predictions_are_not_kept_in_memory(capsys):
+    model = ["--model", "FrozenModel", "--model.model=minilm_l6"]
+    with pytest.raises(SystemExit):
+        main(["predict", *composed("simulated_sentences"), *model, "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["return_predictions"] is False
 
 
 def test_help_and_models_read_well(capsys):

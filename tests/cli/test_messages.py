@@ -107,9 +107,12 @@ def test_typos_on_the_command_line(capsys, tmp_path, options, message):
         (["help", "Scorewriter"], "there is no class 'Scorewriter'. Did you mean 'ScoreWriter'?"),
         (["test"], "model and data missing: give a config"),
         (["test", "--config"], "expected one argument"),
+        (["space", "--config", "sweep.yaml"], "unknown key 'benchmarks'."),
     ],
 )
-def test_wrong_commands(capsys, args, message):
+def test_wrong_commands(capsys, tmp_path, monkeypatch, args, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep.yaml").write_text("benchmarks: {one: {data: {class_path: ArrayDataModule}}}\n")
     with pytest.raises(SystemExit) as stop:
         main(args)
     assert stop.value.code == 2
