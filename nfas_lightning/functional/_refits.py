@@ -119,7 +119,7 @@ def refit_scores(fold: FoldMap, copies: Tensor, rois: Tensor) -> Tensor:
     square, mean = torch.linalg.vector_norm(target, dim=1).square(), target.mean(1)
     variance = square - len(fold.test) * mean.square()
     power = torch.linalg.vector_norm(preds, dim=1)
-    r = (preds * target).sum(1) / (power * variance.clamp(min=0).sqrt())
+    r: Tensor = (preds * target).sum(1) / (power * variance.clamp(min=0).sqrt())
     still = (variance <= 8 * torch.finfo(r.dtype).eps * square) | (power == 0)
     return r.clamp(-1, 1).masked_fill(still, float("nan"))
 
