@@ -226,10 +226,10 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*does not have many workers.*|.*LeafSpec.*|.*logging interval.*")
     large = options.device == "cuda"
-    size, batch = (224, 64) if large else (64, 16)
+    size, batch = (224, 64) if large else (64, 8)
     titles = ("idle callback", "a step", "with / without", "95 %", "its hooks", "of a step")
     print("{:32s} {:>10s} {:>15s} {:>15s} {:>10s} {:>10s}".format(*titles), flush=True)
-    for name in ("resnet10t", "resnet18"):
+    for name in ("mobilenetv3_small_050", "resnet10t"):
         step, ratio, low, high, own = idle(name, size, batch, options.pairs, options.device)
         print(
             f"{f'{name}, {batch} x {size} px':32s} {1e3 * step:7.1f} ms {ratio:15.4f} {low:8.4f}-{high:.4f} "
