@@ -75,6 +75,7 @@ def load_stories(
     values, ceilings, nuisances, counts = [], [], [], []
     heard_by: list[tuple[str, ...]] = []
     hashes: dict[str, str] = {}
+    scans.prefetch(stories)
     for story in stories:
         heard = scans.read(story)
         values.append(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nfas_lightning.data.atlas import Atlas
 from nfas_lightning.data.content import require_file
-from nfas_lightning.data.extraction import extract_scans
+from nfas_lightning.data.extraction import Scan, extract_scans
 from nfas_lightning.data.parcels import Parcels
 from nfas_lightning.data.readers import read_csv
 from nfas_lightning.data.story import Story, StoryScan
@@ -25,6 +25,8 @@ from nfas_lightning.functional.temporal import high_pass_basis, regress_out
 
 __all__ = ["StoryResponses", "StoryScans", "clean_scan", "fewest_counts", "read_confounds"]
 
+# scans read between two starts of the processes; their parcel means fit into memory
+_PREFETCHED = 200
 _N_SPLITS = 25  # of the split-half ceiling, a story: the mean over stories steadies it further
 
 
@@ -75,6 +77,17 @@ class StoryScans:
     strict: bool = True
     _last: tuple[list[Path], tuple[list[Parcels], dict[str, str]]] | None = None
 
+    def prefetch(self, stories: Sequence[Story]) -> None:
+        """Fill the cache with many stories at once: processes take seconds to start, so not for each anew.
+
+        Without processes, or without a cache to put it into, nothing is read.
+        """
+        if not self.workers or self.cache is None:
+            return
+        scans = list(dict.fromkeys(heard.scan for story in stories for heard in story.scans))
+        for start in range(0, len(scans), _PREFETCHED):
+            self._extract(scans[start : start + _PREFETCHED])
+
     def read(self, story: Story) -> StoryResponses:
         """Read one story.
 
@@ -109,15 +122,13 @@ class StoryScans:
         files = [file for heard in story.scans for file in heard.scan.files]
         # two parts of one scan are two stories, read once
         if self._last is None or self._last[0] != files:
-            read = extract_scans(
-                [heard.scan for heard in story.scans],
-                self.atlas,
-                cache=self.cache,
-                workers=self.workers,
-                progress=self.progress,
-            )
-            self._last = (files, read)
+            self._last = (files, self._extract([heard.scan for heard in story.scans]))
         return self._last[1]
+
+    def _extract(self, scans: Sequence[Scan]) -> tuple[list[Parcels], dict[str, str]]:
+        return extract_scans(
+            scans, self.atlas, cache=self.cache, workers=self.workers, progress=self.progress
+        )
 
     def _clean(self, story: Story, heard: StoryScan, means: Parcels) -> Tensor:
         n = len(means.values)

@@ -127,6 +127,26 @@ def test_a_scan_that_is_too_long_is_cut(scans):
     assert not read.values[:, :, read.counts > 0].isnan().any()
 
 
+def test_processes_start_once_for_all_stories(scans, tmp_path, monkeypatch):
+    from nfas_lightning.data import story_responses
+
+    calls = []
+
+    def counted(wanted, *args, workers, **kwargs):
+        calls.append((len(wanted), workers))
+        return extract(wanted, *args, workers=0, **kwargs)
+
+    extract = story_responses.extract_scans
+    monkeypatch.setattr(story_responses, "extract_scans", counted)
+    stories = [Story("a", 2.0, 0.0, scans[:2]), Story("b", 2.0, 0.0, scans[1:])]
+    reader(workers=2).prefetch(stories)
+    reader(cache=tmp_path / "cache").prefetch(stories)
+    assert calls == []
+    reader(workers=2, cache=tmp_path / "cache").prefetch(stories)
+    assert calls == [(4, 2)]
+    assert len([*(tmp_path / "cache").rglob("*.safetensors")]) == 4
+
+
 def test_two_parts_of_one_scan_are_read_once(scans, monkeypatch):
     from nfas_lightning.data import story_responses
 
