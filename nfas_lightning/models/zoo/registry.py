@@ -27,8 +27,10 @@ from nfas_lightning.models.zoo.weights import (
 
 __all__ = ["CONFIGS", "load_zoo", "pin_of", "read_entry", "zoo", "zoo_entry", "zoo_files"]
 
-CONFIGS = Path(__file__).parent / "configs"
-"""Folder of the files; ``configs/models`` of the repository is a link to it."""
+# an installed package carries the files beside this one, a clone in configs/models
+_INSTALLED, _CLONE = Path(__file__).parent / "configs", Path(__file__).parents[3] / "configs" / "models"
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _CLONE
+"""Folder of the files."""
 
 
 def zoo_files() -> Iterator[Path]:
