@@ -81,8 +81,7 @@ def _check_length(path: Path, samples: NDArray[np.generic]) -> None:
                 if 0 < declared < 2**32 - 1 and size < start + declared:
                     raise ValueError(
                         f"{path.name} must hold {declared} bytes of sound, got {size - start}: it is cut "
-                        "short "
-                        f"({len(samples)} samples). Delete it and fetch it again."
+                        f"short ({len(samples)} samples). Delete it and fetch it again."
                     )
                 return
             file.seek(start + declared + declared % 2)

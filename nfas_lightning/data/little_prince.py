@@ -140,8 +140,7 @@ def read_sections(path: Path, language: str = "EN", *, strict: bool = True) -> d
     if strict and language in WORDS and counts != WORDS[language]:
         raise ValueError(
             f"{path.name} must have {WORDS[language]} words in sections 1 to {N_SECTIONS}, got {counts}: is "
-            "it "
-            "complete, and of this release? strict=False reads it all the same."
+            "it complete, and of this release? strict=False reads it all the same."
         )
     return found
 
@@ -185,12 +184,9 @@ def _scans(
             numbers = [entities(path.name)["run"] for path in files]
             raise ValueError(
                 f"{subject} must have {N_SECTIONS} derivative runs, which are the sections in the order of "
-                "their "
-                f"numbers, got {len(files)}: runs {', '.join(numbers)}. A partial copy can't tell which "
-                "section a "
-                "run is: have all nine names (a DataLad clone lists them without content), or leave the "
-                "subject "
-                "out."
+                f"their numbers, got {len(files)}: runs {', '.join(numbers)}. A partial copy can't tell "
+                "which section a run is: have all nine names (a DataLad clone lists them without content), "
+                "or leave the subject out."
             )
         by_section[subject] = {
             s: files[s - 1] for s in sections if subjects is not None or is_here(files[s - 1])

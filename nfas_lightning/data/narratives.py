@@ -94,8 +94,7 @@ def narratives_stories(
             if everything and not scans:
                 raise FileNotFoundError(
                     f"{listener.subject} heard {name} by participants.tsv, but has no scan of {derivative} "
-                    "in "
-                    f"{space} here: fetch it with `datalad get`, or leave out the subject or the story."
+                    f"in {space} here: fetch it with `datalad get`, or leave out the subject or the story."
                 )
             found[name] += [scan for scan in scans if not is_excluded(scan, excluded)]
     if stories is None or subjects is not None:
@@ -109,8 +108,7 @@ def narratives_stories(
         raise FileNotFoundError(
             f"Story {next(name for name in found if name not in chosen)} must have scans of {derivative} in "
             f"{space} here, got none (excluded ones do not count): fetch them with `datalad get` or `nfas "
-            "data "
-            "get`, or leave it out."
+            "data get`, or leave it out."
         )
     _warn_of_shared_tales(chosen, clocks)
     unknown = sorted(set(wav_offsets or {}) - set(chosen))

@@ -56,8 +56,7 @@ def _clock(name: str, onset: int, duration: int, wav_offset: float, **more: str)
 def _pni(first: str, last: str, seconds: int) -> str:
     return (
         f"no offset of the sound file is stated; 12 s is when the story begins, but the words lie at {first} "
-        "to "
-        f"{last} s of the file although the story lasts {seconds} s, so that the file may have an intro"
+        f"to {last} s of the file although the story lasts {seconds} s, so that the file may have an intro"
     )
 
 

@@ -73,8 +73,7 @@ def excluded_scans(root: Path) -> list[dict[str, str]]:
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise ValueError(
                     f"{path.name} must map each task to subjects and lists of scans, got {names!r} for "
-                    f"{task} "
-                    f"{subject}."
+                    f"{task} {subject}."
                 )
             found += [entities(name) for name in names]
     wrong = [entry for entry in found if not {"sub", "task"} <= set(entry)]
@@ -147,9 +146,7 @@ def story_tr(root: Path, scan: StoryScan) -> float:
     if tr is None:
         raise FileNotFoundError(
             f"{scan.scan.key}_bold.json must state RepetitionTime, got no sidecar in {scan.subject}/func "
-            "(nor "
-            f"task-{about['task']}_bold.json above): one group was scanned at another rate, so it is never "
-            "assumed. "
-            "Fetch the sidecars; they are part of every clone."
+            f"(nor task-{about['task']}_bold.json above): one group was scanned at another rate, so it is "
+            "never assumed. Fetch the sidecars; they are part of every clone."
         )
     return tr

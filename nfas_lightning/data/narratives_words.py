@@ -42,8 +42,7 @@ def story_words(
     if strict and audio in WORDS and len(words) != WORDS[audio]:
         raise ValueError(
             f"{path.parent.name}/{path.name} must have {WORDS[audio]} words, got {len(words)}: is it "
-            "complete, and "
-            "of this release? strict=False reads it all the same."
+            "complete, and of this release? strict=False reads it all the same."
         )
     first, last = (
         int(np.argmax(words.onset >= edge)) if (words.onset >= edge).any() else None for edge in span

@@ -135,22 +135,19 @@ class StoryScans:
         if self.strict and story.n_scanned not in (None, n):
             raise ValueError(
                 f"{heard.scan.key} must have {story.n_scanned} volumes ({story.name}), got {n}: is it "
-                "another "
-                "section, or cut short? strict=False reads it all the same."
+                "another section, or cut short? strict=False reads it all the same."
             )
         stop = n - story.drop_last if story.stop is None else story.stop
         if self.strict and stop > n:
             raise ValueError(
                 f"{heard.scan.key} must reach volume {stop} ({story.name}), got {n} volumes: leave the "
-                "subject "
-                "out, or read it with strict=False."
+                "subject out, or read it with strict=False."
             )
         stop = min(stop, n)
         if stop - story.first < 2:
             raise ValueError(
                 f"{heard.scan.key} must keep two volumes of {story.name} at least, got {stop - story.first}: "
-                "it "
-                f"has {n}, and volumes {story.first} to {stop} are kept."
+                f"it has {n}, and volumes {story.first} to {stop} are kept."
             )
         regressors = None
         if heard.confounds is not None and self.confounds:

@@ -126,8 +126,7 @@ def _times(name: str, column: str, values: pd.Series) -> NDArray[np.float64]:
     if len(wrong):
         raise ValueError(
             f"{name}: {column} must be seconds from 0, or blank where unknown, got {text.iloc[wrong[0]]!r} "
-            "in "
-            f"row {wrong[0]}."
+            f"in row {wrong[0]}."
         )
     return times
 
@@ -147,8 +146,7 @@ def read_gentle(path: Path) -> Words:
     if n_columns != len(_GENTLE_COLUMNS):
         raise ValueError(
             f"{name} must have the {len(_GENTLE_COLUMNS)} columns {', '.join(_GENTLE_COLUMNS)} and no "
-            "header, "
-            f"got {n_columns} columns: is it another kind of table?"
+            f"header, got {n_columns} columns: is it another kind of table?"
         )
     table = pd.read_csv(
         path, header=None, names=list(_GENTLE_COLUMNS), encoding="utf-8-sig", keep_default_na=False, dtype=str
