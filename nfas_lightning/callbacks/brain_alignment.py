@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from nfas_lightning.alignment import Preprocess
-from nfas_lightning.callbacks.logging import log_figure, log_scalars, log_table
+from nfas_lightning.callbacks.logging import log_config, log_figure, log_scalars, log_table
 from nfas_lightning.callbacks.schedule import Schedule
 from nfas_lightning.callbacks.watch import BrainWatch, Moment
 from nfas_lightning.hooks.selection import Layers, find_network
@@ -215,11 +215,15 @@ class _TrainerLoggers:
 
     def table(self, key: str, table: pd.DataFrame, step: int) -> None:
         """Log a table to the loggers that show tables."""
-        log_table(self._loggers, key, table)
+        log_table(self._loggers, key, table, step)
 
     def figure(self, key: str, figure: Figure, step: int) -> None:
         """Log a figure to the loggers that show or keep figures."""
         log_figure(self._loggers, key, figure, step)
+
+    def config(self, values: Mapping[str, Any]) -> None:
+        """Log what the looks are made of to the loggers that keep a config."""
+        log_config(self._loggers, values)
 
     def say(self, text: str) -> None:
         """Tell the user through Lightning's own messages."""

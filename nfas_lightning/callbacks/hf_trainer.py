@@ -205,6 +205,11 @@ class _HFLoggers:
         for writer in self._kept("tb_writer"):
             writer.add_figure(key, figure, global_step=step, close=False)
 
+    def config(self, values: Mapping[str, Any]) -> None:
+        """Log what the looks are made of to Weights & Biases."""
+        for wandb in self._kept("_wandb"):
+            wandb.config.update(dict(values), allow_val_change=True)
+
     def say(self, text: str) -> None:
         """Nothing: the Trainer prints what is logged."""
 

@@ -10,7 +10,8 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from torch import nn
 
 from nfas_lightning.alignment import Preprocess, card_of, record_trajectory
 from nfas_lightning.callbacks.curves import AlignmentCurves, summarise
+from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import (
@@ -73,6 +75,9 @@ class Loggers(Protocol):
 
     def figure(self, key: str, figure: Figure, step: int) -> None:
         """Log a figure where figures are shown."""
+
+    def config(self, values: Mapping[str, Any]) -> None:
+        """Log what the looks are made of, where runs have a config."""
 
     def say(self, text: str) -> None:
         """Tell the user."""
@@ -222,6 +227,8 @@ class BrainWatch:
             self.result = score_trajectory(trajectory, responses, card, self.settings)
         self.curves.add(self.result, step=at.step, epoch=at.epoch, moment=at.why)
         scalars = _scalars(self.result) | {"seconds": time.perf_counter() - started}
+        if self._looks == 0:
+            loggers.config({self.prefix: self._config(responses, trajectory)})
         loggers.scalars({f"{self.prefix}/{key}": value for key, value in scalars.items()}, at.step)
         loggers.say(
             f"Brain alignment at step {at.step}: mean r {scalars['mean_r']:.3f}, "
@@ -231,6 +238,18 @@ class BrainWatch:
         if self._looks % self.details_every == 0:
             self._log_details(at.step, loggers)
         return {f"{self.prefix}/{key}": scalars[key] for key in ("mean_r", "mean_r2")}
+
+    def _config(self, responses: Responses, trajectory: Trajectory) -> dict[str, Any]:
+        """What a logger's config says of the looks: settings, data with their hashes, blocks."""
+        data = ("dataset", "modality", "simulated", "subjects", "hashes")
+        return {
+            "settings": asdict(self.settings),
+            "data": {name: getattr(responses, name) for name in data}
+            | {"responses_sha256": responses.fingerprint()},
+            "layers": list(trajectory.layer_names),
+            "pooling": self.pooling,
+            "version": version("nfas-lightning"),
+        }
 
     def _log_details(self, step: int, loggers: Loggers) -> None:
         if self.result is None:

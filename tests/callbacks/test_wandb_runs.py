@@ -4,10 +4,12 @@ import json
 import os
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
+from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory, ScoreWriter
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.runner import SuiteTrainer, report_run
 from nfas_lightning.scoring import ScoringSettings
@@ -154,6 +156,47 @@ def test_a_single_model_is_one_run(tmp_path):
     assert (found.run["run_group"], found.run["job_type"]) == ("pilot", "model")
     assert found.config["weights_sha256"] == writer.results.models["weights_sha256"].iloc[0]
     assert [row[0] for row in found.table("nfas/rois")[1]] == ["V1", "V2"]
+
+
+class Classifier(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Small()
+
+    def training_step(self, batch, batch_idx):
+        loss = self.model(batch).square().mean()
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_a_training_shows_its_alignment_beside_its_loss(tmp_path):
+    logger = loggers.WandbLogger(project="test", save_dir=str(tmp_path))
+    benchmark = brain()
+    watch = BrainAlignment(benchmark, layers="net.*", details_every=1, on_error="raise")
+    options = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(callbacks=[watch], logger=logger, max_epochs=2, log_every_n_steps=1, **options)
+    trainer.fit(Classifier(), DataLoader(torch.rand(8, 3, 4, 4), batch_size=4))
+    wandb.finish()
+    wandb.teardown()
+    (found,) = read_runs(tmp_path)
+    curve = watch.curves.query("feature == 'stable_mode' and network == 'all ROIs'")
+    assert found.series("brain/mean_r2") == [
+        (int(step), pytest.approx(r2)) for step, r2 in zip(curve["step"], curve["r2"], strict=True)
+    ]
+    assert len(found.series("loss")) == 4
+    step = {"step": "trainer/global_step"}
+    assert found.metrics["brain/mean_r2"] == {**step, "summary": {"max", "last"}}
+    assert found.metrics["brain/seconds"] == {**step, "summary": {"last"}}
+    assert found.config["brain"]["data"]["responses_sha256"] == benchmark.responses.fingerprint()
+    assert found.config["brain"]["data"]["hashes"] == benchmark.responses.hashes
+    assert found.config["brain"]["layers"] == ["net.0", "net.1", "net.2"]
+    assert {"svd_rank", "centering", "operator"} <= set(found.config["brain"]["settings"])
+    assert len(found.table("brain/scores")[1]) > 2
+    assert len(found.media("brain/curves")) == 2
+    assert len([key for key in found.keys if key.startswith("brain/")]) < 10
 
 
 def test_csv_and_tensorboard_get_scalars_tables_and_figures(tmp_path):
