@@ -111,8 +111,20 @@ def draw_group(runs: list[OfflineRun], path: Path) -> None:
                 *(last.get(key, "") for key in _KEYS),
             )
         )
-    figure, ax = plt.subplots(figsize=(12, 0.6 + 0.42 * len(rows)), layout="constrained")
-    _table(ax, header, rows)
+    model = next(run for run in runs if run.run["job_type"] == "model")
+    columns, cells = model.table("nfas/rois")
+    place = columns.index("r2")
+    best = sorted(cells, key=lambda row: row[place], reverse=True)[:6]
+    rois = [tuple(f"{x:.3f}" if isinstance(x, float) else str(x) for x in row) for row in best]
+    figure, axes = plt.subplots(2, 1, figsize=(14, 4.6), height_ratios=[len(rows), 7], layout="constrained")
+    _table(axes[0], header, rows)
+    axes[0].set_title("Runs table", loc="left", fontsize=10.5)
+    _table(axes[1], tuple(columns), rois)
+    axes[1].set_title(
+        f"Table nfas/rois of the run '{model.run['display_name']}': the six highest of {len(cells)} ROIs",
+        loc="left",
+        fontsize=10.5,
+    )
     figure.suptitle("The runs of one experiment: SIMULATED brain responses", fontsize=11)
     figure.savefig(path, dpi=110)
 
@@ -130,12 +142,13 @@ def _table(ax: Axes, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> No
 
 
 def draw_media(run: OfflineRun, keys: tuple[str, ...], path: Path) -> None:
-    """Put the images of a run side by side."""
+    """Put the images of a run under one another."""
     images = [matplotlib.image.imread(run.media(key)[-1]) for key in keys]
-    widths = [image.shape[1] / image.shape[0] for image in images]
+    heights = [image.shape[0] for image in images]
     figure, axes = plt.subplots(
-        1, len(keys), figsize=(12, 12 / sum(widths) + 0.5), width_ratios=widths, layout="constrained"
-    )
+        len(keys), 1, figsize=(9, 9 * sum(heights) / max(image.shape[1] for image in images) + 1),
+        height_ratios=heights, layout="constrained",
+    )  # fmt: skip
     for ax, key, image in zip(axes, keys, images, strict=True):
         ax.imshow(image)
         ax.axis("off")
