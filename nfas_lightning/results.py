@@ -225,7 +225,7 @@ class SpaceStatistics:
 
     Attributes:
         coordinates: one row a model: ``model``, ``modality``, ``PC1``, ``PC2``, and where there are three
-            models or more ``MDS1`` and ``MDS2``.
+            models or more ``MDS1`` and ``MDS2``, classical scaling of the distances of `mds_metric`.
         explained: share of variance of PC1 and PC2.
         permanova, permdisp, silhouette: ``statistic`` and ``p_value``; empty where fewer than two modalities
             with two models each leave nothing to test.
@@ -243,6 +243,7 @@ class SpaceStatistics:
             ``permanova``, ``silhouette``, and the rank correlations over ROIs of ``snci`` (of its own
             modality), ``convergence`` and ``anova`` with those of all models.
         group_by: the column of the models table that groups are of.
+        mds_metric: ``"correlation"`` where the space's own metric is euclidean, whose scaling is PCA again.
     """
 
     coordinates: pd.DataFrame
@@ -259,6 +260,7 @@ class SpaceStatistics:
     nearest: pd.DataFrame = field(default_factory=pd.DataFrame)
     stability: pd.DataFrame = field(default_factory=pd.DataFrame)
     group_by: str = "modality"
+    mds_metric: str = "correlation"
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by name, the tests as one of them, groups under the name that they have."""

@@ -26,7 +26,7 @@ from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.plotting.report import write_report
 from nfas_lightning.plotting.tables import roi_table, score_table
-from nfas_lightning.results import RunResults
+from nfas_lightning.results import RunResults, SpaceStatistics
 from nfas_lightning.space import NFAS
 
 __all__ = ["PlannedModel", "SuiteTrainer", "plan", "plan_table", "quiet_lightning", "report_run"]
@@ -195,6 +195,7 @@ def report_run(
     *,
     feature: str = "stable_mode",
     value: str = "r2",
+    statistics: SpaceStatistics | None = None,
 ) -> Path:
     """Print the tables of finished runs, write report.html, and log its figures.
 
@@ -204,6 +205,7 @@ def report_run(
         loggers: get the space's tests and the figures, W&B the report as an artifact too.
         feature: which feature's scores place a model in the space.
         value: ``"r2"`` or ``"r"``.
+        statistics: of their space, where they are known already.
 
     Returns:
         Path of the report.
@@ -213,8 +215,8 @@ def report_run(
     console.print(score_table(results))
     if len(results.rois) <= _FEW_ROIS:
         console.print(roi_table(results))
-    space = NFAS.from_scores(results.scores, feature=feature, value=value, rois=results.rois)
-    statistics = space.statistics()
+    if statistics is None:
+        statistics = NFAS.from_scores(results, feature=feature, value=value).statistics()
     for label, test in (("PERMANOVA", statistics.permanova), ("silhouette", statistics.silhouette)):
         if test:
             console.print(f"{label}: {test['statistic']:.3f}, p = {test['p_value']:.4f}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,13 +30,11 @@ from nfas_lightning.functional.snci import (
     snci_permutation,
 )
 from nfas_lightning.results import RunResults, SpaceStatistics, write_csv, write_parquet
+from nfas_lightning.space_figures import SpaceFigures
 from nfas_lightning.space_runs import join_runs
 from nfas_lightning.space_stability import leave_one_out
 from nfas_lightning.space_statistics import space_statistics
 from nfas_lightning.space_tables import check_names, check_table, describe_models, score_matrix
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["NFAS"]
 
@@ -44,7 +42,7 @@ Metric = Literal["euclidean", "correlation", "cosine"]
 Standardize = Literal["none", "model"]
 
 
-class NFAS:
+class NFAS(SpaceFigures):
     """Neural Functional Alignment Space: M models, each the vector of its R ROI scores.
 
     Args:
@@ -396,18 +394,17 @@ class NFAS:
         return Path(path)
 
     def report(
-        self, path: str | Path, results: RunResults | None = None, *, title: str | None = None
+        self,
+        path: str | Path,
+        results: RunResults | None = None,
+        *,
+        title: str | None = None,
+        group_by: str = "modality",
     ) -> Path:
         """Write the statistics, and a run's tables where given, as one HTML page; return its path."""
         from nfas_lightning.plotting.report import write_report  # figures load matplotlib
 
-        return write_report(path, results, self.statistics(), title=title)
-
-    def plot(self, ax: Axes | None = None) -> Any:
-        """Draw the models on the first two principal components; see `nfas_lightning.plotting`."""
-        from nfas_lightning.plotting.space import plot_space  # figures load matplotlib
-
-        return plot_space(self.statistics(), ax=ax)
+        return write_report(path, results, self.statistics(group_by), title=title)
 
     def _labels(self, by: str) -> list[Any]:
         if by not in self.models.columns:

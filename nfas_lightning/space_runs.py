@@ -45,7 +45,7 @@ def _mixed(axes: dict[frozenset[str], list[str]], n_shared: int, asked: bool) ->
         for rois, names in axes.items()
     ]
     first = next(iter(axes.values()))
-    advice = f"Build a space an axis, e.g. `nfas space {' '.join(first)}`, or extract the benchmarks with one atlas"
+    advice = f"Build a space an axis, e.g. `nfas space {' '.join(first)}`, or extract all with one atlas"
     if n_shared and not asked:
         advice += f"; axis='intersection' (--axis intersection) keeps the {n_shared} ROIs that all share"
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -49,6 +49,7 @@ def space_statistics(
         nearest=_nearest(space),
         stability=leave_one_out(space, seed=seed) if stability else pd.DataFrame(),
         group_by=group_by,
+        mds_metric=mds_metric(space),
         **tests,
     )
 
@@ -74,10 +75,16 @@ def _coordinates(space: NFAS, notes: list[str]) -> tuple[pd.DataFrame, tuple[flo
         points[:, :k] = result.coordinates.numpy()
         shares[:] = [*result.explained.tolist(), 0.0][:2]
     table = table.assign(PC1=points[:, 0], PC2=points[:, 1])
-    if len(space) > 2 and bool(torch.isfinite(space.distances()).all()):
-        scaled = space.mds(2).coordinates.numpy()
+    metric = mds_metric(space)
+    if len(space) > 2 and bool(torch.isfinite(space.distances(metric)).all()):
+        scaled = space.mds(2, metric).coordinates.numpy()
         table = table.assign(MDS1=scaled[:, 0], MDS2=scaled[:, 1])
     return table, (shares[0], shares[1])
+
+
+def mds_metric(space: NFAS) -> Literal["euclidean", "correlation", "cosine"]:
+    """Metric of the scaling that stands beside PCA: of euclidean distances it would be PCA once more."""
+    return "correlation" if space.metric == "euclidean" else space.metric
 
 
 def _nearest(space: NFAS) -> pd.DataFrame:

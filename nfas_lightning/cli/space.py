@@ -3,24 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from nfas_lightning.results import RunResults
 from nfas_lightning.runner import report_run
+from nfas_lightning.space import NFAS
+from nfas_lightning.space_runs import join_runs
 
 __all__ = ["space"]
 
 
 def space(
-    runs: list[str], *, out: str = "runs/space", feature: str = "stable_mode", value: str = "r2"
+    runs: list[str],
+    *,
+    out: str = "runs/space",
+    filter: str | None = None,  # noqa: A002 - the option's name
+    group_by: str = "modality",
+    feature: str = "stable_mode",
+    value: Literal["r2", "r"] = "r2",
+    axis: Literal["strict", "intersection"] = "strict",
+    standardize: Literal["none", "model"] = "none",
+    metric: Literal["euclidean", "correlation", "cosine"] = "euclidean",
+    n_permutations: int = 9999,
+    seed: int = 0,
 ) -> None:
-    """Join finished runs into one space of models and write its report.
+    """Join finished runs into one space of models: its statistics as tables and as a report.
+
+    OUT gets report.html and figures/, the joined tables of the runs, and in space/ the space itself as
+    parquet and csv: scores, distances, tests, SNCI with intervals, neighbours, each model left out, and more.
 
     Args:
-        runs: folders of finished runs; their ROIs are joined by id.
-        out: folder of the report and the joined tables.
+        runs: folders of finished runs; their ROIs are joined by id, and must be the same.
+        out: folder of the report and the tables.
+        filter: which models, e.g. ``"family == 'vit' and parameters < 1e8"``.
+        group_by: column of the models that groups are of: modality, family, size, objective_kind, ...
         feature: which feature's scores place a model.
         value: ``r2`` or ``r``.
+        axis: ``intersection`` keeps the ROIs that all runs share, where they differ.
+        standardize: ``model`` compares patterns over ROIs, without their level.
+        metric: of distances.
+        n_permutations: draws of each test.
+        seed: of the draws.
     """
-    joined = RunResults.concatenate([RunResults.load(run) for run in runs], meta={"name": Path(out).name})
+    joined = join_runs(runs, where=filter, intersection=axis == "intersection")
+    placed = NFAS.from_scores(
+        joined, feature=feature, value=value, axis=axis, standardize=standardize, metric=metric
+    )
+    statistics = placed.statistics(group_by, n_permutations=n_permutations, seed=seed)
     joined.save(out)
-    report_run(joined, out, feature=feature, value=value)
+    placed.regroup(group_by).save(Path(out) / "space", statistics)
+    report_run(joined, out, statistics=statistics)

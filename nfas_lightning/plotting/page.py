@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nfas_lightning.plotting import reading
-from nfas_lightning.plotting.tables import baseline_table, model_order, roi_scores
+from nfas_lightning.plotting.tables import baseline_table, human, model_order, roi_scores
 from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics
 
 __all__ = ["FEW_ROIS", "contents", "page_context"]
 
 FEW_ROIS = 20  # up to here every ROI is a row of its own
+_TOP_ROIS = 5  # of each group in the table of agreement
 
 
 class _Cell(NamedTuple):
@@ -45,10 +46,15 @@ def page_context(
         "title": title or "Models as points in brain space",
         "simulated": simulated,
         # a number never stands on another line than its name
-        "headline": reading.headline(statistics, results).replace(" = ", "\u00a0=\u00a0"),
+        "headline": reading.headline(statistics, results)
+        .replace(" = ", "\u00a0=\u00a0")
+        .replace("p < ", "p\u00a0<\u00a0"),
         "reading": reading.reading(statistics, simulated=simulated, datasets=datasets),
         "null_sentence": "" if results is None else reading.null_sentence(results.scores),
         "pairwise": _pairwise(statistics),
+        "stability_sentences": reading.stability_sentences(statistics),
+        "nearest": _nearest(statistics),
+        "agreement": _agreement(statistics),
         "baselines": None if results is None else _baselines(results.scores),
         "baseline_sentences": [] if results is None else reading.baseline_sentences(results.scores),
         "roi_grid": _roi_grid(results.scores) if results is not None and few else None,
@@ -82,14 +88,56 @@ def _pairwise(statistics: SpaceStatistics) -> _Grid | None:
         [
             _Cell(f"{row.first} and {row.second}"),
             _number(row.statistic, 2),
-            _number(row.p_value),
-            _number(row.q_value),
+            _probability(row.p_value),
+            _probability(row.q_value),
         ]
         for row in statistics.pairwise.itertuples()
     ]
     return _Grid(
-        "PERMANOVA of each pair of modalities; q is p after FDR", ("pair", "pseudo-F", "p", "q"), rows
+        f"PERMANOVA of each pair of {reading.group_words(statistics)[1]}; q is p after FDR",
+        ("pair", "pseudo-F", "p", "q"),
+        rows,
     )
+
+
+def _nearest(statistics: SpaceStatistics) -> _Grid | None:
+    """Every model and its nearest neighbours, those of another group in bold."""
+    table = statistics.nearest
+    if table.empty:
+        return None
+    rows = [
+        [_Cell(str(model)), _Cell(str(modality))]
+        + [
+            _Cell(f"{row.neighbour} ({row.distance:.2f})", best=row.neighbour_modality != modality)
+            for row in part.itertuples()
+        ]
+        for (model, modality), part in table.groupby(["model", "modality"], sort=False)
+    ]
+    most = int(table["rank"].max())
+    names = ("model", statistics.group_by, *("nearest", "second", "third", "fourth", "fifth")[:most])
+    caption = "The nearest models and their distance; one of another group is bold"
+    return _Grid(caption, names, rows, text=len(names))
+
+
+def _agreement(statistics: SpaceStatistics) -> _Grid | None:
+    """The ROIs of each group whose SNCI is surest: by the lower end of its interval."""
+    table = statistics.snci
+    if "bounded_low" not in table or table["bounded_low"].isna().all():
+        return None
+    best = table.sort_values("bounded_low", ascending=False, kind="stable").groupby("modality", sort=True)
+    rows = []
+    for row in best.head(_TOP_ROIS).sort_values("modality", kind="stable").to_dict("records"):
+        limits = f"{_number(row['ratio_low'], 2).text} to {_number(row['ratio_high'], 2).text}"
+        rows.append(
+            [
+                *(_Cell(_text(row[key])) for key in ("modality", "roi", "network")),
+                _number(row["ratio"], 2), _Cell(limits), _number(row["bounded"], 2),
+                _probability(row.get("p_value")), _probability(row.get("q_value")),
+            ]
+        )  # fmt: skip
+    caption = f"The {_TOP_ROIS} ROIs of each {statistics.group_by} with the highest lower limit of SNCI"
+    names = (statistics.group_by, "ROI", "network", "SNCI", "95 % interval", "bounded", "p", "q")
+    return _Grid(caption, names, rows, text=3)
 
 
 def _baselines(scores: pd.DataFrame) -> _Grid:
@@ -125,7 +173,8 @@ def _roi_grid(scores: pd.DataFrame) -> _Grid:
                     _Cell(model),
                     _Cell(str(roi)),
                     *cells,
-                    *(_number(row[name]) for name in ("p", "q", "ceiling")),
+                    *(_probability(row[name]) for name in ("p", "q")),
+                    _number(row["ceiling"]),
                 ]
             )
     names = (*(FEATURES.get(name, name) for name in features), "null p", "q", "noise ceiling")
@@ -148,7 +197,7 @@ def _cards(models: pd.DataFrame) -> _Grid:
             rows.append(
                 [
                     *(_Cell(_text(card[key])) for key in ("model", "modality", "source", "licence")),
-                    _Cell(_human(card["parameters"])), _Cell(_text(card["n_blocks"])),
+                    _Cell(human(card["parameters"])), _Cell(_text(card["n_blocks"])),
                     _Cell(_text(card["pooling"])), _Cell(_text(card["state_space"])),
                     _Cell(_complex(card["stable_real"], card["stable_imag"])),
                     _number(card["distance_to_unit_circle"]), _number(card["reconstruction_error"]),
@@ -185,6 +234,17 @@ def _number(value: Any, digits: int = 3, *, best: bool = False) -> _Cell:
     return _Cell(f"{float(value):.{digits}f}" if known else "–", best=bool(known and best))
 
 
+def _unbroken(text: str) -> str:
+    """Keep a number on the line of its name."""
+    return text.replace(" = ", "\u00a0=\u00a0").replace("p < ", "p\u00a0<\u00a0")
+
+
+def _probability(value: Any) -> _Cell:
+    """A p or q: never 0."""
+    known = value is not None and not pd.isna(value)
+    return _Cell("< 0.001") if known and value < 0.001 else _number(value)
+
+
 def _text(value: Any) -> str:
     return "–" if value is None or pd.isna(value) or value == "" else str(value)
 
@@ -193,12 +253,3 @@ def _complex(real: Any, imag: Any) -> str:
     if pd.isna(real) or pd.isna(imag):
         return "–"
     return f"{real:.3f}" if abs(imag) < 5e-4 else f"{real:.3f} ± {abs(imag):.3f}i"
-
-
-def _human(count: Any) -> str:
-    if count is None or pd.isna(count):
-        return "–"
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{int(count)}"

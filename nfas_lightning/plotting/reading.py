@@ -10,9 +10,18 @@ from nfas_lightning.plotting.space import format_p, test_line
 from nfas_lightning.plotting.tables import baseline_table, group_scores
 from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics
 
-__all__ = ["baseline_sentences", "headline", "limits", "null_sentence", "reading"]
+__all__ = [
+    "baseline_sentences", "group_words", "headline", "limits", "null_sentence", "reading",
+    "stability_sentences",
+]  # fmt: skip
 
 _ALPHA = 0.05
+
+
+def group_words(statistics: SpaceStatistics) -> tuple[str, str]:
+    """Return what a group of the space is called, one and several: modality, or of which column they are."""
+    by = statistics.group_by
+    return ("modality", "modalities") if by == "modality" else (f"group by {by}", f"groups by {by}")
 
 
 def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> str:
@@ -20,7 +29,7 @@ def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> 
     table = statistics.coordinates
     n_modalities = table["modality"].nunique()
     n_rois = (statistics.snci if results is None else results.scores)["roi"].nunique()
-    modalities = _count(n_modalities, "modality", "modalities")
+    modalities = _count(n_modalities, *group_words(statistics))
     parts = [f"{_count(len(table), 'model')} of {modalities}, {_count(n_rois, 'ROI')}"]
     tests = [
         test_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
@@ -58,15 +67,17 @@ def _clusters(statistics: SpaceStatistics) -> list[str]:
         why = [note for note in statistics.notes if "PERMANOVA" in note]
         return why or ["Clusters were not tested."]
     width = statistics.silhouette.get("statistic", math.nan)
+    several = group_words(statistics)[1]
     if not math.isfinite(p):
         return ["PERMANOVA has no p value here: the clusters were not tested."]
     if p >= _ALPHA:
         return [
-            f"Models do not group by modality more than relabelled models do ({format_p(p)}); with few "
-            "models this test can miss real structure."
+            f"Models do not group by {statistics.group_by} more than relabelled models do ({format_p(p)}); "
+            "with few models this test can miss real structure."
         ]
     said = [
-        f"Modalities differ in where their models lie, more than random relabelling produces ({format_p(p)})."
+        f"{several.capitalize()} differ in where their models lie, more than random relabelling produces "
+        f"({format_p(p)})."
     ]
     chance = statistics.silhouette.get("p_value", math.nan) >= _ALPHA
     if math.isfinite(width):
@@ -84,8 +95,9 @@ def _spread(statistics: SpaceStatistics) -> list[str]:
         return []
     if p < _ALPHA:
         return [
-            f"Modalities also differ in spread (PERMDISP {format_p(p)}), which alone can make PERMANOVA "
-            "significant: read it together with the silhouette and the picture."
+            f"{group_words(statistics)[1].capitalize()} also differ in spread (PERMDISP {format_p(p)}), "
+            "which alone can make PERMANOVA significant: read it together with the silhouette and the "
+            "picture."
         ]
     return [f"Unequal spread was not found (PERMDISP {format_p(p)})."]
 
@@ -104,6 +116,28 @@ def baseline_sentences(scores: pd.DataFrame) -> list[str]:
                 f"{FEATURES.get(str(name), name)}: the stable mode is higher in {wins} of "
                 f"{_count(len(gain), 'model')} (mean difference in r {gain.mean():+.3f})"
             )
+    return said
+
+
+def stability_sentences(statistics: SpaceStatistics) -> list[str]:
+    """Return what the tests become, at most, when one model is left out."""
+    table, p = statistics.stability, statistics.permanova.get("p_value", math.nan)
+    if table.empty or not math.isfinite(p):
+        return []
+    worst = table.sort_values("p_value").iloc[-1]
+    low, high = table["permanova"].min(), table["permanova"].max()
+    said = [
+        f"Without any one model the pseudo-F of PERMANOVA lies between {low:.2f} and {high:.2f}, and its p "
+        f"is at most {worst['p_value']:.3f} (without {worst['model']}; 999 draws, so no smaller than .001)."
+    ]
+    if p < _ALPHA <= float(worst["p_value"]):
+        said.append("So the clusters rest on single models: read the test with care.")
+    if table["convergence"].notna().any():
+        least = table.sort_values("convergence", na_position="last").iloc[0]
+        said.append(
+            f"The map of convergence keeps a rank correlation of at least {least['convergence']:.2f} with "
+            f"that of all models (without {least['model']})."
+        )
     return said
 
 

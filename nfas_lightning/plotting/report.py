@@ -16,13 +16,24 @@ from matplotlib.figure import Figure
 from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_rois, plot_truth
 from nfas_lightning.plotting.brain import has_coordinates, plot_brain, plot_glass
 from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
+from nfas_lightning.plotting.models import (
+    has_sizes,
+    plot_families,
+    plot_sizes,
+    plot_stability,
+    size_table,
+)
 from nfas_lightning.plotting.page import FEW_ROIS, contents, page_context
+from nfas_lightning.plotting.reading import group_words
 from nfas_lightning.plotting.space import plot_convergence, plot_networks, plot_snci, plot_space
 from nfas_lightning.plotting.style import save_figure
 from nfas_lightning.plotting.tables import mean_r2
 from nfas_lightning.results import RunResults, SpaceStatistics, write_text
 
 __all__ = ["draw_figures", "write_report"]
+
+_FEW_FAMILIES = 4  # fewer are told apart by their names at the unit circle
+_FEW_MAPS = 6  # more rows of brains are a page of their own
 
 
 def write_report(
@@ -55,7 +66,7 @@ def write_report(
         figure = draw()
         file = save_figure(figure, target.parent / "figures" / f"{name}.png", dpi=dpi)
         alt = figure.get_suptitle() or name
-        spots = _spots(figure, statistics) if name == "space" else []
+        spots = _spots(figure, name, results, statistics)
         data = base64.b64encode(file.read_bytes()).decode("ascii")
         width = round(float(figure.get_figwidth()) * 100)
         figures[name] = {"data": data, "alt": alt, "caption": caption, "width": width, "spots": spots}
@@ -79,10 +90,22 @@ def draw_figures(
         "Principal components of the models' ROI scores; each area holds the models of one modality.",
         lambda: plot_space(statistics, simulated=simulated),
     )
+    if "MDS1" in statistics.coordinates:
+        yield (
+            "mds",
+            f"The same models by classical scaling of their {statistics.mds_metric} distances.",
+            lambda: plot_space(statistics, projection="MDS", simulated=simulated),
+        )
+    if len(statistics.stability):
+        yield (
+            "stability",
+            "Each row leaves one model out: a space that rests on one model shows it here.",
+            lambda: plot_stability(statistics, simulated=simulated),
+        )
     if np.isfinite(statistics.snci["bounded"].to_numpy(float)).any():
         yield (
             "snci",
-            "Rows are networks, the most consistent first.",
+            "The most consistent first.",
             lambda: plot_snci(statistics, simulated=simulated),
         )
     if _several(statistics) and statistics.convergence["convergence"].notna().any():
@@ -93,6 +116,12 @@ def draw_figures(
     few = scores["roi"].nunique() <= FEW_ROIS
     if not few:
         yield "networks", "Scores of the stable mode.", lambda: plot_networks(scores, simulated=simulated)
+    if has_sizes(results.models):
+        yield (
+            "sizes",
+            "Each point is a model: its parameters and the mean score of its stable mode.",
+            lambda: plot_sizes(scores, results.models, simulated=simulated),
+        )
     yield from _maps(results, statistics, simulated)
     if has_truth(rois):
         yield (
@@ -106,6 +135,12 @@ def draw_figures(
             "A mode on the unit circle neither grows nor fades; its angle is the rotation a block.",
             lambda: plot_spectra(results.spectra, simulated=simulated),
         )
+        if "family" in results.models and results.models["family"].nunique() > _FEW_FAMILIES:
+            yield (
+                "families",
+                "In brackets how many models a family has, where it has several.",
+                lambda: plot_families(results.spectra, results.models, simulated=simulated),
+            )
     if len(results.depth):
         yield (
             "depth",
@@ -144,11 +179,14 @@ def _maps(
             ),
         )
     snci = statistics.snci.pivot_table(index="roi", columns="modality", values="bounded", sort=False)
-    snci = snci[[name for name in r2 if name in snci]]
+    sizes = statistics.coordinates["modality"].value_counts()
+    groups = [name for name in r2 if name in snci] or [name for name in sizes.index if name in snci]
+    snci = snci[groups[:_FEW_MAPS]]
     if snci.notna().to_numpy().any():
+        largest = f" The {_FEW_MAPS} largest of {len(groups)} groups." if len(groups) > _FEW_MAPS else ""
         yield (
             "map_snci",
-            caption,
+            f"{caption}{largest}".strip(),
             lambda: plot_brain(
                 snci, rois, title="SNCI, bounded form", label="bounded SNCI", simulated=simulated
             ),
@@ -161,19 +199,23 @@ def _maps(
             lambda: plot_brain(
                 convergence,
                 rois,
-                title="Convergence: every modality agrees",
+                title=f"Convergence: every {statistics.group_by} agrees",
                 label="convergence",
                 simulated=simulated,
             ),
         )
     if statistics.anova["statistic"].notna().any():
-        f = statistics.anova.set_index("roi")[["statistic"]]
+        f, several = statistics.anova.set_index("roi")[["statistic"]], group_words(statistics)[1]
         hits, count = int((statistics.anova["q_value"] < 0.05).sum()), int(f["statistic"].notna().sum())
         yield (
             "map_anova",
-            f"One-way ANOVA over modalities: {hits} of {count} ROIs with q < .05. {caption}".strip(),
+            f"One-way ANOVA over {several}: {hits} of {count} ROIs with q < .05. {caption}".strip(),
             lambda: plot_brain(
-                f, rois, title="Where modalities differ", label="ANOVA F", simulated=simulated
+                f,
+                rois,
+                title=f"Where {several} differ",
+                label="ANOVA F",
+                simulated=simulated,
             ),
         )
 
@@ -183,18 +225,41 @@ def _several(statistics: SpaceStatistics) -> bool:
     return len(set(statistics.coordinates["modality"])) > 1
 
 
-def _spots(figure: Figure, statistics: SpaceStatistics) -> list[dict[str, Any]]:
-    """Places of the models on the picture of the space, in per cent, and the text a pointer finds there."""
-    table = statistics.coordinates.dropna(subset=["PC1", "PC2"])
-    silhouette = statistics.silhouette_samples
-    widths = dict(zip(silhouette.get("model", []), silhouette.get("silhouette", []), strict=False))
+def _spots(
+    figure: Figure, name: str, results: RunResults | None, statistics: SpaceStatistics
+) -> list[dict[str, Any]]:
+    """Places of the models on a picture, in per cent, and the text that a pointer finds there."""
+    table = _marks(name, results, statistics)
+    if table is None or table.empty:
+        return []
     figure.draw_without_rendering()
-    pixels = figure.axes[0].transData.transform(table[["PC1", "PC2"]].to_numpy(float).reshape(-1, 2))
+    pixels = figure.axes[0].transData.transform(table[["x", "y"]].to_numpy(float).reshape(-1, 2))
     share = 100 * figure.transFigure.inverted().transform(pixels)
-    spots = []
-    for row, (x, y) in zip(table.itertuples(), share, strict=True):
-        own = widths.get(row.model, math.nan)
-        label = f"{row.model} · {row.modality} · PC1 {row.PC1:.3f}, PC2 {row.PC2:.3f}"
-        label += f" · silhouette {own:.2f}" if pd.notna(own) else ""
-        spots.append({"x": f"{x:.2f}%", "y": f"{100 - y:.2f}%", "label": label})
-    return spots
+    return [
+        # a text near the right edge ends at its point instead of starting there
+        {"x": f"{x:.2f}%", "y": f"{100 - y:.2f}%", "end": bool(x > 55), "label": label}
+        for label, (x, y) in zip(table["label"], share, strict=True)
+    ]
+
+
+def _marks(name: str, results: RunResults | None, statistics: SpaceStatistics) -> pd.DataFrame | None:
+    """Data coordinates and text of every model on a figure of models."""
+    if name in ("space", "mds"):
+        axes = ["PC1", "PC2"] if name == "space" else ["MDS1", "MDS2"]
+        table = statistics.coordinates.dropna(subset=axes)
+        silhouette = statistics.silhouette_samples
+        widths = dict(zip(silhouette.get("model", []), silhouette.get("silhouette", []), strict=False))
+        labels = []
+        for row in table.to_dict("records"):
+            own = widths.get(row["model"], math.nan)
+            label = f"{row['model']} · {row['modality']} · " + ", ".join(f"{a} {row[a]:.3f}" for a in axes)
+            labels.append(label + (f" · silhouette {own:.2f}" if pd.notna(own) else ""))
+        return pd.DataFrame({"x": table[axes[0]], "y": table[axes[1]], "label": labels})
+    if name == "sizes" and results is not None:
+        table = size_table(results.scores, results.models)
+        labels = [
+            f"{row['model']} · {row['modality']} · {row['parameters'] / 1e6:.1f} M · r² {row['score']:.3f}"
+            for row in table.to_dict("records")
+        ]
+        return pd.DataFrame({"x": table["parameters"], "y": table["score"], "label": labels})
+    return None

@@ -18,6 +18,7 @@ from nfas_lightning.plotting.style import (
     SEQUENTIAL,
     finish,
     is_simulated,
+    legend_columns,
     modality_handles,
     modality_styles,
     new_axes,
@@ -55,33 +56,48 @@ test_line.__test__ = False  # type: ignore[attr-defined]  # pytest would collect
 
 @styled
 def plot_space(
-    statistics: SpaceStatistics, *, ax: Axes | None = None, labels: bool = True, simulated: bool = False
+    statistics: SpaceStatistics,
+    *,
+    ax: Axes | None = None,
+    projection: str = "PC",
+    labels: bool = True,
+    simulated: bool = False,
 ) -> Figure:
     """Draw each model as a point on the first two principal components of its ROI scores.
 
     Args:
         statistics: coordinates, explained variance and tests.
         ax: axes to draw on; new ones when None.
+        projection: ``"PC"``, principal components, or ``"MDS"``, classical scaling of distances; by
+            correlation, which compares patterns without their level, where the space's own are euclidean.
         labels: write each model's name beside its point.
         simulated: mark the figure as drawn from planted responses.
 
     Returns:
         The figure. Hulls are drawn for modalities of three models or more.
+
+    Raises:
+        ValueError: the statistics have no such projection.
     """
-    table = statistics.coordinates
+    table, axes = statistics.coordinates, [f"{projection}1", f"{projection}2"]
+    if not set(axes) <= set(table):
+        raise ValueError(
+            f"projection must be 'PC', or 'MDS' where there are three models, got {projection!r} and the "
+            f"columns {list(table)}."
+        )
     crowded = len(table) > 20
     figure, ax = new_axes(ax, 12.5 if crowded else 10.5, 10.0 if crowded else 7.5)
     styles = modality_styles(table["modality"])
     for modality, style in styles.items():
-        points = table.loc[table["modality"] == modality, ["PC1", "PC2"]].to_numpy(float)
+        points = table.loc[table["modality"] == modality, axes].to_numpy(float)
         _draw_hull(ax, points[np.isfinite(points).all(1)], style.color)
         ax.scatter(
-            points[:, 0], points[:, 1], s=90, c=style.color, marker=style.marker, edgecolors="white",
-            linewidths=0.8, zorder=4, gid=f"points-{modality}",
+            points[:, 0], points[:, 1], s=55 if crowded else 90, c=style.color, marker=style.marker,
+            edgecolors="white", linewidths=0.8, zorder=4, gid=f"points-{modality}",
         )  # fmt: skip
     for i, (axis, share) in enumerate(zip((ax.xaxis, ax.yaxis), statistics.explained, strict=True)):
-        known = math.isfinite(share) and share > 0
-        axis.set_label_text(f"PC{i + 1} ({share:.0%} of variance)" if known else f"PC{i + 1}")
+        known = projection == "PC" and math.isfinite(share) and share > 0
+        axis.set_label_text(f"{axes[i]} ({share:.0%} of variance)" if known else axes[i])
     ax.margins(0.14)
     ax.set_aspect("equal", adjustable="datalim")
     ax.grid(True)
@@ -89,45 +105,60 @@ def plot_space(
         test_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
         test_line("silhouette", "", statistics.silhouette),
     ]
-    note = "\n".join(line for line in tests if line) or "one modality or one model: no test of clusters"
+    if projection == "MDS" and statistics.mds_metric == "correlation":
+        tests = ["patterns over ROIs, without their level"]
+    note = "\n".join(line for line in tests if line) or "one group or one model: no test of clusters"
     ax.legend(
         handles=modality_handles(styles), title=note, title_fontsize=11, loc="lower left",
-        bbox_to_anchor=(0, 1), ncols=max(len(styles), 1), alignment="left", handletextpad=0.2,
-        borderaxespad=0.3,
+        bbox_to_anchor=(0, 1), ncols=legend_columns(styles, 11.0 if crowded else 9.0), alignment="left",
+        handletextpad=0.2, borderaxespad=0.3,
     )  # fmt: skip
-    finish(figure, "The space: one point a model", simulated=simulated)
+    scaled = "" if projection == "PC" else f", by {statistics.mds_metric} distance"
+    finish(figure, f"The space: one point a model{scaled}", simulated=simulated)
     if labels and len(table):
         place_labels(
             ax,
-            table[["PC1", "PC2"]].to_numpy(float),
+            table[axes].to_numpy(float),
             table["model"].astype(str).tolist(),
             [styles[name].color for name in table["modality"]],
             fontsize=9.5 if crowded else 11,
+            marker_radius=5.5 if crowded else 7.0,
         )
     return figure
 
 
 @styled
-def plot_snci(statistics: SpaceStatistics, *, simulated: bool = False, max_rows: int = 30) -> Figure:
+def plot_snci(
+    statistics: SpaceStatistics, *, ax: Axes | None = None, simulated: bool = False, max_rows: int = 30
+) -> Figure:
     """Draw SNCI by network and modality: the median over a network's ROIs and the middle half of them.
 
-    Two panels: ``bounded``, in [0, 1], and ``ratio``, mean over standard deviation across models. ROIs
-    without a network are rows of their own; the `max_rows` rows of highest bounded SNCI are shown.
+    Two panels: ``bounded``, in [0, 1], and ``ratio``, mean over standard deviation across models; on the
+    caller's `ax` the bounded form alone. ROIs without a network are rows of their own, with the 95 % interval
+    of their own SNCI as the bar; the `max_rows` rows of highest bounded SNCI are shown.
     """
     table = _with_row(statistics.snci)
     order = table.groupby("row")["bounded"].median().sort_values(ascending=False)
     rows = order.index[:max_rows].tolist()[::-1]
     styles = modality_styles(table["modality"])
-    figure = new_figure(11.5, max(3.6, 1.9 + 0.44 * len(rows)))
-    panels = figure.subplots(1, 2, sharey=True)
+    alone = bool((table["row"] == table["roi"].astype(str)).all()) and "bounded_low" in table
+    if ax is None:
+        figure = new_figure(11.5, max(3.6, 1.9 + max(0.44, 0.13 * len(styles)) * len(rows)))
+        panels = list(figure.subplots(1, 2, sharey=True))
+    else:
+        figure, ax = new_axes(ax, 0, 0)
+        panels = [ax]
     for ax, form, label in zip(
-        panels, ("bounded", "ratio"), ("bounded SNCI, 0 to 1", "SNCI = mean / std over models"), strict=True
+        panels, ("bounded", "ratio"), ("bounded SNCI, 0 to 1", "SNCI = mean / std over models"), strict=False
     ):
         finite = table[np.isfinite(table[form])]
         shifts = np.linspace(0.24, -0.24, len(styles)) if len(styles) > 1 else [0.0]
         for (modality, style), shift in zip(styles.items(), shifts, strict=True):
             groups = finite[finite["modality"] == modality].groupby("row")[form]
             low, median, high = (groups.quantile(share).reindex(rows) for share in (0.25, 0.5, 0.75))
+            if alone:  # one ROI a row: its interval over models says more than itself three times
+                own = finite[finite["modality"] == modality].set_index("row")
+                low, high = (own[f"{form}_{end}"].reindex(rows) for end in ("low", "high"))
             y = np.arange(len(rows)) + shift
             ax.hlines(y, low, high, color=style.color, lw=2.5, alpha=0.45)
             ax.scatter(
@@ -141,13 +172,18 @@ def plot_snci(statistics: SpaceStatistics, *, simulated: bool = False, max_rows:
         ax.grid(True, axis="x")
         ax.set_ylim(-0.6, len(rows) - 0.4)
     panels[0].set_xlim(-0.02, 1.02)
-    panels[1].set_xlim(left=min(0.0, panels[1].get_xlim()[0]))
+    if len(panels) > 1:
+        panels[1].set_xlim(left=min(0.0, panels[1].get_xlim()[0]))
+        _cut_wild(panels[1], table["ratio"])
     panels[0].set_yticks(range(len(rows)), rows)
     panels[0].legend(
-        handles=modality_handles(styles), loc="lower left", bbox_to_anchor=(0, 1), ncols=len(styles),
-        handletextpad=0.2, title="point: median over ROIs; bar: middle half of them", alignment="left",
+        handles=modality_handles(styles), loc="lower left", bbox_to_anchor=(0, 1),
+        ncols=legend_columns(styles, 8.5), handletextpad=0.2, alignment="left",
+        title="bar: 95 % interval over models" if alone
+        else "point: median over ROIs; bar: middle half of them",
     )  # fmt: skip
-    return finish(figure, "SNCI: where models of one modality agree", simulated=simulated)
+    title = f"SNCI: where models of one {statistics.group_by} agree"
+    return finish(figure, title, simulated=simulated)
 
 
 @styled
@@ -174,7 +210,8 @@ def plot_convergence(
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(-0.7, len(rows) - 0.3)
     ax.set_xlim(-0.02, 1.02)
-    ax.set_xlabel("convergence: smallest bounded SNCI over modalities (line: median of the network)")
+    groups = "modalities" if statistics.group_by == "modality" else f"groups by {statistics.group_by}"
+    ax.set_xlabel(f"convergence: smallest bounded SNCI over {groups} (line: median of the network)")
     ax.grid(True, axis="x")
     if (shown["row"] != shown["roi"]).any():
         best = shown.sort_values("convergence", ascending=False).drop_duplicates("row")
@@ -186,7 +223,8 @@ def plot_convergence(
         ax.text(
             1.01, len(rows) - 0.35, "highest ROI", transform=beside, va="bottom", fontsize=10, color=MUTED
         )
-    return finish(figure, "Convergence: where every modality agrees", simulated=simulated)
+    title = f"Convergence: where every {statistics.group_by} agrees"
+    return finish(figure, title, simulated=simulated)
 
 
 @styled
@@ -251,6 +289,16 @@ def _with_row(table: pd.DataFrame) -> pd.DataFrame:
     """Add ``row``: the network of a ROI, or the ROI itself where networks are unknown."""
     known = table["network"].notna() & (table["network"] != "")
     return table.assign(row=table["network"].where(known, table["roi"]).astype(str))
+
+
+def _cut_wild(ax: Axes, ratios: pd.Series) -> None:
+    """End the axis where two models that happen to agree would stretch it, and say so."""
+    finite = ratios[np.isfinite(ratios)]
+    if finite.empty or (limit := 3 * float(finite.quantile(0.9))) <= 0 or finite.max() <= limit:
+        return
+    ax.set_xlim(right=limit)
+    beyond = f"{int((finite > limit).sum())} ROIs beyond {limit:.1f}"
+    ax.set_title(beyond, fontsize=10, color=MUTED, loc="right")
 
 
 def _draw_hull(ax: Axes, points: np.ndarray, color: str) -> None:

@@ -22,7 +22,8 @@ from matplotlib.lines import Line2D
 
 __all__ = [
     "INK", "MUTED", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "finish", "is_simulated",
-    "modality_handles", "modality_styles", "new_axes", "new_figure", "place_labels", "save_figure", "styled",
+    "legend_columns", "modality_handles", "modality_styles", "new_axes", "new_figure", "place_labels",
+    "save_figure", "styled",
 ]  # fmt: skip
 
 INK = "#222222"
@@ -31,8 +32,8 @@ ALARM = "#B00020"
 SIMULATED = "SIMULATED responses"
 
 # Okabe & Ito (2008), told apart under the common colour blindnesses; yellow is left out, unreadable on white
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A", "#8C510A")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _KNOWN = ("vision", "audio", "language")
 
 # light means little, dark means much: the reading that a white page suggests
@@ -90,12 +91,24 @@ def modality_styles(modalities: Iterable[str]) -> dict[str, ModalityStyle]:
     's'
     """
     present = set(modalities)
-    order = [*_KNOWN, *sorted(present - set(_KNOWN))]
+    order = [*(_KNOWN if present & set(_KNOWN) else ()), *sorted(present - set(_KNOWN))]
     return {
-        name: ModalityStyle(_PALETTE[i % len(_PALETTE)], _MARKERS[i % len(_MARKERS)])
+        # many groups come round to the same colour, under another marker
+        name: ModalityStyle(_PALETTE[i % len(_PALETTE)], _MARKERS[(i + i // len(_PALETTE)) % len(_MARKERS)])
         for i, name in enumerate(order)
         if name in present
     }
+
+
+def legend_columns(names: Iterable[str], width: float) -> int:
+    """Return how many columns of a legend fit beside each other.
+
+    Args:
+        names: what the legend names.
+        width: inches that there are.
+    """
+    longest = max(map(len, names), default=0)
+    return max(1, min(int(width / (0.65 + 0.095 * longest)), sum(1 for _ in names)))
 
 
 def modality_handles(styles: dict[str, ModalityStyle]) -> list[Line2D]:
@@ -206,21 +219,30 @@ def _arrange(points: np.ndarray, sizes: np.ndarray, radius: float, frame: np.nda
     # the most crowded points choose last, so that they see what the others left
     crowding = (np.linalg.norm(points[:, None] - points[None], axis=-1) < 60).sum(1)
     order = np.argsort(crowding, kind="stable")
-    steps = np.linspace(0.15, 0.9, 6)
-    for _ in range(6):
+    steps = np.linspace(0.1, 0.9, 12)
+    for _ in range(8):
+        before = chosen.copy()
         for i in order:
-            centre = points[i] + candidates[i]  # (C, 2)
-            low, high = centre - sizes[i] / 2, centre + sizes[i] / 2
             others = np.arange(n) != i
             placed, half = (points + chosen)[others], sizes[others] / 2
+            low, high = points[i] + candidates[i] - sizes[i] / 2, points[i] + candidates[i] + sizes[i] / 2
             width = np.minimum(high[:, None], placed + half) - np.maximum(low[:, None], placed - half)
             covered = np.prod(np.clip(width, 0, None), axis=-1).sum(1)
             near = np.clip(np.maximum(low[:, None] - points, points - high[:, None]), 0, None)
             hits = (np.hypot(near[..., 0], near[..., 1]) < radius).sum(1)
             outside = (low < frame[:2]).any(1) | (high > frame[2:]).any(1)
-            line = points[i] + candidates[i][:, None] * steps[:, None]  # (C, S, 2)
+            cost = own_cost + 0.2 * covered + 20 * hits + 1e4 * outside
+            # lines are dear to look at: only those of the places that are good without them
+            best = np.argsort(cost, kind="stable")[:60]
+            line = points[i] + candidates[i][best, None] * steps[:, None]  # (C, S, 2)
             crossed = (np.abs(line[:, :, None] - placed) < half + 1).all(-1).any(1).sum(1)
             through = (np.linalg.norm(line[:, :, None] - points[others], axis=-1) < radius).any(1).sum(1)
-            cost = own_cost + 0.2 * covered + 20 * hits + 1e4 * outside + 25 * crossed + 5 * through
-            chosen[i] = candidates[i][int(np.argmin(cost))]
+            # and the other labels' lines, which must not run through this one
+            lines = points[others, None] + chosen[others, None] * steps[:, None]  # (n - 1, S, 2)
+            lines = lines[np.linalg.norm(chosen[others], axis=1) > np.linalg.norm(half, axis=1) + 2 * radius]
+            inside = (lines[None] > low[best, None, None]) & (lines[None] < high[best, None, None])
+            total = cost[best] + 45 * crossed + 5 * through + 45 * inside.all(-1).any(2).sum(1)
+            chosen[i] = candidates[i][best[int(np.argmin(total))]]
+        if np.array_equal(chosen, before):
+            break
     return np.asarray(chosen)

@@ -12,8 +12,8 @@ from rich.table import Table
 from nfas_lightning.results import FEATURES, RunResults
 
 __all__ = [
-    "baseline_table", "group_scores", "mean_r2", "model_order", "network_table", "roi_scores", "roi_table",
-    "score_table",
+    "baseline_table", "group_scores", "human", "mean_r2", "mean_scores", "model_order", "network_table",
+    "roi_scores", "roi_table", "score_table",
 ]  # fmt: skip
 
 _KNOWN = ("vision", "audio", "language")
@@ -84,6 +84,14 @@ def mean_r2(scores: pd.DataFrame, *, feature: str = "stable_mode") -> pd.DataFra
     group = group[group["feature"] == feature]
     table = group.pivot_table(index="roi", columns="modality", values="r2", dropna=False, sort=False)
     return table[list(dict.fromkeys(modality for modality, _ in model_order(group)))]
+
+
+def mean_scores(scores: pd.DataFrame, *, value: str = "r2", feature: str = "stable_mode") -> pd.Series:
+    """Return one number a model, index (modality, model): one feature's score averaged over ROIs."""
+    group = group_scores(scores)
+    group = group[group["feature"] == feature]
+    order = pd.MultiIndex.from_tuples(model_order(group), names=["modality", "model"])
+    return group.groupby(["modality", "model"])[value].mean().reindex(order)
 
 
 def roi_scores(scores: pd.DataFrame, model: str, modality: str) -> pd.DataFrame:
@@ -164,3 +172,17 @@ def _number(value: float, digits: int = 3) -> str:
 def _bold(value: float, best: float) -> str:
     text = _number(value)
     return f"[bold]{text}[/bold]" if not pd.isna(value) and value == best else text
+
+
+def human(count: float | None) -> str:
+    """Return a large number as one says it: ``"22.7 M"``.
+
+    >>> human(22713216), human(1e9), human(None)
+    ('22.7 M', '1 B', '–')
+    """
+    if count is None or pd.isna(count):
+        return "–"
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{int(count)}"

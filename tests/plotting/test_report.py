@@ -95,7 +95,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(written, results):
 
 def test_each_point_of_the_space_names_its_model(written, results):
     _, page = written
-    assert len(page.find("circle")) == len(results.models)
+    assert len(page.find("circle")) == 2 * len(results.models)  # the space, and scores against sizes
     assert all(f"{name} · " in page.text for name in results.models["model"])
 
 

@@ -1,0 +1,102 @@
+"""The figures of a space, for notebooks: each takes an axis, or makes a figure of its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from torch import Tensor
+
+from nfas_lightning.results import SpaceStatistics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["SpaceFigures"]
+
+
+class SpaceFigures:
+    """What `NFAS` draws. Figures load matplotlib, and so are imported when one is asked for."""
+
+    scores: Tensor
+    models: pd.DataFrame
+    rois: pd.DataFrame
+    value: str
+
+    @abstractmethod
+    def statistics(
+        self, group_by: str = "modality", *, n_permutations: int = 9999, seed: int = 0, stability: bool = True
+    ) -> SpaceStatistics:
+        """See `NFAS.statistics`."""
+
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """Draw the models on the first two principal components; see `nfas_lightning.plotting`."""
+        return self.plot_pca(ax)
+
+    def plot_pca(self, ax: Axes | None = None, *, group_by: str = "modality", labels: bool = True) -> Figure:
+        """Draw the models on the first two principal components, with the tests of clusters."""
+        from nfas_lightning.plotting.space import plot_space  # figures load matplotlib
+
+        return plot_space(self._quick(group_by), ax=ax, labels=labels)
+
+    def plot_mds(self, ax: Axes | None = None, *, group_by: str = "modality", labels: bool = True) -> Figure:
+        """Draw the models by classical scaling; by correlation where the space's metric is euclidean."""
+        from nfas_lightning.plotting.space import plot_space
+
+        return plot_space(self._quick(group_by), ax=ax, projection="MDS", labels=labels)
+
+    def plot_snci(self, ax: Axes | None = None, *, group_by: str = "modality") -> Figure:
+        """Draw SNCI by network and group: on `ax` the bounded form, else both forms."""
+        from nfas_lightning.plotting.space import plot_snci
+
+        return plot_snci(self._quick(group_by), ax=ax)
+
+    def plot_convergence(self, ax: Axes | None = None, *, group_by: str = "modality") -> Figure:
+        """Draw the convergence of every ROI by network."""
+        from nfas_lightning.plotting.space import plot_convergence
+
+        return plot_convergence(self._quick(group_by), ax=ax)
+
+    def plot_networks(self, ax: Axes | None = None) -> Figure:
+        """Draw the mean score of every model in every network as a heat map."""
+        from nfas_lightning.plotting.space import plot_networks
+
+        return plot_networks(self._long(), ax=ax, value=self.value)
+
+    def plot_sizes(self, ax: Axes | None = None, *, labels: bool = True) -> Figure:
+        """Draw the mean score of every model against its parameters.
+
+        Raises:
+            ValueError: the models table says nothing of parameters.
+        """
+        from nfas_lightning.plotting.models import has_sizes, plot_sizes
+
+        if not has_sizes(self.models):
+            raise ValueError(
+                "The models table must have a column 'parameters' with several values, got "
+                f"{list(self.models)}: build the space with NFAS.from_runs, which reads the cards."
+            )
+        return plot_sizes(self._long(), self.models, ax=ax, value=self.value, labels=labels)
+
+    def _quick(self, group_by: str) -> SpaceStatistics:
+        return self.statistics(group_by, stability=False)
+
+    def _long(self) -> pd.DataFrame:
+        """The scores as rows, as figures of runs read them."""
+        rows = [
+            self.rois[["roi"]].assign(
+                network=self.rois.get("network"),
+                model=model,
+                modality=modality,
+                **{self.value: scores},
+            )
+            for model, modality, scores in zip(
+                self.models["model"], self.models["modality"], self.scores.numpy(), strict=True
+            )
+        ]
+        simulated = "simulated" in self.models and bool(self.models["simulated"].any())
+        return pd.concat(rows, ignore_index=True).assign(
+            feature="stable_mode", subject="group", dataset="", simulated=simulated
+        )
