@@ -3,19 +3,24 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
+from scipy.stats import spearmanr
 
 from nfas_lightning.plotting import (
     plot_baselines,
     plot_brain,
     plot_convergence,
     plot_depth,
+    plot_families,
     plot_glass,
     plot_networks,
     plot_rois,
     plot_rows,
+    plot_sizes,
     plot_snci,
     plot_space,
     plot_spectra,
+    plot_stability,
     plot_surface,
     plot_truth,
 )
@@ -24,7 +29,8 @@ from nfas_lightning.plotting.dynamics import _spread
 from nfas_lightning.plotting.space import format_p
 from nfas_lightning.plotting.style import SIMULATED, new_figure
 from nfas_lightning.plotting.tables import baseline_table, mean_r2
-from tests.helpers.results import make_results, make_statistics
+from nfas_lightning.space import NFAS
+from tests.helpers.results import make_results, make_statistics, make_zoo
 
 
 @pytest.fixture(scope="module")
@@ -256,3 +262,89 @@ def test_subjects_are_averaged_where_no_group_is_given(results):
     pd.testing.assert_frame_equal(
         baseline_table(pd.concat([other, subjects])), baseline_table(pd.concat([other, part]))
     )
+
+
+# forty-five models
+
+
+@pytest.fixture(scope="module")
+def zoo():
+    return make_zoo(n_rois=40)
+
+
+@pytest.fixture(scope="module")
+def zoo_statistics(zoo):
+    return NFAS.from_scores(zoo).statistics(n_permutations=99)
+
+
+def _boxes(ax, names):
+    """Boxes in pixels of the labels that are these names."""
+    ax.figure.draw_without_rendering()
+    found = [text for text in ax.texts if text.get_text() in names]
+    # the text alone: an annotation's own extent has its line in it
+    return {text.get_text(): Text.get_window_extent(text) for text in found}
+
+
+@pytest.mark.parametrize("projection", ["PC", "MDS"])
+def test_forty_five_labels_cover_neither_each_other_nor_a_point(zoo_statistics, projection):
+    table = zoo_statistics.coordinates
+    ax = plot_space(zoo_statistics, projection=projection).axes[0]
+    boxes = _boxes(ax, set(table["model"]))
+    assert len(boxes) == 45
+    names = list(boxes)
+    overlaps = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if boxes[a].overlaps(boxes[b])]
+    assert overlaps == []
+    points = ax.transData.transform(table[[f"{projection}1", f"{projection}2"]].to_numpy())
+    covered = [name for name, box in boxes.items() if any(box.contains(*point) for point in points)]
+    assert covered == []
+    frame = ax.get_window_extent()
+    assert all(frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1) for box in boxes.values())
+
+
+def test_sizes_are_parameters_against_mean_scores(zoo):
+    figure = plot_sizes(zoo.scores, zoo.models)
+    stable = zoo.scores.query("feature == 'stable_mode' and modality == 'audio'")
+    expected = stable.groupby("model")["r2"].mean()
+    count = zoo.models.set_index("model")["parameters"][expected.index]
+    drawn = pd.DataFrame(_dots(figure, "sizes-audio"), columns=["x", "y"]).sort_values(["x", "y"])
+    wanted = pd.DataFrame({"x": count.astype(float), "y": expected}).sort_values(["x", "y"])
+    np.testing.assert_allclose(drawn, wanted)
+    assert f"audio {spearmanr(count, expected).statistic:+.2f}" in _texts(figure)
+    assert "100 M" in [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert len(_boxes(figure.axes[0], set(zoo.models["model"]))) == 45
+
+
+def test_families_have_a_row_each_and_a_mark_a_model(zoo):
+    figure = plot_families(zoo.spectra, zoo.models)
+    rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert len(rows) == len(zoo.models.drop_duplicates(["family", "modality"]))
+    assert "whisper (3)" in rows
+    marks = sum(len(_dots(figure, f"families-modulus-{m}")) for m in ("vision", "audio", "language"))
+    assert marks == 45
+    upper = zoo.spectra.query("stable and imag >= 0 and model == 'gpt2'").iloc[0]
+    gpt2 = _dots(figure, "families-angle-language")[:, 0]
+    assert np.isclose(gpt2, np.degrees(np.arctan2(upper["imag"], upper["real"]))).any()
+
+
+def test_stability_shows_the_models_of_most_effect(zoo_statistics):
+    figure = plot_stability(zoo_statistics, max_rows=10)
+    rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    whole = zoo_statistics.permanova["statistic"]
+    change = (zoo_statistics.stability.set_index("model")["permanova"] - whole).abs()
+    assert rows[::-1] == change.sort_values(ascending=False).index[:10].tolist()
+    assert len(_dots(figure, "stability-convergence")) == 10
+
+
+def test_snci_of_rois_without_networks_carries_its_interval(zoo_statistics):
+    table = zoo_statistics.snci.assign(network="")
+    figure = plot_snci(replace(zoo_statistics, snci=table), max_rows=5)
+    assert "95 % interval over models" in _texts(figure)
+    lines = [c for c in figure.axes[0].collections if hasattr(c, "get_segments") and len(c.get_segments())]
+    ends = np.sort([seg[:, 0] for line in lines for seg in line.get_segments() if len(seg) == 2], axis=1)
+    limits = table[["bounded_low", "bounded_high"]].to_numpy()
+    assert all(np.isclose(limits, end).all(axis=1).any() for end in ends)
+
+
+def test_an_unknown_projection_is_named(statistics):
+    with pytest.raises(ValueError, match="projection must be 'PC', or 'MDS'"):
+        plot_space(statistics, projection="UMAP")

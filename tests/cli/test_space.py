@@ -1,0 +1,66 @@
+"""`nfas space` on folders of runs: tables, report, filters, groups, and what it refuses."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from nfas_lightning.cli.main import main
+from nfas_lightning.results import RunResults
+from nfas_lightning.space import NFAS
+from tests.helpers.results import make_results
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One run a modality, three models each, twelve ROIs without coordinates: rows are drawn faster."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = make_results(n_models=3, n_rois=12)
+    models = made.models.assign(objective=["supervised (a)", "contrastive, b", "supervised (c)"] * 3)
+    made = replace(made, rois=made.rois.drop(columns=["x", "y", "z"]), models=models)
+    for modality in ("vision", "audio", "language"):
+        made.select(f"modality == '{modality}'").save(folder / modality)
+    return folder
+
+
+def test_runs_become_a_space_with_tables_and_a_report(runs, tmp_path, capsys):
+    folders = [str(runs / name) for name in ("vision", "audio", "language")]
+    main(["space", *folders, "--out", str(tmp_path), "--n_permutations", "99"])
+    assert "PERMANOVA" in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert "9 models of 3 modalities" in page
+    assert 'id="figure-mds"' in page
+    space = NFAS.from_runs(folders)
+    scores = pd.read_csv(tmp_path / "space" / "scores.csv", index_col="model")
+    assert scores.loc["minilm_l6", space.rois["roi"][0]] == pytest.approx(
+        float(space.scores[space.models["model"].tolist().index("minilm_l6"), 0])
+    )
+    assert len(RunResults.load(tmp_path).models) == 9
+    assert json.loads((tmp_path / "meta.json").read_text())["runs"]
+
+
+def test_filter_and_group(runs, tmp_path):
+    folders = [str(runs / name) for name in ("vision", "audio", "language")]
+    options = ["--filter", "modality != 'vision'", "--group_by", "objective_kind", "--n_permutations", "99"]
+    main(["space", *folders, "--out", str(tmp_path), *options])
+    assert "6 models of 2 groups by objective_kind" in (tmp_path / "report.html").read_text()
+    table = pd.read_parquet(tmp_path / "space" / "coordinates.parquet")
+    assert set(table["objective_kind"]) == {"supervised", "contrastive"}
+    models = pd.read_parquet(tmp_path / "space" / "models.parquet")
+    assert set(models["modality_before"]) == {"audio", "language"}
+
+
+def test_mixed_axes_and_missing_runs_are_refused(runs, tmp_path):
+    other = RunResults.load(runs / "audio")
+    renamed = {t: getattr(other, t).assign(roi="own_" + getattr(other, t)["roi"]) for t in ("scores", "rois")}
+    RunResults(**renamed, spectra=other.spectra, depth=other.depth, models=other.models).save(
+        tmp_path / "own"
+    )
+    with pytest.raises(ValueError, match=r"one ROI axis, got 2 that share 0 ROIs.*vision; 12 ROIs \(own_"):
+        main(["space", str(runs / "vision"), str(tmp_path / "own"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(FileNotFoundError, match="folder of a finished run"):
+        main(["space", str(tmp_path / "nothing")])
+    with pytest.raises(SystemExit) as stop:
+        main(["space", str(runs / "vision"), "--metric", "manhattan"])
+    assert stop.value.code == 2
