@@ -1,6 +1,7 @@
 """`nfas models`: list, show, check and pin, and configs of the zoo on the command line."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -107,7 +108,7 @@ def test_check_and_pin_with_a_folder_of_weights(capsys, tmp_path):
 def test_configs_of_a_model_and_of_a_simulated_brain_compose(capsys, tmp_path):
     from nfas_lightning.results import RunResults
 
-    root = CONFIGS.parents[3]
+    root = Path(__file__).parents[2]
     config = yaml.safe_load((CONFIGS / "vision" / "deit_base.yaml").read_text())
     small = small_entry("deit_base")
     fields = config["model"]["init_args"]["model"]["init_args"]
