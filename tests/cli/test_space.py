@@ -1,6 +1,7 @@
 """`nfas space` on folders of runs: tables, report, filters, groups, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
