@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -154,12 +154,11 @@ def read_sweep(
         ArgumentError: a key or value that no sweep has, where no `parser` is given.
     """
     parser = parser or ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Sweep, "sweep")
+    parser.add_class_arguments(Sweep)  # without a group of their own: an error names keys as the file does
     given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     if not isinstance(given, dict):
         raise ValueError(
             f"{path} must hold keys and values (models:, benchmarks:), got {type(given).__name__}."
         )
-    options = parser.parse_object({"sweep": {**given, **(changes or {})}})
-    sweep: Sweep = instantiate(parser, options).sweep
-    return sweep
+    built = instantiate(parser, parser.parse_object({**given, **(changes or {})}))
+    return Sweep(**{field.name: built[field.name] for field in fields(Sweep)})
