@@ -24,18 +24,18 @@ def leave_one_out(space: NFAS, *, n_permutations: int = _DRAWS, seed: int = 0) -
     """Compute the space's tests and maps without each of its models.
 
     Args:
-        space: at least two groups, each of three models or more; others are left out.
+        space: at least two groups of two models; groups of one are left aside, as in the tests.
         n_permutations: draws of each PERMANOVA.
         seed: of the draws.
 
     Returns:
-        One row a model: ``model``, ``modality``; ``permanova`` and ``p_value``, ``silhouette`` of the models
-        that stay; and Spearman's rank correlation over ROIs between the maps with and without the model, of
-        ``snci`` (bounded, of its own modality), ``convergence`` and ``anova`` (F). NaN where a map is
-        constant or undefined; no row where too few models are left.
+        One row a model of a group of three or more: ``model``, ``modality``; ``permanova`` and ``p_value``,
+        ``silhouette`` of the models that stay; and Spearman's rank correlation over ROIs between the maps
+        with and without the model, of ``snci`` (bounded, of its own modality), ``convergence`` and ``anova``
+        (F). NaN where a map is constant or undefined; no row where a group would be left with one model.
     """
     counts = space.models["modality"].value_counts()
-    enough = counts.index[counts >= 3]
+    enough = counts.index[counts >= 2]
     if len(enough) < 2 or not bool(torch.isfinite(space.distances()).all()):
         return pd.DataFrame(columns=list(_COLUMNS))
     space = space.select(space.models["modality"].isin(enough).tolist())
@@ -45,6 +45,8 @@ def leave_one_out(space: NFAS, *, n_permutations: int = _DRAWS, seed: int = 0) -
         warnings.simplefilter("ignore")
         whole = _maps(space)
         for i, model in enumerate(space.models.itertuples()):
+            if counts.loc[str(model.modality)] < 3:
+                continue
             keep = np.arange(len(space)) != i
             part = space.select(keep.tolist())
             test = part.permanova(n_permutations=n_permutations, seed=seed)

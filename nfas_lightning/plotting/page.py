@@ -45,6 +45,7 @@ def page_context(
     return {
         "title": title or "Models as points in brain space",
         "simulated": simulated,
+        "groups": reading.group_words(statistics),
         # a number never stands on another line than its name
         "headline": reading.headline(statistics, results)
         .replace(" = ", "\u00a0=\u00a0")

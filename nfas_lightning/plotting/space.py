@@ -32,6 +32,9 @@ from nfas_lightning.results import SpaceStatistics
 __all__ = ["format_p", "plot_convergence", "plot_networks", "plot_snci", "plot_space", "test_line"]
 
 
+_MOST_GROUPS = 9  # of SNCI in one figure: as many as there are colours
+
+
 def format_p(p: float) -> str:
     """Return a p value as one writes it: ``p = .034``, ``p < .001``; never ``p = 0``.
 
@@ -138,6 +141,11 @@ def plot_snci(
     of their own SNCI as the bar; the `max_rows` rows of highest bounded SNCI are shown.
     """
     table = _with_row(statistics.snci)
+    # a model alone in its group agrees with nobody: such groups have no SNCI
+    shown = table.dropna(subset=["bounded"])["modality"].unique()
+    sizes = statistics.coordinates["modality"].value_counts()
+    largest = [name for name in sizes.index if name in shown][:_MOST_GROUPS] or list(shown)
+    table = table[table["modality"].isin(largest)] if len(largest) else table
     order = table.groupby("row")["bounded"].median().sort_values(ascending=False)
     rows = order.index[:max_rows].tolist()[::-1]
     styles = modality_styles(table["modality"])
@@ -183,6 +191,8 @@ def plot_snci(
         else "point: median over ROIs; bar: middle half of them",
     )  # fmt: skip
     title = f"SNCI: where models of one {statistics.group_by} agree"
+    if len(shown) > len(largest):
+        title += f" (the {len(largest)} largest of {len(shown)})"
     return finish(figure, title, simulated=simulated)
 
 

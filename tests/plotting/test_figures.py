@@ -348,3 +348,12 @@ def test_snci_of_rois_without_networks_carries_its_interval(zoo_statistics):
 def test_an_unknown_projection_is_named(statistics):
     with pytest.raises(ValueError, match="projection must be 'PC', or 'MDS'"):
         plot_space(statistics, projection="UMAP")
+
+
+def test_many_groups_show_the_largest_that_have_an_snci(zoo):
+    statistics = NFAS.from_scores(zoo).statistics("family", n_permutations=9)
+    figure = plot_snci(statistics)
+    assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == {"wav2vec2", "whisper"}
+    # one group of two beside them would have no row: without one of its models it is gone
+    assert set(statistics.stability["modality"]) == {"wav2vec2", "whisper"}
+    plot_space(statistics).draw_without_rendering()
