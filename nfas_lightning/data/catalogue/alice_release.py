@@ -64,7 +64,7 @@ def convert_alice(source: Path, folder: Path) -> tuple[list[str], dict[str, str]
                 notes[subject] = f"its {key} differs from that of {next(iter(kept))}, which is used for all"
     arrays |= {"word_rate_hrf": first["rate"][:, 0], "sound_power_hrf": first["sndpwr"][:, 0]}
     arrays |= {"subjects": np.array(list(kept)), "rois": np.array(_ROIS), "tr": np.array(_TR)}
-    words = read_textgrid(grids[0], silence="sp")
+    words = read_textgrid(grids[0], silence=("sp",))
     lines = ["word,onset_s,offset_s,onset_scan_s"]
     for word, onset, offset in zip(words.words, words.onset, words.offset, strict=True):
         lines.append(f"{word},{onset:.4f},{offset:.4f},{onset - _PADDING_S:.4f}")

@@ -10,7 +10,7 @@ from nfas_lightning.models.packaged import PACKAGED
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 ROWS = {
     cells[0].strip("`"): cells
-    for line in PAGE.read_text(encoding="utf-8").splitlines()
+    for line in PAGE.read_text(encoding="utf-8").partition("\n## Packaged models")[2].splitlines()
     if line.startswith("| `") and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 7
 }
 
