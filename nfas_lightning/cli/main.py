@@ -67,6 +67,8 @@ def main(args: Sequence[str] | None = None) -> None:
     if not given or given[0] in ("-h", "--help"):
         print(_USAGE)
         return
+    if given[0] == "help" and len(given) > 1 and given[1] in {name.partition(" ")[0] for name in COMMANDS}:
+        given = [*given[1:], "--help"]
     for words in (2, 1):
         name = " ".join(given[:words])
         if name in COMMANDS:

@@ -102,3 +102,16 @@ def test_help_and_models_read_well(capsys):
     assert "nfas demo" in capsys.readouterr().out
     main(["models", "list"])
     assert "minilm_l6" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["sweep"], ["models"], ["models", "show"], ["test"]])
+def test_help_on_a_command_is_its_own_help(words, capsys):
+    pages = []
+    for args in (["help", *words], [*words, "--help"]):
+        try:
+            main(args)
+        except SystemExit as stop:
+            assert stop.code == 0
+        pages.append(capsys.readouterr().out)
+    assert pages[0] == pages[1]
+    assert f"nfas {words[0]}" in pages[0]
