@@ -52,7 +52,9 @@ def encoding(case: str, seed: int) -> Values:
     n_features = 384 if extra == "wide" else P
     X, Y = series(noise, T, n_features, rng), series(noise, T, R, rng)
     options: dict[str, Tensor | int] = {"gap": GAP}
-    if extra == "runs":
+    if extra == "runs":  # recordings of their own: a run does not go on where the last one ended
+        parts = [(series(noise, T // 4, P, rng), series(noise, T // 4, R, rng)) for _ in range(4)]
+        X, Y = (torch.cat(side) for side in zip(*parts, strict=True))
         options = {"groups": torch.arange(T) // (T // 4)}
     if extra == "nuisances":
         options["nuisances"] = Q = series(noise, T, 3, rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -33,11 +33,11 @@ def permdisp(
     Euclidean space holds) are dropped, as scikit-bio does. F equals scikit-bio's centroid test with all
     dimensions kept.
 
-    The p value differs on purpose. Shuffling the models themselves also mixes the groups' locations, and
-    then rejects far too often where groups sit apart, which is the case PERMDISP is wanted for; shuffling z
-    forgets that z of one group share a centroid. Here each group's deviations are written in n_g - 1
-    orthonormal contrasts; under equal spread these M - G vectors are exchangeable, wherever the groups sit,
-    and they are what is shuffled.
+    The p value differs on purpose. Shuffling the models themselves, the usual test, also mixes the groups'
+    locations, and can reject far too often where groups sit apart, which is the case PERMDISP is wanted for.
+    So each group's deviations are written in n_g - 1 orthonormal contrasts, which are exchangeable for normal
+    scores wherever the groups sit, and these are shuffled, too. Scores of skewed distributions, as r2 often
+    has, need the first test, distant groups the second: p is the larger of the two, valid where either is.
 
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
@@ -76,11 +76,29 @@ def permdisp(
     spread = sizes.tolist()
     identity = torch.arange(len(inner), device=gram.device)[:, None]
     observed = _f_of_shuffles(inner, identity, spread)[0]
-    step = max(1, BLOCK // (4 * max(spread) ** 2))
-    blocks = torch.split(permutations(len(inner), n_permutations, seed), step)
-    null = (_f_of_shuffles(inner, block.T.to(gram.device), spread) for block in blocks)
-    p_value = permutation_p(observed, null, n_permutations)
+    placed = gram[order][:, order]
+    p_value = torch.stack(
+        [
+            _p_value(observed, inner, _f_of_shuffles, spread, n_permutations, seed),
+            _p_value(observed, placed, _f_of_models, spread, n_permutations, seed),
+        ]
+    ).amax()
     return PermutationResult(observed, p_value, len(names), n_permutations)
+
+
+def _p_value(
+    observed: Tensor,
+    inner: Tensor,
+    f_of: Callable[[Tensor, Tensor, list[int]], Tensor],
+    sizes: list[int],
+    n_permutations: int,
+    seed: int,
+) -> Tensor:
+    """Compare F with that of what inner products (K, K) are of, shuffled."""
+    step = max(1, BLOCK // (4 * max(sizes) ** 2))
+    blocks = torch.split(permutations(len(inner), n_permutations, seed), step)
+    null = (f_of(inner, block.T.to(inner.device), sizes) for block in blocks)
+    return permutation_p(observed, null, n_permutations)
 
 
 def _helmert(n: int) -> Tensor:
@@ -92,15 +110,35 @@ def _helmert(n: int) -> Tensor:
 
 def _f_of_shuffles(inner: Tensor, shuffles: Tensor, sizes: list[int]) -> Tensor:
     """F (P,) of distances to centroids, the contrast vectors (M - G) dealt out by shuffles (M - G, P)."""
-    distances, start = [], 0
-    for size in sizes:
-        rows = shuffles[start : start + size - 1].T
-        start += size - 1
-        block = inner[rows[:, :, None], rows[:, None, :]]
+    distances = []
+    for block, size in zip(_dealt(inner, shuffles, [n - 1 for n in sizes]), sizes, strict=True):
         helmert = _helmert(size).to(inner)
-        squared = ((block @ helmert) * helmert).sum(1)
-        distances.append(squared.clamp(min=0).sqrt())
-    n, n_groups = sum(sizes), len(sizes)
+        distances.append(((block @ helmert) * helmert).sum(1))
+    return _f(distances)
+
+
+def _f_of_models(gram: Tensor, shuffles: Tensor, sizes: list[int]) -> Tensor:
+    """F (P,) of distances to centroids, the models themselves dealt out by shuffles (M, P)."""
+    distances = []
+    for block in _dealt(gram, shuffles, sizes):
+        mean = block.mean(2)
+        distances.append(block.diagonal(dim1=1, dim2=2) - 2 * mean + mean.mean(1, keepdim=True))
+    return _f(distances)
+
+
+def _dealt(inner: Tensor, shuffles: Tensor, counts: list[int]) -> Iterator[Tensor]:
+    """Yield the inner products (P, n, n) of what each group is dealt."""
+    start = 0
+    for count in counts:
+        rows = shuffles[start : start + count].T
+        start += count
+        yield inner[rows[:, :, None], rows[:, None, :]]
+
+
+def _f(squared: list[Tensor]) -> Tensor:
+    """One-way ANOVA F (P,) of distances, given squared: (P, n_g) a group."""
+    distances = [part.clamp(min=0).sqrt() for part in squared]
+    n, n_groups = sum(z.shape[1] for z in distances), len(distances)
     grand = torch.cat(distances, dim=1).mean(1)
     between = sum(len(z[0]) * (z.mean(1) - grand) ** 2 for z in distances)
     within = sum(((z - z.mean(1, keepdim=True)) ** 2).sum(1) for z in distances)
