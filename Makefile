@@ -34,7 +34,7 @@ unit: $(INSTALLED)
 
 docs: $(INSTALLED)  ## the documentation site: build/docs/index.html
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
-	$(BIN)/python -m sphinx -q -W -b html docs build/docs
+	$(BIN)/python -m sphinx -q -W -E -a -b html docs build/docs
 
 clean:  ## remove what make install and the tests leave behind
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -16,6 +16,8 @@ exclude_patterns = ["examples", "scripts"]
 html_theme = "furo"
 html_title = "nfas-lightning"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["equations.css"]
 html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
@@ -31,13 +33,18 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 
+def _mathml(node: nodes.Element, display: str) -> str:
+    # the converter has no operator of this name
+    return convert(node.astext().replace(r"\arg\min", r"\text{arg min}"), display=display)
+
+
 def _inline(writer: Any, node: nodes.math) -> None:
-    writer.body.append(convert(node.astext(), display="inline"))
+    writer.body.append(_mathml(node, "inline"))
     raise nodes.SkipNode
 
 
 def _block(writer: Any, node: nodes.math_block) -> None:
-    writer.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    writer.body.append(f"<div>{_mathml(node, 'block')}</div>")
     raise nodes.SkipNode
 
 
