@@ -121,6 +121,17 @@ def test_null_is_uniform(test):
     assert 0.39 < (p <= 0.5).double().mean() < 0.61
 
 
+def test_permdisp_stays_calibrated_for_skewed_scores():
+    # r2 of models that have a level each: the contrasts alone reject in 11 of 100
+    labels, rejected = [label for label in "abc" for _ in range(6)], 0
+    for seed in range(300):
+        generator = torch.Generator().manual_seed(seed)
+        r = torch.randn(18, 20, generator=generator) + torch.randn(18, 1, generator=generator)
+        D = distances((0.25 + 0.07 * r).clamp(min=0) ** 2)
+        rejected += int(permdisp(D, labels, n_permutations=99, seed=seed).p_value <= 0.05 + 1e-9)
+    assert 0.02 <= rejected / 300 <= 0.075
+
+
 def test_permdisp_stays_calibrated_where_groups_sit_apart():
     # shuffling models would put them between the groups: scikit-bio's p rejects four of five such sets
     labels = models((3, 20))[1]
