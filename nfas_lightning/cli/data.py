@@ -12,11 +12,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from nfas_lightning.cli.data_get import get_atlases, get_files, nothing_downloaded
-from nfas_lightning.data.catalogue import CATALOGUE, OPENNEURO, Check, check_folder, find_benchmarks
-from nfas_lightning.data.catalogue.alice_release import convert_alice
+from nfas_lightning.cli.data_get import get_alice, get_atlases, get_files, nothing_downloaded
+from nfas_lightning.data.catalogue import (
+    CATALOGUE,
+    OPENNEURO,
+    Check,
+    Plan,
+    check_folder,
+    find_benchmarks,
+    make_plan,
+)
 from nfas_lightning.data.catalogue.plan import SOURCES
 from nfas_lightning.data.catalogue.rows import Row
+from nfas_lightning.data.catalogue.transfer import Client
 
 __all__ = ["check_data", "get_data", "list_data"]
 
@@ -103,7 +111,7 @@ def get_data(
             anat. little_prince: metadata, stimuli, annotation, derivatives (all four by default), raw, anat.
             atlases: schaefer100, schaefer200, schaefer400.
         tasks: stories or languages, with commas between: ``pieman,tunnel``, ``lppEN``.
-        source: for alice, the folder of the unpacked release.
+        source: for alice, a folder that holds its unpacked archives: read them, download nothing.
         bucket: address of the bucket, e.g. of a mirror that answers as S3 does.
         workers: files at once.
         dry_run: say what would be downloaded, and stop.
@@ -119,14 +127,21 @@ def get_data(
     if not given:
         _refuse(f"where to? Give --root, or set NFAS_DATA, to the folder that {entry.folder}/ lies in.")
     folder = Path(given).expanduser()
-    terms = entry.terms.format(root=folder, folder=folder / entry.folder)
-    if name == "alice" and source is not None:
-        _convert_alice(Path(source).expanduser(), folder / entry.folder, dry_run=dry_run)
+    place = folder if folder.name == entry.folder else folder / entry.folder
+    terms = entry.terms.format(root=folder, folder=place)
+    if name == "alice":
+        release = None if source is None else Path(source).expanduser()
+        get_alice(place, release, workers=workers, dry_run=dry_run, yes=yes, by_hand=terms)
     elif name not in SOURCES or (name == "narratives" and "derivatives" in (names(kinds) or ())):
         nothing_downloaded(terms)
     else:
-        chosen = (names(subjects), names(kinds), names(tasks))
-        get_files(name, folder, *chosen, bucket=bucket, workers=workers, dry_run=dry_run, yes=yes)
+
+        def planned(client: Client) -> Plan:
+            parts = {"subjects": names(subjects), "kinds": names(kinds), "tasks": names(tasks)}
+            return make_plan(name, folder, client, **parts, bucket=bucket)
+
+        if get_files(name, planned, workers=workers, dry_run=dry_run, yes=yes):
+            print(f"All of it is in {place}. Next: nfas data check {place}")
         if entry.terms:
             print(f"\n{terms}")
 
@@ -144,20 +159,6 @@ def names(text: str | None) -> list[str] | None:
 def _refuse(message: str) -> NoReturn:
     print(f"nfas data get: {message}", file=sys.stderr)
     raise SystemExit(2)
-
-
-def _convert_alice(source: Path, folder: Path, *, dry_run: bool) -> None:
-    if dry_run:
-        print(f"Would read the release in {source} and write roi_timeseries.npz and words.csv to {folder}.")
-        return
-    try:
-        listeners, notes = convert_alice(source, folder)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"nfas data get: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    for subject, note in notes.items():
-        print(f"{subject}{'' if subject in listeners else ' is left out'}: {note}", file=sys.stderr)
-    print(f"{len(listeners)} listeners and the words are in {folder}. Next: nfas data check {folder}")
 
 
 def _print_check(check: Check) -> None:

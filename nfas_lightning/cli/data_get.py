@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from nfas_lightning.data.catalogue import Plan, make_plan
+from nfas_lightning.data.catalogue import Plan
+from nfas_lightning.data.catalogue.alice_archives import alice_plan, convert_archives
+from nfas_lightning.data.catalogue.alice_release import convert_alice
 from nfas_lightning.data.catalogue.atlases import ATLAS_KINDS, fetch_atlas
 from nfas_lightning.data.catalogue.get import Outcome, carry_out, room_for
 from nfas_lightning.data.catalogue.transfer import Client, TransferError
 
-__all__ = ["get_atlases", "get_files", "nothing_downloaded"]
+__all__ = ["get_alice", "get_atlases", "get_files", "nothing_downloaded"]
 
 _SHOWN = 8
 NOTHING = 3
@@ -30,37 +32,63 @@ def nothing_downloaded(terms: str) -> NoReturn:
 
 
 def get_files(
-    name: str,
-    root: Path,
-    subjects: Sequence[str] | None,
-    kinds: Sequence[str] | None,
-    tasks: Sequence[str] | None,
-    *,
-    bucket: str,
-    workers: int,
-    dry_run: bool,
-    yes: bool,
-) -> None:
-    """List, say the size, ask, download, and say what came of it."""
+    name: str, planned: Callable[[Client], Plan], *, workers: int, dry_run: bool, yes: bool, by_hand: str = ""
+) -> bool:
+    """List, say the size, ask, download, and say what came of it.
+
+    Args:
+        name: of the benchmark.
+        planned: asks the server what there is.
+        workers: files at once.
+        dry_run: stop after the size is said.
+        yes: do not ask.
+        by_hand: what to do where the server gives nothing.
+
+    Returns:
+        Whether all of it is here; anything else, but a dry run, ends the process.
+    """
     client = Client()
     try:
-        with Console(stderr=True).status(f"asking {bucket} what it has of {name}"):
-            plan = make_plan(name, root, client, subjects=subjects, kinds=kinds, tasks=tasks, bucket=bucket)
+        with Console(stderr=True).status(f"asking what there is of {name}"):
+            plan = planned(client)
     except ValueError as error:
         _end(2, str(error))
     except TransferError as error:
-        _end(1, f"{error} Nothing was downloaded.")
+        _end(1, f"{error} Nothing was downloaded.{by_hand and chr(10) * 2}{by_hand}")
     _print_plan(plan)
     if dry_run:
-        return
+        return False
     if plan.wanted and not yes and not _agreed():
         print("Nothing was downloaded.")
         raise SystemExit(NOTHING)
     if plan.wanted:
-        _download(plan, client, bucket, workers)
+        _download(plan, client, workers)
     elif plan.obstructed:
         raise SystemExit(1)
-    print(f"All of it is in {plan.folder}. Next: nfas data check {plan.folder}")
+    return True
+
+
+def get_alice(
+    folder: Path, source: Path | None, *, workers: int, dry_run: bool, yes: bool, by_hand: str
+) -> None:
+    """Bring Alice's archives, or take the release that `source` holds, and write what the benchmark reads."""
+    if source is not None and dry_run:
+        print(f"Would read the release in {source} and write roi_timeseries.npz and words.csv to {folder}.")
+        return
+    if source is None:
+
+        def planned(client: Client) -> Plan:
+            return alice_plan(folder, client)
+
+        if not get_files("alice", planned, workers=workers, dry_run=dry_run, yes=yes, by_hand=by_hand):
+            return
+    try:
+        listeners, notes = convert_archives(folder) if source is None else convert_alice(source, folder)
+    except (OSError, ValueError) as error:
+        _end(1, str(error))
+    for subject, note in notes.items():
+        print(f"{subject}{'' if subject in listeners else ' is left out'}: {note}", file=sys.stderr)
+    print(f"{len(listeners)} listeners and the words are in {folder}. Next: nfas data check {folder}")
 
 
 def _print_plan(plan: Plan) -> None:
@@ -89,9 +117,9 @@ def _agreed() -> bool:
     return input("Download? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _download(plan: Plan, client: Client, bucket: str, workers: int) -> None:
+def _download(plan: Plan, client: Client, workers: int) -> None:
     try:
-        outcome = carry_out(plan, client, bucket, workers=workers, progress=sys.stderr.isatty())
+        outcome = carry_out(plan, client, workers=workers, progress=sys.stderr.isatty())
     except KeyboardInterrupt:
         _end(130, "stopped. Finished files stay; the same command goes on from here.")
     except (OSError, RuntimeError) as error:
@@ -105,7 +133,7 @@ def _print_outcome(outcome: Outcome) -> None:
     done = outcome.checksummed + outcome.sized
     print(
         f"{done:,} files came: MD5 compared for {outcome.checksummed:,}, size alone for {outcome.sized:,} "
-        "(uploaded in parts, so their ETag is no MD5)."
+        "(the server gives no MD5 of those)."
     )
     for key, reason in list(outcome.failed.items())[:_SHOWN]:
         print(f"failed {key}: {reason}", file=sys.stderr)

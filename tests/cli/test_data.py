@@ -1,13 +1,18 @@
 """`nfas data` as it is typed, against a bucket on loopback."""
 
 import io
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import parse_qs
 
+import numpy as np
 import pytest
 
 from nfas_lightning.cli import main
+from nfas_lightning.data.catalogue import alice_archives
 from nfas_lightning.data.little_prince import little_prince_stories
+from tests.helpers.alice_release import TEXTGRID, write_release
 from tests.helpers.flaky_server import FlakyBucket, serve
 from tests.helpers.little_prince_tree import write_little_prince
 
@@ -157,7 +162,6 @@ def test_numbers_stay_names(bucket, tmp_path):
     [
         ("algonauts2021", ("non-commercial", "forms.gle", "participants_data.zip", "1102 clips")),
         ("natural_sounds", ("no licence", "10.1016/j.neuron.2015.11.035", "components.npz")),
-        ("alice", ("CC BY 4.0", "--source DIR")),
     ],
 )
 def test_what_may_not_be_downloaded_says_how_it_is_had(tmp_path, capsys, name, said):
@@ -175,6 +179,82 @@ def test_derivatives_of_narratives_come_by_datalad(tmp_path, capsys):
 def test_alice_without_a_release(tmp_path, capsys):
     assert run("get", "alice", "--root", tmp_path, "--source", tmp_path) == 1
     assert "must hold the unpacked release" in capsys.readouterr().err
+
+
+@pytest.fixture
+def drive(monkeypatch):
+    """Google Drive on loopback: every archive under its id."""
+    with serve(FlakyBucket({}, key_of=lambda url: parse_qs(url.query)["id"][0])) as running:
+        monkeypatch.setattr(alice_archives, "GOOGLE_DRIVE", running.address)
+        yield running
+
+
+def alice_zips(folder) -> dict[str, bytes]:
+    """Archives of a made-up release by their id, Mac's twins and a sound among the files."""
+    rng = np.random.default_rng(0)
+    subjects = ["s18", "s22"]
+    arrays = {"subjects": subjects, "bold_6mm": rng.normal(size=(2, 362, 6))}
+    arrays |= {"bold_10mm": arrays["bold_6mm"] + 1, "motion": rng.normal(size=(2, 362, 6))}
+    arrays |= {"word_rate_hrf": rng.normal(size=362), "sound_power_hrf": rng.normal(size=362)}
+    release = write_release(folder, arrays, TEXTGRID.encode())
+    files = {}
+    for name, identity in alice_archives.ARCHIVES.items():
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted((release / Path(name).stem).rglob("*.*")):
+                archive.write(path, str(path.relative_to(release)))
+                twin = path.relative_to(release).with_name(f"._{path.name}")
+                archive.writestr(f"__MACOSX/{twin}", b"\x00\x05\x16\x07")
+            archive.writestr("alice_stim_shared/story.wav", b"RIFF" * 1000)
+            archive.writestr("../../outside.txt", b"climbed")
+        files[identity] = content.getvalue()
+    return files
+
+
+def test_alice_comes_from_drive_over_a_bad_line(drive, tmp_path, capsys):
+    drive.files = alice_zips(tmp_path / "made")
+    drive.drop_after = {
+        identity: [None, 20_000] for identity in drive.files
+    }  # the first request asks the size
+    root = tmp_path / "a" / "data"
+    assert run("get", "alice", "--root", root, "--dry_run") == 0
+    assert "2 files" in capsys.readouterr().out
+    assert not root.exists()
+    drive.drop_after = {identity: [None, 20_000] for identity in drive.files}
+    assert run("get", "alice", "--root", root, "--yes") == 0
+    out = capsys.readouterr().out
+    assert "size alone for 2" in out
+    assert "2 listeners and the words are in" in out
+    alice = root / "alice_fmri"
+    kept = {str(path.relative_to(alice)) for path in alice.rglob("*") if path.is_file()}
+    archives = {f"release/{name}" for name in alice_archives.ARCHIVES}
+    assert kept == archives | {"release/.nfas-get.lock", "roi_timeseries.npz", "words.csv"}
+    assert not list(tmp_path.rglob("outside.txt"))
+    assert "Alice,20.0000" in (alice / "words.csv").read_text()
+    # nothing is fetched twice
+    drive.requests.clear()
+    assert run("get", "alice", "--root", alice, "--yes") == 0
+    assert len(drive.requests) == 2
+    assert not any(asked for _, asked in drive.requests)
+
+
+def test_alice_where_drive_sends_a_page_or_something_else(drive, tmp_path, capsys):
+    good = alice_zips(tmp_path / "made")
+    drive.files = good | {next(iter(good)): b"<html><title>Quota exceeded</title></html>"}
+    drive.types = {next(iter(good)): "text/html; charset=utf-8"}
+    assert run("get", "alice", "--root", tmp_path / "data", "--yes") == 1
+    err = capsys.readouterr().err
+    assert "sends a page (Quota exceeded)" in err
+    assert "--source DIR" in err
+    assert not (tmp_path / "data").exists()
+    drive.types = {}
+    damaged = bytearray(good[next(iter(good))])
+    damaged[2000] ^= 0xFF
+    drive.files = good | {next(iter(good)): bytes(damaged)}
+    assert run("get", "alice", "--root", tmp_path / "data", "--yes") == 1
+    assert "must be a whole zip archive" in capsys.readouterr().err
+    kept = [path.name for path in (tmp_path / "data" / "alice_fmri").iterdir()]
+    assert kept == ["release"]
 
 
 def test_atlases_come_through_nilearn(tmp_path, monkeypatch, capsys):

@@ -15,6 +15,7 @@ from nfas_lightning.data.catalogue import CATALOGUE, check_folder, find_benchmar
 from nfas_lightning.data.catalogue.alice_release import convert_alice
 from nfas_lightning.data.catalogue.files import Inspector
 from nfas_lightning.data.little_prince import VOLUMES, WORDS
+from tests.helpers.alice_release import write_release
 from tests.helpers.narratives_tree import write_narratives
 
 POINTER = "/annex/objects/MD5E-s76000000--0123456789abcdef.nii.gz\n"
@@ -367,22 +368,6 @@ def test_every_entry_says_what_the_list_shows():
 
 
 # ----- Alice's release
-
-
-def write_release(folder, arrays, grid):
-    data, stimuli = folder / "alice_data_shared", folder / "alice_stim_shared"
-    for name in ("6mm", "10mm"):
-        (data / name).mkdir(parents=True)
-    stimuli.mkdir()
-    (stimuli / "story.TextGrid").write_bytes(grid)
-    for s, subject in enumerate(arrays["subjects"]):
-        np.savetxt(data / "6mm" / f"{subject}-timecourses.txt", arrays["bold_6mm"][s], delimiter="   ")
-        np.savetxt(data / "10mm" / f"{subject}-timecourses.txt", arrays["bold_10mm"][s], delimiter="   ")
-        motion = np.concatenate([np.full((10, 6), 9.0), arrays["motion"][s]])
-        np.savetxt(data / f"{subject}-rp_scan.txt", motion)
-        np.savetxt(data / f"{subject}-rate.txt", arrays["word_rate_hrf"])
-        np.savetxt(data / f"{subject}-sndpwr.txt", arrays["sound_power_hrf"])
-    return folder
 
 
 @pytest.mark.shared_data

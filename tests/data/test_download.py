@@ -368,7 +368,7 @@ def test_what_is_there_is_not_touched(client, bucket, tmp_path):
     assert states["dataset_description.json"] == "wanted"
     assert states[short.name] == "a file of 4 bytes, not 100: delete it to have it fetched"
     assert "DataLad" in states[link.name]
-    carry_out(plan, client, bucket.address, progress=False)
+    carry_out(plan, client, progress=False)
     assert short.read_bytes() == b"mine"
     assert link.is_symlink()
     assert (folder / "dataset_description.json").read_bytes() == b"{}"
@@ -379,7 +379,7 @@ def test_what_is_there_is_not_touched(client, bucket, tmp_path):
 
 def download(client, bucket, root, **options):
     plan = make_plan("little_prince", root, client, bucket=bucket.address, **options)
-    return plan, carry_out(plan, client, bucket.address, workers=3, progress=False)
+    return plan, carry_out(plan, client, workers=3, progress=False)
 
 
 def test_many_files_on_a_bad_line_all_arrive(client, bucket, tmp_path):
@@ -439,7 +439,7 @@ def test_ctrl_c_keeps_what_is_finished(client, bucket, tmp_path):
     bucket.on_file = interrupt
     plan = make_plan("little_prince", tmp_path, client, bucket=bucket.address)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(plan, client, bucket.address, workers=2, progress=False)
+        carry_out(plan, client, workers=2, progress=False)
     finished = [job for job in plan.jobs if job.target.exists()]
     assert 0 < len(finished) < len(plan.jobs)
     assert all(job.target.read_bytes() == bucket.files[job.remote.key] for job in finished)
@@ -455,7 +455,7 @@ def test_a_disk_that_is_too_small_is_told_before(client, bucket, tmp_path, monke
     assert room_for(plan)[0] == plan.n_bytes
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("", (), {"free": 1000})())
     with pytest.raises(OSError, match=r"must have room for [\d,]+ bytes, its disk has 1,000 free"):
-        carry_out(plan, client, bucket.address, progress=False)
+        carry_out(plan, client, progress=False)
     assert not bucket.requests
     assert not plan.folder.exists()
 
@@ -469,7 +469,7 @@ def test_a_disk_that_fills_up_stops_everything(client, bucket, tmp_path, monkeyp
 
     monkeypatch.setattr("nfas_lightning.data.catalogue.transfer.os.replace", full)
     with pytest.raises(OSError, match="No space left"):
-        carry_out(plan, client, bucket.address, workers=2, progress=False)
+        carry_out(plan, client, workers=2, progress=False)
     assert client.stop.is_set()
 
 
@@ -483,7 +483,7 @@ def test_two_downloads_into_one_folder(client, bucket, tmp_path):
         FileLock(plan.folder / ".nfas-get.lock"),
         pytest.raises(RuntimeError, match="Another `nfas data get` is writing"),
     ):
-        carry_out(plan, client, bucket.address, progress=False)
+        carry_out(plan, client, progress=False)
 
 
 def test_narratives_come_without_derivatives(client, bucket, tmp_path):

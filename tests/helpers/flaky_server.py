@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 
@@ -23,7 +23,10 @@ class FlakyBucket:
     Attributes:
         files: content by key.
         page: keys a page of the listing.
-        drop_after: bytes of a body after which the connection is cut, by key, once for each entry.
+        key_of: reads the key out of an address; None: what follows ``/bucket/``.
+        types: Content-Type to state, by key.
+        drop_after: bytes of a body after which the connection is cut, by key, once for each entry; None: not
+            this time.
         ignore_ranges: always send whole files.
         declare: Content-Length to state instead of the true one, by key.
         statuses: answers to give before the real one, by key; the listing's key is "".
@@ -37,7 +40,9 @@ class FlakyBucket:
 
     files: dict[str, bytes]
     page: int = 1000
-    drop_after: dict[str, list[int]] = field(default_factory=dict)
+    key_of: Callable[[SplitResult], str] | None = None
+    types: dict[str, str] = field(default_factory=dict)
+    drop_after: dict[str, list[int | None]] = field(default_factory=dict)
     ignore_ranges: bool = False
     shift_ranges: bool = False
     declare: dict[str, int] = field(default_factory=dict)
@@ -89,8 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        key = unquote(url.path).removeprefix("/bucket").lstrip("/")
         bucket = self.bucket
+        key = bucket.key_of(url) if bucket.key_of else unquote(url.path).removeprefix("/bucket").lstrip("/")
         if key in bucket.forever or bucket.statuses.get(key):
             status = bucket.forever[key] if key in bucket.forever else bucket.statuses[key].pop(0)
             self._send(status, b"<Error/>", {})
@@ -107,6 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         bucket.requests.append((key, asked))
         bucket.on_file(key)
         headers = {"ETag": f'"{bucket.etag(key)}"'}
+        headers |= {"Content-Type": bucket.types[key]} if key in bucket.types else {}
         if bucket.corrupt[key] > 0:
             bucket.corrupt[key] -= 1
             body = body[:-1] + bytes([body[-1] ^ 1])

@@ -37,7 +37,8 @@ def convert_alice(source: Path, folder: Path) -> tuple[list[str], dict[str, str]
         FileNotFoundError: no listener is complete, or there is no TextGrid.
         ValueError: a file is not what it should be.
     """
-    grids = sorted(source.rglob("*.TextGrid"))
+    # a Mac's archiver adds a "._" twin to every file
+    grids = [path for path in sorted(source.rglob("*.TextGrid")) if not path.name.startswith("._")]
     series = {path.name.split("-")[0]: path for path in sorted(source.rglob("6mm/s*-timecourses.txt"))}
     if len(grids) != 1 or not series:
         raise FileNotFoundError(

@@ -85,7 +85,7 @@ Then: nfas data check {root}
 The sounds are there for non-commercial scholarly research, as the authors say, not under CC0."""
 
 _ALICE = """\
-The release of Brennan et al. (2016) is a pair of archives on the lab's page, which has to be opened by hand:
+By hand, the release of Brennan et al. (2016) is a pair of archives that the lab's page links to:
 
   1. https://sites.lsa.umich.edu/cnllab/2016/06/11/data-sharing-fmri-timecourses-story-listening/
      Take the data (alice_data_shared) and the stimuli (alice_stim_shared); CC BY 4.0.
@@ -180,7 +180,7 @@ CATALOGUE: dict[str, Entry] = {
             "language",
             "CC BY 4.0",
             "about 1 MB as read here",
-            "a page; nfas data get converts",
+            "nfas data get",
             "doi:10.1016/j.bandl.2016.04.008",
             ("words.csv", "alice_chapter1.txt"),
             (("series", "roi_timeseries.npz"), ("word table", "words.csv"), ("text", "alice_chapter1.txt")),

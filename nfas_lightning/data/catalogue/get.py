@@ -19,7 +19,6 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from nfas_lightning.data.catalogue.bucket import object_url
 from nfas_lightning.data.catalogue.plan import Job, Plan
 from nfas_lightning.data.catalogue.transfer import (
     Client,
@@ -41,7 +40,7 @@ class Outcome:
 
     Attributes:
         checksummed: files whose MD5 was compared.
-        sized: files whose size alone was, since their ETag is no MD5.
+        sized: files whose size alone was, since the server gives no MD5 of them.
         failed: files that did not come, and why.
         not_tried: files left for another time, after the connection was lost.
     """
@@ -66,7 +65,7 @@ def room_for(plan: Plan) -> tuple[int, int]:
     return max(0, plan.n_bytes - begun), shutil.disk_usage(place).free
 
 
-def carry_out(plan: Plan, client: Client, bucket: str, *, workers: int = 4, progress: bool = True) -> Outcome:
+def carry_out(plan: Plan, client: Client, *, workers: int = 4, progress: bool = True) -> Outcome:
     """Bring the wanted files.
 
     Interrupted, by Ctrl-C or by a lost connection, it leaves finished files and begun parts; the same call
@@ -75,7 +74,6 @@ def carry_out(plan: Plan, client: Client, bucket: str, *, workers: int = 4, prog
     Args:
         plan: of `make_plan`.
         client: how to talk.
-        bucket: the bucket's address.
         workers: files at once.
         progress: show a bar on standard error.
 
@@ -94,21 +92,20 @@ def carry_out(plan: Plan, client: Client, bucket: str, *, workers: int = 4, prog
     lock = FileLock(plan.folder / ".nfas-get.lock", timeout=0)
     try:
         with lock:
-            return _fetch_all(plan, client, bucket, workers, progress)
+            return _fetch_all(plan, client, workers, progress)
     except Timeout as error:
         raise RuntimeError(
             f"Another `nfas data get` is writing into {plan.folder}: wait for it, or stop it."
         ) from error
 
 
-def _fetch_all(plan: Plan, client: Client, bucket: str, workers: int, progress: bool) -> Outcome:
+def _fetch_all(plan: Plan, client: Client, workers: int, progress: bool) -> Outcome:
     outcome = Outcome()
     with _bar(plan, progress) as advance, ThreadPoolExecutor(max(1, workers)) as pool:
 
         def fetch(job: Job) -> bool:
-            url = object_url(bucket, job.remote.key)
             size, etag = job.remote.size, job.remote.etag
-            return fetch_file(client, url, job.target, size=size, etag=etag, advance=advance)
+            return fetch_file(client, job.url, job.target, size=size, etag=etag, advance=advance)
 
         futures: dict[Future[bool], Job] = {pool.submit(fetch, job): job for job in plan.wanted}
         try:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfas_lightning.data.bids import entities
-from nfas_lightning.data.catalogue.bucket import RemoteFile, list_bucket, safe_path
+from nfas_lightning.data.catalogue.bucket import RemoteFile, list_bucket, object_url, safe_path
 from nfas_lightning.data.catalogue.rows import add_sub
 from nfas_lightning.data.catalogue.transfer import Client
 from nfas_lightning.data.little_prince import LANGUAGES
 
-__all__ = ["OPENNEURO", "SOURCES", "Job", "Plan", "make_plan"]
+__all__ = ["OPENNEURO", "SOURCES", "Job", "Plan", "make_plan", "state_of"]
 
 OPENNEURO = "https://s3.amazonaws.com/openneuro.org"
 """Address of OpenNeuro's public bucket; it holds the latest version of each data set."""
@@ -89,13 +89,15 @@ class Job:
     """One file to bring.
 
     Attributes:
-        remote: where from.
+        remote: name, size and checksum.
+        url: where from.
         target: where to.
         kind: of the source's kinds.
         state: ``"here"`` (whole, nothing to do), ``"wanted"``, or why something else is in its place.
     """
 
     remote: RemoteFile
+    url: str
     target: Path
     kind: str
     state: str
@@ -172,7 +174,8 @@ def make_plan(
             path = remote.key.removeprefix(f"{source.dataset}/")
             if re.fullmatch(source.kinds[kind].pattern, path) and _has_task(path, wanted_tasks):
                 target = folder.joinpath(*safe_path(path).parts)
-                jobs.setdefault(remote.key, Job(remote, target, kind, _state(target, remote.size)))
+                job = Job(remote, object_url(bucket, remote.key), target, kind, state_of(target, remote.size))
+                jobs.setdefault(remote.key, job)
     _check_found(name, names, tasks, [key for key in chosen if source.kinds[key].per_subject], jobs)
     return Plan(folder, tuple(jobs.values()))
 
@@ -201,7 +204,8 @@ def _has_task(path: str, tasks: Sequence[str] | None) -> bool:
     return tasks is None or task is None or task in tasks
 
 
-def _state(target: Path, size: int) -> str:
+def state_of(target: Path, size: int) -> str:
+    """Say whether a file of `size` bytes is here, is wanted, or what is in its place."""
     if target.is_symlink() and not target.exists():
         return "a link whose content is not here: this is a DataLad folder, use `datalad get`"
     if not target.exists():
