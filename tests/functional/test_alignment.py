@@ -66,6 +66,15 @@ def test_pearson_of_a_constant_is_nan_with_a_warning(constant, dtype):
         assert pearson(x.fill_(nan), flat).isnan().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pearson_of_rounding_is_nan(dtype):
+    x = normal(20, 1).to(dtype)
+    last_place = torch.full_like(x, 0.1) * (1 + (x > 0).to(dtype) * torch.finfo(dtype).eps)
+    assert last_place.unique().numel() == 2
+    with pytest.warns(UserWarning, match="1 of 1 ROIs have a constant"):
+        assert pearson(x, last_place).isnan().all()
+
+
 def test_squared_correlation():
     r = torch.tensor([0.5, -0.5, nan])
     torch.testing.assert_close(squared_correlation(r), torch.tensor([0.25, 0, nan]), equal_nan=True)

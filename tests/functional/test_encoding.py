@@ -347,6 +347,64 @@ def test_default_penalties_run_from_free_to_crushed():
     np.testing.assert_allclose(free[:40].numpy(), expected, atol=1e-2)
 
 
+def test_default_penalties_grow_with_the_number_of_features():
+    X, Y = simulate()
+    # a feature given three times has three times the squared row norm, and the penalty follows
+    torch.testing.assert_close(ridge_cv(torch.cat([X, X, X], 1), Y).preds, ridge_cv(X, Y).preds)
+
+
+def test_a_weak_direction_is_no_rounding():
+    x, difference = (torch.randn(90, 1, generator=torch.Generator().manual_seed(s)).double() for s in (0, 1))
+    X = torch.cat([x, x + 1e-5 * difference], 1)  # its share of the variance is 2e-11
+    result = ridge_cv(X, difference, penalties=torch.tensor([1e-14]))
+    assert result.r.item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("selection", ["folds", "loo"])
+@pytest.mark.parametrize("P", [3, 60, 200])  # blocks through axes, through rows, and P > T
+def test_penalties_too_small_for_float32(P, selection):
+    X, Y = simulate(P=P)
+    X[:, 1:] = X[:, :1] + 1e-2 * (X[:, 1:] / X[:, 1:].std(0))  # what little varies on its own decides
+    X, Y = X.float(), Y.float()
+    settings = {"selection": selection, "penalties": torch.tensor([1e-5])}
+    single, double = ridge_cv(X, Y, **settings), ridge_cv(X.double(), Y.double(), **settings)
+    torch.testing.assert_close(single.inner_score.double(), double.inner_score, atol=0, rtol=1e-3)
+
+
+def test_features_that_are_rounding_carry_nothing():
+    X, Y = simulate(dtype=torch.float32)
+    N = torch.randn(90, 1, generator=torch.Generator().manual_seed(5))
+    signs = (Y[:, :1] > Y[:, :1].median()).float()
+    # one unit in the last place of 1e8 is 8: about the mean that would pass for a feature of variance 16
+    jitter = 1e8 + 8 * signs
+    torch.testing.assert_close(
+        ridge_cv(torch.cat([X, jitter], 1), Y).r, ridge_cv(X, Y, penalties=default_penalties(7)).r
+    )
+    # and so does what float32 leaves of a feature that the nuisances explain
+    explained = 1e8 * N + 8 * signs
+    assert (explained - 1e8 * N).abs().max() > 0
+    torch.testing.assert_close(
+        ridge_cv(torch.cat([X, explained], 1), Y, nuisances=N).r,
+        ridge_cv(X, Y, nuisances=N, penalties=default_penalties(7)).r,
+    )
+
+
+def test_what_was_not_trained_says_nothing():
+    _, Y = simulate()
+    with pytest.warns(UserWarning, match="3 of 3 ROIs score NaN"):
+        result = ridge_cv(torch.ones(90, 4), Y)
+    assert result.penalties.isnan().all()
+    assert result.inner_score.isnan().all()
+    assert result.preds.isnan().all()
+    assert result.n_volumes.tolist() == [0, 0, 0]
+
+
+def test_fewer_training_rows_than_inner_folds():
+    x = torch.tensor([0.0, 1, 3, 4])[:, None]
+    result = ridge_cv(x, 2 * x, n_folds=2, penalties=torch.tensor([1e-9]))
+    assert result.r.item() == pytest.approx(1)
+
+
 def test_errors_say_what_to_do():
     X, Y = simulate()
     with pytest.raises(ValueError, match=r"Y must have shape \(T=90, R\), got \(80, 3\)"):

@@ -149,6 +149,12 @@ def test_lanczos_matches_a_plain_loop_and_keeps_a_slow_wave():
     assert (A @ fast)[5:-5].abs().max() / 8 < 0.05
 
 
+def test_lanczos_delays_look_back():
+    onsets = torch.arange(0, 120, 0.7).double()
+    now, later = fir_operators(onsets, TIMES, tr=TR, delays=(0, 3), resample="lanczos")
+    torch.testing.assert_close(later.to_dense()[3:], now.to_dense()[:-3], atol=1e-5, rtol=0)
+
+
 def test_dtypes_and_sparsity():
     A = hrf_operator(torch.tensor([1, 3]), torch.arange(5), tr=1.0)
     assert A.is_sparse
@@ -169,6 +175,7 @@ def test_high_pass_edges():
     assert high_pass_basis(10, 2.0).shape == (10, 0)  # 20 s hold no 128 s wave
     assert high_pass_basis(8, 2.0, 10.0).shape == (8, 7)
     assert high_pass_basis(96, 2.0, 1 / 128).shape == (96, 3)  # a whole number of half waves counts
+    assert high_pass_basis(350, 0.7, 1 / 70).shape == (350, 7)  # and does where 7 rounds to 6.99...
     with pytest.raises(ValueError, match="must be positive, got 0"):
         high_pass_basis(0, 2.0)
 
@@ -194,8 +201,9 @@ def test_regress_out_matches_least_squares_by_run_and_around_nan():
 def test_regress_out_survives_redundant_and_tiny_confounds():
     t = torch.linspace(-1, 1, 40).double()[:, None]
     Y = torch.randn(40, 2, generator=torch.Generator().manual_seed(3)).double()
-    confounds = torch.cat([t, 1e-9 * t**2, 3 * t + 7, torch.ones_like(t), 0 * t], 1)
-    torch.testing.assert_close(regress_out(Y, confounds), regress_out(Y, torch.cat([t, t**2], 1)))
+    for unit in (1e-9, 1e-20, 1e20):
+        confounds = torch.cat([t, unit * t**2, 3 * t + 7, torch.ones_like(t), 0 * t], 1)
+        torch.testing.assert_close(regress_out(Y, confounds), regress_out(Y, torch.cat([t, t**2], 1)))
     assert regress_out(Y.float(), confounds).dtype == torch.float32
     torch.testing.assert_close(regress_out(Y, torch.zeros(40, 0)), Y - Y.mean(0))
 
