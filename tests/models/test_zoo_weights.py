@@ -16,11 +16,11 @@ from nfas_lightning.models import FrozenModel, load_zoo
 from nfas_lightning.models.zoo.architecture import merged
 from nfas_lightning.models.zoo.check import check_entry
 from nfas_lightning.models.zoo.pins import Pin, read_pins, write_pins
-from nfas_lightning.models.zoo.registry import pin_of
-from nfas_lightning.models.zoo.weights import is_local
+from nfas_lightning.models.zoo.registry import pin_of, zoo_entry
+from nfas_lightning.models.zoo.weights import is_local, load_network
 from tests.helpers.zoo import save_files, small_entry
 
-pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -53,6 +53,23 @@ def test_a_folder_of_weights_loads(name, pickled, tmp_path):
     assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
     random = load_zoo(entry, weights="random", folder=tmp_path / "files")
     assert not _equal(random.module, expected)
+
+
+def test_a_masked_autoencoders_weights_give_its_encoder_on_every_patch(tmp_path):
+    """The repository holds an autoencoder, which hides patches at random: the entry takes its encoder."""
+    entry = zoo_entry("mae_base")
+    shape = merged(entry.architecture["config"], entry.reduced["config"])
+    decoder = {f"decoder_{key}": 16 for key in ("hidden_size", "intermediate_size")}
+    decoder |= {"decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 4}
+    whole = transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**shape, **decoder)).eval()
+    whole.save_pretrained(tmp_path)
+    encoder = load_network(entry, "main", tmp_path)
+    unmasked = transformers.ViTMAEModel.from_pretrained(tmp_path, mask_ratio=0.0).eval()
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    in_order = torch.arange(16.0).expand(2, -1)
+    with torch.no_grad():
+        expected = unmasked(images, noise=in_order).last_hidden_state
+        torch.testing.assert_close(encoder(images).last_hidden_state, expected)
 
 
 def test_the_check_runs_the_weights_of_a_folder(tmp_path):
@@ -205,8 +222,8 @@ _FROM_CACHE = """
 import json, sys, warnings
 from dataclasses import replace
 from nfas_lightning.models import load_zoo
-from nfas_lightning.models.zoo.registry import pin_of
-from nfas_lightning.models.zoo.weights import is_local
+from nfas_lightning.models.zoo.registry import pin_of, zoo_entry
+from nfas_lightning.models.zoo.weights import is_local, load_network
 from tests.helpers.zoo import small_entry
 out = {}
 for name in ("minilm_l6_v2", "deit_base"):
