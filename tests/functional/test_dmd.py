@@ -133,6 +133,75 @@ class TestAgainstPyDMD:
         assert int(got) == compute_rank(X, svd_rank)
 
 
+@pytest.mark.parametrize("shape", [(20, 200), (200, 50), (60, 60)])
+def test_optimal_hard_threshold_is_that_of_the_marchenko_pastur_law(shape):
+    # Gavish and Donoho's exact threshold over the root of the law's median; their cubic is within 0.02
+    beta = min(shape) / max(shape)
+    low, high = (1 - beta**0.5) ** 2, (1 + beta**0.5) ** 2
+    x = np.linspace(low, high, 200_001)[1:-1]
+    mass = np.cumsum(np.sqrt((high - x) * (x - low)) / x)
+    median = x[np.searchsorted(mass, mass[-1] / 2)]
+    exact = (2 * (beta + 1) + 8 * beta / (beta + 1 + (beta**2 + 14 * beta + 1) ** 0.5)) ** 0.5 / median**0.5
+    s = torch.ones(1, min(shape), dtype=torch.float64)
+    s[0, :5] = exact + torch.tensor([3.0, 1.0, 0.04, -0.04, -0.2])
+    assert int(effective_rank(s, *shape, 0)) == 3
+    assert int(effective_rank(torch.ones(1, min(shape)).double(), *shape, 0)) == 1  # never none
+
+
+@pytest.mark.parametrize("svd_rank", [1, 2, 3])
+def test_projected_error_is_what_the_operator_in_the_subspace_leaves(svd_rank):
+    H = random_walk()
+    S = stacked(H)
+    X, Y = S[:, :-1], S[:, 1:]
+    U, _, Vh = np.linalg.svd(X, full_matrices=False)
+    U, V = U[:, :svd_rank], Vh[:svd_rank].T
+    error = np.linalg.norm(Y - U @ U.T @ Y @ V @ V.T) / np.linalg.norm(Y)
+    result = dmd(H, svd_rank=svd_rank, centering="none", exact=False)
+    assert result.reconstruction_error.item() == pytest.approx(error, abs=1e-9)
+
+
+def test_threads_share_a_large_batch(monkeypatch):
+    H = random_walk(n=350)
+    alone = dmd(H, operator="per_stimulus")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    shared = dmd(H, operator="per_stimulus")
+    assert torch.equal(shared.eigenvalues, alone.eigenvalues)
+    assert torch.equal(shared.coefficients, alone.coefficients)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_pooled_equals_a_plain_operator(exact):
+    H = random_walk(n=20, depth=6, width=5, seed=4)
+    X, Y = H[:, :-1].reshape(-1, 5).T.numpy(), H[:, 1:].reshape(-1, 5).T.numpy()
+    U, s, Vh = np.linalg.svd(X, full_matrices=False)
+    U, s, V = U[:, :3], s[:3], Vh[:3].T
+    eigenvalues, W = np.linalg.eig(U.T @ Y @ V / s)
+    assert (eigenvalues.imag != 0).any()
+    projections = np.einsum("jd,nld->nlj", np.linalg.inv(W) @ U.T, H.numpy())
+    coordinates = np.mean([projections[:, k] / eigenvalues**k for k in range(6)], axis=0)
+    result = dmd(H, operator="pooled", svd_rank=3, centering="none", exact=exact)
+    order = same_set(torch.from_numpy(eigenvalues), result.eigenvalues, 1e-9)
+    rms = np.sqrt((np.abs(coordinates) ** 2).mean(axis=0))
+    np.testing.assert_allclose(result.amplitudes[order].numpy(), rms, rtol=1e-8)
+    kept = Y @ V if exact else U.T @ Y @ V
+    error = (1 - np.linalg.norm(kept) ** 2 / np.linalg.norm(Y) ** 2) ** 0.5
+    assert result.reconstruction_error.item() == pytest.approx(error, abs=1e-9)
+    # an eigenvector's phase is free: a mode's modulus is not
+    columns = combine_depths(H, result)
+    upper = result.eigenvalues[result.eigenvalues.imag >= 0]
+    moduli, place = [], 0
+    for eigenvalue in upper:
+        width = 2 if eigenvalue.imag > 0 else 1
+        moduli.append(columns[:, place : place + width].norm(dim=1))
+        place += width
+    wanted = np.abs(coordinates)[:, [int(np.argmin(np.abs(eigenvalues - e.item()))) for e in upper]]
+    np.testing.assert_allclose(torch.stack(moduli, 1).numpy(), wanted, rtol=1e-8)
+    both = combine_depths(H, result, phase="real")
+    places = np.cumsum([0] + [2 if e.imag > 0 else 1 for e in upper])[:-1]
+    twice = columns[:, places] * torch.where(upper.imag > 0, 2, 1)
+    np.testing.assert_allclose(both.numpy(), twice.numpy(), atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("svd_rank", [1, 2, 4])
 def test_plain_svd(svd_rank, dtype):
@@ -356,6 +425,14 @@ class TestChoice:
         assert choose_mode(spectrum, torch.tensor([[1.0, 3.0, 2.0, 2.0]]).double(), "unit_circle").item() == 1
         assert choose_mode(spectrum, torch.tensor([[1.0, 3.0, 4.0, 4.0]]).double(), "unit_circle").item() == 2
 
+    def test_unit_looks_at_the_angle_too(self):
+        spectrum = torch.tensor([[1 + 0.9j, 1 - 0.9j, 0.8]], dtype=torch.complex128)
+        assert choose_mode(spectrum, torch.ones(1, 3).double(), "unit").item() == 2
+
+    def test_rounding_breaks_no_tie(self):
+        spectrum = torch.tensor([[1.0, -1.0 + 1e-12]], dtype=torch.complex128)
+        assert choose_mode(spectrum, torch.tensor([[1.0, 3.0]]).double(), "unit_circle").item() == 1
+
     def test_a_mode_without_amplitude_is_never_chosen(self):
         spectrum = torch.tensor([[1.0, 0.2]], dtype=torch.complex128)
         assert choose_mode(spectrum, torch.tensor([[0.0, 1.0]]).double(), "unit_circle").item() == 1
@@ -377,6 +454,10 @@ class TestChoice:
         np.testing.assert_allclose(parts.sum(dim=2).real, start, atol=1e-10)
         for row, block in zip(eigenvalues, A, strict=True):
             same_set(row, torch.linalg.eigvals(block), 1e-10)
+        # of equal eigenvalues the first takes all
+        _, parts = eigen_parts(0.5 * torch.eye(2, dtype=torch.float64).expand(50, 2, 2), start)
+        np.testing.assert_array_equal(parts[:, :, 0].real, start)
+        assert not parts[:, :, 1].any()
 
 
 class TestDegenerate:
