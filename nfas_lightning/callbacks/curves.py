@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 
 from nfas_lightning.plotting.training import ALL_ROIS
-from nfas_lightning.results import ModelResult, write_parquet
+from nfas_lightning.results import ModelResult, first_subject, write_parquet
 
 __all__ = ["AlignmentCurves", "summarise"]
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     """Average a scores table over ROIs: one row a feature and network, and one over all ROIs."""
-    first = scores[scores["subject"] == scores["subject"].iloc[0]]  # the group mean, where it is scored
+    first = first_subject(scores)
     columns = ["r", "r2"]
     by_network = first.groupby(["feature", "network"], as_index=False)[columns].mean()
     by_network = by_network.loc[by_network["network"] != ""]

@@ -13,8 +13,9 @@ from torch import nn
 from transformers import TrainerCallback
 
 from nfas_lightning.alignment import Preprocess
+from nfas_lightning.callbacks.loop import Moment
 from nfas_lightning.callbacks.schedule import Schedule
-from nfas_lightning.callbacks.watch import BrainWatch, Moment
+from nfas_lightning.callbacks.watch import BrainWatch
 from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings
@@ -30,27 +31,15 @@ class BrainAlignmentHF(TrainerCallback):  # type: ignore[misc] # transformers ha
     and TensorBoard where those are in ``report_to``. The Trainer does not show itself to its callbacks, so
     `attach` it: that adds the callback, too. FSDP and DeepSpeed are not supported.
 
+    The arguments are those of `BrainAlignment`, except `average`; where they differ:
+
     Args:
         datamodule: the benchmark, a `BrainDataModule`.
-        layers: blocks to record, see `resolve_layers`.
-        pooling: see `nfas_lightning.hooks.pool`.
         preprocess: raw batch to the network's inputs, for texts
             ``TextPreprocess(tokenizer, max_length)``; None: the batch's image or audio as it is.
         submodule: dotted name of the network inside the Trainer's model; None: its attribute ``model`` or
             ``module`` if there is one, else the whole.
-        every_n_epochs: at the end of every n-th epoch; 0 for never.
-        every_n_steps: after every n-th optimizer step; 0 for never.
-        at_start: before the first step.
-        at_end: after the last step, unless it was looked at already.
         on_checkpoint: whenever a checkpoint was saved.
-        settings: how a trajectory becomes scores; None: the defaults, without permutations.
-        run_dir: folder that keeps every look's scores and the curves; None keeps them in memory.
-        name: of the model in the tables; None: the network's class.
-        prefix: of the logged keys.
-        details_every: looks between two tables and figures.
-        batch_size: stimuli a batch; None: the datamodule's.
-        on_error: ``"warn"``: a look that fails is reported once, with its reason, and the training goes on;
-            ``"raise"``: it stops the training.
 
     Raises:
         TypeError: the datamodule has no responses.

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from nfas_lightning.lightning_packages import kinds, pl
 
 __all__ = [
+    "STEP_KEY",
     "log_config",
     "log_figure",
     "log_images",
@@ -31,7 +32,9 @@ __all__ = [
     "wandb_offline_without_key",
 ]
 
-_STEP = "trainer/global_step"  # what WandbLogger calls the step that it is given
+STEP_KEY = "trainer/global_step"
+"""What WandbLogger calls the step that it is given."""
+
 _HIGHER = ("mean_r", "mean_r2", "best_baseline_r2")
 _defined: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # W&B run to the keys that it knows
 
@@ -126,7 +129,7 @@ def _define(logger: Any, keys: Iterable[str]) -> None:
     for key in keys:
         if key not in known:
             known.add(key)
-            run.define_metric(key, step_metric=_STEP, step_sync=True, summary=_summary(key))
+            run.define_metric(key, step_metric=STEP_KEY, step_sync=True, summary=_summary(key))
 
 
 def _summary(key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,25 +10,33 @@ import pandas as pd
 from nfas_lightning.callbacks.logging import log_config, log_figure, log_scalars, log_table
 from nfas_lightning.lightning_packages import pl
 from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
-from nfas_lightning.results import ModelResult, RunResults
+from nfas_lightning.results import ModelResult, RunResults, first_subject
 
-__all__ = ["config_of", "log_model", "log_run", "scalars_of"]
+__all__ = ["config_of", "log_model", "log_run", "scalars_of", "summary_scalars"]
+
+
+def summary_scalars(result: ModelResult) -> dict[str, float]:
+    """Return a model's few numbers: means over ROIs of the group, or of the first subject without one.
+
+    Returns:
+        ``mean_r``, ``mean_r2``, ``stable_modulus`` and, where baselines were scored, ``best_baseline_r2``.
+    """
+    means = first_subject(result.scores).groupby("feature")[["r", "r2"]].mean()
+    feature = _main_feature(means.index)
+    baselines = means["r2"].drop([feature, "nuisance"], errors="ignore")
+    scalars = {
+        "mean_r": float(means["r"][feature]),
+        "mean_r2": float(means["r2"][feature]),
+        "stable_modulus": float(result.spectra.loc[result.spectra["stable"], "modulus"].iloc[0]),
+    }
+    if len(baselines):
+        scalars["best_baseline_r2"] = float(baselines.max())
+    return scalars
 
 
 def scalars_of(result: ModelResult) -> dict[str, float]:
-    """Return a model's few numbers: means over ROIs of the group, or of the first subject without one."""
-    scores = result.scores
-    means = _first(scores).groupby("feature")[["r", "r2"]].mean()
-    feature = "stable_mode" if "stable_mode" in means.index else "random_weights"
-    baselines = means["r2"].drop([feature, "nuisance"], errors="ignore")
-    scalars = {
-        "nfas/mean_r": float(means["r"][feature]),
-        "nfas/mean_r2": float(means["r2"][feature]),
-        "nfas/stable_modulus": float(result.spectra.loc[result.spectra["stable"], "modulus"].iloc[0]),
-    }
-    if len(baselines):
-        scalars["nfas/best_baseline_r2"] = float(baselines.max())
-    return scalars
+    """Return `summary_scalars` under the keys that loggers know them by."""
+    return {f"nfas/{name}": value for name, value in summary_scalars(result).items()}
 
 
 def config_of(meta: Mapping[str, Any], card: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def log_model(
 def log_run(loggers: Iterable[pl.loggers.Logger], results: RunResults) -> None:
     """Log the tables of a whole run: models with their scores, models x ROIs, ROIs, eigenvalues."""
     loggers = list(loggers)
-    scores = _first(results.scores)
+    scores = first_subject(results.scores)
     stable = scores[scores["feature"] == "stable_mode"]
     grid = stable.pivot_table(index="model", columns="roi", values="r2", dropna=False).reset_index()
     log_table(loggers, "nfas/scores", grid)
@@ -95,16 +103,15 @@ def log_run(loggers: Iterable[pl.loggers.Logger], results: RunResults) -> None:
     log_table(loggers, "nfas/spectra", results.spectra)
 
 
-def _first(scores: pd.DataFrame) -> pd.DataFrame:
-    """The group mean, where it is scored: it comes first."""
-    first: pd.DataFrame = scores[scores["subject"] == scores["subject"].iloc[0]]
-    return first
+def _main_feature(features: Container[object]) -> str:
+    """What a model is judged by; a random twin has no stable mode."""
+    return "stable_mode" if "stable_mode" in features else "random_weights"
 
 
 def _rois(scores: pd.DataFrame) -> pd.DataFrame:
     """One row a ROI: the stable mode's scores, and r of each baseline beside them."""
-    first = _first(scores)
-    own = "stable_mode" if "stable_mode" in set(first["feature"]) else "random_weights"
+    first = first_subject(scores)
+    own = _main_feature(set(first["feature"]))
     table = first.loc[first["feature"] == own, ["roi", "network", "r", "r2", "p", "q", "ceiling"]]
     others = first[first["feature"] != own]
     beside = others.pivot_table(index="roi", columns="feature", values="r", dropna=False).add_prefix("r_")

@@ -1,4 +1,4 @@
-"""When a callback is due during a training."""
+"""When a network in training is due for a look."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ __all__ = ["Schedule"]
 class Schedule:
     """When to look at a network that is being trained.
 
-    Attributes:
-        every_n_epochs: at the end of every n-th epoch; 0 for never.
-        every_n_steps: after every n-th optimizer step; 0 for never.
-        at_start: before the first step.
-        at_end: after the last step, unless that step was looked at already.
-        on_checkpoint: whenever a checkpoint is saved.
+    The attributes are the arguments of `BrainAlignment` of the same names.
 
     Raises:
         ValueError: a negative number, or nothing that would ever be due.

@@ -19,13 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nfas_lightning.callbacks.logging import wandb_loggers
+from nfas_lightning.callbacks.logging import STEP_KEY, wandb_loggers
 from nfas_lightning.lightning_packages import pl
 from nfas_lightning.results import write_text
 
 __all__ = ["RunIds", "log_artifact", "model_run", "open_runs"]
 
-_STEP = "trainer/global_step"
 _VARIABLES = {  # where a user may have said the same
     "group": "WANDB_RUN_GROUP",
     "job_type": "WANDB_JOB_TYPE",
@@ -123,8 +122,8 @@ def model_run(
         reinit="create_new",
         settings=wandb.Settings(silent=True),
     )
-    run.define_metric(_STEP)
-    run.define_metric("*", step_metric=_STEP, step_sync=True)
+    run.define_metric(STEP_KEY)
+    run.define_metric("*", step_metric=STEP_KEY, step_sync=True)
     try:
         yield type(logger)(experiment=run)
     except BaseException:

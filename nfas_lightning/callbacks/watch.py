@@ -1,26 +1,25 @@
 """One look at a network in training: what `BrainAlignment` and `BrainAlignmentHF` have in common.
 
-Nothing here belongs to one kind of loop: the callbacks say when to look, where the loop stands and what its
-loggers are.
+Nothing here belongs to one kind of loop: the callbacks say when to look, and show the loop through
+`nfas_lightning.callbacks.loop`.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
-import pandas as pd
-from matplotlib.figure import Figure
 from torch import nn
 
 from nfas_lightning.alignment import Preprocess, card_of, record_trajectory
 from nfas_lightning.callbacks.curves import AlignmentCurves, summarise
+from nfas_lightning.callbacks.loop import Loggers, Moment
+from nfas_lightning.callbacks.model_log import summary_scalars
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
@@ -38,66 +37,17 @@ from nfas_lightning.plotting.training import ALL_ROIS, plot_training
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
-__all__ = ["BrainWatch", "Loggers", "Moment"]
+__all__ = ["BrainWatch"]
 
 _MAX_NETWORKS = 20  # one scalar each; more belong into the table
-_DRY_RUN = 4  # stimuli a process of a dry run
+_DRY_RUN = 4  # stimuli that a process of a dry run shows
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where a loop stands.
-
-    Attributes:
-        step: optimizer steps done.
-        epoch: epoch that is running, from 0.
-        why: ``"start"``, ``"step"``, ``"epoch"``, ``"checkpoint"`` or ``"end"``.
-        dry: run a few stimuli through the network, and keep and log nothing.
-        context: made around each forward pass, e.g. the loop's autocast.
-    """
-
-    step: int
-    epoch: int
-    why: str
-    dry: bool = False
-    context: Callable[[], AbstractContextManager[Any]] = nullcontext
-
-
-class Loggers(Protocol):
-    """What a loop logs with; called on rank zero alone."""
-
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Log scalars."""
-
-    def table(self, key: str, table: pd.DataFrame, step: int) -> None:
-        """Log a table where tables are shown."""
-
-    def figure(self, key: str, figure: Figure, step: int) -> None:
-        """Log a figure where figures are shown."""
-
-    def config(self, values: Mapping[str, Any]) -> None:
-        """Log what the looks are made of, where runs have a config."""
-
-    def say(self, text: str) -> None:
-        """Tell the user."""
 
 
 class BrainWatch:
     """Show a benchmark to a network in training, score it, log it, and leave no trace in the training.
 
-    Args:
-        datamodule: see `BrainAlignment`, as for all that follow.
-        layers: blocks to record.
-        pooling: how an output becomes a vector.
-        preprocess: raw batch to the network's inputs.
-        settings: how a trajectory becomes scores.
-        run_dir: folder of the looks.
-        name: of the model.
-        prefix: of the logged keys.
-        details_every: looks between two tables and figures.
-        batch_size: stimuli a batch.
-        on_error: ``"warn"`` or ``"raise"``.
+    The arguments are those of `BrainAlignment`, which explains them.
 
     Raises:
         TypeError: the datamodule has no responses.
@@ -290,14 +240,10 @@ def _reason(error: Exception | None) -> str | None:
 
 
 def _scalars(result: ModelResult) -> dict[str, float]:
+    """The means over all ROIs, and one a network of ROIs."""
     table = summarise(result.scores)
-    overall = table[table["network"] == ALL_ROIS].set_index("feature")
     stable = table[(table["feature"] == "stable_mode") & (table["network"] != ALL_ROIS)]
-    scalars = {f"mean_{key}": float(overall[key]["stable_mode"]) for key in ("r", "r2")}
+    scalars = summary_scalars(result)
     if len(stable) <= _MAX_NETWORKS:
         scalars |= {f"r2/{name}": float(r2) for name, r2 in zip(stable["network"], stable["r2"], strict=True)}
-    baselines = overall["r2"].drop(["stable_mode", "nuisance"], errors="ignore")
-    if len(baselines):
-        scalars["best_baseline_r2"] = float(baselines.max())
-    modulus = result.spectra.loc[result.spectra["stable"], "modulus"]
-    return scalars | {"stable_modulus": float(modulus.to_numpy()[0])}
+    return scalars

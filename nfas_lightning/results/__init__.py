@@ -1,0 +1,21 @@
+"""Result tables of a run, the folder that keeps them, and the statistics of a space."""
+
+from nfas_lightning.results.files import write_csv, write_parquet, write_text
+from nfas_lightning.results.folder import RunFolder, content_key
+from nfas_lightning.results.statistics import SpaceStatistics
+from nfas_lightning.results.tables import COLUMNS, FEATURES, SIZES, ModelResult, RunResults, first_subject
+
+__all__ = [
+    "COLUMNS",
+    "FEATURES",
+    "SIZES",
+    "ModelResult",
+    "RunFolder",
+    "RunResults",
+    "SpaceStatistics",
+    "content_key",
+    "first_subject",
+    "write_csv",
+    "write_parquet",
+    "write_text",
+]

@@ -1,0 +1,107 @@
+"""The folder that keeps a run.
+
+It looks so::
+
+    RUN/config.yaml                       what was asked for
+    RUN/models/NAME/KEY/*.parquet         one finished model; KEY hashes all that could change a number
+    RUN/{scores,spectra,depth,models,rois}.parquet, meta.json     the models together
+    RUN/report.html, RUN/figures/
+
+Everything is written beside its place and then renamed, so a killed run leaves either a whole result or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from nfas_lightning.results.tables import ModelResult, RunResults
+
+__all__ = ["RunFolder", "content_key"]
+
+
+def content_key(*parts: object) -> str:
+    """Return a sha256 over `parts`, the cache key of a result.
+
+    Objects count by their class and attributes, functions by their name: never by where they lie in memory.
+    """
+    text = json.dumps(parts, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if type(value).__repr__ is object.__repr__ and hasattr(value, "__dict__"):
+        return [kind, vars(value)]
+    return [kind, re.sub(r" at 0x[0-9a-f]+", "", repr(value))]
+
+
+class RunFolder:
+    """Folder of one run: each finished model is kept under its key, and found again when a run resumes."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def has(self, model: str, key: str) -> bool:
+        """Whether a finished result of this model under this key is there."""
+        return (self._folder(model, key) / "card.json").is_file()
+
+    def write(self, model: str, key: str, result: ModelResult) -> None:
+        """Keep the result of a model: the folder appears whole or not at all."""
+        target = self._folder(model, key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+        try:
+            for name in ("scores", "spectra", "depth"):
+                getattr(result, name).to_parquet(staging / f"{name}.parquet", index=False)
+            (staging / "card.json").write_text(json.dumps({**result.card, "key": key}, default=str))
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(staging, target)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+
+    def read(self, model: str, key: str) -> ModelResult:
+        """Read the result of a model back."""
+        folder = self._folder(model, key)
+        tables = {
+            name: pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "spectra", "depth")
+        }
+        return ModelResult(**tables, card=json.loads((folder / "card.json").read_text()))
+
+    def gather(
+        self, keys: Iterable[tuple[str, str]], rois: pd.DataFrame, meta: Mapping[str, Any]
+    ) -> RunResults:
+        """Join the results of (model, key) pairs, write the run's tables and return them."""
+        results = [self.read(model, key) for model, key in keys]
+        if not results:
+            raise ValueError(f"No finished model under {self.path}: nothing to gather.")
+        scores = pd.concat([result.scores for result in results], ignore_index=True)
+        # a random twin is a baseline among the scores and no model of its own
+        shown = [result for result in results if not result.card["twin_of"]] or results
+        spectra = pd.concat([result.spectra for result in shown], ignore_index=True)
+        depth = pd.concat([result.depth for result in shown], ignore_index=True)
+        models = pd.DataFrame([dict(result.card) for result in shown])
+        run = RunResults(scores, spectra, depth, models, rois.reset_index(drop=True), meta)
+        run.save(self.path)
+        return run
+
+    def _folder(self, model: str, key: str) -> Path:
+        # model names may be hub names or paths; a folder name may not
+        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model)
+        return self.path / "models" / safe / key[:16]

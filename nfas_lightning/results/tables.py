@@ -1,0 +1,186 @@
+"""Result tables: of one model on one benchmark, and of a whole run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nfas_lightning.results.files import write_parquet, write_text
+
+__all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "first_subject"]
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    # one row a model, subject, feature and ROI; subject "group" is the mean over subjects
+    "scores": (
+        "model", "modality", "family", "dataset", "subject", "feature", "roi", "network",
+        "r", "r2", "p", "q", "ceiling", "n_volumes", "simulated",
+    ),
+    # one row a model and DMD eigenvalue
+    "spectra": (
+        "model", "modality", "dataset", "mode", "real", "imag", "modulus", "amplitude", "stable",
+        "distance_to_unit_circle",
+    ),
+    # one row a model and recorded block; weight is |c_l| of the stable mode, r the block's own mean score
+    "depth": ("model", "modality", "dataset", "depth", "layer", "width", "weight", "r", "r2"),
+    # one row a model: its card, the stable mode and what the run cost
+    "models": (
+        "model", "modality", "family", "dataset", "twin_of", "weights", "source", "licence", "parameters",
+        "weights_sha256", "note", "n_blocks", "n_stimuli", "pooling", "state_space", "svd_rank",
+        "stable_real", "stable_imag", "distance_to_unit_circle", "reconstruction_error",
+        "seconds_capture", "seconds_scoring", "key",
+    ),
+}  # fmt: skip
+
+SIZES = (30e6, 150e6)
+"""Parameters at which a model counts as medium, and as large."""
+
+FEATURES: Mapping[str, str] = {
+    "stable_mode": "stable mode",
+    "last_block": "last block",
+    "best_block": "best block (chosen in training)",
+    "mean_depth": "mean over depth",
+    "all_blocks": "all blocks",
+    "random_weights": "random weights",
+    "nuisance": "nuisances alone",
+}
+"""Feature ids of ``scores`` and how a reader sees them: the stable mode and its baselines."""
+
+
+def first_subject(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return a scores table's rows of its first subject: the group mean, wherever that is scored."""
+    first: pd.DataFrame = scores[scores["subject"] == scores["subject"].iloc[0]]
+    return first
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """Result of one model on one benchmark, as tables with the columns of `COLUMNS`.
+
+    Attributes:
+        scores: one row a subject, feature and ROI.
+        spectra: one row a DMD eigenvalue.
+        depth: one row a recorded block.
+        card: the row of the models table.
+    """
+
+    scores: pd.DataFrame
+    spectra: pd.DataFrame
+    depth: pd.DataFrame
+    card: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for name in ("scores", "spectra", "depth"):
+            _check_columns(name, getattr(self, name).columns)
+        _check_columns("models", self.card)
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """Tables of a whole run.
+
+    Attributes:
+        scores, spectra, depth, models: see `COLUMNS`.
+        rois: one row a ROI, with ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
+        meta: experiment name, versions, settings, data hashes, ``simulated``.
+    """
+
+    scores: pd.DataFrame
+    spectra: pd.DataFrame
+    depth: pd.DataFrame
+    models: pd.DataFrame
+    rois: pd.DataFrame
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any score was computed on planted responses."""
+        return bool(self.scores["simulated"].any())
+
+    @property
+    def cards(self) -> pd.DataFrame:
+        """The models table with columns to filter and group by: ``size`` and ``objective_kind``.
+
+        ``size`` is ``"small"`` below 30 million parameters, ``"large"`` from 150 million, else ``"medium"``;
+        ``objective_kind`` what an objective says before its details, ``"supervised"`` of ``"supervised
+        (ImageNet-1k)"``.
+        """
+        cards = self.models.copy()
+        if "parameters" in cards:
+            count = pd.to_numeric(cards["parameters"], errors="coerce")
+            size = pd.cut(count, [-1, *SIZES, float("inf")], right=False, labels=["small", "medium", "large"])
+            cards["size"] = size.astype(object).where(count.notna(), "unknown")
+        if "objective" in cards:
+            kind = cards["objective"].fillna("").astype(str).str.split(r" \(|,", n=1, regex=True).str[0]
+            cards["objective_kind"] = kind.where(kind != "", "unknown")
+        return cards
+
+    def select(self, query: str) -> RunResults:
+        """Return the results of the models that a query of `cards` keeps, e.g. ``"family == 'vit'"``.
+
+        Raises:
+            ValueError: the query can't be read, or keeps no model.
+        """
+        cards = self.cards
+        try:
+            kept = cards.query(query)
+        except (SyntaxError, KeyError, TypeError, ValueError, pd.errors.UndefinedVariableError) as error:
+            raise ValueError(
+                f"The filter {query!r} can't be applied: {error}. Columns of a model: {list(cards)}."
+            ) from error
+        if not isinstance(kept, pd.DataFrame) or kept.empty:
+            raise ValueError(f"The filter {query!r} keeps none of {len(cards)} models.")
+        pairs = set(zip(kept["model"], kept["dataset"], strict=True))
+
+        def part(table: pd.DataFrame) -> pd.DataFrame:
+            rows = [pair in pairs for pair in zip(table["model"], table["dataset"], strict=True)]
+            return table[rows].reset_index(drop=True)
+
+        tables = {name: part(getattr(self, name)) for name in COLUMNS}
+        rois = self.rois[self.rois["roi"].isin(set(tables["scores"]["roi"]))].reset_index(drop=True)
+        return RunResults(**tables, rois=rois, meta={**self.meta, "filter": query})
+
+    @classmethod
+    def load(cls, path: str | Path) -> RunResults:
+        """Read the gathered tables of a run folder.
+
+        Raises:
+            FileNotFoundError: the folder holds no gathered run.
+        """
+        path = Path(path)
+        if not (path / "scores.parquet").is_file():
+            raise FileNotFoundError(f"{path} holds no scores.parquet: expected the folder of a finished run.")
+        tables = {name: pd.read_parquet(path / f"{name}.parquet") for name in (*COLUMNS, "rois")}
+        return cls(**tables, meta=json.loads((path / "meta.json").read_text(encoding="utf-8")))
+
+    @classmethod
+    def concatenate(cls, runs: Iterable[RunResults], meta: Mapping[str, Any] | None = None) -> RunResults:
+        """Join runs on several benchmarks. The ROI axis is the union over runs, joined on ``roi``."""
+        runs = list(runs)
+        if not runs:
+            raise ValueError("Expected at least one run to join, got none.")
+        tables = {
+            name: pd.concat([getattr(run, name) for run in runs], ignore_index=True) for name in COLUMNS
+        }
+        rois = pd.concat([run.rois for run in runs], ignore_index=True).drop_duplicates(
+            "roi", ignore_index=True
+        )
+        merged = {"runs": [dict(run.meta) for run in runs], **(meta or {})}
+        return cls(**tables, rois=rois, meta=merged)
+
+    def save(self, path: str | Path) -> None:
+        """Write every table and meta.json into a folder, each atomically."""
+        path = Path(path)
+        for name in (*COLUMNS, "rois"):
+            write_parquet(path / f"{name}.parquet", getattr(self, name))
+        write_text(path / "meta.json", json.dumps(dict(self.meta), indent=2, default=str))
+
+
+def _check_columns(table: str, got: Iterable[str]) -> None:
+    missing = [column for column in COLUMNS[table] if column not in set(got)]
+    if missing:
+        raise ValueError(f"Table {table!r} lacks the columns {missing}; expected {list(COLUMNS[table])}.")
