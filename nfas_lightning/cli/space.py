@@ -7,7 +7,7 @@ from typing import Literal
 
 from nfas_lightning.runner import report_run
 from nfas_lightning.space import NFAS
-from nfas_lightning.space_runs import join_runs
+from nfas_lightning.space.runs import join_runs
 
 __all__ = ["space"]
 

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from nfas_lightning.space import NFAS
+    from nfas_lightning.space.nfas import NFAS
 
 __all__ = ["leave_one_out"]
 

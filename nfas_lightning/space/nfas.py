@@ -11,38 +11,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.anova import AnovaResult, anova
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
-from nfas_lightning.functional.permanova import (
-    PairwiseResult,
-    PermutationResult,
-    permanova,
-    permanova_pairwise,
-)
-from nfas_lightning.functional.permdisp import permdisp
-from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette
-from nfas_lightning.functional.snci import (
-    SNCIInterval,
-    convergence,
-    snci,
-    snci_bootstrap,
-    snci_permutation,
-)
 from nfas_lightning.results import RunResults, SpaceStatistics, write_csv, write_parquet
-from nfas_lightning.space_figures import SpaceFigures
-from nfas_lightning.space_runs import join_runs
-from nfas_lightning.space_stability import leave_one_out
-from nfas_lightning.space_statistics import space_statistics
-from nfas_lightning.space_tables import check_names, check_table, describe_models, score_matrix
+from nfas_lightning.space.figures import SpaceFigures
+from nfas_lightning.space.measures import Metric, SpaceMeasures, Standardize
+from nfas_lightning.space.runs import join_runs
+from nfas_lightning.space.stability import leave_one_out
+from nfas_lightning.space.statistics import space_statistics
+from nfas_lightning.space.tables import check_names, check_table, describe_models, score_matrix
 
 __all__ = ["NFAS"]
 
-Metric = Literal["euclidean", "correlation", "cosine"]
-Standardize = Literal["none", "model"]
 
-
-class NFAS(SpaceFigures):
+class NFAS(SpaceMeasures, SpaceFigures):
     """Neural Functional Alignment Space: M models, each the vector of its R ROI scores.
 
     Args:
@@ -211,99 +192,6 @@ class NFAS(SpaceFigures):
         pattern = ", pattern only" if self.standardize == "model" else ""
         return f"NFAS({len(self.models)} models x {len(self.rois)} ROIs, {self.value}{pattern}: {listed})"
 
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """Modalities in sorted order, the order of the rows of `snci`."""
-        return tuple(sorted(self.models["modality"].unique()))
-
-    @property
-    def vectors(self) -> Tensor:
-        """(M, R) vectors that the geometry is made of: the scores, standardised if asked for."""
-        if self.standardize == "none":
-            return self.scores
-        centred = self.scores - self.scores.mean(1, keepdim=True)
-        flat = (self.scores == self.scores[:, :1]).all(1)
-        if bool(flat.any()):
-            names = self.models["model"][flat.numpy()].tolist()
-            raise ValueError(
-                f"{names} score the same at every ROI and have no pattern to standardise: drop them."
-            )
-        return centred / centred.std(1, keepdim=True)
-
-    def distances(self, metric: Metric | None = None) -> Tensor:
-        """(M, M) distances between models; see `functional.embedding.distances`."""
-        return distances(self.vectors, metric or self.metric)
-
-    def pca(self, n_components: int | None = 2) -> PCAResult:
-        """Principal components of the models; see `functional.embedding.pca`."""
-        most = min(len(self.models) - 1, len(self.rois))
-        return pca(self.vectors, n_components and min(n_components, most))
-
-    def mds(self, n_components: int = 2, metric: Metric | None = None) -> MDSResult:
-        """Classical scaling of the distances; see `functional.embedding.mds`."""
-        return mds(self.distances(metric), n_components)
-
-    def permanova(
-        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
-    ) -> PermutationResult:
-        """Do groups of models sit apart? See `functional.permanova.permanova`."""
-        return permanova(self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed)
-
-    def permanova_pairwise(
-        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
-    ) -> PairwiseResult:
-        """Which groups sit apart? See `functional.permanova.permanova_pairwise`."""
-        return permanova_pairwise(
-            self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed
-        )
-
-    def permdisp(
-        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
-    ) -> PermutationResult:
-        """Do groups of models differ in spread? See `functional.permdisp.permdisp`."""
-        return permdisp(self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed)
-
-    def silhouette(
-        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
-    ) -> SilhouetteResult:
-        """How well separated are the groups? See `functional.silhouette.silhouette`."""
-        return silhouette(self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed)
-
-    def anova(self, by: str = "modality") -> AnovaResult:
-        """At which ROIs do groups differ? See `functional.anova.anova`."""
-        return anova(self.vectors, self._labels(by))
-
-    def snci(self, form: Literal["ratio", "db", "bounded"] = "ratio") -> Tensor:
-        """(G, R) consistency of each modality at each ROI, from raw scores; see `functional.snci.snci`."""
-        return snci(self.scores, self._labels("modality"), form=form)
-
-    def snci_bootstrap(
-        self, form: Literal["ratio", "db", "bounded"] = "ratio", *, confidence: float = 0.95, seed: int = 0
-    ) -> SNCIInterval:
-        """Confidence interval of `snci`; see `functional.snci.snci_bootstrap`."""
-        labels = self._labels("modality")
-        return snci_bootstrap(self.scores, labels, form=form, confidence=confidence, seed=seed)
-
-    def snci_permutation(self, *, n_permutations: int = 9999, seed: int = 0) -> Tensor:
-        """(G, R) p of `snci` against models of any modality; see `functional.snci.snci_permutation`."""
-        labels = self._labels("modality")
-        return snci_permutation(self.scores, labels, n_permutations=n_permutations, seed=seed)
-
-    def convergence(self) -> Tensor:
-        """(R,) smallest bounded SNCI over modalities; see `functional.snci.convergence`."""
-        return convergence(self.scores, self._labels("modality"))
-
-    def nearest(self, model: str, n: int = 5, metric: Metric | None = None) -> pd.DataFrame:
-        """The `n` models nearest to one: ``model``, ``modality`` and ``distance``, nearest first."""
-        names = self.models["model"].tolist()
-        if model not in names:
-            raise ValueError(f"model must be one of the {len(names)} in this space, got {model!r}: {names}.")
-        row = names.index(model)
-        distance = self.distances(metric)[row].numpy()
-        order = [i for i in np.argsort(distance, kind="stable") if i != row][:n]
-        found = self.models.loc[order, ["model", "modality"]].assign(distance=distance[order])
-        return found.reset_index(drop=True)
-
     def select(self, which: str | Sequence[bool] | Callable[[pd.DataFrame], Any]) -> NFAS:
         """The space of some of its models.
 
@@ -361,14 +249,14 @@ class NFAS(SpaceFigures):
             group_by: column of the models table that groups are of, see `regroup`.
             n_permutations: draws of each test.
             seed: of the draws.
-            stability: also leave each model out in turn, see `space_stability.leave_one_out`.
+            stability: also leave each model out in turn, see `space.stability.leave_one_out`.
         """
         return space_statistics(
             self, group_by=group_by, n_permutations=n_permutations, seed=seed, stability=stability
         )
 
     def stability(self, by: str = "modality", *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
-        """Tests and maps without each model; see `space_stability.leave_one_out`."""
+        """Tests and maps without each model; see `space.stability.leave_one_out`."""
         return leave_one_out(self.regroup(by), n_permutations=n_permutations, seed=seed)
 
     def save(self, path: str | Path, statistics: SpaceStatistics | None = None) -> Path:
@@ -405,10 +293,3 @@ class NFAS(SpaceFigures):
         from nfas_lightning.plotting.report import write_report  # figures load matplotlib
 
         return write_report(path, results, self.statistics(group_by), title=title)
-
-    def _labels(self, by: str) -> list[Any]:
-        if by not in self.models.columns:
-            raise ValueError(
-                f"by must be a column of the models table, got {by!r}: {list(self.models.columns)}."
-            )
-        return list(self.models[by])

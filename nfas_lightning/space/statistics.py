@@ -12,10 +12,10 @@ import torch
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.labels import distinct_partitions
 from nfas_lightning.results import SpaceStatistics
-from nfas_lightning.space_stability import leave_one_out
+from nfas_lightning.space.stability import leave_one_out
 
 if TYPE_CHECKING:
-    from nfas_lightning.space import NFAS
+    from nfas_lightning.space.nfas import NFAS
 
 __all__ = ["space_statistics"]
 
