@@ -144,8 +144,11 @@ def _dead_depths(
     power: Tensor, mean: Tensor | None, scale: Tensor | None, centering: Centering, n_stimuli: int
 ) -> Tensor:
     """Return the depths at which the stimuli do not differ; `power` counts where nothing is scaled."""
+    if scale is not None and centering == "zscore":
+        # each unit was judged beside its own mean: one unit of a huge mean must not hide the others
+        return (scale == 0).all(dim=1).nonzero().flatten().cpu()
     if scale is not None:
-        power = scale.square().sum(dim=1) * (n_stimuli if centering == "zscore" else 1)
+        power = scale.square().sum(dim=1)
     return depths_without_variance(power, mean, n_stimuli)
 
 

@@ -57,6 +57,27 @@ def test_broken_files_are_named(tmp_path):
         read_wav(path)
 
 
+def test_chunks_of_odd_length_are_padded_and_an_unstopped_recorder_is_read(tmp_path):
+    path = tmp_path / "a.wav"
+    wavfile.write(path, RATE, np.arange(4000, dtype=np.int16))
+    whole = path.read_bytes()
+    tag = b"note" + (3).to_bytes(4, "little") + b"hi!\0"  # three bytes and one of padding
+    path.write_bytes(whole[:12] + tag + whole[12:])
+    assert len(read_wav(path)[0]) == 4000
+    path.write_bytes((whole[:12] + tag + whole[12:])[:-3000])
+    with pytest.raises(ValueError, match=r"must hold 8000 bytes of sound, got 5000"):
+        read_wav(path)
+    at = whole.index(b"data") + 4
+    path.write_bytes(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
+    assert len(read_wav(path)[0]) == 4000
+
+
+def test_a_hop_that_is_no_binary_fraction_loses_no_window():
+    assert window_ends(0.3, 0.1).tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert len(window_ends(0.6, 0.2)) == 3
+    assert len(window_ends(0.59, 0.2)) == 2
+
+
 def test_windows_end_at_their_time_and_begin_in_silence(tmp_path):
     path = tmp_path / "a.wav"
     wavfile.write(path, RATE, ramp(5).astype(np.float32))

@@ -59,6 +59,26 @@ def test_a_constant_column_is_nan_never_zero(series):
     assert cleaned[:, :3].isfinite().all()
 
 
+@pytest.mark.parametrize("n", [3, 7, 10, 49, 120])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_zscore_of_rounding_is_nan(n, dtype):
+    constant = torch.full((n, 4), 0.1, dtype=dtype) * torch.tensor([1, 7, 1e5, -3e-5], dtype=dtype)
+    assert zscore(constant).isnan().all()
+
+
+@pytest.mark.parametrize("tr", [0.8, 2.0, 3.1])
+def test_drifts_are_those_of_the_repetition_time(series, tr):
+    t = (torch.arange(120)[:, None].double() + 0.5) / 120
+    # the cut-off passes 2 T tr f half waves of the scan
+    edge = int(2 * 120 * tr / 128)
+    slow, fast = torch.cos(torch.pi * edge * t), torch.cos(torch.pi * (edge + 1) * t)
+    cleaned = clean_series(series, tr=tr)
+    assert (cleaned.T @ slow).abs().max() < 1e-5 * 120
+    torch.testing.assert_close(clean_series(series + 50 * slow, tr=tr), cleaned, atol=1e-5, rtol=0)
+    kept = clean_series(series + 50 * fast, tr=tr)
+    assert ((kept.T @ fast) / (120 / 2) ** 0.5 / 120**0.5 > 0.99).all()
+
+
 def test_motion_regressors():
     motion = torch.tensor([[1.0], [3.0], [2.0]])
     assert motion_regressors(motion).tolist() == [[1.0, 0.0], [3.0, 2.0], [2.0, -1.0]]

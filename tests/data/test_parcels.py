@@ -116,6 +116,21 @@ def test_overlapping_spheres_equal_nilearns(affine):
     assert (found.counts >= 20).all()
 
 
+def test_spheres_on_a_turned_grid_of_long_voxels_are_those_by_hand():
+    affine = np.eye(4)
+    turn = Rotation.from_euler("xyz", [35, -20, 50], degrees=True).as_matrix()
+    affine[:3, :3] = turn @ np.diag([1.0, 2.0, 7.0])
+    affine[:3, 3] = -apply_affine(affine, [8, 10, 7])
+    img = image(affine)
+    centres = np.array([(0, 0, 0), (5, -4, 6), (-3, 8, -2)])
+    found = volume_parcels(img, spheres(centres, 9.1))
+    grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1)
+    for row, centre in enumerate(centres):
+        inside = np.linalg.norm(apply_affine(affine, grid) - centre, axis=-1) <= 9.1
+        assert int(found.counts[row]) == inside.sum() > 50
+        np.testing.assert_allclose(found.values[:, row], img.get_fdata()[inside].mean(axis=0), rtol=1e-5)
+
+
 def test_the_surface_of_a_sphere_belongs_to_it():
     img = nib.Nifti1Image(np.ones((9, 9, 9, 2), np.float32), np.diag([2.0, 2, 2, 1]))
     found = volume_parcels(img, spheres([(8, 8, 8)], 2.0))
@@ -137,6 +152,16 @@ def test_halfway_points_take_the_higher_index_in_spite_of_rounding():
     wanted[0, 3] = 0.15  # centres at voxels 0.5, 1.5, ... of the source, up to rounding errors
     found = sample_nearest(source, third, (8, 1, 1), wanted).ravel()
     assert found.tolist() == [2, 3, 4, 5, 6, 7, 8, 0]
+    below = 0
+    for size in (0.7, 1.9, 2.1, 3.3, 3.9):
+        for origin in (0.1, 0.3, -26.3):
+            source_affine, affine = np.diag([size, 1, 1, 1.0]), np.diag([size, 1, 1, 1.0])
+            source_affine[0, 3], affine[0, 3] = origin, origin + size / 2
+            found = sample_nearest(source, source_affine, (8, 1, 1), affine).ravel()
+            assert found.tolist() == [2, 3, 4, 5, 6, 7, 8, 0]
+            to_source = np.linalg.inv(source_affine) @ affine
+            below += ((to_source[0, 0] * np.arange(8) + to_source[0, 3]) % 1 < 0.5).sum()
+    assert below  # rounding did put some of these points on the wrong side
 
 
 @pytest.mark.parametrize("hole", [np.nan, np.inf, 0.0])
@@ -168,6 +193,19 @@ def test_a_voxel_that_is_nan_in_one_volume_leaves_all_of_them(atlas, monkeypatch
     late = nib.Nifti1Image(data, STRAIGHT)
     means, counts = brute_force(late, atlas)
     found = volume_parcels(late, atlas)
+    np.testing.assert_array_equal(found.counts, counts)
+    np.testing.assert_allclose(found.values, means, rtol=1e-5)
+
+
+@pytest.mark.parametrize("per_chunk", [1, 2, N_VOLUMES])
+def test_voxels_that_are_nan_in_different_volumes_all_leave(atlas, monkeypatch, per_chunk):
+    monkeypatch.setattr(parcels_module, "_CHUNK_VALUES", per_chunk * int(np.prod(SHAPE)))
+    data = image(STRAIGHT).get_fdata(dtype=np.float32)
+    data[4:7, 5:12, 3:9, 0] = np.nan
+    data[9:12, 5:12, 3:9, 3] = np.inf
+    spotted = nib.Nifti1Image(data, STRAIGHT)
+    means, counts = brute_force(spotted, atlas)
+    found = volume_parcels(spotted, atlas)
     np.testing.assert_array_equal(found.counts, counts)
     np.testing.assert_allclose(found.values, means, rtol=1e-5)
 
@@ -273,7 +311,8 @@ def test_a_mask_on_its_own_grid(atlas, tmp_path):
     expected = volume_parcels(nib.Nifti1Image(data, STRAIGHT), atlas)
     path = tmp_path / "mask.nii.gz"
     same.to_filename(path)
-    for mask in (same, path):
+    faint = nib.Nifti1Image(0.2 * inside, STRAIGHT)  # a probability, say: all but zero is inside
+    for mask in (same, path, faint):
         found = volume_parcels(img, atlas, mask=mask)
         torch.testing.assert_close(found.values, expected.values, equal_nan=True)
         assert torch.equal(found.counts, expected.counts)
@@ -300,6 +339,16 @@ def test_masked_arrays_as_they_are_shipped_equal_the_volume(atlas):
         found = array_parcels(given, mask.astype(np.uint8), TURNED, atlas)
         torch.testing.assert_close(found.values, expected.values)
         assert torch.equal(found.counts, expected.counts)
+
+
+def test_a_mask_of_an_array_that_is_nan_shows_nothing(atlas):
+    data = image(TURNED).get_fdata(dtype=np.float32)
+    mask = (np.random.default_rng(3).random(SHAPE) < 0.7).astype(np.float32)
+    holes = np.where(mask == 1, mask, np.nan)
+    values = data[mask == 1].T
+    expected, found = (array_parcels(values, given, TURNED, atlas) for given in (mask, holes))
+    assert torch.equal(found.values, expected.values)
+    assert torch.equal(found.counts, expected.counts)
 
 
 def test_masked_arrays_that_do_not_fit(atlas):

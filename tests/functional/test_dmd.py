@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydmd import DMD
 from pydmd.utils import compute_rank
 
-from nfas_lightning.functional._gram import depth_statistics, unit_moments
+from nfas_lightning.functional._gram import depth_statistics, sum_over_stimuli, unit_moments
 from nfas_lightning.functional._spectrum import choose_mode, effective_rank, eigen_parts, jump_rate
 from nfas_lightning.functional.dmd import (
     _joint_compute,
@@ -148,6 +148,26 @@ def test_optimal_hard_threshold_is_that_of_the_marchenko_pastur_law(shape):
     assert int(effective_rank(torch.ones(1, min(shape)).double(), *shape, 0)) == 1  # never none
 
 
+@pytest.mark.parametrize("centering", ["center", "zscore"])
+def test_the_threshold_knows_how_long_a_joint_snapshot_is(centering):
+    H = random_walk(n=40, depth=12, width=3, seed=2)
+    H = H + 0.3 * torch.randn(H.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    Z = H - H.mean(dim=0)
+    Z = Z / H.std(dim=0, correction=0) if centering == "zscore" else Z
+    wanted = compute_rank(stacked(Z)[:, :-1], 0)
+    assert 1 < wanted < 11
+    assert dmd(H, svd_rank=0, centering=centering).svd_rank == wanted
+
+
+def test_the_threshold_knows_how_many_transitions_are_pooled():
+    generator = torch.Generator().manual_seed(0)
+    U, V = (torch.linalg.qr(torch.randn(6, 6, generator=generator).double())[0] for _ in range(2))
+    X = U * torch.tensor([2.6, 2.6, 1, 1, 1, 1]).double() @ V  # 6 units, 3 stimuli x 2 transitions
+    H = torch.cat([X.T.view(3, 2, 6), torch.randn(3, 1, 6, generator=generator).double()], dim=1)
+    # the threshold is 2.86 medians for a square matrix, 2.4 for one of nine columns
+    assert dmd(H, operator="pooled", svd_rank=0, centering="none").svd_rank == 1
+
+
 @pytest.mark.parametrize("svd_rank", [1, 2, 3])
 def test_projected_error_is_what_the_operator_in_the_subspace_leaves(svd_rank):
     H = random_walk()
@@ -227,6 +247,12 @@ class TestPlantedDynamics:
                 same_set(row, wanted.to(row.dtype), 1e-6)
             assert float(result.reconstruction_error.max()) < 1e-6
 
+    @pytest.mark.parametrize("modulus", [0.8, 1.25])
+    def test_distance_to_the_unit_circle_has_no_sign(self, modulus):
+        x0 = torch.randn(10, 2, generator=torch.Generator().manual_seed(0)).double()
+        result = dmd(linear(modulus * torch.eye(2).double(), x0, 5), svd_rank=1, centering="center")
+        assert result.unit_circle_distance.item() == pytest.approx(abs(modulus - 1))
+
     def test_rotation_is_a_unit_pair(self):
         turn = torch.tensor([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
         H = linear(turn, torch.randn(15, 2, generator=torch.Generator().manual_seed(0)).double(), 6)
@@ -260,6 +286,14 @@ class TestPlantedDynamics:
         # 1e-4 to the power 8 would blow the noise up by 1e32: such depths must not enter the mean
         correlation = np.corrcoef(coordinates.T.numpy(), truth.T.numpy())[:3, 3:]
         assert np.sort(np.abs(correlation).max(axis=0)).min() > 0.999
+
+    def test_a_pooled_mode_that_has_faded_keeps_its_size(self):
+        x0 = torch.randn(25, 3, generator=torch.Generator().manual_seed(3)).double()
+        H = linear(torch.diag(torch.tensor([0.9, 1e-4, -0.6]).double()), x0, 9)
+        coordinates = stable_mode(H, operator="pooled", svd_rank=3, centering="none").abs()
+        # along the axes, in some order: the mean runs over the depths that count, not over all nine
+        distance = (coordinates[:, :, None] - x0.abs()[:, None]).norm(dim=0)
+        assert float(distance.amin(dim=0).max()) < 1e-5
 
     def test_pooled_from_the_smaller_side(self):
         H = random_walk(n=3, depth=4, width=20)
@@ -352,6 +386,27 @@ class TestCentring:
         gram = sum(depth_gram(part, mean, scale) for part in H.split(3))
         streamed = _joint_compute(gram, torch.zeros(7, 5, dtype=torch.float64), 11, centering="none")
         np.testing.assert_allclose(streamed.coefficients, dmd(H, centering="zscore").coefficients, atol=1e-9)
+
+    def test_a_unit_that_is_rounding_counts_for_nothing(self):
+        H = random_walk(n=30, dtype=torch.float32)
+        # about 1e7 the last place of float32 is 1: a deviation of one half, blown up or not, is no signal
+        rounding = 1e7 + (torch.arange(30) % 2).float()[:, None, None].expand(30, 7, 1)
+        for operator in ("joint", "per_stimulus"):
+            alone = combine_depths(H, dmd(H, centering="zscore", operator=operator), phase="real")
+            both = torch.cat([H, rounding], dim=2)
+            beside = combine_depths(both, dmd(both, centering="zscore", operator=operator), phase="real")
+            np.testing.assert_allclose(beside[:, :5], alone, atol=1e-5)
+            assert not beside[:, 5].any()
+
+    def test_a_depth_that_is_rounding_is_dead_however_many_stimuli(self):
+        H = random_walk(n=3000, depth=4, width=2, dtype=torch.float32)
+        H[:, 1] = 1e7 + (torch.arange(3000) % 2).float()[:, None]
+        with pytest.warns(RuntimeWarning, match=r"same state at depth \[1\]"):
+            dmd(H, centering="center")
+
+    def test_sums_of_many_stimuli_lose_no_digit(self):
+        H = torch.randint(2**19, 2**20, (5000, 3, 2), generator=torch.Generator().manual_seed(0))
+        assert torch.equal(sum_over_stimuli(H.float()), H.sum(dim=0).double())  # whole numbers: exact
 
     def test_gram_is_the_sum_of_inner_products(self, monkeypatch):
         H = random_walk(n=6, dtype=torch.float32)
@@ -495,6 +550,12 @@ class TestDegenerate:
         with pytest.warns(RuntimeWarning, match="1 of 12 trajectories"):
             features = stable_mode(H, operator="per_stimulus", centering="none")
         assert features.isnan().any(dim=1).nonzero().flatten().tolist() == [3]
+        H = random_walk(n=60, depth=5, width=3)
+        H[:25] = 0
+        with pytest.warns(RuntimeWarning, match="25 of 60 trajectories"):
+            rate = dmd(H, operator="per_stimulus", centering="none").jump_rate
+        assert rate == dmd(H[25:], operator="per_stimulus", centering="none").jump_rate
+        assert 0 < rate < 1
 
     def test_a_constant_trajectory_has_one_mode_at_one(self):
         state = torch.randn(6, 1, 4, generator=torch.Generator().manual_seed(0))
