@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +17,12 @@ from nfas_lightning.plotting.style import (
     MUTED,
     ModalityStyle,
     finish,
+    foot_legend,
     is_simulated,
     modality_styles,
     new_axes,
     new_figure,
+    short_names,
     styled,
 )
 from nfas_lightning.plotting.tables import baseline_table, mean_r2, model_order, roi_scores
@@ -81,18 +84,19 @@ def plot_baselines(scores: pd.DataFrame, *, ax: Axes | None = None, simulated: b
                 gid="stable_mode",
             )
     ax.axvline(0, color=MUTED, lw=1, zorder=0)
-    ax.set_yticks(y, table.index.get_level_values("model"))
+    ax.set_yticks(y, short_names(table.index.get_level_values("model")))
     for tick, color in zip(ax.get_yticklabels(), colors, strict=True):
         tick.set_color(color)
     ax.set_ylim(-0.7, len(table) - 0.3)
     ax.set_xlabel("correlation r, mean over ROIs")
     ax.grid(True, axis="x")
-    _feature_legend(
-        ax,
-        table.columns.astype(str).tolist(),
-        "stable mode (in the modality's colour)",
-        next(iter(styles.values())),
-    )
+    ax.legend(
+        handles=_feature_handles(
+            table.columns.astype(str).tolist(),
+            {f"stable mode, {name}": style for name, style in styles.items()},
+        ),
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, handletextpad=0.3, columnspacing=1.2,
+    )  # fmt: skip
     mark = is_simulated(scores) if simulated is None else simulated
     return finish(figure, "The stable mode beside its baselines", simulated=mark)
 
@@ -133,13 +137,14 @@ def plot_rois(scores: pd.DataFrame, *, simulated: bool | None = None, alpha: flo
         for edge in y[:-1] + 0.5:
             ax.axhline(edge, color="#e8e8e8", lw=0.8, zorder=0)
         ax.set_ylim(-0.6, len(table) - 0.4)
-        ax.set_title(model, color=style.color, fontweight="bold", loc="left")
+        ax.set_title(short_names([model])[0], color=style.color, fontweight="bold", loc="left")
         ax.grid(True, axis="x")
         ax.tick_params(labelbottom=True)
         ax.set_xlabel("correlation r")
-    features = [str(name) for name in tables[pairs[0]] if name in FEATURES]
+    features = [name for name in FEATURES if any(name in table for table in tables.values())]
+    symbol = "q" if any(table["q"].notna().any() for table in tables.values()) else "p"
     style = styles[pairs[0][0]]
-    handles = _feature_handles(features, f"stable mode, null rejected (q < {alpha:g})", style)
+    handles = _feature_handles(features, {f"stable mode, null rejected ({symbol} < {alpha:g})": style})
     hollow = Line2D(
         [],
         [],
@@ -148,11 +153,11 @@ def plot_rois(scores: pd.DataFrame, *, simulated: bool | None = None, alpha: flo
         mfc="white",
         color=style.color,
         markersize=9,
-        label="stable mode, not rejected",
+        label="stable mode, not rejected or not tested",
     )
     ceiling = Line2D([], [], marker="|", ls="", color=INK, markersize=13, mew=2.2, label="noise ceiling")
-    figure.legend(handles=[handles[0], hollow, *handles[1:], ceiling], loc="outside lower left", ncols=3)
     mark = is_simulated(scores) if simulated is None else simulated
+    foot_legend(figure, [handles[0], hollow, *handles[1:], ceiling], simulated=mark)
     return finish(figure, "ROI by ROI", simulated=mark)
 
 
@@ -244,9 +249,11 @@ def _draw_features(ax: Axes, table: pd.DataFrame, y: np.ndarray) -> None:
         )
 
 
-def _feature_handles(features: list[str], stable_label: str, style: ModalityStyle) -> list[Line2D]:
+def _feature_handles(features: list[str], stable: Mapping[str, ModalityStyle]) -> list[Line2D]:
+    """Legend entries: those of the stable mode by their label, then one a baseline."""
     handles = [
-        Line2D([], [], marker=style.marker, ls="", color=style.color, markersize=10, label=stable_label)
+        Line2D([], [], marker=style.marker, ls="", color=style.color, markersize=10, label=label)
+        for label, style in stable.items()
     ]
     for name in features:
         if name == "stable_mode":
@@ -259,10 +266,3 @@ def _feature_handles(features: list[str], stable_label: str, style: ModalityStyl
             )
         )  # fmt: skip
     return handles
-
-
-def _feature_legend(ax: Axes, features: list[str], stable_label: str, style: ModalityStyle) -> None:
-    ax.legend(
-        handles=_feature_handles(features, stable_label, style), loc="lower left",
-        bbox_to_anchor=(-0.02, 1.0), ncols=3, handletextpad=0.3, columnspacing=1.2,
-    )  # fmt: skip

@@ -99,7 +99,7 @@ def plot_surface(
             line[0].set_ylabel(str(name), fontsize=13, color=color, fontweight="bold")
     for (side, view), ax in zip(_VIEWS, panels[0], strict=True):
         ax.set_title(f"{side}, {view}", fontsize=10.5, color=MUTED)
-    _colorbar(figure, panels, norm, label)
+    _colorbar(figure, panels, norm, label, table)
     panels[-1, 0].set_xlabel(
         f"{reached} of {len(known)} ROIs reach the cortical surface", fontsize=10, color=MUTED, loc="left"
     )
@@ -131,7 +131,7 @@ def plot_glass(
     size = float(np.clip(9000 / max(len(points), 1), 22, 90))
     for ax in panels.ravel()[len(columns) :]:
         ax.set_axis_off()
-    _colorbar(figure, panels, norm, label)
+    _colorbar(figure, panels, norm, label, table)
     finish(figure, title, simulated=simulated)
     for name, ax in zip(columns, panels.ravel(), strict=False):
         ax.set_title(str(name) if len(columns) > 1 else "", fontweight="bold", loc="left")
@@ -196,10 +196,15 @@ def _norm(table: pd.DataFrame) -> Normalize:
     )
 
 
-def _colorbar(figure: Figure, panels: np.ndarray, norm: Normalize, label: str) -> None:
+def _colorbar(figure: Figure, panels: np.ndarray, norm: Normalize, label: str, table: pd.DataFrame) -> None:
+    """Draw the colour bar; a pointed end where values lie beyond it."""
+    beyond = bool((table.to_numpy(float) > float(norm.vmax or 0.0) * (1 + 1e-9)).any())
     mappable = ScalarMappable(norm, SEQUENTIAL)
     rows = panels.shape[0]
-    figure.colorbar(mappable, ax=panels, label=label, shrink=min(0.9, 1.6 / rows), aspect=14, pad=0.02)
+    figure.colorbar(
+        mappable, ax=panels, label=label, shrink=min(0.9, 1.6 / rows), aspect=14, pad=0.02,
+        extend="max" if beyond else "neither",
+    )  # fmt: skip
 
 
 def _bare(ax: Axes) -> None:

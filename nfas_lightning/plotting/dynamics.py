@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
@@ -13,14 +16,18 @@ from nfas_lightning.plotting.style import (
     INK,
     MUTED,
     finish,
+    foot_legend,
+    modality_handles,
     modality_styles,
     new_figure,
+    short_names,
     styled,
 )
 from nfas_lightning.plotting.tables import model_order
 
 __all__ = ["plot_depth", "plot_spectra"]
 
+_PALE = 0.3  # opacity of a fill that says: here, but not the one that counts
 _REACH = 1.6  # eigenvalues beyond this modulus are drawn at the rim: one wild value must not shrink the rest
 
 
@@ -28,9 +35,10 @@ _REACH = 1.6  # eigenvalues beyond this modulus are drawn at the rim: one wild v
 def plot_spectra(spectra: pd.DataFrame, *, simulated: bool = False, max_labels: int = 16) -> Figure:
     """Draw the DMD eigenvalues of all models in the complex plane, one panel a modality.
 
-    The stable mode's eigenvalues are filled, the others hollow. Real and imaginary axes share a scale, so the
-    distance to the unit circle is what the eye sees. Eigenvalues come in conjugate pairs: names stand at the
-    upper of the two. Values of modulus above 1.6 are moved to the rim and counted.
+    The stable mode's eigenvalue is filled, the others are hollow. A complex eigenvalue of real states comes
+    with its conjugate, which is the same mode once more: that of the stable one is pale. Real and imaginary
+    axes share a scale, so the distance to the unit circle is what the eye sees. Values of modulus above 1.6
+    are moved to the rim and counted.
 
     Args:
         spectra: the spectra table of a run.
@@ -47,19 +55,22 @@ def plot_spectra(spectra: pd.DataFrame, *, simulated: bool = False, max_labels: 
     values = spectra.dropna(subset=["real", "imag"])
     modulus = np.hypot(values["real"], values["imag"])
     limit = float(np.clip(modulus.max() * 1.08 if len(modulus) else 1.0, 1.12, _REACH * 1.04))
+    paired = False
     for (modality, style), ax in zip(styles.items(), panels.ravel(), strict=False):
         _draw_circle(ax, limit)
         part = values[values["modality"] == modality]
         shrink = np.minimum(1.0, _REACH / np.maximum(np.hypot(part["real"], part["imag"]), 1e-12))
         x, y = part["real"] * shrink, part["imag"] * shrink
-        stable = part["stable"].astype(bool).to_numpy()
-        look = {"marker": style.marker, "s": 60, "zorder": 3, "linewidths": 1.2}
-        ax.scatter(
-            x[~stable], y[~stable], facecolors="none", edgecolors=style.color, alpha=0.7, gid="others", **look
-        )
-        ax.scatter(
-            x[stable], y[stable], c=style.color, edgecolors="white", gid="stable", **(look | {"zorder": 4})
-        )
+        twin = _conjugates(part)
+        stable = part["stable"].astype(bool).to_numpy() & ~twin
+        other = ~stable & ~twin
+        look = {"marker": style.marker, "s": 60, "linewidths": 1.2}
+        edge = {"edgecolors": style.color}
+        ax.scatter(x[other], y[other], facecolors="none", **edge, alpha=0.7, gid="others", zorder=3, **look)
+        pale = to_rgba(style.color, _PALE)
+        ax.scatter(x[twin], y[twin], facecolors=pale, **edge, gid="conjugates", zorder=3.5, **look)
+        ax.scatter(x[stable], y[stable], c=style.color, edgecolors="white", gid="stable", zorder=4, **look)
+        paired = paired or bool(twin.any())
         n_models = part["model"].nunique()
         ax.set_title(
             f"{modality}: {n_models} model{'s' * (n_models != 1)}", color=style.color, fontweight="bold"
@@ -67,15 +78,17 @@ def plot_spectra(spectra: pd.DataFrame, *, simulated: bool = False, max_labels: 
         if (moved := int((shrink < 1).sum())) > 0:
             note = f"{moved} beyond modulus {_REACH:g}, drawn at the rim"
             ax.text(0.02, 0.02, note, transform=ax.transAxes, fontsize=10, color=MUTED)
-        _name_stable(ax, part.assign(x=x, y=y), style.color, limit, max_labels)
-    figure.legend(
-        handles=[
-            Line2D([], [], marker="o", ls="", color=MUTED, markersize=8, label="stable mode"),
-            Line2D([], [], marker="o", ls="", mfc="none", color=MUTED, markersize=8, label="other modes"),
-            Line2D([], [], color=INK, lw=1.3, label="unit circle: neither grows nor fades"),
-        ],
-        loc="outside lower left", ncols=3,
-    )  # fmt: skip
+        _name_stable(ax, part.assign(x=x, y=y)[stable], style.color, limit, max_labels)
+    dot: Any = {"marker": "o", "ls": "", "color": MUTED, "markersize": 8}
+    handles = [Line2D([], [], label="stable mode", **dot)]
+    if paired:
+        pale = to_rgba(MUTED, _PALE)
+        handles.append(Line2D([], [], mfc=pale, label="its complex conjugate: the same mode", **dot))
+    handles += [
+        Line2D([], [], mfc="none", label="other modes", **dot),
+        Line2D([], [], color=INK, lw=1.3, label="unit circle: neither grows nor fades"),
+    ]
+    foot_legend(figure, handles, simulated=simulated)
     return finish(figure, "Eigenvalues of depth dynamics", simulated=simulated)
 
 
@@ -92,6 +105,7 @@ def plot_depth(depth: pd.DataFrame, *, simulated: bool = False) -> Figure:
     figure = new_figure(11.5, 1.9 + 0.42 * len(pairs))
     panels = figure.subplots(1, 2, sharey=True)
     top = max(float(depth["r"].max(skipna=True)) if depth["r"].notna().any() else 0.0, 1e-9)
+    below = bool((depth["r"] < 0).any())
     for row, (modality, model) in enumerate(reversed(pairs)):
         part = depth[(depth["model"] == model) & (depth["modality"] == modality)].sort_values("depth")
         place = part["depth"].to_numpy(float)
@@ -105,12 +119,13 @@ def plot_depth(depth: pd.DataFrame, *, simulated: bool = False) -> Figure:
             styles[modality].color,
         )
         _draw_ridge(panels[1], place, part["r"].to_numpy(float) / top, row, styles[modality].color)
-    panels[0].set_yticks([row + 0.4 for row in range(len(pairs))], [model for _, model in reversed(pairs)])
+    names = short_names(model for _, model in reversed(pairs))
+    panels[0].set_yticks([row + 0.4 for row in range(len(pairs))], names)
     for tick, (modality, _) in zip(panels[0].get_yticklabels(), reversed(pairs), strict=True):
         tick.set_color(styles[modality].color)
     titles = (
         "weight |c| of the stable mode\n(each row to its own largest)",
-        f"r of the block alone\n(full row: r = {top:.2f})",
+        f"r of the block alone\n(full row: r = {top:.2f}{'; below 0 drawn as 0' if below else ''})",
     )
     for ax, title in zip(panels, titles, strict=True):
         ax.set_title(title, fontsize=12)
@@ -120,7 +135,27 @@ def plot_depth(depth: pd.DataFrame, *, simulated: bool = False) -> Figure:
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.grid(True, axis="x")
+    if len(styles) > 1:
+        foot_legend(figure, modality_handles(styles), simulated=simulated)
     return finish(figure, "Where in the network the stable mode lives", simulated=simulated)
+
+
+def _conjugates(part: pd.DataFrame) -> np.ndarray:
+    """Whether each mode is the complex conjugate of its model's stable one: the same mode, seen twice."""
+    values = part["real"].to_numpy(float) + 1j * part["imag"].to_numpy(float)
+    stable = part["stable"].astype(bool).to_numpy()
+    twin = np.zeros(len(part), dtype=bool)
+    owner = part.groupby(["model", "dataset"], sort=False).ngroup().to_numpy()
+    for index in np.unique(owner):
+        rows = np.flatnonzero(owner == index)
+        marked = rows[stable[rows]]
+        if not len(marked):
+            continue
+        lead = marked[np.argmax(values[marked].imag)]
+        # real spectra have exact pairs; a tolerance because tables may have been written in fewer digits
+        same = np.abs(values[rows] - values[lead].conj()) <= 1e-4 * np.abs(values[lead])
+        twin[rows[same & (rows != lead)]] = True
+    return twin
 
 
 def _draw_circle(ax: Axes, limit: float) -> None:
@@ -139,20 +174,17 @@ def _draw_circle(ax: Axes, limit: float) -> None:
 
 def _name_stable(ax: Axes, values: pd.DataFrame, color: str, limit: float, max_labels: int) -> None:
     """Name the stable eigenvalues in a column right of the circle: they crowd where the circle meets 1."""
-    named = (
-        values[values["stable"].astype(bool) & (values["imag"] >= 0)]
-        .drop_duplicates("model")
-        .sort_values("y")
-    )
+    named = values.sort_values("imag").drop_duplicates("model", keep="last").sort_values("y")
     if not 0 < len(named) <= max_labels:
         return
     gap = min(0.19, 2 * limit / len(named))
     heights = _spread(named["y"].to_numpy(float), gap, -limit + 0.1, limit - 0.1)
-    for row, height in zip(named.itertuples(), heights, strict=True):
+    names = short_names(named["model"])
+    for row, name, height in zip(named.itertuples(), names, heights, strict=True):
         line = {"arrowstyle": "-", "color": color, "lw": 0.7, "alpha": 0.6, "shrinkA": 2, "shrinkB": 4}
         line["relpos"] = (0.0, 0.5)  # from the start of the name, so that no line runs under a name
         ax.annotate(
-            str(row.model), (row.x, row.y), xytext=(limit + 0.08, height), va="center", fontsize=10,
+            name, (row.x, row.y), xytext=(limit + 0.08, height), va="center", fontsize=10,
             color=color, annotation_clip=False, arrowprops=line,
         )  # fmt: skip
 

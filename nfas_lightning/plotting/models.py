@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -11,16 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy.stats import spearmanr
 
+from nfas_lightning.plotting.space import format_p
 from nfas_lightning.plotting.style import (
     INK,
     MUTED,
     finish,
+    foot_legend,
     is_simulated,
+    legend_columns,
     modality_handles,
     modality_styles,
     new_axes,
     new_figure,
     place_labels,
+    short_names,
     styled,
 )
 from nfas_lightning.plotting.tables import human, mean_scores
@@ -85,7 +90,7 @@ def plot_sizes(
         )  # fmt: skip
         if len(part) > 3 and np.ptp(part["parameters"]) > 0 and np.ptp(part["score"]) > 0:
             found = spearmanr(part["parameters"], part["score"])
-            lines.append(f"{modality} {found.statistic:+.2f} (p = {found.pvalue:.2f}, {len(part)} models)")
+            lines.append(f"{modality} {found.statistic:+.2f} ({format_p(found.pvalue)}, {len(part)} models)")
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda count, _: human(count)))
     ax.xaxis.set_minor_formatter(NullFormatter())
@@ -94,9 +99,11 @@ def plot_sizes(
     ax.margins(0.08)
     ax.grid(True)
     note = "Spearman's correlation: " + "; ".join(lines) if lines else ""
+    note = fill(note, width=130 if crowded else 105, break_long_words=False)
     ax.legend(
         handles=modality_handles(styles), title=note, title_fontsize=10.5, loc="lower left",
-        bbox_to_anchor=(0, 1), ncols=len(styles), alignment="left", handletextpad=0.2,
+        bbox_to_anchor=(0, 1), ncols=legend_columns(styles, 11.0 if crowded else 9.0), alignment="left",
+        handletextpad=0.2,
     )  # fmt: skip
     mark = is_simulated(scores) if simulated is None else simulated
     finish(figure, "Alignment against size", simulated=mark)
@@ -104,7 +111,7 @@ def plot_sizes(
         place_labels(
             ax,
             table[["parameters", "score"]].to_numpy(float),
-            table["model"].astype(str).tolist(),
+            short_names(table["model"]),
             [styles[name].color for name in table["modality"]],
             fontsize=9.5 if crowded else 11,
             marker_radius=5.5,
@@ -124,13 +131,13 @@ def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, *, simulated: boo
         models: its models table, with ``family``.
         simulated: mark the figure as drawn from planted responses.
     """
-    stable = spectra[spectra["stable"].astype(bool) & (spectra["imag"] >= 0)]
-    stable = stable.drop_duplicates(["model", "modality"]).dropna(subset=["real", "imag"])
+    stable = spectra[spectra["stable"].astype(bool)].dropna(subset=["real", "imag"])
+    stable = stable.sort_values("imag").drop_duplicates(["model", "modality"], keep="last").sort_index()
     family = models.drop_duplicates(["model", "modality"])[["model", "modality", "family"]]
     table = stable.drop(columns="family", errors="ignore").merge(family, on=["model", "modality"], how="left")
     table["family"] = table["family"].fillna("unknown").astype(str)
     table["modulus"] = np.hypot(table["real"], table["imag"])
-    table["angle"] = np.degrees(np.arctan2(table["imag"], table["real"]))
+    table["angle"] = np.degrees(np.arctan2(table["imag"].abs(), table["real"]))
     styles = modality_styles(table["modality"])
     rank = {name: i for i, name in enumerate(styles)}
     means = table.groupby(["modality", "family"], sort=False)["modulus"].mean()
@@ -178,7 +185,7 @@ def plot_stability(statistics: SpaceStatistics, *, simulated: bool = False, max_
     whole = statistics.permanova.get("statistic", math.nan)
     change = (table["permanova"] - whole).abs()
     shown = table.loc[change.sort_values(ascending=False).index[:max_rows]][::-1]
-    styles = modality_styles(statistics.coordinates["modality"])
+    styles = modality_styles(shown["modality"])
     colors = [styles[name].color for name in shown["modality"]]
     y = np.arange(len(shown))
     figure = new_figure(11.5, 2.3 + 0.3 * max(len(shown), 2))
@@ -189,19 +196,23 @@ def plot_stability(statistics: SpaceStatistics, *, simulated: bool = False, max_
         panels, (["permanova"], ["silhouette"], ["snci", "convergence"]), lines, labels, strict=True
     ):
         for column, filled in zip(columns, (True, False), strict=False):
-            ax.scatter(
-                shown[column], y, s=48, facecolors=colors if filled else "white", edgecolors=colors,
-                linewidths=1.3, zorder=3, gid=f"stability-{column}",
-            )  # fmt: skip
+            for modality, style in styles.items():
+                own = (shown["modality"] == modality).to_numpy()
+                ax.scatter(
+                    shown[column][own], y[own], s=48, facecolors=style.color if filled else "white",
+                    edgecolors=style.color, marker=style.marker, linewidths=1.3, zorder=3,
+                    gid=f"stability-{column}",
+                )  # fmt: skip
         if math.isfinite(line):
             ax.axvline(line, color=INK, lw=1.2, zorder=1)
         ax.set_xlabel(label)
         ax.grid(True, axis="x")
-    panels[0].set_yticks(y, shown["model"].astype(str))
+    panels[0].set_yticks(y, short_names(shown["model"]))
     for tick, color in zip(panels[0].get_yticklabels(), colors, strict=True):
         tick.set_color(color)
     panels[0].set_ylim(-0.7, len(shown) - 0.3)
     note = "line: all models" + (f"; the {len(shown)} of most effect" if len(shown) < len(table) else "")
     panels[0].set_title(note, fontsize=10.5, color=MUTED, loc="left")
     panels[2].set_title("filled: SNCI; hollow: convergence", fontsize=10.5, color=MUTED, loc="left")
+    foot_legend(figure, modality_handles(styles), simulated=simulated)
     return finish(figure, "What leaving out one model changes", simulated=simulated)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from nfas_lightning.plotting.models import (
     size_table,
 )
 from nfas_lightning.plotting.page import FEW_ROIS, contents, page_context
+from nfas_lightning.plotting.pictures import embed
 from nfas_lightning.plotting.reading import group_words
 from nfas_lightning.plotting.space import plot_convergence, plot_networks, plot_snci, plot_space
 from nfas_lightning.plotting.style import save_figure
@@ -53,7 +53,8 @@ def write_report(
         statistics: of the space.
         title: heading of the page.
         simulated: mark the page as simulated even where `results` do not say so.
-        dpi: dots per inch of the figures; the page shows them at 100, so 200 is sharp on dense screens.
+        dpi: dots per inch of the figures' files; the page shows them at 100, so 200 is sharp on dense
+            screens. The page has them compressed, see `embed`.
 
     Returns:
         Path of the html file. Figures are in ``figures/`` beside it.
@@ -67,9 +68,9 @@ def write_report(
         file = save_figure(figure, target.parent / "figures" / f"{name}.png", dpi=dpi)
         alt = figure.get_suptitle() or name
         spots = _spots(figure, name, results, statistics)
-        data = base64.b64encode(file.read_bytes()).decode("ascii")
+        source = embed(file, dpi=dpi, shaded=name.startswith("map_"))
         width = round(float(figure.get_figwidth()) * 100)
-        figures[name] = {"data": data, "alt": alt, "caption": caption, "width": width, "spots": spots}
+        figures[name] = {"source": source, "alt": alt, "caption": caption, "width": width, "spots": spots}
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -24,6 +24,7 @@ from nfas_lightning.plotting.style import (
     new_axes,
     new_figure,
     place_labels,
+    short_names,
     styled,
 )
 from nfas_lightning.plotting.tables import network_table
@@ -122,7 +123,7 @@ def plot_space(
         place_labels(
             ax,
             table[axes].to_numpy(float),
-            table["model"].astype(str).tolist(),
+            short_names(table["model"]),
             [styles[name].color for name in table["modality"]],
             fontsize=9.5 if crowded else 11,
             marker_radius=5.5 if crowded else 7.0,
@@ -266,7 +267,7 @@ def plot_networks(
     image = ax.imshow(np.ma.masked_invalid(table.to_numpy(float)), cmap=SEQUENTIAL, aspect="auto", vmin=0)
     if rows * columns <= 360:
         _write_cells(ax, table.to_numpy(float), image.get_clim()[1])
-    ax.set_yticks(range(rows), table.index.get_level_values("model"))
+    ax.set_yticks(range(rows), short_names(table.index.get_level_values("model")))
     for tick, modality in zip(ax.get_yticklabels(), table.index.get_level_values("modality"), strict=True):
         tick.set_color(styles[modality].color)
     ax.set_xticks(range(columns), table.columns, rotation=40, ha="right", rotation_mode="anchor")

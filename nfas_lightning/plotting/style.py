@@ -6,6 +6,7 @@ and nothing left open when a run draws hundreds of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -21,20 +22,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 __all__ = [
-    "INK", "MUTED", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "finish", "is_simulated",
-    "legend_columns", "modality_handles", "modality_styles", "new_axes", "new_figure", "place_labels",
-    "save_figure", "styled",
+    "INK", "MUTED", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "finish", "foot_legend",
+    "is_simulated", "legend_columns", "modality_handles", "modality_styles", "new_axes", "new_figure",
+    "place_labels", "save_figure", "short_names", "styled",
 ]  # fmt: skip
 
 INK = "#222222"
 MUTED = "#767676"  # the lightest grey that still reads on white (contrast 4.5 to 1)
 ALARM = "#B00020"
 SIMULATED = "SIMULATED responses"
+_MARK: Any = {"fontsize": 12, "fontweight": "bold", "color": ALARM}
 
 # Okabe & Ito (2008), told apart under the common colour blindnesses; yellow is left out, unreadable on white
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A", "#8C510A")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _KNOWN = ("vision", "audio", "language")
+_LONGEST = 34  # characters of a name: more would leave a panel no room beside it
 
 # light means little, dark means much: the reading that a white page suggests
 SEQUENTIAL = LinearSegmentedColormap.from_list(
@@ -111,6 +114,21 @@ def legend_columns(names: Iterable[str], width: float) -> int:
     return max(1, min(int(width / (0.65 + 0.095 * longest)), sum(1 for _ in names)))
 
 
+def short_names(names: Iterable[object], longest: int = _LONGEST) -> list[str]:
+    """Return names as a figure has room for them: long ones lose their middle.
+
+    Names that would become the same stay whole. The report's tables have them whole.
+
+    >>> short_names(["vit_base", "an_organisation/its_very_long_model_name_large"], 24)
+    ['vit_base', 'an_organisat…_name_large']
+    """
+    whole = [str(name) for name in names]
+    head = longest // 2
+    cut = {n: n if len(n) <= longest else f"{n[:head]}…{n[len(n) - (longest - head - 1) :]}" for n in whole}
+    taken = Counter(cut.values())
+    return [cut[name] if taken[cut[name]] == 1 else name for name in whole]
+
+
 def modality_handles(styles: dict[str, ModalityStyle]) -> list[Line2D]:
     """Return legend entries, one a modality."""
     return [
@@ -146,8 +164,25 @@ def finish(figure: Figure, title: str = "", *, simulated: bool = False) -> Figur
         figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold", color=INK)
     if simulated:
         # an axis label rather than loose text: the layout keeps room for it, so it never covers data
-        figure.supxlabel(SIMULATED, x=0.99, ha="right", fontsize=12, fontweight="bold", color=ALARM)
+        figure.supxlabel(SIMULATED, x=0.99, ha="right", **_MARK)
     return figure
+
+
+def foot_legend(figure: Figure, handles: Sequence[Line2D], *, simulated: bool) -> None:
+    """Put a legend at the foot of a figure, in as many columns as leave the mark of `finish` its room.
+
+    The layout keeps one band for both: it would draw a wide legend and the mark over each other.
+    """
+    room = figure.bbox.width - 0.3 * figure.dpi
+    if simulated:
+        probe = figure.text(0, 0, SIMULATED, **_MARK)
+        room -= probe.get_window_extent().width
+        probe.remove()
+    for columns in range(len(handles), 0, -1):
+        legend = figure.legend(handles=list(handles), loc="outside lower left", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= room:
+            return
+        legend.remove()
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 200) -> Path:

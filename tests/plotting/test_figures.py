@@ -103,15 +103,63 @@ def test_networks_average_their_rois(results):
     assert figure.get_supxlabel() == SIMULATED
 
 
-def test_spectra_fill_the_stable_mode_and_bring_wild_values_to_the_rim(results):
+def _marked_once(spectra):
+    """As a run writes them: of a complex pair, one of the two is marked as stable."""
+    return spectra.assign(stable=spectra["stable"] & (spectra["imag"] >= 0))
+
+
+@pytest.mark.parametrize("table", [_marked_once, lambda spectra: spectra])
+def test_spectra_fill_the_stable_mode_and_pale_its_conjugate(results, table):
+    spectra = table(results.spectra)
+    figure = plot_spectra(spectra)
+    stable, twins, others = (_dots(figure, name) for name in ("stable", "conjugates", "others"))
+    assert len(stable) == len(twins) == len(results.models)
+    np.testing.assert_allclose(sorted(stable[:, 0]), sorted(twins[:, 0]))
+    np.testing.assert_allclose(sorted(stable[:, 1]), sorted(-twins[:, 1]))
+    assert len(others) == len(spectra) - 2 * len(stable)
+    assert "its complex conjugate: the same mode" in _texts(figure)
+
+
+def test_spectra_of_real_modes_speak_of_no_conjugate(results):
+    spectra = results.spectra.query("mode == 2").assign(stable=True)
+    figure = plot_spectra(spectra)
+    assert len(_dots(figure, "stable")) == len(spectra)
+    assert "conjugate" not in _texts(figure)
+
+
+def test_a_mode_that_turns_the_other_way_is_named_too(results):
+    lower = results.spectra.assign(stable=results.spectra["imag"] < 0)
+    assert set(results.models["model"]) <= set(_texts(plot_spectra(lower)).split())
+    figure = plot_families(lower, results.models)
+    assert sum(len(_dots(figure, f"families-angle-{m}")) for m in ("vision", "audio", "language")) == 15
+    assert min(_dots(figure, "families-angle-audio")[:, 0]) > 0
+
+
+def test_spectra_bring_wild_values_to_the_rim(results):
     wild = results.spectra.copy()
     wild.loc[0, ["real", "imag"]] = [30.0, 40.0]
     figure = plot_spectra(wild)
-    stable, others = _dots(figure, "stable"), _dots(figure, "others")
-    assert len(stable) == wild["stable"].sum()
-    assert len(others) == (~wild["stable"]).sum()
-    assert np.hypot(*stable.T).max() == pytest.approx(1.6)
+    assert np.hypot(*_dots(figure, "stable").T).max() == pytest.approx(1.6)
     assert "1 beyond modulus 1.6" in _texts(figure)
+
+
+@pytest.mark.parametrize("draw", ["spectra", "rois", "depth"])
+@pytest.mark.parametrize("n_models", [1, 2])
+def test_a_legend_at_the_foot_leaves_the_mark_its_room(draw, n_models):
+    few = make_results(("language",), n_models=n_models, n_rois=2)
+    if draw == "depth":  # a legend of modalities: two of them
+        few = make_results(("language", "vision"), n_models=n_models, n_rois=2)
+    figure = {
+        "spectra": lambda: plot_spectra(_marked_once(few.spectra), simulated=True),
+        "rois": lambda: plot_rois(few.scores),
+        "depth": lambda: plot_depth(few.depth, simulated=True),
+    }[draw]()
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    (mark,) = (text for text in figure.findobj(Text) if text.get_text() == SIMULATED)
+    assert not legend.get_window_extent().overlaps(mark.get_window_extent())
+    for box in (legend.get_window_extent(), mark.get_window_extent()):
+        assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1
 
 
 def test_spread_keeps_order_gap_and_bounds():
@@ -353,7 +401,10 @@ def test_an_unknown_projection_is_named(statistics):
 def test_many_groups_show_the_largest_that_have_an_snci(zoo):
     statistics = NFAS.from_scores(zoo).statistics("family", n_permutations=9)
     figure = plot_snci(statistics)
-    assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == {"wav2vec2", "whisper"}
-    # one group of two beside them would have no row: without one of its models it is gone
-    assert set(statistics.stability["modality"]) == {"wav2vec2", "whisper"}
+    sizes = zoo.models["family"].value_counts()
+    assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == set(
+        sizes.index[sizes > 1]
+    )
+    # a group of two has no row here: without one of its models it is gone
+    assert set(statistics.stability["modality"]) == set(sizes.index[sizes > 2])
     plot_space(statistics).draw_without_rendering()

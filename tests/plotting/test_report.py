@@ -65,7 +65,7 @@ def test_nothing_is_loaded_from_elsewhere(written):
     path, page = written
     for tag in ("script", "link", "iframe", "object"):
         assert not page.find(tag)
-    assert all(attrs["src"].startswith("data:image/png;base64,") for attrs in page.find("img"))
+    assert all(re.match("data:image/(webp|png);base64,", attrs["src"]) for attrs in page.find("img"))
     assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//|url\(|@import", path.read_text())
 
 
