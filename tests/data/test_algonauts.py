@@ -68,6 +68,15 @@ def test_a_pickle_of_python_2_comes_out_as_numpy_reads_it(folder):
     np.testing.assert_array_equal(file.mask, plain["voxel_mask"] == 1)
 
 
+def test_only_ones_of_a_mask_mark_voxels(copy):
+    held = pickle.loads(whole(copy).read_bytes(), encoding="latin1")
+    mask = held["voxel_mask"].astype(np.float64)
+    inside = mask == 1
+    mask[0, 0, :3] = 2, np.nan, -1
+    whole(copy).write_bytes(python2_pickle({"train": held["train"], "voxel_mask": mask}))
+    np.testing.assert_array_equal(read_track_file(whole(copy), strict=False).mask, inside)
+
+
 def test_roi_means_are_those_of_a_plain_loop(folder):
     read = read_mini(folder)
     assert read.repetitions.shape == (2, 3, 20, 9)
@@ -118,8 +127,11 @@ def test_standardised_values_are_means_over_repetitions(folder):
     assert (ceiling.shape, each.shape) == ((9,), (2, 9))
     # later ROIs of the tree are noisier
     assert ceiling[0] > 0.98 > ceiling[-1]
-    part, _, _ = read.standardised(range(18, 20))
-    torch.testing.assert_close(part.mean(1), torch.zeros(2, 9), atol=1e-6, rtol=0)
+    for rows in (range(18, 20), range(7, 16)):
+        part, _, _ = read.standardised(rows)
+        some = values[:, list(rows)]
+        wanted = (some - some.mean(1, keepdim=True)) / some.std(1, keepdim=True, correction=0)
+        torch.testing.assert_close(part, wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_a_missing_repetition_and_a_constant_roi(folder):
@@ -127,6 +139,8 @@ def test_a_missing_repetition_and_a_constant_roi(folder):
     repetitions = read.repetitions.clone()
     repetitions[0, 2, 5] = torch.nan
     repetitions[:, :, :, 3] = 7.0
+    repetitions[1, :, ::2, 3] += 2**-21  # the last place of 7 in float32
+    assert repetitions[1, 0, :, 3].unique().numel() == 2
     values, ceiling, each = read._replace(repetitions=repetitions).standardised(range(20))
     assert values[..., 3].isnan().all()
     assert ceiling[3].isnan()

@@ -203,6 +203,17 @@ def test_shift_moves_of_many_runs_draw_every_rotation_alike():
         assert ((counts - 200).abs() < 67).all()  # five standard errors
 
 
+def test_shift_moves_are_drawn_from_all_rotations():
+    drawn = shifts_of(shift_moves(1000, n_moves=100), torch.arange(1000))
+    assert len(set(drawn)) == 100
+    assert sum(shift > 500 for shift in drawn) == pytest.approx(50, abs=20)
+    # runs of one length rotate each for itself
+    runs = torch.arange(1200) // 300
+    moves = shift_moves(1200, groups=runs, n_moves=200, seed=3)
+    first, second = (shifts_of(moves, (runs == run).nonzero()[:, 0]) for run in (0, 1))
+    assert np.mean(np.array(first) == np.array(second)) < 0.1
+
+
 @pytest.mark.parametrize("lengths", [(20,), (21,), (20, 15)])
 def test_turned_phases_keep_spectra_and_correlations_between_rois(lengths):
     groups = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from nfas_lightning.functional._components import sketch_matrix
 from nfas_lightning.functional.dmd import depth_gram
 from nfas_lightning.functional.state_space import StateSpace
 
@@ -116,7 +117,30 @@ def test_a_layer_of_lower_rank():
     assert int(torch.linalg.matrix_rank(H[:, 1] - H[:, 1].mean(0), rtol=1e-6)) == 2
 
 
+@pytest.mark.parametrize("width", [5, 40])  # fewer units than stimuli, and more
+def test_a_direction_that_training_lacks_carries_nothing(width):
+    states = layers(n=12, widths=(width, 30))
+    states[0] = states[0][:, :2] @ torch.randn(2, width, generator=torch.Generator().manual_seed(1)).double()
+    space = StateSpace().fit(states)
+    assert space.n_components_ > 2
+    new = space.transform(layers(n=8, widths=(width, 30), seed=3))
+    assert new[:, 0, :2].abs().min() > 0
+    assert not new[:, 0, 2:].any()
+
+
 class TestRandomProjection:
+    def test_every_unit_goes_to_one_column_with_a_sign(self):
+        sketch = sketch_matrix(5000, 40, torch.Generator().manual_seed(0)).to_dense()
+        assert torch.equal(sketch.abs().sum(dim=0), torch.ones(5000))
+        assert sketch.unique().tolist() == [-1, 0, 1]
+        assert abs(float(sketch.sum())) < 4 * 5000**0.5
+        assert sketch.abs().sum(dim=1).min() > 5000 / 40 / 2
+
+    def test_a_sketch_bounds_the_space(self):
+        states = layers(n=60, widths=(500, 50, 90))
+        space = StateSpace("random_projection", sketch_width=20)
+        assert space.fit_transform(states).shape == (60, 3, 20)
+
     def test_keeps_inner_products(self):
         states = layers(n=20, widths=(30_000, 50, 20_000))
         exact = StateSpace("procrustes").fit_transform(states)
