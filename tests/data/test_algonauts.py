@@ -134,6 +134,17 @@ def test_standardised_values_are_means_over_repetitions(folder):
         torch.testing.assert_close(part, wanted, atol=1e-5, rtol=1e-4)
 
 
+def test_ceilings_do_not_depend_on_a_subjects_units(folder):
+    read = read_mini(folder)
+    _, ceiling, each = read.standardised(range(20))
+    moved = read.repetitions.clone()
+    moved[1] = 1000 * moved[1] + 300
+    values, other, others = read._replace(repetitions=moved).standardised(range(20))
+    torch.testing.assert_close(other, ceiling, atol=1e-4, rtol=0)
+    torch.testing.assert_close(others, each, atol=1e-4, rtol=0)
+    torch.testing.assert_close(values, read.standardised(range(20))[0], atol=1e-3, rtol=0)
+
+
 def test_a_missing_repetition_and_a_constant_roi(folder):
     read = read_mini(folder)
     repetitions = read.repetitions.clone()

@@ -177,6 +177,7 @@ def test_shift_moves_rotate_every_run_by_a_lawful_shift():
     assert sorted(shifts_of(everything, torch.arange(10, 17))) == [3] * 5 + [4] * 5
     with pytest.raises(ValueError, match="at least 8 rows, got one of 7"):
         shift_moves(17, groups=groups, min_shift=4)
+    assert shift_moves(6, min_shift=3).tolist() == [[3, 4, 5, 0, 1, 2]]  # the one that is left
     with pytest.raises(ValueError, match="0 or more rows, got -1"):
         shift_moves(17, min_shift=-1)
     with pytest.raises(ValueError, match="one row can't rotate"):
@@ -232,6 +233,26 @@ def test_turned_phases_keep_spectra_and_correlations_between_rois(lengths):
     Y[3, 0] = nan
     with pytest.raises(ValueError, match="Y"):
         turn_phases(Y, phase_moves(len(Y), n_moves=1))
+
+
+@pytest.mark.parametrize("n", [20, 21])
+def test_phases_are_drawn_for_every_frequency_but_the_mean(n):
+    angles = phase_moves(2 * n, groups=torch.arange(2 * n) // n, n_moves=300)
+    for run in angles.split(n, dim=1):
+        inside = run[:, 1 : (n + 1) // 2]
+        assert inside.cos().mean(0).abs().max() < 5 / (2 * 300) ** 0.5
+        assert inside.sin().mean(0).abs().max() < 5 / (2 * 300) ** 0.5
+        assert not run[:, 0].any()
+        assert not run[:, n // 2 + 1 :].any()
+        if n % 2 == 0:  # the fastest is real: as it was, or upside down
+            assert sorted(set(run[:, n // 2].tolist())) == pytest.approx([0, np.pi])
+    assert not torch.equal(angles[:, :n], angles[:, n:])
+
+
+def test_blocks_of_every_run_change_places_for_themselves():
+    moves = block_moves(24, groups=torch.arange(24) // 12, n_moves=200, block_length=3)
+    first, second = moves.split(12, dim=1)
+    assert (first == second - 12).all(1).double().mean() < 0.2  # 1 in 24 by chance
 
 
 def test_block_moves_permute_whole_blocks():
