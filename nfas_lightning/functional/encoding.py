@@ -119,7 +119,16 @@ def ridge_cv(
             rows = train[observed]
             if len(rows) < 2:
                 continue
-            inside = _observed_blocks(blocks, observed, gap)
+            held_out, seen = blocks, observed
+            if (
+                blocks
+                and groups is not None
+                and len(groups[train].unique()) > len(groups[rows].unique()) == 1
+            ):
+                # observed in one run of several: as in training on a single run, its blocks are held out
+                held_out = split_rows(rows, n_folds=min(n_inner_folds, len(rows)), gap=gap)
+                seen = torch.ones_like(rows, dtype=torch.bool)
+            inside = _observed_blocks(held_out, seen, gap)
             fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances)
             place = (test[:, None], columns)
             preds[place], target[place], chosen[index, columns], inner[index, columns] = fit

@@ -108,6 +108,7 @@ def test_missing_values_are_left_out():
     train = np.random.default_rng(0).normal(size=(6, 3, 5)).astype(np.float32)
     train[2, 0, 3] = np.inf  # a voxel that fails once
     train[:, :, 4] = 0  # a voxel outside the brain
+    train[3, 2, 1] = 0  # one that happens to be zero once
     train[0, 1] = np.nan  # a presentation that is missing
     parcels = repetition_means(TrackFile(train, None), None)
     means = parcels.values.view(6, 3)
@@ -240,6 +241,17 @@ def test_means_come_from_the_cache_until_the_file_changes(copy, tmp_path, monkey
     # what is in the cache does not excuse a file from the official counts
     with pytest.raises(ValueError, match="1000 videos and 3 repetitions, got 20 and 3"):
         read_mini(copy, cache=cache, strict=True)
+
+
+def test_a_cache_keeps_atlases_apart(folder, tmp_path):
+    files = {"sub01": [whole(folder)]}
+    options = {"progress": False, "strict": False}
+    for radius in (6.0, 2.0):
+        atlas = load_atlas("seitzman", radius=radius)
+        fresh = read_clip_responses(files, atlas.table, atlas, **options)
+        kept = read_clip_responses(files, atlas.table, atlas, cache=tmp_path / "cache", **options)
+        torch.testing.assert_close(kept.repetitions, fresh.repetitions, equal_nan=True)
+        assert kept.rois["n_voxels"].equals(fresh.rois["n_voxels"])
 
 
 def test_a_damaged_cache_is_computed_anew(copy, tmp_path):

@@ -131,6 +131,16 @@ def test_two_parts_of_one_scan_are_two_runs_with_their_own_words(root):
     assert len(set(ends)) == len(ends)
 
 
+def test_a_part_ends_where_its_volumes_do(root):
+    (meta,) = root.rglob("event_meta.json")
+    part = json.loads(meta.read_text())["slumlordreach"]["slumlord"]
+    first, second = ready(root, stories=["slumlordreach"]).stories()
+    end = (part["onset"] + part["duration"]) * first.tr - first.offset  # on the sound file's clock
+    assert first.offset == 4.5
+    assert first.span == (0.0, pytest.approx(end))
+    assert second.span == (pytest.approx(end), float("inf"))
+
+
 def test_a_scan_of_another_rate_is_left_out(copy):
     # one more listener, scanned at 1.5 s, and one more at 1.52 s
     for subject in ("sub-116", "sub-117"):

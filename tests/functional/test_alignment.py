@@ -1,5 +1,6 @@
 """Correlation, noise ceiling, nulls and false discovery rate."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -298,6 +299,28 @@ def test_fixed_nulls_match_plain_loops(missing):
                 assert null[m, k].item() == pytest.approx(np.mean(rs))
 
 
+def test_nulls_average_over_the_folds_that_observed_an_roi():
+    X, Y = normal(40, 3), normal(40, 2, seed=1)
+    runs = torch.arange(40) // 20
+    Y[:20, 1] = nan  # rotates within its run, and stays there
+    null = circular_shift_null(X[:, :2], Y, runs, n_permutations=30)
+    alone = circular_shift_null(X[:, :2], Y, torch.where(runs == 0, -1, runs), n_permutations=400)
+    assert not null.isnan().any()
+    # what is left is a rotation of the other run, each of which is known
+    distance = (null[:, 1:] - torch.cat([alone[:, 1], pearson(X[20:, 1:2], Y[20:, 1:])])).abs().amin(1)
+    assert distance.max() < 1e-12
+    Y = torch.cat([Y, normal(20, 2, seed=2)])
+    X, runs = normal(60, 3), torch.arange(60) // 20
+    result = ridge_cv(X, Y, groups=runs)
+    assert result.fold_r[:, 1].isnan().tolist() == [True, False, False]
+    folds, mean = (
+        ridge_null(X, Y, result, groups=runs, n_permutations=5, per_fold=kept) for kept in (True, False)
+    )
+    assert folds[:, 0, 1].isnan().all()
+    torch.testing.assert_close(mean[:, 1], folds[:, 1:, 1].mean(1))
+    torch.testing.assert_close(mean[:, 0], folds[:, :, 0].mean(1))
+
+
 def test_fixed_null_rotates_whole_runs_where_folds_are_parts_of_one():
     preds, Y, fold = normal(43, 2), normal(43, 2, seed=1), torch.tensor([-1] * 3 + [0] * 18 + [1] * 22)
     null = circular_shift_null(preds, Y, fold, groups=torch.zeros(43))
@@ -399,6 +422,11 @@ def test_ridge_null_of_a_constant_roi_is_nan_and_wrong_folds_are_refused():
         result = ridge_cv(X, Y)
     null = ridge_null(X, Y, result, n_permutations=5)
     assert null.isnan().all(0).tolist() == [True, False]
+    Y[:20, 0], Y[20:, 0] = normal(20, 1)[:, 0], 3.0  # what trains the first of three folds does not vary
+    with pytest.warns(UserWarning, match="1 of 2 ROIs score NaN"):
+        result = ridge_cv(X, Y, n_folds=3)
+    null = ridge_null(X, Y, result, n_permutations=5, per_fold=True)
+    assert null[:, 0].isnan().all(0).tolist() == [True, False]
     with pytest.raises(ValueError, match="result has other folds"):
         ridge_null(X, Y, result, groups=torch.arange(60) // 29)
 
@@ -408,6 +436,11 @@ def test_ridge_null_warns_of_too_few_rotations():
     result = ridge_cv(X, Y, n_folds=2)
     with pytest.warns(UserWarning, match="have 11 rotations, too few"):
         ridge_null(X, Y, result)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ridge_null(X, Y, result, n_permutations=10)  # no more were wanted
+        X, Y = normal(20, 2), normal(20, 2, seed=1)
+        ridge_null(X, Y, ridge_cv(X, Y, n_folds=2))  # 19 rotations allow .05
 
 
 # --- p and q
@@ -416,6 +449,9 @@ def test_ridge_null_warns_of_too_few_rotations():
 def test_permutation_p_counts():
     null = torch.tensor([[0.1, 0.5], [0.2, 0.5], [0.3, 0.5]])
     torch.testing.assert_close(permutation_p(torch.tensor([0.2, 0.6]), null), torch.tensor([0.75, 0.25]))
+    null[1, 0] = nan  # a copy that could not be scored is no copy that scored less
+    assert permutation_p(torch.tensor([0.2, 0.6]), null).isnan().tolist() == [True, False]
+    assert permutation_p(torch.tensor([0.2, nan]), null).isnan().all()
     with pytest.raises(ValueError, match="at least one permutation"):
         permutation_p(torch.zeros(2), torch.zeros(0, 2))
 

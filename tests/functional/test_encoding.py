@@ -278,6 +278,20 @@ def test_missing_responses_with_inner_folds_equal_a_column_alone():
     torch.testing.assert_close(together.r[::2], ridge_cv(X, Y[:, ::2], gap=2).r)
 
 
+def test_an_roi_observed_in_one_training_run_holds_out_blocks_of_it():
+    X, Y = simulate()
+    runs = torch.arange(90) // 30
+    Y[:30, 1] = torch.nan  # so that two of the three folds train it on one run
+    result = ridge_cv(X, Y, groups=runs, gap=2)
+    torch.testing.assert_close(result.r[::2], ridge_cv(X, Y[:, ::2], groups=runs, gap=2).r)
+    # as if the run that lacks it did not exist
+    alone = ridge_cv(X[30:], Y[30:, 1:2], groups=runs[30:], gap=2)
+    torch.testing.assert_close(result.fold_r[1:, 1], alone.fold_r[:, 0])
+    torch.testing.assert_close(result.penalties[1:, 1], alone.penalties[:, 0])
+    torch.testing.assert_close(result.inner_score[1:, 1], alone.inner_score[:, 0])
+    assert result.r[1].item() == pytest.approx(result.fold_r[1:, 1].mean().item())
+
+
 def test_redundant_features_and_rows_are_harmless():
     X, Y = simulate(P=4)
     twice = torch.cat([X, X], 1)
