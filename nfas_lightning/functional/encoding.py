@@ -123,7 +123,7 @@ def ridge_cv(
             if (
                 blocks
                 and groups is not None
-                and len(groups[train].unique()) > len(groups[rows].unique()) == 1
+                and len(torch.unique(groups[train])) > len(torch.unique(groups[rows])) == 1
             ):
                 # observed in one run of several: as in training on a single run, its blocks are held out
                 held_out = split_rows(rows, n_folds=min(n_inner_folds, len(rows)), gap=gap)
