@@ -23,7 +23,7 @@ from nfas_lightning.callbacks.logging import STEP_KEY, wandb_loggers
 from nfas_lightning.lightning_packages import pl
 from nfas_lightning.results import write_text
 
-__all__ = ["RunIds", "log_artifact", "model_run", "open_runs"]
+__all__ = ["RunIds", "forget_anonymous", "log_artifact", "model_run", "open_runs"]
 
 _VARIABLES = {  # where a user may have said the same
     "group": "WANDB_RUN_GROUP",
@@ -61,6 +61,18 @@ class RunIds:
         return ids
 
 
+def forget_anonymous(loggers: Iterable[pl.loggers.Logger]) -> None:
+    """Keep Lightning from passing on ``anonymous=None`` that nobody gave: wandb warns of any value of it.
+
+    Args:
+        loggers: those of the Trainer, before their runs are open; a value that a user gave is kept.
+    """
+    for logger in wandb_loggers(loggers):
+        options = logger._wandb_init  # private; see open_runs
+        if "anonymous" in options and options["anonymous"] is None:
+            del options["anonymous"]
+
+
 def open_runs(loggers: Iterable[pl.loggers.Logger], *, group: str, job_type: str, folder: str | Path) -> None:
     """Open the W&B run of each logger, in a group of its experiment; what the user chose is kept.
 
@@ -73,7 +85,9 @@ def open_runs(loggers: Iterable[pl.loggers.Logger], *, group: str, job_type: str
         folder: of the run.
     """
     ids = RunIds(folder)
-    for logger in wandb_loggers(loggers):
+    loggers = wandb_loggers(loggers)
+    forget_anonymous(loggers)
+    for logger in loggers:
         if logger.save_dir:
             Path(logger.save_dir).mkdir(parents=True, exist_ok=True)
         # private, but a logger's only place for what it does not say itself; its own words are kept

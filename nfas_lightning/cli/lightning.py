@@ -18,6 +18,7 @@ import nfas_lightning.datamodules
 import nfas_lightning.models  # noqa: F401
 from nfas_lightning.callbacks import ScoreWriter
 from nfas_lightning.callbacks.logging import wandb_offline_without_key
+from nfas_lightning.callbacks.wandb_runs import forget_anonymous
 from nfas_lightning.cli.messages import PlainErrors, missing_file
 from nfas_lightning.cli.process import is_spoken
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run
@@ -71,7 +72,30 @@ def keep_numbered(folder: Path, text: str) -> Path:
 
 
 class NFASParser(LightningArgumentParser, PlainErrors):
-    """Lightning's parser with plain errors."""
+    """Lightning's parser with plain errors.
+
+    Lightning calls three methods of jsonargparse by names and options from before 4.49, each of which warns:
+    here the calls arrive at the present ones.
+    """
+
+    _instantiating: tuple[tuple[Any, type, bool], ...] = ()
+
+    def add_instantiator(
+        self, instantiator: Any, class_type: type, subclasses: bool = True, prepend: bool = False
+    ) -> None:
+        """Keep what makes objects of a class until `instantiate_classes`."""
+        entry = ((instantiator, class_type, subclasses),)
+        self._instantiating = entry + self._instantiating if prepend else self._instantiating + entry
+
+    def instantiate_classes(self, cfg: Any, **kwargs: Any) -> Any:
+        """Build what a config asks for."""
+        return self.instantiate(cfg, instantiators=self._instantiating or None, **kwargs)
+
+    def dump(self, *args: Any, skip_none: bool | None = None, **kwargs: Any) -> str:
+        """Return a config as text."""
+        if skip_none is not None:
+            kwargs["skip_unset"] = skip_none
+        return str(super().dump(*args, **kwargs))
 
 
 class NFASCLI(LightningCLI):
@@ -130,6 +154,7 @@ class NFASCLI(LightningCLI):
         """Build what the config asks for; an option that a class refuses is an error of the config."""
         try:
             super().instantiate_classes()
+            forget_anonymous(self.trainer.loggers)
         except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything; not hidden
             cause = _first_cause(error)
             if not is_spoken(cause):

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory, ScoreWriter
+from nfas_lightning.callbacks.wandb_runs import forget_anonymous, open_runs
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.runner import SuiteTrainer, report_run
 from nfas_lightning.scoring import ScoringSettings
@@ -61,6 +62,21 @@ def run(folder, *modules, logger=None, report=False, **options):
     wandb.finish()
     wandb.teardown()  # waits until everything is on the disk
     return writer.results
+
+
+def test_wandb_has_nothing_to_complain_about_in_what_nobody_chose():
+    logger, chosen = (loggers.WandbLogger(project="test", anonymous=value) for value in (None, True))
+    forget_anonymous([logger, chosen, loggers.CSVLogger("unused")])
+    assert "anonymous" not in logger._wandb_init
+    assert chosen._wandb_init["anonymous"] == "allow"
+
+
+def test_a_run_opens_without_a_warning_of_wandb(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **_: said.append(text))
+    logger = loggers.WandbLogger(project="test", save_dir=str(tmp_path))
+    open_runs([logger], group="g", job_type="suite", folder=tmp_path)
+    assert said == []
 
 
 def test_a_suite_is_a_run_a_model_and_one_for_all_in_one_group(tmp_path):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,13 @@ def test_classes_of_the_current_folder_run_and_configs_pile_up(folder):
     )  # a saved config is a config; the same text stays one file
     assert (folder / "config.yaml").read_text() == first
     assert sorted(path.name for path in folder.glob("config*")) == ["config-1.yaml", "config.yaml"]
+
+
+def test_nothing_of_jsonargparse_that_is_on_its_way_out_is_called(folder, monkeypatch, recwarn):
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "all")  # else each is shown once a process
+    warnings.simplefilter("always")
+    assert run(FIT) == 0
+    assert [str(found.message) for found in recwarn if "jsonargparse" in str(found.category).lower()] == []
 
 
 @pytest.mark.parametrize("mood", ["buggy", "unborn"])
