@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -34,6 +35,7 @@ from nfas_lightning.results import COLUMNS, ModelResult
 __all__ = ["ScoringSettings", "score_trajectory"]
 
 GROUP = "group"
+_UNDEFINED = "responses, features or predictions are constant in some fold"
 Encoded = tuple[Tensor | None, EncodingResult]
 """Features on the volumes' clock (T, P), and what became of them."""
 
@@ -129,6 +131,8 @@ def score_trajectory(
         encoded["all_blocks"] = encode.features(torch.cat(trajectory.states, dim=1))
         if responses.nuisances is not None and not settings.partial_nuisances:
             encoded["nuisance"] = encode.volumes(responses.nuisances)
+    named = {**encoded, **dict(zip(trajectory.layer_names, blocks, strict=False))}
+    encode.warn_undefined(card["name"], {key: result for key, (_, result) in named.items()}, twin=twin)
 
     base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
     labels = {**base, "family": card["family"]}
@@ -188,8 +192,48 @@ class _Encoder:
             gap=self.gap,
             selection=settings.selection or ("folds" if self.is_time_series else "loo"),
             nuisances=self.nuisances,
+            warn=False,  # a fit a block, each with the same ROIs missing: warn_undefined says it once
         )
         return X, result
+
+    def warn_undefined(self, name: str, results: Mapping[str, EncodingResult], *, twin: bool) -> None:
+        """Warn once a model of the ROIs that score NaN, and why; once more where features add some.
+
+        Args:
+            name: of the model.
+            results: of its features and blocks, by what they are called.
+            twin: ROIs without responses were named for the model itself.
+        """
+        undefined = {feature: result.r.isnan() for feature, result in results.items()}
+        everywhere = torch.stack(list(undefined.values())).all(dim=0)
+        silent = everywhere & self.targets.isnan().all(dim=0).to(everywhere.device)
+        where = f" in one of {len(self.labels)} sets of subjects or more" if len(self.labels) > 1 else ""
+        reasons = []
+        if count := self._count(silent):
+            reasons.append(f"{count} without any response")
+        if count := self._count(everywhere & ~silent):
+            reasons.append(f"{count} whose {_UNDEFINED}, or of which too few responses are observed")
+        if len(reasons) > int(twin and bool(silent.any())):
+            total = len(self.responses.rois)
+            warnings.warn(
+                f"{self._count(everywhere)} of {total} ROIs score NaN for {name!r}{where}: "
+                f"{' and '.join(reasons)}.",
+                stacklevel=3,
+            )
+        more = {feature: columns & ~everywhere for feature, columns in undefined.items()}
+        some = {feature: count for feature, columns in more.items() if (count := self._count(columns))}
+        if some:
+            each = ", ".join(f"{count} under {feature!r}" for feature, count in list(some.items())[:4])
+            rest = f" and some under {len(some) - 4} others" if len(some) > 4 else ""
+            warnings.warn(
+                f"ROIs score NaN for {name!r} under some features alone{where}, as their {_UNDEFINED}: "
+                f"{each}{rest}.",
+                stacklevel=3,
+            )
+
+    def _count(self, columns: Tensor) -> int:
+        """Number of ROIs with any of these (K * R,) columns."""
+        return int(columns.view(len(self.labels), -1).any(dim=0).sum())
 
     def p_values(self, X: Tensor, result: EncodingResult) -> Tensor:
         """(K * R,) one-sided p: the same fits on shifted (time series) or permuted responses."""

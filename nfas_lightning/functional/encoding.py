@@ -63,6 +63,7 @@ def ridge_cv(
     nuisances: Tensor | None = None,
     negative: str = "clip",
     n_inner_folds: int = 5,
+    warn: bool = True,
 ) -> EncodingResult:
     r"""Fit ridge regression in contiguous cross-validation and score it per ROI.
 
@@ -86,6 +87,7 @@ def ridge_cv(
         nuisances: (T, Q) regressors to partial out of features and responses.
         negative: what r2 makes of a negative r: ``"clip"`` or ``"square"``.
         n_inner_folds: inner folds of ``selection="folds"``.
+        warn: False leaves it to a caller of many fits to say which ROIs score NaN, once.
 
     Returns:
         An `EncodingResult`. Constant responses, features or predictions score NaN, with a warning.
@@ -132,7 +134,7 @@ def ridge_cv(
             fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances)
             place = (test[:, None], columns)
             preds[place], target[place], chosen[index, columns], inner[index, columns] = fit
-    return _compute(Y, preds, target, chosen, inner, fold, negative)
+    return _compute(Y, preds, target, chosen, inner, fold, negative, warn)
 
 
 def _update(
@@ -237,14 +239,21 @@ def _renumber(positions: Tensor, observed: Tensor) -> Tensor:
 
 
 def _compute(
-    Y: Tensor, preds: Tensor, target: Tensor, chosen: Tensor, inner: Tensor, fold: Tensor, negative: str
+    Y: Tensor,
+    preds: Tensor,
+    target: Tensor,
+    chosen: Tensor,
+    inner: Tensor,
+    fold: Tensor,
+    negative: str,
+    warn: bool,
 ) -> EncodingResult:
     """Correlate within folds and average over the folds in which an ROI was observed."""
     scored = torch.stack([correlate(preds[fold == i], target[fold == i]) for i in range(len(chosen))])
     observed = torch.stack([(~Y[fold == i].isnan()).sum(0) >= 2 for i in range(len(chosen))])
     r = average_folds(scored, observed)
     undefined = int(r.isnan().sum())
-    if undefined:
+    if undefined and warn:
         warnings.warn(
             f"{undefined} of {len(r)} ROIs score NaN: in some fold their responses, the features or the "
             "predictions are constant, or too few responses are observed.",
