@@ -16,7 +16,7 @@ from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import to_rank_zero
 from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.hooks.selection import find_network, resolve_layers
+from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.lightning_packages import Callback, pl
@@ -110,13 +110,13 @@ class DepthTrajectory(Callback):
     # what is recorded
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Resolve the layers, so that a wrong name fails before any data is read."""
-        network, layers, _ = self._target(pl_module)
-        resolve_layers(network, layers, min_depths=1 if self.repeats == "all" else 3)
+        """Build a recorder, so that a wrong name fails before any data is read."""
+        self._build(pl_module)
 
-    def _target(self, pl_module: pl.LightningModule) -> tuple[nn.Module, Any, str]:
+    def _target(self, pl_module: pl.LightningModule) -> tuple[nn.Module, Layers, str]:
         """The network, its layers and its pooling."""
-        layers, pooling = self.layers, self.pooling
+        layers: Layers | None = self.layers
+        pooling = self.pooling
         if isinstance(pl_module, FrozenModel):
             network = pl_module.load().module
             layers = pl_module.layers if layers is None else layers
@@ -127,12 +127,9 @@ class DepthTrajectory(Callback):
             network = find_network(pl_module, self.submodule)
         return network, "auto" if layers is None else layers, "auto" if pooling is None else pooling
 
-    def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._detach()
-        if trainer.sanity_checking:
-            return
+    def _build(self, pl_module: pl.LightningModule) -> DepthRecorder:
         network, layers, pooling = self._target(pl_module)
-        self._recorder = DepthRecorder(
+        return DepthRecorder(
             network,
             layers,
             pooling=pooling,
@@ -141,7 +138,13 @@ class DepthTrajectory(Callback):
             device="cpu",
             dtype=_DTYPES[self.dtype],
             mask_source=(lambda: pl_module.mask) if isinstance(pl_module, FrozenModel) else None,
-        ).attach()
+        )
+
+    def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._detach()
+        if trainer.sanity_checking:
+            return
+        self._recorder = self._build(pl_module).attach()
         self._trajectory, self._finished, self._shards, self._taken = None, None, [], []
         self.metric_values = {}
         if self.metric is not None:

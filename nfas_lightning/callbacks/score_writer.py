@@ -113,7 +113,7 @@ class ScoreWriter(Callback):
         self.folder.write(label, key, result)
         self._finished.append((label, key))
         self.gather(responses, getattr(trainer.datamodule, "truth", None))  # type: ignore[attr-defined]
-        self._line = _line(label, result)
+        self._line = _in_one_line(label, result)
         self._log(trainer.loggers, result, (label, key))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -180,9 +180,9 @@ class ScoreWriter(Callback):
         if not loggers or self.results is None:
             return
         meta, ids = self.results.meta, RunIds(self.run_dir)
-        cards = {entry: self.folder.read(*entry) for entry in entries}
-        twins = {result.card["twin_of"]: result for result in cards.values() if result.card["twin_of"]}
-        for (label, key), result in cards.items():
+        found = {entry: self.folder.read(*entry) for entry in entries}
+        twins = {result.card["twin_of"]: result for result in found.values() if result.card["twin_of"]}
+        for (label, key), result in found.items():
             if result.card["twin_of"]:
                 continue
             config = config_of(meta, result.card)
@@ -205,7 +205,7 @@ class ScoreWriter(Callback):
         )
 
 
-def _line(label: str, result: ModelResult) -> str:
+def _in_one_line(label: str, result: ModelResult) -> str:
     scalars, card = scalars_of(result), result.card
     baseline = scalars.get("nfas/best_baseline_r2")
     return (

@@ -11,6 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.checks import (
+    check_complete,
+    check_finite,
+    check_one_row_a_stimulus,
+    check_same_blocks,
+    check_same_widths,
+)
 from nfas_lightning.hooks.merge import sort_stimuli
 from nfas_lightning.hooks.pooling import (
     LAYOUTS,
@@ -21,7 +28,7 @@ from nfas_lightning.hooks.pooling import (
     main_tensor,
     pool_checked,
 )
-from nfas_lightning.hooks.selection import Layers, resolve_layers
+from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 
 __all__ = ["DepthRecorder"]
@@ -80,7 +87,7 @@ class DepthRecorder:
         check_option("repeats", repeats, _REPEATS)
         self.model = model
         # one shared module that runs at every depth is enough where each run counts
-        self.names = tuple(resolve_layers(model, layers, min_depths=1 if repeats == "all" else 3))
+        self.names = tuple(resolve_layers(model, layers, min_depths=1 if repeats == "all" else MIN_DEPTHS))
         self.pooling, self.layout, self.repeats = pooling, layout, repeats
         self.device, self.dtype, self.check_finite = device, dtype, check_finite
         self.mask_source = mask_source
@@ -213,7 +220,8 @@ class DepthRecorder:
             ValueError: a state is not finite, or blocks disagree about the number of stimuli.
         """
         if not self._is_checked:
-            self._check_pass()
+            check_complete(self.names, self._states)
+            check_finite(self._states, self._finite)
             self._states = {
                 key: state.to(device=self.device, dtype=self.dtype) for key, state in self._states.items()
             }
@@ -225,34 +233,6 @@ class DepthRecorder:
         """The recorded blocks, in the order of execution of the last forward pass."""
         keys = tuple(self._states) or self._order
         return tuple(replace(self._infos[key], index=index) for index, key in enumerate(keys))
-
-    def _check_pass(self) -> None:
-        fired = {key if key in self.names else key.rpartition("[")[0] for key in self._states}
-        silent = [name for name in self.names if name not in fired]
-        if silent:
-            raise RuntimeError(
-                f"{len(silent)} of {len(self.names)} hooks did not fire: {', '.join(silent[:5])}. Either no "
-                f"forward pass has run since the recorder was attached, or it skips these modules, or the "
-                f"network was compiled first: record it before torch.compile."
-            )
-        if len(self._states) < 3:
-            raise RuntimeError(f"DMD over depth needs at least 3 depths, got {list(self._states)}.")
-        rows = {key: len(state) for key, state in self._states.items()}
-        if len(set(rows.values())) > 1:
-            raise ValueError(
-                f"Blocks disagree about the number of stimuli in the batch: {rows}. Each output must have "
-                f"the batch on its first axis; leave out blocks that fold other axes into it."
-            )
-        if self._finite:
-            keys = list(self._finite)
-            finite = torch.stack([flag.to(self._finite[keys[0]].device) for flag in self._finite.values()])
-            if not bool(finite.all()):
-                key = keys[int((~finite).nonzero()[0])]
-                bad = (~self._states[key].isfinite().all(dim=1)).nonzero()[:, 0].tolist()
-                raise ValueError(
-                    f"Block {key!r} has NaN or infinite states for the stimuli in rows {bad[:10]} of the "
-                    f"batch. Look at those stimuli, or run in float32 if half precision overflows."
-                )
 
     # many forward passes
 
@@ -272,34 +252,15 @@ class DepthRecorder:
         """
         states = self.states
         ids = torch.as_tensor(stimulus_ids).detach().to("cpu", torch.int64).reshape(-1)
-        if n_frames is not None and len(states[0]) != len(ids):
-            counts = torch.as_tensor(n_frames).reshape(-1)
-            if len(counts) != len(ids) or int(counts.sum()) != len(states[0]):
-                raise ValueError(
-                    f"Expected a row a stimulus ({len(ids)}) or a row a frame ({int(counts.sum())} in "
-                    f"{len(counts)} clips), got {len(states[0])} rows. Does the network fold other axes into "
-                    f"the batch?"
-                )
+        counts = None if n_frames is None else torch.as_tensor(n_frames).reshape(-1)
+        check_one_row_a_stimulus(len(states[0]), len(ids), counts)
+        if counts is not None and len(states[0]) != len(ids):
             states = [average_frames(state, counts) for state in states]
-        if len(ids) != len(states[0]):
-            raise ValueError(
-                f"Expected one stimulus_id a row of the batch, got {len(ids)} ids and {len(states[0])} rows. "
-                f"Give n_frames if the rows are frames of clips. Does the network fold other axes into the "
-                f"batch?"
-            )
-        keys = tuple(self._states)
-        if self._order and keys != self._order:
-            raise ValueError(
-                f"The blocks of this batch are not those of the batches before: {keys} after {self._order}. "
-                f"Record modules that every stimulus runs through in one order."
-            )
-        self._order = keys
-        if self._rows and [s.shape[1] for s in states] != [s.shape[1] for s in self._rows[0]]:
-            raise ValueError(
-                f"Widths differ between batches: {[s.shape[1] for s in states]} after "
-                f"{[s.shape[1] for s in self._rows[0]]}. Use a pooling other than 'none', or stimuli of one "
-                f"size."
-            )
+        if self._order:
+            check_same_blocks(tuple(self._states), self._order)
+        if self._rows:
+            check_same_widths(states, self._rows[0])
+        self._order = tuple(self._states)
         self._rows.append(states)
         self._ids.append(ids)
         self._begin_pass()

@@ -10,14 +10,15 @@ from torch import nn
 
 from nfas_lightning.hooks.blocks import find_blocks
 
-__all__ = ["Layers", "find_network", "resolve_layers"]
+__all__ = ["MIN_DEPTHS", "Layers", "find_network", "resolve_layers"]
 
 Layers = str | Sequence[str] | Callable[[nn.Module], list[str]]
 
-_MIN_DEPTHS = 3  # two transitions: with one, any pair of states fits a linear step exactly
+MIN_DEPTHS = 3
+"""Fewest depths of a trajectory, two transitions: with one, any pair of states fits a linear step exactly."""
 
 
-def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int = _MIN_DEPTHS) -> list[str]:
+def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int = MIN_DEPTHS) -> list[str]:
     """Return the names of the modules to record, in the order in which the model defines them.
 
     Args:

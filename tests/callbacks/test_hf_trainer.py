@@ -1,7 +1,9 @@
 """The same looks under `transformers.Trainer`, and the same training with and without them."""
 
+import inspect
 import subprocess
 import sys
+from dataclasses import fields
 
 import pandas as pd
 import pytest
@@ -9,7 +11,9 @@ import torch
 from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClassification, set_seed
 
 from nfas_lightning import align
-from nfas_lightning.callbacks import BrainAlignmentHF
+from nfas_lightning.callbacks import BrainAlignment, BrainAlignmentHF
+from nfas_lightning.callbacks.schedule import Schedule
+from nfas_lightning.callbacks.watch import BrainWatch
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.scoring import ScoringSettings
 
@@ -184,3 +188,17 @@ def test_transformers_is_imported_when_asked_for():
         "callbacks.BrainAlignmentHF; assert 'transformers.trainer_callback' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_arguments_are_those_of_brain_alignment():
+    # their docstrings refer to it
+    def defaults(kind):
+        return {name: p.default for name, p in inspect.signature(kind).parameters.items()}
+
+    explained = defaults(BrainAlignment)
+    assert explained.pop("average") is False
+    assert defaults(BrainAlignmentHF) == explained
+    assert defaults(BrainWatch).items() <= explained.items()
+    assert {field.name: field.default for field in fields(Schedule)}.items() <= explained.items()
+    text = inspect.getdoc(BrainAlignment)
+    assert all(f"\n    {name}: " in text for name in explained)
