@@ -14,7 +14,7 @@ from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.batch import batch_field, prefix_mask
 
-__all__ = ["AudioPreprocess"]
+__all__ = ["AudioPreprocess", "resample"]
 
 
 class AudioPreprocess:
@@ -74,28 +74,18 @@ class AudioPreprocess:
         audio = batch_field(batch, "audio")
         check_shape("audio", audio, "B K")
         rate = int(batch_field(batch, "sampling_rate"))
-        shared = gcd(rate, self.sampling_rate)
         sounds = []
         for row, n_samples in zip(audio.cpu(), batch_field(batch, "n_samples").tolist(), strict=True):
             if not 0 < n_samples <= audio.shape[1]:
                 raise ValueError(f"n_samples must lie in 1 ... K = {audio.shape[1]}, got {n_samples}.")
-            sound = row[:n_samples].float()
-            if rate != self.sampling_rate:
-                resampled = resample_poly(
-                    sound.double().numpy(), self.sampling_rate // shared, rate // shared
-                )
-                sound = torch.from_numpy(resampled).float()
-            sounds.append(sound)
+            sounds.append(resample(row[:n_samples].float(), rate, self.sampling_rate))
         return sounds
 
     def _extract(self, sounds: list[Tensor], lengths: Tensor) -> ModelInputs:
         # Whisper's extractor pads to its window, and would cut what is longer without a word
         window: int | None = getattr(self.feature_extractor, "n_samples", None)
-        if window is not None and int(lengths.max()) > window:
-            raise ValueError(
-                f"A sound of {int(lengths.max()) / self.sampling_rate:.4g} s is longer than the "
-                f"{window / self.sampling_rate:.4g} s that this network hears: cut it into windows."
-            )
+        if window is not None:
+            self._check_window(lengths, window)
         features = self.feature_extractor(
             [sound.numpy() for sound in sounds],
             sampling_rate=self.sampling_rate,
@@ -108,6 +98,13 @@ class AudioPreprocess:
         if self.pass_mask:
             kwargs["attention_mask"] = mask
         return ModelInputs(kwargs=kwargs, mask=self._frames(lengths, mask.bool()))
+
+    def _check_window(self, lengths: Tensor, window: int) -> None:
+        if (longest := int(lengths.max())) > window:
+            raise ValueError(
+                f"A sound of {longest / self.sampling_rate:.4g} s is longer than the "
+                f"{window / self.sampling_rate:.4g} s that this network hears: cut it into windows."
+            )
 
     def _frames(self, lengths: Tensor, samples: Tensor) -> Tensor | None:
         if not self.convolutions:
@@ -122,3 +119,17 @@ class AudioPreprocess:
                 f"frame of this network: pad it or leave it out."
             )
         return None if self.equal_lengths else prefix_mask(n_frames, int(longest))
+
+
+def resample(sound: Tensor, rate: int, target: int) -> Tensor:
+    """Resample (K,) to (ceil(K target / rate),) with a polyphase filter that removes what would alias.
+
+    Args:
+        sound: the real samples alone: padding would leak into them.
+        rate: of the sound, in Hz.
+        target: what is wanted, in Hz.
+    """
+    if rate == target:
+        return sound
+    common = gcd(rate, target)
+    return torch.from_numpy(resample_poly(sound.double().numpy(), target // common, rate // common)).float()

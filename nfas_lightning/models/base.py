@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["LoadedModel", "ModelInfo", "ModelInputs"]
+from nfas_lightning.hooks.selection import Layers
+
+__all__ = ["LoadedModel", "ModelInfo", "ModelInputs", "Preprocess"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class ModelInputs:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     mask: Tensor | None = None
+
+
+Preprocess = Callable[[Mapping[str, Any]], ModelInputs]
+"""Raw batch (`nfas_lightning.data.stimuli`) to the network's inputs, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class LoadedModel:
     """
 
     module: nn.Module
-    preprocess: Callable[[Mapping[str, Any]], ModelInputs]
+    preprocess: Preprocess
     info: ModelInfo
-    layers: str | list[str] | Callable[[nn.Module], list[str]] = "auto"
+    layers: Layers = "auto"
     pooling: str = "auto"

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import LightningModule
-from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs
+from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess
 from nfas_lightning.models.loaders import load_model
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["FrozenModel"]
-
-Preprocess = Callable[[Mapping[str, Any]], ModelInputs]
 
 
 def _label(model: str | nn.Module | LoadedModel | ZooEntry) -> str:
@@ -116,7 +115,7 @@ class FrozenModel(LightningModule):
         return self.load().info
 
     @property
-    def layers(self) -> str | list[str] | Callable[[nn.Module], list[str]]:
+    def layers(self) -> Layers:
         """Blocks to record; loads the network."""
         return self.load().layers if self._layers is None else self._layers
 

@@ -9,7 +9,9 @@ from typing import Any
 from torch import nn
 
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.models.base import LoadedModel, ModelInfo
+from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.models.base import LoadedModel, Preprocess
+from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import ImagePreprocess, RawStimuli
 from nfas_lightning.models.random_twin import random_twin, seeded, state_sha256
@@ -98,7 +100,9 @@ def load_module(
     modality: str = "vision",
     weights: str = "pretrained",
     seed: int = 0,
-    **options: Any,
+    preprocess: Preprocess | None = None,
+    layers: Layers = "auto",
+    pooling: str = "auto",
 ) -> LoadedModel:
     """Wrap any module.
 
@@ -108,13 +112,17 @@ def load_module(
         modality: ``"vision"``, ``"audio"`` or ``"language"``.
         weights: ``"random"`` for a copy with random weights, see `random_twin`.
         seed: of the random weights.
-        **options: ``preprocess``, ``layers`` and ``pooling`` of `LoadedModel`. Without ``preprocess`` the
-            module gets the batch's image or audio as it is.
+        preprocess: see `LoadedModel`, as the two that follow; None: the module gets the batch's image or
+            audio as it is.
+        layers: blocks to record.
+        pooling: how a block's output becomes one vector a stimulus.
     """
     check_option("weights", weights, _WEIGHTS)
-    family = type(module).__name__
-    info = ModelInfo(name or family.lower(), modality, family.lower(), "module", **_count(module))
-    loaded = LoadedModel(module.eval(), options.pop("preprocess", RawStimuli()), info, **options)
+    family = type(module).__name__.lower()
+    info = model_info(
+        module, name=name or family, modality=modality, family=family, source="module", seed=None
+    )
+    loaded = LoadedModel(module.eval(), preprocess or RawStimuli(), info, layers, pooling)
     return loaded if weights == "pretrained" else _as_random(loaded, seed)
 
 
@@ -142,8 +150,8 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
     except (OSError, RuntimeError) as error:
         if weights == "random":
             raise
-        entry = timm.get_pretrained_cfg(name)
-        hub = getattr(entry, "hf_hub_id", None) or getattr(entry, "url", None) or "no hub entry"
+        wanted = timm.get_pretrained_cfg(name)
+        hub = getattr(wanted, "hf_hub_id", None) or getattr(wanted, "url", None) or "no hub entry"
         raise OSError(
             f"The weights of 'timm:{name}' could not be read from {hub}: {error}. Fetch them where the hub "
             f"can be reached (the cache can be copied), or choose weights='random'."
@@ -156,9 +164,9 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
         crop_pct=config["crop_pct"],
         interpolation=config["interpolation"],
     )
-    card: dict[str, Any] = getattr(module, "pretrained_cfg", {})
-    source = f"timm=={timm.__version__} ({card.get('tag') or 'untagged'})"
-    return _vision(module, preprocess, name, source, weights, seed, licence=card.get("license") or "")
+    origin: dict[str, Any] = getattr(module, "pretrained_cfg", {})
+    source = f"timm=={timm.__version__} ({origin.get('tag') or 'untagged'})"
+    return _vision(module, preprocess, name, source, weights, seed, licence=origin.get("license") or "")
 
 
 def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -> LoadedModel:
@@ -211,15 +219,14 @@ def _vision(
     seed: int,
     licence: str = "",
 ) -> LoadedModel:
-    pretrained = weights == "pretrained"
-    info = ModelInfo(
-        name=name if pretrained else f"{name}_random",
+    info = model_info(
+        module,
+        name=name,
         modality="vision",
         family=type(module).__name__.lower(),
-        source=source if pretrained else f"random (seed {seed})",
-        licence=licence if pretrained else "",
-        note="" if pretrained else "Weights as initialised, never trained.",
-        **_count(module),
+        source=source,
+        seed=None if weights == "pretrained" else seed,
+        licence=licence,
     )
     return LoadedModel(module.eval(), preprocess, info)
 
@@ -231,11 +238,7 @@ def _as_random(loaded: LoadedModel, seed: int) -> LoadedModel:
         name=f"{loaded.info.name}_random",
         source=f"random (seed {seed})",
         note="Weights drawn anew, never trained.",
-        **_count(module),
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        weights_sha256=state_sha256(module),
     )
     return replace(loaded, module=module, info=info)
-
-
-def _count(module: nn.Module) -> dict[str, Any]:
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    return {"parameters": parameters, "weights_sha256": state_sha256(module)}

@@ -15,7 +15,7 @@ from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.batch import batch_field, prefix_mask
 from nfas_lightning.models.text import TextPreprocess
 
-__all__ = ["AudioPreprocess", "ImagePreprocess", "RawStimuli", "TextPreprocess"]
+__all__ = ["AudioPreprocess", "ClipPreprocess", "ImagePreprocess", "RawStimuli", "TextPreprocess"]
 
 
 class RawStimuli:
@@ -115,3 +115,42 @@ class ImagePreprocess:
         top = (image.shape[-2] - self.height) // 2
         left = (image.shape[-1] - self.width) // 2
         return image[..., top : top + self.height, left : left + self.width]
+
+
+class ClipPreprocess:
+    """Choose frames of a clip, evenly spaced, and prepare each as an image.
+
+    Args:
+        frames: how many frames the network reads.
+        image: preprocessing of one frame.
+
+    Example:
+        >>> image = ImagePreprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        >>> ClipPreprocess(8, image)({"clip": torch.rand(2, 20, 3, 40, 50)}).args[0].shape
+        torch.Size([2, 8, 3, 32, 32])
+    """
+
+    def __init__(self, frames: int, image: ImagePreprocess) -> None:
+        self.frames, self.image = frames, image
+
+    def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
+        """Return pixels (B, frames, 3, height, width); a still image is a clip that does not move.
+
+        Clips come as ``clip``, or frame after frame in ``image`` with ``n_frames``, where lengths may differ.
+        """
+        if "clip" in batch:
+            clips = batch["clip"]
+            if clips.ndim != 5 or clips.shape[2] != 3:
+                raise ValueError(f"clip must have shape (B, F, 3, H, W), got {tuple(clips.shape)}.")
+        else:
+            image = batch_field(batch, "image")
+            counts = torch.as_tensor(batch.get("n_frames", torch.ones(len(image)))).long()
+            clips = torch.split(image, counts.tolist())
+        chosen = torch.cat([self._spaced(clip) for clip in clips])
+        pixels = self.image({"image": chosen}).args[0]
+        return ModelInputs(args=(pixels.unflatten(0, (len(clips), self.frames)),))
+
+    def _spaced(self, clip: Tensor) -> Tensor:
+        """The frames in the middle of so many equal parts of the clip."""
+        middles = (torch.arange(self.frames) + 0.5) * len(clip) / self.frames
+        return clip[middles.long()]

@@ -10,7 +10,15 @@ import torch
 from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.batch import batch_field, prefix_mask
 
-__all__ = ["TextPreprocess"]
+__all__ = ["TextPreprocess", "has_vocabulary"]
+
+
+def has_vocabulary(tokenizer: Any) -> bool:
+    """Whether a tokenizer knows any word.
+
+    Where the files are missing transformers builds one that does not, and every word becomes unknown.
+    """
+    return len(tokenizer) > len(tokenizer.all_special_tokens)
 
 
 class TextPreprocess:

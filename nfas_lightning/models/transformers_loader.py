@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.models.base import LoadedModel, ModelInfo
+from nfas_lightning.models.adapters import adapt
+from nfas_lightning.models.base import LoadedModel
+from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, TextPreprocess
-from nfas_lightning.models.random_twin import seeded, state_sha256
-from nfas_lightning.models.zoo.adapters import adapt
-from nfas_lightning.models.zoo.preprocess import ClipPreprocess
+from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
+from nfas_lightning.models.random_twin import seeded
+from nfas_lightning.models.text import has_vocabulary
 
 __all__ = ["load_transformers"]
 
@@ -48,12 +49,13 @@ def load_transformers(
         UserWarning: a hub entry without a revision, which may change under the same name.
     """
     check_option("weights", weights, ("pretrained", "random"))
+    pretrained = weights == "pretrained"
     transformers = require("transformers", "language")
     path, revision = _split(name, revision)
     options = {"trust_remote_code": False} | ({"revision": revision} if revision else {})
     try:
         config = transformers.AutoConfig.from_pretrained(path, **options)
-        if weights == "pretrained":
+        if pretrained:
             module = transformers.AutoModel.from_pretrained(path, weights_only=True, **options)
         else:
             module = seeded(seed, lambda: transformers.AutoModel.from_config(config))
@@ -65,16 +67,13 @@ def load_transformers(
         module = module.get_encoder()
     preprocess, modality = _preprocess(transformers, path, options, reads, config)
     commit = getattr(config, "_commit_hash", None) or revision
-    pretrained = weights == "pretrained"
-    short = Path(path).name.lower()
-    info = ModelInfo(
-        name=short if pretrained else f"{short}_random",
+    info = model_info(
+        module,
+        name=Path(path).name.lower(),
         modality=modality,
         family=config.model_type,
-        source=(f"hf:{path}@{commit}" if commit else f"hf:{path}") if pretrained else f"random (seed {seed})",
-        parameters=sum(p.numel() for p in module.parameters()),
-        weights_sha256=state_sha256(module),
-        note="" if pretrained else "Weights as initialised, never trained.",
+        source=f"hf:{path}@{commit}" if commit else f"hf:{path}",
+        seed=None if pretrained else seed,
     )
     return LoadedModel(module.eval(), preprocess, info, layers)
 
@@ -137,8 +136,7 @@ def _preprocess(
 
 
 def _text(tokenizer: Any, config: Any) -> TextPreprocess:
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        # transformers builds an empty tokenizer where the files are missing, and every word becomes unknown
+    if not has_vocabulary(tokenizer):
         raise OSError("it has no vocabulary; is tokenizer.json missing?")
     windows = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
     known = [int(window) for window in windows if window and window < _NO_LIMIT]

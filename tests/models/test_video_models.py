@@ -7,8 +7,7 @@ from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.models import FrozenModel
 from nfas_lightning.models.loaders import load_model
-from nfas_lightning.models.preprocess import ImagePreprocess, RawStimuli
-from nfas_lightning.models.zoo.preprocess import ClipPreprocess
+from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess, RawStimuli
 
 transformers = pytest.importorskip("transformers")
 

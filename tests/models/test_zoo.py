@@ -11,13 +11,13 @@ import yaml
 from torch import nn
 
 from nfas_lightning.hooks import DepthRecorder
-from nfas_lightning.models import FrozenModel, ImagePreprocess, ZooEntry, load_model
+from nfas_lightning.models import ClipPreprocess, FrozenModel, ImagePreprocess, ZooEntry, load_model
+from nfas_lightning.models.adapters import adapt
 from nfas_lightning.models.random_twin import random_twin
 from nfas_lightning.models.zoo import read_entry, zoo, zoo_entry
-from nfas_lightning.models.zoo.adapters import adapt
 from nfas_lightning.models.zoo.architecture import build_network, merged
 from nfas_lightning.models.zoo.check import check_entry, check_values
-from nfas_lightning.models.zoo.preprocess import ClipPreprocess, build_preprocess
+from nfas_lightning.models.zoo.preprocess import build_preprocess
 from nfas_lightning.models.zoo.registry import CONFIGS, zoo_files
 from nfas_lightning.models.zoo.stand_ins import stand_in_batch
 

@@ -12,11 +12,12 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from scipy.signal import resample_poly
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from nfas_lightning.functional.checks import check_shape
+from nfas_lightning.models.audio import resample
+from nfas_lightning.models.batch import prefix_mask
 
 __all__ = ["mel_filterbank", "pad_frames", "power_spectrum", "sounds_at", "whisper_log_mel"]
 
@@ -53,16 +54,8 @@ def sounds_at(batch: Mapping[str, Any], sampling_rate: int, max_seconds: float =
         )
     cpu = audio.detach().to("cpu", torch.float32)
     return [
-        _resample(sound[:n], rate, sampling_rate) for sound, n in zip(cpu, n_samples.tolist(), strict=True)
+        resample(sound[:n], rate, sampling_rate) for sound, n in zip(cpu, n_samples.tolist(), strict=True)
     ]
-
-
-def _resample(sound: Tensor, rate: int, target: int) -> Tensor:
-    """Resample (K,) to (ceil(K target / rate),) with a polyphase filter that removes what would alias."""
-    if rate == target:
-        return sound
-    common = math.gcd(rate, target)
-    return torch.from_numpy(resample_poly(sound.double().numpy(), target // common, rate // common)).float()
 
 
 def pad_frames(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -74,7 +67,7 @@ def pad_frames(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         (torch.Size([2, 3, 40]), [[True, True, False], [True, True, True]])
     """
     lengths = torch.tensor([len(f) for f in frames])
-    mask = torch.arange(int(lengths.max())) < lengths[:, None]
+    mask = prefix_mask(lengths, int(lengths.max()))
     return pad_sequence(list(frames), batch_first=True), mask
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from torch import nn
 
-from nfas_lightning.models.base import ModelInputs
+from nfas_lightning.models.base import Preprocess
 from nfas_lightning.models.packaged.fetch import fetch_members
 
 __all__ = ["Built", "Fetch", "PackagedModel", "Wheel"]
@@ -55,7 +54,7 @@ class Built:
     """
 
     module: nn.Module
-    preprocess: Callable[[Mapping[str, Any]], ModelInputs]
+    preprocess: Preprocess
     layers: list[str]
     pooling: str = "auto"
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.models.base import LoadedModel, ModelInfo
+from nfas_lightning.models.base import LoadedModel
+from nfas_lightning.models.info import model_info
 from nfas_lightning.models.packaged.audio import AUDIO_MODELS
 from nfas_lightning.models.packaged.entry import PackagedModel
 from nfas_lightning.models.packaged.language_table import LANGUAGE_MODELS
 from nfas_lightning.models.packaged.vision_table import VISION_MODELS
-from nfas_lightning.models.random_twin import seeded, state_sha256
+from nfas_lightning.models.random_twin import seeded
 
 __all__ = ["PACKAGED", "load_packaged"]
 
@@ -50,16 +52,17 @@ def load_packaged(name: str, *, weights: str = "pretrained", seed: int = 0, **op
     entry, pretrained = PACKAGED[name], weights == "pretrained"
     built = seeded(seed, lambda: entry.builder(entry.fetch, pretrained, **options))
     module = built.module.eval().requires_grad_(False)
-    note = entry.note if pretrained else "Weights as initialised, never trained."
-    chosen = ", ".join(f"{option}={value!r}" for option, value in options.items())
-    info = ModelInfo(
-        name=name if pretrained else f"{name}_random",
+    info = model_info(
+        module,
+        name=name,
         modality=entry.modality,
         family=entry.family,
-        source=entry.source if pretrained else f"random (seed {seed})",
-        licence=entry.licence if pretrained else "",
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
-        weights_sha256=state_sha256(module),
-        note=f"{note} Options: {chosen}." if chosen else note,
+        source=entry.source,
+        seed=None if pretrained else seed,
+        licence=entry.licence,
+        note=entry.note,
     )
+    if options:
+        chosen = ", ".join(f"{option}={value!r}" for option, value in options.items())
+        info = replace(info, note=f"{info.note} Options: {chosen}.")
     return LoadedModel(module, built.preprocess, info, built.layers, built.pooling)

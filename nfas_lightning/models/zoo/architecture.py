@@ -9,14 +9,21 @@ import torch
 from torch import nn
 
 from nfas_lightning.hooks.selection import resolve_layers
+from nfas_lightning.models.adapters import adapt
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.zoo.adapters import adapt
 from nfas_lightning.models.zoo.entry import ZooEntry
 
-__all__ = ["EXTRAS", "build_network", "check_network", "configuration", "finish", "library", "network_class"]
+__all__ = [
+    "build_network",
+    "check_network",
+    "configuration",
+    "finish",
+    "library",
+    "merged",
+    "network_class",
+]
 
-EXTRAS = {"vision": "vision", "audio": "audio", "language": "language"}
-TOLERANCE = 1e-3
+_TOLERANCE = 1e-3
 """Share by which a parameter count may differ: releases of a library rename buffers and drop masks; a missing
 pooler, head or layer is more."""
 
@@ -67,10 +74,10 @@ def check_network(entry: ZooEntry, module: nn.Module, *, parameters: bool = True
             f"{len(names)}: {names[0]} ... {names[-1]}. Other weights, or another release of {entry.library}?"
         )
     found = sum(parameter.numel() for parameter in module.parameters())
-    if parameters and abs(found - entry.parameters) > TOLERANCE * entry.parameters:
+    if parameters and abs(found - entry.parameters) > _TOLERANCE * entry.parameters:
         raise ValueError(
             f"{entry.name} ({entry.address}) must have {entry.parameters:,} parameters (within "
-            f"{TOLERANCE:.1%}), got {found:,}. Other weights, or another release of {entry.library}?"
+            f"{_TOLERANCE:.1%}), got {found:,}. Other weights, or another release of {entry.library}?"
         )
     return names
 
@@ -81,7 +88,7 @@ def library(entry: ZooEntry) -> Any:
     Raises:
         ImportError: it is missing; the message names the extra that brings it.
     """
-    return require(entry.library, "vision" if entry.library == "timm" else EXTRAS[entry.modality])
+    return require(entry.library, entry.extra)
 
 
 def network_class(entry: ZooEntry) -> Any:

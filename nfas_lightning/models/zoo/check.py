@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs
+from nfas_lightning.models.base import LoadedModel, ModelInfo, Preprocess
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.random_twin import random_twin, seeded
 from nfas_lightning.models.zoo.architecture import build_network, check_network, merged
@@ -166,7 +166,7 @@ def _check_trajectory(
     entry: ZooEntry,
     module: nn.Module,
     layers: list[str],
-    preprocess: Callable[[Mapping[str, Any]], ModelInputs],
+    preprocess: Preprocess,
     batch: Mapping[str, Any],
 ) -> list[Tensor]:
     info = ModelInfo(entry.name, entry.modality, entry.family, "random")
@@ -191,7 +191,7 @@ def _check_trajectory(
     return together
 
 
-def _check_refusal(preprocess: Callable[[Mapping[str, Any]], ModelInputs], batch: Mapping[str, Any]) -> None:
+def _check_refusal(preprocess: Preprocess, batch: Mapping[str, Any]) -> None:
     try:
         preprocess(batch)
     except ValueError:

@@ -114,6 +114,11 @@ class ZooEntry:
         return f"{self.hub}@{self.revision}"
 
     @property
+    def extra(self) -> str:
+        """The extra of this package that brings the entry's library; timm sees, whatever it is shown."""
+        return "vision" if self.library == "timm" else self.modality
+
+    @property
     def is_pinned(self) -> bool:
         """Whether the revision is a commit, which can't change under the same name."""
         return len(self.revision) == 40 and all(letter in "0123456789abcdef" for letter in self.revision)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nfas_lightning.results import write_text
+
 __all__ = ["Pin", "check_pin", "lock_path", "read_pins", "write_pins"]
 
 _FILE = "nfas-models.lock"
@@ -67,9 +69,7 @@ def write_pins(pins: Mapping[str, Pin], path: Path | None = None) -> Path:
     file = path or lock_path()
     kept = read_pins(file) if file.is_file() else {}
     models = {name: asdict(pin) for name, pin in sorted({**kept, **pins}.items())}
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.write_text(json.dumps({"format": _FORMAT, "models": models}, indent=2) + "\n", encoding="utf-8")
-    os.replace(scratch, file)
+    write_text(file, json.dumps({"format": _FORMAT, "models": models}, indent=2) + "\n")
     return file
 
 

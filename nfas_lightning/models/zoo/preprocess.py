@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nfas_lightning.models.base import ModelInputs
-from nfas_lightning.models.batch import batch_field, prefix_mask
+from nfas_lightning.models.base import ModelInputs, Preprocess
+from nfas_lightning.models.batch import prefix_mask
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, TextPreprocess
+from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
 
-__all__ = ["ClipPreprocess", "PatchedAudioPreprocess", "RepeatedAudioPreprocess", "build_preprocess"]
-
-Preprocess = Callable[[Mapping[str, Any]], ModelInputs]
+__all__ = ["PatchedAudioPreprocess", "RepeatedAudioPreprocess", "build_preprocess"]
 
 
 def build_preprocess(values: Mapping[str, Any], tokenizer: Callable[[], Any]) -> Preprocess:
@@ -68,63 +67,21 @@ def _pixels(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "size": tuple(size) if isinstance(size, list) else size}
 
 
-class ClipPreprocess:
-    """Choose frames of a clip, evenly spaced, and prepare each as an image.
-
-    Args:
-        frames: how many frames the network reads.
-        image: preprocessing of one frame.
-
-    Example:
-        >>> image = ImagePreprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-        >>> ClipPreprocess(8, image)({"clip": torch.rand(2, 20, 3, 40, 50)}).args[0].shape
-        torch.Size([2, 8, 3, 32, 32])
-    """
-
-    def __init__(self, frames: int, image: ImagePreprocess) -> None:
-        self.frames, self.image = frames, image
-
-    def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
-        """Return pixels (B, frames, 3, height, width); a still image is a clip that does not move.
-
-        Clips come as ``clip``, or frame after frame in ``image`` with ``n_frames``, where lengths may differ.
-        """
-        if "clip" in batch:
-            clips = batch["clip"]
-            if clips.ndim != 5 or clips.shape[2] != 3:
-                raise ValueError(f"clip must have shape (B, F, 3, H, W), got {tuple(clips.shape)}.")
-        else:
-            image = batch_field(batch, "image")
-            counts = torch.as_tensor(batch.get("n_frames", torch.ones(len(image)))).long()
-            clips = torch.split(image, counts.tolist())
-        chosen = torch.cat([self._spaced(clip) for clip in clips])
-        pixels = self.image({"image": chosen}).args[0]
-        return ModelInputs(args=(pixels.unflatten(0, (len(clips), self.frames)),))
-
-    def _spaced(self, clip: Tensor) -> Tensor:
-        """The frames in the middle of so many equal parts of the clip."""
-        middles = (torch.arange(self.frames) + 0.5) * len(clip) / self.frames
-        return clip[middles.long()]
-
-
-class _WindowedAudio(AudioPreprocess):
+class _WindowedAudio(AudioPreprocess, ABC):
     """Audio for extractors that fill a window of fixed length, and would silently cut what is longer."""
 
     window: int
     """Longest sound, in samples."""
 
     def _extract(self, sounds: list[Tensor], lengths: Tensor) -> ModelInputs:
-        if int(lengths.max()) > self.window:
-            raise ValueError(
-                f"A sound of {int(lengths.max()) / self.sampling_rate:.4g} s is longer than the "
-                f"{self.window / self.sampling_rate:.4g} s that this network hears: cut it into windows."
-            )
+        self._check_window(lengths, self.window)
         waves = [sound.numpy() for sound in sounds]
         features = self.feature_extractor(waves, sampling_rate=self.sampling_rate, return_tensors="pt")
         return ModelInputs(kwargs=dict(features), mask=self._tokens(lengths))
 
+    @abstractmethod
     def _tokens(self, lengths: Tensor) -> Tensor | None:
-        raise NotImplementedError
+        """The mask (B, K) over the network's tokens for sounds of so many samples; None: all are sound."""
 
 
 class PatchedAudioPreprocess(_WindowedAudio):

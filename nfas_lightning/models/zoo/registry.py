@@ -11,7 +11,8 @@ from types import MappingProxyType
 import yaml
 
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.models.base import LoadedModel, ModelInfo
+from nfas_lightning.models.base import LoadedModel
+from nfas_lightning.models.info import model_info
 from nfas_lightning.models.random_twin import seeded, state_sha256
 from nfas_lightning.models.zoo.architecture import build_network, check_network
 from nfas_lightning.models.zoo.entry import ZooEntry
@@ -109,31 +110,29 @@ def load_zoo(
         UserWarning: the repository's feature extractor has other numbers than the entry.
     """
     check_option("weights", weights, ("pretrained", "random"))
-    if isinstance(entry, str):
-        entry = zoo_entry(entry)
+    found = zoo_entry(entry) if isinstance(entry, str) else entry
     pretrained = weights == "pretrained"
-    place = weights_folder(entry, folder)
-    pin = read_pins().get(entry.name)
-    wanted = revision or (pin.revision if pin and pin.hub == entry.hub else entry.revision)
-    chosen: ZooEntry = entry
-    module = load_network(entry, wanted, place) if pretrained else seeded(seed, lambda: build_network(chosen))
-    layers = check_network(entry, module)
-    values = stored_preprocessing(entry, wanted, place) if pretrained else entry.preprocessing
-    preprocess = build_preprocess(values, lambda: load_tokenizer(chosen, wanted, place))
-    info = ModelInfo(
-        name=entry.name if pretrained else f"{entry.name}_random",
-        modality=entry.modality,
-        family=entry.family,
-        source=_source(entry, wanted, place) if pretrained else f"random (seed {seed})",
-        licence=entry.licence if pretrained else "",
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
-        weights_sha256=state_sha256(module),
-        note=entry.note if pretrained else "Weights as initialised, never trained.",
-        objective=entry.objective if pretrained else "none",
+    place = weights_folder(found, folder)
+    pin = read_pins().get(found.name)
+    wanted = revision or (pin.revision if pin and pin.hub == found.hub else found.revision)
+    module = load_network(found, wanted, place) if pretrained else seeded(seed, lambda: build_network(found))
+    layers = check_network(found, module)
+    values = stored_preprocessing(found, wanted, place) if pretrained else found.preprocessing
+    preprocess = build_preprocess(values, lambda: load_tokenizer(found, wanted, place))
+    info = model_info(
+        module,
+        name=found.name,
+        modality=found.modality,
+        family=found.family,
+        source=_source(found, wanted, place) if pretrained else "",  # asks the hub's cache
+        seed=None if pretrained else seed,
+        licence=found.licence,
+        note=found.note,
+        objective=found.objective if pretrained else "none",
     )
     if pretrained:
-        check_pin(entry.name, entry.hub, info.weights_sha256, pin)
-    return LoadedModel(module.requires_grad_(False), preprocess, info, layers, entry.pooling)
+        check_pin(found.name, found.hub, info.weights_sha256, pin)
+    return LoadedModel(module.requires_grad_(False), preprocess, info, layers, found.pooling)
 
 
 def pin_of(entry: ZooEntry, *, folder: str | Path | None = None, revision: str | None = None) -> Pin:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from nfas_lightning.models.optional import require
+from nfas_lightning.models.text import has_vocabulary
 from nfas_lightning.models.zoo.architecture import configuration, finish, library, network_class
 from nfas_lightning.models.zoo.entry import ZooEntry
 
@@ -58,7 +59,7 @@ def is_local(entry: ZooEntry) -> bool:
     """Whether weights are on this machine: a folder of ``NFAS_WEIGHTS``, or the hub's cache."""
     if weights_folder(entry, None) is not None:
         return True
-    hub = require("huggingface_hub", "vision" if entry.library == "timm" else entry.modality)
+    hub = require("huggingface_hub", entry.extra)
     found = (
         hub.try_to_load_from_cache(entry.hub, name, revision=entry.revision) for name in (*_FILES, *_SHARDED)
     )
@@ -104,8 +105,7 @@ def load_tokenizer(entry: ZooEntry, revision: str, folder: Path | None) -> Any:
     tokenizer = _reading(
         entry, revision, folder, lambda: transformers.AutoTokenizer.from_pretrained(place, **options)
     )
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        # transformers builds an empty tokenizer where the files are missing, and every word becomes unknown
+    if not has_vocabulary(tokenizer):
         raise OSError(
             f"{_where(entry, revision, folder)} has no vocabulary for {entry.name}: expected tokenizer.json "
             f"or the files it is made of."
@@ -124,7 +124,7 @@ def stored_preprocessing(entry: ZooEntry, revision: str, folder: Path | None) ->
     options = entry.preprocessing.get("options")
     if options is None:
         return entry.preprocessing
-    hub = require("huggingface_hub", entry.modality)
+    hub = require("huggingface_hub", entry.extra)
     path = folder / _EXTRACTOR if folder is not None else None
     if folder is None:
         try:
@@ -148,7 +148,7 @@ def stored_preprocessing(entry: ZooEntry, revision: str, folder: Path | None) ->
 
 def resolved_revision(entry: ZooEntry, revision: str) -> str:
     """Return the commit that the hub's local cache holds for a revision; the revision where it tells none."""
-    hub = require("huggingface_hub", "vision" if entry.library == "timm" else entry.modality)
+    hub = require("huggingface_hub", entry.extra)
     for name in (*_FILES, *_SHARDED, "config.json"):
         cached = hub.try_to_load_from_cache(entry.hub, name, revision=revision)
         found = re.search(r"snapshots[/\\]([0-9a-f]{40})[/\\]", cached) if isinstance(cached, str) else None
