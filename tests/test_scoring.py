@@ -1,11 +1,15 @@
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional import noise_ceiling, ridge_cv, stable_mode
+from nfas_lightning.functional import dmd, fdr, noise_ceiling, ridge_cv, stable_mode
+from nfas_lightning.functional.nulls import permutation_p
+from nfas_lightning.functional.ridge_null import ridge_null
+from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks import LayerInfo, Trajectory
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
@@ -155,3 +159,157 @@ def test_every_operator_gives_complete_tables(operator):
     assert result.spectra["stable"].sum() == 1
     assert len(result.depth) == 5
     assert 0 <= result.card["reconstruction_error"] <= 1.5
+
+
+# --- every number again, from the functional core
+
+
+NUISANCES = torch.randn(120, 2, generator=torch.Generator().manual_seed(8))
+CASES = {
+    "stimuli": ({}, {}, {"selection": "loo"}),
+    "series": ({"tr": 2.0, "gap": 3}, {}, {"selection": "folds", "gap": 3}),
+    "another gap, folds": (
+        {"tr": 2.0, "gap": 3},
+        {"gap": 1, "n_folds": 4, "selection": "loo"},
+        {"selection": "loo", "gap": 1, "n_folds": 4},
+    ),
+    "no gap": ({"tr": 2.0, "gap": 3}, {"gap": 0}, {"selection": "folds", "gap": 0}),
+    "runs": (
+        {"tr": 2.0, "gap": 3, "runs": torch.arange(120) // 30},
+        {},
+        {"selection": "folds", "groups": torch.arange(120) // 30, "gap": 3},
+    ),
+    "nuisances": (
+        {"tr": 2.0, "gap": 2, "nuisances": NUISANCES, "nuisance_names": ("a", "b")},
+        {"partial_nuisances": True},
+        {"selection": "folds", "gap": 2, "nuisances": NUISANCES},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_row_is_ridge_on_its_feature(case):
+    changes, choices, options = CASES[case]
+    track = trajectory()
+    responses = brain(track, n_subjects=2, noise=3.0, **changes)
+    settings = ScoringSettings(subjects="both", n_permutations=39, seed=4, **choices)
+    result = score_trajectory(track, responses, CARD, settings)
+    features = {
+        "stable_mode": stable_mode(track.stack()),
+        "last_block": track.states[4],
+        "mean_depth": track.stack().mean(1),
+        "all_blocks": torch.cat(track.states, 1),
+    }
+    for subject, Y in {"group": responses.values.mean(0), "s1": responses.values[1]}.items():
+        for feature, X in features.items():
+            plain = ridge_cv(X, Y, **options)
+            table = result.scores
+            rows = table[(table["feature"] == feature) & (table["subject"] == subject)]
+            assert rows["roi"].tolist() == ["signal", "noise"]
+            torch.testing.assert_close(torch.tensor(rows["r"].to_numpy()), plain.r, check_dtype=False)
+            torch.testing.assert_close(torch.tensor(rows["r2"].to_numpy()), plain.r2, check_dtype=False)
+            if feature != "stable_mode":
+                assert rows[["p", "q"]].isna().all(axis=None)
+                continue
+            moves = "shift" if responses.tr else "blocks"
+            kept = {name: options[name] for name in ("groups", "gap", "nuisances") if name in options}
+            null = ridge_null(X, Y, plain, moves=moves, n_permutations=39, seed=4, **kept)
+            p = permutation_p(plain.r, null)
+            np.testing.assert_allclose(rows["p"], p, rtol=1e-6)
+            np.testing.assert_allclose(rows["q"], fdr(p), rtol=1e-6)
+    by_block = [ridge_cv(state, responses.values.mean(0), **options) for state in track.states]
+    np.testing.assert_allclose(result.depth["r"], [block.r.mean() for block in by_block], rtol=1e-5)
+    np.testing.assert_allclose(result.depth["r2"], [block.r2.mean() for block in by_block], rtol=1e-5)
+
+
+def test_the_nuisance_row_is_the_nuisances_on_their_own_volumes():
+    track = trajectory()
+    responses = brain(track, nuisances=NUISANCES, nuisance_names=("a", "b"), tr=2.0, gap=2)
+    result = score_trajectory(track, responses, CARD, dataclasses.replace(QUICK, n_permutations=0))
+    plain = ridge_cv(NUISANCES, responses.group_mean, gap=2)
+    assert pick(result, "nuisance", "noise")["r"] == pytest.approx(float(plain.r[1]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"operator": "per_stimulus"},
+        {"svd_rank": 4},
+        {"centering": "none"},
+        {"criterion": "amplitude", "svd_rank": 4},
+        {"phase": "real"},
+    ],
+)
+def test_choices_reach_the_stable_mode_and_the_tables(choices):
+    track = trajectory(seed=1)  # the stable mode is a pair
+    responses = brain(track)
+    settings = ScoringSettings(n_permutations=0, baselines=False, **choices)
+    result = score_trajectory(track, responses, CARD, settings)
+    wanted, default = (
+        ridge_cv(stable_mode(track.stack(), **options), responses.group_mean, selection="loo").r
+        for options in (choices, {})
+    )
+    assert not torch.allclose(wanted, default, atol=1e-4)
+    np.testing.assert_allclose(result.scores["r"], wanted, rtol=1e-5)
+    dynamics = dmd(track.stack(), **{name: value for name, value in choices.items() if name != "phase"})
+    weights = dynamics.coefficients.abs()
+    np.testing.assert_allclose(
+        result.depth["weight"], weights.mean(0) if weights.ndim == 2 else weights, rtol=1e-6
+    )
+    if weights.ndim == 2:
+        moduli = result.spectra["modulus"][result.spectra["stable"]]
+        assert moduli.item() == pytest.approx(dynamics.stable_eigenvalue.abs().sort().values[60].item())
+        return
+    spectra = result.spectra
+    np.testing.assert_allclose(spectra["real"] + 1j * spectra["imag"], dynamics.eigenvalues)
+    np.testing.assert_allclose(spectra["modulus"], dynamics.eigenvalues.abs())
+    np.testing.assert_allclose(spectra["distance_to_unit_circle"], (dynamics.eigenvalues.abs() - 1).abs())
+    np.testing.assert_allclose(spectra["amplitude"], dynamics.amplitudes)
+    assert spectra["stable"].tolist().index(True) == int(dynamics.stable_index)
+    assert result.card["distance_to_unit_circle"] == pytest.approx(float(dynamics.unit_circle_distance))
+    assert result.card["stable_imag"] == pytest.approx(dynamics.stable_eigenvalue.imag.item())
+
+
+def test_a_state_space_has_the_width_that_was_asked_for():
+    track = trajectory()
+    responses = brain(track)
+    choices = {"state_space": "procrustes", "n_components": 3, "n_permutations": 0, "baselines": False}
+    result = score_trajectory(track, responses, CARD, ScoringSettings(**choices))
+    H = StateSpace("procrustes", n_components=3).fit_transform(track.states)
+    assert H.shape[2] == 3
+    plain = ridge_cv(stable_mode(H), responses.group_mean, selection="loo")
+    np.testing.assert_allclose(result.scores["r"], plain.r, rtol=1e-5)
+
+
+def test_ceilings_that_the_responses_know_come_first_and_split_halves_are_seeded():
+    track = trajectory()
+    responses = brain(track, n_subjects=4)
+    settings = ScoringSettings(subjects="both", n_permutations=0, baselines=False, seed=7)
+    result = score_trajectory(track, responses, CARD, settings)
+    seeded = noise_ceiling(responses.values, method="split_half", seed=7)
+    assert pick(result, "stable_mode", "signal")["ceiling"] == pytest.approx(float(seeded[0]), abs=1e-7)
+    assert seeded[0] != noise_ceiling(responses.values, method="split_half", seed=0)[0]
+    own = {
+        "noise_ceiling": torch.tensor([0.5, 0.4]),
+        "subject_ceilings": torch.arange(8).view(4, 2) / 10,
+    }
+    result = score_trajectory(track, dataclasses.replace(responses, **own), CARD, settings)
+    assert pick(result, "stable_mode", "noise")["ceiling"] == pytest.approx(0.4)
+    assert pick(result, "stable_mode", "noise", "s2")["ceiling"] == pytest.approx(0.5)
+
+
+def test_a_block_that_is_constant_in_training_is_never_the_best():
+    track = trajectory()
+    states = list(track.states)
+    states[3] = states[3].clone()
+    states[3][24:] = 1.0  # all that the first fold trains on
+    track = dataclasses.replace(track, states=tuple(states))
+    responses = brain(trajectory())
+    with pytest.warns(UserWarning, match="score NaN"):  # the block alone, and the depth table's row of it
+        result = score_trajectory(track, responses, CARD, dataclasses.replace(QUICK, n_permutations=0))
+    blocks = [
+        ridge_cv(state, responses.group_mean, selection="loo") for i, state in enumerate(states) if i != 3
+    ]
+    best = max(blocks, key=lambda block: block.inner_score[0, 0])
+    assert pick(result, "best_block", "signal")["r"] > 0.3
+    assert best.inner_score[0, 0] > 0.3
