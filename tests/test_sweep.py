@@ -145,6 +145,7 @@ def test_models_go_by_name_pattern_file_and_mapping(folder):
             "zoo:resnet50",
             "nets/*/*.yaml",
             {"model": "timm:resnet18", "modality": "vision"},
+            {"model": "timm:resnet18", "modality": "vision", "weights": "random"},
         ]
     )
     assert [(spec.label, spec.modality) for spec in specs] == [
@@ -153,11 +154,12 @@ def test_models_go_by_name_pattern_file_and_mapping(folder):
         ("resnet50", "vision"),
         ("own", "vision"),
         ("resnet18", "vision"),
+        ("resnet18_random", "vision"),
     ]
-    built = specs[-2].arguments()
+    built = specs[-3].arguments()
     assert type(built["model"]).__name__ == "Net"
     assert built["layers"] == ["blocks.0", "blocks.1", "blocks.2"]
-    assert specs[-3].given == {"model": "zoo:resnet50"}
+    assert specs[-4].given == {"model": "zoo:resnet50"}
 
 
 @pytest.mark.parametrize(
@@ -234,6 +236,10 @@ def test_the_command_ends_with_code_one_where_something_failed(folder, capsys):
     assert stop.value.code == 1
     said = capsys.readouterr().out
     assert "1 of 2 done, 1 failed" in said
+    run = next(folder.glob("*/*/scores.parquet")).parent.relative_to(folder)
+    assert f"Their space: nfas space {run}\n" in said
+    with pytest.raises(FileNotFoundError, match=rf"Runs lie in it, name those: {run}"):
+        RunResults.load(run.parent)
     assert "this network is broken" in said
     (folder / "nets/vision/bad.yaml").write_text((folder / "nets/vision/good.yaml").read_text())
     main(["sweep", str(source)])  # repaired

@@ -33,6 +33,8 @@ from nfas_lightning.hooks.processes import (
 from nfas_lightning.hooks.selection import Layers, resolve_layers
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
+from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.preprocess import RawStimuli
 from nfas_lightning.plotting.training import ALL_ROIS, plot_training
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
@@ -91,7 +93,7 @@ class BrainWatch:
     def prepare(
         self, network: nn.Module, *, first_here: bool = True, barrier: Callable[[], object] = lambda: None
     ) -> None:
-        """Read the benchmark and resolve the layers, so that a mistake shows before the first step.
+        """Read the benchmark, resolve layers, prepare a stimulus: a mistake shows before the first step.
 
         Args:
             network: what will be looked at.
@@ -104,12 +106,21 @@ class BrainWatch:
             barrier()
             self.datamodule.setup()
             resolve_layers(plain_network(network), self.layers)
+            if not isinstance(network, FrozenModel):
+                stimuli = self.datamodule.stimuli
+                (self.preprocess or RawStimuli())(stimuli.collate([stimuli[0]]))
 
     def start(self, step: int, *, dry: bool = False) -> None:
         """Begin a training, or go on with one that has done so many steps: its curve is taken up."""
         self._last_step, self._looks = -1, 0
+        error: Exception | None = None
         if rank_and_world()[0] == 0 and not dry:
-            self.curves.start(step)
+            _, error = _attempt(lambda: self.curves.start(step))
+        problem = from_rank_zero(_reason(error))
+        if error is not None:
+            raise error
+        if problem is not None:  # else the other processes would say only that the first is gone
+            raise RuntimeError(problem)
 
     def look(self, network: nn.Module, at: Moment, loggers: Loggers) -> dict[str, float]:
         """Look at the network, unless this step was looked at already; every process calls this.

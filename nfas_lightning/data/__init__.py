@@ -1,18 +1,22 @@
 """Stimuli, responses, ROI tables and the safe readers that pair them."""
 
 from nfas_lightning.data.atlas import Atlas, load_atlas
+from nfas_lightning.data.audio_windows import read_wav
 from nfas_lightning.data.extraction import Scan, extract_scans
 from nfas_lightning.data.parcels import Parcels, array_parcels, surface_parcels, volume_parcels
+from nfas_lightning.data.pictures import ImageFiles, read_image
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import coordinate_atlas, roi_table
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.transcript import word_stimuli
 from nfas_lightning.data.video import ClipFiles, read_clip
 
 __all__ = [
     "Atlas",
     "ClipFiles",
+    "ImageFiles",
     "Parcels",
     "Responses",
     "Scan",
@@ -23,8 +27,11 @@ __all__ = [
     "extract_scans",
     "load_atlas",
     "read_clip",
+    "read_image",
     "read_pickle",
+    "read_wav",
     "roi_table",
     "surface_parcels",
     "volume_parcels",
+    "word_stimuli",
 ]

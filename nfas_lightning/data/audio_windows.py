@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from collections.abc import Sequence
@@ -27,7 +28,9 @@ _FRAME_SECONDS = 0.1
 _RANGE_DB = 60.0
 
 
-def read_wav(path: Path, sampling_rate: int | None = None) -> tuple[NDArray[np.float32], int]:
+def read_wav(
+    path: str | os.PathLike[str], sampling_rate: int | None = None
+) -> tuple[NDArray[np.float32], int]:
     """Read a wav file as mono samples in [-1, 1], channels averaged.
 
     Args:
@@ -41,7 +44,7 @@ def read_wav(path: Path, sampling_rate: int | None = None) -> tuple[NDArray[np.f
         FileNotFoundError: the file or its content is missing.
         ValueError: no wav file, or one that is cut short.
     """
-    require_file(path)
+    path = require_file(path)
     try:
         with warnings.catch_warnings():
             # unknown chunks (tags, markers) do no harm; an early end is found by counting below

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,9 @@ from nfas_lightning.functional.checks import check_option
 __all__ = ["MODALITIES", "Collate", "StimulusSet", "guess_modality"]
 
 MODALITIES = ("vision", "audio", "language")
+_FILE_NAME = re.compile(
+    r"^\S.*\.(png|jpe?g|bmp|gif|tiff?|webp|mp4|avi|mov|mkv|webm|wav|flac|mp3|ogg)$", re.IGNORECASE
+)
 _KEYS = {"vision": "image", "audio": "audio", "language": "text"}
 
 
@@ -35,9 +40,15 @@ def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
         >>> guess_modality(torch.zeros(2, 3, 8, 8))
         'vision'
     """
-    if len(stimuli) == 0:
-        raise ValueError("stimuli must hold at least one stimulus, got none.")
+    _check_sequence(stimuli)
     first = _unwrap(stimuli[0])
+    if isinstance(first, os.PathLike) or (isinstance(first, str) and _FILE_NAME.search(first)):
+        raise ValueError(
+            f"stimuli must hold the stimuli themselves, got the file name {str(first)!r}. Read images with "
+            "ImageFiles(paths), clips with ClipFiles(paths, frames_per_second) and sounds with "
+            "read_wav(path, sampling_rate), all in nfas_lightning.data; modality='language' shows the "
+            "strings as text."
+        )
     if isinstance(first, str | TextStimulus):
         return "language"
     shape = tuple(getattr(first, "shape", ()))
@@ -48,8 +59,29 @@ def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
     raise ValueError(
         "modality could not be told from the first stimulus: expected a string or TextStimulus (language), "
         "a (3, H, W) image or (F, 3, H, W) clip (vision) or (K,) samples with sampling_rate=Hz (audio), got "
-        f"{type(first).__name__} of shape {shape}. Pass modality='vision', 'audio' or 'language'."
+        f"{type(first).__name__} of shape {shape}. {_hint(shape)}"
     )
+
+
+def _hint(shape: tuple[int, ...]) -> str:
+    """What to do with a stimulus of that shape."""
+    if len(shape) in (3, 4) and shape[-1] == 3:
+        return "Move the colour axis in front of the height."
+    if len(shape) == 2 or (len(shape) in (3, 4) and shape[-3] == 1):
+        return "If it is a grey image, repeat it three times: (3, H, W). Pass modality= if it is not."
+    if len(shape) == 1:
+        return "Pass sampling_rate= in Hz if it is sound."
+    return "Pass modality='vision', 'audio' or 'language'."
+
+
+def _check_sequence(stimuli: Any) -> None:
+    if isinstance(stimuli, str) or not hasattr(stimuli, "__len__") or not hasattr(stimuli, "__getitem__"):
+        raise TypeError(
+            "stimuli must be a tensor, a list or a map-style Dataset (with __len__ and __getitem__), "
+            f"got {type(stimuli).__name__}. Turn an iterable into a list."
+        )
+    if len(stimuli) == 0:
+        raise ValueError("stimuli must hold at least one stimulus, got none.")
 
 
 class StimulusSet(Dataset[tuple[int, Any]]):
@@ -76,13 +108,7 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         self, items: Any, modality: str, sampling_rate: int | None = None, *, as_clips: bool = False
     ) -> None:
         check_option("modality", modality, MODALITIES)
-        if not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
-            raise TypeError(
-                "stimuli must be a tensor, a list or a map-style Dataset (with __len__ and __getitem__), "
-                f"got {type(items).__name__}. Turn an iterable into a list."
-            )
-        if len(items) == 0:
-            raise ValueError("stimuli must hold at least one stimulus, got none.")
+        _check_sequence(items)
         if modality == "audio" and (sampling_rate is None or sampling_rate <= 0):
             raise ValueError(
                 f"Audio stimuli need sampling_rate, a positive number of Hz, got {sampling_rate}."
@@ -116,7 +142,7 @@ class StimulusSet(Dataset[tuple[int, Any]]):
             return digest.hexdigest()
         if isinstance(self.items, Tensor):
             digest.update(f"{self.items.dtype} {tuple(self.items.shape)}".encode())
-            digest.update(self.items.numpy(force=True).data)
+            digest.update(np.ascontiguousarray(self.items.numpy(force=True)).data)
             return digest.hexdigest()
         for index in range(len(self)):
             item = self[index][1]

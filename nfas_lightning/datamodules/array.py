@@ -22,6 +22,8 @@ from nfas_lightning.functional.checks import check_option, check_shape
 
 __all__ = ["ArrayDataModule"]
 
+_LONGEST_TR = 60.0  # seconds; sparse sampling stays below, milliseconds do not
+
 
 class ArrayDataModule(BrainDataModule):
     """Stimuli and responses that you already have.
@@ -33,7 +35,8 @@ class ArrayDataModule(BrainDataModule):
     Args:
         stimuli: N of them: a tensor (N, 3, H, W) in [0, 1], a list of strings or `TextStimulus`, a list of
             (K,) waveforms, or a map-style dataset of such.
-        responses: (T, R), or (S, T, R) for S subjects. NaN marks missing values.
+        responses: (T, R), or (S, T, R) for S subjects; a table's columns name the ROIs. NaN marks missing
+            values.
         modality: ``"vision"``, ``"audio"`` or ``"language"``; None: told from the first stimulus.
         sampling_rate: Hz, for audio.
         runs: (T,) integer run of each row; None: one run.
@@ -114,6 +117,9 @@ class ArrayDataModule(BrainDataModule):
         stimuli = StimulusSet(self.source, modality, self.sampling_rate)
         if len(stimuli) < 2:
             raise ValueError("At least two stimuli are needed to relate features to responses, got one.")
+        rois = self.rois
+        if rois is None and isinstance(self.values, pd.DataFrame):
+            rois = list(map(str, self.values.columns))
         values = _as_values(self.values)
         n_subjects, n_volumes, n_rois = values.shape
         runs = torch.zeros(n_volumes) if self.runs is None else _tensor(self.runs)
@@ -125,15 +131,17 @@ class ArrayDataModule(BrainDataModule):
             ("stimulus_ids", ids, len(stimuli)),
         ):
             if len(given) != wanted or len(set(given)) != wanted:
+                repeated = sorted({str(name) for name in given if list(given).count(name) > 1})
                 raise ValueError(
-                    f"{what} must be {wanted} unique names, got {len(given)}: {list(given)[:5]}."
+                    f"{what} must be {wanted} unique names, got {len(given)}: {list(given)[:5]}"
+                    + (f"; more than once: {repeated[:5]}." if repeated else ".")
                 )
         kept = pick("subjects", self.subjects, names)
         nuisances, nuisance_names = _as_nuisances(self.nuisances, n_volumes)
         design, times = self._design(len(stimuli), runs.long())
         responses = Responses(
             values=values[kept],
-            rois=_as_rois(self.rois, n_rois),
+            rois=_as_rois(rois, n_rois),
             stimulus_ids=tuple(map(str, ids)),
             dataset=self.dataset,
             modality=modality,
@@ -177,8 +185,11 @@ class ArrayDataModule(BrainDataModule):
                 times[runs == run] = torch.arange(int((runs == run).sum()), dtype=torch.float64) * self.tr
         else:
             times = _tensor(self.volume_times).double()
+            check_shape("volume_times", times, "T", T=len(runs))
+        onsets = _tensor(events["onset"]).double()
+        _check_clock(onsets, times, self.tr)
         design = volume_design(
-            _tensor(events["onset"]).double(),
+            onsets,
             times,
             tr=self.tr,
             durations=_tensor(events["duration"]).double() if "duration" in events else None,
@@ -191,6 +202,25 @@ class ArrayDataModule(BrainDataModule):
         return design, times
 
 
+def _check_clock(onsets: Tensor, times: Tensor, tr: float) -> None:
+    """Refuse milliseconds, and say which stimuli no volume can answer."""
+    if not len(times) or not bool(onsets.isfinite().all()) or tr <= 0:
+        return  # said by who builds the operators
+    end = float(times.max()) + tr
+    late = int((onsets >= end).sum())
+    if late > len(onsets) / 2 or tr > _LONGEST_TR:
+        raise ValueError(
+            f"onset and tr must be seconds: {late} of {len(onsets)} stimuli begin after the last volume ends "
+            f"({end:g} s), with tr={tr:g}. Divide milliseconds by 1000, and onsets in volumes are times tr."
+        )
+    if late:
+        warnings.warn(
+            f"{late} of {len(onsets)} stimuli begin after the last volume ends ({end:g} s): nothing answers "
+            "them.",
+            stacklevel=2,
+        )
+
+
 def _tensor(value: Any) -> Tensor:
     """Copy anything array-like, so that what the user holds is neither shared nor changed."""
     return value.detach().clone() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
@@ -201,17 +231,25 @@ def _as_values(responses: Any) -> Tensor:
     if values.ndim not in (2, 3) or not values.dtype.is_floating_point:
         raise ValueError(
             "responses must be floating point of shape (T, R), or (S, T, R) for subjects, got "
-            f"{tuple(values.shape)} of {values.dtype}."
+            f"{tuple(values.shape)} of {values.dtype}. Integers: convert with .astype('float32'); one ROI: "
+            "responses[:, None]."
         )
     values = values[None] if values.ndim == 2 else values
+    if 0 in values.shape:
+        raise ValueError(
+            f"responses must hold a subject, a row and an ROI at least, got shape (S, T, R) = "
+            f"{tuple(values.shape)}."
+        )
     if bool(values.isinf().any()):
         raise ValueError("responses must not be infinite: write NaN where a value is missing.")
     missing = int(values.isnan().sum())
     if missing:
         lost = int(values.isnan().all(dim=1).all(dim=0).sum())
+        empty = values.isnan().flatten(1).all(dim=1).nonzero().flatten().tolist()
         warnings.warn(
             f"responses hold {missing} NaN of {values.numel()} values, and {lost} of {values.shape[-1]} ROIs "
-            "have no value at all: missing values are masked per ROI.",
+            "have no value at all: missing values are masked per ROI."
+            + (f" The subjects at {empty[:5]} have no value: leave them out." if empty else ""),
             stacklevel=2,
         )
     return values
@@ -220,8 +258,9 @@ def _as_values(responses: Any) -> Tensor:
 def _as_rois(rois: Sequence[str] | pd.DataFrame | None, n_rois: int) -> pd.DataFrame:
     if rois is None:
         return roi_table([f"roi_{r:03d}" for r in range(n_rois)])
-    if len(rois) != n_rois:
-        raise ValueError(f"rois must name the {n_rois} columns of responses, got {len(rois)}.")
+    if isinstance(rois, str) or len(rois) != n_rois:
+        given = repr(rois) if isinstance(rois, str) else len(rois)
+        raise ValueError(f"rois must name the {n_rois} columns of responses, got {given}.")
     if isinstance(rois, pd.DataFrame):
         return rois.reset_index(drop=True)
     return roi_table(list(rois))

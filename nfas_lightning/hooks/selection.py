@@ -60,7 +60,7 @@ def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int
         raise ValueError(
             f"DMD over depth needs at least {min_depths} depths, got {len(wanted)} modules of "
             f"{type(model).__name__} for layers={layers!r}: {sorted(wanted)}. Name more modules, or a finer "
-            f"kind."
+            f"kind.{_in_plain_lists(model)}"
         )
     return [name for name in names if name in wanted]
 
@@ -82,6 +82,18 @@ def find_network(module: nn.Module, submodule: str | None = None) -> nn.Module:
     names = [name for name, _ in module.named_modules() if name]
     _exact([submodule], names)
     return module.get_submodule(submodule)
+
+
+def _in_plain_lists(model: nn.Module) -> str:
+    """What torch does not see: modules that an attribute holds in a list, a tuple or a dictionary."""
+    hidden = [
+        f"{name}.{attribute}".lstrip(".")
+        for name, module in model.named_modules()
+        for attribute, value in vars(module).items()
+        if not attribute.startswith("_") and isinstance(value, list | tuple | dict)
+        if any(isinstance(v, nn.Module) for v in (value.values() if isinstance(value, dict) else value))
+    ]
+    return f" Modules in {', '.join(hidden)} are unknown to torch: use nn.ModuleList." if hidden else ""
 
 
 def _exact(wanted: list[str], names: list[str]) -> list[str]:

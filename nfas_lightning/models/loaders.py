@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
@@ -61,6 +62,8 @@ def load_model(
         return model if weights == "pretrained" else _as_random(model, seed)
     if isinstance(model, nn.Module):
         return load_module(model, weights=weights, seed=seed)
+    if not isinstance(model, ZooEntry | str):
+        raise TypeError(f"model must be a name or an nn.Module instance, got {model!r}: build it first.")
     if isinstance(model, ZooEntry) or model.startswith("zoo:"):
         if options:
             raise ValueError(f"options belong to packaged models, got {sorted(options)} for the zoo.")
@@ -143,7 +146,7 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
     check_option("weights", weights, _WEIGHTS)
     timm = require("timm", "vision")
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5]
+        close = get_close_matches(name.split(".")[0], timm.list_models(), n=5)
         raise ValueError(f"timm has no model {name!r}. Similar names: {', '.join(close) or 'none'}.")
     try:
         module = seeded(seed, lambda: timm.create_model(name, pretrained=weights == "pretrained", **options))

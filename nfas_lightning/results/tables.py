@@ -153,7 +153,11 @@ class RunResults:
         """
         path = Path(path)
         if not (path / "scores.parquet").is_file():
-            raise FileNotFoundError(f"{path} holds no scores.parquet: expected the folder of a finished run.")
+            inside = [str(found.parent) for found in sorted(path.glob("*/scores.parquet"))]
+            hint = f" Runs lie in it, name those: {' '.join(inside)}." if inside else ""
+            raise FileNotFoundError(
+                f"{path} holds no scores.parquet: expected the folder of a finished run.{hint}"
+            )
         tables = {name: pd.read_parquet(path / f"{name}.parquet") for name in (*COLUMNS, "rois")}
         return cls(**tables, meta=json.loads((path / "meta.json").read_text(encoding="utf-8")))
 

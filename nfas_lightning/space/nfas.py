@@ -154,7 +154,7 @@ class NFAS(SpaceMeasures, SpaceFigures):
     @classmethod
     def from_runs(
         cls,
-        runs: Iterable[str | Path | RunResults],
+        runs: str | Path | RunResults | Iterable[str | Path | RunResults],
         *,
         where: str | None = None,
         feature: str = "stable_mode",
@@ -166,7 +166,7 @@ class NFAS(SpaceMeasures, SpaceFigures):
         """Build the space of finished runs, joined on the ROI's id.
 
         Args:
-            runs: folders of finished runs, or what they hold.
+            runs: folders of finished runs, or what they hold; one alone need not be in a list.
             where: which models, as a query of `RunResults.cards`, e.g. ``"family == 'vit'"``; None: all.
             feature: see `from_scores`, as are the others.
             value: see `from_scores`.

@@ -11,18 +11,22 @@ __all__ = ["join_runs"]
 
 
 def join_runs(
-    runs: Iterable[str | Path | RunResults], *, where: str | None = None, intersection: bool = False
+    runs: str | Path | RunResults | Iterable[str | Path | RunResults],
+    *,
+    where: str | None = None,
+    intersection: bool = False,
 ) -> RunResults:
     """Join the tables of finished runs.
 
     Args:
-        runs: folders, or what they hold.
+        runs: folders, or what they hold; one alone need not be in a list.
         where: which models, see `RunResults.select`; None: all.
         intersection: keep the ROIs that all runs share, where there are any.
 
     Raises:
         ValueError: runs on different ROI axes: both are named, with what to do.
     """
+    runs = [runs] if isinstance(runs, str | Path | RunResults) else list(runs)
     loaded = [(_name(run, i), _load(run)) for i, run in enumerate(runs)]
     joined = RunResults.concatenate([results for _, results in loaded])
     if where is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -74,6 +75,9 @@ def conduct(sweep: Sweep, source: str | Path, *, only_estimate: bool = False) ->
         if report.failed:
             console.print(failure_table(report.failed))
         console.print(f"{len(report.done)} of {len(cells)} done, {len(report.failed)} failed: {out}")
+        if report.runs:  # the line may be longer than the terminal: whole, to be copied
+            joined = " ".join(shlex.quote(str(run)) for run in report.runs)
+            console.print(f"Their space: nfas space {joined}", soft_wrap=True, markup=False, highlight=False)
         return report
     finally:
         lock.release()

@@ -119,7 +119,8 @@ def _from_arguments(arguments: dict[str, Any], label: str = "", folder: str = ""
         entry = _entry(model)
         modality, label = modality or entry.modality, label or entry.name
     modality = modality or (folder if folder in MODALITIES else "")
-    label = label or _label(model)
+    # without its training it is another model: the name says so, as FrozenModel's does
+    label = label or _label(model) + ("_random" if arguments.get("weights") == "random" else "")
     if modality not in MODALITIES:
         raise ValueError(
             f"models: {label!r} does not tell its modality; add `modality:` with one of {list(MODALITIES)}, "

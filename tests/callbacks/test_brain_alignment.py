@@ -14,6 +14,7 @@ from pytorch_lightning.strategies import FSDPStrategy
 
 from nfas_lightning import align
 from nfas_lightning.callbacks import BrainAlignment
+from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.scoring import ScoringSettings
 from tests.helpers.training import (
     QUICK,
@@ -295,3 +296,6 @@ def test_mistakes_show_before_the_first_step():
         train(BrainAlignment(brain(), layers=["blocks.7"]))
     with pytest.raises(ValueError, match="modell"):
         train(BrainAlignment(brain(), submodule="modell"))
+    texts = ArrayDataModule([f"text {i}" for i in range(12)], torch.zeros(12, 2))
+    with pytest.raises(ValueError, match="Give the model a preprocess"):
+        train(BrainAlignment(texts))

@@ -121,6 +121,18 @@ def test_missing_values_are_kept_with_a_warning():
         ({"events": {"onset": [np.nan] * 6}, "tr": 2.0}, "onsets must be finite"),
         ({"events": {"onset": [0.0] * 6}, "tr": -1.0}, "tr must be a positive number"),
         ({"modality": "smell"}, "modality must be one of"),
+        ({"responses": torch.zeros(6, 0)}, r"an ROI at least, got shape \(S, T, R\) = \(1, 6, 0\)"),
+        ({"responses": torch.zeros(0, 6, 2)}, "must hold a subject"),
+        ({"rois": "ab"}, "name the 2 columns of responses, got 'ab'"),
+        ({"noise_ceiling": [0.5, 2.0]}, r"correlations in \[0, 1\].* got 0.5 to 2"),
+        ({"stimulus_ids": ["a", *"abcde"]}, r"more than once: \['a'\]"),
+        ({"events": {"onset": [4000.0 * i for i in range(6)]}, "tr": 2.0}, "5 of 6 stimuli begin after"),
+        ({"events": {"onset": [0.0] * 6}, "tr": 2000.0}, "onset and tr must be seconds"),
+        ({"events": {"onset": [0.0] * 6}, "tr": 2.0, "volume_times": [0.0]}, r"volume_times .*T=6"),
+        ({"stimuli": [f"images/{i}.png" for i in range(6)]}, "got the file name 'images/0.png'"),
+        ({"stimuli": torch.zeros(6, 8, 8, 3)}, "Move the colour axis"),
+        ({"stimuli": torch.zeros(6, 1, 8, 8)}, "repeat it three times"),
+        ({"stimuli": torch.zeros(6, 800)}, "Pass sampling_rate="),
     ],
 )
 def test_wrong_input(options, message):
@@ -132,6 +144,32 @@ def test_a_run_with_events_needs_volumes():
     events = {"onset": [0.0] * 6, "run": [0, 0, 1, 1, 2, 2]}
     with pytest.raises(ValueError, match=r"none for the runs \[2\]"):
         ready(TEXTS, torch.zeros(8, 1), events=events, tr=2.0, runs=[0] * 4 + [1] * 4)
+
+
+@pytest.mark.parametrize("stimuli", [(text for text in TEXTS), "images"])
+def test_stimuli_must_be_a_list(stimuli):
+    with pytest.raises(TypeError, match="Turn an iterable into a list"):
+        ready(stimuli, torch.zeros(6, 2))
+
+
+def test_a_late_stimulus_and_an_empty_subject_are_said():
+    with pytest.warns(UserWarning, match=r"1 of 6 stimuli begin after the last volume ends \(12 s\)"):
+        ready(TEXTS, torch.zeros(6, 2), events={"onset": [0.0, 2.0, 4.0, 6.0, 8.0, 20.0]}, tr=2.0)
+    values = torch.zeros(3, 6, 2)
+    values[1] = torch.nan
+    with pytest.warns(UserWarning, match=r"subjects at \[1\] have no value"):
+        ready(TEXTS, values)
+
+
+def test_a_tables_columns_name_the_rois():
+    responses = ready(TEXTS, pd.DataFrame({"V1": [0.0] * 6, "IT": [1.0] * 6})).responses
+    assert list(responses.rois["roi"]) == ["V1", "IT"]
+
+
+def test_an_expanded_tensor_has_a_hash():
+    one = torch.rand(1, 3, 4, 4)
+    same = ready(one.expand(6, 3, 4, 4), torch.zeros(6, 1)).responses.hashes
+    assert same == ready(one.repeat(6, 1, 1, 1), torch.zeros(6, 1)).responses.hashes
 
 
 def test_hash_follows_the_stimuli():

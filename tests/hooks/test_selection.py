@@ -61,6 +61,10 @@ def test_fewer_than_three_depths_are_refused():
         resolve_layers(Encoder(), ["encoder.layer.0", "encoder.layer.1"])
     with pytest.raises(ValueError, match="at least 3 depths, got 1 modules"):
         resolve_layers(nn.Sequential(nn.LSTM(4, 4, 3)))
+    plain = nn.Sequential(nn.Linear(4, 4))
+    plain[0].blocks = [nn.Linear(4, 4) for _ in range(5)]
+    with pytest.raises(ValueError, match=r"Modules in 0\.blocks are unknown to torch: use nn\.ModuleList"):
+        resolve_layers(plain)
 
 
 TIMM = {

@@ -56,6 +56,10 @@ def test_torchvision_with_its_own_preprocessing():
 def test_names_nobody_knows():
     with pytest.raises(ValueError, match=r"timm has no model 'resnet_18'.*Similar names: .*resnet"):
         load_model("timm:resnet_18", weights="random")
+    with pytest.raises(ValueError, match=r"timm has no model 'resnet5O'. Similar names: resnet50"):
+        load_model("timm:resnet5O", weights="random")
+    with pytest.raises(TypeError, match=r"an nn\.Module instance"):
+        load_model(torch.nn.Linear)
     with pytest.raises(ValueError, match="torchvision has no model 'resnet_18'"):
         load_model("torchvision:resnet_18")
     with pytest.raises(ValueError, match="Unknown source 'keras' in 'keras:vgg'"):

@@ -1,0 +1,94 @@
+"""Image files as stimuli, read when asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nfas_lightning.data.content import require_file
+from nfas_lightning.data.readers import sha256_file
+
+__all__ = ["ImageFiles", "read_image"]
+
+_EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+
+class ImageFiles(Dataset[Tensor]):
+    """Image files as stimuli of `StimulusSet`: entry i is file i.
+
+    Args:
+        paths: the files, in the order of the responses.
+        size: pixels of the square that each image is resized and cropped to, about its centre; None: as it
+            is, which needs files of one size or batches of one.
+
+    Raises:
+        ValueError: no path, a single string, or a size below one.
+    """
+
+    def __init__(self, paths: Sequence[str | os.PathLike[str]], *, size: int | None = None) -> None:
+        if isinstance(paths, (str, os.PathLike)) or not len(paths):
+            raise ValueError(
+                "paths must list image files in the order of the responses, e.g. "
+                f"sorted(Path('images').glob('*.png')), got {paths!r}."
+            )
+        if size is not None and size < 1:
+            raise ValueError(f"size must be at least one pixel, got {size}.")
+        self.paths = [Path(path) for path in paths]
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return read_image(self.paths[index], size=self.size)
+
+    def sha256(self) -> str:
+        """Hash files and size; nothing is decoded."""
+        digest = hashlib.sha256(f"images {self.size}".encode())
+        for path in self.paths:
+            digest.update(sha256_file(require_file(path)).encode())
+        return digest.hexdigest()
+
+
+def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tensor:
+    """Read an image file, turned as its EXIF tag says.
+
+    Args:
+        path: PNG, JPEG or another format that Pillow reads, 8 bits a channel.
+        size: pixels of the square that it is resized and cropped to, about its centre; None: as it is.
+
+    Returns:
+        (3, H, W) uint8, RGB; grey is repeated.
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: no image, one that is damaged or cut short, more than 8 bits a channel, or transparent.
+    """
+    path = require_file(path)
+    try:
+        with Image.open(path) as image:
+            if image.mode not in _EIGHT_BITS:
+                raise ValueError(
+                    f"{path} must have 8 bits a channel, got mode {image.mode}: convert it first."
+                )
+            turned = ImageOps.exif_transpose(image)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path} must be a whole image file, got one that can't be read ({error}): write it again."
+        ) from error
+    if turned.has_transparency_data and np.asarray(turned.convert("RGBA").getchannel("A")).min() < 255:
+        raise ValueError(
+            f"{path} must be opaque, got transparent pixels: paste it on the background that was shown."
+        )
+    colour = turned.convert("RGB")
+    if size is not None:
+        colour = ImageOps.fit(colour, (size, size), method=Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(colour)).permute(2, 0, 1).contiguous()
