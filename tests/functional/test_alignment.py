@@ -155,6 +155,7 @@ def test_normalise_masks_and_counts():
     with pytest.warns(UserWarning, match=r"2 of 3 ROIs have a noise ceiling below 0\.2"):
         value = normalise(r, torch.tensor([0.6, 0.1, nan]), threshold=0.2)
     torch.testing.assert_close(value, torch.tensor([0.5, nan, nan]), equal_nan=True)
+    torch.testing.assert_close(normalise(r, torch.full((3,), 0.5), threshold=0.5), r / 0.5)  # not below
     with pytest.raises(ValueError, match="threshold must be positive"):
         normalise(r, r, threshold=0)
 

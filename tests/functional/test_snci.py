@@ -52,6 +52,16 @@ def test_dtype_policy(dtype):
     )
 
 
+def test_exact_agreement_keeps_its_sign():
+    scores = torch.tensor([[0.1, -0.1, 0.0], [0.1, -0.1, 0.0], [0.1, -0.1, 0.0]])
+    with pytest.warns(UserWarning, match="score 0 at 1 ROIs"):
+        ratio = snci(scores, ["a"] * 3)[0]
+    assert ratio[:2].tolist() == [float("inf"), float("-inf")]
+    assert ratio[2].isnan()
+    with pytest.warns(UserWarning, match="score 0 at 1 ROIs"):
+        assert snci(scores, ["a"] * 3, form="bounded")[0, :2].tolist() == [1, 1]
+
+
 def test_convergence_is_high_only_where_every_modality_agrees():
     scores = torch.tensor([[1.0, 1.0], [1.01, 1.01], [1.0, 0.1], [1.02, 2.0]])
     result = convergence(scores, list("aabb"))

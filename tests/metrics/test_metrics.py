@@ -1,5 +1,6 @@
 """Metrics over trajectories: equal to the functional core, whatever the batching, order and processes."""
 
+import dataclasses
 import pickle
 
 import pandas as pd
@@ -11,7 +12,7 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.dmd import dmd, stable_mode
 from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.functional.snci import snci
-from nfas_lightning.metrics import SNCI, DepthSpectrum, DMDAlignment
+from nfas_lightning.metrics import SNCI, DepthSpectrum, DMDAlignment, RoiAlignment
 from tests.helpers.metrics import SHARES, planted, run_processes, splits
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
@@ -52,6 +53,63 @@ def test_alignment_equals_the_functional_core(operator, design):
     torch.testing.assert_close(result["r2"], expected.r2)
     torch.testing.assert_close(result["r_mean"], expected.r.mean())
     torch.testing.assert_close(result["eigenvalue"], dmd(H, operator=operator).stable_eigenvalue)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"svd_rank": 4},
+        {"centering": "none"},
+        {"criterion": "amplitude", "svd_rank": 3},
+        {"phase": "real", "centering": "none"},
+    ],
+)
+def test_choices_of_dynamics_are_those_of_the_functional_core(options):
+    H, responses = planted()
+    result = update(DMDAlignment(responses, **options), H, splits(60, 20)).compute()
+    torch.testing.assert_close(result["r"], expected_r(H, responses, **options).r)
+    others = dict(list(options.items())[1:])
+    assert not torch.allclose(result["r"], expected_r(H, responses, **others).r, atol=1e-6)
+    options = {name: value for name, value in options.items() if name != "phase"}
+    spectrum, dynamics = update(DepthSpectrum(**options), H, splits(60, 20)).compute(), dmd(H, **options)
+    torch.testing.assert_close(spectrum["stable_eigenvalue"], dynamics.stable_eigenvalue)
+    torch.testing.assert_close(spectrum["eigenvalues"], dynamics.eigenvalues)
+    torch.testing.assert_close(spectrum["amplitudes"], dynamics.amplitudes)
+    torch.testing.assert_close(spectrum["distance_to_unit_circle"], dynamics.unit_circle_distance)
+    torch.testing.assert_close(spectrum["weights"], dynamics.coefficients.abs())
+    torch.testing.assert_close(result["eigenvalue"], dynamics.stable_eigenvalue)
+    torch.testing.assert_close(result["distance_to_unit_circle"], dynamics.unit_circle_distance)
+
+
+@pytest.mark.parametrize(
+    ("series", "settings", "expected"),
+    [
+        (False, {}, {"selection": "loo"}),
+        (False, {"selection": "folds", "n_folds": 4}, {"n_folds": 4}),
+        (True, {}, {"gap": 5}),
+        (True, {"gap": 0}, {"gap": 0}),
+        (True, {"gap": 2, "n_folds": 3, "selection": "loo"}, {"gap": 2, "n_folds": 3, "selection": "loo"}),
+        (True, {"partial_nuisances": True}, {"gap": 5, "nuisances": True}),
+    ],
+)
+def test_choices_of_encoding_are_those_of_the_functional_core(series, settings, expected):
+    H, responses = planted(nuisance=True)
+    generator = torch.Generator().manual_seed(3)
+    values = responses.values + torch.randn(2, 60, 3, generator=generator).double()  # two noisy subjects
+    responses = dataclasses.replace(responses, values=values, subjects=("s1", "s2"))
+    if series:
+        responses = dataclasses.replace(responses, tr=2.0, gap=5)
+    if "nuisances" in expected:
+        expected = {**expected, "nuisances": responses.nuisances}
+    X = stable_mode(H)
+    plain = ridge_cv(X, values.mean(0), **expected)
+    whole = update(DMDAlignment(responses, **settings), H, splits(60, 20)).compute()
+    readout = RoiAlignment(responses, **settings)
+    readout.update(X, torch.arange(60))
+    for result in (whole, readout.compute()):
+        torch.testing.assert_close(result["r"], plain.r)
+        torch.testing.assert_close(result["r2"], plain.r2)
+        torch.testing.assert_close(result["r2_mean"], plain.r2.mean())
 
 
 def test_planted_alignment_is_found_and_noise_is_not():
