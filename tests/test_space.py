@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from nfas_lightning.functional.snci import snci
+from nfas_lightning.functional.anova import anova
+from nfas_lightning.functional.embedding import mds, pca
+from nfas_lightning.functional.fdr import fdr
+from nfas_lightning.functional.permanova import permanova
+from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.snci import snci, snci_bootstrap, snci_permutation
 from nfas_lightning.results import COLUMNS, RunResults
 from nfas_lightning.space import NFAS
 
@@ -247,6 +252,77 @@ def test_geometry_delegates_with_the_chosen_metric():
         space.snci_bootstrap("bounded").low.shape == space.snci_permutation(n_permutations=9).shape == (2, 8)
     )
     assert space.permanova_pairwise(n_permutations=9).pairs == (("audio", "vision"),)
+
+
+def test_pattern_and_metric_reach_every_statistic_that_is_of_vectors():
+    table = scores_table(("vision", "vision", "audio", "audio", "audio", "vision"))
+    space = NFAS.from_scores(table, standardize="model", metric="correlation")
+    assert space.modalities == ("audio", "vision")
+    scores, labels = space.scores, space.models["modality"].tolist()
+    V = (scores - scores.mean(1, keepdim=True)) / scores.std(1, keepdim=True)
+    torch.testing.assert_close(space.vectors, V)
+    D = 1 - torch.from_numpy(np.corrcoef(V.numpy()))
+    torch.testing.assert_close(space.distances(), D)
+    # a metric of one's own for once
+    torch.testing.assert_close(space.distances("euclidean"), torch.cdist(V, V))
+    torch.testing.assert_close(
+        space.mds(2, "euclidean").coordinates, mds(torch.cdist(V, V), 2).coordinates, atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(space.pca(2).coordinates, pca(V, 2).coordinates)
+    torch.testing.assert_close(space.anova().statistic, anova(V, labels).statistic)
+    torch.testing.assert_close(
+        space.permanova(n_permutations=9, seed=3).statistic, permanova(D, labels, n_permutations=9).statistic
+    )
+    # consistency is of the scores as they are
+    torch.testing.assert_close(space.snci("db"), snci(scores, labels, form="db"))
+    torch.testing.assert_close(space.convergence(), snci(scores, labels, form="bounded").amin(0))
+    wanted = snci_bootstrap(scores, labels, confidence=0.5, seed=4)
+    torch.testing.assert_close(space.snci_bootstrap(confidence=0.5, seed=4), wanted)
+    p = snci_permutation(scores, labels, n_permutations=19, seed=4)
+    torch.testing.assert_close(space.snci_permutation(n_permutations=19, seed=4), p)
+    # and a part of the space is read in the same way
+    part = space.select([True, True, True, True, False, True])
+    torch.testing.assert_close(part.distances(), D[[0, 1, 2, 3, 5]][:, [0, 1, 2, 3, 5]])
+    row = D[2].clone()
+    row[2] = np.inf
+    found = space.nearest("m2", 4)
+    assert found["model"].tolist() == [f"m{i}" for i in row.argsort()[:4].tolist()]
+    np.testing.assert_allclose(found["distance"], row.sort().values[:4])
+
+
+def test_tables_of_the_statistics_row_by_row():
+    space = NFAS.from_scores(scores_table(("vision", "audio", "audio", "vision", "vision", "audio")))
+    statistics = space.statistics(n_permutations=99, seed=5, stability=False)
+    labels = space.models["modality"].tolist()
+    spread = permdisp(space.distances(), labels, n_permutations=99, seed=5)
+    assert statistics.permdisp["statistic"] == pytest.approx(float(spread.statistic))
+    assert statistics.permdisp["p_value"] == pytest.approx(float(spread.p_value))
+    p = snci_permutation(space.scores, labels, n_permutations=99, seed=5)
+    interval = snci_bootstrap(space.scores, labels, seed=5)
+    for g, name in enumerate(("audio", "vision")):
+        rows = statistics.snci[statistics.snci["modality"] == name]
+        np.testing.assert_allclose(rows["ratio"], snci(space.scores, labels)[g])
+        np.testing.assert_allclose(rows["ratio_low"], interval.low[g])
+        np.testing.assert_allclose(rows["ratio_high"], interval.high[g])
+        np.testing.assert_allclose(rows["p_value"], p[g])
+        np.testing.assert_allclose(rows["q_value"], fdr(p[g]))  # over the ROIs of one modality
+    coordinates = pca(space.scores, 2).coordinates
+    np.testing.assert_allclose(statistics.coordinates[["PC1", "PC2"]], coordinates)
+    by_pattern = mds(space.distances("correlation"), 2).coordinates
+    np.testing.assert_allclose(statistics.coordinates[["MDS1", "MDS2"]], by_pattern)
+    first = statistics.nearest[statistics.nearest["model"] == "m0"]
+    assert first["rank"].tolist() == [1, 2, 3]
+    assert first["neighbour"].tolist() == space.nearest("m0", 3)["model"].tolist()
+
+
+def test_the_value_that_was_asked_for_is_the_one_that_is_read():
+    table = scores_table()
+    table["r"] = np.random.default_rng(7).normal(size=len(table))
+    chosen = table[(table["feature"] == "stable_mode") & (table["subject"] == "s1")]
+    space = NFAS.from_scores(table, value="r", subject="s1")
+    expected = chosen.set_index(["model", "roi"])["r"].unstack()  # noqa: PD010  # the pivot is the oracle
+    np.testing.assert_array_equal(space.scores, expected.loc[space.models["model"], space.rois["roi"]])
+    assert repr(space).startswith("NFAS(6 models x 8 ROIs, r:")
 
 
 def test_report_is_written(tmp_path):

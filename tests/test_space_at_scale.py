@@ -153,6 +153,9 @@ def test_leaving_a_model_out_is_the_space_without_it(space, statistics, plain):
         f_all = stats.f_oneway(*(wide[(labels == g).to_numpy()] for g in sorted(labels.unique()))).statistic
         f_rest = stats.f_oneway(*(rest[(names == g).to_numpy()] for g in sorted(names.unique()))).statistic
         assert row["anova"] == pytest.approx(stats.spearmanr(f_all, f_rest).statistic)
+        own = labels == labels[model]
+        with_it, without = (table.mean() ** 2 / table.var() for table in (wide[own], wide[own].drop(model)))
+        assert row["snci"] == pytest.approx(stats.spearmanr(with_it, without).statistic)
 
 
 # filters and groups
@@ -244,6 +247,8 @@ def test_mixed_axes_are_refused_and_both_named(results):
     with pytest.raises(ValueError, match=message) as refused:
         NFAS.from_runs([audio, other])
     assert "intersection" not in str(refused.value)  # nothing is shared: it would not help
+    with pytest.raises(ValueError, match=message):
+        NFAS.from_runs([audio, other], axis="intersection")
     # a filter that leaves one axis leaves nothing to refuse
     assert len(NFAS.from_runs([audio, other], where="modality == 'audio'")) == 15
 

@@ -100,6 +100,8 @@ def pool_checked(output: Tensor, how: str, mask: Tensor | None, layout: str) -> 
         return output.flatten(1).clone()
     if layout in ("auto", "sequence_first"):
         layout = "channels_last" if output.ndim == 3 else "channels_first"
+    if how in ("cls", "last") and output.ndim > 3:
+        raise ValueError(_no_tokens(how, output))  # with a mask or without: one band's frame is no token
     if mask is None and how != "last":
         return _pool_all(output, how, layout)
     tokens, token_mask = _as_tokens(output, mask, layout)
@@ -109,8 +111,6 @@ def pool_checked(output: Tensor, how: str, mask: Tensor | None, layout: str) -> 
 def _pool_all(output: Tensor, how: str, layout: str) -> Tensor:
     """Pool without a mask, in one reduction: this runs once a block, batch after batch."""
     if how == "cls":
-        if output.ndim > 3:
-            raise ValueError(_no_tokens(how, output))
         return (output[:, 0] if layout == "channels_last" else output[..., 0]).clone()
     axes = list(range(1, output.ndim - 1)) if layout == "channels_last" else list(range(2, output.ndim))
     return output.amax(axes) if how == "max" else output.mean(axes)
@@ -126,8 +126,7 @@ def _as_tokens(output: Tensor, mask: Tensor | None, layout: str) -> tuple[Tensor
         mask = _fit_mask(mask.to(tokens.device), tokens.shape[0], n_tokens)
     if tokens.ndim == 4:  # (B, F, T, C): every frequency at a time shares the time's mask
         batch, n_bands, _, width = tokens.shape
-        if mask is None:
-            raise ValueError(_no_tokens("last", output))
+        assert mask is not None  # without one, maps are pooled whole
         tokens = tokens.transpose(1, 2).reshape(batch, n_tokens * n_bands, width)
         mask = mask.repeat_interleave(n_bands, dim=1)
     return tokens, mask

@@ -137,6 +137,22 @@ def test_ceiling_by_fold_ignores_differences_between_folds():
     torch.testing.assert_close(noise_ceiling(Y, fold=trimmed), noise_ceiling(Y[:, 25:], fold=fold[25:]))
 
 
+@pytest.mark.parametrize("method", ["loo_subject", "split_half"])
+def test_ceiling_of_a_subject_without_a_fold_is_that_of_the_others(method):
+    Y, fold = subjects(S=3, T=90), torch.arange(90) // 30
+    Y[0, :30] = nan
+    ceiling = noise_ceiling(Y, method=method, fold=fold, n_splits=40)
+    assert not ceiling.isnan().any()
+    if method == "loo_subject":
+        for k in range(3):
+            rs = []
+            for s in range(3):
+                others = np.nanmean(Y[[i for i in range(3) if i != s], :, k].numpy(), 0)
+                parts = [range(30 * f, 30 * f + 30) for f in range(3) if f or s]
+                rs.append(np.mean([pearsonr(Y[s, rows, k], others[rows])[0] for rows in parts]))
+            assert ceiling[k].item() == pytest.approx(np.mean(rs))
+
+
 def test_ceiling_is_seeded_and_degenerate_input_is_nan():
     Y = subjects(S=6, T=40)
     a, b, c = (noise_ceiling(Y, method="split_half", n_splits=3, seed=seed) for seed in (0, 0, 1))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import silhouette_samples, silhouette_score
 
 from nfas_lightning.functional.embedding import distances
+from nfas_lightning.functional.labels import permutation_p
 from nfas_lightning.functional.silhouette import silhouette
 
 
@@ -74,3 +75,13 @@ def test_degenerate_input():
     assert result.p_value.isnan()
     with pytest.raises(ValueError, match="at least two groups"):
         silhouette(torch.zeros(4, 4), list("aaaa"))
+
+
+@pytest.mark.parametrize("observed", [2.0, -2.0, 1e-200, 0.0])
+def test_permuted_statistics_equal_up_to_rounding_are_ties(observed):
+    observed = torch.tensor(observed, dtype=torch.float64)
+    step = 1e-13 * observed.abs()
+    null = torch.stack([observed - step, observed, observed + step, observed - 1, observed + 1])
+    # the observed one, three ties and one that is larger, of six
+    assert float(permutation_p(observed, [null[:2], null[2:]], 5)) == pytest.approx(5 / 6)
+    assert permutation_p(torch.tensor(float("nan")), [null], 5).isnan()

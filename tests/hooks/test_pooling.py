@@ -61,6 +61,20 @@ def test_a_mask_over_time_reaches_every_band_of_a_spectrogram():
         torch.testing.assert_close(pool(maps, how, MASK), wanted)
 
 
+@pytest.mark.parametrize("how", ["mean", "max", "last", "cls"])
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_channels_first_series_are_the_tokens_turned(tokens, how, mask):
+    turned = pool(tokens.transpose(1, 2), how, mask, layout="channels_first")
+    torch.testing.assert_close(turned, pool(tokens, how, mask))
+
+
+@pytest.mark.parametrize("how", ["cls", "last"])
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_a_band_of_a_spectrogram_is_no_token(how, mask):
+    with pytest.raises(ValueError, match=f"pooling='{how}' needs tokens"):
+        pool(torch.randn(2, 3, 4, 5), how, mask)
+
+
 def test_flatten_keeps_everything_and_refuses_a_mask(tokens):
     torch.testing.assert_close(pool(tokens, "none", torch.ones(2, 5, dtype=torch.bool)), tokens.flatten(1))
     with pytest.raises(ValueError, match="pooling='none' would keep padding"):
@@ -96,6 +110,19 @@ def test_strided_convolutions_shorten_the_mask(n_tokens):
     # strides 1, 2, 4: tokens that saw any of the first three inputs
     shown = {5: 3, 3: 2, 2: 1}[n_tokens]
     torch.testing.assert_close(pool(tokens, "mean", mask), tokens[:, :shown].mean(1))
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("length", [16, 19])
+def test_a_strided_token_counts_if_any_of_its_inputs_does(stride, length):
+    mask = torch.rand(3, length, generator=torch.Generator().manual_seed(stride)) < 0.2
+    mask[:, -1] = True
+    blocks = [range(start, min(start + stride, length)) for start in range(0, length, stride)]
+    tokens = torch.randn(3, len(blocks), 2, generator=torch.Generator().manual_seed(0))
+    for row in range(3):
+        seen = [k for k, inputs in enumerate(blocks) if any(mask[row, i] for i in inputs)]
+        torch.testing.assert_close(pool(tokens, "mean", mask)[row], tokens[row, seen].mean(0))
+        torch.testing.assert_close(pool(tokens, "last", mask)[row], tokens[row, seen[-1]])
 
 
 def test_other_lengths_are_refused():
@@ -168,3 +195,6 @@ def test_layout_is_read_off_the_block(module, shape, layout):
 def test_a_known_batch_overrules_sequence_first():
     block = nn.TransformerEncoderLayer(6, 2, 8)
     assert infer_layout(block, torch.zeros(4, 9, 6), batch=4) == "channels_last"
+    # where batch and length are equal, nothing but the block tells: it was built with the batch second
+    assert infer_layout(block, torch.zeros(4, 4, 6), batch=4) == "sequence_first"
+    assert infer_layout(block, torch.zeros(9, 4, 6), batch=4) == "sequence_first"

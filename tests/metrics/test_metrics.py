@@ -258,9 +258,10 @@ def test_collection_shares_one_copy_of_the_trajectories():
 def test_states_do_not_alias_the_batch_and_stay_on_the_host():
     H, _ = planted()
     metric = DepthSpectrum()
-    batch = H.clone()
-    metric.update(batch, torch.arange(len(H)))
+    batch, ids = H.clone(), torch.arange(len(H))
+    metric.update(batch, ids)
     batch.zero_()
+    ids.fill_(3)
     assert torch.equal(metric.collected()[0], H)
     moved = metric.to("meta")  # any other device: what moved there would be lost
     assert torch.equal(moved.collected()[0], H)
