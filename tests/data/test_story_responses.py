@@ -91,6 +91,30 @@ def test_repeats_are_averaged_and_the_ceiling_is_that_of_the_mean(scans):
     assert reader().read(Story("tale", 2.0, 0.0, scans[:1])).ceiling("split_half").isnan().all()
 
 
+def test_a_scan_is_cleaned_whole_on_its_own_clock_and_then_cut(scans, tmp_path):
+    generator = np.random.default_rng(4)
+    motion = generator.normal(size=(30, 2))
+    lines = ["x\ty\tz", *("\t".join(f"{v:.9f}" for v in (*row, 9.0)) for row in motion)]
+    lines[1] = f"n/a\t{motion[0, 1]:.9f}\t9.0"  # a change since a volume that is not there counts as none
+    motion[0, 0] = 0
+    table = tmp_path / "sub-b_desc-confounds_regressors.tsv"
+    table.write_text("\n".join(lines))
+    heard = StoryScan(scans[2].subject, scans[2].scan, table)
+    for tr, confounds in ((1.5, ("x", "y")), (3.0, ()), (1.5, ("y",))):
+        told = Story("tale", tr, 0.0, (heard,), first=4, drop_last=5)
+        read = reader(high_pass=1 / 40, confounds=confounds).read(told)
+        raw = reader().read(Story("tale", tr, 0.0, (heard,))).values[0]  # z-scored: an affine change
+        k = np.arange(1, int(2 * 30 * tr / 40) + 1)
+        drifts = np.cos(np.pi * np.outer(np.arange(30) + 0.5, k) / 30)
+        chosen = [("x", "y").index(name) for name in confounds]
+        design = np.column_stack([np.ones(30), drifts, motion[:, chosen]])
+        present = (read.counts > 0).numpy()
+        y = raw.numpy()[:, present].astype(float)
+        clean = (y - design @ np.linalg.lstsq(design, y, rcond=None)[0])[4:25]
+        wanted = (clean - clean.mean(0)) / clean.std(0)
+        np.testing.assert_allclose(read.values[0][:, present], wanted, atol=2e-3)
+
+
 def test_lengths(scans):
     with pytest.raises(ValueError, match=r"must have 31 volumes \(tale\), got 30"):
         reader().read(Story("tale", 2.0, 0.0, scans, n_scanned=31))
