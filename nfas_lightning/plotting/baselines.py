@@ -188,7 +188,7 @@ def plot_truth(scores: pd.DataFrame, rois: pd.DataFrame, statistics: SpaceStatis
     styles = modality_styles(recovered.columns.astype(str))
     with_convergence = statistics is not None and statistics.convergence["convergence"].notna().any()
     n_panels = len(styles) + int(with_convergence)
-    figure = new_figure(3.7 * n_panels + 0.8, 4.8)
+    figure = new_figure(max(7.5, 3.7 * n_panels + 0.8), 4.8)
     panels = figure.subplots(1, n_panels, squeeze=False)[0]
     rng = np.random.default_rng(0)
     for (modality, style), ax in zip(styles.items(), panels, strict=False):

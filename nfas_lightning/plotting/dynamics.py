@@ -28,6 +28,7 @@ from nfas_lightning.plotting.tables import model_order
 __all__ = ["plot_depth", "plot_spectra"]
 
 _PALE = 0.3  # opacity of a fill that says: here, but not the one that counts
+_LONGEST_NAME = 26  # characters beside a circle
 _REACH = 1.6  # eigenvalues beyond this modulus are drawn at the rim: one wild value must not shrink the rest
 
 
@@ -48,7 +49,9 @@ def plot_spectra(spectra: pd.DataFrame, *, simulated: bool = False, max_labels: 
     styles = modality_styles(spectra["modality"])
     columns = max(1, min(len(styles), 3))
     rows = -(-len(styles) // columns) or 1
-    figure = new_figure(max(8.0, 4.8 * columns + 0.4), 3.5 * rows + 1.1)
+    names = dict(zip(named := spectra["model"].unique(), short_names(named, _LONGEST_NAME), strict=True))
+    wide = max(4.8, 3.0 + 0.1 * max(map(len, names.values()), default=0))  # inches: the circle and its names
+    figure = new_figure(max(9.0, wide * columns + 0.4), 3.5 * rows + 1.1)
     panels = figure.subplots(rows, columns, squeeze=False)
     for ax in panels.ravel()[len(styles) :]:
         ax.set_axis_off()
@@ -78,7 +81,8 @@ def plot_spectra(spectra: pd.DataFrame, *, simulated: bool = False, max_labels: 
         if (moved := int((shrink < 1).sum())) > 0:
             note = f"{moved} beyond modulus {_REACH:g}, drawn at the rim"
             ax.text(0.02, 0.02, note, transform=ax.transAxes, fontsize=10, color=MUTED)
-        _name_stable(ax, part.assign(x=x, y=y)[stable], style.color, limit, max_labels)
+        shown = part.assign(x=x, y=y, name=part["model"].map(names))[stable]
+        _name_stable(ax, shown, style.color, limit, max_labels)
     dot: Any = {"marker": "o", "ls": "", "color": MUTED, "markersize": 8}
     handles = [Line2D([], [], label="stable mode", **dot)]
     if paired:
@@ -179,12 +183,11 @@ def _name_stable(ax: Axes, values: pd.DataFrame, color: str, limit: float, max_l
         return
     gap = min(0.19, 2 * limit / len(named))
     heights = _spread(named["y"].to_numpy(float), gap, -limit + 0.1, limit - 0.1)
-    names = short_names(named["model"])
-    for row, name, height in zip(named.itertuples(), names, heights, strict=True):
+    for row, height in zip(named.itertuples(), heights, strict=True):
         line = {"arrowstyle": "-", "color": color, "lw": 0.7, "alpha": 0.6, "shrinkA": 2, "shrinkB": 4}
         line["relpos"] = (0.0, 0.5)  # from the start of the name, so that no line runs under a name
         ax.annotate(
-            name, (row.x, row.y), xytext=(limit + 0.08, height), va="center", fontsize=10,
+            str(row.name), (row.x, row.y), xytext=(limit + 0.08, height), va="center", fontsize=10,
             color=color, annotation_clip=False, arrowprops=line,
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.stats import spearmanr
 
 from nfas_lightning.plotting.space import format_p
@@ -92,6 +92,7 @@ def plot_sizes(
             found = spearmanr(part["parameters"], part["score"])
             lines.append(f"{modality} {found.statistic:+.2f} ({format_p(found.pvalue)}, {len(part)} models)")
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # sizes may span less than a power of ten
     ax.xaxis.set_major_formatter(FuncFormatter(lambda count, _: human(count)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("parameters")

@@ -10,7 +10,7 @@ from PIL import Image, features
 
 __all__ = ["embed"]
 
-_COLOURS = 128  # of a chart: no pixel is off by more than a few of 255 levels
+_COLOURS = 256  # of a chart: hardly a pixel is off by more than a few of 255 levels
 _MAP_DPI = 150  # of shaded surfaces, shown at 100: they have no fine lines
 _MAP_QUALITY = 90
 _LARGEST = 16383  # pixels a side that WebP can hold

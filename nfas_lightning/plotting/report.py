@@ -33,6 +33,7 @@ from nfas_lightning.results import RunResults, SpaceStatistics, write_text
 __all__ = ["draw_figures", "write_report"]
 
 _FEW_FAMILIES = 4  # fewer are told apart by their names at the unit circle
+_NOISE = "Scores of noise alone lie above 0 too: a height here is no test."
 _FEW_MAPS = 6  # more rows of brains are a page of their own
 
 
@@ -86,11 +87,13 @@ def draw_figures(
     results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool = False
 ) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
     """Yield name, caption and a function that draws, for every figure that these results can fill."""
-    yield (
-        "space",
-        "Principal components of the models' ROI scores; each area holds the models of one modality.",
-        lambda: plot_space(statistics, simulated=simulated),
-    )
+    one_group = group_words(statistics)[0]
+    if len(statistics.coordinates) > 1:
+        yield (
+            "space",
+            f"Principal components of the models' ROI scores; each area holds the models of one {one_group}.",
+            lambda: plot_space(statistics, simulated=simulated),
+        )
     if "MDS1" in statistics.coordinates:
         yield (
             "mds",
@@ -106,11 +109,15 @@ def draw_figures(
     if np.isfinite(statistics.snci["bounded"].to_numpy(float)).any():
         yield (
             "snci",
-            "The most consistent first.",
+            f"The most consistent first. {_NOISE}",
             lambda: plot_snci(statistics, simulated=simulated),
         )
     if _several(statistics) and statistics.convergence["convergence"].notna().any():
-        yield "convergence", "Each dot is a ROI.", lambda: plot_convergence(statistics, simulated=simulated)
+        yield (
+            "convergence",
+            f"Each dot is a ROI. {_NOISE}",
+            lambda: plot_convergence(statistics, simulated=simulated),
+        )
     if results is None:
         return
     scores, rois = results.scores, results.rois
@@ -162,7 +169,7 @@ def _maps(
 ) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
     rois = results.rois
     r2 = mean_r2(results.scores)
-    on_cortex = "Each ROI colours the cortex around its centre; grey is cortex without a ROI."
+    on_cortex = "Each ROI colours the cortex around its centre; grey is cortex without a ROI or a score."
     caption = on_cortex if has_coordinates(rois) else ""
     yield (
         "map_r2",
@@ -200,7 +207,7 @@ def _maps(
             lambda: plot_brain(
                 convergence,
                 rois,
-                title=f"Convergence: every {statistics.group_by} agrees",
+                title=f"Convergence: agreement inside every {statistics.group_by}",
                 label="convergence",
                 simulated=simulated,
             ),
@@ -214,7 +221,7 @@ def _maps(
             lambda: plot_brain(
                 f,
                 rois,
-                title=f"Where {several} differ",
+                title=f"How far {several} differ",
                 label="ANOVA F",
                 simulated=simulated,
             ),

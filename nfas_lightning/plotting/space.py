@@ -191,7 +191,7 @@ def plot_snci(
         title="bar: 95 % interval over models" if alone
         else "point: median over ROIs; bar: middle half of them",
     )  # fmt: skip
-    title = f"SNCI: where models of one {statistics.group_by} agree"
+    title = f"SNCI: how far models of one {statistics.group_by} agree"
     if len(shown) > len(largest):
         title += f" (the {len(largest)} largest of {len(shown)})"
     return finish(figure, title, simulated=simulated)
@@ -234,7 +234,7 @@ def plot_convergence(
         ax.text(
             1.01, len(rows) - 0.35, "highest ROI", transform=beside, va="bottom", fontsize=10, color=MUTED
         )
-    title = f"Convergence: where every {statistics.group_by} agrees"
+    title = f"Convergence: agreement inside every {statistics.group_by}"
     return finish(figure, title, simulated=simulated)
 
 
@@ -262,7 +262,7 @@ def plot_networks(
     best = table.mean().sort_values(ascending=False).index[:max_columns]
     table = table[_by_preference(table, best)]
     rows, columns = table.shape
-    figure, ax = new_axes(ax, min(17, 5.0 + 0.72 * columns), 2.9 + 0.34 * rows)
+    figure, ax = new_axes(ax, min(17, 5.0 + 0.72 * columns), max(4.2, 2.9 + 0.34 * rows))
     styles = modality_styles(table.index.get_level_values("modality"))
     image = ax.imshow(np.ma.masked_invalid(table.to_numpy(float)), cmap=SEQUENTIAL, aspect="auto", vmin=0)
     if rows * columns <= 360:
@@ -275,7 +275,7 @@ def plot_networks(
     ax.hlines(edges, -0.5, columns - 0.5, color="white", lw=4)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    name = {"r2": "mean r² over the network's ROIs", "r": "mean r over the network's ROIs"}[value]
+    name = {"r2": "mean r²\nover the network's ROIs", "r": "mean r\nover the network's ROIs"}[value]
     figure.colorbar(image, ax=ax, label=name, shrink=min(1.0, 3.2 / (0.34 * rows + 1)), pad=0.02, aspect=16)
     ax.legend(
         handles=modality_handles(styles),

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -310,6 +311,56 @@ def test_subjects_are_averaged_where_no_group_is_given(results):
     pd.testing.assert_frame_equal(
         baseline_table(pd.concat([other, subjects])), baseline_table(pd.concat([other, part]))
     )
+
+
+def _clipped(figure):
+    """Words that reach out of the picture; numbers are ticks, and axes keep some that they do not draw."""
+    figure.draw_without_rendering()
+    words = [text for text in figure.findobj(Text) if re.search("[A-Za-z]", text.get_text())]
+    boxes = {text.get_text(): Text.get_window_extent(text) for text in words if text.get_visible()}
+    whole = figure.bbox.padded(1)
+    return [name for name, b in boxes.items() if not (whole.contains(*b.min) and whole.contains(*b.max))]
+
+
+LONG = "an-organisation-of-some-length/its_very_long_model_name_with_everything_in_it_patch16_224_"
+
+
+@pytest.mark.parametrize(
+    ("modalities", "n_models", "n_rois", "prefix"),
+    [(("vision",), 1, 30, ""), (("vision", "audio"), 2, 1, ""), (("vision", "audio"), 3, 4, LONG)],
+    ids=["one model", "one ROI", "long names"],
+)
+def test_no_text_is_cut_where_there_is_little_or_names_are_long(modalities, n_models, n_rois, prefix):
+    few = make_results(modalities, n_models=n_models, n_rois=n_rois)
+    scores, spectra, depth = (
+        table.assign(model=prefix + table["model"]) for table in (few.scores, few.spectra, few.depth)
+    )
+    figures = {
+        "baselines": plot_baselines(scores),
+        "networks": plot_networks(scores),
+        "depth": plot_depth(depth, simulated=True),
+        "spectra": plot_spectra(spectra, simulated=True),
+        "truth": plot_truth(scores, few.rois),
+        "rois": plot_rois(scores),
+        "snci": plot_snci(make_statistics(few), simulated=True),
+    }
+    assert {name: cut for name, figure in figures.items() if (cut := _clipped(figure))} == {}
+
+
+def test_stability_tells_modalities_apart_by_shape(zoo_statistics):
+    figure = plot_stability(zoo_statistics)
+    shapes = {len(c.get_paths()[0].vertices) for c in figure.axes[0].collections if len(c.get_offsets())}
+    modalities = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert len(shapes) == len(modalities) > 1
+
+
+def test_sizes_write_a_tiny_p_as_one_does(zoo):
+    rank = zoo.models.groupby("modality")["parameters"].rank(method="first")
+    order = dict(zip(zoo.models["model"], rank, strict=True))
+    scores = zoo.scores.assign(r2=zoo.scores["model"].map(order) / 100)
+    texts = _texts(plot_sizes(scores, zoo.models, labels=False))
+    assert "p < .001" in texts
+    assert "p = 0.00" not in texts
 
 
 # forty-five models

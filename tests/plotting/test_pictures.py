@@ -31,7 +31,8 @@ def test_a_chart_keeps_its_pixels_and_nearly_its_colours(chart):
     before, after = Image.open(chart).convert("RGB"), _decoded(source)
     assert after.size == before.size
     off = np.abs(np.asarray(before, int) - np.asarray(after, int))
-    assert off.max() <= 16  # of 255
+    assert off.max() <= 24  # of 255
+    assert np.quantile(off, 0.99) <= 8
     assert len(source) < 0.7 * chart.stat().st_size
 
 

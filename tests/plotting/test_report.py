@@ -130,6 +130,8 @@ def test_one_model_without_coordinates_or_networks(tmp_path):
     page = _Page(write_report(tmp_path, results, make_statistics(results), dpi=30).read_text())
     assert "1 model of 1 modality, 5 ROIs" in page.text
     assert "Not computed: no modality has two models" in page.text
+    assert "One model is one point" in page.text
+    assert "figure-space" not in {attrs.get("id") for attrs in page.find("figure")}
 
 
 def test_missing_numbers_are_dashes(tmp_path):

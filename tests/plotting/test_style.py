@@ -12,6 +12,7 @@ from nfas_lightning.plotting.style import (
     new_axes,
     new_figure,
     place_labels,
+    short_names,
     styled,
 )
 from tests.helpers.results import make_results
@@ -40,6 +41,14 @@ def test_labels_cover_neither_each_other_nor_points_nor_leave_the_axes(n):
     assert not any(box.contains(*pixel) for box in boxes for pixel in pixels)
     frame = ax.get_window_extent()
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+def test_long_names_lose_their_middle_unless_they_would_be_the_same():
+    ends = [f"{'a' * 30}_{i}_{'b' * 30}" for i in range(2)]
+    assert short_names(["vit", *ends]) == ["vit", *ends]
+    (cut,) = short_names(ends[:1])
+    assert len(cut) == 34
+    assert short_names([ends[0], ends[0]]) == [cut, cut]  # one model in two benchmarks is one name
 
 
 def test_a_point_without_a_place_gets_no_label():
