@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.io import wavfile
 
+from nfas_lightning.data.audio_windows import power_frames, read_wav
 from nfas_lightning.data.story import Story, nuisance_series, story_design, story_stimuli
 from nfas_lightning.data.story_text import join_story
 from nfas_lightning.data.words import Words
@@ -117,6 +118,27 @@ def test_each_story_has_its_own_clock_and_events(temporal):
         torch.testing.assert_close(operators[0].to_dense()[5:, 3:], wanted)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("kind", ["spm", "glover"])
+def test_a_volume_stands_for_a_share_of_its_repetition_time(share, kind):
+    told = story(onsets=(1.0, 5.0), tr=1.5, first=2)
+    onsets = torch.tensor([1.0, 5.0]).double()
+    at = 1.5 * torch.arange(2, 14).double() + share * 1.5
+    wanted = hrf_operator(onsets, at, tr=1.5, hrf=kind).to_dense()
+    choices = {"hrf": kind, "slice_time_reference": share}
+    (operator,), times, _ = story_design([told], [onsets], [12], temporal="hrf", **choices)
+    torch.testing.assert_close(operator.to_dense(), wanted.float())
+    torch.testing.assert_close(times, 1.5 * torch.arange(2, 14).double())  # when its acquisition began
+    series = nuisance_series(told, ["word_rate"], 12, **choices)
+    torch.testing.assert_close(series[:, 0], wanted.sum(dim=1))
+
+
+def test_windows_of_words_are_those_of_their_own_place():
+    told = story(onsets=(NAN, 1.0, 2.0, NAN, 4.0))
+    shown = story_stimuli([told, story("two")], "language", window=1)
+    assert [shown.stimuli[i][1].text for i in range(6)] == ["w0 w1", "w1 w2", "w3 w4", "w0", "w0 w1", "w2 w3"]
+
+
 # nuisances
 
 
@@ -138,5 +160,11 @@ def test_sound_power_follows_the_sound(tmp_path):
     assert float(power[:13].abs().max()) < 1e-6
     assert 55 < float(power[22:30].mean()) < 66
     assert nuisance_series(told, [], 5).shape == (5, 0)
+    # frames of a tenth of a second, each a boxcar
+    sound, step = power_frames(*read_wav(tmp_path / "a.wav"))
+    starts, at = 4.0 + step * torch.arange(600).double(), 2.0 * torch.arange(40).double() + 1.0
+    boxcars = hrf_operator(starts, at, tr=2.0, durations=torch.full((600,), step).double(), hrf="glover")
+    found = nuisance_series(told, ["sound_power"], 40, hrf="glover", slice_time_reference=0.5)
+    torch.testing.assert_close(found, boxcars @ sound[:, None])
     with pytest.raises(ValueError, match="nuisances must be one of 'word_rate', 'sound_power', got 'pitch'"):
         nuisance_series(told, ["pitch"], 5)

@@ -34,8 +34,33 @@ def test_ends_and_wide_gaps_stay_unknown():
     ]
 
 
+def test_a_gap_of_just_the_limit_is_filled_and_no_wider_one():
+    timed = words([5.0, NAN, 15.5]).fill(max_gap=10).timed  # from 5.5 to 15.5 s
+    assert timed.all()
+    assert words([5.0, NAN, 15.6]).fill(max_gap=10).timed.tolist() == [True, False, True]
+
+
+def test_between_words_that_overlap_there_is_the_moment_the_next_begins():
+    filled = words([1.0, NAN, NAN, 3.0], seconds=3.0).fill()
+    np.testing.assert_allclose(filled.onset, [1.0, 3.0, 3.0, 3.0])
+    np.testing.assert_allclose(filled.offset[:3], [4.0, 3.0, 3.0])
+
+
 def test_words_in_the_intro_lose_their_times():
     assert words([0.3, 21.0, 22.0]).forget_before(19.0).timed.tolist() == [False, True, True]
+    kept = words([18.8, 19.0, 22.0]).forget_before(19.0)
+    assert kept.timed.tolist() == [False, True, True]  # one that is cut by the edge, one that begins at it
+    assert np.isnan(kept.offset).tolist() == [True, False, False]
+    assert not kept.interpolated.any()
+
+
+def test_times_at_the_edge_of_what_makes_sense():
+    rows = [("a", "0", "0"), ("b", "1.00", "1.5"), ("c", "0.95", "2")]  # aligners overlap neighbours a little
+    read = words_of_table("table.csv", pd.DataFrame(rows, columns=["word", "onset", "offset"]))
+    np.testing.assert_array_equal(read.onset, [0.0, 1.0, 0.95])
+    rows[2] = ("c", "0.8", "2")
+    with pytest.raises(ValueError, match="not begin before the word before it"):
+        words_of_table("table.csv", pd.DataFrame(rows, columns=["word", "onset", "offset"]))
 
 
 @pytest.mark.parametrize(

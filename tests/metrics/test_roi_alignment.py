@@ -97,6 +97,9 @@ def test_the_noise_ceiling_divides_and_masks():
     torch.testing.assert_close(result["r"][:2], plain["r"][:2] / ceiling[:2])
     assert result["r"][2].isnan()
     assert result["n_rois"] == 2
+    torch.testing.assert_close(result["r_mean"], result["r"][:2].mean())  # over those that could be scored
+    torch.testing.assert_close(result["r2"][:2], result["r"][:2].clamp(min=0) ** 2)
+    torch.testing.assert_close(result["r2_mean"], result["r2"][:2].mean())
     own = RoiAlignment(replace(responses, noise_ceiling=torch.full((3,), 0.5)), normalise=True)
     torch.testing.assert_close(update(own, X).compute()["r"], plain["r"] / 0.5)
     with pytest.raises(ValueError, match="needs a noise ceiling, and 'toy' has neither"):
