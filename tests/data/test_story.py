@@ -6,10 +6,12 @@ import torch
 from scipy.io import wavfile
 
 from nfas_lightning.data.audio_windows import power_frames, read_wav
+from nfas_lightning.data.events import response_gap, volume_design
 from nfas_lightning.data.story import Story, nuisance_series, story_design, story_stimuli
 from nfas_lightning.data.story_text import join_story
 from nfas_lightning.data.words import Words
-from nfas_lightning.functional.temporal import hrf_operator
+from nfas_lightning.functional.hrf import hrf
+from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
 NAN = float("nan")
 
@@ -114,8 +116,37 @@ def test_each_story_has_its_own_clock_and_events(temporal):
         assert bool((dense[:5, 3:] == 0).all())
         assert bool((dense[5:, :3] == 0).all())
     if temporal == "hrf":
-        wanted = hrf_operator(times[1], at[5:], tr=1.5).to_dense().float()
-        torch.testing.assert_close(operators[0].to_dense()[5:, 3:], wanted)
+        wanted = [hrf_operator(times[1], at[5:], tr=1.5)]
+    else:
+        wanted = fir_operators(times[1], at[5:], tr=1.5, delays=(1, 2))
+    for operator, own in zip(operators, wanted, strict=True):
+        torch.testing.assert_close(operator.to_dense()[5:, 3:], own.to_dense().float())
+
+
+def test_events_last_and_stay_in_their_run():
+    onsets, at = torch.tensor([1.0, 9.0, 2.0]).double(), 2.0 * torch.arange(12).double()
+    runs = {"event_runs": torch.tensor([0, 0, 1]), "volume_runs": torch.arange(12) // 6}
+    durations = torch.tensor([0.5, 3.0, 8.0]).double()
+    (found,) = volume_design(onsets, at, tr=2.0, durations=durations, hrf="glover", **runs)
+    wanted = hrf_operator(onsets, at, tr=2.0, durations=durations, hrf="glover", **runs)
+    torch.testing.assert_close(found.to_dense(), wanted.to_dense())
+    assert not found.to_dense()[6:, :2].any()
+    found = volume_design(onsets, at, tr=2.0, temporal="fir", delays=(0, 3), **runs)
+    wanted = fir_operators(onsets, at, tr=2.0, delays=(0, 3), **runs)
+    for operator, own in zip(found, wanted, strict=True):
+        torch.testing.assert_close(operator.to_dense(), own.to_dense())
+    with pytest.raises(ValueError, match=r"got none for the runs \[1\]"):
+        volume_design(onsets, at, tr=2.0, event_runs=runs["event_runs"], volume_runs=torch.zeros(12))
+
+
+@pytest.mark.parametrize("kind", ["spm", "glover"])
+def test_a_gap_covers_what_is_left_of_a_response(kind):
+    t = torch.linspace(0, 32, 3201)
+    area = hrf(t, kind).abs().cumsum(0)
+    assert float(area[100 * round(1.3 * response_gap("hrf", 1.3))] / area[-1]) > 0.95
+    assert response_gap("hrf", 1.3) == 16  # 20 s, rounded up
+    assert response_gap("fir", 1.3, (2, 5)) == 5
+    assert response_gap("none", 1.3) == response_gap("hrf", None) == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

@@ -43,6 +43,10 @@ def test_far_from_zero_loses_no_digits():
     near, far = anova(values, list("aaaabbbbcccc")), anova(values + 1e6, list("aaaabbbbcccc"))
     torch.testing.assert_close(near.statistic, far.statistic, rtol=1e-7, atol=0)
 
+    whole = torch.tensor([[1.0], [4], [2], [7], [9], [5]], dtype=torch.float64)
+    near, far = anova(whole, list("aaabbb")), anova(whole + 2**45, list("aaabbb"))
+    torch.testing.assert_close(near.statistic, far.statistic, rtol=1e-12, atol=0)
+
 
 def test_null_rejects_as_often_as_it_says():
     values = torch.randn(12, 4000, generator=torch.Generator().manual_seed(0))

@@ -361,3 +361,26 @@ def test_wrong_options_are_refused(encoder):
         DepthRecorder(encoder, repeats="some")
     with pytest.raises(ValueError, match="layout must be one of"):
         DepthRecorder(encoder, layout="NHWC")
+
+
+def test_take_forgets_what_it_returned(encoder):
+    x = torch.randn(4, 7, 6)
+    with DepthRecorder(encoder) as rec:
+        for start in (0, 2):
+            encoder(x[start : start + 2])
+            rec.collect(torch.arange(start, start + 2))
+            assert rec.n_collected == 2
+            taken = rec.take()
+            assert taken.stimulus_ids.tolist() == [start, start + 1]
+            assert rec.n_collected == 0
+        with pytest.raises(RuntimeError, match="Nothing was collected"):
+            rec.take()
+
+
+def test_a_pass_is_collected_once(encoder):
+    with DepthRecorder(encoder) as rec:
+        encoder(torch.randn(2, 7, 6))
+        rec.collect(torch.tensor([0, 1]))
+        with pytest.raises(RuntimeError, match="hooks did not fire"):
+            rec.collect(torch.tensor([2, 3]))  # the same states under other names
+        assert rec.n_collected == 2
