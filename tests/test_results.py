@@ -45,6 +45,24 @@ def test_a_killed_write_is_not_taken_for_a_result(tmp_path):
     assert not folder.has("net", "k" * 64)
 
 
+def test_colleagues_can_read_a_result(tmp_path):
+    RunFolder(tmp_path).write("net", "k" * 64, model_result())
+    assert next(tmp_path.rglob("card.json")).parent.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_damaged_file_says_what_to_do(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write("net", "k" * 64, model_result())
+    folder.gather([("net", "k" * 64)], pd.DataFrame({"roi": ["V1"]}), {})
+    kept = next(tmp_path.rglob("models/*/*/scores.parquet"))
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"damaged result .*: delete that folder"):
+        folder.read("net", "k" * 64)
+    (tmp_path / "scores.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"damaged tables .*: start its run again"):
+        RunResults.load(tmp_path)
+
+
 def test_gather_keeps_twins_as_a_baseline_and_not_as_models(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write("net", "a" * 64, model_result())

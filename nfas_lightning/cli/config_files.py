@@ -59,7 +59,10 @@ def _config_paths(args: Sequence[str]) -> list[Path]:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigFileError(missing_file(path))
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigFileError(f"{path} must be text in UTF-8 ({error}): save it as that.") from error
     for number, line in enumerate(text.splitlines(), 1):
         if "\t" in line[: len(line) - len(line.lstrip())]:
             raise ConfigFileError(f"{path}, line {number}: YAML is indented with spaces, and here is a tab.")

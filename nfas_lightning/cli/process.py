@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import errno
 import os
 import sys
 import traceback
@@ -67,6 +68,11 @@ def is_spoken(error: BaseException) -> bool:
 
     Its message is then meant for the user, and a traceback would only hide it.
     """
+    # a folder that may not be written and a full disk are the user's to mend, and the message names them
+    if isinstance(error, PermissionError | NotADirectoryError) or (
+        isinstance(error, OSError) and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+    ):
+        return True
     trace = error.__traceback__
     if trace is None:
         return False

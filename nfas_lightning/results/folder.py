@@ -69,6 +69,7 @@ class RunFolder:
             for name in ("scores", "spectra", "depth"):
                 getattr(result, name).to_parquet(staging / f"{name}.parquet", index=False)
             (staging / "card.json").write_text(json.dumps({**result.card, "key": key}, default=str))
+            os.chmod(staging, 0o755)  # as files.py does: mkdtemp's 0700 would lock out colleagues
             if target.exists():
                 shutil.rmtree(target)
             os.replace(staging, target)
@@ -77,12 +78,22 @@ class RunFolder:
             raise
 
     def read(self, model: str, key: str) -> ModelResult:
-        """Read the result of a model back."""
+        """Read the result of a model back.
+
+        Raises:
+            ValueError: a file of it is missing or damaged.
+        """
         folder = self._folder(model, key)
-        tables = {
-            name: pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "spectra", "depth")
-        }
-        return ModelResult(**tables, card=json.loads((folder / "card.json").read_text()))
+        try:
+            tables = {
+                name: pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "spectra", "depth")
+            }
+            card = json.loads((folder / "card.json").read_text())
+        except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
+            raise ValueError(
+                f"{folder} holds a damaged result ({error}): delete that folder, and the model is run again."
+            ) from error
+        return ModelResult(**tables, card=card)
 
     def gather(
         self, keys: Iterable[tuple[str, str]], rois: pd.DataFrame, meta: Mapping[str, Any]

@@ -150,6 +150,7 @@ class RunResults:
 
         Raises:
             FileNotFoundError: the folder holds no gathered run.
+            ValueError: a file of it is missing or damaged.
         """
         path = Path(path)
         if not (path / "scores.parquet").is_file():
@@ -158,8 +159,14 @@ class RunResults:
             raise FileNotFoundError(
                 f"{path} holds no scores.parquet: expected the folder of a finished run.{hint}"
             )
-        tables = {name: pd.read_parquet(path / f"{name}.parquet") for name in (*COLUMNS, "rois")}
-        return cls(**tables, meta=json.loads((path / "meta.json").read_text(encoding="utf-8")))
+        try:
+            tables = {name: pd.read_parquet(path / f"{name}.parquet") for name in (*COLUMNS, "rois")}
+            meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
+            raise ValueError(
+                f"{path} holds damaged tables ({error}): start its run again, which writes them anew."
+            ) from error
+        return cls(**tables, meta=meta)
 
     @classmethod
     def concatenate(cls, runs: Iterable[RunResults], meta: Mapping[str, Any] | None = None) -> RunResults:

@@ -86,6 +86,14 @@ def test_files_that_are_no_config(capsys, tmp_path, text, message):
     assert message in refused(capsys, tmp_path, text)
 
 
+def test_a_file_of_another_encoding(capsys, tmp_path):
+    (tmp_path / "sweep.yaml").write_text(TEXT, encoding="utf-16")
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", str(tmp_path / "sweep.yaml")])
+    assert stop.value.code == 2
+    assert "must be text in UTF-8" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
