@@ -8,7 +8,7 @@ import torch
 from nfas_lightning.data.atlas import load_atlas
 from nfas_lightning.data.extraction import Scan
 from nfas_lightning.data.story import Story, StoryScan
-from nfas_lightning.data.story_responses import StoryScans, clean_scan
+from nfas_lightning.data.story_responses import StoryScans, clean_scan, read_confounds
 from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.temporal import high_pass_basis
 
@@ -188,3 +188,21 @@ def test_two_parts_of_one_scan_are_read_once(scans, monkeypatch):
     )
     assert len(calls) == 1
     assert not torch.equal(first.values, second.values)
+
+
+def test_one_reader_reads_other_scans_anew(scans):
+    both = reader()
+    for heard in (scans[:1], scans[2:3], scans[:1]):
+        told = Story("tale", 2.0, 0.0, heard)
+        torch.testing.assert_close(both.read(told).values, reader().read(told).values, equal_nan=True)
+
+
+def test_confounds_that_miss_more_than_the_first_change(tmp_path):
+    path = tmp_path / "sub-a_desc-confounds_regressors.tsv"
+    path.write_text("x\ty\nn/a\t1\n2\t3\n4\t5\n")
+    assert read_confounds(path, ["y", "x"], 3).tolist() == [[1, 0], [3, 2], [5, 4]]
+    path.write_text("x\ty\nn/a\t1\nn/a\t3\n4\t5\n")
+    with pytest.raises(ValueError, match=r"x must be a number in every volume but the first.*in volume 1"):
+        read_confounds(path, ["x"], 3)
+    with pytest.raises(ValueError, match="must have a row a volume, 4, got 3"):
+        read_confounds(path, ["y"], 4)

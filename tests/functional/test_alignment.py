@@ -143,6 +143,9 @@ def test_ceiling_of_a_subject_without_a_fold_is_that_of_the_others(method):
     Y[0, :30] = nan
     ceiling = noise_ceiling(Y, method=method, fold=fold, n_splits=40)
     assert not ceiling.isnan().any()
+    absent = Y.clone()
+    absent[0, :, 1] = nan  # halves that hold this subject alone say nothing
+    assert not noise_ceiling(absent, method=method, fold=fold, n_splits=40).isnan().any()
     if method == "loo_subject":
         for k in range(3):
             rs = []

@@ -9,7 +9,10 @@ from sklearn.metrics import silhouette_samples, silhouette_score
 
 from nfas_lightning.functional.embedding import distances
 from nfas_lightning.functional.labels import permutation_p
+from nfas_lightning.functional.permanova import permanova
+from nfas_lightning.functional.permdisp import permdisp
 from nfas_lightning.functional.silhouette import silhouette
+from nfas_lightning.functional.snci import snci_bootstrap, snci_permutation
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +88,23 @@ def test_permuted_statistics_equal_up_to_rounding_are_ties(observed):
     # the observed one, three ties and one that is larger, of six
     assert float(permutation_p(observed, [null[:2], null[2:]], 5)) == pytest.approx(5 / 6)
     assert permutation_p(torch.tensor(float("nan")), [null], 5).isnan()
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        lambda V, labels, seed: silhouette(torch.cdist(V, V), labels, n_permutations=49, seed=seed).p_value,
+        lambda V, labels, seed: permanova(torch.cdist(V, V), labels, n_permutations=49, seed=seed).p_value,
+        lambda V, labels, seed: permdisp(torch.cdist(V, V), labels, n_permutations=49, seed=seed).p_value,
+        lambda V, labels, seed: snci_permutation(V, labels, n_permutations=49, seed=seed)[0, 0],
+        lambda V, labels, seed: snci_bootstrap(V, labels, n_bootstrap=49, seed=seed).low[0, 0],
+    ],
+    ids=["silhouette", "permanova", "permdisp", "snci_permutation", "snci_bootstrap"],
+)
+def test_a_seed_decides_the_draws_and_the_global_generator_does_not(test):
+    V = torch.randn(12, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    drawn = {float(test(V, list("aaaabbbbcccc"), seed)) for seed in range(8)}
+    assert len(drawn) > 1
+    state = torch.get_rng_state()
+    assert test(V, list("aaaabbbbcccc"), 3) == test(V, list("aaaabbbbcccc"), 3)
+    assert torch.equal(torch.get_rng_state(), state)

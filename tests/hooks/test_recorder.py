@@ -384,3 +384,18 @@ def test_a_pass_is_collected_once(encoder):
         with pytest.raises(RuntimeError, match="hooks did not fire"):
             rec.collect(torch.tensor([2, 3]))  # the same states under other names
         assert rec.n_collected == 2
+
+
+def test_runs_of_a_module_are_counted_apart_from_those_of_a_longer_name():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.block2 = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.block(self.block2(self.block2(self.block(x))))
+
+    net = Twice().requires_grad_(False)
+    with DepthRecorder(net, ["block", "block2"], repeats="all") as rec:
+        net(torch.randn(2, 3))
+        assert [layer.name for layer in rec.layers] == ["block[0]", "block2[0]", "block2[1]", "block[1]"]
