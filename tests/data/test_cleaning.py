@@ -64,6 +64,8 @@ def test_a_constant_column_is_nan_never_zero(series):
 def test_zscore_of_rounding_is_nan(n, dtype):
     constant = torch.full((n, 4), 0.1, dtype=dtype) * torch.tensor([1, 7, 1e5, -3e-5], dtype=dtype)
     assert zscore(constant).isnan().all()
+    last_place = 1 + (torch.arange(n)[:, None] % 2).to(dtype) * torch.finfo(dtype).eps
+    assert zscore(constant * last_place).isnan().all()
 
 
 @pytest.mark.parametrize("tr", [0.8, 2.0, 3.1])

@@ -413,6 +413,18 @@ def test_ridge_null_finds_a_planted_effect_and_keeps_each_rois_penalty():
     torch.testing.assert_close(half.double(), null, atol=1e-4, rtol=0)
 
 
+def test_ridge_null_keeps_each_rois_penalty_where_responses_are_missing():
+    X, Y = normal(60, 4), normal(60, 2, seed=1)
+    Y[:, 0] += 3 * X[:, 0]
+    Y[5:8] = nan
+    result = ridge_cv(X, Y)
+    assert (result.penalties[:, 0] < result.penalties[:, 1]).all()
+    null = ridge_null(X, Y, result, n_permutations=6)
+    for k in (0, 1):
+        alone = ridge_null(X, Y[:, k : k + 1], ridge_cv(X, Y[:, k : k + 1]), n_permutations=6)
+        torch.testing.assert_close(null[:, k], alone[:, 0])
+
+
 def test_moves_of_ridge_null_do_not_depend_on_how_they_are_cut_into_blocks(monkeypatch):
     X, Y = normal(60, 3), normal(60, 2, seed=1)
     result = ridge_cv(X, Y)
