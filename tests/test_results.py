@@ -45,6 +45,20 @@ def test_a_killed_write_is_not_taken_for_a_result(tmp_path):
     assert not folder.has("net", "k" * 64)
 
 
+def test_two_processes_may_finish_one_model_at_a_time(tmp_path, monkeypatch):
+    folder, rename = RunFolder(tmp_path), os.replace
+
+    def overtaken(source, target):
+        monkeypatch.setattr(os, "replace", rename)
+        folder.write("net", "k" * 64, model_result())
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", overtaken)
+    folder.write("net", "k" * 64, model_result())
+    assert folder.has("net", "k" * 64)
+    assert not list(tmp_path.rglob(".writing-*"))
+
+
 def test_colleagues_can_read_a_result(tmp_path):
     RunFolder(tmp_path).write("net", "k" * 64, model_result())
     assert next(tmp_path.rglob("card.json")).parent.stat().st_mode & 0o777 == 0o755

@@ -12,6 +12,7 @@ Everything is written beside its place and then renamed, so a killed run leaves 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -72,7 +73,13 @@ class RunFolder:
             os.chmod(staging, 0o755)  # as files.py does: mkdtemp's 0700 would lock out colleagues
             if target.exists():
                 shutil.rmtree(target)
-            os.replace(staging, target)
+            try:
+                os.replace(staging, target)
+            except OSError as error:
+                # another process finished the same model in between
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not self.has(model, key):
+                    raise
+                shutil.rmtree(staging)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
