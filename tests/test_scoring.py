@@ -164,7 +164,7 @@ def test_every_operator_gives_complete_tables(operator):
 # --- every number again, from the functional core
 
 
-NUISANCES = torch.randn(120, 2, generator=torch.Generator().manual_seed(8))
+NUISANCES = torch.randn(60, 2, generator=torch.Generator().manual_seed(8))
 CASES = {
     "stimuli": ({}, {}, {"selection": "loo"}),
     "series": ({"tr": 2.0, "gap": 3}, {}, {"selection": "folds", "gap": 3}),
@@ -175,9 +175,9 @@ CASES = {
     ),
     "no gap": ({"tr": 2.0, "gap": 3}, {"gap": 0}, {"selection": "folds", "gap": 0}),
     "runs": (
-        {"tr": 2.0, "gap": 3, "runs": torch.arange(120) // 30},
+        {"tr": 2.0, "gap": 3, "runs": torch.arange(60) // 15},
         {},
-        {"selection": "folds", "groups": torch.arange(120) // 30, "gap": 3},
+        {"selection": "folds", "groups": torch.arange(60) // 15, "gap": 3},
     ),
     "nuisances": (
         {"tr": 2.0, "gap": 2, "nuisances": NUISANCES, "nuisance_names": ("a", "b")},
@@ -190,7 +190,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_every_row_is_ridge_on_its_feature(case):
     changes, choices, options = CASES[case]
-    track = trajectory()
+    track = trajectory(n=60)
     responses = brain(track, n_subjects=2, noise=3.0, **changes)
     settings = ScoringSettings(subjects="both", n_permutations=39, seed=4, **choices)
     result = score_trajectory(track, responses, CARD, settings)
@@ -223,7 +223,7 @@ def test_every_row_is_ridge_on_its_feature(case):
 
 
 def test_the_nuisance_row_is_the_nuisances_on_their_own_volumes():
-    track = trajectory()
+    track = trajectory(n=60)
     responses = brain(track, nuisances=NUISANCES, nuisance_names=("a", "b"), tr=2.0, gap=2)
     result = score_trajectory(track, responses, CARD, dataclasses.replace(QUICK, n_permutations=0))
     plain = ridge_cv(NUISANCES, responses.group_mean, gap=2)
