@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.adapters import adapt
 from nfas_lightning.models.base import LoadedModel
@@ -59,7 +61,7 @@ def load_transformers(
             module = transformers.AutoModel.from_pretrained(path, weights_only=True, **options)
         else:
             module = seeded(seed, lambda: transformers.AutoModel.from_config(config))
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter: a weights file that was cut short
         raise OSError(_unreachable(path, revision, error)) from error
     _, layers = adapt(module)  # in place
     reads = module.main_input_name
@@ -102,7 +104,7 @@ def _split(name: str, revision: str | None) -> tuple[str, str | None]:
     return path, revision
 
 
-def _unreachable(path: str, revision: str | None, error: OSError) -> str:
+def _unreachable(path: str, revision: str | None, error: Exception) -> str:
     where = (
         f"folder {path!r}" if Path(path).is_dir() else f"hub entry {path!r} at revision {revision or 'main'}"
     )

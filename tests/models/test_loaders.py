@@ -173,6 +173,9 @@ def test_random_weights_read_the_configuration_alone(tokenizer, tmp_path):
     assert twin.preprocess.max_length == 12
     with pytest.raises(OSError, match=r"The folder '.*' could not be read"):
         load_model(f"hf:{tmp_path}")
+    (tmp_path / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(OSError, match=r"The folder '.*' could not be read"):
+        load_model(f"hf:{tmp_path}")
 
 
 WHISPER = {"d_model": 16, "encoder_layers": 3, "decoder_layers": 1, "encoder_attention_heads": 2,
