@@ -82,9 +82,10 @@ class Responses:
             check_shape("nuisances", self.nuisances, "T Q", T=n_volumes, Q=len(self.nuisance_names))
         if self.noise_ceiling is not None:
             check_shape("noise_ceiling", self.noise_ceiling, "R", R=n_rois)
-            if bool(((self.noise_ceiling < 0) | (self.noise_ceiling > 1)).any()):
+            # rounding may carry a perfect correlation a little beyond 1
+            if bool(((self.noise_ceiling < -1) | (self.noise_ceiling > 1 + 1e-4)).any()):
                 raise ValueError(
-                    "noise_ceiling must be correlations in [0, 1], NaN where unknown, got "
+                    "noise_ceiling must be correlations in [-1, 1], NaN where unknown, got "
                     f"{float(self.noise_ceiling.min()):.3g} to {float(self.noise_ceiling.max()):.3g}."
                 )
         if self.subject_ceilings is not None:

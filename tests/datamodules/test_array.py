@@ -124,7 +124,7 @@ def test_missing_values_are_kept_with_a_warning():
         ({"responses": torch.zeros(6, 0)}, r"an ROI at least, got shape \(S, T, R\) = \(1, 6, 0\)"),
         ({"responses": torch.zeros(0, 6, 2)}, "must hold a subject"),
         ({"rois": "ab"}, "name the 2 columns of responses, got 'ab'"),
-        ({"noise_ceiling": [0.5, 2.0]}, r"correlations in \[0, 1\].* got 0.5 to 2"),
+        ({"noise_ceiling": [0.5, 2.0]}, r"correlations in \[-1, 1\].* got 0.5 to 2"),
         ({"stimulus_ids": ["a", *"abcde"]}, r"more than once: \['a'\]"),
         ({"events": {"onset": [4000.0 * i for i in range(6)]}, "tr": 2.0}, "5 of 6 stimuli begin after"),
         ({"events": {"onset": [0.0] * 6}, "tr": 2000.0}, "onset and tr must be seconds"),
