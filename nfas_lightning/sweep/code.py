@@ -17,7 +17,7 @@ _COMPUTING = (
     "data",
     "datamodules",
     "models",
-    "scoring.py",
+    "scoring",
     "callbacks/depth_trajectory.py",
 )
 _NOT_COMPUTING = ("data/catalogue",)

@@ -1,0 +1,156 @@
+"""One model on one benchmark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import torch
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.dmd import DMDResult, combine_depths, dmd
+from nfas_lightning.functional.state_space import StateSpace
+from nfas_lightning.hooks.trajectory import Trajectory
+from nfas_lightning.results import COLUMNS, ModelResult
+from nfas_lightning.scoring.encoder import Encoded, Encoder, best_block
+from nfas_lightning.scoring.settings import ScoringSettings
+
+__all__ = ["score_trajectory"]
+
+
+def score_trajectory(
+    trajectory: Trajectory,
+    responses: Responses,
+    card: Mapping[str, Any],
+    settings: ScoringSettings | None = None,
+) -> ModelResult:
+    """Score one model on one benchmark.
+
+    The stable mode of the trajectory and its baselines go through the same encoding model with the same
+    folds. Nothing that is fitted to a response sees a test volume; the state space and the depth dynamics
+    are fitted to stimuli alone.
+
+    Args:
+        trajectory: states of all N stimuli, in the order of `Responses.stimulus_ids`.
+        responses: what the brain did.
+        card: ``name``, ``modality``, ``family``, ``source``, ``licence``, ``parameters``, ``weights_sha256``,
+            ``note``, ``pooling``, ``weights``, ``seconds_capture``, and ``twin_of``: where it names a model,
+            this is the random-weights twin of it, and yields that model's feature ``random_weights`` alone.
+        settings: the choices; defaults are those of the method page.
+
+    Returns:
+        Tables of scores, spectrum and depth, and the card completed.
+
+    Raises:
+        ValueError: the trajectory does not hold the stimuli that the responses ask for.
+    """
+    settings = settings or ScoringSettings()
+    _check_stimuli(trajectory, responses)
+    twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]
+    space = StateSpace(settings.state_space, n_components=settings.n_components, seed=settings.seed)
+    H = space.fit_transform(trajectory.states)
+    dynamics = dmd(
+        H,
+        operator=settings.operator,
+        svd_rank=settings.svd_rank,
+        centering=settings.centering,
+        criterion=settings.criterion,
+    )
+    encode = Encoder(responses, settings)
+    stable = encode.features(combine_depths(H, dynamics, phase=settings.phase))
+    if twin:
+        encoded: dict[str, Encoded] = {"random_weights": stable}
+        blocks: list[Encoded] = []
+    else:
+        encoded = {"stable_mode": stable}
+        blocks = [encode.features(state) for state in trajectory.states] if settings.baselines else []
+    if blocks:
+        encoded["last_block"] = blocks[-1]
+        encoded["best_block"] = None, best_block([result for _, result in blocks])
+        encoded["mean_depth"] = encode.features(H.mean(dim=1))
+        encoded["all_blocks"] = encode.features(torch.cat(trajectory.states, dim=1))
+        if responses.nuisances is not None and not settings.partial_nuisances:
+            encoded["nuisance"] = encode.volumes(responses.nuisances)
+    named = {**encoded, **dict(zip(trajectory.layer_names, blocks, strict=False))}
+    encode.warn_undefined(card["name"], {key: result for key, (_, result) in named.items()}, twin=twin)
+
+    base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
+    labels = {**base, "family": card["family"]}
+    frames = [encode.table(*parts, {**labels, "feature": feature}) for feature, parts in encoded.items()]
+    scores = pd.concat(frames, ignore_index=True)[list(COLUMNS["scores"])]
+    spectra = _spectrum_table(dynamics, base)
+    depth = _depth_table(trajectory, dynamics, encode, blocks, base)
+    chosen = spectra[spectra["stable"]].iloc[0]
+    completed = {
+        **card,
+        "model": name,
+        "dataset": responses.dataset,
+        "n_blocks": len(trajectory.states),
+        "n_stimuli": len(trajectory.stimulus_ids),
+        "state_space": space.kind_,
+        "svd_rank": dynamics.svd_rank,
+        "stable_real": chosen["real"],
+        "stable_imag": chosen["imag"],
+        "distance_to_unit_circle": chosen["distance_to_unit_circle"],
+        "reconstruction_error": float(dynamics.reconstruction_error.nanmean()),
+        "seconds_scoring": math.nan,
+        "key": "",
+    }
+    return ModelResult(scores=scores, spectra=spectra, depth=depth, card=completed)
+
+
+def _check_stimuli(trajectory: Trajectory, responses: Responses) -> None:
+    wanted = len(responses.stimulus_ids)
+    got = trajectory.stimulus_ids
+    if len(got) != wanted or not torch.equal(got.cpu(), torch.arange(wanted)):
+        raise ValueError(
+            f"The trajectory must hold stimuli 0 to {wanted - 1}, each once and in order; got {len(got)}. "
+            "Run the whole dataloader before scoring."
+        )
+
+
+def _spectrum_table(dynamics: DMDResult, base: Mapping[str, Any]) -> pd.DataFrame:
+    eigenvalues, amplitudes, index = dynamics.eigenvalues, dynamics.amplitudes, dynamics.stable_index
+    if dynamics.operator == "per_stimulus":
+        # a spectrum a stimulus is too many to show: take the stimulus of median stable modulus
+        middle = dynamics.stable_eigenvalue.abs().argsort()[len(eigenvalues) // 2]
+        eigenvalues, amplitudes, index = eigenvalues[middle], amplitudes[middle], index[middle]
+    modulus = eigenvalues.abs().cpu().numpy()
+    frame = pd.DataFrame(
+        {
+            "mode": range(len(modulus)),
+            "real": eigenvalues.real.cpu().numpy(),
+            "imag": eigenvalues.imag.cpu().numpy(),
+            "modulus": modulus,
+            "amplitude": amplitudes.cpu().numpy(),
+            "distance_to_unit_circle": abs(modulus - 1),
+        }
+    )
+    return frame.assign(stable=frame["mode"] == int(index), **base)[list(COLUMNS["spectra"])]
+
+
+def _depth_table(
+    trajectory: Trajectory,
+    dynamics: DMDResult,
+    encode: Encoder,
+    blocks: list[Encoded],
+    base: Mapping[str, Any],
+) -> pd.DataFrame:
+    scores = [encode.group_rows(result) for _, result in blocks]
+    weights = dynamics.coefficients.abs()
+    if weights.ndim == 2:
+        weights = weights.nanmean(dim=0)
+    unknown = [math.nan] * len(trajectory.layers)
+    frame = pd.DataFrame(
+        {
+            "depth": [layer.index for layer in trajectory.layers],
+            "layer": trajectory.layer_names,
+            "width": trajectory.widths,
+            "weight": weights.cpu().numpy(),
+            "r": [float(r.nanmean()) for r, _ in scores] or unknown,
+            "r2": [float(r2.nanmean()) for _, r2 in scores] or unknown,
+        }
+    )
+    return frame.assign(**base)[list(COLUMNS["depth"])]

@@ -1,0 +1,50 @@
+"""The choices of a scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
+from nfas_lightning.functional.state_space import StateSpaceKind
+
+__all__ = ["ScoringSettings"]
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """How a trajectory becomes scores. Every field is one choice of the method page.
+
+    Attributes:
+        operator, svd_rank, centering, criterion, phase: see `nfas_lightning.functional.dmd`.
+        state_space: ``"auto"``, ``"native"``, ``"procrustes"`` or ``"random_projection"``.
+        n_components: width of the state space; None keeps what the layers and stimuli allow.
+        n_folds: outer folds where there is a single run; whole runs are held out where there are more.
+        selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
+            one response a stimulus.
+        gap: volumes dropped on either side of a test block; None takes the responses' own.
+        subjects: score the ``"group"`` mean, ``"each"`` subject, or ``"both"``.
+        baselines: also score the last, best and mean block, all blocks, and the nuisances alone.
+        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+        n_permutations: draws of the null; 0 leaves p and q empty.
+        null_features: features that get p and q; each costs `n_permutations` fits. ``best_block`` cannot.
+        seed: seed of the null and of split halves.
+    """
+
+    operator: Operator = "joint"
+    svd_rank: int | float = 2
+    centering: Centering = "scale"
+    criterion: Criterion = "unit_circle"
+    phase: Phase = "quadrature"
+    state_space: StateSpaceKind = "auto"
+    n_components: int | None = None
+    n_folds: int = 5
+    selection: Literal["folds", "loo"] | None = None
+    gap: int | None = None
+    subjects: Literal["group", "each", "both"] = "group"
+    baselines: bool = True
+    partial_nuisances: bool = False
+    n_permutations: int = 1000
+    null_features: Sequence[str] = ("stable_mode",)
+    seed: int = 0
