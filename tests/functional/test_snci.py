@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
+from nfas_lightning.functional.labels import permutations
 from nfas_lightning.functional.snci import convergence, snci, snci_bootstrap, snci_permutation
 
 
@@ -201,3 +202,16 @@ def test_errors_say_what_to_do():
         snci_permutation(scores, list("aaaa"))
     with pytest.raises(ValueError, match="confidence must lie between"):
         snci_bootstrap(scores, list("aabb"), confidence=95)
+
+
+def test_permutation_p_is_the_count_over_the_relabellings_that_were_drawn():
+    scores = normal(10, 4, level=2.0, seed=3) * torch.tensor([1.0, 1e3, 1e-3, -1.0]).double()
+    labels = np.array(list("aaaabbbccc"))
+    p = snci_permutation(scores, labels.tolist(), n_permutations=60, seed=2)
+    orders = permutations(10, 60, 2).numpy()
+    for g, name in enumerate("abc"):
+        for r in range(4):
+            values = scores[:, r].numpy()
+            drawn = [values[labels[order] == name] for order in (np.arange(10), *orders)]
+            ratios = [chosen.mean() / chosen.std(ddof=1) for chosen in drawn]
+            assert float(p[g, r]) == pytest.approx(np.mean(np.array(ratios) >= ratios[0]))
