@@ -167,10 +167,11 @@ def test_a_missing_sidecar_is_an_error(copy):
         ready(copy, stories=["reach"])
 
 
-def test_events_that_disagree_are_said(copy):
+@pytest.mark.parametrize("onset", ["2.0", "0.2"])
+def test_events_that_disagree_are_said(copy, onset):
     path = copy / "sub-001" / "func" / "sub-001_task-pieman_run-1_events.tsv"
-    path.write_text("onset\tduration\ttrial_type\tstim_file\n2.0\t3\tstory\tpieman_audio.wav\n")
-    with pytest.warns(UserWarning, match=r"lets the sound begin at 2 s, not at 0 s"):
+    path.write_text(f"onset\tduration\ttrial_type\tstim_file\n{onset}\t3\tstory\tpieman_audio.wav\n")
+    with pytest.warns(UserWarning, match=rf"lets the sound begin at {float(onset):g} s, not at 0 s"):
         ready(copy, stories=["pieman"])
 
 
