@@ -10,14 +10,12 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
 
-from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.callbacks.logging import wandb_offline_without_key
 from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.datamodules import SimulatedBrainDataModule
-from nfas_lightning.models import ModelSuite
 from nfas_lightning.models.packaged import PACKAGED
 from nfas_lightning.results import RunResults
-from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run
+from nfas_lightning.runner import quiet_lightning, report_run, score_models
 from nfas_lightning.scoring import ScoringSettings
 
 __all__ = ["demo"]
@@ -80,17 +78,19 @@ def demo(
         console.rule(
             f"[bold]{modality}[/]: real models, real or generated stimuli, [red]simulated[/] responses"
         )
-        writer = ScoreWriter(f"{out}/{modality}", settings=settings, name=f"demo/{modality}")
-        trainer = SuiteTrainer(
-            callbacks=[DepthTrajectory(), writer],
-            logger=loggers,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-        )
         brain = SimulatedBrainDataModule(modality, n_stimuli=n_stimuli, signal=signal, seed=seed)
-        trainer.test(ModelSuite(members, seed=seed), datamodule=brain)
-        assert writer.results is not None  # a suite that was tested has results, or has raised
-        runs.append(writer.results)
+        runs.append(
+            score_models(
+                members,
+                brain,
+                f"{out}/{modality}",
+                settings=settings,
+                seed=seed,
+                loggers=loggers,
+                name=f"demo/{modality}",
+                report=False,
+            )
+        )
     joined = RunResults.concatenate(runs, meta={"name": Path(out).name, "simulated": True})
     joined.save(out)
     console.rule("[bold]the space[/]")

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,18 @@ from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.plotting.report import write_report
 from nfas_lightning.plotting.tables import roi_table, score_table
 from nfas_lightning.results import RunResults, SpaceStatistics
+from nfas_lightning.scoring import ScoringSettings
 from nfas_lightning.space import NFAS
 
-__all__ = ["PlannedModel", "SuiteTrainer", "plan", "plan_table", "quiet_lightning", "report_run"]
+__all__ = [
+    "PlannedModel",
+    "SuiteTrainer",
+    "plan",
+    "plan_table",
+    "quiet_lightning",
+    "report_run",
+    "score_models",
+]
 
 _FEW_ROIS = 20  # more do not fit a terminal; the report has them all
 _PIPE_COLUMNS = 110
@@ -186,6 +195,64 @@ class SuiteTrainer(Trainer):
                 f"callbacks; got {[type(callback).__name__ for callback in callbacks]}."
             )
         return writers[0]
+
+
+def score_models(
+    models: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]],
+    datamodule: BrainDataModule,
+    run_dir: str | Path,
+    *,
+    settings: ScoringSettings | None = None,
+    random_twins: bool = True,
+    seed: int = 0,
+    loggers: Iterable[Logger] = (),
+    name: str | None = None,
+    report: bool = True,
+    **trainer: Any,
+) -> RunResults:
+    """Score models on a benchmark and report: `SuiteTrainer`, its callbacks and `report_run` in one call.
+
+    What is finished in `run_dir` is not computed again, so a call that was stopped continues where it was.
+
+    Args:
+        models: one or several, by name (``"minilm_l6"``, ``"timm:resnet50"``, ``"zoo:gpt2"``), or as mappings
+            with the arguments of `FrozenModel`.
+        datamodule: the benchmark.
+        run_dir: folder of the tables and of report.html.
+        settings: how a trajectory becomes scores; None: `ScoringSettings()`.
+        random_twins: score each model's architecture without its training too.
+        seed: of the random twins.
+        loggers: Lightning's, e.g. a `WandbLogger`.
+        name: of the run; None: the folder's.
+        report: print the tables and write report.html.
+        trainer: further arguments of `Trainer`, e.g. ``accelerator="gpu"``, ``precision="bf16-true"``.
+
+    Returns:
+        The tables: ``scores``, ``spectra``, ``depth``, ``models``, ``rois``.
+
+    Raises:
+        ValueError: a model that does not exist, or that the benchmark has no stimuli for.
+
+    Example:
+        >>> results = score_models(["mobilenet_v2", "xfeat"], brain, "runs/mine")  # doctest: +SKIP
+        >>> results.scores.to_csv("runs/mine/scores.csv", index=False)  # doctest: +SKIP
+    """
+    quiet_lightning()
+    several = [models] if isinstance(models, str | Mapping) else list(models)
+    suite = ModelSuite(
+        [spec if isinstance(spec, str) else dict(spec) for spec in several],
+        random_twins=random_twins,
+        seed=seed,
+    )
+    loggers = list(loggers)
+    writer = ScoreWriter(str(run_dir), settings=settings, name=name)
+    options = {"enable_checkpointing": False, "enable_model_summary": False, **trainer}
+    runner = SuiteTrainer(callbacks=[DepthTrajectory(), writer], logger=loggers, **options)
+    runner.test(suite, datamodule=datamodule)
+    assert writer.results is not None  # a suite that was tested has results, or has raised
+    if report:
+        report_run(writer.results, run_dir, loggers)
+    return writer.results
 
 
 def report_run(

@@ -6,7 +6,7 @@ from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.results import RunResults
-from nfas_lightning.runner import SuiteTrainer, plan, report_run
+from nfas_lightning.runner import SuiteTrainer, plan, report_run, score_models
 from nfas_lightning.scoring import ScoringSettings
 
 QUICK = ScoringSettings(n_permutations=19)
@@ -59,6 +59,21 @@ def test_a_suite_scores_every_model_and_its_twin(tmp_path):
     assert list(run.rois["roi"]) == ROIS
     assert run.meta["settings"]["n_permutations"] == 19
     assert report_run(run, tmp_path).is_file()
+
+
+def test_one_call_is_the_trainer_its_callbacks_and_the_report(tmp_path, capsys):
+    net = Net()
+    results = score_models(spec(net), brain(), tmp_path / "one", settings=QUICK, name="toy")
+    trainer(tmp_path / "parts").test(ModelSuite([spec(Net())]), datamodule=brain())
+    columns = ["model", "feature", "roi", "r", "p"]
+    assert results.scores[columns].equals(RunResults.load(tmp_path / "parts").scores[columns])
+    assert (tmp_path / "one" / "report.html").is_file()
+    assert results.meta["name"] == "toy"
+    assert "Report:" in capsys.readouterr().out
+    before = net.calls
+    score_models([spec(net)], brain(), tmp_path / "one", settings=QUICK, report=False)
+    assert net.calls == before  # found finished; the plan's probe has a copy of its own
+    assert "Report:" not in capsys.readouterr().out
 
 
 def test_a_stopped_run_continues_at_the_next_model(tmp_path, monkeypatch):

@@ -70,6 +70,18 @@ def test_planted_roi_is_found_and_noise_is_not():
     assert found["p"] == pytest.approx(0.01)  # the least that 99 permutations can show
 
 
+def test_an_roi_that_a_run_lacks_is_averaged_over_the_others_in_every_feature():
+    track = trajectory()
+    twins = dataclasses.replace(track, states=(track.states[0],) * len(track.states))
+    responses = brain(track, runs=torch.arange(120) // 40)
+    responses.values[:, :40, 0] = float("nan")
+    result = score_trajectory(twins, responses, CARD, dataclasses.replace(QUICK, n_permutations=0))
+    # blocks that are all the same: whichever is the best of them is the last one too
+    last, best = (pick(result, feature, "signal")["r"] for feature in ("last_block", "best_block"))
+    assert best == pytest.approx(last)
+    assert best > 0.1
+
+
 def test_noise_rois_pass_at_the_nominal_rate():
     track = trajectory()
     noise = torch.randn(1, 120, 60, generator=torch.Generator().manual_seed(5))

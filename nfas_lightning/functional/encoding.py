@@ -238,6 +238,11 @@ def _renumber(positions: Tensor, observed: Tensor) -> Tensor:
     return (observed.cumsum(0) - 1)[positions[observed[positions]]]
 
 
+def observed_folds(Y: Tensor, fold: Tensor, n_folds: int) -> Tensor:
+    """Tell in which folds an ROI has enough responses for a correlation, (folds, R), from Y (T, R)."""
+    return torch.stack([(~Y[fold == i].isnan()).sum(0) >= 2 for i in range(n_folds)])
+
+
 def _compute(
     Y: Tensor,
     preds: Tensor,
@@ -250,8 +255,7 @@ def _compute(
 ) -> EncodingResult:
     """Correlate within folds and average over the folds in which an ROI was observed."""
     scored = torch.stack([correlate(preds[fold == i], target[fold == i]) for i in range(len(chosen))])
-    observed = torch.stack([(~Y[fold == i].isnan()).sum(0) >= 2 for i in range(len(chosen))])
-    r = average_folds(scored, observed)
+    r = average_folds(scored, observed_folds(Y, fold, len(chosen)))
     undefined = int(r.isnan().sum())
     if undefined and warn:
         warnings.warn(

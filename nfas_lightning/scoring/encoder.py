@@ -15,7 +15,8 @@ from torch import Tensor
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.alignment import squared_correlation
 from nfas_lightning.functional.ceiling import noise_ceiling
-from nfas_lightning.functional.encoding import EncodingResult, ridge_cv
+from nfas_lightning.functional.correlation import average_folds
+from nfas_lightning.functional.encoding import EncodingResult, observed_folds, ridge_cv
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge_null import ridge_null
@@ -154,8 +155,13 @@ class Encoder:
         return rois["network"].to_numpy() if "network" in rois.columns else self.responses.dataset
 
 
-def best_block(blocks: list[EncodingResult]) -> EncodingResult:
-    """Join blocks into one result: per fold and ROI the block that won inside that fold's training data."""
+def best_block(blocks: list[EncodingResult], targets: Tensor) -> EncodingResult:
+    """Join blocks into one result: per fold and ROI the block that won inside that fold's training data.
+
+    Args:
+        blocks: results of the same folds.
+        targets: (T, K * R) the responses that all of them were fitted to.
+    """
     inner = torch.stack([block.inner_score for block in blocks])
     winner = inner.nan_to_num(nan=-math.inf).argmax(dim=0)  # (folds, K * R)
     fold_r = torch.stack([block.fold_r for block in blocks]).gather(0, winner[None])[0]
@@ -163,7 +169,7 @@ def best_block(blocks: list[EncodingResult]) -> EncodingResult:
     preds = torch.stack([block.preds for block in blocks])
     chosen = preds.gather(0, winner[fold.clamp(min=0)][None])[0]
     chosen = torch.where(fold[:, None] >= 0, chosen, math.nan)
-    r = fold_r.mean(dim=0)
+    r = average_folds(fold_r, observed_folds(targets, fold, len(fold_r)).to(fold_r.device))
     return replace(blocks[0], preds=chosen, fold_r=fold_r, r=r, r2=squared_correlation(r))
 
 

@@ -68,7 +68,7 @@ def score_trajectory(
         blocks = [encode.features(state) for state in trajectory.states] if settings.baselines else []
     if blocks:
         encoded["last_block"] = blocks[-1]
-        encoded["best_block"] = None, best_block([result for _, result in blocks])
+        encoded["best_block"] = None, best_block([result for _, result in blocks], encode.targets)
         encoded["mean_depth"] = encode.features(H.mean(dim=1))
         encoded["all_blocks"] = encode.features(torch.cat(trajectory.states, dim=1))
         if responses.nuisances is not None and not settings.partial_nuisances:
