@@ -69,3 +69,36 @@ def test_a_constant_roi_has_its_reason(baselines):
     responses.values[..., 1] = 2.0
     (said,) = warned(track, responses, ScoringSettings(n_permutations=0, baselines=baselines))
     assert said.startswith("1 of 2 ROIs score NaN for 'net': 1 whose responses, features or predictions are")
+
+
+@pytest.mark.parametrize(
+    ("dead", "named", "advice"),
+    [
+        (range(5), "5 of 5 blocks", "look whether the stimuli differ"),
+        ([1], "('block.1')", "leave these blocks out"),
+    ],
+)
+def test_blocks_at_which_no_stimulus_differs_are_named_once_and_score_nan(dead, named, advice):
+    track = trajectory()
+    states = tuple(
+        torch.ones_like(state) if depth in dead else state for depth, state in enumerate(track.states)
+    )
+    still = Trajectory(states, track.layers, track.stimulus_ids)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = score_trajectory(still, brain(track), CARD, QUICK)
+    (said,) = (str(item.message) for item in caught)
+    assert named in said
+    assert advice in said
+    rows = result.scores.set_index("feature")["r"]
+    assert rows["stable_mode"].isna().all()
+    assert rows["last_block"].isna().all() == (len(dead) == 5)
+    assert result.spectra["modulus"].isna().all()
+    assert math.isnan(result.card["stable_real"])
+
+
+def test_such_a_block_among_blocks_of_several_widths_is_an_error():
+    track = trajectory()
+    states = (torch.ones(len(track.states[0]), 3), *track.states[1:])
+    with pytest.raises(ValueError, match="Layer 0 is the same for all 120"):
+        score_trajectory(Trajectory(states, track.layers, track.stimulus_ids), brain(track), CARD, QUICK)

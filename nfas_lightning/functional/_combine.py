@@ -41,6 +41,7 @@ class DMDResult:
         scale: (L, 1) or (L, D) each centred depth was divided by, None for `none` and `center`.
         jump_rate: share of stimuli whose stable mode is not the one the others chose; None for one operator.
         left_vectors: (D, r) left eigenvectors of `pooled`, None otherwise.
+        dead: depths at which all stimuli have the same state; where there are any, the result is NaN.
     """
 
     operator: Operator
@@ -56,6 +57,7 @@ class DMDResult:
     scale: Tensor | None
     jump_rate: float | None = None
     left_vectors: Tensor | None = None
+    dead: tuple[int, ...] = ()
 
     @property
     def coefficients(self) -> Tensor:

@@ -244,4 +244,5 @@ def _result(
         scale=fit.scale,
         jump_rate=jumps,
         left_vectors=fit.left_vectors,
+        dead=tuple(fit.dead.tolist()),
     )

@@ -55,6 +55,8 @@ class Encoder:
     def volumes(self, X: Tensor) -> Encoded:
         """Encode features that are on the volumes' clock, (T, P)."""
         settings = self.settings
+        if bool(X.isnan().any()):  # of a trajectory without dynamics
+            return None, self._undefined(X)
         result = ridge_cv(
             X,
             self.targets.to(X.dtype),
@@ -101,6 +103,12 @@ class Encoder:
                 f"{each}{rest}.",
                 stacklevel=3,
             )
+
+    def _undefined(self, X: Tensor) -> EncodingResult:
+        """Return what features (T, P) score that are not there: NaN in every fold."""
+        # constant features go through the same folds and score NaN everywhere
+        _, constant = self.volumes(torch.zeros_like(X[:, :1]))
+        return constant
 
     def _count(self, columns: Tensor) -> int:
         """Number of ROIs with any of these (K * R,) columns."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.dmd import DMDResult, combine_depths, dmd
@@ -41,23 +43,19 @@ def score_trajectory(
         settings: the choices; defaults are those of the method page.
 
     Returns:
-        Tables of scores, spectrum and depth, and the card completed.
+        Tables of scores, spectrum and depth, and the card completed. Where the stimuli do not differ at a
+        block there is no stable mode: it scores NaN, with a warning that names the blocks.
 
     Raises:
-        ValueError: the trajectory does not hold the stimuli that the responses ask for.
+        ValueError: the trajectory does not hold the stimuli that the responses ask for, or the stimuli do not
+            differ at a block and the widths of blocks do.
     """
     settings = settings or ScoringSettings()
     _check_stimuli(trajectory, responses)
     twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]
     space = StateSpace(settings.state_space, n_components=settings.n_components, seed=settings.seed)
     H = space.fit_transform(trajectory.states)
-    dynamics = dmd(
-        H,
-        operator=settings.operator,
-        svd_rank=settings.svd_rank,
-        centering=settings.centering,
-        criterion=settings.criterion,
-    )
+    dynamics = _decompose(H, trajectory.layer_names, card["name"], settings)
     encode = Encoder(responses, settings)
     stable = encode.features(combine_depths(H, dynamics, phase=settings.phase))
     if twin:
@@ -74,7 +72,11 @@ def score_trajectory(
         if responses.nuisances is not None and not settings.partial_nuisances:
             encoded["nuisance"] = encode.volumes(responses.nuisances)
     named = {**encoded, **dict(zip(trajectory.layer_names, blocks, strict=False))}
-    encode.warn_undefined(card["name"], {key: result for key, (_, result) in named.items()}, twin=twin)
+    results = {key: result for key, (_, result) in named.items()}
+    if bool(dynamics.stable_eigenvalue.isnan().any()):  # said already: what follows from it is no news
+        results = {key: result for key, result in results.items() if not bool(result.r.isnan().all())}
+    if results:
+        encode.warn_undefined(card["name"], results, twin=twin)
 
     base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
     labels = {**base, "family": card["family"]}
@@ -109,6 +111,33 @@ def _check_stimuli(trajectory: Trajectory, responses: Responses) -> None:
             f"The trajectory must hold stimuli 0 to {wanted - 1}, each once and in order; got {len(got)}. "
             "Run the whole dataloader before scoring."
         )
+
+
+def _decompose(H: Tensor, names: Sequence[str], model: str, settings: ScoringSettings) -> DMDResult:
+    """Decompose (N, L, D); blocks at which no stimulus differs from another are named, once a model."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All stimuli have the same state at depth")  # said below
+        dynamics = dmd(
+            H,
+            operator=settings.operator,
+            svd_rank=settings.svd_rank,
+            centering=settings.centering,
+            criterion=settings.criterion,
+        )
+    if dynamics.dead:
+        dead = [names[depth] for depth in dynamics.dead]
+        some = ", ".join(map(repr, dead[:4])) + (", ..." if len(dead) > 4 else "")
+        advice = (
+            "look whether the stimuli differ, and whether the network reads them"
+            if len(dead) == len(names)
+            else "leave these blocks out of layers, or pool them differently"
+        )
+        warnings.warn(
+            f"All {len(H)} stimuli have the same state at {len(dead)} of {len(names)} blocks of {model!r} "
+            f"({some}), so there are no dynamics over depth and its stable mode scores NaN: {advice}.",
+            stacklevel=3,
+        )
+    return dynamics
 
 
 def _spectrum_table(dynamics: DMDResult, base: Mapping[str, Any]) -> pd.DataFrame:

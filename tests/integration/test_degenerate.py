@@ -9,6 +9,7 @@ import torch
 
 from nfas_lightning import functional as F
 from nfas_lightning.datamodules import ArrayDataModule
+from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.metrics import DMDAlignment
 
 PAGE = Path(__file__).parents[2] / "docs" / "method" / "degenerate.md"
@@ -52,6 +53,12 @@ def dead_depth():
     H[:, 0] = 1.5  # the class token before the first block
     with pytest.warns(RuntimeWarning, match=r"same state at depth \[0\]"):
         assert F.stable_mode(H).isnan().all()
+
+
+@case("the same, where layers differ in width")
+def dead_layer():
+    with refused("Layer 1 is the same for all 8"):
+        StateSpace().fit([normal(8, 5), torch.ones(8, 4), normal(8, 4)])
 
 
 @case("a trajectory of zeros")
