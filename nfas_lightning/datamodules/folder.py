@@ -1,0 +1,201 @@
+"""Your own data from a folder: files of known names, so that a config needs no Python."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nfas_lightning.data.audio_windows import read_wav
+from nfas_lightning.data.pictures import ImageFiles
+from nfas_lightning.data.readers import read_csv
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.transcript import word_stimuli
+from nfas_lightning.datamodules.array import ArrayDataModule
+from nfas_lightning.datamodules.base import BrainDataModule
+
+__all__ = ["FolderDataModule"]
+
+_DIGITS = re.compile(r"(\d+)")
+_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+_LAYOUT = """\
+  images/  or  sounds/  or  words.csv  or  texts.csv    one kind of stimuli, files in the order of their names
+  responses.npy  or  responses.csv  or  responses/NAME.npy|csv, one a subject
+  events.csv, volumes.csv, rois.csv, nuisances.csv       where there is something to say"""
+
+
+class FolderDataModule(BrainDataModule):
+    """Stimuli and responses that lie in a folder under these names.
+
+    ==================  =====================================================================================
+    ``images/``         image files, in the order of their names (digits as numbers)
+    ``sounds/``         wav files, likewise
+    ``texts.csv``       a column ``text``, a row a stimulus
+    ``words.csv``       columns ``word``, ``onset`` and, if known, ``offset`` (s): a story, word by word
+    ``responses``       ``.npy`` (N, R) or (S, N, R), or ``.csv`` whose header names the ROIs; or a folder of
+                        such files, (N, R) each, one a subject
+    ``events.csv``      of a time series: each stimulus's ``onset`` and, if known, ``duration`` (s), ``run``
+    ``volumes.csv``     ``run`` of each volume and, if not multiples of `tr`, its ``time`` in the run (s)
+    ``rois.csv``        ``roi`` and, if known, ``network``, ``hemisphere``, ``x``, ``y``, ``z`` (MNI mm)
+    ``nuisances.csv``   a named column a regressor, a row a volume
+    ==================  =====================================================================================
+
+    Everything else is as in `ArrayDataModule`, which this reads for.
+
+    Args:
+        root: the folder.
+        size: pixels of the square that images are resized and cropped to; None: as they are.
+        sampling_rate: Hz that sounds are resampled to.
+        window: words of context before each word of ``words.csv``.
+        tr: repetition time in seconds, of a time series.
+        temporal: ``"hrf"``, ``"fir"`` or ``"none"``; None: ``"hrf"`` where there are onsets, else ``"none"``.
+        hrf: ``"spm"`` or ``"glover"``.
+        delays: delays of ``"fir"`` in volumes.
+        dataset: name of the benchmark in the results; None: the folder's.
+        batch_size: stimuli a batch.
+        num_workers: worker processes of the loaders.
+        subjects: subjects to keep, by file name or as ``sub-01``; None: all.
+
+    Raises:
+        FileNotFoundError: at `setup`: no such folder, no stimuli, or no responses.
+        ValueError: at `setup`: two kinds of stimuli or responses, or what `ArrayDataModule` refuses.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        size: int | None = 224,
+        sampling_rate: int = 16_000,
+        window: int = 20,
+        tr: float | None = None,
+        temporal: str | None = None,
+        hrf: str = "spm",
+        delays: Sequence[int] = (1, 2, 3, 4),
+        dataset: str | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        subjects: list[str] | None = None,
+    ) -> None:
+        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        self.root = root
+        self.size = size
+        self.sampling_rate = sampling_rate
+        self.window = window
+        self.time: dict[str, Any] = {"tr": tr, "temporal": temporal, "hrf": hrf, "delays": delays}
+        self.dataset = dataset
+
+    def load(self) -> tuple[StimulusSet, Responses]:
+        """Read the files that are there and pair them."""
+        folder = Path(self.root).expanduser()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"root must be a folder, got {str(folder)!r}. It holds\n{_LAYOUT}")
+        volumes = _table(folder / "volumes.csv")
+        responses, names, header = _responses(folder)
+        given: dict[str, Any] = {
+            "events": _table(folder / "events.csv"),
+            "runs": None if volumes is None else volumes.get("run"),
+            "volume_times": None if volumes is None else volumes.get("time"),
+            "rois": _table(folder / "rois.csv"),
+            "nuisances": _table(folder / "nuisances.csv"),
+        }
+        given["rois"] = header if given["rois"] is None else given["rois"]
+        # words know their onsets, unless a table of events says better
+        given |= {key: value for key, value in self._read_stimuli(folder).items() if given.get(key) is None}
+        return ArrayDataModule(
+            responses=responses,
+            subject_names=names,
+            dataset=self.dataset or folder.resolve().name,
+            subjects=self.subjects,
+            **self.time,
+            **given,
+        ).load()
+
+    def _read_stimuli(self, folder: Path) -> dict[str, Any]:
+        """Return what the stimuli's files tell, as arguments of `ArrayDataModule`."""
+        kinds = ("images", "sounds", "words.csv", "texts.csv")
+        found = [name for name in kinds if (folder / name).exists()]
+        if len(found) != 1:
+            kind = ValueError if found else FileNotFoundError
+            raise kind(f"{folder} must hold one kind of stimuli, got {found or 'none'}. It holds\n{_LAYOUT}")
+        if found[0] == "images":
+            files = _files(folder / "images", _IMAGES)
+            stimuli: Any = ImageFiles(files, size=self.size)
+            return {"stimuli": stimuli, "stimulus_ids": [path.stem for path in files]}
+        if found[0] == "sounds":
+            files = _files(folder / "sounds", {".wav"})
+            stimuli = [read_wav(path, self.sampling_rate)[0] for path in files]
+            names = [path.stem for path in files]
+            return {"stimuli": stimuli, "stimulus_ids": names, "sampling_rate": self.sampling_rate}
+        if found[0] == "texts.csv":
+            return {"stimuli": list(read_csv(folder / found[0], ["text"])["text"].astype(str))}
+        words = read_csv(folder / found[0], ["word"])
+        told: dict[str, Any] = {"stimuli": word_stimuli(list(words["word"].astype(str)), window=self.window)}
+        if "onset" in words:
+            told["events"] = words[["onset", *(["run"] if "run" in words else [])]].copy()
+            if "offset" in words:
+                told["events"]["duration"] = words["offset"] - words["onset"]
+        return told
+
+
+def _files(folder: Path, suffixes: set[str]) -> list[Path]:
+    """Return the files of a folder in the order of their names, 2 before 10."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "."]
+    if not found:
+        raise FileNotFoundError(f"{folder} must hold files {', '.join(sorted(suffixes))}, it has none.")
+    return sorted(found, key=lambda path: [int(p) if p.isdigit() else p for p in _DIGITS.split(path.stem)])
+
+
+def _responses(folder: Path) -> tuple[NDArray[Any], list[str] | None, list[str] | None]:
+    """Return the array, and what the subjects and ROIs are called where file names and headers say."""
+    places = [folder / name for name in ("responses.npy", "responses.csv", "responses")]
+    found = [path for path in places if path.exists()]
+    if len(found) != 1:
+        kind = ValueError if found else FileNotFoundError
+        got = [path.name for path in found] or "none"
+        raise kind(f"{folder} must hold responses once, got {got}. It holds\n{_LAYOUT}")
+    if found[0].is_file():
+        values, header = _values(found[0])
+        return values, None, header
+    files = _files(found[0], {".npy", ".csv"})
+    read = [_values(path) for path in files]
+    shapes = {path.name: values.shape for path, (values, _) in zip(files, read, strict=True)}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
+        raise ValueError(f"Every subject's responses must have one shape (N, R), got {shapes}.")
+    headers = {tuple(header) for _, header in read if header is not None}
+    if len(headers) > 1:
+        raise ValueError(f"Every subject's columns must name the same ROIs, got {sorted(headers)}.")
+    names = [path.stem for path in files]
+    return np.stack([values for values, _ in read]), names, list(headers.pop()) if headers else None
+
+
+def _values(path: Path) -> tuple[NDArray[Any], list[str] | None]:
+    """Return an array, and its columns' names where the file has a header."""
+    if path.suffix == ".csv":
+        table = _table(path)
+        assert table is not None  # it exists
+        try:
+            return table.to_numpy(dtype=np.float32), [str(name) for name in table.columns]
+        except ValueError as error:
+            raise ValueError(f"{path} must hold numbers below its header ({error}).") from error
+    try:
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} must be an array that numpy.save wrote ({error}).") from error
+    return array, None
+
+
+def _table(path: Path) -> pd.DataFrame | None:
+    """Read a table in which empty cells are missing numbers; None where there is no such file."""
+    if not path.exists():
+        return None
+    try:
+        return pd.read_csv(path, encoding="utf-8-sig")
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a table of comma-separated values ({error}).") from error

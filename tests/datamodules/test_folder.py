@@ -1,0 +1,175 @@
+"""Own data from files of known names: the same as `ArrayDataModule` with what they hold."""
+
+import wave
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from nfas_lightning.cli import main
+from nfas_lightning.data import ImageFiles, word_stimuli
+from nfas_lightning.datamodules import ArrayDataModule, FolderDataModule
+from nfas_lightning.results import RunResults
+
+N, R = 12, 3
+
+
+def betas(seed=0, n=N):
+    return np.random.default_rng(seed).normal(size=(n, R)).astype(np.float32)
+
+
+def write_images(root, n=N):
+    (root / "images").mkdir(parents=True)
+    rng = np.random.default_rng(9)
+    for i in range(n):
+        pixels = rng.integers(0, 256, size=(20 + i, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"img{i + 1}.png")  # img2 comes before img10
+    return [root / "images" / f"img{i + 1}.png" for i in range(n)]
+
+
+def loaded(root, **options):
+    data = FolderDataModule(str(root), **options)
+    data.setup()
+    return data
+
+
+def test_images_and_one_array_are_what_array_data_module_makes_of_them(tmp_path):
+    paths = write_images(tmp_path)
+    np.save(tmp_path / "responses.npy", betas())
+    data = loaded(tmp_path, size=16)
+    direct = ArrayDataModule(ImageFiles(paths, size=16), betas())
+    direct.setup()
+    assert torch.equal(data.responses.values, direct.responses.values)
+    assert [path.stem for path in paths] == list(data.responses.stimulus_ids)
+    mine, theirs = (next(iter(module.test_dataloader())) for module in (data, direct))
+    assert torch.equal(mine["image"], theirs["image"])
+    assert data.responses.hashes["stimuli"] == direct.responses.hashes["stimuli"]
+    assert data.responses.dataset == tmp_path.name
+
+
+def test_a_file_a_subject_with_headers(tmp_path):
+    write_images(tmp_path)
+    (tmp_path / "responses").mkdir()
+    for s in (2, 10):
+        table = pd.DataFrame(betas(s), columns=["V1", "V4", "IT"])
+        table.iloc[0, 0] = np.nan
+        table.to_csv(tmp_path / "responses" / f"sub-{s}.csv", index=False)
+    with pytest.warns(UserWarning, match="2 NaN"):
+        data = loaded(tmp_path)
+    assert data.responses.subjects == ("sub-2", "sub-10")
+    assert list(data.responses.rois["roi"]) == ["V1", "V4", "IT"]
+    torch.testing.assert_close(data.responses.values[1, 1:], torch.from_numpy(betas(10)[1:]))
+    with pytest.warns(UserWarning, match="NaN"):
+        assert loaded(tmp_path, subjects=["sub-10"]).responses.subjects == ("sub-10",)
+    pd.DataFrame({"roi": list("abc"), "network": list("xxy")}).to_csv(tmp_path / "rois.csv", index=False)
+    with pytest.warns(UserWarning, match="NaN"):
+        assert list(loaded(tmp_path).responses.rois["network"]) == ["x", "x", "y"]
+
+
+def test_a_story_by_its_words(tmp_path):
+    words = ["null", "Alice", "was", "beginning", "to", "get", "very", "tired"]
+    onset = np.arange(8) * 2.0
+    pd.DataFrame({"word": words, "onset": onset, "offset": onset + 0.5}).to_csv(
+        tmp_path / "words.csv", index=False
+    )
+    np.save(tmp_path / "responses.npy", betas(n=20))
+    rate = np.arange(20.0)
+    pd.DataFrame({"rate": rate}).to_csv(tmp_path / "nuisances.csv", index=False)
+    data = loaded(tmp_path, tr=1.5, window=3)
+    direct = ArrayDataModule(
+        word_stimuli(words, window=3), betas(n=20), events={"onset": onset, "duration": [0.5] * 8}, tr=1.5,
+        nuisances=pd.DataFrame({"rate": rate}),
+    )  # fmt: skip
+    direct.setup()
+    features = torch.randn(8, 2)
+    torch.testing.assert_close(data.responses.to_volumes(features), direct.responses.to_volumes(features))
+    assert data.stimuli[0][1] == direct.stimuli[0][1]  # "null" is a word
+    assert data.responses.nuisance_names == ("rate",)
+
+
+def write_wav(path, samples, rate=8000):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+def test_sounds_in_two_runs(tmp_path):
+    (tmp_path / "sounds").mkdir()
+    for i in range(6):
+        write_wav(tmp_path / "sounds" / f"s{i}.wav", np.sin(np.arange(400) * (0.1 + 0.02 * i)) * 0.5)
+    np.save(tmp_path / "responses.npy", np.stack([betas(1, 16), betas(2, 16)]))
+    pd.DataFrame({"onset": [0, 4, 8, 0, 4, 8], "run": [0, 0, 0, 1, 1, 1]}).to_csv(
+        tmp_path / "events.csv", index=False
+    )
+    times = np.tile(np.arange(8) * 2.0 + 0.5, 2)
+    pd.DataFrame({"run": np.repeat([0, 1], 8), "time": times}).to_csv(tmp_path / "volumes.csv", index=False)
+    responses = loaded(tmp_path, tr=2.0, sampling_rate=16_000).responses
+    assert responses.modality == "audio"
+    assert responses.values.shape == (2, 16, 3)
+    assert responses.runs.tolist() == [0] * 8 + [1] * 8
+    np.testing.assert_allclose(responses.volume_times.numpy(), times)
+    # a sound of the second run reaches no volume of the first
+    reach = responses.to_volumes(torch.eye(6))
+    assert bool((reach[:8, 3:] == 0).all())
+    assert bool((reach[8:, 3:].abs().sum(0) > 0).all())
+
+
+def test_texts(tmp_path):
+    pd.DataFrame({"text": [f"sentence {i}" for i in range(N)]}).to_csv(tmp_path / "texts.csv", index=False)
+    pd.DataFrame(betas(), columns=["A", "B", "C"]).to_csv(tmp_path / "responses.csv", index=False)
+    data = loaded(tmp_path)
+    assert data.responses.modality == "language"
+    assert list(data.responses.rois["roi"]) == ["A", "B", "C"]
+
+
+def test_what_is_not_there_or_there_twice_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="root must be a folder"):
+        loaded(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"responses once, got none. It holds\n  images/"):
+        loaded(tmp_path)
+    np.save(tmp_path / "responses.npy", betas())
+    with pytest.raises(FileNotFoundError, match="one kind of stimuli, got none"):
+        loaded(tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"must hold files \.bmp.*it has none"):
+        loaded(tmp_path)
+    pd.DataFrame({"sentence": ["a"]}).to_csv(tmp_path / "texts.csv", index=False)
+    with pytest.raises(ValueError, match=r"one kind of stimuli, got \['images', 'texts.csv'\]"):
+        loaded(tmp_path)
+    (tmp_path / "images").rmdir()
+    with pytest.raises(ValueError, match=r"must have the columns \['text'\]"):
+        loaded(tmp_path)
+    pd.DataFrame({"text": list("abcdefghijkl")}).to_csv(tmp_path / "texts.csv", index=False)
+    np.save(tmp_path / "responses.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"must be an array that numpy\.save wrote"):
+        loaded(tmp_path)
+    (tmp_path / "responses.npy").unlink()
+    (tmp_path / "responses.csv").write_text("V1,V2\n1,a\n")
+    with pytest.raises(ValueError, match="must hold numbers below its header"):
+        loaded(tmp_path)
+    (tmp_path / "responses.csv").unlink()
+    (tmp_path / "responses").mkdir()
+    np.save(tmp_path / "responses" / "s1.npy", betas())
+    np.save(tmp_path / "responses" / "s2.npy", betas()[:5])
+    with pytest.raises(ValueError, match=r"one shape \(N, R\), got .*'s2.npy': \(5, 3\)"):
+        loaded(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_command_line_is_enough(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "mine")
+    np.save(tmp_path / "mine" / "responses.npy", betas())
+    main(
+        ["test", "--model=FrozenModel", "--model.model=xfeat", "--model.weights=random",
+         "--data=FolderDataModule", "--data.root=mine", "--data.size=64",
+         "--trainer.callbacks+=DepthTrajectory", "--trainer.callbacks+=ScoreWriter",
+         "--trainer.callbacks.run_dir=out", "--trainer.logger=false"]
+    )  # fmt: skip
+    run = RunResults.load(tmp_path / "out")
+    assert set(run.scores["dataset"]) == {"mine"}
+    assert run.models["n_stimuli"].tolist() == [N]
