@@ -24,6 +24,19 @@ def test_what_is_written_is_read_back(tmp_path):
     assert read.card["key"] == "k" * 64
 
 
+def test_a_result_prints_as_one_line():
+    result = model_result()
+    r = result.scores.query("subject == 'group' and feature == 'stable_mode'")["r"].mean()
+    text = repr(result)
+    assert text.startswith(f"ModelResult(net on 0: mean r {r:.3f} of stable_mode over 4 ROIs; features ")
+    assert "\n" not in text
+
+
+def test_a_query_of_an_unknown_column_names_those_there_are():
+    with pytest.raises(ValueError, match=r"Did you mean 'modality'\? Columns of a model: \['model'"):
+        make_results().select("modalty == 'audio'")
+
+
 def test_a_write_that_fails_leaves_no_result(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
 

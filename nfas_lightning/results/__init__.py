@@ -3,7 +3,15 @@
 from nfas_lightning.results.files import write_csv, write_parquet, write_text
 from nfas_lightning.results.folder import RunFolder, content_key
 from nfas_lightning.results.statistics import SpaceStatistics
-from nfas_lightning.results.tables import COLUMNS, FEATURES, SIZES, ModelResult, RunResults, first_subject
+from nfas_lightning.results.tables import (
+    COLUMNS,
+    FEATURES,
+    SIZES,
+    ModelResult,
+    RunResults,
+    first_subject,
+    query_models,
+)
 
 __all__ = [
     "COLUMNS",
@@ -15,6 +23,7 @@ __all__ = [
     "SpaceStatistics",
     "content_key",
     "first_subject",
+    "query_models",
     "write_csv",
     "write_parquet",
     "write_text",

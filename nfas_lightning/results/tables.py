@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pandas as pd
 
 from nfas_lightning.results.files import write_parquet, write_text
 
-__all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "first_subject"]
+__all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "first_subject", "query_models"]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # one row a model, subject, feature and ROI; subject "group" is the mean over subjects
@@ -57,7 +59,27 @@ def first_subject(scores: pd.DataFrame) -> pd.DataFrame:
     return first
 
 
-@dataclass(frozen=True)
+def query_models(models: pd.DataFrame, query: str) -> pd.DataFrame:
+    """Return the rows of a models table that a query keeps, maybe none.
+
+    Raises:
+        ValueError: the query can't be read; the columns are listed, the closest first.
+    """
+    try:
+        kept = models.query(query)
+    except (SyntaxError, KeyError, TypeError, ValueError, pd.errors.UndefinedVariableError) as error:
+        unknown = re.search(r"name '([^']+)' is not defined", str(error))
+        close = get_close_matches(unknown[1], models.columns, n=1) if unknown else []
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"The filter {query!r} can't be applied: {error}.{hint} Columns of a model: {list(models)}."
+        ) from error
+    if not isinstance(kept, pd.DataFrame):
+        raise ValueError(f"The filter {query!r} must say yes or no of each model, got {type(kept).__name__}.")
+    return kept
+
+
+@dataclass(frozen=True, repr=False)
 class ModelResult:
     """Result of one model on one benchmark, as tables with the columns of `COLUMNS`.
 
@@ -77,6 +99,17 @@ class ModelResult:
         for name in ("scores", "spectra", "depth"):
             _check_columns(name, getattr(self, name).columns)
         _check_columns("models", self.card)
+
+    def __repr__(self) -> str:
+        first = first_subject(self.scores)
+        features = list(first["feature"].unique())
+        # a random-weights twin has one feature, another one
+        feature = "stable_mode" if "stable_mode" in features else features[0]
+        r = first.loc[first["feature"] == feature, "r"].mean()
+        return (
+            f"ModelResult({self.card['model']} on {self.card['dataset']}: mean r {r:.3f} of {feature} over "
+            f"{first['roi'].nunique()} ROIs; features {', '.join(features)})"
+        )
 
 
 @dataclass(frozen=True)
@@ -125,15 +158,9 @@ class RunResults:
         Raises:
             ValueError: the query can't be read, or keeps no model.
         """
-        cards = self.cards
-        try:
-            kept = cards.query(query)
-        except (SyntaxError, KeyError, TypeError, ValueError, pd.errors.UndefinedVariableError) as error:
-            raise ValueError(
-                f"The filter {query!r} can't be applied: {error}. Columns of a model: {list(cards)}."
-            ) from error
-        if not isinstance(kept, pd.DataFrame) or kept.empty:
-            raise ValueError(f"The filter {query!r} keeps none of {len(cards)} models.")
+        kept = query_models(self.cards, query)
+        if kept.empty:
+            raise ValueError(f"The filter {query!r} keeps none of {len(self.models)} models.")
         pairs = set(zip(kept["model"], kept["dataset"], strict=True))
 
         def part(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.results import RunResults, SpaceStatistics, write_csv, write_parquet
+from nfas_lightning.results import RunResults, SpaceStatistics, query_models, write_csv, write_parquet
 from nfas_lightning.space.figures import SpaceFigures
 from nfas_lightning.space.measures import Metric, SpaceMeasures, Standardize
 from nfas_lightning.space.runs import join_runs
@@ -198,9 +198,12 @@ class NFAS(SpaceMeasures, SpaceFigures):
         Args:
             which: a query of the models table (``"modality == 'audio'"``), a mask of M booleans, or a
                 function of the table that returns one.
+
+        Raises:
+            ValueError: a query that can't be read, a mask of another shape, or nothing is selected.
         """
         if isinstance(which, str):
-            rows = self.models.query(which).index.to_numpy()
+            rows = query_models(self.models, which).index.to_numpy()
         else:
             mask = np.asarray(which(self.models) if callable(which) else which)
             if mask.dtype != bool or mask.shape != (len(self.models),):
