@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nfas_lightning.hooks.selection import MIN_DEPTHS
 
 __all__ = [
     "check_complete",
     "check_finite",
+    "check_has_values",
     "check_one_row_a_stimulus",
     "check_same_blocks",
     "check_same_widths",
@@ -60,6 +61,16 @@ def check_finite(states: Mapping[str, Tensor], is_finite: Mapping[str, Tensor]) 
         raise ValueError(
             f"Block {key!r} has NaN or infinite states for the stimuli in rows {bad[:10]} of the "
             f"batch. Look at those stimuli, or run in float32 if half precision overflows."
+        )
+
+
+def check_has_values(network: nn.Module) -> None:
+    """Raise if some weights are on the meta device, which has shapes and no values."""
+    empty = [name for name, parameter in network.named_parameters() if parameter.is_meta]
+    if empty:
+        raise ValueError(
+            f"Expected weights with values, got {len(empty)} parameters on the meta device, the first "
+            f"{empty[0]!r}: load the weights first (network.to_empty(device='cpu'), then load_state_dict)."
         )
 
 

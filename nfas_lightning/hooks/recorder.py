@@ -14,6 +14,7 @@ from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.checks import (
     check_complete,
     check_finite,
+    check_has_values,
     check_one_row_a_stimulus,
     check_same_blocks,
     check_same_widths,
@@ -113,8 +114,14 @@ class DepthRecorder:
         return bool(self._handles)
 
     def attach(self) -> Self:
-        """Add the hooks; nothing happens if they are there already."""
+        """Add the hooks; nothing happens if they are there already.
+
+        Raises:
+            ValueError: weights are on the meta device, so that states would hold no values to check.
+        """
         if not self._handles:
+            if self.check_finite:
+                check_has_values(self.model)
             self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._begin_pass()))
             for name in self.names:
                 hook = self._make_hook(name)

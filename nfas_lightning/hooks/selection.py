@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import nn
 
 from nfas_lightning.hooks.blocks import find_blocks
@@ -37,8 +38,8 @@ def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int
         Module names, each once, in definition order.
 
     Raises:
-        ValueError: a name or pattern matches nothing (the closest names are listed), or fewer than
-            `min_depths` modules are left.
+        ValueError: a name or pattern matches nothing (the closest names are listed), fewer than `min_depths`
+            modules are left, or they run as TorchScript.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh())
@@ -47,6 +48,7 @@ def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int
         >>> resolve_layers(net, ["re:[13]", "0"])
         ['0', '1', '3']
     """
+    _check_hooks_run(model, [])
     names = [name for name, _ in model.named_modules() if name]
     if callable(layers):
         wanted = set(_exact(list(layers(model)), names))
@@ -62,6 +64,7 @@ def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int
             f"{type(model).__name__} for layers={layers!r}: {sorted(wanted)}. Name more modules, or a finer "
             f"kind.{_in_plain_lists(model)}"
         )
+    _check_hooks_run(model, wanted)
     return [name for name in names if name in wanted]
 
 
@@ -82,6 +85,18 @@ def find_network(module: nn.Module, submodule: str | None = None) -> nn.Module:
     names = [name for name, _ in module.named_modules() if name]
     _exact([submodule], names)
     return module.get_submodule(submodule)
+
+
+def _check_hooks_run(model: nn.Module, wanted: Iterable[str]) -> None:
+    """Raise where a network, or what holds a wanted module, runs as TorchScript, which calls no hooks."""
+    scripted = {name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)}
+    inside = next((w for w in wanted if any(w.startswith(f"{name}.") for name in scripted)), None)
+    if "" in scripted or inside is not None:
+        what = type(model).__name__ if inside is None else f"{inside!r}, which lies in a scripted module"
+        raise ValueError(
+            f"Expected a network that runs as Python, got TorchScript ({what}), which calls no forward "
+            "hooks: record the module as it was before torch.jit.script or torch.jit.trace."
+        )
 
 
 def _in_plain_lists(model: nn.Module) -> str:

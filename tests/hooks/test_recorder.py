@@ -399,3 +399,12 @@ def test_runs_of_a_module_are_counted_apart_from_those_of_a_longer_name():
     with DepthRecorder(net, ["block", "block2"], repeats="all") as rec:
         net(torch.randn(2, 3))
         assert [layer.name for layer in rec.layers] == ["block[0]", "block2[0]", "block2[1]", "block[1]"]
+
+
+def test_weights_on_the_meta_device_are_refused_unless_shapes_are_enough():
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)).to("meta")
+    with pytest.raises(ValueError, match=r"6 parameters on the meta device, the first '0\.weight': load"):
+        DepthRecorder(network).attach()
+    with DepthRecorder(network, check_finite=False) as recorder, torch.no_grad():
+        network(torch.zeros(2, 4, device="meta"))
+        assert [layer.width for layer in recorder.layers] == [4, 4, 2]

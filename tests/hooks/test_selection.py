@@ -194,3 +194,14 @@ def test_plain_sequential_recurrent_and_rows_of_leaves():
             self.linears = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
 
     assert resolve_layers(Row()) == ["linears.0", "linears.1", "linears.2"]
+
+
+def test_torchscript_calls_no_hooks_and_is_refused():
+    inner = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
+    for network in (torch.jit.script(inner), torch.jit.trace(inner, torch.zeros(2, 4))):
+        with pytest.raises(ValueError, match=r"TorchScript .* before torch\.jit\.script"):
+            resolve_layers(network)
+        holder = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), network)
+        assert resolve_layers(holder, "*") == ["0", "1", "2"]  # the whole of it is called from Python
+        with pytest.raises(ValueError, match=r"'2\.0', which lies in a scripted module"):
+            resolve_layers(holder, ["0", "1", "2.0"])
