@@ -12,7 +12,7 @@ from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess
-from nfas_lightning.models.loaders import load_model
+from nfas_lightning.models.loaders import check_name, load_model
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["FrozenModel"]
@@ -46,6 +46,9 @@ class FrozenModel(LightningModule):
         revision: commit or tag of a hub model.
         options: of a packaged model's builder, e.g. ``{"max_seconds": 10}`` for whisper_base.
         folder: of a model of the zoo: a local folder with its repository's files.
+
+    Raises:
+        ValueError: a name that neither the zoo nor the packaged models have, or an unknown source.
 
     Example:
         >>> model = FrozenModel(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)))
@@ -87,7 +90,9 @@ class FrozenModel(LightningModule):
         self._options, self._folder = options, folder
         self._layers, self._pooling = layers, pooling
         self._loaded: LoadedModel | None = None
-        if not isinstance(model, (str, ZooEntry)):
+        if isinstance(model, str):
+            check_name(model)
+        elif not isinstance(model, ZooEntry):
             self.load()
 
     def load(self) -> LoadedModel:

@@ -16,11 +16,44 @@ from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import ImagePreprocess, RawStimuli
 from nfas_lightning.models.random_twin import random_twin, seeded, state_sha256
-from nfas_lightning.models.zoo import ZooEntry, load_zoo
+from nfas_lightning.models.zoo import ZooEntry, load_zoo, zoo, zoo_entry
 
-__all__ = ["load_model", "load_module", "load_timm", "load_torchvision"]
+__all__ = ["check_name", "load_model", "load_module", "load_timm", "load_torchvision"]
 
 _WEIGHTS = ("pretrained", "random")
+_SOURCES = ("zoo", "timm", "torchvision", "hf")
+
+
+def check_name(model: str) -> None:
+    """Raise for a name that `load_model` can't know, without loading anything.
+
+    Names of the zoo and of packaged models are looked up; those of timm, torchvision and the hub show when
+    they are loaded.
+
+    Raises:
+        ValueError: an unknown name or source; the closest names are listed.
+    """
+    source, colon, name = model.partition(":")
+    if not colon:
+        from nfas_lightning.models.packaged.registry import PACKAGED
+
+        if model not in PACKAGED:
+            known = [*PACKAGED, *(f"zoo:{entry}" for entry in zoo())]
+            # with and without the source, which is what is most often forgotten
+            close = [n for n in (f"zoo:{model}",) if n in known] or [
+                *get_close_matches(model, PACKAGED),
+                *get_close_matches(f"zoo:{model}", known, n=2, cutoff=0.75),
+            ]
+            raise ValueError(
+                f"No packaged model is called {model!r}. Try one of: {', '.join(close or sorted(PACKAGED))}."
+            )
+    elif source == "zoo":
+        zoo_entry(name)
+    elif source not in _SOURCES:
+        raise ValueError(
+            f"Unknown source {source!r} in {model!r}: expected 'zoo:', 'timm:', 'torchvision:', 'hf:' or a "
+            f"bare packaged name."
+        )
 
 
 def load_model(
@@ -64,6 +97,8 @@ def load_model(
         return load_module(model, weights=weights, seed=seed)
     if not isinstance(model, ZooEntry | str):
         raise TypeError(f"model must be a name or an nn.Module instance, got {model!r}: build it first.")
+    if isinstance(model, str):
+        check_name(model)
     if isinstance(model, ZooEntry) or model.startswith("zoo:"):
         if options:
             raise ValueError(f"options belong to packaged models, got {sorted(options)} for the zoo.")
@@ -86,14 +121,9 @@ def load_model(
         return load_timm(name, weights=weights, seed=seed)
     if source == "torchvision":
         return load_torchvision(name, weights=weights, seed=seed)
-    if source == "hf":
-        from nfas_lightning.models.transformers_loader import load_transformers
+    from nfas_lightning.models.transformers_loader import load_transformers
 
-        return load_transformers(name, weights=weights, seed=seed, revision=revision)
-    raise ValueError(
-        f"Unknown source {source!r} in {model!r}: expected 'zoo:', 'timm:', 'torchvision:', 'hf:' or a bare "
-        f"packaged name."
-    )
+    return load_transformers(name, weights=weights, seed=seed, revision=revision)
 
 
 def load_module(

@@ -7,6 +7,7 @@ from typing import Any
 
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.loaders import check_name
 
 __all__ = ["ModelSuite", "RandomTwin"]
 
@@ -33,7 +34,7 @@ class ModelSuite(LightningModule):
         seed: seed of the random twins.
 
     Raises:
-        ValueError: no model, or the same one twice.
+        ValueError: no model, the same one twice, or a name that nobody knows, see `check_name`.
 
     Example:
         >>> ModelSuite(["minilm_l6", {"model": "timm:vit_tiny_patch16_224", "pooling": "cls"}])
@@ -49,6 +50,9 @@ class ModelSuite(LightningModule):
             raise ValueError("models must name at least one model, got none.")
         if any("model" not in spec for spec in self.specs):
             raise ValueError("Each entry of models must be a name or a mapping with the key 'model'.")
+        for spec in self.specs:
+            if isinstance(spec["model"], str):
+                check_name(spec["model"])
         repeated = {str(spec) for spec in self.specs if self.specs.count(spec) > 1}
         if repeated:
             raise ValueError(f"models must name each model once, got {sorted(repeated)} more than once.")

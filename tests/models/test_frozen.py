@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from nfas_lightning.hooks import DepthRecorder
-from nfas_lightning.models import FrozenModel, LoadedModel, ModelInfo, ModelInputs
+from nfas_lightning.models import FrozenModel, LoadedModel, ModelInfo, ModelInputs, ModelSuite
 from nfas_lightning.models.random_twin import random_twin, state_sha256
 
 
@@ -43,7 +43,19 @@ def test_a_name_loads_nothing_before_setup():
     assert model.pooling == "auto"
 
 
-def test_a_wrong_name_fails_only_when_it_is_loaded():
+def test_a_wrong_name_of_the_zoo_fails_at_once_and_loads_nothing(monkeypatch):
+    def load(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr("nfas_lightning.models.frozen.load_model", load)
+    for name, close in (("zoo:resnet51", "resnet50"), ("minilm_16", "minilm_l6"), ("gpt3", "zoo:gpt2")):
+        with pytest.raises(ValueError, match=f"Try one of: .*{close}"):
+            FrozenModel(name)
+        with pytest.raises(ValueError, match=f"Try one of: .*{close}"):
+            ModelSuite([{"model": name}])
+
+
+def test_a_wrong_name_of_timm_fails_only_when_it_is_loaded():
     model = FrozenModel("timm:resnet_eighteen", weights="random")
     with pytest.raises(ValueError, match="timm has no model 'resnet_eighteen'"):
         model.setup("predict")
