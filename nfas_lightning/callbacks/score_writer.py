@@ -69,6 +69,7 @@ class ScoreWriter(Callback):
         self._is_suite = False
         self._started = 0.0
         self._line = ""
+        self._has_said_where = False
         self._console = Console()
 
     def resume(self, module: LightningModule, responses: Responses) -> bool:
@@ -82,6 +83,7 @@ class ScoreWriter(Callback):
         if done and (label, key) not in self._finished:
             self._finished.append((label, key))
             self._console.print(f"[green]✓[/] {label}: found finished in {self.run_dir}")
+            self._has_said_where = True
         return done
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -117,10 +119,14 @@ class ScoreWriter(Callback):
         self._log(trainer.loggers, result, (label, key))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Print the model's line, now that the progress bar is gone."""
+        """Print the model's line, now that the progress bar is gone, and once where results lie."""
         if self._line:
             self._console.print(self._line)
             self._line = ""
+            if not self._has_said_where:
+                # not wrapped, so that a path stays one that can be copied
+                self._console.print(f"[dim]results in {self.run_dir}[/]", soft_wrap=True)
+                self._has_said_where = True
 
     def gather(self, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
         """Join the models that are finished so far into the run's tables, and write these.

@@ -42,6 +42,7 @@ def test_tables_are_whole_after_one_model_and_say_what_was_run(tmp_path, capsys)
     printed = capsys.readouterr().out
     group = results.scores.query("feature == 'stable_mode' and subject == 'group'")["r"].mean()
     assert f"mean r {group:.3f}" in printed  # of the group, not of the group and its subjects mixed
+    assert printed.count(f"results in {tmp_path}\n") == 1
 
 
 def test_a_recorder_must_stand_before_it(tmp_path):
