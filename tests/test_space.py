@@ -11,7 +11,7 @@ from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.permanova import permanova
 from nfas_lightning.functional.permdisp import permdisp
 from nfas_lightning.functional.snci import snci, snci_bootstrap, snci_permutation
-from nfas_lightning.results import COLUMNS, RunResults
+from nfas_lightning.results import COLUMNS, FEW_MODELS, RunResults
 from nfas_lightning.space import NFAS
 
 
@@ -153,6 +153,13 @@ def test_statistics_are_those_of_the_parts():
     np.testing.assert_allclose(smallest[statistics.convergence["roi"]], statistics.convergence["convergence"])
     # three against three: 10 partitions
     assert any("can fall below 0.1" in note for note in statistics.notes)
+
+
+def test_a_pair_has_one_note_for_all_that_it_lacks():
+    table = scores_table()
+    few = NFAS.from_scores(table[table["model"].isin(["m0", "m1"])])
+    assert few.statistics(n_permutations=9).notes == (FEW_MODELS,)
+    assert few.statistics(n_permutations=9).is_small
 
 
 def test_one_modality_has_coordinates_and_snci_and_notes():

@@ -41,10 +41,12 @@ def page_context(
             str(name): sorted(part["dataset"].astype(str).unique())
             for name, part in results.scores.groupby("modality", sort=False)
         }
+    small = results is not None and statistics.is_small
     few = results is not None and results.scores["roi"].nunique() <= FEW_ROIS
     return {
         "title": title or "Models as points in brain space",
         "simulated": simulated,
+        "small": small,
         "groups": reading.group_words(statistics),
         # a number never stands on another line than its name
         "headline": reading.headline(statistics, results)
@@ -58,7 +60,7 @@ def page_context(
         "agreement": _agreement(statistics),
         "baselines": None if results is None else _baselines(results.scores),
         "baseline_sentences": [] if results is None else reading.baseline_sentences(results.scores),
-        "roi_grid": _roi_grid(results.scores) if results is not None and few else None,
+        "roi_grid": _roi_grid(results.scores) if results is not None and (few or small) else None,
         "cards": None if results is None else _cards(results.models),
         "notes": [] if results is None else _notes(results, datasets),
         "settings": [] if results is None else list(_flatten(results.meta)),
@@ -68,13 +70,15 @@ def page_context(
 
 def contents(context: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return id and name of the sections that this page has."""
+    scores = {"baselines": ("Scores" if context["small"] else "Baselines", context["baselines"] is not None)}
     present = {
-        "space": ("The space", True),
-        "agreement": ("SNCI", True),
+        **(scores if context["small"] else {}),  # without a space they come first
+        "space": ("The space", not context["small"]),
+        "agreement": ("SNCI", not context["small"]),
         "maps": ("Brain maps", bool(context["maps"])),
         "truth": ("Planted truth", "truth" in figures),
         "dynamics": ("Dynamics", "spectra" in figures or "depth" in figures),
-        "baselines": ("Baselines", context["baselines"] is not None),
+        **scores,
         "models": ("Models", context["cards"] is not None),
         "run": ("What was run", bool(context["settings"] or context["notes"])),
         "limits": ("Limits", True),
@@ -164,9 +168,12 @@ def _baselines(scores: pd.DataFrame) -> _Grid:
 
 def _roi_grid(scores: pd.DataFrame) -> _Grid:
     features = list(baseline_table(scores).columns)
-    rows = []
+    rows, count = [], scores["roi"].nunique()
     for modality, model in model_order(scores):
-        for roi, row in roi_scores(scores, model, modality).iterrows():
+        table = roi_scores(scores, model, modality)
+        if count > FEW_ROIS and "stable_mode" in table:
+            table = table.nlargest(FEW_ROIS, "stable_mode")
+        for roi, row in table.iterrows():
             values = row.reindex(features)
             cells = [_number(value, best=value == values.max()) for value in values]
             rows.append(
@@ -179,9 +186,10 @@ def _roi_grid(scores: pd.DataFrame) -> _Grid:
                 ]
             )
     names = (*(FEATURES.get(name, name) for name in features), "null p", "q", "noise ceiling")
-    return _Grid(
-        "Correlation r by ROI; p, q and ceiling of the stable mode", ("model", "ROI", *names), rows, text=2
-    )
+    caption = "Correlation r by ROI; p, q and ceiling of the stable mode"
+    if count > FEW_ROIS:
+        caption += f". The {FEW_ROIS} of {count} ROIs with the highest r; scores.parquet has all"
+    return _Grid(caption, ("model", "ROI", *names), rows, text=2)
 
 
 def _cards(models: pd.DataFrame) -> _Grid:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from nfas_lightning.plotting.space import format_p, test_line
 from nfas_lightning.plotting.tables import baseline_table, group_scores
-from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics
+from nfas_lightning.results import FEATURES, FEW_MODELS, RunResults, SpaceStatistics
 
 __all__ = [
     "baseline_sentences", "group_words", "headline", "limits", "null_sentence", "reading",
@@ -46,7 +46,8 @@ def reading(statistics: SpaceStatistics, *, simulated: bool, datasets: dict[str,
         simulated: whether responses were planted.
         datasets: benchmarks each modality was scored on.
     """
-    said = [*_clusters(statistics), *_spread(statistics)]
+    is_untested = statistics.is_small and not math.isfinite(statistics.permanova.get("p_value", math.nan))
+    said = [FEW_MODELS] if is_untested else [*_clusters(statistics), *_spread(statistics)]
     benchmarks = [tuple(names) for names in datasets.values()]
     if len(benchmarks) > 1 and len(set(benchmarks)) > 1:
         said.append(
@@ -157,13 +158,16 @@ def limits(results: RunResults | None, statistics: SpaceStatistics, *, simulated
     said = [
         "Scores are cross-validated correlations of a linear encoding model; they do not show that a network "
         "computes what the brain computes.",
-        "Tests across models treat models as independent, though many share architecture, training data or "
-        "objective.",
-        "SNCI from few models is unstable: it divides by a standard deviation of as many values as there are "
-        "models.",
         "Brain maps paint regions of interest as spheres around coordinates; edges between them are not "
         "measured.",
     ]
+    if results is None or not statistics.is_small:
+        said[1:1] = [
+            "Tests across models treat models as independent, though many share architecture, training data "
+            "or objective.",
+            "SNCI from few models is unstable: it divides by a standard deviation of as many values as there "
+            "are models.",
+        ]
     if simulated:
         said.insert(
             0, "Responses are simulated. No conclusion about brains follows from any number on this page."
@@ -173,7 +177,7 @@ def limits(results: RunResults | None, statistics: SpaceStatistics, *, simulated
             "No nuisance-only score was computed: low-level properties of the stimuli may explain part "
             "of the scores."
         )
-    return [*said, *statistics.notes]
+    return [*said, *(note for note in statistics.notes if note != FEW_MODELS)]
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

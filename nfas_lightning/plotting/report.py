@@ -87,44 +87,16 @@ def draw_figures(
     results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool = False
 ) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
     """Yield name, caption and a function that draws, for every figure that these results can fill."""
-    one_group = group_words(statistics)[0]
-    if len(statistics.coordinates) > 1:
-        yield (
-            "space",
-            f"Principal components of the models' ROI scores; each area holds the models of one {one_group}.",
-            lambda: plot_space(statistics, simulated=simulated),
-        )
-    if "MDS1" in statistics.coordinates:
-        yield (
-            "mds",
-            f"The same models by classical scaling of their {statistics.mds_metric} distances.",
-            lambda: plot_space(statistics, projection="MDS", simulated=simulated),
-        )
-    if len(statistics.stability):
-        yield (
-            "stability",
-            "Each row leaves one model out: a space that rests on one model shows it here.",
-            lambda: plot_stability(statistics, simulated=simulated),
-        )
-    if np.isfinite(statistics.snci["bounded"].to_numpy(float)).any():
-        yield (
-            "snci",
-            f"The most consistent first. {_NOISE}",
-            lambda: plot_snci(statistics, simulated=simulated),
-        )
-    if _several(statistics) and statistics.convergence["convergence"].notna().any():
-        yield (
-            "convergence",
-            f"Each dot is a ROI. {_NOISE}",
-            lambda: plot_convergence(statistics, simulated=simulated),
-        )
+    small = results is not None and statistics.is_small
+    if not small:
+        yield from _space(statistics, simulated)
     if results is None:
         return
     scores, rois = results.scores, results.rois
     few = scores["roi"].nunique() <= FEW_ROIS
     if not few:
         yield "networks", "Scores of the stable mode.", lambda: plot_networks(scores, simulated=simulated)
-    if has_sizes(results.models):
+    if has_sizes(results.models) and not small:
         yield (
             "sizes",
             "Each point is a model: its parameters and the mean score of its stable mode.",
@@ -164,6 +136,41 @@ def draw_figures(
         yield "rois", "Correlation by ROI and model.", lambda: plot_rois(scores, simulated=simulated)
 
 
+def _space(statistics: SpaceStatistics, simulated: bool) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
+    """Figures of the models among one another: places, agreement."""
+    one_group = group_words(statistics)[0]
+    if len(statistics.coordinates) > 1:
+        yield (
+            "space",
+            f"Principal components of the models' ROI scores; each area holds the models of one {one_group}.",
+            lambda: plot_space(statistics, simulated=simulated),
+        )
+    if "MDS1" in statistics.coordinates:
+        yield (
+            "mds",
+            f"The same models by classical scaling of their {statistics.mds_metric} distances.",
+            lambda: plot_space(statistics, projection="MDS", simulated=simulated),
+        )
+    if len(statistics.stability):
+        yield (
+            "stability",
+            "Each row leaves one model out: a space that rests on one model shows it here.",
+            lambda: plot_stability(statistics, simulated=simulated),
+        )
+    if np.isfinite(statistics.snci["bounded"].to_numpy(float)).any():
+        yield (
+            "snci",
+            f"The most consistent first. {_NOISE}",
+            lambda: plot_snci(statistics, simulated=simulated),
+        )
+    if _several(statistics) and statistics.convergence["convergence"].notna().any():
+        yield (
+            "convergence",
+            f"Each dot is a ROI. {_NOISE}",
+            lambda: plot_convergence(statistics, simulated=simulated),
+        )
+
+
 def _maps(
     results: RunResults, statistics: SpaceStatistics, simulated: bool
 ) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
@@ -186,6 +193,8 @@ def _maps(
                 r2, rois, title="Score of the stable mode, all ROIs", label="mean r²", simulated=simulated
             ),
         )
+    if statistics.is_small:
+        return
     snci = statistics.snci.pivot_table(index="roi", columns="modality", values="bounded", sort=False)
     sizes = statistics.coordinates["modality"].value_counts()
     groups = [name for name in r2 if name in snci] or [name for name in sizes.index if name in snci]

@@ -2,7 +2,7 @@
 
 from nfas_lightning.results.files import write_csv, write_parquet, write_text
 from nfas_lightning.results.folder import RunFolder, content_key
-from nfas_lightning.results.statistics import SpaceStatistics
+from nfas_lightning.results.statistics import FEW_MODELS, MIN_MODELS, SpaceStatistics
 from nfas_lightning.results.tables import (
     COLUMNS,
     FEATURES,
@@ -16,6 +16,8 @@ from nfas_lightning.results.tables import (
 __all__ = [
     "COLUMNS",
     "FEATURES",
+    "FEW_MODELS",
+    "MIN_MODELS",
     "SIZES",
     "ModelResult",
     "RunFolder",

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-__all__ = ["SpaceStatistics"]
+__all__ = ["FEW_MODELS", "MIN_MODELS", "SpaceStatistics"]
+
+FEW_MODELS = "A space needs three models or more of a modality: until then read the scores by ROI."
+"""What is said of fewer, in place of what can't be computed; see `SpaceStatistics.is_small`."""
+
+MIN_MODELS = 3
+"""Fewest models of a modality that a report shows the space and SNCI of."""
 
 _TEST = ("statistic", "p_value")
 _TABLES = (
@@ -59,6 +65,11 @@ class SpaceStatistics:
     stability: pd.DataFrame = field(default_factory=pd.DataFrame)
     group_by: str = "modality"
     mds_metric: str = "correlation"
+
+    @property
+    def is_small(self) -> bool:
+        """Whether every group has two models at most: SNCI of a pair and a plane of two points say little."""
+        return bool(self.coordinates["modality"].value_counts().max() < MIN_MODELS)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by name, the tests as one of them, groups under the name that they have."""

@@ -11,7 +11,7 @@ import torch
 
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.labels import distinct_partitions
-from nfas_lightning.results import SpaceStatistics
+from nfas_lightning.results import FEW_MODELS, MIN_MODELS, SpaceStatistics
 from nfas_lightning.space.stability import leave_one_out
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def space_statistics(
         snci, convergence = _consistency(space, notes, n_permutations, seed)
     # a degenerate ROI or model is part of the result: it belongs in the report, not only on the console
     notes.extend(dict.fromkeys(str(item.message) for item in caught))
+    if tested is None and space.models["modality"].value_counts().max() < MIN_MODELS:
+        notes = [*space.notes, FEW_MODELS]  # one sentence for all that is left out
     if group_by != "modality":
         notes.insert(
             0, f"Groups are of {group_by!r} here: where a sentence says modality it means those groups."

@@ -129,9 +129,29 @@ def test_one_model_without_coordinates_or_networks(tmp_path):
     )
     page = _Page(write_report(tmp_path, results, make_statistics(results), dpi=30).read_text())
     assert "1 model of 1 modality, 5 ROIs" in page.text
-    assert "Not computed: no modality has two models" in page.text
-    assert "One model is one point" in page.text
+    assert page.find("section")[0]["id"] == "baselines"
+    assert page.text.count("A space needs three models or more") == 1
+    assert "SNCI" not in page.text
     assert "figure-space" not in {attrs.get("id") for attrs in page.find("figure")}
+
+
+@pytest.mark.parametrize("n_rois", [6, 40])
+def test_a_pair_of_models_leads_with_its_scores_and_has_no_space(tmp_path, n_rois):
+    results = make_results(("vision",), n_models=2, n_rois=n_rois)
+    page = _Page(write_report(tmp_path, results, make_statistics(results), dpi=30).read_text())
+    assert [attrs["id"] for attrs in page.find("section")] == [
+        "baselines",
+        "maps",
+        "truth",
+        "dynamics",
+        "models",
+        "run",
+        "limits",
+    ]
+    drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert not drawn & {"space", "mds", "snci", "convergence", "map_snci", "sizes", "stability"}
+    assert ("20 of 40 ROIs with the highest r" in page.text) == (n_rois == 40)
+    assert "noise ceiling" in page.text
 
 
 def test_missing_numbers_are_dashes(tmp_path):
