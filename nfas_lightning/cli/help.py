@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from nfas_lightning.cli.docstrings import summary
-from nfas_lightning.cli.messages import PlainErrors, nearest
+from nfas_lightning.cli.messages import PlainErrors, nearest, say_loading
 
 __all__ = ["help_on", "page"]
 
@@ -145,6 +145,7 @@ def _lightning(name: str) -> Any:
 
 
 def _exported(module: str, base: str) -> Iterator[type]:
+    say_loading("Lightning")
     parent = getattr(import_module("nfas_lightning.lightning_packages"), base)
     package = import_module(module)
     for name in package.__all__:

@@ -15,7 +15,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 # imported so that their short names resolve in a config
 import nfas_lightning.callbacks
 import nfas_lightning.datamodules
-import nfas_lightning.models  # noqa: F401
+import nfas_lightning.models.suite  # noqa: F401
 from nfas_lightning.callbacks import ScoreWriter
 from nfas_lightning.callbacks.logging import wandb_offline_without_key
 from nfas_lightning.callbacks.wandb_runs import forget_anonymous

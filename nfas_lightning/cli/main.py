@@ -12,7 +12,7 @@ from typing import Any, get_origin, get_type_hints
 
 from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
 from nfas_lightning.cli.docstrings import summary
-from nfas_lightning.cli.messages import PlainErrors, nearest
+from nfas_lightning.cli.messages import PlainErrors, nearest, say_loading
 
 __all__ = ["COMMANDS", "main"]
 
@@ -51,6 +51,8 @@ _USAGE = """Neural Functional Alignment Space
 --debug, or NFAS_DEBUG=1, shows the traceback of an error.
 Exit codes: 0 done; 1 failed; 2 wrong command line or config, nothing was run; 130 Ctrl-C; 143 terminated."""
 
+_WITH_LIGHTNING = ("nfas_lightning.demo", "nfas_lightning.cli.space")
+_LIGHT = ("nfas_lightning.cli.sweep", "nfas_lightning.cli.help")  # say what they import when they do
 _LIGHTNING = ("fit", "validate", "test", "predict")
 
 
@@ -99,6 +101,7 @@ def _run_lightning(given: list[str]) -> None:
     except ConfigFileError as error:
         _refuse(f"nfas {given[0]}", str(error))
     # Lightning takes seconds to import: the commands above do without it where they can
+    say_loading("Lightning")
     from nfas_lightning.cli.lightning import NFASCLI
 
     NFASCLI(["--help" if word == "--help-all" else word for word in given])
@@ -116,6 +119,8 @@ def _versions() -> str:
 
 def _load(target: str) -> Callable[..., Any]:
     module, _, function = target.partition(":")
+    if module not in _LIGHT:
+        say_loading("Lightning" if module in _WITH_LIGHTNING else "PyTorch")
     loaded: Callable[..., Any] = getattr(import_module(module), function)
     return loaded
 

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-__all__ = ["PlainErrors", "explain", "is_debugging", "missing_file", "nearest"]
+__all__ = ["PlainErrors", "explain", "is_debugging", "missing_file", "nearest", "say_loading"]
 
 # what a value could have been and was not: said of every union, and never the reason
 _NOISE = (
@@ -44,6 +44,17 @@ _BASES = {
 def is_debugging() -> bool:
     """Whether errors are to show their tracebacks: ``--debug``, or NFAS_DEBUG in the environment."""
     return os.environ.get("NFAS_DEBUG", "") not in ("", "0")
+
+
+def say_loading(library: str) -> None:
+    """Say on a terminal that a library is about to be imported, which takes seconds; else say nothing."""
+    if _MODULES[library] in sys.modules or not sys.stderr.isatty():
+        return
+    dim, plain = ("", "") if os.environ.get("NO_COLOR") else ("\x1b[2m", "\x1b[0m")
+    print(f"{dim}loading {library} ...{plain}", file=sys.stderr, flush=True)
+
+
+_MODULES = {"Lightning": "pytorch_lightning", "PyTorch": "torch"}
 
 
 class PlainErrors(ArgumentParser):  # type: ignore[misc]  # jsonargparse is not followed by mypy

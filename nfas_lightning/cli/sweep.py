@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
-from nfas_lightning.cli.messages import PlainErrors
+from nfas_lightning.cli.messages import PlainErrors, say_loading
 
 __all__ = ["sweep"]
 
@@ -38,6 +38,7 @@ def sweep(
     except ConfigFileError as error:
         parser.error(str(error))
     # Lightning takes seconds to import: after the file is known to be one
+    say_loading("Lightning")
     from nfas_lightning.sweep import conduct, read_sweep
     from nfas_lightning.sweep.work import run_job
 

@@ -1,9 +1,14 @@
 """Every slip of a user's is one message with the nearest names and exit code 2; nothing is run."""
 
+import subprocess
+import sys
+
 import pytest
+import pytorch_lightning  # noqa: F401 - so that it is there
 import yaml
 
 from nfas_lightning.cli import main
+from nfas_lightning.cli.messages import say_loading
 
 GOOD = {
     "trainer": {
@@ -160,3 +165,24 @@ def test_a_list_that_is_replaced_is_said(capsys, tmp_path):
     assert "place" not in printed.err
     assert "ScoreWriter" in printed.out
     assert "LearningRateMonitor" in printed.out
+
+
+def test_a_terminal_hears_what_is_loading_and_a_pipe_does_not(capsys, monkeypatch):
+    say_loading("Lightning")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    say_loading("Lightning")  # loaded already
+    assert capsys.readouterr().err == ""
+    monkeypatch.delitem(sys.modules, "pytorch_lightning")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    say_loading("Lightning")
+    assert capsys.readouterr().err == "loading Lightning ...\n"
+
+
+def test_tables_of_models_do_without_lightning():
+    code = (
+        "import sys, nfas_lightning.cli.models; "
+        "print({'pytorch_lightning', 'lightning_fabric', 'torchmetrics', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
