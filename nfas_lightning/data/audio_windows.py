@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.io import wavfile
-from scipy.signal import resample_poly
 from torch import Tensor
 
 from nfas_lightning.data.acoustics import sound_power
@@ -65,6 +64,8 @@ def read_wav(
     if not len(mono) or not np.isfinite(mono).all():
         raise ValueError(f"{path.name} must hold finite samples, got {len(mono)}.")
     if sampling_rate is not None and sampling_rate != rate:
+        from scipy.signal import resample_poly  # slow to import, and few recordings need it
+
         shared = gcd(rate, sampling_rate)
         mono = resample_poly(mono, sampling_rate // shared, rate // shared).astype(np.float32)
         rate = sampling_rate
