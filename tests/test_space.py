@@ -53,6 +53,22 @@ def test_from_scores_joins_on_roi_id_and_not_on_position():
     assert NFAS.from_scores(table, feature="last_block").scores.sum() == 0
 
 
+def test_a_model_that_scores_nowhere_does_not_take_the_others_with_it():
+    table = scores_table()
+    table.loc[table["model"] == "m4", "r2"] = np.nan
+    with pytest.warns(UserWarning, match=r"1 of 6 models score NaN at every ROI and were left out: \['m4'\]"):
+        space = NFAS.from_scores(table)
+    assert list(space.models["model"]) == ["m0", "m1", "m2", "m3", "m5"]
+    without = NFAS.from_scores(table[table["model"] != "m4"])
+    torch.testing.assert_close(space.scores, without.scores)
+    assert "m4" in space.statistics(n_permutations=19).notes[0]
+    with (
+        pytest.warns(UserWarning, match="8 of 8 ROIs lack"),
+        pytest.raises(ValueError, match="No ROI has a finite score"),
+    ):
+        NFAS.from_scores(table.assign(r2=np.nan))
+
+
 def test_rois_of_a_run_describe_the_columns():
     table = scores_table()
     rois = pd.DataFrame({"roi": [f"roi{r}" for r in range(9, -1, -1)], "x": range(10)})

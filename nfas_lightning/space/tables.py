@@ -39,6 +39,15 @@ def score_matrix(
             raise ValueError(_axis_difference(scored, models, rois))
         notes.append(f"{(~shared).sum()} of {len(shared)} ROIs were not scored for every model and left out.")
     matrix, rois = matrix[:, shared], rois[shared]
+    alive: np.ndarray[Any, np.dtype[np.bool_]] = np.any(np.isfinite(matrix), axis=1)
+    if alive.any() and not alive.all():
+        # one model that scores nowhere must not take the others' ROIs
+        names = list(models[~alive])
+        notes.append(
+            f"{len(names)} of {len(models)} models score NaN at every ROI and were left out: {names}."
+        )
+        warnings.warn(notes[-1], stacklevel=3)
+        matrix = matrix[alive]
     finite: np.ndarray[Any, np.dtype[np.bool_]] = np.all(np.isfinite(matrix), axis=0)
     if not finite.all():
         names = rois[~finite].tolist()
@@ -51,7 +60,8 @@ def score_matrix(
         )
     rois = rois[finite]
     kept = [c for c in ("model", "modality", "family", "dataset", "simulated") if c in rows.columns]
-    cards = rows[kept].drop_duplicates("model", ignore_index=True)
+    cards = rows[kept].drop_duplicates("model")
+    cards = cards[cards["model"].isin(models[alive] if alive.any() else models)].reset_index(drop=True)
     described = rows[[c for c in ("roi", "network") if c in rows.columns]].drop_duplicates("roi")
     described = described[described["roi"].isin(rois)].reset_index(drop=True)
     return matrix[:, finite], cards, described, notes

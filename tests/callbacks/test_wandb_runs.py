@@ -117,7 +117,7 @@ def test_a_suite_is_a_run_a_model_and_one_for_all_in_one_group(tmp_path):
     assert len(suite.keys) < 20
     (report,) = [artifact for artifact in suite.artifacts if artifact["type"] == "report"]
     assert report["name"] == "pilot-report"
-    assert {"report.html", "scores.parquet", "figures/space.png", "meta.json"} <= set(report["files"])
+    assert {"report.html", "scores.parquet", "figures/depth.png", "meta.json"} <= set(report["files"])
 
 
 def test_a_suite_that_goes_on_goes_on_in_wandb_and_logs_no_model_twice(tmp_path):
