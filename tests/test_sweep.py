@@ -19,7 +19,7 @@ from nfas_lightning.models.packaged import PACKAGED
 from nfas_lightning.results import RunResults
 from nfas_lightning.sweep import conduct, read_sweep, work
 from nfas_lightning.sweep.code import code_version
-from nfas_lightning.sweep.cost import available_mb, reset_peak, share_stimuli
+from nfas_lightning.sweep.cost import available_mb, share_stimuli
 from nfas_lightning.sweep.engines import Job, LocalEngine
 from nfas_lightning.sweep.models import resolve_models
 
