@@ -6,7 +6,7 @@ import re
 import tempfile
 import zipfile
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import urlencode
 
 from nfas_lightning.data.catalogue.alice_release import convert_alice
@@ -75,7 +75,7 @@ def convert_archives(folder: Path) -> tuple[list[str], dict[str, str]]:
 def _unpack(archive: Path, place: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = [member for member in opened.infolist() if _is_read(member.filename)]
+            members = [member for member in opened.infolist() if member.filename.endswith(_READ)]
             if (n_bytes := sum(member.file_size for member in members)) > _MOST_BYTES:
                 raise ValueError(
                     f"{archive} must hold a few MB of text, got {n_bytes:,} bytes: it is another archive."
@@ -88,11 +88,6 @@ def _unpack(archive: Path, place: Path) -> None:
             f"{archive} must be a whole zip archive ({error}): delete it and run again, or unpack what the "
             "authors' page gives and name the folder with --source."
         ) from error
-
-
-def _is_read(name: str) -> bool:
-    # a Mac's archiver adds a "._" twin to every file
-    return name.endswith(_READ) and not PurePosixPath(name).name.startswith("._")
 
 
 def _size(client: Client, url: str, name: str) -> int:
