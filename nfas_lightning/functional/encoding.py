@@ -72,9 +72,9 @@ def ridge_cv(
     In every fold features and responses are standardised by their training mean and standard deviation, and
     nuisances are partialled out of both by a regression fitted on the training rows. The penalty is chosen
     per ROI on those rows alone, by summed squared error. One eigendecomposition per fold (and per pattern of
-    missing responses) serves every penalty, every ROI and every inner fold; inner fits refit the intercept
-    and keep the fold's scale. Gram matrices and eigenvectors are float64, as are penalties too small for
-    float32; the rest runs in the widest dtype of `X` and `Y`, float32 at least.
+    missing responses) serves every penalty and every ROI, and inner folds where these are small; inner fits
+    refit the intercept and keep the fold's scale. Gram matrices and eigenvectors are float64, as are
+    penalties too small for float32; the rest runs in the widest dtype of `X` and `Y`, float32 at least.
 
     Args:
         X: (T, P) features. A constant column carries nothing and has no effect.
@@ -178,10 +178,10 @@ def _fit_fold(
     nuisances: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Choose penalties on the training rows, predict the test rows: preds, target, penalties, inner score."""
-    x_train, x_test, x_constant = standardise(X, train, test, nuisances)
+    x_train, x_test, _ = standardise(X, train, test, nuisances)
     y_train, y_test, y_constant = standardise(Y, train, test, nuisances)
-    basis = decompose(x_train.masked_fill(x_constant, 0), x_test.masked_fill(x_constant, 0))
-    y_train = y_train.masked_fill(y_constant, 0).to(Y.dtype)
+    basis = decompose(x_train, x_test)
+    y_train = y_train.to(Y.dtype)
     untrained = y_constant | (basis.eigenvalues.numel() == 0)
     if blocks:
         errors = held_out_errors(basis, y_train, penalties, blocks)
@@ -190,7 +190,7 @@ def _fit_fold(
     least, best = errors.min(0)
     inner = (1 - least / (y_train**2).sum(0)).masked_fill(untrained, float("nan"))
     chosen = penalties[best].to(Y.dtype)
-    preds = basis.to(Y.dtype).predict(y_train, chosen).masked_fill(untrained, float("nan"))
+    preds = basis.predict(y_train, chosen).masked_fill(untrained, float("nan"))
     target = y_test.to(Y.dtype).masked_fill(y_constant, float("nan"))
     return preds, target, chosen.masked_fill(untrained, float("nan")), inner
 
@@ -198,12 +198,14 @@ def _fit_fold(
 def standardise(
     values: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Standardise by training statistics, nuisances removed first; and the mask of constant columns."""
+    """Standardise by training statistics, nuisances removed first; and which columns are constant (now 0)."""
     eps = torch.finfo(values.dtype).eps
+    # copies, worked in place: fresh memory costs more than these operations
     inside, outside = values[train].double(), values[test].double()
-    magnitude, mean = inside.abs().amax(0), inside.mean(0)
-    inside, outside = inside - mean, outside - mean
-    spread = inside.abs().amax(0)
+    magnitude, mean = _largest(inside), inside.mean(0)
+    inside -= mean
+    outside -= mean
+    spread = _largest(inside)
     constant = spread <= 8 * eps * magnitude
     if nuisances is not None:
         known, new = nuisances[train].double(), nuisances[test].double()
@@ -211,11 +213,20 @@ def standardise(
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         known, new = (known - mean) / scale, (new - mean) / scale
         weights = torch.linalg.pinv(known) @ inside
-        inside, outside = inside - known @ weights, outside - new @ weights
+        inside -= known @ weights
+        outside -= new @ weights
         # a column that the nuisances explain leaves rounding, which must not be blown up to unit variance
-        constant |= inside.abs().amax(0) <= eps**0.7 * spread
-    deviation = inside.pow(2).mean(0).sqrt().masked_fill(constant, 1)
-    return inside / deviation, outside / deviation, constant
+        constant |= _largest(inside) <= eps**0.7 * spread
+    deviation = torch.linalg.vector_norm(inside, dim=0) / len(train) ** 0.5
+    factor = torch.where(constant, 0, 1 / deviation)
+    inside *= factor
+    outside *= factor
+    return inside, outside, constant
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Largest modulus of each column."""
+    return torch.maximum(values.amax(0), -values.amin(0))
 
 
 def _observed_blocks(

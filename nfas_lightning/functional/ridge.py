@@ -9,45 +9,71 @@ the first column being the unpenalised intercept. What the fit would have predic
 left out (intercept refitted, penalty kept), follows without another decomposition:
 
 .. math:: y_b - \hat y_b^{(-b)} = (I - B_b D_\lambda B_b^\top)^{-1}\,(y - B D_\lambda B^\top y)_b .
+
+That is one linear system a penalty. Where b has many rows, decomposing the Gram of the others, which is the
+whole Gram less that of b, costs less and gives the same numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 __all__ = ["RidgeBasis", "decompose", "held_out_errors", "leave_one_out_errors"]
 
-# Where a penalty is this small beside the largest eigenvalue, solving for a held-out block loses about four
-# of float32's seven digits: such penalties are worked in float64.
-_FLOAT32_PENALTY = 1e-4
+Block = tuple[Tensor, Tensor]
+"""Positions of held-out rows, and of guard rows that leave training with them."""
+
+# Digits of float32's seven that a penalty may cost, as a power of ten; smaller ones are worked in float64.
+# With s the largest eigenvalue, a block's linear system loses s / penalty, a decomposition its square root.
+_MAY_LOSE = 1e4
+
+# A symmetric eigendecomposition of P x P takes about as long as a product of this many times P^3 operations.
+_EIGH = 12
 
 
 @dataclass(frozen=True)
 class RidgeBasis:
-    """Training features in their own principal axes, all float64 unless cast.
+    """Training features in their own principal axes, all float64.
 
     Attributes:
-        train: (n, k) orthonormal left singular vectors U of the centred training features.
-        test: (m, k) test features on the right singular vectors, X_test V.
+        features: (n, P) centred training features X.
+        gram: (P, P) X^T X; (n, n) X X^T where n <= P.
+        vectors: (P, k) right singular vectors V; (n, k) left ones where n <= P.
         eigenvalues: (k,) squared singular values, ascending, all positive.
+        test: (m, k) test features on the right singular vectors, X_test V.
     """
 
-    train: Tensor
-    test: Tensor
+    features: Tensor
+    gram: Tensor
+    vectors: Tensor
     eigenvalues: Tensor
+    test: Tensor
 
-    def to(self, dtype: torch.dtype) -> RidgeBasis:
-        """Cast every tensor."""
-        return RidgeBasis(self.train.to(dtype), self.test.to(dtype), self.eigenvalues.to(dtype))
+    @property
+    def is_wide(self) -> bool:
+        """Whether the Gram is one of rows."""
+        return _is_wide(self.features)
+
+    @cached_property
+    def train(self) -> Tensor:
+        """(n, k) orthonormal left singular vectors U."""
+        if self.is_wide:
+            return self.vectors
+        return self.features @ (self.vectors / self.eigenvalues.sqrt())
 
     def predict(self, Y: Tensor, penalties: Tensor) -> Tensor:
         """Predict the test rows from centred responses Y (n, R), with one penalty a response (R,): (m, R)."""
-        s = self.eigenvalues[:, None]
-        return self.test @ ((self.train.T @ Y) * (s.sqrt() / (s + penalties)))
+        s = self.eigenvalues.to(Y.dtype)[:, None]
+        if self.is_wide:
+            weights = (self.vectors.to(Y.dtype).T @ Y) * (s.sqrt() / (s + penalties))
+        else:
+            weights = (self.vectors.to(Y.dtype).T @ (self.features.to(Y.dtype).T @ Y)) / (s + penalties)
+        return self.test.to(Y.dtype) @ weights
 
 
 def decompose(X: Tensor, X_test: Tensor) -> RidgeBasis:
@@ -57,19 +83,17 @@ def decompose(X: Tensor, X_test: Tensor) -> RidgeBasis:
     Directions whose eigenvalue drowns in rounding are dropped: repeated rows, repeated features, P > n.
     """
     X, X_test = X.double(), X_test.double()
-    wide = X.shape[0] <= X.shape[1]
-    values, vectors = torch.linalg.eigh(X @ X.T if wide else X.T @ X)
+    gram = X @ X.T if _is_wide(X) else X.T @ X
+    values, vectors = torch.linalg.eigh(gram)
     floor = values[-1].clamp(min=0) * max(X.shape) * torch.finfo(torch.float64).eps
     kept = values > floor
-    values, vectors = values[kept], vectors[:, kept]
-    if wide:
-        return RidgeBasis(vectors, (X_test @ X.T) @ (vectors / values.sqrt()), values)
-    return RidgeBasis(X @ (vectors / values.sqrt()), X_test @ vectors, values)
+    if not bool(kept.all()):
+        values, vectors = values[kept], vectors[:, kept]
+    axes = X.T @ (vectors / values.sqrt()) if _is_wide(X) else vectors
+    return RidgeBasis(X, gram, vectors, values, X_test @ axes)
 
 
-def held_out_errors(
-    basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[tuple[Tensor, Tensor]]
-) -> Tensor:
+def held_out_errors(basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block]) -> Tensor:
     """Sum squared errors of blocks that were left out in turn, for every penalty.
 
     Args:
@@ -81,71 +105,101 @@ def held_out_errors(
     Returns:
         (A, R) squared errors summed over all held-out rows.
     """
+    by_axes = [_axes_are_cheaper(basis, held, guard, Y, penalties) for held, guard in blocks]
     errors = Y.new_zeros(len(penalties), Y.shape[1])
-    for chosen, cast, targets in _passes(basis, Y, penalties):
-        coordinates = cast.train.T @ targets
-        for held, guard in blocks:
-            out = torch.cat([held, guard])
-            solve = _residuals_by_rows if len(out) <= cast.train.shape[1] else _residuals_by_axes
-            residuals = solve(cast, targets, coordinates, out, penalties[chosen].to(targets.dtype))
-            squares = torch.stack([(residual[: len(held)] ** 2).sum(0) for residual in residuals])
-            errors[chosen] += squares.to(errors.dtype)
+    for solve, lost, wanted in (
+        (_errors_by_axes, _MAY_LOSE**2, True),
+        (_errors_by_rows, _MAY_LOSE, False),
+    ):
+        some = [block for block, axes in zip(blocks, by_axes, strict=True) if axes == wanted]
+        for chosen, dtype in _passes(basis, Y, penalties, lost) if some else ():
+            errors[chosen] += solve(basis, Y.to(dtype), penalties[chosen].to(dtype), some).to(Y.dtype)
     return errors
 
 
 def leave_one_out_errors(basis: RidgeBasis, Y: Tensor, penalties: Tensor) -> Tensor:
     """Sum squared leave-one-out errors, intercept refitted: (A, R). Blocks of one row, in closed form."""
     errors = Y.new_zeros(len(penalties), Y.shape[1])
-    for chosen, cast, targets in _passes(basis, Y, penalties):
-        coordinates = cast.train.T @ targets
-        unexplained = targets - cast.train @ coordinates
-        squares = cast.train**2
+    for chosen, dtype in _passes(basis, Y, penalties, _MAY_LOSE):
+        U, targets, eigenvalues = basis.train.to(dtype), Y.to(dtype), basis.eigenvalues.to(dtype)
+        coordinates = U.T @ targets
+        unexplained = targets - U @ coordinates
+        squares = U**2
         beyond = (1 - 1 / len(Y) - squares.sum(1)).clamp(min=0)
         sums = []
-        for penalty in penalties[chosen].to(targets.dtype):
-            shrink = penalty / (cast.eigenvalues + penalty)
-            residual = unexplained + cast.train @ (coordinates * shrink[:, None])
+        for penalty in penalties[chosen].to(dtype):
+            shrink = penalty / (eigenvalues + penalty)
+            residual = unexplained + U @ (coordinates * shrink[:, None])
             own_share = beyond + squares @ shrink
             sums.append(((residual / own_share[:, None]) ** 2).sum(0))
         errors[chosen] = torch.stack(sums).to(errors.dtype)
     return errors
 
 
-def _passes(basis: RidgeBasis, Y: Tensor, penalties: Tensor) -> Iterator[tuple[Tensor, RidgeBasis, Tensor]]:
-    """Yield (mask of penalties, basis, responses): what Y's dtype can carry, then the rest in float64."""
+def _is_wide(X: Tensor) -> bool:
+    """Tell whether the rows' Gram (n, n) is the smaller one."""
+    return X.shape[0] <= X.shape[1]
+
+
+def _passes(
+    basis: RidgeBasis, Y: Tensor, penalties: Tensor, may_lose: float
+) -> Iterator[tuple[Tensor, torch.dtype]]:
+    """Yield (mask of penalties, dtype): what Y's dtype can carry, then the rest in float64."""
     largest = basis.eigenvalues[-1:].sum()  # of none, 0
-    precise = penalties < _FLOAT32_PENALTY * largest
+    precise = (penalties * may_lose < largest) | (Y.dtype == torch.float64)
     for dtype, chosen in ((Y.dtype, ~precise), (torch.float64, precise)):
         if bool(chosen.any()):
-            yield chosen, basis.to(dtype), Y.to(dtype)
+            yield chosen, dtype
 
 
-def _residuals_by_rows(
-    basis: RidgeBasis, Y: Tensor, coordinates: Tensor, out: Tensor, penalties: Tensor
-) -> Iterator[Tensor]:
-    """Yield (b, R) held-out residuals a penalty, through the b x b block of I - B D B^T."""
-    U = basis.train[out]
-    # I - B D B^T split into what B cannot reach and what the penalty shrinks: no difference of near equals
-    beyond = torch.eye(len(out), dtype=U.dtype, device=U.device) - 1 / len(Y) - U @ U.T
-    base = torch.cat([beyond, Y[out] - U @ coordinates], 1)
-    right = torch.cat([U.T, coordinates], 1)
-    for penalty in penalties:
-        shrink = penalty / (basis.eigenvalues + penalty)
-        both = torch.addmm(base, U * shrink, right)
-        yield torch.cholesky_solve(both[:, len(out) :], torch.linalg.cholesky(both[:, : len(out)]))
+def _axes_are_cheaper(basis: RidgeBasis, held: Tensor, guard: Tensor, Y: Tensor, penalties: Tensor) -> bool:
+    """Compare the operations of one decomposition without the block with those of a system a penalty."""
+    if basis.is_wide:
+        return False
+    n_out, n_axes, n_rois = len(held) + len(guard), basis.features.shape[1], Y.shape[1]
+    each = 2 * n_out * n_axes * n_rois
+    once = _EIGH * n_axes**3 + 4 * n_axes**2 * (n_out + n_rois)
+    system = 2 * n_out * n_axes * (n_out + n_rois) + n_out**3 / 3 + 4 * n_out**2 * n_rois
+    return once + len(penalties) * each < len(penalties) * system
 
 
-def _residuals_by_axes(
-    basis: RidgeBasis, Y: Tensor, coordinates: Tensor, out: Tensor, penalties: Tensor
-) -> Iterator[Tensor]:
-    """Yield the same residuals through the (k + 1) normal equations without the block: for few features."""
-    intercept = torch.full_like(basis.train[out, :1], len(Y) ** -0.5)
-    B = torch.cat([intercept, basis.train[out]], 1)
-    moments = torch.cat([torch.zeros_like(coordinates[:1]), coordinates]) - B.T @ Y[out]
-    gram, identity = B.T @ B, torch.eye(B.shape[1], dtype=B.dtype, device=B.device)
-    for penalty in penalties:
-        root = (basis.eigenvalues / (basis.eigenvalues + penalty)).sqrt()
-        root = torch.cat([root.new_ones(1), root])
-        normal = identity - root[:, None] * gram * root
-        solution = torch.cholesky_solve(root[:, None] * moments, torch.linalg.cholesky(normal))
-        yield Y[out] - (B * root) @ solution
+def _errors_by_axes(basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block]) -> Tensor:
+    """Return (A, R) squared errors, from an eigendecomposition of what each block leaves to train on."""
+    errors = Y.new_zeros(len(penalties), Y.shape[1])
+    moments = basis.features.to(Y.dtype).T @ Y
+    for held, guard in blocks:
+        out = torch.cat([held, guard])
+        X, n_left = basis.features[out], len(Y) - len(out)
+        # all rows have mean 0, so those that are left have minus the sums of those that are out
+        mean, offset = -X.sum(0) / n_left, -Y[out].sum(0) / n_left
+        gram = basis.gram - X.T @ X - n_left * mean.outer(mean)
+        values, vectors = (part.to(Y.dtype) for part in torch.linalg.eigh(gram))
+        features = (X[: len(held)] - mean).to(Y.dtype) @ vectors
+        left = moments - X.to(Y.dtype).T @ Y[out] - n_left * mean.to(Y.dtype).outer(offset)
+        coordinates, targets = vectors.T @ left, Y[held] - offset
+        weights, residual = torch.empty_like(coordinates), torch.empty_like(targets)
+        for error, penalty in zip(errors, penalties, strict=True):
+            torch.div(coordinates, (values.clamp(min=0) + penalty)[:, None], out=weights)
+            torch.addmm(targets, features, weights, alpha=-1, out=residual)
+            error += residual.square_().sum(0)
+    return errors
+
+
+def _errors_by_rows(basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block]) -> Tensor:
+    """Return the same errors (A, R) through each block's (b, b) system I - B D B^T."""
+    errors = Y.new_zeros(len(penalties), Y.shape[1])
+    train, eigenvalues = basis.train.to(Y.dtype), basis.eigenvalues.to(Y.dtype)
+    coordinates = train.T @ Y
+    for held, guard in blocks:
+        out = torch.cat([held, guard])
+        U = train[out]
+        # I - B D B^T as what B cannot reach and what the penalty shrinks: no difference of near equals
+        beyond = torch.eye(len(out), dtype=U.dtype, device=U.device) - 1 / len(Y) - U @ U.T
+        base = torch.cat([beyond, Y[out] - U @ coordinates], 1)
+        right = torch.cat([U.T, coordinates], 1)
+        for error, penalty in zip(errors, penalties, strict=True):
+            both = torch.addmm(base, U * (penalty / (eigenvalues + penalty)), right)
+            factor = torch.linalg.cholesky(both[:, : len(out)])
+            residual = torch.cholesky_solve(both[:, len(out) :], factor)
+            error += residual[: len(held)].square_().sum(0)
+    return errors

@@ -189,8 +189,8 @@ def _with_missing(
 
 def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None) -> RidgeBasis:
     """Decompose a fold's standardised features."""
-    x_train, x_test, constant = standardise(X, train, test, nuisances)
-    return decompose(x_train.masked_fill(constant, 0), x_test.masked_fill(constant, 0))
+    x_train, x_test, _ = standardise(X, train, test, nuisances)
+    return decompose(x_train, x_test)
 
 
 def _score(
@@ -210,8 +210,7 @@ def _score(
         if len(rows) < 2:
             continue
         axes = basis if bool(observed.all()) else _basis(X, rows, test, nuisances)
-        y_train, y_test, constant = standardise(moved[:, columns], rows, test, nuisances)
-        targets = y_train.masked_fill(constant, 0).to(moved.dtype)
-        preds = axes.to(moved.dtype).predict(targets, penalty[columns])
+        y_train, y_test, _ = standardise(moved[:, columns], rows, test, nuisances)
+        preds = axes.predict(y_train.to(moved.dtype), penalty[columns])
         r[columns] = correlate(preds, y_test.to(moved.dtype))
     return r

@@ -1,0 +1,115 @@
+"""Held-out errors of ridge regression: two routes to one number, and which of them is taken."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+
+from nfas_lightning.functional import ridge
+from nfas_lightning.functional.ridge import decompose, held_out_errors
+
+PENALTIES = torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64)
+ROUTES = [ridge._errors_by_axes, ridge._errors_by_rows]
+
+
+def problem(n, P, R=4, seed=0):
+    """Centred features with a falling spectrum, centred responses."""
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(n, P, generator=generator, dtype=torch.float64)
+    X = X @ torch.randn(P, P, generator=generator, dtype=torch.float64) * torch.arange(1, P + 1) ** -0.5
+    Y = X @ torch.randn(P, R, generator=generator, dtype=torch.float64)
+    Y = Y / Y.std(0) + torch.randn(n, R, generator=generator, dtype=torch.float64)
+    return X - X.mean(0), Y - Y.mean(0)
+
+
+def explicit(X, Y, blocks):
+    """Fit without each block, one model a penalty."""
+    errors = np.zeros((len(PENALTIES), Y.shape[1]))
+    for held, guard in blocks:
+        kept = np.setdiff1d(np.arange(len(X)), torch.cat([held, guard]).numpy())
+        for error, penalty in zip(errors, PENALTIES.tolist(), strict=True):
+            model = Ridge(alpha=penalty, solver="cholesky").fit(X[kept].numpy(), Y[kept].numpy())
+            error += ((model.predict(X[held].numpy()) - Y[held].numpy()) ** 2).sum(0)
+    return errors
+
+
+def cut(n, n_blocks, gap):
+    blocks = []
+    for held in torch.arange(n).tensor_split(n_blocks):
+        near = torch.arange(max(0, int(held[0]) - gap), min(n, int(held[-1]) + 1 + gap))
+        blocks.append((held, near[~torch.isin(near, held)]))
+    return blocks
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(20, 60),
+    P=st.integers(1, 15),
+    n_blocks=st.integers(2, 6),
+    gap=st.integers(0, 2),
+    seed=st.integers(0, 99),
+)
+def test_both_routes_equal_fits_without_the_block(n, P, n_blocks, gap, seed):
+    X, Y = problem(n, P, seed=seed)
+    blocks = cut(n, n_blocks, gap)
+    expected = explicit(X, Y, blocks)
+    basis = decompose(X, X[:2])
+    for route in ROUTES:
+        np.testing.assert_allclose(route(basis, Y, PENALTIES, blocks).numpy(), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_repeated_features_are_harmless_in_both(route):
+    X, Y = problem(60, 5)
+    twice = torch.cat([X, X, torch.zeros(60, 1)], 1)
+    blocks = cut(60, 3, 1)
+    expected = explicit(twice, Y, blocks)
+    found = route(decompose(twice, twice[:2]), Y, PENALTIES, blocks)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_float32_responses_keep_their_digits(route):
+    X, Y = problem(400, 60)
+    blocks, basis = cut(400, 5, 0), decompose(X, X[:2])
+    exact = route(basis, Y, PENALTIES[1:], blocks)
+    single = route(basis, Y.float(), PENALTIES[1:].float(), blocks)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), exact, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("n", "P", "n_blocks", "expected"),
+    [
+        (400, 60, 5, "_errors_by_axes"),  # large blocks of few features
+        (400, 60, 400, "_errors_by_rows"),  # single rows
+        (40, 60, 5, "_errors_by_rows"),  # more features than rows
+    ],
+)
+def test_the_cheaper_route_is_taken(monkeypatch, n, P, n_blocks, expected):
+    X, Y = problem(n, P)
+    taken = []
+    for route in ROUTES:
+
+        def note(*arguments, route=route):
+            taken.append(route.__name__)
+            return route(*arguments)
+
+        monkeypatch.setattr(ridge, route.__name__, note)
+    penalties = torch.logspace(-1, 3, 15, dtype=torch.float64)
+    held_out_errors(decompose(X, X[:2]), Y, penalties, cut(n, n_blocks, 0))
+    assert taken == [expected]
+
+
+def test_blocks_that_take_different_routes_add_up():
+    X, Y = problem(300, 40)
+    first, *rest = torch.arange(300).split([200, *[1] * 100])
+    nothing = torch.arange(0)
+    blocks = [(first, nothing), *((row, nothing) for row in rest)]
+    basis = decompose(X, X[:2])
+    penalties = PENALTIES.repeat(5)
+    assert {ridge._axes_are_cheaper(basis, *block, Y, penalties) for block in blocks} == {True, False}
+    found = held_out_errors(basis, Y, penalties, blocks)[:3]
+    np.testing.assert_allclose(found.numpy(), explicit(X, Y, blocks), rtol=1e-7)
