@@ -126,12 +126,13 @@ def leave_one_out_errors(basis: RidgeBasis, Y: Tensor, penalties: Tensor) -> Ten
         unexplained = targets - U @ coordinates
         squares = U**2
         beyond = (1 - 1 / len(Y) - squares.sum(1)).clamp(min=0)
+        residual = torch.empty_like(targets)
         sums = []
         for penalty in penalties[chosen].to(dtype):
             shrink = penalty / (eigenvalues + penalty)
-            residual = unexplained + U @ (coordinates * shrink[:, None])
             own_share = beyond + squares @ shrink
-            sums.append(((residual / own_share[:, None]) ** 2).sum(0))
+            torch.addmm(unexplained, U, coordinates * shrink[:, None], out=residual)
+            sums.append(residual.div_(own_share[:, None]).square_().sum(0))
         errors[chosen] = torch.stack(sums).to(errors.dtype)
     return errors
 
