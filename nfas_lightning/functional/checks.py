@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["check_finite", "check_option", "check_shape", "working_dtype"]
+__all__ = ["check_device", "check_finite", "check_option", "check_shape", "working_dtype"]
 
 
 def check_shape(name: str, value: Tensor, letters: str, **sizes: int) -> None:
@@ -50,6 +50,15 @@ def check_finite(name: str, value: Tensor) -> None:
         raise ValueError(
             f"{name} must be finite, got {bad} NaN or infinite of {value.numel()} values, the first at "
             f"{first}. Mask or drop them before this call."
+        )
+
+
+def check_device(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise unless two tensors lie on one device."""
+    if value.device != other.device:
+        raise ValueError(
+            f"{name} must be on the device of {other_name}, {other.device}, got {value.device}: "
+            "move one of them."
         )
 
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_finite, check_option, check_shape, working_dtype
+from nfas_lightning.functional.checks import (
+    check_device,
+    check_finite,
+    check_option,
+    check_shape,
+    working_dtype,
+)
 from nfas_lightning.functional.correlation import average_folds, correlate, squared_correlation
 from nfas_lightning.functional.folds import contiguous_folds, split_rows
 from nfas_lightning.functional.missing import column_patterns
@@ -93,7 +99,7 @@ def ridge_cv(
         An `EncodingResult`. Constant responses, features or predictions score NaN, with a warning.
 
     Raises:
-        ValueError: shapes that disagree, values that are not finite, or too few rows for the folds.
+        ValueError: shapes or devices that disagree, values that are not finite, too few rows for the folds.
 
     Reference:
         Dupre la Tour et al. (2022), NeuroImage 264, 119728, doi:10.1016/j.neuroimage.2022.119728.
@@ -105,8 +111,8 @@ def ridge_cv(
         (True, (60, 1))
     """
     check_option("negative", negative, ("clip", "square"))
-    X, Y, penalties, nuisances = _update(X, Y, groups, penalties, selection, nuisances)
-    folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap)
+    X, Y, penalties, groups, nuisances = _update(X, Y, groups, penalties, selection, nuisances)
+    folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
     preds, target = (torch.full_like(Y, float("nan")) for _ in range(2))
     chosen, inner = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(2))
     fold = torch.full((len(X),), -1, device=X.device)
@@ -144,10 +150,11 @@ def _update(
     penalties: Tensor | None,
     selection: str,
     nuisances: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Validate, and cast to the working dtype."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Validate, cast to the working dtype, and bring what is small to the device of `X`."""
     check_shape("X", X, "T P")
     check_shape("Y", Y, "T R", T=len(X))
+    check_device("Y", Y, "X", X)
     check_option("selection", selection, ("folds", "loo"))
     if not X.shape[1]:
         raise ValueError("X must have at least one feature, got none.")
@@ -156,16 +163,18 @@ def _update(
         raise ValueError("Y must not be infinite: mark missing values with NaN.")
     if groups is not None:
         check_shape("groups", groups, "T", T=len(X))
+        groups = groups.to(X.device)
     if nuisances is not None:
         check_shape("nuisances", nuisances, "T Q", T=len(X))
         check_finite("nuisances", nuisances)
+        nuisances = nuisances.to(X.device)
     if penalties is None:
         penalties = default_penalties(X.shape[1])
     check_shape("penalties", penalties, "A")
     if not len(penalties) or not bool((penalties > 0).all()):
         raise ValueError(f"penalties must be positive, at least one, got {penalties.tolist()}.")
     dtype = working_dtype(X, Y)
-    return X.to(dtype), Y.to(dtype), penalties.to(X.device, torch.float64), nuisances
+    return X.to(dtype), Y.to(dtype), penalties.to(X.device, torch.float64), groups, nuisances
 
 
 def _fit_fold(

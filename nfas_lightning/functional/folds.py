@@ -11,7 +11,12 @@ __all__ = ["contiguous_folds", "split_rows"]
 
 
 def contiguous_folds(
-    n_volumes: int, *, groups: Tensor | None = None, n_folds: int = 5, gap: int = 0
+    n_volumes: int,
+    *,
+    groups: Tensor | None = None,
+    n_folds: int = 5,
+    gap: int = 0,
+    device: torch.device | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
     """Split volumes into contiguous folds, never shuffled.
 
@@ -25,6 +30,7 @@ def contiguous_folds(
         groups: (T,) run or story of each volume, None for a single one.
         n_folds: number of folds wanted, at least 2.
         gap: volumes dropped on either side of a test block.
+        device: of the indices; None: that of `groups`, or the CPU.
 
     Returns:
         One (train_index, test_index) pair a fold, both ascending; each volume is tested exactly once.
@@ -43,7 +49,8 @@ def contiguous_folds(
     """
     if groups is not None:
         check_shape("groups", groups, "T", T=n_volumes)
-    device = None if groups is None else groups.device
+        device = groups.device if device is None else device
+        groups = groups.to(device)
     rows = torch.arange(n_volumes, device=device)
     folds = []
     for test, guard in split_rows(rows, groups=groups, n_folds=n_folds, gap=gap):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.functional._refits import constant_in_training, fold_map, refit_scores
-from nfas_lightning.functional.checks import check_option, check_shape
+from nfas_lightning.functional.checks import check_device, check_option, check_shape
 from nfas_lightning.functional.confounds import regress_out
 from nfas_lightning.functional.correlation import average_folds, correlate
 from nfas_lightning.functional.encoding import EncodingResult, standardise
@@ -72,8 +72,8 @@ def ridge_null(
         ROI that `ridge_cv` could not train. A warning where there are too few rotations for a p of .05.
 
     Raises:
-        ValueError: shapes that disagree, arguments under which `result` has other folds, groups too short
-            to move, or ``"phase"`` with NaN.
+        ValueError: shapes or devices that disagree, arguments under which `result` has other folds, groups
+            too short to move, or ``"phase"`` with NaN.
 
     Reference:
         Freedman and Lane (1983), J. Bus. Econ. Stat. 1, 292-298, doi:10.1080/07350015.1983.10509354; Harris
@@ -89,9 +89,12 @@ def ridge_null(
     """
     check_shape("X", X, "T P")
     check_shape("Y", Y, "T R", T=len(X), R=len(result.r))
+    check_device("Y", Y, "X", X)
     check_option("moves", moves, ("shift", "phase", "blocks"))
+    groups = None if groups is None else groups.to(X.device)
+    nuisances = None if nuisances is None else nuisances.to(X.device)
     n_folds = len(result.fold_r)
-    folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap)
+    folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
     fold = torch.full_like(result.fold, -1)
     for index, (_, test) in enumerate(folds):
         fold[test] = index
