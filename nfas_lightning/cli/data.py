@@ -109,6 +109,7 @@ def get_data(
         subjects: with commas between: ``001,002``, ``EN057``; ``EN`` stands for all who heard English.
         kinds: of files, with commas between. narratives: metadata, stimuli (both by default), events, raw,
             anat. little_prince: metadata, stimuli, annotation, derivatives (all four by default), raw, anat.
+            bold_moments: metadata, responses (both by default).
             atlases: schaefer100, schaefer200, schaefer400.
         tasks: stories or languages, with commas between: ``pieman,tunnel``, ``lppEN``.
         source: for alice, a folder that holds its unpacked archives: read them, download nothing.

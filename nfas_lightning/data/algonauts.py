@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from nfas_lightning.data.clip_tree import choose_subjects, clip_array, find_tree, functional_table
+from nfas_lightning.data.clip_voxels import ClipForm, ClipSet, ClipVoxels
 from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import pick
-from nfas_lightning.data.rois import roi_table
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.functional.checks import check_option
 
 __all__ = [
     "AFFINE",
+    "ALGONAUTS",
     "CLIP_S",
     "FOLDER",
     "N_ANSWERED",
@@ -28,7 +27,6 @@ __all__ = [
     "ROIS",
     "SPLITS",
     "TRACKS",
-    "TrackFile",
     "find_algonauts",
     "functional_rois",
     "list_videos",
@@ -60,18 +58,6 @@ _LAYOUT = f"""
 """
 
 
-class TrackFile(NamedTuple):
-    """One pickle.
-
-    Attributes:
-        train: (T, K, V) responses to T videos, K repetitions, V voxels.
-        mask: (X, Y, Z) booleans, V of them true, for the whole brain; None for an ROI.
-    """
-
-    train: NDArray[np.floating[Any]]
-    mask: NDArray[np.bool_] | None
-
-
 def find_algonauts(root: str | os.PathLike[str] | None, track: str) -> Path:
     """Find the folder that holds the clips and one track.
 
@@ -83,25 +69,12 @@ def find_algonauts(root: str | os.PathLike[str] | None, track: str) -> Path:
         FileNotFoundError: it is not there; the message shows the layout and says how to get the data.
     """
     check_option("track", track, TRACKS)
-    given = root if root is not None else os.environ.get("NFAS_DATA")
     how = (
         f"Expected{_LAYOUT}The data are given out by their authors through a form, for non-commercial use, "
         "and are never downloaded for you: `nfas data get algonauts2021` shows the form and the terms. "
         f"Unpack participants_data.zip and pass root=, or set NFAS_DATA, to the folder that holds {FOLDER}/."
     )
-    if not given:
-        raise FileNotFoundError(f"No folder of Algonauts 2021 was given. {how}")
-    base = Path(given).expanduser()
-    wanted = (VIDEOS, f"{DATA}/{track}_track")
-    for folder in (base / FOLDER, base):
-        if all((folder / name).is_dir() for name in wanted):
-            return folder
-    folder = base / FOLDER if (base / FOLDER).is_dir() else base
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} must be the folder of Algonauts 2021, got no folder. {how}")
-    missing = ", ".join(name for name in wanted if not (folder / name).is_dir())
-    found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-    raise FileNotFoundError(f"{folder} must hold {missing}, got {found}. {how}")
+    return find_tree(root, FOLDER, "Algonauts 2021", (VIDEOS, f"{DATA}/{track}_track"), how)
 
 
 def list_videos(folder: Path, *, strict: bool = True) -> list[Path]:
@@ -148,20 +121,9 @@ def subject_files(
         ValueError: there is no such subject.
     """
     place = folder / DATA / f"{track}_track"
-    here = [name for name in SUBJECTS if (place / name).is_dir()]
-    if subjects is None:
-        wanted = list(SUBJECTS) if strict else here
-    else:
-        names = [f"sub{name.removeprefix('sub').lstrip('-_').zfill(2)}" for name in subjects]
-        wanted = [SUBJECTS[i] for i in pick("subjects", names, SUBJECTS)]
-    absent = [name for name in wanted if name not in here]
-    if absent or not wanted:
-        raise FileNotFoundError(
-            f"{place} must hold {', '.join(absent) or 'subjects'}, got {', '.join(here) or 'nobody'}: unpack "
-            "them, or name the subjects that you have (subjects=[...], or strict=False for whoever is there)."
-        )
+    names = choose_subjects(place, subjects, SUBJECTS, strict=strict)
     stems = ("WB",) if track == "full" else tuple(rois)
-    return {name: [require_file(place / name / f"{stem}.pkl") for stem in stems] for name in wanted}
+    return {name: [require_file(place / name / f"{stem}.pkl") for stem in stems] for name in names}
 
 
 def functional_rois(names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -170,11 +132,10 @@ def functional_rois(names: Sequence[str] | None = None) -> pd.DataFrame:
     Raises:
         ValueError: there is no such ROI.
     """
-    kept = [list(ROIS)[i] for i in pick("rois", names, list(ROIS))]
-    return roi_table(kept, network=[ROIS[name] for name in kept])
+    return functional_table(names, ROIS)
 
 
-def read_track_file(path: Path, *, strict: bool = True) -> TrackFile:
+def read_track_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels]:
     """Read one pickle, with `read_pickle`, and check what it holds.
 
     Raises:
@@ -182,22 +143,9 @@ def read_track_file(path: Path, *, strict: bool = True) -> TrackFile:
         ValueError: it is no such file, its shapes are wrong, or (strict) its counts are not official.
     """
     held = read_pickle(path)
-    train = held.get("train") if isinstance(held, dict) else None
-    if not isinstance(train, np.ndarray):
-        got = f"the keys {sorted(map(str, held))}" if isinstance(held, dict) else type(held).__name__
-        raise ValueError(f"{path} must hold a dict with the array 'train', got {got}.")
-    if train.ndim != 3 or train.dtype.kind != "f" or 0 in train.shape:
-        raise ValueError(
-            f"{path}: 'train' must be floating point of shape (videos, repetitions, voxels), got "
-            f"{train.shape} of {train.dtype}."
-        )
-    if strict and train.shape[:2] != (N_ANSWERED, N_REPETITIONS):
-        raise ValueError(
-            f"{path}: 'train' must have {N_ANSWERED} videos and {N_REPETITIONS} repetitions, got "
-            f"{train.shape[0]} and {train.shape[1]}: strict=False reads it all the same."
-        )
+    train = clip_array(held, "train", path, (N_ANSWERED, N_REPETITIONS) if strict else None)
     if path.stem != "WB":
-        return TrackFile(train, None)
+        return (ClipVoxels(train),)
     mask = held.get("voxel_mask")
     if not isinstance(mask, np.ndarray) or mask.shape != GRID:
         got = str(mask.shape) if isinstance(mask, np.ndarray) else f"the keys {sorted(map(str, held))}"
@@ -211,7 +159,11 @@ def read_track_file(path: Path, *, strict: bool = True) -> TrackFile:
             f"{path}: 'voxel_mask' must mark a voxel a column of 'train', {train.shape[2]}, got "
             f"{int(inside.sum())}."
         )
-    return TrackFile(train, inside)
+    return (ClipVoxels(train, inside, AFFINE),)
+
+
+ALGONAUTS = ClipForm((ClipSet("algonauts", N_ANSWERED, N_REPETITIONS),), read_track_file)
+"""One set of clips with responses."""
 
 
 def split_videos(n_answered: int, split: str) -> tuple[range, Tensor]:

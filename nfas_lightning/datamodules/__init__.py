@@ -4,6 +4,7 @@ from nfas_lightning.datamodules.algonauts2021 import Algonauts2021DataModule
 from nfas_lightning.datamodules.alice import AliceDataModule
 from nfas_lightning.datamodules.array import ArrayDataModule
 from nfas_lightning.datamodules.base import BrainDataModule
+from nfas_lightning.datamodules.bold_moments import BoldMomentsDataModule
 from nfas_lightning.datamodules.folder import FolderDataModule
 from nfas_lightning.datamodules.little_prince import LittlePrinceDataModule
 from nfas_lightning.datamodules.narratives import NarrativesDataModule
@@ -14,6 +15,7 @@ __all__ = [
     "Algonauts2021DataModule",
     "AliceDataModule",
     "ArrayDataModule",
+    "BoldMomentsDataModule",
     "BrainDataModule",
     "FolderDataModule",
     "LittlePrinceDataModule",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from nfas_lightning.data.algonauts import (
+    ALGONAUTS,
     CLIP_S,
     SPLITS,
     TRACKS,
@@ -19,24 +19,20 @@ from nfas_lightning.data.algonauts import (
     split_videos,
     subject_files,
 )
-from nfas_lightning.data.algonauts_responses import read_clip_responses
 from nfas_lightning.data.atlas import Atlas, load_atlas
+from nfas_lightning.data.clip_responses import read_clip_responses
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
-from nfas_lightning.data.video import ClipFiles
-from nfas_lightning.data.video_nuisances import VIDEO_NUISANCES, video_nuisances
-from nfas_lightning.datamodules.base import BrainDataModule
+from nfas_lightning.datamodules.clips import ClipDataModule
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.models.packaged.fetch import cache_dir
 
 __all__ = ["Algonauts2021DataModule"]
 
 
-class Algonauts2021DataModule(BrainDataModule):
+class Algonauts2021DataModule(ClipDataModule):
     """Viewers of 1,000 clips of three seconds, one response a clip, averaged over three repetitions.
 
-    Image models see the frames of a clip one by one, and their features are averaged over it; video models
-    see the clip. Videos without responses (the challenge's test set) are left out; `describe` counts them.
+    Videos without responses (the challenge's test set) are left out; `describe` counts them.
     Responses are z-scored per subject and ROI; repetitions give the noise ceiling.
 
     Args:
@@ -51,19 +47,7 @@ class Algonauts2021DataModule(BrainDataModule):
         radius: radius of spheres in mm.
         split: ``"all"``; ``"train"`` or ``"validation"``, without or with nothing but the last tenth of the
             videos, the development kit's; ``"devkit"``, these two as runs, each predicted from the other.
-        frames_per_second: frames taken a second. Video models choose theirs among them: take as many as they
-            read (16 / 3 for 16).
-        size: pixels to which the frames' shorter side is brought; None: 268, as the files have it.
-        as_clips: batches hold clips alone, for bare video modules without a preprocess.
-        nuisances: any of ``"luminance"``, ``"contrast"`` and ``"motion"``; every clip is then decoded once
-            more, before the run.
-        cache: folder of the cache of ROI means, nuisances and hashes, None for none; ``"auto"``: ``parcels``
-            in ``NFAS_CACHE`` or the user's cache folder.
-        progress: show bars while files are read.
-        strict: check the official counts; False reads partial copies.
-        batch_size: clips a batch.
-        num_workers: worker processes of the loaders.
-        subjects: e.g. ``["sub01"]``; None: all ten. They stay apart, and scoring averages them or not.
+        **options: of `ClipDataModule`: subjects, frames_per_second, size, nuisances, cache, strict and more.
 
     Reference:
         Cichy et al. (2021), The Algonauts Project 2021 Challenge, arXiv:2104.13714.
@@ -79,30 +63,17 @@ class Algonauts2021DataModule(BrainDataModule):
         atlas_table: str | os.PathLike[str] | None = None,
         radius: float = 6.0,
         split: str = "all",
-        frames_per_second: float = 4.0,
-        size: int | None = None,
-        as_clips: bool = False,
-        nuisances: Sequence[str] = VIDEO_NUISANCES,
-        cache: str | os.PathLike[str] | None = "auto",
-        progress: bool = True,
-        strict: bool = True,
-        batch_size: int = 4,
-        num_workers: int = 0,
-        subjects: list[str] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        super().__init__(**options)
         self.save_hyperparameters()
         check_option("track", track, TRACKS)
         check_option("split", split, SPLITS)
         if rois is not None and track == "full":
             raise ValueError("rois belongs to the mini track: the full track's ROIs are those of its atlas.")
-        self.root, self.track, self.split, self.strict = root, track, split, strict
+        self.root, self.track, self.split = root, track, split
         self.rois = rois
         self.atlas, self.atlas_table, self.radius = atlas, atlas_table, radius
-        self.frames_per_second, self.size, self.as_clips = frames_per_second, size, as_clips
-        self.nuisances = tuple(nuisances)
-        self.cache = cache
-        self.progress = progress
         self._n_videos = self._n_answered = 0
 
     def prepare_data(self) -> None:
@@ -111,12 +82,16 @@ class Algonauts2021DataModule(BrainDataModule):
 
     def load(self) -> tuple[StimulusSet, Responses]:
         """Read the responses, choose their clips, and pair the two."""
-        folder = cache_dir() / "parcels" if self.cache == "auto" else self.cache
-        cache = None if folder is None else Path(folder).expanduser()
         videos, files = self._files()
         table, atlas = self._axis()
-        read = read_clip_responses(
-            files, table, atlas, cache=cache, progress=self.progress, strict=self.strict
+        (read,) = read_clip_responses(
+            ALGONAUTS,
+            files,
+            table,
+            atlas,
+            cache=self.cache_folder,
+            progress=self.progress,
+            strict=self.strict,
         )
         self._n_videos, self._n_answered = len(videos), read.repetitions.shape[2]
         if self._n_answered > len(videos):
@@ -126,26 +101,17 @@ class Algonauts2021DataModule(BrainDataModule):
             )
         rows, runs = split_videos(self._n_answered, self.split)
         values, ceiling, each = read.standardised(rows)
-        clips = ClipFiles(
-            [videos[i] for i in rows], self.frames_per_second, seconds=CLIP_S, size=self.size, cache=cache
-        )
-        stimuli = StimulusSet(clips, "vision", as_clips=self.as_clips)
-        nuisances = None
-        if self.nuisances:
-            nuisances = video_nuisances(stimuli, self.nuisances, cache=cache, progress=self.progress)
-        return stimuli, Responses(
-            values=values,
-            rois=read.rois,
-            stimulus_ids=tuple(path.stem for path in clips.paths),
-            dataset="algonauts2021" if self.track == "full" else "algonauts2021_mini",
-            modality="vision",
-            subjects=tuple(files),
+        return self.pair(
+            "algonauts2021" if self.track == "full" else "algonauts2021_mini",
+            [videos[i] for i in rows],
+            values,
+            read.rois,
+            seconds=CLIP_S,
+            subjects=list(files),
             runs=runs,
-            nuisances=nuisances,
-            nuisance_names=self.nuisances,
             noise_ceiling=ceiling,
             subject_ceilings=each,
-            hashes=read.hashes | {"stimuli": stimuli.sha256()},
+            hashes=read.hashes,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -156,7 +122,7 @@ class Algonauts2021DataModule(BrainDataModule):
             "split": self.split,
             "videos": self._n_videos,
             "videos_without_responses": self._n_videos - self._n_answered,
-            "missing_rois": int(self.responses.values.isnan().all(dim=1).all(dim=0).sum()),
+            "missing_rois": self.n_missing_rois,
         }
 
     def _files(self) -> tuple[list[Path], dict[str, list[Path]]]:

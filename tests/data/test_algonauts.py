@@ -12,7 +12,7 @@ import torch
 
 from nfas_lightning.data.algonauts import (
     AFFINE,
-    TrackFile,
+    ALGONAUTS,
     find_algonauts,
     functional_rois,
     list_videos,
@@ -20,8 +20,9 @@ from nfas_lightning.data.algonauts import (
     split_videos,
     subject_files,
 )
-from nfas_lightning.data.algonauts_responses import read_clip_responses, repetition_ceiling, repetition_means
 from nfas_lightning.data.atlas import load_atlas
+from nfas_lightning.data.clip_responses import read_clip_responses, repetition_ceiling
+from nfas_lightning.data.clip_voxels import ClipVoxels, repetition_means
 from nfas_lightning.data.video_nuisances import frame_statistics
 from tests.helpers import algonauts_tree as tree
 from tests.helpers.python2_pickle import python2_pickle
@@ -50,7 +51,8 @@ def whole(folder, subject="sub01"):
 def read_mini(folder, **options):
     files = subject_files(folder, "mini", None, list(tree.ROIS), strict=False)
     options = {"progress": False, "strict": False, **options}
-    return read_clip_responses(files, functional_rois(), None, **options)
+    (read,) = read_clip_responses(ALGONAUTS, files, functional_rois(), **options)
+    return read
 
 
 def test_the_tree_is_small(folder):
@@ -63,8 +65,8 @@ def test_the_tree_is_small(folder):
 def test_a_pickle_of_python_2_comes_out_as_numpy_reads_it(folder):
     path = whole(folder)
     plain = pickle.loads(path.read_bytes(), encoding="latin1")
-    file = read_track_file(path, strict=False)
-    np.testing.assert_array_equal(file.train, plain["train"])
+    (file,) = read_track_file(path, strict=False)
+    np.testing.assert_array_equal(file.values, plain["train"])
     np.testing.assert_array_equal(file.mask, plain["voxel_mask"] == 1)
 
 
@@ -74,7 +76,7 @@ def test_only_ones_of_a_mask_mark_voxels(copy):
     inside = mask == 1
     mask[0, 0, :3] = 2, np.nan, -1
     whole(copy).write_bytes(python2_pickle({"train": held["train"], "voxel_mask": mask}))
-    np.testing.assert_array_equal(read_track_file(whole(copy), strict=False).mask, inside)
+    np.testing.assert_array_equal(read_track_file(whole(copy), strict=False)[0].mask, inside)
 
 
 def test_roi_means_are_those_of_a_plain_loop(folder):
@@ -91,7 +93,7 @@ def test_roi_means_are_those_of_a_plain_loop(folder):
 
 def test_parcel_means_put_voxels_where_the_mask_has_them(folder):
     atlas = load_atlas("seitzman")
-    file = read_track_file(whole(folder), strict=False)
+    (file,) = read_track_file(whole(folder), strict=False)
     values = repetition_means(file, atlas).values.view(20, 3, 300)
     xyz = np.argwhere(file.mask) * np.diag(AFFINE)[:3] + AFFINE[:3, 3]
     present = [r for r in range(300) if not values[..., r].isnan().all()]
@@ -100,7 +102,7 @@ def test_parcel_means_put_voxels_where_the_mask_has_them(folder):
         centre = atlas.table.loc[r, ["x", "y", "z"]].to_numpy(dtype=float)
         inside = np.linalg.norm(xyz - centre, axis=1) <= 6.0
         np.testing.assert_allclose(
-            values[..., r], file.train[:, :, inside].mean(axis=2), rtol=1e-4, atol=1e-5
+            values[..., r], file.values[:, :, inside].mean(axis=2), rtol=1e-4, atol=1e-5
         )
 
 
@@ -110,13 +112,13 @@ def test_missing_values_are_left_out():
     train[:, :, 4] = 0  # a voxel outside the brain
     train[3, 2, 1] = 0  # one that happens to be zero once
     train[0, 1] = np.nan  # a presentation that is missing
-    parcels = repetition_means(TrackFile(train, None), None)
+    parcels = repetition_means(ClipVoxels(train))
     means = parcels.values.view(6, 3)
     assert parcels.counts.tolist() == [3]
     assert means.isnan().nonzero().tolist() == [[0, 1]]
     np.testing.assert_allclose(means[1], train[1, :, :3].mean(axis=1), rtol=1e-5)
     with pytest.raises(ValueError, match="finite throughout and not always zero"):
-        repetition_means(TrackFile(train[:, :, 4:], None), None)
+        repetition_means(ClipVoxels(train[:, :, 4:]))
 
 
 def test_standardised_values_are_means_over_repetitions(folder):
@@ -224,11 +226,11 @@ def test_means_come_from_the_cache_until_the_file_changes(copy, tmp_path, monkey
     first = read_mini(copy, cache=cache)
     assert len(list(cache.glob("*.safetensors"))) == 18
 
-    def refuse(path, strict):
+    def refuse(path):
         raise AssertionError(f"{path} was read again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("nfas_lightning.data.algonauts_responses.read_track_file", refuse)
+        patch.setattr("nfas_lightning.data.algonauts.read_pickle", refuse)
         again = read_mini(copy, cache=cache)
     torch.testing.assert_close(again.repetitions, first.repetitions)
     assert again.rois.equals(first.rois)
@@ -248,8 +250,10 @@ def test_a_cache_keeps_atlases_apart(folder, tmp_path):
     options = {"progress": False, "strict": False}
     for radius in (6.0, 2.0):
         atlas = load_atlas("seitzman", radius=radius)
-        fresh = read_clip_responses(files, atlas.table, atlas, **options)
-        kept = read_clip_responses(files, atlas.table, atlas, cache=tmp_path / "cache", **options)
+        (fresh,) = read_clip_responses(ALGONAUTS, files, atlas.table, atlas, **options)
+        (kept,) = read_clip_responses(
+            ALGONAUTS, files, atlas.table, atlas, cache=tmp_path / "cache", **options
+        )
         torch.testing.assert_close(kept.repetitions, fresh.repetitions, equal_nan=True)
         assert kept.rois["n_voxels"].equals(fresh.rois["n_voxels"])
 

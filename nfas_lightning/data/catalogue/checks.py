@@ -11,12 +11,13 @@ from nfas_lightning.data.catalogue.files import Inspector
 from nfas_lightning.data.catalogue.rows import Row
 from nfas_lightning.data.catalogue.small_checks import alice_rows, atlas_rows, natural_sounds_rows
 from nfas_lightning.data.catalogue.story_checks import little_prince_rows, narratives_rows
-from nfas_lightning.data.catalogue.video_checks import algonauts_rows
+from nfas_lightning.data.catalogue.video_checks import algonauts_rows, bold_moments_rows
 
 __all__ = ["Check", "check_folder", "find_benchmarks"]
 
 _ROWS: dict[str, Callable[[Path, Inspector, Sequence[str] | None], list[Row]]] = {
     "algonauts2021": algonauts_rows,
+    "bold_moments": bold_moments_rows,
     "narratives": narratives_rows,
     "little_prince": little_prince_rows,
     "alice": alice_rows,

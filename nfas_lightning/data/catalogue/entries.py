@@ -71,6 +71,17 @@ Algonauts 2021 is given out by its authors, through a form, and may not be passe
 
 The same experiment is also published as BOLD Moments (OpenNeuro ds005165), in another layout."""
 
+_BOLD_MOMENTS = """\
+The clips of BOLD Moments are not in OpenNeuro's bucket: the authors give them out to whoever agrees to their
+terms.
+
+  1. Read the terms at https://boldmomentsdataset.csail.mit.edu/stimuli_metadata, and take the stimulus set.
+  2. Put its folder stimuli/ here: {folder}/stimuli/train/0001.mp4 ... 1000.mp4, stimuli/test/1001.mp4 ...
+     1102.mp4. Its mp4_h264/0001.mp4 ... will do as well.
+  3. nfas data check {root}
+
+The whole brain's files, 3 GB a subject, are left out: nothing public says where their voxels lie."""
+
 _NARRATIVES = """\
 Preprocessed scans and word timings of Narratives are not in OpenNeuro's bucket: they come by DataLad
 (`pip install datalad`; git-annex is needed beside it). A subject and story at a time is possible:
@@ -125,6 +136,23 @@ CATALOGUE: dict[str, Entry] = {
                 ("whole brains", "participants_data_v2021/full_track/sub*/WB.pkl"),
             ),
             _ALGONAUTS,
+        ),
+        Entry(
+            "bold_moments",
+            "ds005165",
+            "1,102 clips of 3 s, test set included; 22 functional ROIs of 10 subjects",
+            "vision",
+            "CC0; the clips have terms of their own",
+            "about 2.4 GB as read here",
+            "nfas data get (responses); a form (clips)",
+            "doi:10.1038/s41467-024-50310-3",
+            ("derivatives/versionA/MNI152/prepared_data",),
+            (
+                ("clips", "stimuli/t*/*.mp4"),
+                ("clips", "**/mp4_h264/*.mp4"),
+                ("ROI files", "derivatives/versionA/**/TRavg56789/sub-*/[!W]*_allvoxel.pkl"),
+            ),
+            _BOLD_MOMENTS,
         ),
         Entry(
             "narratives",

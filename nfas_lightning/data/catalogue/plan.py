@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfas_lightning.data.bids import entities
+from nfas_lightning.data.bold_moments import RESPONSES as BOLD_MOMENTS_RESPONSES
 from nfas_lightning.data.catalogue.bucket import RemoteFile, list_bucket, object_url, safe_path
 from nfas_lightning.data.catalogue.rows import add_sub
 from nfas_lightning.data.catalogue.transfer import Client
@@ -57,6 +58,18 @@ _METADATA = _Kind("tables and descriptions", ("", "code/"), r"[^/]+|code/.*")
 _RAW = _Kind("raw scans and their sidecars", ("{subject}/func/",))
 _ANATOMY = _Kind("anatomical images", ("{subject}/anat/",))
 SOURCES: dict[str, Source] = {
+    "bold_moments": Source(
+        "ds005165",
+        {
+            "metadata": _METADATA,
+            "responses": _Kind(
+                "responses of the functional ROIs",
+                (f"{BOLD_MOMENTS_RESPONSES}/{{subject}}/",),
+                r".*/(?!WB_)[^/]+_allvoxel\.pkl",
+            ),
+        },
+        ("metadata", "responses"),
+    ),
     "narratives": Source(
         "ds002345",
         {

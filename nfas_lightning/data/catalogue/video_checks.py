@@ -1,14 +1,15 @@
-"""Algonauts 2021 on disk."""
+"""Algonauts 2021 and BOLD Moments on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from nfas_lightning.data.bold_moments import N_TEST, N_TRAIN, RESPONSES, ROIS, SUBJECTS, clip_paths
 from nfas_lightning.data.catalogue.files import Inspector
-from nfas_lightning.data.catalogue.rows import Row, file_row, strip_sub
+from nfas_lightning.data.catalogue.rows import Row, add_sub, file_row, strip_sub
 
-__all__ = ["algonauts_rows"]
+__all__ = ["algonauts_rows", "bold_moments_rows"]
 
 _N_CLIPS = 1102
 _SUBJECTS = tuple(f"sub{i:02d}" for i in range(1, 11))
@@ -33,21 +34,39 @@ def algonauts_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] |
             for subject in wanted
             for roi in rois
         ]
-        here = [path for path in paths if path.is_symlink() or path.exists()]
-        absent = [f"{path.parent.name}/{path.name}" for path in paths if path not in here]
         note = f"{len(rois)} ROIs a subject" if len(rois) > 1 else "whole brain"
         # either track is enough for a run
-        row, _ = file_row(
-            track.replace("_", " "),
-            folder,
-            here,
-            inspector,
-            expected=len(paths),
-            missing=absent,
-            needed=False,
-            note=note,
-        )
+        row = _pickles(track.replace("_", " "), folder, paths, inspector, note, needed=False)
         rows.append(row)
     if not any(row.found for row in rows[1:]):
         rows.append(Row("responses", 0, 1, ("mini_track or full_track",)))
     return rows
+
+
+def bold_moments_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
+    """Check clips and pickles of the functional ROIs; whatever a pickle asks for is not run.
+
+    Args:
+        folder: holds ``derivatives/versionA/MNI152/prepared_data``.
+        inspector: looks at the files.
+        subjects: e.g. ``"sub-01"``; None: all ten.
+    """
+    wanted = SUBJECTS if subjects is None else tuple(add_sub(name) for name in subjects)
+    paths = [
+        folder / RESPONSES / subject / f"{roi}_TRavg-56789_allvoxel.pkl" for subject in wanted for roi in ROIS
+    ]
+    return [
+        file_row("clips", folder, clip_paths(folder), inspector, expected=N_TRAIN + N_TEST)[0],
+        _pickles("responses", folder, paths, inspector, f"{len(ROIS)} ROIs a subject"),
+    ]
+
+
+def _pickles(
+    what: str, folder: Path, paths: Sequence[Path], inspector: Inspector, note: str, *, needed: bool = True
+) -> Row:
+    here = [path for path in paths if path.is_symlink() or path.exists()]
+    absent = [f"{path.parent.name}/{path.name}" for path in paths if path not in here]
+    row, _ = file_row(
+        what, folder, here, inspector, expected=len(paths), missing=absent, needed=needed, note=note
+    )
+    return row

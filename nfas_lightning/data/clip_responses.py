@@ -8,24 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from rich.progress import track
 from torch import Tensor
 
-from nfas_lightning.data.algonauts import AFFINE, N_ANSWERED, N_REPETITIONS, TrackFile, read_track_file
 from nfas_lightning.data.atlas import Atlas
+from nfas_lightning.data.clip_voxels import ClipForm, ClipSet, repetition_means
 from nfas_lightning.data.parcel_cache import content_hash, parcels_key, read_parcels, write_parcels
-from nfas_lightning.data.parcels import Parcels, array_parcels
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.correlation import correlate
 
-__all__ = ["ClipResponses", "read_clip_responses", "repetition_ceiling", "repetition_means"]
+__all__ = ["ClipResponses", "read_clip_responses", "repetition_ceiling"]
 
 
 class ClipResponses(NamedTuple):
-    """Responses of all subjects to all videos that have any.
+    """Responses of all subjects to a set of videos.
 
     Attributes:
         repetitions: (S, K, T, R) means over voxels, as the files have them; NaN where there is no value.
@@ -37,7 +35,7 @@ class ClipResponses(NamedTuple):
     rois: pd.DataFrame
     hashes: dict[str, str]
 
-    def standardised(self, rows: range) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def standardised(self, rows: Sequence[int]) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Average repetitions of some videos, z-scored per subject and ROI, with ceilings.
 
         Args:
@@ -62,17 +60,19 @@ class ClipResponses(NamedTuple):
 
 
 def read_clip_responses(
+    form: ClipForm,
     files: Mapping[str, Sequence[Path]],
     rois: pd.DataFrame,
-    atlas: Atlas | None,
+    atlas: Atlas | None = None,
     *,
     cache: Path | None = None,
     progress: bool = True,
     strict: bool = True,
-) -> ClipResponses:
-    """Read every subject's pickles, one after the other; means come from the cache where it has them.
+) -> tuple[ClipResponses, ...]:
+    """Read every subject's files, one after the other; means come from the cache where it has them.
 
     Args:
+        form: of the data set.
         files: by subject, a file an ROI, or the whole brain's one.
         rois: R rows: the ROIs, or the atlas's table.
         atlas: what a whole brain is averaged over; None: each file is an ROI.
@@ -80,84 +80,100 @@ def read_clip_responses(
         progress: show a bar.
         strict: check the official counts.
 
+    Returns:
+        The responses to each set of clips, in the form's order.
+
     Raises:
         FileNotFoundError: a file or its content is missing.
         ValueError: a file is broken, or files disagree about videos or repetitions.
     """
-    subjects, hashes = [], {}
-    counts = []
-    shapes: dict[tuple[int, ...], Path] = {}
+    subjects: list[list[Tensor]] = [[] for _ in form.sets]
+    counts: list[list[Tensor]] = [[] for _ in form.sets]
+    shapes: list[dict[tuple[int, int], Path]] = [{} for _ in form.sets]
+    hashes = {}
     width = len(rois) if atlas is not None else 1
     for name in track(list(files), "subjects", transient=True, disable=not progress):
-        parts = []
+        parts: list[list[_Means]] = []
         for path in files[name]:
             sha256 = str(content_hash(path, cache))
             hashes[f"{name}/{path.name}"] = sha256
-            repetitions, n_voxels = _means(path, sha256, atlas, width, cache, strict)
-            shapes.setdefault(tuple(repetitions.shape[:2]), path)
-            parts.append((repetitions, n_voxels))
-        if len(shapes) > 1:
-            told = "; ".join(
-                f"{n} videos, {k} repetitions in {p.parent.name}/{p.name}" for (k, n), p in shapes.items()
-            )
-            raise ValueError(f"All files must answer the same videos, got {told}: unpack the odd one again.")
-        subjects.append(torch.cat([part for part, _ in parts], dim=2))
-        counts.append(torch.cat([n for _, n in parts]))
-    table = rois.reset_index(drop=True).assign(n_voxels=torch.stack(counts).amin(dim=0).numpy())
-    return ClipResponses(torch.stack(subjects), table, hashes)
+            parts.append(_file_means(path, sha256, form, atlas, width, cache, strict))
+            for seen, means in zip(shapes, parts[-1], strict=True):
+                seen.setdefault((means.values.shape[0], means.values.shape[1]), path)
+                _check_shapes(seen)
+        for i, of_set in enumerate(zip(*parts, strict=True)):
+            subjects[i].append(torch.cat([means.values for means in of_set], dim=2))
+            counts[i].append(torch.cat([means.counts for means in of_set]))
+    return tuple(
+        ClipResponses(
+            torch.stack(values),
+            rois.reset_index(drop=True).assign(n_voxels=torch.stack(n_voxels).amin(dim=0).numpy()),
+            hashes,
+        )
+        for values, n_voxels in zip(subjects, counts, strict=True)
+    )
 
 
-def _means(
-    path: Path, sha256: str, atlas: Atlas | None, width: int, cache: Path | None, strict: bool
-) -> tuple[Tensor, Tensor]:
-    """Return the (K, T, R) means of one file and the (R,) voxels they rest on."""
-    settings = {"reader": "algonauts", "repetitions": str(N_REPETITIONS)}
-    key = parcels_key([sha256], "" if atlas is None else atlas.sha256(), settings)
+class _Means(NamedTuple):
+    """(K, T, R) means of one file, and the (R,) voxels they rest on."""
+
+    values: Tensor
+    counts: Tensor
+
+
+def _check_shapes(seen: Mapping[tuple[int, int], Path]) -> None:
+    if len(seen) > 1:
+        told = "; ".join(
+            f"{n} videos, {k} repetitions in {p.parent.name}/{p.name}" for (k, n), p in seen.items()
+        )
+        raise ValueError(f"All files must answer the same videos, got {told}: unpack the odd one again.")
+
+
+def _file_means(
+    path: Path,
+    sha256: str,
+    form: ClipForm,
+    atlas: Atlas | None,
+    width: int,
+    cache: Path | None,
+    strict: bool,
+) -> list[_Means]:
+    """Return the means of one file, for each set."""
+    of_atlas = "" if atlas is None else atlas.sha256()
+    settings = [{"reader": one.reader, "repetitions": str(one.n_repetitions)} for one in form.sets]
+    keys = [parcels_key([sha256], of_atlas, each) for each in settings]
     if cache is not None:
-        known, complaint = read_parcels(cache, key, width)
-        if complaint:
-            warnings.warn(f"{path}: {complaint}; it was computed anew.", stacklevel=4)
-        # where the counts are not the official ones, the file is read again and says so
-        if known is not None and not (strict and len(known.values) != N_ANSWERED * N_REPETITIONS):
-            return known.values.view(-1, N_REPETITIONS, width).transpose(0, 1), known.counts
-    file = read_track_file(path, strict=strict)
-    n_repetitions = file.train.shape[1]
-    try:
-        parcels = repetition_means(file, atlas)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    # a file of other repetitions is none of the benchmark's: its means would not say how many they are
-    if cache is not None and n_repetitions == N_REPETITIONS:
-        write_parcels(cache, key, parcels)
-    return parcels.values.reshape(-1, n_repetitions, width).transpose(0, 1), parcels.counts
+        known = [
+            _cached(cache, key, one, path, width, strict) for key, one in zip(keys, form.sets, strict=True)
+        ]
+        here = [means for means in known if means is not None]
+        if len(here) == len(known):
+            return here
+    out = []
+    for key, one, voxels in zip(keys, form.sets, form.read(path, strict=strict), strict=True):
+        n_repetitions = voxels.values.shape[1]
+        try:
+            parcels = repetition_means(voxels, atlas)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        # a file of other repetitions is none of the data set's: its means would not say how many they are
+        if cache is not None and n_repetitions == one.n_repetitions:
+            write_parcels(cache, key, parcels)
+        values = parcels.values.reshape(-1, n_repetitions, width).transpose(0, 1)
+        out.append(_Means(values, parcels.counts))
+    return out
 
 
-def repetition_means(file: TrackFile, atlas: Atlas | None) -> Parcels:
-    """Average the voxels of a file: over the parcels of an atlas, or all of an ROI's.
-
-    A voxel enters by the rule of `array_parcels`: finite in every presentation and not zero in all of them. A
-    presentation that is NaN throughout is missing and does not count for this.
-
-    Args:
-        file: what `read_track_file` returned.
-        atlas: for a whole brain; None for an ROI.
-
-    Returns:
-        Values (T * K, R), repetitions fastest, and counts (R,).
-
-    Raises:
-        ValueError: no voxel is valid.
-    """
-    rows = file.train.reshape(-1, file.train.shape[2])
-    if file.mask is not None and atlas is not None:
-        return array_parcels(rows, file.mask, AFFINE, atlas)
-    finite = np.isfinite(rows)
-    there = finite.any(axis=1)
-    valid = finite[there].all(axis=0) & (rows[there] != 0).any(axis=0)
-    if not valid.any():
-        raise ValueError("An ROI must have a voxel that is finite throughout and not always zero, got none.")
-    means = np.where(there, rows[:, valid].mean(axis=1, dtype=np.float64), np.nan)
-    return Parcels(torch.from_numpy(means.astype(np.float32))[:, None], torch.tensor([int(valid.sum())]))
+def _cached(cache: Path, key: str, one: ClipSet, path: Path, width: int, strict: bool) -> _Means | None:
+    known, complaint = read_parcels(cache, key, width)
+    if complaint:
+        warnings.warn(f"{path}: {complaint}; it was computed anew.", stacklevel=5)
+    if known is None:
+        return None
+    # where the counts are not the official ones, or there is no voxel, the file is read again and says so
+    if strict and (len(known.values) != one.n_videos * one.n_repetitions or not known.counts.any()):
+        return None
+    return _Means(known.values.view(-1, one.n_repetitions, width).transpose(0, 1), known.counts)
 
 
 def repetition_ceiling(repetitions: Tensor) -> Tensor:

@@ -1,0 +1,128 @@
+"""What the data sets of clips share on disk: where they lie, whose responses are there, in what arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nfas_lightning.data.readers import pick
+from nfas_lightning.data.rois import roi_table
+
+__all__ = ["choose_subjects", "clip_array", "find_tree", "functional_table"]
+
+
+def find_tree(
+    root: str | os.PathLike[str] | None, name: str, title: str, wanted: Sequence[str], how: str
+) -> Path:
+    """Find the folder that holds some folders of a data set.
+
+    Args:
+        root: that folder, or the one that holds it; None: ``NFAS_DATA``.
+        name: its usual name.
+        title: of the data set.
+        wanted: folders that it must hold.
+        how: sentences that show the layout and say how to get the data.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    given = root if root is not None else os.environ.get("NFAS_DATA")
+    if not given:
+        raise FileNotFoundError(f"No folder of {title} was given. {how}")
+    base = Path(given).expanduser()
+    for folder in (base / name, base):
+        if all((folder / part).is_dir() for part in wanted):
+            return folder
+    folder = base / name if (base / name).is_dir() else base
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} must be the folder of {title}, got no folder. {how}")
+    missing = ", ".join(part for part in wanted if not (folder / part).is_dir())
+    found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+    raise FileNotFoundError(f"{folder} must hold {missing}, got {found}. {how}")
+
+
+def choose_subjects(
+    place: Path, subjects: Sequence[str] | None, official: Sequence[str], *, strict: bool = True
+) -> list[str]:
+    """Choose subjects whose folders lie in `place`.
+
+    Args:
+        place: holds a folder a subject.
+        subjects: ``"01"``, ``"sub01"`` or ``"sub-01"``; None: all.
+        official: the folders' names, numbers of two digits last.
+        strict: all must be there where `subjects` is None.
+
+    Raises:
+        FileNotFoundError: a subject is missing.
+        ValueError: there is no such subject.
+    """
+    here = [name for name in official if (place / name).is_dir()]
+    if subjects is None:
+        wanted = list(official) if strict else here
+    else:
+        stem = official[0][:-2]
+        names = [f"{stem}{name.removeprefix('sub').lstrip('-_').zfill(2)}" for name in subjects]
+        wanted = [official[i] for i in pick("subjects", names, official)]
+    absent = [name for name in wanted if name not in here]
+    if absent or not wanted:
+        raise FileNotFoundError(
+            f"{place} must hold {', '.join(absent) or 'subjects'}, got {', '.join(here) or 'nobody'}: put "
+            "them there, or name those that you have (subjects=[...], or strict=False for whoever is there)."
+        )
+    return wanted
+
+
+def functional_table(names: Sequence[str] | None, networks: Mapping[str, str]) -> pd.DataFrame:
+    """Return the table of ROIs that were localised in each subject: no coordinates, an axis apart.
+
+    Args:
+        names: of ROIs, None for all.
+        networks: the network of each ROI.
+
+    Raises:
+        ValueError: there is no such ROI.
+    """
+    kept = [list(networks)[i] for i in pick("rois", names, list(networks))]
+    return roi_table(kept, network=[networks[name] for name in kept])
+
+
+def clip_array(
+    held: Any, key: str, path: Path, official: tuple[int, int] | None, *, empty: bool = False
+) -> NDArray[np.floating[Any]]:
+    """Take the responses to clips out of what a file holds.
+
+    Args:
+        held: of the file, a dict.
+        key: of the array.
+        path: the file, for errors.
+        official: videos and repetitions that there must be; None: any number.
+        empty: there may be no voxel.
+
+    Returns:
+        (T, K, V) responses to T videos, K repetitions, V voxels.
+
+    Raises:
+        ValueError: there is no such array, or its shape is wrong.
+    """
+    array = held.get(key) if isinstance(held, dict) else None
+    if not isinstance(array, np.ndarray):
+        got = f"the keys {sorted(map(str, held))}" if isinstance(held, dict) else type(held).__name__
+        raise ValueError(f"{path} must hold a dict with the array {key!r}, got {got}.")
+    sizes = array.shape[:2] if empty else array.shape
+    if array.ndim != 3 or array.dtype.kind != "f" or 0 in sizes:
+        raise ValueError(
+            f"{path}: {key!r} must be floating point of shape (videos, repetitions, voxels), got "
+            f"{array.shape} of {array.dtype}."
+        )
+    if official is not None and array.shape[:2] != official:
+        raise ValueError(
+            f"{path}: {key!r} must have {official[0]} videos and {official[1]} repetitions, got "
+            f"{array.shape[0]} and {array.shape[1]}: strict=False reads it all the same."
+        )
+    return array
