@@ -16,7 +16,7 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import roi_table
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.transcript import word_stimuli
-from nfas_lightning.functional.alignment import noise_ceiling
+from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.checks import check_option
 
 __all__ = ["ALICE_FILES", "FOLDER", "load_alice"]

@@ -1,19 +1,24 @@
 """Pure functions: tensors in, tensors out. Dynamics over depth, encoding, and statistics of the space."""
 
-from nfas_lightning.functional.alignment import normalise, pearson, squared_correlation
 from nfas_lightning.functional.anova import AnovaResult, anova
-from nfas_lightning.functional.ceiling import noise_ceiling
+from nfas_lightning.functional.ceiling import noise_ceiling, normalise
+from nfas_lightning.functional.correlation import pearson, squared_correlation
 from nfas_lightning.functional.dmd import DMDResult, combine_depths, depth_gram, dmd, stable_mode
-from nfas_lightning.functional.embedding import distances, mds, pca
+from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
 from nfas_lightning.functional.encoding import EncodingResult, default_penalties, ridge_cv
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
-from nfas_lightning.functional.permanova import permanova, permanova_pairwise
+from nfas_lightning.functional.permanova import (
+    PairwiseResult,
+    PermutationResult,
+    permanova,
+    permanova_pairwise,
+)
 from nfas_lightning.functional.permdisp import permdisp
 from nfas_lightning.functional.ridge_null import ridge_null
-from nfas_lightning.functional.silhouette import silhouette
-from nfas_lightning.functional.snci import convergence, snci, snci_bootstrap, snci_permutation
+from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette
+from nfas_lightning.functional.snci import SNCIInterval, convergence, snci, snci_bootstrap, snci_permutation
 from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.functional.temporal import fir_operators, high_pass_basis, hrf_operator, regress_out
 
@@ -21,6 +26,12 @@ __all__ = [
     "AnovaResult",
     "DMDResult",
     "EncodingResult",
+    "MDSResult",
+    "PCAResult",
+    "PairwiseResult",
+    "PermutationResult",
+    "SNCIInterval",
+    "SilhouetteResult",
     "StateSpace",
     "anova",
     "block_permutation_null",

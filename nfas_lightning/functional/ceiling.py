@@ -1,4 +1,4 @@
-"""Noise ceiling: the correlation that the reliability of the responses allows."""
+"""Noise ceiling: the correlation that the reliability of the responses allows, and scores as shares of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.functional.correlation import correlate
 
-__all__ = ["noise_ceiling"]
+__all__ = ["noise_ceiling", "normalise"]
 
 
 def noise_ceiling(
@@ -78,6 +78,38 @@ def noise_ceiling(
             stacklevel=2,
         )
     return ceiling
+
+
+def normalise(r: Tensor, ceiling: Tensor, threshold: float = 0.1) -> Tensor:
+    """Divide correlations by the noise ceiling, and mask ROIs that have none to speak of.
+
+    Args:
+        r: (..., R) correlations.
+        ceiling: (R,) noise ceilings on the correlation scale.
+        threshold: ROIs whose ceiling is below it, or NaN, become NaN; a warning says how many.
+
+    Returns:
+        (..., R) r / ceiling; above 1 where a model beats the ceiling's estimate.
+
+    Raises:
+        ValueError: the sizes differ, or the threshold is not positive.
+
+    Example:
+        >>> normalise(torch.tensor([0.3, 0.2]), torch.tensor([0.6, 0.8]))
+        tensor([0.5000, 0.2500])
+    """
+    check_shape("ceiling", ceiling, "R", R=r.shape[-1])
+    if not threshold > 0:
+        raise ValueError(f"threshold must be positive, got {threshold}.")
+    usable = ceiling >= threshold
+    masked = int((~usable).sum())
+    if masked:
+        warnings.warn(
+            f"{masked} of {len(ceiling)} ROIs have a noise ceiling below {threshold:g} and are masked "
+            "with NaN.",
+            stacklevel=2,
+        )
+    return r / torch.where(usable, ceiling, torch.full_like(ceiling, float("nan")))
 
 
 def _agreement(first: Tensor, second: Tensor, parts: list[Tensor]) -> Tensor:

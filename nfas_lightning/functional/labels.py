@@ -17,8 +17,8 @@ __all__ = [
     "encode_labels",
     "group_sizes",
     "membership",
-    "permutation_p",
     "permutations",
+    "relabelling_p",
     "shuffled_membership",
 ]
 
@@ -112,7 +112,7 @@ def shuffled_membership(
         yield eye[codes[order.T].to(device)]
 
 
-def permutation_p(observed: Tensor, null: Iterable[Tensor], count: int) -> Tensor:
+def relabelling_p(observed: Tensor, null: Iterable[Tensor], count: int) -> Tensor:
     """Return p = (1 + #{null >= observed}) / (1 + count), in (0, 1]; NaN where nothing was observed.
 
     Args:

@@ -14,8 +14,8 @@ from nfas_lightning.functional.labels import (
     check_permutations,
     encode_labels,
     group_sizes,
-    permutation_p,
     permutations,
+    relabelling_p,
 )
 from nfas_lightning.functional.permanova import PermutationResult, check_distances
 
@@ -98,7 +98,7 @@ def _p_value(
     step = max(1, BLOCK // (4 * max(sizes) ** 2))
     blocks = torch.split(permutations(len(inner), n_permutations, seed), step)
     null = (f_of(inner, block.T.to(inner.device), sizes) for block in blocks)
-    return permutation_p(observed, null, n_permutations)
+    return relabelling_p(observed, null, n_permutations)
 
 
 def _helmert(n: int) -> Tensor:

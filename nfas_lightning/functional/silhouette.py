@@ -14,7 +14,7 @@ from nfas_lightning.functional.labels import (
     encode_labels,
     group_sizes,
     membership,
-    permutation_p,
+    relabelling_p,
     shuffled_membership,
 )
 from nfas_lightning.functional.permanova import check_distances
@@ -82,7 +82,7 @@ def silhouette(
     samples = _samples(wide, membership(codes, len(names), wide.device), sizes)[:, 0]
     blocks = shuffled_membership(codes, len(names), n_permutations, seed, wide.device, width=4)
     null = (_samples(wide, members, sizes).mean(0) for members in blocks)
-    p_value = permutation_p(samples.mean(), null, n_permutations)
+    p_value = relabelling_p(samples.mean(), null, n_permutations)
     return SilhouetteResult(samples.mean(), p_value, samples, n_permutations)
 
 

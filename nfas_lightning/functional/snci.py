@@ -15,7 +15,7 @@ from nfas_lightning.functional.labels import (
     check_permutations,
     encode_labels,
     membership,
-    permutation_p,
+    relabelling_p,
     shuffled_membership,
 )
 
@@ -207,7 +207,7 @@ def snci_permutation(
         codes, len(names), n_permutations, seed, scores.device, width=1 + 4 * wide.shape[1] // len(wide)
     )
     reference = ratios(membership(codes, len(names), scores.device))[0]
-    p_value = permutation_p(reference, (ratios(block) for block in blocks), n_permutations)
+    p_value = relabelling_p(reference, (ratios(block) for block in blocks), n_permutations)
     return p_value.masked_fill(observed.isnan() | wide.isnan().any(0), float("nan"))
 
 

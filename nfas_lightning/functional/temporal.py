@@ -49,9 +49,8 @@ def hrf_operator(
         tr: repetition time in seconds.
         durations: (N,) seconds, 0 for an impulse; None: all impulses.
         hrf: ``"spm"`` or ``"glover"``.
-        slice_time_reference: the moment of a volume's acquisition that its values stand for, as a share of
-            the
-            TR: 0 its start, 0.5 its middle.
+        slice_time_reference: the moment of a volume's acquisition that its values stand for, as a share
+            of the TR: 0 its start, 0.5 its middle.
         event_runs: (N,) run of each event; None: one run. Goes together with `volume_runs`.
         volume_runs: (T,) run of each volume. No event reaches another run.
 

@@ -13,8 +13,8 @@ from torchmetrics.utilities import dim_zero_cat
 from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.functional.labels import encode_labels
 from nfas_lightning.functional.snci import Form, snci
+from nfas_lightning.hooks.processes import gather_rows
 from nfas_lightning.metrics.figures import plot_grid
-from nfas_lightning.metrics.gather import gather_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ class SNCI(Metric):
             modality: B strings or integers, or one string for all.
 
         Raises:
-            ValueError: another R than before, labels that do not match, or a label above 60 bytes.
+            ValueError: another R than before, labels that do not match, or a label above 63 bytes.
         """
         sizes = {"R": self.scores[0].shape[1]} if len(self.scores) else {}
         check_shape("scores", scores, "B R", **sizes)

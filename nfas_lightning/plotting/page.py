@@ -48,10 +48,7 @@ def page_context(
         "simulated": simulated,
         "small": small,
         "groups": reading.group_words(statistics),
-        # a number never stands on another line than its name
-        "headline": reading.headline(statistics, results)
-        .replace(" = ", "\u00a0=\u00a0")
-        .replace("p < ", "p\u00a0<\u00a0"),
+        "headline": _unbroken(reading.headline(statistics, results)),
         "reading": reading.reading(statistics, simulated=simulated, datasets=datasets),
         "null_sentence": "" if results is None else reading.null_sentence(results.scores),
         "pairwise": _pairwise(statistics),

@@ -141,7 +141,7 @@ class _Conductor:
         kind = "plan" if self.probing else "run"
         log = self.out / "logs" / f"{kind}-{safe_name(cells[0].benchmark)}-{self.count:03d}.log"
         memory = max((cell.estimate().get("memory_mb", 0.0) for cell in cells), default=0.0)
-        return sum(map(_seconds, cells)), Job(name, command, log, memory, labels)
+        return sum(map(_seconds, cells)), Job(name, command, log, memory)
 
     def _ended(self, job: Job, how: str) -> list[Job]:
         """Say what became of a job's cells; one that died takes the blame, those after it run again."""

@@ -140,8 +140,6 @@ class _Remembered:
 
 def reset_peak() -> Callable[[], float]:
     """Forget the highest memory so far where the system can; return a function that reads it in MB."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
     # elsewhere the peak stays that of the process: right for the first model of a job
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of this process starts anew

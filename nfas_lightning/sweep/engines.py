@@ -7,7 +7,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +37,6 @@ class Job:
     command: list[str]
     log: Path
     memory_mb: float = 0.0
-    labels: tuple[str, ...] = field(default=())
 
 
 Ended = Callable[[Job, str], Iterable[Job]]
@@ -56,7 +55,7 @@ class InlineEngine(Engine):
     """Runs jobs in this very process, for a debugger and for tests.
 
     Args:
-        work: what a job's labels mean.
+        work: runs one job.
     """
 
     def __init__(self, work: Callable[[Job], object]) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nfas_lightning.datamodules import AliceDataModule
-from nfas_lightning.functional.alignment import noise_ceiling
+from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.functional.temporal import fir_operators
 from tests.helpers.brain_data import WORDS, write_alice

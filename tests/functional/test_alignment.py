@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import false_discovery_control, pearsonr
 
-from nfas_lightning.functional.alignment import (
+from nfas_lightning.functional import (
     block_permutation_null,
     circular_shift_null,
     fdr,

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from nfas_lightning.functional.alignment import circular_shift_null, permutation_p, ridge_null
+from nfas_lightning.functional import circular_shift_null, permutation_p, ridge_null
 from nfas_lightning.functional.encoding import ridge_cv
 
 N_SETS, N_ROIS, N_VOLUMES, MIN_SHIFT, AUTOCORRELATION = 12, 25, 300, 6, 0.8
