@@ -19,7 +19,7 @@ from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import kept_random_states, undisturbed, without_autocast
-from nfas_lightning.models.base import LoadedModel, ModelInputs
+from nfas_lightning.models.base import LoadedModel, ModelInputs, move_inputs
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.preprocess import RawStimuli
 from nfas_lightning.results import ModelResult
@@ -147,12 +147,7 @@ def record_trajectory(
             for entries in track(loader, "stimuli", transient=True) if progress else loader:
                 while entries:
                     batch = stimuli.collate(entries[:fits])
-                    try:
-                        with context():
-                            inputs = feed(batch)
-                            recorder.mask = inputs.mask
-                            plain(*inputs.args, **inputs.kwargs)
-                    except torch.cuda.OutOfMemoryError:
+                    if not _show(batch, feed, plain, recorder, context):
                         fits = _halved(len(batch["stimulus_id"]))
                         continue
                     recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
@@ -220,28 +215,41 @@ class _Feed:
                 "preprocess must return ModelInputs, a tensor, a tuple of arguments or a mapping of "
                 f"keywords, got {type(inputs).__name__}."
             )
-        weights = next(self.network.parameters(), torch.empty(0))
-        return ModelInputs(
-            args=tuple(_place(value, weights) for value in inputs.args),
-            kwargs={key: _place(value, weights) for key, value in inputs.kwargs.items()},
-            mask=None if inputs.mask is None else inputs.mask.to(weights.device),
-        )
+        return move_inputs(inputs, self.network)
+
+
+def _show(
+    batch: Mapping[str, Any],
+    feed: _Feed,
+    network: nn.Module,
+    recorder: DepthRecorder,
+    context: Callable[[], AbstractContextManager[Any]],
+) -> bool:
+    """Run one forward pass; return whether it fitted into memory.
+
+    A function of its own, so that what a failed pass has computed is gone before the next is tried: while an
+    error is handled, its traceback holds all of it.
+
+    Raises:
+        torch.cuda.OutOfMemoryError: not even one stimulus fits.
+    """
+    try:
+        with context():
+            inputs = feed(batch)
+            recorder.mask = inputs.mask
+            network(*inputs.args, **inputs.kwargs)
+    except torch.cuda.OutOfMemoryError:
+        if len(batch["stimulus_id"]) == 1:
+            raise
+        return False
+    return True
 
 
 def _halved(size: int) -> int:
-    """Return half a batch that did not fit; called while the error is handled, which goes on for one."""
-    if size == 1:
-        raise  # not even one stimulus fits
+    """Return half a batch that did not fit, and give back what it took."""
     warnings.warn(
         f"A batch of {size} stimuli did not fit into memory: going on with {size // 2} at a time.",
         stacklevel=3,
     )
     torch.cuda.empty_cache()
     return size // 2
-
-
-def _place(value: Any, weights: Tensor) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    both = value.is_floating_point() and weights.is_floating_point()
-    return value.to(weights.device, weights.dtype if both else None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from math import gcd
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.batch import batch_field, prefix_mask
 
-__all__ = ["AudioPreprocess", "resample"]
+__all__ = ["AudioPreprocess", "resample", "sounds_at"]
 
 
 class AudioPreprocess:
@@ -55,7 +55,7 @@ class AudioPreprocess:
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return the waveforms or features, and the mask over frames (or samples)."""
-        sounds = self._resample(batch)
+        sounds = sounds_at(batch, self.sampling_rate)
         lengths = torch.tensor([len(sound) for sound in sounds])
         if self.equal_lengths and bool((lengths != lengths[0]).any()):
             raise ValueError(
@@ -69,17 +69,6 @@ class AudioPreprocess:
         samples = prefix_mask(lengths, waves.shape[1])
         kwargs = {"attention_mask": samples.long()} if self.pass_mask else {}
         return ModelInputs(args=(waves,), kwargs=kwargs, mask=self._frames(lengths, samples))
-
-    def _resample(self, batch: Mapping[str, Any]) -> list[Tensor]:
-        audio = batch_field(batch, "audio")
-        check_shape("audio", audio, "B K")
-        rate = int(batch_field(batch, "sampling_rate"))
-        sounds = []
-        for row, n_samples in zip(audio.cpu(), batch_field(batch, "n_samples").tolist(), strict=True):
-            if not 0 < n_samples <= audio.shape[1]:
-                raise ValueError(f"n_samples must lie in 1 ... K = {audio.shape[1]}, got {n_samples}.")
-            sounds.append(resample(row[:n_samples].float(), rate, self.sampling_rate))
-        return sounds
 
     def _extract(self, sounds: list[Tensor], lengths: Tensor) -> ModelInputs:
         # Whisper's extractor pads to its window, and would cut what is longer without a word
@@ -121,6 +110,41 @@ class AudioPreprocess:
         return None if self.equal_lengths else prefix_mask(n_frames, int(longest))
 
 
+def sounds_at(batch: Mapping[str, Any], sampling_rate: int, max_seconds: float = math.inf) -> list[Tensor]:
+    """Return a batch's sounds, resampled, each (K_i,) float32 on the CPU without its padding.
+
+    Args:
+        batch: ``audio`` (B, K), ``n_samples`` (B,) and ``sampling_rate``, see data/stimuli.py.
+        sampling_rate: the model's, in Hz.
+        max_seconds: what the model can take in.
+
+    Raises:
+        ValueError: the batch holds no sounds, the shapes disagree, a sound is empty, or one is longer than
+            `max_seconds`.
+
+    Example:
+        >>> batch = {"audio": torch.zeros(2, 800), "n_samples": torch.tensor([800, 400])}
+        >>> batch["sampling_rate"] = 8000
+        >>> [len(sound) for sound in sounds_at(batch, 16_000)]
+        [1600, 800]
+    """
+    audio, n_samples, rate = (batch_field(batch, key) for key in ("audio", "n_samples", "sampling_rate"))
+    check_shape("audio", audio, "B K")
+    check_shape("n_samples", n_samples, "B", B=len(audio))
+    if not bool(((n_samples >= 1) & (n_samples <= audio.shape[1])).all()):
+        raise ValueError(f"n_samples must lie between 1 and {audio.shape[1]}, got {n_samples.tolist()}.")
+    if (longest := int(n_samples.max()) / int(rate)) > max_seconds:
+        raise ValueError(
+            f"Sounds must last at most {max_seconds:g} s for this model, got {longest:g} s: cut them into "
+            f"windows of that length."
+        )
+    cpu = audio.detach().to("cpu", torch.float32)
+    return [
+        resample(sound[:n], int(rate), sampling_rate)
+        for sound, n in zip(cpu, n_samples.tolist(), strict=True)
+    ]
+
+
 def resample(sound: Tensor, rate: int, target: int) -> Tensor:
     """Resample (K,) to (ceil(K target / rate),) with a polyphase filter that removes what would alias.
 
@@ -131,5 +155,5 @@ def resample(sound: Tensor, rate: int, target: int) -> Tensor:
     """
     if rate == target:
         return sound
-    common = gcd(rate, target)
+    common = math.gcd(rate, target)
     return torch.from_numpy(resample_poly(sound.double().numpy(), target // common, rate // common)).float()

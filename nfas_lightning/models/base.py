@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
 
 from nfas_lightning.hooks.selection import Layers
 
-__all__ = ["LoadedModel", "ModelInfo", "ModelInputs", "Preprocess"]
+__all__ = ["LoadedModel", "ModelInfo", "ModelInputs", "Preprocess", "move_inputs"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,37 @@ class ModelInputs:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     mask: Tensor | None = None
+
+
+def move_inputs(inputs: ModelInputs, network: nn.Module) -> ModelInputs:
+    """Move inputs to the device of a network's weights, and floating point ones to their dtype.
+
+    Args:
+        inputs: of the network, on any device.
+        network: its first parameter counts, or its first buffer where it has none; where it has neither, the
+            inputs stay as they are.
+
+    Example:
+        >>> import torch
+        >>> moved = move_inputs(ModelInputs((torch.zeros(1), torch.tensor([3]))), nn.Linear(1, 1).double())
+        >>> [value.dtype for value in moved.args]
+        [torch.float64, torch.int64]
+    """
+    weights = next(chain(network.parameters(), network.buffers()), None)
+    if weights is None:
+        return inputs
+
+    def move(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        both = value.is_floating_point() and weights.is_floating_point()
+        return value.to(weights.device, weights.dtype if both else None)
+
+    return ModelInputs(
+        args=tuple(move(value) for value in inputs.args),
+        kwargs={key: move(value) for key, value in inputs.kwargs.items()},
+        mask=None if inputs.mask is None else inputs.mask.to(weights.device),
+    )
 
 
 Preprocess = Callable[[Mapping[str, Any]], ModelInputs]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import LightningModule
-from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess
+from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess, move_inputs
 from nfas_lightning.models.loaders import check_name, load_model
 from nfas_lightning.models.zoo.entry import ZooEntry
 
@@ -96,7 +96,7 @@ class FrozenModel(LightningModule):
             self.load()
 
     def load(self) -> LoadedModel:
-        """Load the network if it is not there yet, and freeze it in place."""
+        """Load the network if it is not there yet, onto this model's device, and freeze it in place."""
         if self._loaded is None:
             self._loaded = load_model(
                 self._model,
@@ -107,6 +107,8 @@ class FrozenModel(LightningModule):
                 folder=self._folder,
             )
             self.module = self._loaded.module.eval().requires_grad_(False)
+            if isinstance(self._model, str | ZooEntry):  # a module that is handed over stays where it is
+                self.module.to(self.device)  # `to` may have come before there was anything to move
             del self._model  # the module is registered once, under the name `module`
         return self._loaded
 
@@ -134,7 +136,7 @@ class FrozenModel(LightningModule):
         return super().train(False)
 
     def inputs(self, batch: Mapping[str, Any]) -> ModelInputs:
-        """Preprocess a raw batch (see `nfas_lightning.data.stimuli`) and move it to the network's device.
+        """Preprocess a raw batch (see `nfas_lightning.data.stimuli`); see `move_inputs` for the device.
 
         Raises:
             TypeError: the preprocessing returned something else, or the stimuli came in half precision.
@@ -146,22 +148,11 @@ class FrozenModel(LightningModule):
                     f"With a Trainer choose precision='bf16-mixed' or '16-mixed', which halve the network's "
                     f"work alone."
                 )
-        preprocess = self._preprocess or self.load().preprocess
-        inputs = preprocess(batch)
+        loaded = self.load()
+        inputs = (self._preprocess or loaded.preprocess)(batch)
         if not isinstance(inputs, ModelInputs):
             raise TypeError(f"preprocess must return ModelInputs, got {type(inputs).__name__}.")
-        return ModelInputs(
-            args=tuple(self._place(value) for value in inputs.args),
-            kwargs={key: self._place(value) for key, value in inputs.kwargs.items()},
-            mask=None if inputs.mask is None else inputs.mask.to(self.device),
-        )
-
-    def _place(self, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        weights = next(self.parameters(), None)
-        is_float = value.is_floating_point() and weights is not None and weights.is_floating_point()
-        return value.to(self.device, weights.dtype if weights is not None and is_float else None)
+        return move_inputs(inputs, self)
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """Run the network on a raw batch; `mask` then says which tokens count."""

@@ -33,11 +33,11 @@ def model_info(
         seed: of random weights; None: the weights are pretrained.
         licence: of pretrained weights.
         note: what a reader must know of pretrained weights.
-        objective: what the model was trained for.
+        objective: what pretrained weights were trained for.
     """
     if seed is not None:
-        name, source, licence = f"{name}_random", f"random (seed {seed})", ""
-        note = "Weights as initialised, never trained."
+        name, source = f"{name}_random", f"random (seed {seed})"
+        licence, note, objective = "", "Random weights, never trained.", "none"
     return ModelInfo(
         name=name,
         modality=modality,

@@ -15,7 +15,7 @@ from nfas_lightning.models.base import LoadedModel, Preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import ImagePreprocess, RawStimuli
-from nfas_lightning.models.random_twin import random_twin, seeded, state_sha256
+from nfas_lightning.models.random_twin import random_twin, seeded
 from nfas_lightning.models.zoo import ZooEntry, load_zoo, zoo, zoo_entry
 
 __all__ = ["check_name", "load_model", "load_module", "load_timm", "load_torchvision"]
@@ -266,12 +266,13 @@ def _vision(
 
 def _as_random(loaded: LoadedModel, seed: int) -> LoadedModel:
     module = random_twin(loaded.module, seed).eval()
-    info = replace(
-        loaded.info,
-        name=f"{loaded.info.name}_random",
-        source=f"random (seed {seed})",
-        note="Weights drawn anew, never trained.",
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
-        weights_sha256=state_sha256(module),
+    trained = loaded.info
+    info = model_info(
+        module,
+        name=trained.name,
+        modality=trained.modality,
+        family=trained.family,
+        source=trained.source,
+        seed=seed,
     )
     return replace(loaded, module=module, info=info)

@@ -10,6 +10,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from nfas_lightning.hooks.undisturbed import kept_random_states
+
 __all__ = ["random_twin", "seeded", "state_sha256"]
 
 T = TypeVar("T")
@@ -24,7 +26,7 @@ def random_twin(module: nn.Module, seed: int = 0) -> nn.Module:
 
     Args:
         module: left as it is.
-        seed: of the random weights; the global generator is left as it was.
+        seed: of the random weights; the global generators are left as they were.
 
     Returns:
         A deep copy of `module`, initialised anew.
@@ -35,25 +37,39 @@ def random_twin(module: nn.Module, seed: int = 0) -> nn.Module:
         True
     """
     twin = copy.deepcopy(module)
-    devices = sorted({p.device.index or 0 for p in twin.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(seed)
-        for part in twin.modules():
-            # multi-head attention and the transformer keep theirs private
-            reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
-            if callable(reset):
-                reset()
-                continue
-            for parameter in part.parameters(recurse=False):
-                order = torch.randperm(parameter.numel(), device=parameter.device)
-                parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    seeded(seed, lambda: _forget(twin), twin)
     return twin
 
 
-def seeded(seed: int, build: Callable[[], T]) -> T:
-    """Build something under a seed of its own; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=()):
+@torch.no_grad()
+def _forget(network: nn.Module) -> None:
+    for part in network.modules():
+        # multi-head attention and the transformer keep theirs private
+        reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+        if callable(reset):
+            reset()
+            continue
+        for parameter in part.parameters(recurse=False):
+            order = torch.randperm(parameter.numel(), device=parameter.device)
+            parameter.copy_(parameter.flatten()[order].view_as(parameter))
+
+
+def seeded(seed: int, build: Callable[[], T], network: nn.Module | None = None) -> T:
+    """Build something under a seed of its own; the global generators are left as they were.
+
+    Args:
+        seed: of the generators of the CPU and of the network's accelerators. The other accelerators' go on as
+            they are, which `torch.manual_seed` would seed as well.
+        build: called without arguments; what it returns is returned.
+        network: whose accelerators `build` draws on; None: it draws on the CPU alone.
+    """
+    with kept_random_states(network):
         torch.default_generator.manual_seed(seed)
+        for device in set() if network is None else {p.device for p in network.parameters()}:
+            if device.type == "mps":
+                torch.mps.manual_seed(seed)
+            elif device.type not in ("cpu", "meta"):
+                getattr(torch, device.type).default_generators[device.index].manual_seed(seed)
         return build()
 
 

@@ -1,5 +1,7 @@
 """FrozenModel: frozen, lazy, and a twin without training."""
 
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -8,7 +10,8 @@ from torch.utils.data import DataLoader
 
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import FrozenModel, LoadedModel, ModelInfo, ModelInputs, ModelSuite
-from nfas_lightning.models.random_twin import random_twin, state_sha256
+from nfas_lightning.models.base import move_inputs
+from nfas_lightning.models.random_twin import random_twin, seeded, state_sha256
 
 
 def _network():
@@ -95,6 +98,32 @@ def test_inputs_go_to_the_networks_dtype_and_carry_the_mask():
     assert inputs.kwargs["ids"].dtype == torch.int64
     assert model(_batch()).dtype == torch.float64
     assert torch.equal(model.mask, mask)
+
+
+def test_a_network_that_is_loaded_late_goes_where_the_model_was_sent():
+    model = FrozenModel("timm:test_vit", weights="random").to("meta")
+    assert {p.device.type for p in model.load().module.parameters()} == {"meta"}
+    assert model(_batch()).device.type == "meta"
+
+
+def test_the_weights_device_counts_and_a_module_that_is_handed_over_stays_there():
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    card = ModelInfo("tiny", "vision", "mlp", "here")
+    elsewhere = FrozenModel(
+        LoadedModel(_network().to("meta"), lambda b: ModelInputs((b["image"],), mask=mask), card)
+    )
+    assert {p.device.type for p in elsewhere.parameters()} == {"meta"}
+    assert elsewhere(_batch()).device.type == elsewhere.mask.device.type == "meta"
+    here = FrozenModel(_network())
+    here._device = torch.device("meta")  # a Trainer says so before it moves anything
+    assert here(_batch()).device.type == "cpu"
+
+
+def test_inputs_follow_buffers_where_there_are_no_parameters_and_stay_where_there_is_neither():
+    inputs = ModelInputs((torch.zeros(2, 3),))
+    assert move_inputs(inputs, nn.BatchNorm1d(3, affine=False).double()).args[0].dtype == torch.float64
+    assert move_inputs(inputs, nn.BatchNorm1d(3, affine=False).to("meta")).args[0].device.type == "meta"
+    assert move_inputs(inputs, nn.Flatten()) is inputs
 
 
 def test_preprocessing_is_checked():
@@ -192,6 +221,43 @@ def test_a_random_twin_forgets_everything_and_nothing_else_changes():
     assert state_sha256(random_twin(trained, seed=2)) != state_sha256(twin)
 
 
+def test_a_twin_seeds_no_accelerator_that_it_does_not_live_on(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    random_twin(_network(), seed=1)
+    assert seeds == [0]  # of _network, which seeds as a user would
+
+
+def test_accelerators_of_a_network_are_seeded_and_put_back_and_others_left_alone(monkeypatch):
+    generators = (torch.Generator().manual_seed(10), torch.Generator().manual_seed(11))  # of a pretended CUDA
+    monkeypatch.setattr(torch.cuda, "default_generators", generators)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: generators[device].get_state())
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: generators[device].set_state(state)
+    )
+    network = SimpleNamespace(parameters=lambda: [SimpleNamespace(device=torch.device("cuda", 1))])
+    before = [generator.get_state() for generator in generators]
+    first, second = (
+        seeded(3, lambda: (generators[0].initial_seed(), torch.rand(4, generator=generators[1])), network)
+        for _ in range(2)
+    )
+    assert first[0] == second[0] == 10
+    assert torch.equal(first[1], second[1])
+    assert torch.equal(first[1], torch.rand(4, generator=torch.Generator().manual_seed(3)))
+    for generator, state in zip(generators, before, strict=True):
+        assert torch.equal(generator.get_state(), state)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_twins_leave_the_stream_of_a_cuda_device_as_it_was():
+    for device in ("cpu", "cuda"):
+        network = _network().to(device)
+        state = torch.cuda.get_rng_state()
+        assert state_sha256(random_twin(network, 1)) == state_sha256(random_twin(network, 1))
+        assert torch.equal(torch.cuda.get_rng_state(), state)
+
+
 def test_weights_random_draws_a_modules_weights_anew():
     network = _network()
     weight = network[1].weight.clone()
@@ -200,10 +266,12 @@ def test_weights_random_draws_a_modules_weights_anew():
     assert not torch.equal(model.module[1].weight, weight)
     assert model.info.name == "sequential_random"
     assert model.info.source == "random (seed 1)"
-    again = FrozenModel(LoadedModel(network, lambda b: ModelInputs(), ModelInfo("x", "vision", "x", "x")),
-                        weights="random", seed=1)  # fmt: skip
+    card = ModelInfo("x", "vision", "x", "x", "CC-BY-4.0", note="cut", objective="supervised (ImageNet)")
+    again = FrozenModel(LoadedModel(network, lambda b: ModelInputs(), card), weights="random", seed=1)
     assert torch.equal(again.module[1].weight, model.module[1].weight)
     assert again.info.weights_sha256 == model.info.weights_sha256
+    assert (again.info.licence, again.info.objective) == ("", "none")
+    assert again.info.note == "Random weights, never trained."
     with pytest.raises(ValueError, match="weights must be one of 'pretrained', 'random', got 'none'"):
         FrozenModel(network, weights="none")
 

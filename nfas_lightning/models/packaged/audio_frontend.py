@@ -1,4 +1,4 @@
-"""What the audio models' preprocessing shares: the model's sampling rate, mel spectra, padding with a mask.
+"""What the audio models' preprocessing shares: mel spectra, and padding with a mask.
 
 Functions that mix neighbouring samples take one sound without its padding, so that the silence which fills up
 a batch can't reach a frame of any stimulus.
@@ -7,55 +7,16 @@ a batch can't reach a frame of any stimulus.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from nfas_lightning.functional.checks import check_shape
-from nfas_lightning.models.audio import resample
 from nfas_lightning.models.batch import prefix_mask
 
-__all__ = ["mel_filterbank", "pad_frames", "power_spectrum", "sounds_at", "whisper_log_mel"]
-
-
-def sounds_at(batch: Mapping[str, Any], sampling_rate: int, max_seconds: float = math.inf) -> list[Tensor]:
-    """Return a batch's sounds, resampled, each (K_i,) float32 on the CPU without its padding.
-
-    Args:
-        batch: ``audio`` (B, K), ``n_samples`` (B,) and ``sampling_rate``, see data/stimuli.py.
-        sampling_rate: the model's, in Hz.
-        max_seconds: what the model can take in.
-
-    Raises:
-        KeyError: the batch holds no sounds.
-        ValueError: the shapes disagree, a sound is empty, or one is longer than `max_seconds`.
-
-    Example:
-        >>> batch = {"audio": torch.zeros(2, 800), "n_samples": torch.tensor([800, 400])}
-        >>> batch["sampling_rate"] = 8000
-        >>> [len(sound) for sound in sounds_at(batch, 16_000)]
-        [1600, 800]
-    """
-    if missing := {"audio", "n_samples", "sampling_rate"} - batch.keys():
-        raise KeyError(f"A batch of sounds must have {', '.join(sorted(missing))}, got {sorted(batch)}.")
-    audio, n_samples, rate = batch["audio"], batch["n_samples"], int(batch["sampling_rate"])
-    check_shape("audio", audio, "B K")
-    check_shape("n_samples", n_samples, "B", B=len(audio))
-    if not bool(((n_samples >= 1) & (n_samples <= audio.shape[1])).all()):
-        raise ValueError(f"n_samples must lie between 1 and {audio.shape[1]}, got {n_samples.tolist()}.")
-    if (longest := int(n_samples.max()) / rate) > max_seconds:
-        raise ValueError(
-            f"Sounds must last at most {max_seconds:g} s for this model, got {longest:g} s: cut them into "
-            f"windows of that length."
-        )
-    cpu = audio.detach().to("cpu", torch.float32)
-    return [
-        resample(sound[:n], rate, sampling_rate) for sound, n in zip(cpu, n_samples.tolist(), strict=True)
-    ]
+__all__ = ["mel_filterbank", "pad_frames", "power_spectrum", "whisper_log_mel"]
 
 
 def pad_frames(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

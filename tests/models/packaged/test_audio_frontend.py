@@ -6,10 +6,9 @@ from nfas_lightning.models.packaged.audio_frontend import (
     mel_filterbank,
     pad_frames,
     power_spectrum,
-    sounds_at,
     whisper_log_mel,
 )
-from tests.helpers.sounds import audio_batch, noise, sine, voice
+from tests.helpers.sounds import noise, sine, voice
 
 transformers = pytest.importorskip("transformers", reason="transformers' audio functions are the oracle")
 
@@ -63,35 +62,3 @@ def test_pad_frames_masks_what_is_not_there() -> None:
     assert padded.shape == (2, 4, 3)
     assert mask.tolist() == [[True, True, False, False], [True] * 4]
     assert torch.equal(padded.sum(dim=(1, 2)), torch.tensor([6.0, 12.0]))
-
-
-def test_sounds_come_without_their_padding() -> None:
-    first, second = noise(0.5), sine(440.0, 0.2)
-    got = sounds_at(audio_batch(first, second, extra=100), 16_000)
-    assert torch.equal(got[0], first)
-    assert torch.equal(got[1], second)
-
-
-def test_resampling_keeps_a_tone_and_removes_what_would_alias() -> None:
-    rate = 44_100
-    low, high = sine(1000.0, 1.0, rate), sine(15_000.0, 1.0, rate)
-    kept, removed = sounds_at(audio_batch(low, high, rate=rate), 16_000)
-    assert len(kept) == 16_000
-    middle = slice(2000, -2000)
-    torch.testing.assert_close(kept[middle], sine(1000.0, 1.0)[middle], rtol=0, atol=2e-3)
-    assert float(removed[middle].abs().max()) < 2e-3
-
-
-def test_batches_that_hold_no_sounds_are_refused() -> None:
-    batch = audio_batch(noise(0.1))
-    with pytest.raises(KeyError, match="must have n_samples, got"):
-        sounds_at({key: value for key, value in batch.items() if key != "n_samples"}, 16_000)
-    for lengths in ([0], [1601]):
-        with pytest.raises(ValueError, match=r"n_samples must lie between 1 and 1600, got \["):
-            sounds_at({**batch, "n_samples": torch.tensor(lengths)}, 16_000)
-    with pytest.raises(ValueError, match=r"audio must have shape \(B, K\)"):
-        sounds_at({**batch, "audio": torch.zeros(1, 1, 5)}, 16_000)
-    with pytest.raises(ValueError, match=r"n_samples must have shape \(B=1,\)"):
-        sounds_at({**batch, "n_samples": torch.tensor([1, 2])}, 16_000)
-    with pytest.raises(ValueError, match=r"at most 0\.05 s for this model, got 0\.1 s"):
-        sounds_at(batch, 16_000, max_seconds=0.05)

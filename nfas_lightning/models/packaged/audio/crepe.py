@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nfas_lightning.models.audio import sounds_at
 from nfas_lightning.models.base import ModelInputs
-from nfas_lightning.models.packaged.audio_frontend import pad_frames, sounds_at
+from nfas_lightning.models.packaged.audio_frontend import pad_frames
 from nfas_lightning.models.packaged.entry import Built, Fetch
 
 __all__ = ["Crepe", "CrepePreprocess", "crepe_tiny"]

@@ -9,13 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nfas_lightning.models.audio import sounds_at
 from nfas_lightning.models.base import ModelInputs
-from nfas_lightning.models.packaged.audio_frontend import (
-    mel_filterbank,
-    pad_frames,
-    power_spectrum,
-    sounds_at,
-)
+from nfas_lightning.models.packaged.audio_frontend import mel_filterbank, pad_frames, power_spectrum
 from nfas_lightning.models.packaged.entry import Built, Fetch
 
 __all__ = ["FCPE", "fcpe_conformer", "fcpe_mel"]

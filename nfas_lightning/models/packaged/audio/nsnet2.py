@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nfas_lightning.models.audio import sounds_at
 from nfas_lightning.models.base import ModelInputs
-from nfas_lightning.models.packaged.audio_frontend import pad_frames, sounds_at
+from nfas_lightning.models.packaged.audio_frontend import pad_frames
 from nfas_lightning.models.packaged.entry import Built, Fetch
 from nfas_lightning.models.packaged.onnx_weights import read_onnx_initialisers
 

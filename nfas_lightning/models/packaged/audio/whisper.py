@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from nfas_lightning.models.audio import sounds_at
 from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.packaged.audio_frontend import sounds_at, whisper_log_mel
+from nfas_lightning.models.packaged.audio_frontend import whisper_log_mel
 from nfas_lightning.models.packaged.ctranslate2_weights import read_ctranslate2_weights
 from nfas_lightning.models.packaged.entry import Built, Fetch
 from nfas_lightning.models.packaged.onnx_weights import read_onnx_initialisers
