@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
@@ -26,7 +28,7 @@ from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.plotting.report import write_report
 from nfas_lightning.plotting.tables import roi_table, score_table
-from nfas_lightning.results import RunResults, SpaceStatistics
+from nfas_lightning.results import RunResults, SpaceStatistics, subject_scores
 from nfas_lightning.scoring import ScoringSettings
 from nfas_lightning.space import NFAS
 
@@ -55,6 +57,7 @@ class PlannedModel:
         n_blocks: recorded depths L.
         megabytes: float32 trajectory of all stimuli, in 1e6 bytes.
         seconds: forward passes over all stimuli, from a probe of a few.
+        members: how many members of the suite have this architecture and are to be run: 2 with a random twin.
     """
 
     name: str
@@ -62,27 +65,58 @@ class PlannedModel:
     n_blocks: int
     megabytes: float
     seconds: float
+    members: int = 1
 
 
-def plan(suite: ModelSuite, datamodule: BrainDataModule) -> list[PlannedModel]:
-    """Probe every model with a few stimuli: blocks, memory and time of the run that is about to start.
+def plan(
+    suite: ModelSuite,
+    datamodule: BrainDataModule,
+    *,
+    device: torch.device | str = "cpu",
+    is_finished: Callable[[FrozenModel, str], bool] | None = None,
+) -> list[PlannedModel]:
+    """Probe models with a few stimuli: blocks, memory and time of the run that is about to start.
 
     The probe uses random weights, which cost the same as trained ones and need no download.
+
+    Args:
+        suite: the models.
+        datamodule: after ``setup``.
+        device: where the run's forward passes will be.
+        is_finished: whether a member of the suite, which is not loaded yet, is left out; given the member and
+            its name, in the order of `ModelSuite.members`. None: all are planned.
     """
-    return [_probe(FrozenModel(**{**spec, "weights": "random"}), datamodule) for spec in suite.specs]
+    rows = []
+    for spec in suite.specs:
+        probed = FrozenModel(**{**spec, "weights": "random"})
+        random = probed.info.name
+        waiting = 0
+        for member in ModelSuite([spec], random_twins=suite.random_twins, seed=suite.seed).members():
+            is_random = member.hparams["weights"] == "random"
+            name = random if is_random else random.removesuffix("_random")
+            waiting += is_finished is None or not is_finished(member, name)
+            del member  # the probe follows, which needs the memory
+        if waiting:
+            rows.append(replace(_probe(probed, datamodule, torch.device(device)), members=waiting))
+        del probed
+        _free(torch.device(device))
+    return rows
 
 
-def _probe(model: FrozenModel, datamodule: BrainDataModule) -> PlannedModel:
+def _probe(model: FrozenModel, datamodule: BrainDataModule, device: torch.device) -> PlannedModel:
     stimuli = datamodule.stimuli
     batch = stimuli.collate([stimuli[i] for i in range(min(PROBE, len(stimuli)))])
     module = model.load().module
+    model.to(device)
     with torch.inference_mode():
         model(stimuli.collate([stimuli[0]]))  # the first pass pays for allocations that later ones do not
     with torch.inference_mode(), DepthRecorder(module, model.layers, pooling=model.pooling) as recorder:
+        _synchronise(device)
         started = time.perf_counter()
         inputs = model.inputs(batch)
         recorder.mask = inputs.mask
         module(*inputs.args, **inputs.kwargs)
+        _synchronise(device)
         seconds = time.perf_counter() - started
     return PlannedModel(
         name=model.info.name.removesuffix("_random"),
@@ -93,12 +127,27 @@ def _probe(model: FrozenModel, datamodule: BrainDataModule) -> PlannedModel:
     )
 
 
-def plan_table(rows: Iterable[PlannedModel], datamodule: BrainDataModule, twins: bool) -> Table:
+def _synchronise(device: torch.device) -> None:
+    """Wait for an accelerator, which works on after a call has returned."""
+    if device.type in ("cuda", "xpu"):
+        getattr(torch, device.type).synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _free(device: torch.device) -> None:
+    gc.collect()  # a LightningModule refers to itself
+    if device.type in ("cuda", "mps", "xpu"):
+        getattr(torch, device.type).empty_cache()
+
+
+def plan_table(rows: Iterable[PlannedModel], datamodule: BrainDataModule) -> Table:
     """Return the plan as a table for the terminal."""
     rows = list(rows)
     about = datamodule.describe()
     counts = ", ".join(f"{about[name]} {name}" for name in ("stimuli", "volumes", "rois", "subjects", "runs"))
-    total = sum(row.seconds for row in rows) * (2 if twins else 1)
+    total = sum(row.seconds * row.members for row in rows)
+    twins = any(row.members > 1 for row in rows)
     table = Table(
         title=f"{about['dataset']} ({about['modality']}): {counts}",
         caption=f"about {total:.0f} s of forward passes{', random-weights twins included' if twins else ''}",
@@ -164,19 +213,42 @@ class SuiteTrainer(Trainer):
                 f"{type(datamodule).__name__}."
             )
         writer = self._writer()
+        environment = getattr(self.strategy, "cluster_environment", None)
+        if environment is not None and not isinstance(environment, LightningEnvironment):
+            # torchrun and Slurm start all processes: they must meet even where no member is left to run
+            self.strategy.setup_environment()
         datamodule.prepare_data()
         datamodule.setup("test")
-        if self.is_global_zero:
-            Console().print(plan_table(plan(model, datamodule), datamodule, model.random_twins))
+        found = self._plan(model, datamodule, writer) if self.is_global_zero else {}
         outputs = []
-        for member in model.members():
-            member.load()
-            if writer.resume(member, datamodule.responses):
+        for i, member in enumerate(model.members()):
+            if self.is_global_zero:  # which alone keeps the run's tables
+                is_done = writer.resume(member, datamodule.responses, found.get(i))
+            else:
+                is_done = writer.find(member, datamodule.responses) is not None
+            if is_done:
                 continue
             outputs += super().test(member, datamodule=datamodule, verbose=False)
         if self.is_global_zero:
             writer.finish(self, datamodule.responses, getattr(datamodule, "truth", None))
         return outputs
+
+    def _plan(
+        self, suite: ModelSuite, datamodule: BrainDataModule, writer: ScoreWriter
+    ) -> dict[int, tuple[str, str]]:
+        """Print what members without a result will take; return the results of the others by position."""
+        found: list[tuple[str, str] | None] = []
+
+        def is_finished(member: FrozenModel, name: str) -> bool:
+            # weights are loaded, and hashed, only where there is a result that may be of them
+            known = writer.folder.has_any(name)
+            found.append(writer.find(member, datamodule.responses) if known else None)
+            return found[-1] is not None
+
+        rows = plan(suite, datamodule, device=self.strategy.root_device, is_finished=is_finished)
+        if rows:
+            Console().print(plan_table(rows, datamodule))
+        return {i: entry for i, entry in enumerate(found) if entry is not None}
 
     def _open_wandb(self, job_type: str) -> None:
         """Open Weights & Biases runs in a group of the experiment, before Lightning opens them anywhere."""
@@ -225,10 +297,13 @@ def score_models(
         loggers: Lightning's, e.g. a `WandbLogger`.
         name: of the run; None: the folder's.
         report: print the tables and write report.html.
-        trainer: further arguments of `Trainer`, e.g. ``accelerator="gpu"``, ``precision="bf16-true"``.
+        trainer: further arguments of `Trainer`, e.g. ``accelerator="gpu"``, ``precision="bf16-true"``. One
+            device is used unless ``devices`` says more; ``devices=2, strategy="ddp"`` runs the whole script
+            once a device.
 
     Returns:
-        The tables: ``scores``, ``spectra``, ``depth``, ``models``, ``rois``.
+        The tables: ``scores``, ``spectra``, ``depth``, ``models``, ``rois``; on every process of several, of
+        which the first alone prints and reports.
 
     Raises:
         ValueError: a model that does not exist, or that the benchmark has no stimuli for.
@@ -246,9 +321,12 @@ def score_models(
     )
     loggers = list(loggers)
     writer = ScoreWriter(str(run_dir), settings=settings, name=name)
-    options = {"enable_checkpointing": False, "enable_model_summary": False, **trainer}
+    options = {"devices": 1, "enable_checkpointing": False, "enable_model_summary": False, **trainer}
     runner = SuiteTrainer(callbacks=[DepthTrajectory(), writer], logger=loggers, **options)
     runner.test(suite, datamodule=datamodule)
+    runner.strategy.barrier("the first process has written the run's tables")
+    if not runner.is_global_zero:
+        return RunResults.load(run_dir)
     assert writer.results is not None  # a suite that was tested has results, or has raised
     if report:
         report_run(writer.results, run_dir, loggers)
@@ -262,6 +340,7 @@ def report_run(
     *,
     feature: str = "stable_mode",
     value: str = "r2",
+    subject: str | None = None,
     statistics: SpaceStatistics | None = None,
 ) -> Path:
     """Print the tables of finished runs, write report.html, and log its figures.
@@ -272,18 +351,20 @@ def report_run(
         loggers: get the space's tests and the figures, W&B the report as an artifact too.
         feature: which feature's scores place a model in the space.
         value: ``"r2"`` or ``"r"``.
+        subject: whose scores are shown, see `NFAS.from_scores`.
         statistics: of their space, where they are known already.
 
     Returns:
         Path of the report.
     """
+    everyone, results = results, replace(results, scores=subject_scores(results.scores, subject))
     # tables cut to the 80 columns that a pipe is taken to have would lose their numbers
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)
     console.print(score_table(results))
     if len(results.rois) <= _FEW_ROIS:
         console.print(roi_table(results))
     if statistics is None:
-        statistics = NFAS.from_scores(results, feature=feature, value=value).statistics()
+        statistics = NFAS.from_scores(everyone, feature=feature, value=value, subject=subject).statistics()
     for label, test in (("PERMANOVA", statistics.permanova), ("silhouette", statistics.silhouette)):
         if test:
             console.print(f"{label}: {test['statistic']:.3f}, p = {test['p_value']:.4f}")

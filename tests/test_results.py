@@ -1,9 +1,17 @@
 import os
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from nfas_lightning.results import COLUMNS, ModelResult, RunFolder, RunResults, content_key
+from nfas_lightning.results import (
+    COLUMNS,
+    ModelResult,
+    RunFolder,
+    RunResults,
+    content_key,
+    subject_scores,
+)
 from tests.helpers.results import make_results
 
 
@@ -84,7 +92,7 @@ def test_a_damaged_file_says_what_to_do(tmp_path):
     kept = next(tmp_path.rglob("models/*/*/scores.parquet"))
     kept.write_bytes(kept.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"damaged result .*: delete that folder"):
-        folder.read("net", "k" * 64)
+        RunFolder(tmp_path).read("net", "k" * 64)
     (tmp_path / "scores.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"damaged tables .*: start its run again"):
         RunResults.load(tmp_path)
@@ -102,6 +110,88 @@ def test_gather_keeps_twins_as_a_baseline_and_not_as_models(tmp_path):
     again = RunResults.load(tmp_path)
     pd.testing.assert_frame_equal(again.scores, run.scores)
     assert again.meta["name"] == "x"
+
+
+def test_a_finished_model_is_read_once_and_again_where_it_was_written_anew(tmp_path, monkeypatch):
+    folder, rois, read = RunFolder(tmp_path), pd.DataFrame({"roi": ["V1"]}), []
+    read_parquet = pd.read_parquet
+    monkeypatch.setattr(pd, "read_parquet", lambda path: read.append(path) or read_parquet(path))
+    keys = [(f"net{i}", "k" * 64) for i in range(4)]
+    for i, (name, key) in enumerate(keys):
+        folder.write(name, key, model_result(name))
+        folder.gather(keys[: i + 1], rois, {})
+    assert len(read) == len(set(read)) == 3 * len(keys)
+    changed = model_result("net0")
+    changed.scores["r"] += 1
+    folder.write(*keys[0], changed)
+    pd.testing.assert_frame_equal(folder.read(*keys[0]).scores, changed.scores)
+
+
+def subjects_table():
+    """Scores of `many` (three subjects), `grouped` (group and two), `alone` (one subject)."""
+    generator = np.random.default_rng(0)
+    whose = {"many": ["c", "a", "b"], "grouped": ["group", "a", "b"], "alone": ["a"]}
+    rows = [
+        {
+            **dict.fromkeys(COLUMNS["scores"], ""),
+            **{"model": model, "subject": subject, "feature": feature, "roi": roi},
+            **dict(zip(("r", "r2", "p", "q", "ceiling"), generator.random(5), strict=True)),
+            **{"n_volumes": 30, "simulated": False},
+        }
+        for model, subjects in whose.items()
+        for subject in subjects
+        for feature in ("stable_mode", "last_block")
+        for roi in ("V2", "V1", "IT")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_subjects_are_averaged_only_where_there_is_no_group_and_more_than_one():
+    scores = subjects_table()
+    scores.loc[0, ["r", "r2"]] = np.nan  # of one subject at one ROI
+    shown = subject_scores(scores)
+    assert list(shown) == list(scores)
+    assert list(shown["model"].unique()) == ["many", "grouped", "alone"]
+    assert not shown.duplicated(["model", "feature", "roi"]).any()
+    for model, subject in (("grouped", "group"), ("alone", "a")):
+        rows = scores[(scores["model"] == model) & (scores["subject"] == subject)]
+        own = shown[shown["model"] == model]
+        pd.testing.assert_frame_equal(own.reset_index(drop=True), rows.reset_index(drop=True))
+    many = shown[shown["model"] == "many"].set_index(["feature", "roi"])
+    assert set(many["subject"]) == {"mean"}
+    assert many[["p", "q"]].isna().all(axis=None)
+    assert (many["n_volumes"] == 30).all()
+    values = ["r", "r2", "ceiling"]
+    expected = scores[scores["model"] == "many"].groupby(["feature", "roi"])[values].mean()
+    pd.testing.assert_frame_equal(many.loc[expected.index, values], expected)
+    pd.testing.assert_frame_equal(subject_scores(shown), shown)
+    shuffled = subject_scores(scores.sample(frac=1, random_state=0))
+    columns = ["model", "subject", "feature", "roi", *values]
+    pd.testing.assert_frame_equal(
+        shuffled[columns].sort_values(columns[:4], ignore_index=True),
+        shown[columns].sort_values(columns[:4], ignore_index=True),
+    )
+
+
+def test_a_subject_is_chosen_by_name_and_must_be_there():
+    scores = subjects_table()
+    pd.testing.assert_frame_equal(subject_scores(scores, "a"), scores[scores["subject"] == "a"])
+    with pytest.raises(ValueError, match=r"one of the table's \['a', 'b', 'c', 'group'\], got 'z'.*the mean"):
+        subject_scores(scores, "z")
+    with pytest.raises(
+        ValueError, match=r"got 'group', which 2 of 3 models lack, such as \['alone', 'many'\]"
+    ):
+        subject_scores(scores, "group")
+    with pytest.raises(ValueError, match="without a column 'subject'"):
+        subject_scores(scores.drop(columns="subject"), "a")
+
+
+def test_a_result_of_single_subjects_prints_their_mean():
+    scores = subjects_table().query("model == 'many'")
+    good = model_result()
+    text = repr(ModelResult(scores, good.spectra, good.depth, good.card))
+    r = scores.query("feature == 'stable_mode'")["r"].mean()
+    assert f"mean r {r:.3f} of stable_mode over 3 ROIs" in text
 
 
 def test_concatenate_joins_the_roi_axis_by_id():

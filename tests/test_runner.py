@@ -1,13 +1,22 @@
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from nfas_lightning import runner
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.results import RunResults
 from nfas_lightning.runner import SuiteTrainer, plan, report_run, score_models
 from nfas_lightning.scoring import ScoringSettings
+from nfas_lightning.space import NFAS
 
 QUICK = ScoringSettings(n_permutations=19)
 ROIS = ["V1", "V2", "IT"]
@@ -119,6 +128,118 @@ def test_plan_counts_blocks_and_memory(tmp_path):
     assert (row.name, row.n_blocks) == ("net", 3)
     assert row.megabytes == pytest.approx(3 * 8 * 40 * 4 / 1e6)
     assert row.parameters == sum(p.numel() for p in Net(width=8).parameters())
+
+
+def test_plan_measures_where_the_run_will_be_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    waited, planned = [], []
+    monkeypatch.setattr(runner, "_synchronise", waited.append)
+    monkeypatch.setattr(runner, "plan", lambda *_, **options: planned.append(options["device"]) or [])
+    run = trainer(tmp_path)
+    run.test(ModelSuite([spec(Net())], random_twins=False), datamodule=brain())
+    assert planned == [run.strategy.root_device]
+    data = brain()
+    data.setup()
+    gc.collect()
+    before = sum(type(found) is Net for found in gc.get_objects())
+    net = Net()
+    plan(ModelSuite([spec(net)]), data, device=torch.device("cpu"))
+    assert waited == [torch.device("cpu")] * 2  # before either reading of the clock
+    assert sum(type(found) is Net for found in gc.get_objects()) == before + 1
+
+
+def test_plan_is_of_the_members_that_are_to_be_run(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(runner, "plan_table", lambda rows, _: shown.append(rows) or "")
+    net, other = Net(), Other()
+    trainer(tmp_path).test(ModelSuite([spec(net)], random_twins=False), datamodule=brain())
+    trainer(tmp_path).test(ModelSuite([spec(net), spec(other)]), datamodule=brain())
+    trainer(tmp_path).test(
+        ModelSuite([spec(net), spec(other)]), datamodule=brain()
+    )  # nothing is left to plan
+    assert [[(row.name, row.members) for row in rows] for rows in shown] == [
+        [("net", 1)],
+        [("net", 1), ("other", 2)],
+    ]
+    assert list(RunResults.load(tmp_path).models["model"]) == ["net", "other"]
+
+
+def subjects() -> ArrayDataModule:
+    noise = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(1))
+    return ArrayDataModule(images(), images().flatten(1)[:, :3] + 0.2 * noise, rois=ROIS, dataset="toy")
+
+
+def test_each_subject_is_scored_and_their_mean_is_reported(tmp_path, capsys):
+    settings = ScoringSettings(n_permutations=19, subjects="each")
+    results = score_models([spec(Net(seed=1)), spec(Other(12))], subjects(), tmp_path, settings=settings)
+    assert set(results.scores["subject"]) == {"sub-01", "sub-02"}
+    stable = results.scores.query("feature == 'stable_mode'")
+    assert stable["p"].notna().all()
+    mean = stable.groupby(["model", "roi"])[["r", "r2"]].mean()
+    space = NFAS.from_scores(results)
+    expected = mean["r2"].unstack().loc[space.models["model"], space.rois["roi"]]  # noqa: PD010  # the oracle
+    torch.testing.assert_close(space.scores, torch.tensor(expected.to_numpy(), dtype=torch.float64))
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    net = next(line for line in printed if line[:1] == ["net"] and len(line) > 6)
+    assert net[1] == f"{mean.loc['net', 'r'].mean():.3f}"
+    assert net[-2:] == [f"{mean.loc['net', 'r2'].mean():.3f}", mean.loc["net", "r"].idxmax()]
+    v1 = [line for line in printed if line[:1] == ["V1"]]
+    assert [line[1] for line in v1] == [f"{mean.loc[(name, 'V1'), 'r']:.3f}" for name in ("net", "other")]
+    assert all(line[-3:-1] == ["-", "-"] for line in v1)  # p and q of a mean are not known
+    assert "means over 2 subjects (sub-01, sub-02)" in (tmp_path / "report.html").read_text()
+    report_run(results, tmp_path / "one", subject="sub-02")
+    v1 = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["V1"]]
+    own = stable.query("subject == 'sub-02' and roi == 'V1'")
+    assert [line[1] for line in v1] == [f"{r:.3f}" for r in own["r"]]
+    assert [line[-3] for line in v1] == [f"{p:.4f}" for p in own["p"]]
+
+
+def test_one_device_is_used_unless_more_are_asked_for(tmp_path, monkeypatch):
+    asked = []
+
+    def refuse(self, **options):
+        asked.append(options["devices"])
+        raise InterruptedError
+
+    monkeypatch.setattr(SuiteTrainer, "__init__", refuse)
+    for options in ({}, {"devices": 2}):
+        with pytest.raises(InterruptedError):
+            score_models(spec(Net()), brain(), tmp_path, **options)
+    assert asked == [1, 2]
+
+
+TWO_PROCESSES = """
+import json, sys
+sys.path.insert(0, {root!r})
+from tests.test_runner import *
+
+if __name__ == "__main__":
+    options = dict(accelerator="cpu", devices=2, strategy="ddp", enable_progress_bar=False)
+    results = score_models([spec(Net()), spec(Other())], brain(), {folder!r}, settings=QUICK, **options)
+    rank = torch.distributed.get_rank()
+    results.scores.to_json(Path({said!r}, f"{{rank}}.json"))
+    print(f"rank {{rank}} has", len(results.models))
+"""
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_every_one_of_two_processes_returns_what_the_first_wrote(tmp_path):
+    script, said, folder = tmp_path / "run.py", tmp_path / "said", tmp_path / "run"
+    said.mkdir()
+    root = str(Path(__file__).parents[1])
+    script.write_text(TWO_PROCESSES.format(root=root, folder=str(folder), said=str(said)))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("Report:") == 1
+    found = [json.loads((said / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert found[0] == found[1]
+    alone = score_models(
+        [spec(Net()), spec(Other())], brain(), tmp_path / "alone", settings=QUICK, report=False
+    )
+    columns = ["model", "feature", "roi", "r", "r2", "p"]
+    pd.testing.assert_frame_equal(RunResults.load(folder).scores[columns], alone.scores[columns])
 
 
 def test_a_single_model_runs_through_lightning_alone(tmp_path):

@@ -12,6 +12,7 @@ from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks import LayerInfo, Trajectory
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
+from nfas_lightning.scoring.encoder import best_block
 
 CARD = {
     "name": "net", "modality": "vision", "family": "toy", "source": "", "licence": "", "parameters": 0,
@@ -146,8 +147,9 @@ def test_ceilings_of_group_and_subjects_differ():
     track = trajectory()
     responses = brain(track)
     result = score_trajectory(track, responses, CARD, dataclasses.replace(QUICK, subjects="both"))
-    group = noise_ceiling(responses.values, method="split_half", seed=0)
-    alone = noise_ceiling(responses.values, method="loo_subject")
+    fold = torch.arange(120) // 24
+    group = noise_ceiling(responses.values, method="split_half", seed=0, fold=fold)
+    alone = noise_ceiling(responses.values, method="loo_subject", fold=fold)
     assert pick(result, "stable_mode", "signal")["ceiling"] == pytest.approx(float(group[0]))
     assert pick(result, "stable_mode", "signal", "s1")["ceiling"] == pytest.approx(float(alone[0]))
     assert group[0] > alone[0]
@@ -289,8 +291,29 @@ def test_a_state_space_has_the_width_that_was_asked_for():
     result = score_trajectory(track, responses, CARD, ScoringSettings(**choices))
     H = StateSpace("procrustes", n_components=3).fit_transform(track.states)
     assert H.shape[2] == 3
-    plain = ridge_cv(stable_mode(H), responses.group_mean, selection="loo")
+    plain = ridge_cv(stable_mode(H), responses.group_mean, selection="loo", scaling="common")
     np.testing.assert_allclose(result.scores["r"], plain.r, rtol=1e-5)
+
+
+def test_scores_in_a_state_space_do_not_depend_on_its_axes(monkeypatch):
+    track = trajectory()
+    responses = brain(track)
+    settings = ScoringSettings(state_space="procrustes", n_permutations=20)
+    plain = score_trajectory(track, responses, CARD, settings).scores.set_index(["feature", "roi"])
+    fit = StateSpace.fit_transform
+
+    def turned(self, states):
+        H = fit(self, states)
+        Q, _ = torch.linalg.qr(
+            torch.randn(H.shape[2], H.shape[2], generator=torch.Generator().manual_seed(0))
+        )
+        return H @ Q.to(H.dtype)
+
+    monkeypatch.setattr(StateSpace, "fit_transform", turned)
+    other = score_trajectory(track, responses, CARD, settings).scores.set_index(["feature", "roi"])
+    for feature in ("stable_mode", "mean_depth"):
+        np.testing.assert_allclose(other.loc[feature, "r"], plain.loc[feature, "r"], atol=1e-4)
+    np.testing.assert_array_equal(other.loc["stable_mode", "p"], plain.loc["stable_mode", "p"])
 
 
 def test_ceilings_that_the_responses_know_come_first_and_split_halves_are_seeded():
@@ -298,9 +321,10 @@ def test_ceilings_that_the_responses_know_come_first_and_split_halves_are_seeded
     responses = brain(track, n_subjects=4)
     settings = ScoringSettings(subjects="both", n_permutations=0, baselines=False, seed=7)
     result = score_trajectory(track, responses, CARD, settings)
-    seeded = noise_ceiling(responses.values, method="split_half", seed=7)
+    fold = torch.arange(120) // 24
+    seeded = noise_ceiling(responses.values, method="split_half", seed=7, fold=fold)
     assert pick(result, "stable_mode", "signal")["ceiling"] == pytest.approx(float(seeded[0]), abs=1e-7)
-    assert seeded[0] != noise_ceiling(responses.values, method="split_half", seed=0)[0]
+    assert seeded[0] != noise_ceiling(responses.values, method="split_half", seed=0, fold=fold)[0]
     own = {
         "noise_ceiling": torch.tensor([0.5, 0.4]),
         "subject_ceilings": torch.arange(8).view(4, 2) / 10,
@@ -308,6 +332,95 @@ def test_ceilings_that_the_responses_know_come_first_and_split_halves_are_seeded
     result = score_trajectory(track, dataclasses.replace(responses, **own), CARD, settings)
     assert pick(result, "stable_mode", "noise")["ceiling"] == pytest.approx(0.4)
     assert pick(result, "stable_mode", "noise", "s2")["ceiling"] == pytest.approx(0.5)
+
+
+def test_what_all_subjects_share_between_runs_is_in_neither_score_nor_ceiling():
+    track = trajectory()
+    runs = torch.arange(120) // 24
+    responses = brain(track, runs=runs)
+    offsets = 20 * torch.arange(5.0)[runs][:, None]
+    values = torch.cat([responses.values[..., :1], responses.values[..., 1:] + offsets], dim=2)
+    result = score_trajectory(track, dataclasses.replace(responses, values=values), CARD, QUICK)
+    assert noise_ceiling(values, method="split_half")[1] > 0.99
+    assert pick(result, "stable_mode", "noise")["ceiling"] < 0.5
+    assert pick(result, "stable_mode", "signal")["ceiling"] > 0.8
+
+
+def test_a_ceiling_is_estimated_once_for_all_models_of_a_benchmark(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "nfas_lightning.data.responses.noise_ceiling",
+        lambda *args, **options: asked.append(options["method"]) or noise_ceiling(*args, **options),
+    )
+    track = trajectory()
+    responses = brain(track)
+    settings = ScoringSettings(subjects="both", n_permutations=0, baselines=False)
+    first, again = (score_trajectory(track, responses, CARD, settings).scores for _ in range(2))
+    assert asked == ["split_half", "loo_subject"]
+    pd.testing.assert_frame_equal(first, again)
+    score_trajectory(track, responses, CARD, dataclasses.replace(settings, seed=3))
+    score_trajectory(track, responses, CARD, dataclasses.replace(settings, n_folds=4))
+    assert asked[2:] == ["split_half", "split_half", "loo_subject"]
+    # other values are another benchmark
+    score_trajectory(track, dataclasses.replace(responses, values=responses.values + 1), CARD, settings)
+    assert len(asked) == 7
+
+
+def test_volumes_are_counted_by_roi_and_feature():
+    track = trajectory()
+    responses = brain(track, n_subjects=2, runs=torch.arange(120) // 40)
+    responses.values[:, 5:12, 0] = float("nan")
+    responses.values[0, 80:, 1] = float("nan")
+    settings = ScoringSettings(subjects="both", n_permutations=0)
+    result = score_trajectory(track, responses, CARD, settings)
+    for feature in ("stable_mode", "last_block", "best_block", "mean_depth", "all_blocks"):
+        counts = [
+            pick(result, feature, roi, who)["n_volumes"]
+            for who in ("group", "s0", "s1")
+            for roi in ("signal", "noise")
+        ]
+        assert counts == [113, 120, 113, 80, 113, 120]
+
+
+def test_nuisances_that_are_not_there_are_an_error_before_anything_is_computed():
+    track = trajectory()
+    settings = ScoringSettings(partial_nuisances=True)
+    wrong = r"partial_nuisances=True needs nuisances, but the responses of 'toy' hold none"
+    with pytest.raises(ValueError, match=wrong):
+        settings.ridge(brain(track))
+    incomplete = dataclasses.replace(
+        track, states=tuple(state[:3] for state in track.states), stimulus_ids=track.stimulus_ids[:3]
+    )
+    with pytest.raises(ValueError, match=wrong):
+        score_trajectory(incomplete, brain(track), CARD, settings)
+    with pytest.raises(ValueError, match="subjects must be one of 'group', 'each', 'both', got 'all'"):
+        ScoringSettings(subjects="all")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_features_set_the_precision(dtype):
+    track = trajectory()
+    responses = brain(track)
+    states = tuple(state.to(dtype) for state in track.states)
+    result = score_trajectory(dataclasses.replace(track, states=states), responses, CARD, QUICK)
+    X = states[-1].float() if dtype == torch.float16 else states[-1]
+    plain = ridge_cv(X, responses.group_mean.to(X.dtype), selection="loo")
+    rows = result.scores.query("feature == 'last_block'")
+    assert rows["r"].dtype == str(plain.r.dtype).removeprefix("torch.")
+    np.testing.assert_array_equal(rows["r"], plain.r)
+
+
+def test_best_block_counts_the_volumes_of_the_blocks_that_won():
+    generator = torch.Generator().manual_seed(0)
+    X = [torch.randn(100, 4, generator=generator) for _ in range(3)]
+    Y = torch.stack([X[0][:, 0], X[2][:, 0]], dim=1) + 0.3 * torch.randn(100, 2, generator=generator)
+    Y[:7, 1] = float("nan")
+    X[1][20:] = 1.0  # untrained in the first fold
+    blocks = [ridge_cv(x, Y, warn=False) for x in X]
+    best = best_block(blocks, Y)
+    assert best.n_volumes.tolist() == [100, 93]
+    torch.testing.assert_close(best.r, torch.stack([blocks[0].r[0], blocks[2].r[1]]))
+    assert best_block(blocks[1:2], Y).n_volumes.tolist() == [80, 80]
 
 
 def test_a_block_that_is_constant_in_training_is_never_the_best():

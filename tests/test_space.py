@@ -350,6 +350,44 @@ def test_the_value_that_was_asked_for_is_the_one_that_is_read():
     assert repr(space).startswith("NFAS(6 models x 8 ROIs, r:")
 
 
+def subjects_table():
+    """Two subjects a model and no group: s2 is s1 with a shift that differs between ROIs."""
+    table = scores_table()
+    first = table[table["subject"] == "s1"]
+    shift = first["roi"].str[3:].astype(int) / 100
+    return pd.concat([first, first.assign(subject="s2", r2=first["r2"] + shift)], ignore_index=True)
+
+
+def test_without_a_group_models_stand_at_the_mean_over_subjects():
+    table = subjects_table()
+    stable = table[table["feature"] == "stable_mode"]
+    space = NFAS.from_scores(table)
+    expected = stable.groupby(["model", "roi"])["r2"].mean().unstack()  # noqa: PD010  # the oracle
+    np.testing.assert_allclose(space.scores, expected.loc[space.models["model"], space.rois["roi"]])
+    assert space.notes == (
+        "6 of 6 models were not scored on the subjects' mean response: their scores are means over 2 "
+        "subjects (s1, s2), without p values.",
+    )
+    assert space.notes[0] in space.statistics(n_permutations=19, stability=False).notes
+    run = RunResults(table, *(pd.DataFrame() for _ in range(3)), rois=space.rois)
+    torch.testing.assert_close(NFAS.from_runs(run).scores, space.scores)
+    second = NFAS.from_runs(run, subject="s2")
+    chosen = stable[stable["subject"] == "s2"].set_index(["model", "roi"])["r2"].unstack()  # noqa: PD010
+    np.testing.assert_array_equal(second.scores, chosen.loc[second.models["model"], second.rois["roi"]])
+    assert second.notes == ("Scores of one subject: s2.",)
+    with pytest.raises(ValueError, match=r"subject must be one of the table's \['s1', 's2'\], got 'group'"):
+        NFAS.from_scores(table, subject="group")
+
+
+def test_an_average_over_subjects_does_not_hide_a_model_that_was_scored_twice():
+    table = subjects_table()
+    again = table[table["model"] == "m1"]
+    with pytest.raises(ValueError, match="got 'm1' at 'roi0' more than once"):
+        NFAS.from_scores(pd.concat([table, again]))
+    with pytest.raises(ValueError, match="got 'm1' at 'roi0' more than once"):
+        NFAS.from_scores(pd.concat([table, again.assign(dataset="other")]))
+
+
 def test_report_is_written(tmp_path):
     path = NFAS.from_scores(scores_table()).report(tmp_path / "report.html", title="Six models")
     assert "Six models" in path.read_text()

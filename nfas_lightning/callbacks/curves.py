@@ -8,18 +8,18 @@ from typing import Any
 import pandas as pd
 
 from nfas_lightning.plotting.training import ALL_ROIS
-from nfas_lightning.results import ModelResult, first_subject, write_parquet
+from nfas_lightning.results import ModelResult, subject_scores, write_parquet
 
 __all__ = ["AlignmentCurves", "summarise"]
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     """Average a scores table over ROIs: one row a feature and network, and one over all ROIs."""
-    first = first_subject(scores)
+    shown = subject_scores(scores)
     columns = ["r", "r2"]
-    by_network = first.groupby(["feature", "network"], as_index=False)[columns].mean()
+    by_network = shown.groupby(["feature", "network"], as_index=False)[columns].mean()
     by_network = by_network.loc[by_network["network"] != ""]
-    overall = first.groupby("feature", as_index=False)[columns].mean().assign(network=ALL_ROIS)
+    overall = shown.groupby("feature", as_index=False)[columns].mean().assign(network=ALL_ROIS)
     table: pd.DataFrame = pd.concat([by_network, overall], ignore_index=True)
     return table
 

@@ -14,7 +14,7 @@ from torchmetrics import Metric, MetricCollection
 from nfas_lightning.callbacks.logging import log_scalars
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
-from nfas_lightning.hooks.processes import to_rank_zero
+from nfas_lightning.hooks.processes import gather_trajectories, to_rank_zero
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
@@ -178,7 +178,7 @@ class DepthTrajectory(Callback):
             self._compute(trainer, self.metric)
         if self.save_dir is None and self.metric is None:
             own = recorder.take() if recorder.n_collected else None
-            parts = [part for part in to_rank_zero(own) if part is not None]
+            parts = gather_trajectories(own)
             if trainer.is_global_zero:
                 with torch.inference_mode(False):  # so that the states can be used under autograd later
                     self._trajectory = concatenate(parts)

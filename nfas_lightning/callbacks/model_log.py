@@ -10,18 +10,18 @@ import pandas as pd
 from nfas_lightning.callbacks.logging import log_config, log_figure, log_scalars, log_table
 from nfas_lightning.lightning_packages import pl
 from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
-from nfas_lightning.results import ModelResult, RunResults, first_subject
+from nfas_lightning.results import ModelResult, RunResults, subject_scores
 
 __all__ = ["config_of", "log_model", "log_run", "scalars_of", "summary_scalars"]
 
 
 def summary_scalars(result: ModelResult) -> dict[str, float]:
-    """Return a model's few numbers: means over ROIs of the group, or of the first subject without one.
+    """Return a model's few numbers: means over ROIs, see `subject_scores`.
 
     Returns:
         ``mean_r``, ``mean_r2``, ``stable_modulus`` and, where baselines were scored, ``best_baseline_r2``.
     """
-    means = first_subject(result.scores).groupby("feature")[["r", "r2"]].mean()
+    means = subject_scores(result.scores).groupby("feature")[["r", "r2"]].mean()
     feature = _main_feature(means.index)
     baselines = means["r2"].drop([feature, "nuisance"], errors="ignore")
     scalars = {
@@ -89,7 +89,7 @@ def log_model(
 def log_run(loggers: Iterable[pl.loggers.Logger], results: RunResults) -> None:
     """Log the tables of a whole run: models with their scores, models x ROIs, ROIs, eigenvalues."""
     loggers = list(loggers)
-    scores = first_subject(results.scores)
+    scores = subject_scores(results.scores)
     stable = scores[scores["feature"] == "stable_mode"]
     grid = stable.pivot_table(index="model", columns="roi", values="r2", dropna=False).reset_index()
     log_table(loggers, "nfas/scores", grid)
@@ -110,10 +110,10 @@ def _main_feature(features: Container[object]) -> str:
 
 def _rois(scores: pd.DataFrame) -> pd.DataFrame:
     """One row a ROI: the stable mode's scores, and r of each baseline beside them."""
-    first = first_subject(scores)
-    own = _main_feature(set(first["feature"]))
-    table = first.loc[first["feature"] == own, ["roi", "network", "r", "r2", "p", "q", "ceiling"]]
-    others = first[first["feature"] != own]
+    shown = subject_scores(scores)
+    own = _main_feature(set(shown["feature"]))
+    table = shown.loc[shown["feature"] == own, ["roi", "network", "r", "r2", "p", "q", "ceiling"]]
+    others = shown[shown["feature"] != own]
     beside = others.pivot_table(index="roi", columns="feature", values="r", dropna=False).add_prefix("r_")
     joined: pd.DataFrame = table.merge(beside, left_on="roi", right_index=True, how="left")
     return joined.reset_index(drop=True)

@@ -72,19 +72,30 @@ class ScoreWriter(Callback):
         self._has_said_where = False
         self._console = Console()
 
-    def resume(self, module: LightningModule, responses: Responses) -> bool:
+    def find(self, module: LightningModule, responses: Responses) -> tuple[str, str] | None:
+        """Return label and key of this model's result if it is finished under the present settings."""
+        label, key = str(module.info.name), self._key(module, responses)  # type: ignore[union-attr]
+        return (label, key) if self.folder.has(label, key) else None
+
+    def resume(
+        self, module: LightningModule, responses: Responses, found: tuple[str, str] | None = None
+    ) -> bool:
         """Whether this model is finished under the present settings; if so it counts as done in this run.
 
         Asked of each member of a suite, whose models become W&B runs of their own.
+
+        Args:
+            module: the model; loaded unless `found` is given.
+            responses: the benchmark's.
+            found: what `find` has returned already.
         """
         self._is_suite = True
-        label, key = str(module.info.name), self._key(module, responses)  # type: ignore[union-attr]
-        done = self.folder.has(label, key)
-        if done and (label, key) not in self._finished:
-            self._finished.append((label, key))
-            self._console.print(f"[green]✓[/] {label}: found finished in {self.run_dir}")
+        found = found or self.find(module, responses)
+        if found and found not in self._finished:
+            self._finished.append(found)
+            self._console.print(f"[green]✓[/] {found[0]}: found finished in {self.run_dir}")
             self._has_said_where = True
-        return done
+        return found is not None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the capture."""

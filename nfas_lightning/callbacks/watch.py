@@ -26,9 +26,9 @@ from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import (
     buffers_of_rank_zero,
     from_rank_zero,
+    gather_trajectories,
     rank_and_world,
     to_everyone,
-    to_rank_zero,
 )
 from nfas_lightning.hooks.selection import Layers, resolve_layers
 from nfas_lightning.hooks.trajectory import Trajectory
@@ -105,6 +105,7 @@ class BrainWatch:
                 self.datamodule.prepare_data()
             barrier()
             self.datamodule.setup()
+            self.settings.ridge(self.datamodule.responses)
             resolve_layers(plain_network(network), self.layers)
             if not isinstance(network, FrozenModel):
                 stimuli = self.datamodule.stimuli
@@ -141,7 +142,10 @@ class BrainWatch:
             problem = next((p for p in to_everyone(_reason(error)) if p), None)
             watched: dict[str, float] | None = {}
             if problem is None:
-                shares = to_rank_zero(own)
+                gathered, error = _attempt(lambda: gather_trajectories(own))
+                problem = _reason(error)  # the same on every process
+            if problem is None:
+                shares = gathered or []
                 if rank_and_world()[0] == 0 and not at.dry:
                     watched, error = _attempt(lambda: self._report(network, shares, at, loggers, started))
                 watched, problem = from_rank_zero((watched, _reason(error)))
@@ -174,14 +178,14 @@ class BrainWatch:
     def _report(
         self,
         network: nn.Module,
-        shares: list[Trajectory | None],
+        shares: list[Trajectory],
         at: Moment,
         loggers: Loggers,
         started: float,
     ) -> dict[str, float]:
         """Score, keep and log."""
         responses = self.datamodule.responses
-        trajectory = concatenate([share for share in shares if share is not None])
+        trajectory = concatenate(shares)
         seconds = time.perf_counter() - started
         card = card_of(plain_network(network), responses, self.name, self.pooling, seconds=seconds)
         with without_autocast():

@@ -20,6 +20,7 @@ def space(
     group_by: str = "modality",
     feature: str = "stable_mode",
     value: Literal["r2", "r"] = "r2",
+    subject: str | None = None,
     axis: Literal["strict", "intersection"] = "strict",
     standardize: Literal["none", "model"] = "none",
     metric: Literal["euclidean", "correlation", "cosine"] = "euclidean",
@@ -38,6 +39,7 @@ def space(
         group_by: column of the models that groups are of: modality, family, size, objective_kind, ...
         feature: which feature's scores place a model.
         value: ``r2`` or ``r``.
+        subject: whose scores: ``group``, or the name of one; else the group's, or the mean over subjects.
         axis: ``intersection`` keeps the ROIs that all runs share, where they differ.
         standardize: ``model`` compares patterns over ROIs, without their level.
         metric: of distances.
@@ -46,9 +48,15 @@ def space(
     """
     joined = join_runs(runs, where=filter, intersection=axis == "intersection")
     placed = NFAS.from_scores(
-        joined, feature=feature, value=value, axis=axis, standardize=standardize, metric=metric
+        joined,
+        feature=feature,
+        value=value,
+        subject=subject,
+        axis=axis,
+        standardize=standardize,
+        metric=metric,
     )
     statistics = placed.statistics(group_by, n_permutations=n_permutations, seed=seed)
     joined.save(out)
     placed.regroup(group_by).save(Path(out) / "space", statistics)
-    report_run(joined, out, statistics=statistics)
+    report_run(joined, out, subject=subject, statistics=statistics)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.checks import check_shape
 
 __all__ = ["Responses"]
@@ -18,6 +19,9 @@ __all__ = ["Responses"]
 @dataclass(frozen=True)
 class Responses:
     """fMRI responses of one benchmark, paired with its stimuli.
+
+    Its hash and ceilings are computed once: make another with `dataclasses.replace` rather than change a
+    tensor in place.
 
     Attributes:
         values: (S, T, R) responses of S subjects, T volumes (or one row a stimulus) and R ROIs. NaN marks a
@@ -104,16 +108,44 @@ class Responses:
         parts = [op.to(device=features.device, dtype=features.dtype) @ features for op in self.design]
         return torch.cat(parts, dim=1)
 
+    def estimate_ceiling(self, method: str, *, seed: int = 0, fold: Tensor | None = None) -> Tensor:
+        """Return `noise_ceiling` of the values, (R,); each choice of arguments is computed once.
+
+        Args:
+            method: ``"split_half"`` for a model of the mean over subjects, ``"loo_subject"`` for one of each.
+            seed: of the split halves.
+            fold: (T,) fold of each row that the ceiling is averaged over.
+
+        Raises:
+            ValueError: fewer than two subjects, or an unknown method.
+        """
+        key = (method, seed, None if fold is None else tuple(fold.tolist()))
+        if key not in self._estimated:
+            self._estimated[key] = noise_ceiling(self.values, method=method, seed=seed, fold=fold)
+        return self._estimated[key]
+
     def fingerprint(self) -> str:
         """Return a sha256 over values, pairing and axes: the same responses give the same key."""
+        return self._sha256
+
+    @cached_property
+    def _estimated(self) -> dict[tuple[str, int, tuple[int, ...] | None], Tensor]:
+        return {}
+
+    @cached_property
+    def _sha256(self) -> str:
         digest = hashlib.sha256()
         hashes = (f"{name}={value}" for name, value in sorted(self.hashes.items()))
         names = (*self.subjects, *self.stimulus_ids, *self.nuisance_names)
         for part in (self.dataset, self.modality, *names, *hashes):
             digest.update(part.encode() + b"\0")
         digest.update(pd.util.hash_pandas_object(self.rois.astype(str), index=False).to_numpy().tobytes())
-        for tensor in (self.values, self.runs, self.nuisances, *(op.to_dense() for op in self.design)):
+        # a story's operators are mostly zeros, and all delays together would not fit when dense
+        sparse = [operator.to_sparse().coalesce() for operator in self.design]
+        parts = [part for operator in sparse for part in (operator.indices(), operator.values())]
+        for tensor in (self.values, self.runs, self.nuisances, *parts):
             if tensor is not None:
-                digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
-        digest.update(f"{self.tr} {self.gap}".encode())
+                digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(f"{[tuple(operator.shape) for operator in sparse]} {self.tr} {self.gap}".encode())
         return digest.hexdigest()

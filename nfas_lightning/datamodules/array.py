@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,10 +40,11 @@ class ArrayDataModule(BrainDataModule):
             values.
         modality: ``"vision"``, ``"audio"`` or ``"language"``; None: told from the first stimulus.
         sampling_rate: Hz, for audio.
-        runs: (T,) integer run of each row; None: one run.
+        runs: (T,) run of each row, a number or any label; None: one run.
         rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
             known).
-        events: table or mapping with ``onset`` (s) and, if known, ``duration`` (s) and ``run``, N rows.
+        events: table or mapping with ``onset`` (s) and, if known, ``duration`` (s) and ``run`` (labels as in
+            `runs`), N rows.
         tr: repetition time in seconds; required with `events`.
         volume_times: (T,) seconds since the start of the run; None: multiples of `tr`.
         temporal: ``"hrf"``, ``"fir"`` or ``"none"``; None: ``"hrf"`` with `events`, else ``"none"``.
@@ -50,8 +52,8 @@ class ArrayDataModule(BrainDataModule):
         delays: delays of ``"fir"`` in volumes.
         nuisances: (T, Q) regressors, a tensor or a table whose columns name them.
         noise_ceiling: (R,) correlation that an ideal model of the subjects' mean could reach, if you know it.
-        stimulus_ids: N unique names; None: numbers.
-        subject_names: S unique names; None: numbers.
+        stimulus_ids: N unique labels, of any kind, which become strings; None: numbers.
+        subject_names: S unique labels, likewise; None: numbers.
         dataset: name of the benchmark in the results.
         batch_size: stimuli a batch.
         num_workers: worker processes of the loaders.
@@ -75,7 +77,7 @@ class ArrayDataModule(BrainDataModule):
         *,
         modality: str | None = None,
         sampling_rate: int | None = None,
-        runs: ArrayLike | Tensor | None = None,
+        runs: Sequence[Any] | ArrayLike | Tensor | None = None,
         rois: Sequence[str] | pd.DataFrame | None = None,
         events: pd.DataFrame | Mapping[str, ArrayLike] | None = None,
         tr: float | None = None,
@@ -85,8 +87,8 @@ class ArrayDataModule(BrainDataModule):
         delays: Sequence[int] = (1, 2, 3, 4),
         nuisances: pd.DataFrame | ArrayLike | Tensor | None = None,
         noise_ceiling: ArrayLike | Tensor | None = None,
-        stimulus_ids: Sequence[str] | None = None,
-        subject_names: Sequence[str] | None = None,
+        stimulus_ids: Sequence[Any] | ArrayLike | Tensor | None = None,
+        subject_names: Sequence[Any] | ArrayLike | Tensor | None = None,
         dataset: str = "array",
         batch_size: int = 16,
         num_workers: int = 0,
@@ -122,31 +124,24 @@ class ArrayDataModule(BrainDataModule):
             rois = list(map(str, self.values.columns))
         values = _as_values(self.values)
         n_subjects, n_volumes, n_rois = values.shape
-        runs = torch.zeros(n_volumes) if self.runs is None else _tensor(self.runs)
-        check_shape("runs", runs, "T", T=n_volumes)
-        names = self.subject_names or [f"sub-{s + 1:02d}" for s in range(n_subjects)]
-        ids = self.stimulus_ids or [f"{i:05d}" for i in range(len(stimuli))]
-        for what, given, wanted in (
-            ("subject_names", names, n_subjects),
-            ("stimulus_ids", ids, len(stimuli)),
-        ):
-            if len(given) != wanted or len(set(given)) != wanted:
-                repeated = sorted({str(name) for name in given if list(given).count(name) > 1})
-                raise ValueError(
-                    f"{what} must be {wanted} unique names, got {len(given)}: {list(given)[:5]}"
-                    + (f"; more than once: {repeated[:5]}." if repeated else ".")
-                )
+        runs, numbers = _as_runs([0] * n_volumes if self.runs is None else self.runs, n_volumes)
+        names = [f"sub-{s + 1:02d}" for s in range(n_subjects)]
+        if self.subject_names is not None:
+            names = _as_names("subject_names", self.subject_names, n_subjects)
+        ids = [f"{i:05d}" for i in range(len(stimuli))]
+        if self.stimulus_ids is not None:
+            ids = _as_names("stimulus_ids", self.stimulus_ids, len(stimuli))
         kept = pick("subjects", self.subjects, names)
         nuisances, nuisance_names = _as_nuisances(self.nuisances, n_volumes)
-        design, times = self._design(len(stimuli), runs.long())
+        design, times = self._design(len(stimuli), runs, numbers)
         responses = Responses(
             values=values[kept],
             rois=_as_rois(rois, n_rois),
-            stimulus_ids=tuple(map(str, ids)),
+            stimulus_ids=tuple(ids),
             dataset=self.dataset,
             modality=modality,
             subjects=tuple(names[s] for s in kept),
-            runs=runs.long(),
+            runs=runs,
             design=design,
             tr=self.tr if design else None,
             volume_times=times,
@@ -158,7 +153,9 @@ class ArrayDataModule(BrainDataModule):
         )
         return stimuli, responses
 
-    def _design(self, n_stimuli: int, runs: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    def _design(
+        self, n_stimuli: int, runs: Tensor, numbers: Mapping[Any, int]
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Operators and volume times of a time series; nothing where each row answers a stimulus."""
         check_option("temporal", self.temporal, TEMPORAL)
         if self.temporal == "none":
@@ -193,7 +190,7 @@ class ArrayDataModule(BrainDataModule):
             times,
             tr=self.tr,
             durations=_tensor(events["duration"]).double() if "duration" in events else None,
-            event_runs=_tensor(events["run"]).long() if several else None,
+            event_runs=_event_runs(events["run"], numbers) if several else None,
             volume_runs=runs if several else None,
             temporal=self.temporal,
             hrf=self.hrf,
@@ -224,6 +221,49 @@ def _check_clock(onsets: Tensor, times: Tensor, tr: float) -> None:
 def _tensor(value: Any) -> Tensor:
     """Copy anything array-like, so that what the user holds is neither shared nor changed."""
     return value.detach().clone() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+
+
+def _as_list(labels: Any) -> list[Any]:
+    """Return labels as Python's own values: NumPy's and torch's neither equal nor print like them."""
+    values: list[Any] = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    return values
+
+
+def _as_runs(runs: Any, n_volumes: int) -> tuple[Tensor, dict[Any, int]]:
+    """Return the number of each row's run, (T,), and of each label: its own, where all are whole."""
+    labels = _as_list(runs)
+    if np.shape(labels) != (n_volumes,):
+        raise ValueError(f"runs must have shape (T={n_volumes},), got {np.shape(labels)}.")
+    missing = pd.isna(pd.Series(labels, dtype=object)).to_numpy().nonzero()[0]
+    if len(missing):
+        raise ValueError(f"runs must name the run of every row, got none for {list(map(int, missing[:5]))}.")
+    distinct = dict.fromkeys(labels)
+    whole = all(isinstance(run, int) or (isinstance(run, float) and run.is_integer()) for run in distinct)
+    numbers = {run: int(run) if whole else place for place, run in enumerate(distinct)}
+    return torch.tensor([numbers[run] for run in labels]), numbers
+
+
+def _event_runs(runs: Any, numbers: Mapping[Any, int]) -> Tensor:
+    """Return the number of each event's run, (N,)."""
+    labels = _as_list(runs)
+    if lost := [run for run in dict.fromkeys(labels) if run not in numbers]:
+        raise ValueError(
+            f"Every run with events needs volumes, got none for the runs {lost[:5]}: runs names "
+            f"{list(numbers)[:5]}."
+        )
+    return torch.tensor([numbers[run] for run in labels])
+
+
+def _as_names(what: str, given: Any, count: int) -> list[str]:
+    labels = _as_list(given)
+    names = list(map(str, labels))
+    if np.shape(labels) != (count,) or len(set(names)) != count:
+        repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+        raise ValueError(
+            f"{what} must be {count} unique names, got {len(names)}: {names[:5]}"
+            + (f"; more than once: {repeated[:5]}." if repeated else ".")
+        )
+    return names
 
 
 def _as_values(responses: Any) -> Tensor:

@@ -84,6 +84,7 @@ class FolderDataModule(BrainDataModule):
         subjects: list[str] | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        self.save_hyperparameters()
         self.root = root
         self.size = size
         self.sampling_rate = sampling_rate

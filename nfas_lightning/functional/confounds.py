@@ -75,6 +75,7 @@ def regress_out(Y: Tensor, confounds: Tensor, runs: Tensor | None = None) -> Ten
     if runs is None:
         runs = torch.zeros(n_volumes, dtype=torch.long, device=Y.device)
     check_shape("runs", runs, "T", T=n_volumes)
+    eps = torch.finfo(working_dtype(Y)).eps
     columns = Y.double().movedim(-2, 0).reshape(n_volumes, -1)
     cleaned = torch.full_like(columns, float("nan"))
     for run in torch.unique(runs):
@@ -84,7 +85,10 @@ def regress_out(Y: Tensor, confounds: Tensor, runs: Tensor | None = None) -> Ten
             if len(kept):
                 Q = _orthonormal(confounds[kept].double())
                 part = columns[kept[:, None], members]
-                cleaned[kept[:, None], members] = part - Q @ (Q.T @ part)
+                residual = part - Q @ (Q.T @ part)
+                # what does not vary leaves rounding, which would pass for a series once it is standardised
+                varies = part.amax(0) - part.amin(0) > 8 * eps * part.abs().amax(0)
+                cleaned[kept[:, None], members] = residual * varies
     shape = (n_volumes, *Y.shape[:-2], Y.shape[-1])
     return cleaned.reshape(shape).movedim(0, -2).to(working_dtype(Y))
 

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option, check_shape, working_dtype
 
-__all__ = ["average_folds", "correlate", "pearson", "squared_correlation"]
+__all__ = ["MIN_ROWS", "average_folds", "correlate", "pearson", "squared_correlation"]
+
+MIN_ROWS = 3
+"""Rows that a fold needs to be scored: two points always lie on a line, and r would be 1 or -1."""
 
 
 def pearson(preds: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from nfas_lightning.functional.checks import (
     check_shape,
     working_dtype,
 )
-from nfas_lightning.functional.correlation import average_folds, correlate, squared_correlation
+from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate, squared_correlation
 from nfas_lightning.functional.folds import contiguous_folds, split_rows
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge import decompose, held_out_errors, leave_one_out_errors
@@ -28,7 +28,8 @@ class EncodingResult:
     """Scores and out-of-fold predictions of one encoding model.
 
     Attributes:
-        r: (R,) signed correlation, averaged over the folds in which the ROI was observed; large is good.
+        r: (R,) signed correlation, averaged over the folds in which three rows and more of the ROI were
+            observed; large is good.
         r2: (R,) its square, negative r clipped to 0 unless asked otherwise.
         preds: (T, R) out-of-fold predictions, in responses standardised by their fold's training statistics.
             NaN where a row was never tested or its fold could not be trained.
@@ -38,7 +39,9 @@ class EncodingResult:
         inner_score: (folds, R) best inner cross-validated 1 - SSE / SST on that fold's training rows: choose
             among feature sets by it and the test rows stay unseen.
         fold: (T,) index of the fold that tested each row, -1 for none.
-        n_volumes: (R,) rows that were observed and tested; fewer than T where responses are missing.
+        n_volumes: (R,) rows that were observed and tested in folds that are scored; fewer than T where
+            responses are missing.
+        scaling: of the features, as given.
     """
 
     r: Tensor
@@ -50,6 +53,7 @@ class EncodingResult:
     inner_score: Tensor
     fold: Tensor
     n_volumes: Tensor
+    scaling: str = "unit"
 
 
 def default_penalties(n_features: int) -> Tensor:
@@ -67,6 +71,7 @@ def ridge_cv(
     penalties: Tensor | None = None,
     selection: str = "folds",
     nuisances: Tensor | None = None,
+    scaling: str = "unit",
     negative: str = "clip",
     n_inner_folds: int = 5,
     warn: bool = True,
@@ -75,12 +80,13 @@ def ridge_cv(
 
     .. math:: \hat w_r = \arg\min_w \|y_r - X w\|^2 + \lambda_r \|w\|^2
 
-    In every fold features and responses are standardised by their training mean and standard deviation, and
-    nuisances are partialled out of both by a regression fitted on the training rows. The penalty is chosen
-    per ROI on those rows alone, by summed squared error. One eigendecomposition per fold (and per pattern of
-    missing responses) serves every penalty and every ROI, and inner folds where these are small; inner fits
-    refit the intercept and keep the fold's scale. Gram matrices and eigenvectors are float64, as are
-    penalties too small for float32; the rest runs in the widest dtype of `X` and `Y`, float32 at least.
+    In every fold features and responses are standardised by their training mean and standard deviation (see
+    `scaling`), and nuisances are partialled out of both by a regression fitted on the training rows. The
+    penalty is chosen per ROI on those rows alone, by summed squared error. One eigendecomposition per fold
+    (and per pattern of missing responses) serves every penalty and every ROI, and inner folds where these
+    are small; inner fits refit the intercept and keep the fold's scale. Gram matrices and eigenvectors are
+    float64, as are penalties too small for float32; the rest runs in the widest dtype of `X` and `Y`,
+    float32 at least.
 
     Args:
         X: (T, P) features. A constant column carries nothing and has no effect.
@@ -91,6 +97,10 @@ def ridge_cv(
         penalties: (A,) positive candidates, on the scale of the sum of squares; None: `default_penalties`.
         selection: ``"folds"``, contiguous inner folds, or ``"loo"``, leave-one-out in closed form (no gap).
         nuisances: (T, Q) regressors to partial out of features and responses.
+        scaling: ``"unit"`` divides each feature by its own standard deviation; ``"common"`` divides all by
+            one, the root of their mean variance, so that rotating the features changes nothing: for principal
+            components and other coordinates of a `StateSpace`, where the small ones are noise and would
+            weigh as much as the large.
         negative: what r2 makes of a negative r: ``"clip"`` or ``"square"``.
         n_inner_folds: inner folds of ``selection="folds"``.
         warn: False leaves it to a caller of many fits to say which ROIs score NaN, once.
@@ -111,6 +121,7 @@ def ridge_cv(
         (True, (60, 1))
     """
     check_option("negative", negative, ("clip", "square"))
+    check_option("scaling", scaling, ("unit", "common"))
     X, Y, penalties, groups, nuisances = _update(X, Y, groups, penalties, selection, nuisances)
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
     preds, target = (torch.full_like(Y, float("nan")) for _ in range(2))
@@ -137,10 +148,10 @@ def ridge_cv(
                 held_out = split_rows(rows, n_folds=min(n_inner_folds, len(rows)), gap=gap)
                 seen = torch.ones_like(rows, dtype=torch.bool)
             inside = _observed_blocks(held_out, seen, gap)
-            fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances)
+            fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances, scaling)
             place = (test[:, None], columns)
             preds[place], target[place], chosen[index, columns], inner[index, columns] = fit
-    return _compute(Y, preds, target, chosen, inner, fold, negative, warn)
+    return _compute(Y, preds, target, chosen, inner, fold, scaling, negative, warn)
 
 
 def _update(
@@ -185,27 +196,27 @@ def _fit_fold(
     penalties: Tensor,
     blocks: list[tuple[Tensor, Tensor]],
     nuisances: Tensor | None,
+    scaling: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Choose penalties on the training rows, predict the test rows: preds, target, penalties, inner score."""
-    x_train, x_test, _ = standardise(X, train, test, nuisances)
+    x_train, x_test, _ = standardise(X, train, test, nuisances, scaling)
     y_train, y_test, y_constant = standardise(Y, train, test, nuisances)
     basis = decompose(x_train, x_test)
-    y_train = y_train.to(Y.dtype)
     untrained = y_constant | (basis.eigenvalues.numel() == 0)
     if blocks:
-        errors = held_out_errors(basis, y_train, penalties, blocks)
+        errors = held_out_errors(basis, y_train, penalties, blocks, Y.dtype)
     else:
-        errors = leave_one_out_errors(basis, y_train, penalties)
+        errors = leave_one_out_errors(basis, y_train, penalties, Y.dtype)
     least, best = errors.min(0)
-    inner = (1 - least / (y_train**2).sum(0)).masked_fill(untrained, float("nan"))
+    inner = (1 - least / y_train.square().sum(0)).masked_fill(untrained, float("nan")).to(Y.dtype)
+    preds = basis.predict(y_train, penalties[best]).masked_fill(untrained, float("nan")).to(Y.dtype)
     chosen = penalties[best].to(Y.dtype)
-    preds = basis.predict(y_train, chosen).masked_fill(untrained, float("nan"))
     target = y_test.to(Y.dtype).masked_fill(y_constant, float("nan"))
     return preds, target, chosen.masked_fill(untrained, float("nan")), inner
 
 
 def standardise(
-    values: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None
+    values: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: str = "unit"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Standardise by training statistics, nuisances removed first; and which columns are constant (now 0)."""
     eps = torch.finfo(values.dtype).eps
@@ -227,6 +238,9 @@ def standardise(
         # a column that the nuisances explain leaves rounding, which must not be blown up to unit variance
         constant |= _largest(inside) <= eps**0.7 * spread
     deviation = torch.linalg.vector_norm(inside, dim=0) / len(train) ** 0.5
+    if scaling == "common":
+        varying = deviation[~constant]
+        deviation = torch.full_like(deviation, float(varying.square().mean().sqrt()))
     factor = torch.where(constant, 0, 1 / deviation)
     inside *= factor
     outside *= factor
@@ -260,7 +274,7 @@ def _renumber(positions: Tensor, observed: Tensor) -> Tensor:
 
 def observed_folds(Y: Tensor, fold: Tensor, n_folds: int) -> Tensor:
     """Tell in which folds an ROI has enough responses for a correlation, (folds, R), from Y (T, R)."""
-    return torch.stack([(~Y[fold == i].isnan()).sum(0) >= 2 for i in range(n_folds)])
+    return torch.stack([(~Y[fold == i].isnan()).sum(0) >= MIN_ROWS for i in range(n_folds)])
 
 
 def _compute(
@@ -270,12 +284,15 @@ def _compute(
     chosen: Tensor,
     inner: Tensor,
     fold: Tensor,
+    scaling: str,
     negative: str,
     warn: bool,
 ) -> EncodingResult:
     """Correlate within folds and average over the folds in which an ROI was observed."""
     scored = torch.stack([correlate(preds[fold == i], target[fold == i]) for i in range(len(chosen))])
-    r = average_folds(scored, observed_folds(Y, fold, len(chosen)))
+    observed = observed_folds(Y, fold, len(chosen))
+    scored = scored.masked_fill(~observed, float("nan"))
+    r = average_folds(scored, observed)
     undefined = int(r.isnan().sum())
     if undefined and warn:
         warnings.warn(
@@ -283,7 +300,8 @@ def _compute(
             "predictions are constant, or too few responses are observed.",
             stacklevel=3,
         )
-    n_volumes = ((fold >= 0)[:, None] & ~target.isnan() & ~preds.isnan()).sum(0)
+    tested = observed[fold] & (fold >= 0)[:, None]
+    n_volumes = (tested & ~target.isnan() & ~preds.isnan()).sum(0)
     return EncodingResult(
         r=r,
         r2=squared_correlation(r, negative),
@@ -294,4 +312,5 @@ def _compute(
         inner_score=inner,
         fold=fold,
         n_volumes=n_volumes,
+        scaling=scaling,
     )

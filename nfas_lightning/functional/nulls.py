@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_shape
-from nfas_lightning.functional.correlation import average_folds, correlate
+from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate
 from nfas_lightning.functional.moves import block_moves, shift_moves
 
 __all__ = ["block_permutation_null", "circular_shift_null", "permutation_p"]
@@ -149,5 +149,5 @@ def _moved_null(preds: Tensor, Y: Tensor, fold: Tensor, moves: Tensor) -> Tensor
         parts = [fold == label for label in torch.unique(fold)]
         scored = torch.stack([correlate(beside[rows], moved[rows]) for rows in parts], 1)
         both = ~(beside.isnan() | moved.isnan())
-        null.append(average_folds(scored, torch.stack([both[rows].sum(0) >= 2 for rows in parts], 1)))
+        null.append(average_folds(scored, torch.stack([both[rows].sum(0) >= MIN_ROWS for rows in parts], 1)))
     return torch.cat(null)

@@ -68,12 +68,14 @@ class RidgeBasis:
 
     def predict(self, Y: Tensor, penalties: Tensor) -> Tensor:
         """Predict the test rows from centred responses Y (n, R), with one penalty a response (R,): (m, R)."""
-        s = self.eigenvalues.to(Y.dtype)[:, None]
+        s, Y = self.eigenvalues[:, None], Y.double()
         if self.is_wide:
-            weights = (self.vectors.to(Y.dtype).T @ Y) * (s.sqrt() / (s + penalties))
+            weights = (self.vectors.T @ Y) * (s.sqrt() / (s + penalties))
         else:
-            weights = (self.vectors.to(Y.dtype).T @ (self.features.to(Y.dtype).T @ Y)) / (s + penalties)
-        return self.test.to(Y.dtype) @ weights
+            weights = (self.vectors.T @ (self.features.T @ Y)) / (s + penalties)
+        preds = self.test @ weights
+        # a constant, which must not be rounded into something that correlates
+        return preds[:1].expand_as(preds) if bool((self.test == self.test[:1]).all()) else preds
 
 
 def decompose(X: Tensor, X_test: Tensor) -> RidgeBasis:
@@ -90,17 +92,23 @@ def decompose(X: Tensor, X_test: Tensor) -> RidgeBasis:
     if not bool(kept.all()):
         values, vectors = values[kept], vectors[:, kept]
     axes = X.T @ (vectors / values.sqrt()) if _is_wide(X) else vectors
-    return RidgeBasis(X, gram, vectors, values, X_test @ axes)
+    test = X_test @ axes
+    if bool((X_test == X_test[:1]).all()):  # a product may round equal rows apart
+        test = test[:1].expand_as(test)
+    return RidgeBasis(X, gram, vectors, values, test)
 
 
-def held_out_errors(basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block]) -> Tensor:
+def held_out_errors(
+    basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block], dtype: torch.dtype = torch.float64
+) -> Tensor:
     """Sum squared errors of blocks that were left out in turn, for every penalty.
 
     Args:
         basis: decomposition of the training features.
-        Y: (n, R) centred training responses.
+        Y: (n, R) centred training responses, float64: rounding leaves a mean, which small penalties magnify.
         penalties: (A,).
         blocks: (held_out, guard) positions; both leave training, held_out alone is scored.
+        dtype: to work in where a penalty allows it.
 
     Returns:
         (A, R) squared errors summed over all held-out rows.
@@ -112,23 +120,25 @@ def held_out_errors(basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: lis
         (_errors_by_rows, _MAY_LOSE, False),
     ):
         some = [block for block, axes in zip(blocks, by_axes, strict=True) if axes == wanted]
-        for chosen, dtype in _passes(basis, Y, penalties, lost) if some else ():
-            errors[chosen] += solve(basis, Y.to(dtype), penalties[chosen].to(dtype), some).to(Y.dtype)
+        for chosen, allowed in _passes(basis, penalties, lost, dtype) if some else ():
+            errors[chosen] += solve(basis, Y, penalties[chosen], some, allowed)
     return errors
 
 
-def leave_one_out_errors(basis: RidgeBasis, Y: Tensor, penalties: Tensor) -> Tensor:
+def leave_one_out_errors(
+    basis: RidgeBasis, Y: Tensor, penalties: Tensor, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """Sum squared leave-one-out errors, intercept refitted: (A, R). Blocks of one row, in closed form."""
     errors = Y.new_zeros(len(penalties), Y.shape[1])
-    for chosen, dtype in _passes(basis, Y, penalties, _MAY_LOSE):
-        U, targets, eigenvalues = basis.train.to(dtype), Y.to(dtype), basis.eigenvalues.to(dtype)
+    for chosen, allowed in _passes(basis, penalties, _MAY_LOSE, dtype):
+        U, targets, eigenvalues = basis.train.to(allowed), Y.to(allowed), basis.eigenvalues.to(allowed)
         coordinates = U.T @ targets
         unexplained = targets - U @ coordinates
         squares = U**2
         beyond = (1 - 1 / len(Y) - squares.sum(1)).clamp(min=0)
         residual = torch.empty_like(targets)
         sums = []
-        for penalty in penalties[chosen].to(dtype):
+        for penalty in penalties[chosen].to(allowed):
             shrink = penalty / (eigenvalues + penalty)
             own_share = beyond + squares @ shrink
             torch.addmm(unexplained, U, coordinates * shrink[:, None], out=residual)
@@ -143,14 +153,14 @@ def _is_wide(X: Tensor) -> bool:
 
 
 def _passes(
-    basis: RidgeBasis, Y: Tensor, penalties: Tensor, may_lose: float
+    basis: RidgeBasis, penalties: Tensor, may_lose: float, dtype: torch.dtype
 ) -> Iterator[tuple[Tensor, torch.dtype]]:
-    """Yield (mask of penalties, dtype): what Y's dtype can carry, then the rest in float64."""
+    """Yield (mask of penalties, dtype): what `dtype` can carry, then the rest in float64."""
     largest = basis.eigenvalues[-1:].sum()  # of none, 0
-    precise = (penalties * may_lose < largest) | (Y.dtype == torch.float64)
-    for dtype, chosen in ((Y.dtype, ~precise), (torch.float64, precise)):
+    precise = (penalties * may_lose < largest) | (dtype == torch.float64)
+    for allowed, chosen in ((dtype, ~precise), (torch.float64, precise)):
         if bool(chosen.any()):
-            yield chosen, dtype
+            yield chosen, allowed
 
 
 def _axes_are_cheaper(basis: RidgeBasis, held: Tensor, guard: Tensor, Y: Tensor, penalties: Tensor) -> bool:
@@ -164,32 +174,39 @@ def _axes_are_cheaper(basis: RidgeBasis, held: Tensor, guard: Tensor, Y: Tensor,
     return once + len(penalties) * each < len(penalties) * system
 
 
-def _errors_by_axes(basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block]) -> Tensor:
-    """Return (A, R) squared errors, from an eigendecomposition of what each block leaves to train on."""
+def _errors_by_axes(
+    basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block], dtype: torch.dtype
+) -> Tensor:
+    """Return (A, R) squared errors, from an eigendecomposition of what each block leaves to train on.
+
+    What is subtracted is float64 (one row can outweigh all that are left); what is rotated is `dtype`.
+    """
     errors = Y.new_zeros(len(penalties), Y.shape[1])
-    moments = basis.features.to(Y.dtype).T @ Y
+    moments = basis.features.T @ Y
     for held, guard in blocks:
         out = torch.cat([held, guard])
         X, n_left = basis.features[out], len(Y) - len(out)
         # all rows have mean 0, so those that are left have minus the sums of those that are out
         mean, offset = -X.sum(0) / n_left, -Y[out].sum(0) / n_left
         gram = basis.gram - X.T @ X - n_left * mean.outer(mean)
-        values, vectors = (part.to(Y.dtype) for part in torch.linalg.eigh(gram))
-        features = (X[: len(held)] - mean).to(Y.dtype) @ vectors
-        left = moments - X.to(Y.dtype).T @ Y[out] - n_left * mean.to(Y.dtype).outer(offset)
-        coordinates, targets = vectors.T @ left, Y[held] - offset
+        left = moments - X.T @ Y[out] - n_left * mean.outer(offset)
+        values, vectors = (part.to(dtype) for part in torch.linalg.eigh(gram))
+        features = (X[: len(held)] - mean).to(dtype) @ vectors
+        coordinates, targets = vectors.T @ left.to(dtype), (Y[held] - offset).to(dtype)
         weights, residual = torch.empty_like(coordinates), torch.empty_like(targets)
-        for error, penalty in zip(errors, penalties, strict=True):
+        for error, penalty in zip(errors, penalties.to(dtype), strict=True):
             torch.div(coordinates, (values.clamp(min=0) + penalty)[:, None], out=weights)
             torch.addmm(targets, features, weights, alpha=-1, out=residual)
             error += residual.square_().sum(0)
     return errors
 
 
-def _errors_by_rows(basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block]) -> Tensor:
+def _errors_by_rows(
+    basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block], dtype: torch.dtype
+) -> Tensor:
     """Return the same errors (A, R) through each block's (b, b) system I - B D B^T."""
     errors = Y.new_zeros(len(penalties), Y.shape[1])
-    train, eigenvalues = basis.train.to(Y.dtype), basis.eigenvalues.to(Y.dtype)
+    train, eigenvalues, Y = basis.train.to(dtype), basis.eigenvalues.to(dtype), Y.to(dtype)
     coordinates = train.T @ Y
     for held, guard in blocks:
         out = torch.cat([held, guard])
@@ -198,7 +215,7 @@ def _errors_by_rows(basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: lis
         beyond = torch.eye(len(out), dtype=U.dtype, device=U.device) - 1 / len(Y) - U @ U.T
         base = torch.cat([beyond, Y[out] - U @ coordinates], 1)
         right = torch.cat([U.T, coordinates], 1)
-        for error, penalty in zip(errors, penalties, strict=True):
+        for error, penalty in zip(errors, penalties.to(dtype), strict=True):
             both = torch.addmm(base, U * (penalty / (eigenvalues + penalty)), right)
             factor = torch.linalg.cholesky(both[:, : len(out)])
             residual = torch.cholesky_solve(both[:, len(out) :], factor)

@@ -10,7 +10,7 @@ from torch import Tensor
 from nfas_lightning.functional._refits import constant_in_training, fold_map, refit_scores
 from nfas_lightning.functional.checks import check_device, check_option, check_shape
 from nfas_lightning.functional.confounds import regress_out
-from nfas_lightning.functional.correlation import average_folds, correlate
+from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate
 from nfas_lightning.functional.encoding import EncodingResult, standardise
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import column_patterns
@@ -112,9 +112,9 @@ def ridge_null(
             'take moves="phase".',
             stacklevel=2,
         )
-    parts = [(train, test, _basis(X, train, test, nuisances)) for train, test in folds]
+    parts = [(train, test, _basis(X, train, test, nuisances, result.scaling)) for train, test in folds]
     if bool(Y.isnan().any()):
-        scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result.penalties, nuisances)
+        scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result, nuisances)
     else:
         scored = _complete(Y, drawn, moves, groups, parts, result.penalties, nuisances)
         observed = torch.ones_like(scored, dtype=torch.bool)
@@ -173,7 +173,7 @@ def _with_missing(
     moves: str,
     groups: Tensor | None,
     parts: list[Fold],
-    penalties: Tensor,
+    result: EncodingResult,
     nuisances: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Score copies fold by fold, each pattern of missing rows fitted for itself: r and where observed."""
@@ -182,17 +182,19 @@ def _with_missing(
         moved = turn_phases(Y, chunk, groups) if moves == "phase" else Y[chunk]
         columns = moved.movedim(0, 1).reshape(len(Y), -1)
         r = [
-            _score(X, columns, penalty, train, test, nuisances, basis)
-            for (train, test, basis), penalty in zip(parts, penalties, strict=True)
+            _score(X, columns, penalty, train, test, nuisances, result.scaling, basis)
+            for (train, test, basis), penalty in zip(parts, result.penalties, strict=True)
         ]
         scored.append(torch.stack(r).reshape(len(parts), len(moved), Y.shape[1]).movedim(0, 1))
-        observed.append(torch.stack([(~moved[:, test].isnan()).sum(1) >= 2 for _, test, _ in parts], 1))
+        observed.append(
+            torch.stack([(~moved[:, test].isnan()).sum(1) >= MIN_ROWS for _, test, _ in parts], 1)
+        )
     return torch.cat(scored), torch.cat(observed)
 
 
-def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None) -> RidgeBasis:
+def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: str) -> RidgeBasis:
     """Decompose a fold's standardised features."""
-    x_train, x_test, _ = standardise(X, train, test, nuisances)
+    x_train, x_test, _ = standardise(X, train, test, nuisances, scaling)
     return decompose(x_train, x_test)
 
 
@@ -203,6 +205,7 @@ def _score(
     train: Tensor,
     test: Tensor,
     nuisances: Tensor | None,
+    scaling: str,
     basis: RidgeBasis,
 ) -> Tensor:
     """Correlate a fold's predictions with moved responses (T, C), C = permutations x ROIs: (C,)."""
@@ -212,8 +215,8 @@ def _score(
         rows = train[observed]
         if len(rows) < 2:
             continue
-        axes = basis if bool(observed.all()) else _basis(X, rows, test, nuisances)
+        axes = basis if bool(observed.all()) else _basis(X, rows, test, nuisances, scaling)
         y_train, y_test, _ = standardise(moved[:, columns], rows, test, nuisances)
-        preds = axes.predict(y_train.to(moved.dtype), penalty[columns])
+        preds = axes.predict(y_train, penalty[columns].double()).to(moved.dtype)
         r[columns] = correlate(preds, y_test.to(moved.dtype))
     return r

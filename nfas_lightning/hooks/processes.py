@@ -8,9 +8,21 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["buffers_of_rank_zero", "from_rank_zero", "rank_and_world", "to_everyone", "to_rank_zero"]
+from nfas_lightning.hooks.trajectory import Trajectory
+
+__all__ = [
+    "buffers_of_rank_zero",
+    "from_rank_zero",
+    "gather_rows",
+    "gather_trajectories",
+    "rank_and_world",
+    "to_everyone",
+    "to_rank_zero",
+]
+
+_BLOCK_BYTES = 2**26
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -19,7 +31,10 @@ def rank_and_world() -> tuple[int, int]:
 
 
 def to_rank_zero(own: Any) -> list[Any]:
-    """Return every process's object on rank zero, nothing elsewhere; uneven shares are fine."""
+    """Return every process's object on rank zero, nothing elsewhere.
+
+    For small objects: NCCL carries them through device memory in one piece. See `gather_trajectories`.
+    """
     if not _is_distributed():
         return [own]
     parts: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
@@ -43,6 +58,87 @@ def from_rank_zero(own: Any) -> Any:
     box = [own]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def gather_rows(result: Tensor, group: Any = None, *, everywhere: bool = True) -> list[Tensor]:
+    """Return every process's rows, in the order of their ranks; a torchmetrics ``dist_sync_fn``.
+
+    Unlike torchmetrics' own it lets a process hold no rows at all, keeps host memory on the host where the
+    backend only speaks to devices, and passes it through the device in blocks, of 64 MB for all processes
+    together.
+
+    Args:
+        result: (n, ...) rows of this process; n may differ, and where it is 0 the other axes may too.
+        group: process group; None: all processes.
+        everywhere: False gives the rows to rank zero alone, which saves the others their memory.
+
+    Returns:
+        One tensor a process, each on the device of `result`; nothing where the rows do not go.
+
+    Raises:
+        ValueError: processes hold rows of different shapes or dtypes. Raised on all of them.
+    """
+    world = dist.get_world_size(group)
+    told: list[Any] = [None] * world
+    dist.all_gather_object(told, (len(result), tuple(result.shape[1:]), result.dtype), group=group)
+    kinds = {(tail, dtype) for rows, tail, dtype in told if rows}
+    if len(kinds) > 1:
+        listed = ", ".join(sorted(f"{tail} {dtype}" for tail, dtype in kinds))
+        raise ValueError(f"All processes must hold rows of one shape and dtype, got {listed}.")
+    keeps = everywhere or dist.get_rank(group) == 0
+    if not kinds:
+        return [result] * world if keeps else []
+    tail, dtype = kinds.pop()
+    counts = [rows for rows, _, _ in told]
+    mine = result if len(result) else torch.empty(0, *tail, dtype=dtype, device=result.device)
+    on_device = dist.get_backend(group) == "nccl"
+    carrier = torch.device("cuda", torch.cuda.current_device()) if on_device else torch.device("cpu")
+    row_bytes = max(1, torch.empty(tail, dtype=dtype, device="meta").nbytes)
+    step = max(1, _BLOCK_BYTES // (world * row_bytes))
+    parts: list[list[Tensor]] = [[] for _ in range(world)]
+    for start in range(0, max(counts), step):
+        block = torch.zeros(min(step, max(counts) - start), *tail, dtype=dtype, device=carrier)
+        here = mine[start : start + len(block)]
+        block[: len(here)] = here
+        got = [torch.empty_like(block) for _ in range(world)] if keeps else []
+        # bytes: not every backend carries every dtype
+        sent, received = block.view(torch.uint8), [part.view(torch.uint8) for part in got]
+        if everywhere:
+            dist.all_gather(received, sent, group=group)
+        else:
+            first = 0 if group is None else dist.get_global_rank(group, 0)
+            dist.gather(sent, received or None, dst=first, group=group)
+        for rank, part in enumerate(got):
+            parts[rank].append(part[: max(0, counts[rank] - start)].to(result.device))
+    return [torch.cat(rows) for rows in parts] if keeps else []
+
+
+def gather_trajectories(own: Trajectory | None) -> list[Trajectory]:
+    """Return every process's trajectory on rank zero, nothing elsewhere; see `gather_rows`.
+
+    Args:
+        own: of this process, None where its share is empty.
+
+    Raises:
+        ValueError: processes recorded different layers, widths or dtypes. Raised on all of them.
+    """
+    if not _is_distributed():
+        return [] if own is None else [own]
+    told = to_everyone(None if own is None else own.layers)
+    blocks = {tuple((layer.name, layer.width) for layer in layers) for layers in told if layers is not None}
+    if len(blocks) > 1:
+        listed = "; ".join(str(list(block)) for block in sorted(blocks))
+        raise ValueError(f"All processes must record the same layers of the same widths, got {listed}.")
+    if not blocks:
+        return []
+    empty = torch.empty(0)
+    ids = gather_rows(empty if own is None else own.stimulus_ids, everywhere=False)
+    states = [
+        gather_rows(empty if own is None else own.states[depth], everywhere=False)
+        for depth in range(len(blocks.pop()))
+    ]
+    by_rank = zip(told, zip(*states, strict=True), ids, strict=True) if ids else ()
+    return [Trajectory(rows, layers, names) for layers, rows, names in by_rank if layers is not None]
 
 
 @contextmanager

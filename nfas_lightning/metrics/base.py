@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from nfas_lightning.functional.checks import check_finite, check_shape
-from nfas_lightning.metrics.gather import gather_rows
+from nfas_lightning.hooks.processes import gather_rows
 
 __all__ = ["StimulusMetric", "TrajectoryMetric"]
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional.checks import working_dtype
-from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.scoring.ridge import BenchmarkRidge
 
 __all__ = ["RoiEncoder"]
 
@@ -26,7 +25,7 @@ class RoiEncoder:
         partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
 
     Raises:
-        ValueError: nuisances are to be partialled out and there are none.
+        ValueError: see `BenchmarkRidge`.
     """
 
     def __init__(
@@ -37,12 +36,10 @@ class RoiEncoder:
         gap: int | None,
         partial_nuisances: bool,
     ) -> None:
-        if partial_nuisances and responses.nuisances is None:
-            raise ValueError("partial_nuisances=True needs nuisances, but the responses hold none.")
         self.responses = responses
-        self.n_folds, self.partial_nuisances = n_folds, partial_nuisances
-        self.selection = selection or ("loo" if responses.tr is None else "folds")
-        self.gap = responses.gap if gap is None else gap
+        self.ridge = BenchmarkRidge(
+            responses, n_folds=n_folds, selection=selection, gap=gap, partial_nuisances=partial_nuisances
+        )
 
     def check_ids(self, stimulus_id: Tensor) -> None:
         """Raise for an index that no stimulus of the benchmark has."""
@@ -66,18 +63,7 @@ class RoiEncoder:
 
     def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return r and r2, (R,) each, of the features (N, P) of all stimuli."""
-        responses = self.responses
-        volumes = responses.to_volumes(features.to(working_dtype(features)))
-        runs = responses.runs if len(torch.unique(responses.runs)) > 1 else None
-        result = ridge_cv(
-            volumes,
-            responses.group_mean.to(volumes.dtype),
-            groups=runs,
-            n_folds=self.n_folds,
-            gap=self.gap,
-            selection=self.selection,
-            nuisances=responses.nuisances if self.partial_nuisances else None,
-        )
+        result = self.ridge.fit(self.ridge.to_volumes(features), self.responses.group_mean)
         return result.r, result.r2
 
     def unknown(self) -> tuple[Tensor, Tensor]:

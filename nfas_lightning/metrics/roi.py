@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional.alignment import normalise, squared_correlation
-from nfas_lightning.functional.ceiling import noise_ceiling
+from nfas_lightning.functional.ceiling import normalise
+from nfas_lightning.functional.correlation import squared_correlation
 from nfas_lightning.metrics.base import StimulusMetric
 from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps
@@ -36,7 +36,8 @@ class RoiAlignment(StimulusMetric):
     Args:
         responses: what the brain did; the mean over subjects is predicted.
         normalise: divide r by the noise ceiling of the subjects' mean: the responses' own, else split halves
-            over subjects. ROIs whose ceiling is below `ceiling_threshold` are NaN, and a warning counts them.
+            over subjects, averaged over the folds as r is. ROIs whose ceiling is below `ceiling_threshold`
+            are NaN, and a warning counts them.
         ceiling_threshold: see `normalise`.
         n_folds: outer folds where there is a single run; whole runs are held out where there are more.
         selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
@@ -85,7 +86,7 @@ class RoiAlignment(StimulusMetric):
         self.encoder = RoiEncoder(responses, n_folds, selection, gap, partial_nuisances)
         self.responses = responses
         self.ceiling_threshold = ceiling_threshold
-        self.ceiling = _ceiling(responses) if normalise else None
+        self.ceiling = self._ceiling() if normalise else None
 
     def update(self, features: Tensor, stimulus_id: Tensor) -> None:
         """Add a batch.
@@ -126,14 +127,12 @@ class RoiAlignment(StimulusMetric):
             return plot_bars(val["r"], self.responses.rois["roi"].astype(str).tolist(), label, ax)
         return plot_steps([float(step["r_mean"]) for step in val], "mean r", ax)
 
-
-def _ceiling(responses: Responses) -> Tensor:
-    """Ceiling of the subjects' mean."""
-    if responses.noise_ceiling is not None:
-        return responses.noise_ceiling
-    if len(responses.subjects) < 2:
-        raise ValueError(
-            f"normalise=True needs a noise ceiling, and {responses.dataset!r} has neither one of its own nor "
-            "a second subject to estimate it from."
-        )
-    return noise_ceiling(responses.values, method="split_half")
+    def _ceiling(self) -> Tensor:
+        """Ceiling of the subjects' mean."""
+        responses = self.responses
+        if responses.noise_ceiling is None and len(responses.subjects) < 2:
+            raise ValueError(
+                f"normalise=True needs a noise ceiling, and {responses.dataset!r} has neither one of its own "
+                "nor a second subject to estimate it from."
+            )
+        return self.encoder.ridge.group_ceiling()

@@ -7,8 +7,8 @@ import math
 import pandas as pd
 
 from nfas_lightning.plotting.space import format_p, test_line
-from nfas_lightning.plotting.tables import baseline_table, group_scores
-from nfas_lightning.results import FEATURES, FEW_MODELS, RunResults, SpaceStatistics
+from nfas_lightning.plotting.tables import baseline_table
+from nfas_lightning.results import FEATURES, FEW_MODELS, RunResults, SpaceStatistics, subject_scores
 
 __all__ = [
     "baseline_sentences", "group_words", "headline", "limits", "null_sentence", "reading",
@@ -144,8 +144,8 @@ def stability_sentences(statistics: SpaceStatistics) -> list[str]:
 
 def null_sentence(scores: pd.DataFrame) -> str:
     """Return the share of ROIs above their null, mean over models, or an empty string without a null."""
-    group = group_scores(scores)
-    stable = group[(group["feature"] == "stable_mode") & group["q"].notna()]
+    shown = subject_scores(scores)
+    stable = shown[(shown["feature"] == "stable_mode") & shown["q"].notna()]
     if stable.empty:
         return ""
     beaten = stable.assign(hit=stable["q"] < _ALPHA).groupby("modality", sort=False)["hit"].mean()

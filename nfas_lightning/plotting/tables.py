@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from nfas_lightning.results import FEATURES, RunResults
+from nfas_lightning.results import FEATURES, RunResults, subject_scores
 
 __all__ = [
-    "baseline_table", "group_scores", "human", "mean_r2", "mean_scores", "model_order", "network_table",
+    "baseline_table", "human", "mean_r2", "mean_scores", "model_order", "network_table",
     "roi_scores", "roi_table", "score_table",
 ]  # fmt: skip
 
@@ -22,23 +20,6 @@ _SHORT = {
     "stable_mode": "stable", "last_block": "last", "best_block": "best", "mean_depth": "mean",
     "all_blocks": "all", "random_weights": "random", "nuisance": "nuisance",
 }  # fmt: skip
-
-
-def group_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a model, feature and ROI: the rows of subject "group", or the mean over subjects.
-
-    A model without group rows is averaged over its subjects. The p and q values of single subjects do not
-    average to a p value of their mean: they become NaN.
-    """
-    is_group = scores["subject"] == "group"
-    has_group = is_group.groupby([scores["model"], scores["modality"], scores["dataset"]]).transform("any")
-    group, single = scores[is_group], scores[~has_group]
-    if single.empty:
-        return group
-    keys = ["model", "modality", "family", "dataset", "feature", "roi", "network", "simulated"]
-    mean = single.groupby(keys, sort=False, dropna=False, as_index=False)[["r", "r2", "ceiling"]].mean()
-    mean = mean.assign(p=math.nan, q=math.nan, subject="group")
-    return mean if group.empty else pd.concat([group, mean], ignore_index=True)
 
 
 def model_order(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -58,10 +39,10 @@ def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
     Returns:
         Index (modality, model); columns the features of `FEATURES` that were computed, in that order.
     """
-    group = group_scores(scores)
-    table = group.pivot_table(index=["modality", "model"], columns="feature", values=value, dropna=False)
+    shown = subject_scores(scores)
+    table = shown.pivot_table(index=["modality", "model"], columns="feature", values=value, dropna=False)
     known = [name for name in FEATURES if name in table]
-    order = pd.MultiIndex.from_tuples(model_order(group), names=["modality", "model"])
+    order = pd.MultiIndex.from_tuples(model_order(shown), names=["modality", "model"])
     return table.reindex(order)[known + [name for name in table if name not in FEATURES]]
 
 
@@ -70,37 +51,37 @@ def network_table(scores: pd.DataFrame, *, value: str = "r2", feature: str = "st
 
     ROIs without a network stand for themselves.
     """
-    group = group_scores(scores)
-    group = group[group["feature"] == feature]
-    known = group["network"].notna() & (group["network"] != "")
-    name = group["network"].where(known, group["roi"]).rename("network")
-    table = group.pivot_table(index=["modality", "model"], columns=name, values=value, dropna=False)
-    return table.reindex(pd.MultiIndex.from_tuples(model_order(group), names=["modality", "model"]))
+    shown = subject_scores(scores)
+    shown = shown[shown["feature"] == feature]
+    known = shown["network"].notna() & (shown["network"] != "")
+    name = shown["network"].where(known, shown["roi"]).rename("network")
+    table = shown.pivot_table(index=["modality", "model"], columns=name, values=value, dropna=False)
+    return table.reindex(pd.MultiIndex.from_tuples(model_order(shown), names=["modality", "model"]))
 
 
 def mean_r2(scores: pd.DataFrame, *, feature: str = "stable_mode") -> pd.DataFrame:
     """Return ROIs x modalities: the squared correlation of one feature averaged over models."""
-    group = group_scores(scores)
-    group = group[group["feature"] == feature]
-    table = group.pivot_table(index="roi", columns="modality", values="r2", dropna=False, sort=False)
-    return table[list(dict.fromkeys(modality for modality, _ in model_order(group)))]
+    shown = subject_scores(scores)
+    shown = shown[shown["feature"] == feature]
+    table = shown.pivot_table(index="roi", columns="modality", values="r2", dropna=False, sort=False)
+    return table[list(dict.fromkeys(modality for modality, _ in model_order(shown)))]
 
 
 def mean_scores(scores: pd.DataFrame, *, value: str = "r2", feature: str = "stable_mode") -> pd.Series:
     """Return one number a model, index (modality, model): one feature's score averaged over ROIs."""
-    group = group_scores(scores)
-    group = group[group["feature"] == feature]
-    order = pd.MultiIndex.from_tuples(model_order(group), names=["modality", "model"])
-    return group.groupby(["modality", "model"])[value].mean().reindex(order)
+    shown = subject_scores(scores)
+    shown = shown[shown["feature"] == feature]
+    order = pd.MultiIndex.from_tuples(model_order(shown), names=["modality", "model"])
+    return shown.groupby(["modality", "model"])[value].mean().reindex(order)
 
 
 def roi_scores(scores: pd.DataFrame, model: str, modality: str) -> pd.DataFrame:
     """Return one row a ROI of one model: r of each feature, then p, q and ceiling of the stable mode."""
-    group = group_scores(scores)
-    group = group[(group["model"] == model) & (group["modality"] == modality)]
-    table = group.pivot_table(index="roi", columns="feature", values="r", dropna=False, sort=False)
+    shown = subject_scores(scores)
+    shown = shown[(shown["model"] == model) & (shown["modality"] == modality)]
+    table = shown.pivot_table(index="roi", columns="feature", values="r", dropna=False, sort=False)
     table = table[[name for name in FEATURES if name in table]]
-    stable = group[group["feature"] == "stable_mode"].drop_duplicates("roi").set_index("roi")
+    stable = shown[shown["feature"] == "stable_mode"].drop_duplicates("roi").set_index("roi")
     return table.join(stable[["p", "q", "ceiling"]])
 
 
@@ -110,8 +91,8 @@ def score_table(results: RunResults) -> Table:
     Correlations are averaged over ROIs; ``best ROI`` is the one that the stable mode predicts best.
     """
     means = baseline_table(results.scores)
-    group = group_scores(results.scores)
-    stable = group[group["feature"] == "stable_mode"]
+    shown = subject_scores(results.scores)
+    stable = shown[shown["feature"] == "stable_mode"]
     title = "Correlation r of each feature, mean over ROIs; r2 and best ROI of the stable mode"
     table = _table(results, title, "model")
     _add_numbers(table, [*(_SHORT.get(str(name), str(name)) for name in means), "r2"])

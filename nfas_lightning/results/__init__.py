@@ -3,13 +3,13 @@
 from nfas_lightning.results.files import write_csv, write_parquet, write_text
 from nfas_lightning.results.folder import RunFolder, content_key
 from nfas_lightning.results.statistics import FEW_MODELS, MIN_MODELS, SpaceStatistics
+from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
 from nfas_lightning.results.tables import (
     COLUMNS,
     FEATURES,
     SIZES,
     ModelResult,
     RunResults,
-    first_subject,
     query_models,
 )
 
@@ -17,6 +17,8 @@ __all__ = [
     "COLUMNS",
     "FEATURES",
     "FEW_MODELS",
+    "GROUP",
+    "MEAN",
     "MIN_MODELS",
     "SIZES",
     "ModelResult",
@@ -24,8 +26,8 @@ __all__ = [
     "RunResults",
     "SpaceStatistics",
     "content_key",
-    "first_subject",
     "query_models",
+    "subject_scores",
     "write_csv",
     "write_parquet",
     "write_text",

@@ -56,14 +56,20 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._known: dict[Path, ModelResult] = {}
 
     def has(self, model: str, key: str) -> bool:
         """Whether a finished result of this model under this key is there."""
         return (self._folder(model, key) / "card.json").is_file()
 
+    def has_any(self, model: str) -> bool:
+        """Whether a finished result of this model is there, under whatever key."""
+        return any(self._folder(model, "").glob("*/card.json"))
+
     def write(self, model: str, key: str, result: ModelResult) -> None:
         """Keep the result of a model: the folder appears whole or not at all."""
         target = self._folder(model, key)
+        self._known.pop(target, None)
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
         try:
@@ -85,12 +91,14 @@ class RunFolder:
             raise
 
     def read(self, model: str, key: str) -> ModelResult:
-        """Read the result of a model back.
+        """Read the result of a model back, from the disk once: tables are gathered after every model.
 
         Raises:
             ValueError: a file of it is missing or damaged.
         """
         folder = self._folder(model, key)
+        if folder in self._known:
+            return self._known[folder]
         try:
             tables = {
                 name: pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "spectra", "depth")
@@ -100,7 +108,8 @@ class RunFolder:
             raise ValueError(
                 f"{folder} holds a damaged result ({error}): delete that folder, and the model is run again."
             ) from error
-        return ModelResult(**tables, card=card)
+        self._known[folder] = ModelResult(**tables, card=card)
+        return self._known[folder]
 
     def gather(
         self, keys: Iterable[tuple[str, str]], rois: pd.DataFrame, meta: Mapping[str, Any]

@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 
 from nfas_lightning.results.files import write_parquet, write_text
+from nfas_lightning.results.subjects import subject_scores
 
-__all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "first_subject", "query_models"]
+__all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "query_models"]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    # one row a model, subject, feature and ROI; subject "group" is the mean over subjects
+    # one row a model, subject, feature and ROI; subject "group" is the mean response of all subjects
     "scores": (
         "model", "modality", "family", "dataset", "subject", "feature", "roi", "network",
         "r", "r2", "p", "q", "ceiling", "n_volumes", "simulated",
@@ -51,12 +52,6 @@ FEATURES: Mapping[str, str] = {
     "nuisance": "nuisances alone",
 }
 """Feature ids of ``scores`` and how a reader sees them: the stable mode and its baselines."""
-
-
-def first_subject(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return a scores table's rows of its first subject: the group mean, wherever that is scored."""
-    first: pd.DataFrame = scores[scores["subject"] == scores["subject"].iloc[0]]
-    return first
 
 
 def query_models(models: pd.DataFrame, query: str) -> pd.DataFrame:
@@ -101,14 +96,14 @@ class ModelResult:
         _check_columns("models", self.card)
 
     def __repr__(self) -> str:
-        first = first_subject(self.scores)
-        features = list(first["feature"].unique())
+        scores = subject_scores(self.scores)
+        features = list(scores["feature"].unique())
         # a random-weights twin has one feature, another one
         feature = "stable_mode" if "stable_mode" in features else features[0]
-        r = first.loc[first["feature"] == feature, "r"].mean()
+        r = scores.loc[scores["feature"] == feature, "r"].mean()
         return (
             f"ModelResult({self.card['model']} on {self.card['dataset']}: mean r {r:.3f} of {feature} over "
-            f"{first['roi'].nunique()} ROIs; features {', '.join(features)})"
+            f"{scores['roi'].nunique()} ROIs; features {', '.join(features)})"
         )
 
 

@@ -5,27 +5,35 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional.alignment import squared_correlation
-from nfas_lightning.functional.ceiling import noise_ceiling
-from nfas_lightning.functional.correlation import average_folds
-from nfas_lightning.functional.encoding import EncodingResult, observed_folds, ridge_cv
+from nfas_lightning.functional.correlation import average_folds, squared_correlation
+from nfas_lightning.functional.encoding import EncodingResult, observed_folds
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.scoring.settings import ScoringSettings
 
-__all__ = ["Encoded", "Encoder", "best_block"]
+__all__ = ["Encoded", "Encoder", "Scores", "best_block"]
 
 GROUP = "group"
 _UNDEFINED = "responses, features or predictions are constant in some fold"
+
+
+class Scores(NamedTuple):
+    """What the tables tell of a feature: `r`, `r2` and `n_volumes` as in `EncodingResult`, (K * R,) each."""
+
+    r: Tensor
+    r2: Tensor
+    n_volumes: Tensor
+
+
 Encoded = tuple[Tensor | None, EncodingResult]
 """Features on the volumes' clock (T, P), and what became of them."""
 
@@ -36,40 +44,33 @@ class Encoder:
     def __init__(self, responses: Responses, settings: ScoringSettings) -> None:
         self.responses = responses
         self.settings = settings
-        group, each = settings.subjects in ("group", "both"), settings.subjects in ("each", "both")
-        if not (group or each):
-            raise ValueError(f"subjects must be 'group', 'each' or 'both', got {settings.subjects!r}.")
-        self.labels = (GROUP,) * group + responses.subjects * each
-        parts = [responses.group_mean] * group + list(responses.values) * each
+        self.ridge = settings.ridge(responses)
+        self._group = settings.subjects in ("group", "both")
+        self._each = settings.subjects in ("each", "both")
+        self.labels = (GROUP,) * self._group + responses.subjects * self._each
+        parts = [responses.group_mean] * self._group + list(responses.values) * self._each
         self.targets = torch.cat(parts, dim=1)
-        self.ceilings = _ceilings(responses, group, each, settings.seed)
-        self.runs = responses.runs if len(torch.unique(responses.runs)) > 1 else None
-        self.is_time_series = responses.tr is not None
-        self.nuisances = responses.nuisances if settings.partial_nuisances else None
-        self.gap = responses.gap if settings.gap is None else settings.gap
 
-    def features(self, features: Tensor) -> Encoded:
-        """Encode stimulus features (N, P)."""
-        return self.volumes(self.responses.to_volumes(features.float()))
+    @cached_property
+    def ceilings(self) -> list[Tensor]:
+        """Noise ceiling of every target set, (R,) each."""
+        group = [self.ridge.group_ceiling(self.settings.seed)] if self._group else []
+        return group + (self.ridge.subject_ceilings() if self._each else [])
 
-    def volumes(self, X: Tensor) -> Encoded:
+    def features(self, features: Tensor, scaling: str = "unit") -> Encoded:
+        """Encode stimulus features (N, P), scaled as `ridge_cv` says."""
+        return self.volumes(self.ridge.to_volumes(features), scaling)
+
+    def volumes(self, X: Tensor, scaling: str = "unit") -> Encoded:
         """Encode features that are on the volumes' clock, (T, P)."""
-        settings = self.settings
         if bool(X.isnan().any()):  # of a trajectory without dynamics
             return None, self._undefined(X)
-        result = ridge_cv(
-            X,
-            self.targets.to(X.dtype),
-            groups=self.runs,
-            n_folds=settings.n_folds,
-            gap=self.gap,
-            selection=settings.selection or ("folds" if self.is_time_series else "loo"),
-            nuisances=self.nuisances,
-            warn=False,  # a fit a block, each with the same ROIs missing: warn_undefined says it once
-        )
-        return X, result
+        # a fit a block, each with the same ROIs missing: warn_undefined says it once
+        return X, self.ridge.fit(X, self.targets, scaling=scaling, warn=False)
 
-    def warn_undefined(self, name: str, results: Mapping[str, EncodingResult], *, twin: bool) -> None:
+    def warn_undefined(
+        self, name: str, results: Mapping[str, EncodingResult | Scores], *, twin: bool
+    ) -> None:
         """Warn once a model of the ROIs that score NaN, and why; once more where features add some.
 
         Args:
@@ -107,8 +108,7 @@ class Encoder:
     def _undefined(self, X: Tensor) -> EncodingResult:
         """Return what features (T, P) score that are not there: NaN in every fold."""
         # constant features go through the same folds and score NaN everywhere
-        _, constant = self.volumes(torch.zeros_like(X[:, :1]))
-        return constant
+        return self.ridge.fit(torch.zeros_like(X[:, :1]), self.targets, warn=False)
 
     def _count(self, columns: Tensor) -> int:
         """Number of ROIs with any of these (K * R,) columns."""
@@ -118,22 +118,26 @@ class Encoder:
         """(K * R,) one-sided p: the same fits on shifted (time series) or permuted responses."""
         null = ridge_null(
             X,
-            self.targets.to(X.dtype),
+            self.targets.to(result.preds),
             result,
-            groups=self.runs,
-            gap=self.gap,
-            nuisances=self.nuisances,
-            moves="shift" if self.is_time_series else "blocks",
+            groups=self.ridge.groups,
+            gap=self.ridge.gap,
+            nuisances=self.ridge.nuisances,
+            moves="shift" if self.responses.tr is not None else "blocks",
             n_permutations=self.settings.n_permutations,
             seed=self.settings.seed,
         )
         return permutation_p(result.r, null)
 
-    def table(self, X: Tensor | None, result: EncodingResult, base: Mapping[str, Any]) -> pd.DataFrame:
+    def table(
+        self, X: Tensor | None, result: EncodingResult | Scores, base: Mapping[str, Any]
+    ) -> pd.DataFrame:
         """Long-form rows of one feature: one a subject and ROI."""
         n_rois = len(self.responses.rois)
         tested = self.settings.n_permutations and base["feature"] in self.settings.null_features
-        p = self.p_values(X, result) if tested and X is not None else torch.full_like(result.r, math.nan)
+        p = torch.full_like(result.r, math.nan)
+        if tested and X is not None and isinstance(result, EncodingResult):
+            p = self.p_values(X, result)
         frames = []
         for k, label in enumerate(self.labels):
             part = slice(k * n_rois, (k + 1) * n_rois)
@@ -146,12 +150,11 @@ class Encoder:
                     "p": p[part].cpu().numpy(),
                     "q": fdr(p[part]).cpu().numpy(),
                     "ceiling": self.ceilings[k].cpu().numpy(),
+                    "n_volumes": result.n_volumes[part].cpu().numpy(),
                 }
             )
             frames.append(frame.assign(subject=label))
-        return pd.concat(frames, ignore_index=True).assign(
-            **base, n_volumes=len(self.targets), simulated=self.responses.simulated
-        )
+        return pd.concat(frames, ignore_index=True).assign(**base, simulated=self.responses.simulated)
 
     def group_rows(self, result: EncodingResult) -> tuple[Tensor, Tensor]:
         """Return r and r2 of the first target set (the group mean where it is scored), (R,) each."""
@@ -163,40 +166,23 @@ class Encoder:
         return rois["network"].to_numpy() if "network" in rois.columns else self.responses.dataset
 
 
-def best_block(blocks: list[EncodingResult], targets: Tensor) -> EncodingResult:
-    """Join blocks into one result: per fold and ROI the block that won inside that fold's training data.
+def best_block(blocks: list[EncodingResult], targets: Tensor) -> Scores:
+    """Score blocks together: per fold and ROI the block that won inside that fold's training data.
 
     Args:
         blocks: results of the same folds.
         targets: (T, K * R) the responses that all of them were fitted to.
     """
     inner = torch.stack([block.inner_score for block in blocks])
-    winner = inner.nan_to_num(nan=-math.inf).argmax(dim=0)  # (folds, K * R)
-    fold_r = torch.stack([block.fold_r for block in blocks]).gather(0, winner[None])[0]
-    fold = blocks[0].fold
-    preds = torch.stack([block.preds for block in blocks])
-    chosen = preds.gather(0, winner[fold.clamp(min=0)][None])[0]
-    chosen = torch.where(fold[:, None] >= 0, chosen, math.nan)
-    r = average_folds(fold_r, observed_folds(targets, fold, len(fold_r)).to(fold_r.device))
-    return replace(blocks[0], preds=chosen, fold_r=fold_r, r=r, r2=squared_correlation(r))
+    winner = inner.nan_to_num(nan=-math.inf).argmax(dim=0)[None]  # (1, folds, K * R)
+    fold_r = torch.stack([block.fold_r for block in blocks]).gather(0, winner)[0]
+    n_volumes = torch.stack([_volumes_by_fold(block) for block in blocks]).gather(0, winner)[0].sum(dim=0)
+    observed = observed_folds(targets.to(fold_r.device), blocks[0].fold, len(fold_r))
+    r = average_folds(fold_r, observed)
+    return Scores(r=r, r2=squared_correlation(r), n_volumes=n_volumes)
 
 
-def _ceilings(responses: Responses, group: bool, each: bool, seed: int) -> list[Tensor]:
-    """Ceiling of every target set: what the responses know, else split-half or leave-one-subject-out."""
-    n_subjects, _, n_rois = responses.values.shape
-    unknown = torch.full((n_rois,), math.nan)
-    ceilings = []
-    if group:
-        if responses.noise_ceiling is not None:
-            ceilings.append(responses.noise_ceiling)
-        else:
-            several = n_subjects > 1
-            ceilings.append(
-                noise_ceiling(responses.values, method="split_half", seed=seed) if several else unknown
-            )
-    if each and responses.subject_ceilings is not None:
-        ceilings += list(responses.subject_ceilings)
-    elif each:
-        alone = noise_ceiling(responses.values, method="loo_subject") if n_subjects > 1 else unknown
-        ceilings += [alone] * n_subjects
-    return ceilings
+def _volumes_by_fold(result: EncodingResult) -> Tensor:
+    """Count rows that were observed and tested, (folds, K * R)."""
+    counted = ~(result.preds.isnan() | result.target.isnan())
+    return torch.stack([counted[result.fold == index].sum(dim=0) for index in range(len(result.fold_r))])

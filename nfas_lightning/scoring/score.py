@@ -16,7 +16,7 @@ from nfas_lightning.functional.dmd import DMDResult, combine_depths, dmd
 from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.results import COLUMNS, ModelResult
-from nfas_lightning.scoring.encoder import Encoded, Encoder, best_block
+from nfas_lightning.scoring.encoder import Encoded, Encoder, Scores, best_block
 from nfas_lightning.scoring.settings import ScoringSettings
 
 __all__ = ["score_trajectory"]
@@ -47,27 +47,30 @@ def score_trajectory(
         block there is no stable mode: it scores NaN, with a warning that names the blocks.
 
     Raises:
-        ValueError: the trajectory does not hold the stimuli that the responses ask for, or the stimuli do not
-            differ at a block and the widths of blocks do.
+        ValueError: the trajectory does not hold the stimuli that the responses ask for, the stimuli do not
+            differ at a block and the widths of blocks do, or what `ScoringSettings.ridge` raises.
     """
     settings = settings or ScoringSettings()
+    encode = Encoder(responses, settings)
     _check_stimuli(trajectory, responses)
     twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]
     space = StateSpace(settings.state_space, n_components=settings.n_components, seed=settings.seed)
     H = space.fit_transform(trajectory.states)
     dynamics = _decompose(H, trajectory.layer_names, card["name"], settings)
-    encode = Encoder(responses, settings)
-    stable = encode.features(combine_depths(H, dynamics, phase=settings.phase))
+    # principal coordinates: their axes mean nothing, so the score must not depend on them
+    scaling = "unit" if space.kind_ == "native" or settings.operator == "pooled" else "common"
+    stable = encode.features(combine_depths(H, dynamics, phase=settings.phase), scaling)
+    encoded: dict[str, Encoded | tuple[None, Scores]] = {}
+    blocks: list[Encoded] = []
     if twin:
-        encoded: dict[str, Encoded] = {"random_weights": stable}
-        blocks: list[Encoded] = []
+        encoded["random_weights"] = stable
     else:
-        encoded = {"stable_mode": stable}
+        encoded["stable_mode"] = stable
         blocks = [encode.features(state) for state in trajectory.states] if settings.baselines else []
     if blocks:
         encoded["last_block"] = blocks[-1]
         encoded["best_block"] = None, best_block([result for _, result in blocks], encode.targets)
-        encoded["mean_depth"] = encode.features(H.mean(dim=1))
+        encoded["mean_depth"] = encode.features(H.mean(dim=1), scaling)
         encoded["all_blocks"] = encode.features(torch.cat(trajectory.states, dim=1))
         if responses.nuisances is not None and not settings.partial_nuisances:
             encoded["nuisance"] = encode.volumes(responses.nuisances)
@@ -80,7 +83,9 @@ def score_trajectory(
 
     base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
     labels = {**base, "family": card["family"]}
-    frames = [encode.table(*parts, {**labels, "feature": feature}) for feature, parts in encoded.items()]
+    frames = [
+        encode.table(X, result, {**labels, "feature": feature}) for feature, (X, result) in encoded.items()
+    ]
     scores = pd.concat(frames, ignore_index=True)[list(COLUMNS["scores"])]
     spectra = _spectrum_table(dynamics, base)
     depth = _depth_table(trajectory, dynamics, encode, blocks, base)

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
 from nfas_lightning.functional.state_space import StateSpaceKind
+from nfas_lightning.scoring.ridge import BenchmarkRidge
 
 __all__ = ["ScoringSettings"]
 
@@ -30,6 +33,9 @@ class ScoringSettings:
         n_permutations: draws of the null; 0 leaves p and q empty.
         null_features: features that get p and q; each costs `n_permutations` fits. ``best_block`` cannot.
         seed: seed of the null and of split halves.
+
+    Raises:
+        ValueError: `subjects` is none of its options.
     """
 
     operator: Operator = "joint"
@@ -48,3 +54,22 @@ class ScoringSettings:
     n_permutations: int = 1000
     null_features: Sequence[str] = ("stable_mode",)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_option("subjects", self.subjects, ("group", "each", "both"))
+
+    def ridge(self, responses: Responses) -> BenchmarkRidge:
+        """Return the regression onto these responses.
+
+        Asking for it before a model runs tells then, not after the forward passes, what can't be scored.
+
+        Raises:
+            ValueError: see `BenchmarkRidge`.
+        """
+        return BenchmarkRidge(
+            responses,
+            n_folds=self.n_folds,
+            selection=self.selection,
+            gap=self.gap,
+            partial_nuisances=self.partial_nuisances,
+        )

@@ -108,7 +108,7 @@ class NFAS(SpaceMeasures, SpaceFigures):
         *,
         feature: str = "stable_mode",
         value: str = "r2",
-        subject: str = "group",
+        subject: str | None = None,
         rois: pd.DataFrame | None = None,
         axis: Literal["strict", "intersection"] = "strict",
         standardize: Standardize = "none",
@@ -121,7 +121,9 @@ class NFAS(SpaceMeasures, SpaceFigures):
                 describe the models: family, size, objective, parameters.
             feature: which rows, e.g. ``"stable_mode"`` or a baseline.
             value: which column, ``"r2"`` or ``"r"``.
-            subject: which rows, ``"group"`` for the mean over subjects.
+            subject: whose scores: ``"group"``, the mean response of all subjects, or the name of one. None:
+                the group's, or where that was not scored the mean over subjects, see
+                `results.subject_scores`.
             rois: table of ROIs to describe the columns; None: the results' own, or ``roi`` and ``network``.
             axis: ``"strict"``: every model must have a row for every ROI. ``"intersection"``: the ROIs that
                 all models have, which `notes` counts.
@@ -129,10 +131,12 @@ class NFAS(SpaceMeasures, SpaceFigures):
             metric: see the class.
 
         Returns:
-            The space. ROIs at which any model's score is NaN are left out with a warning and a note.
+            The space. ROIs at which any model's score is NaN are left out with a warning and a note; scores
+            other than the group's have a note too.
 
         Raises:
-            ValueError: nothing selected, a model scored twice at an ROI, or ROI axes that differ.
+            ValueError: nothing selected, a subject that a model does not have, a model scored twice at an
+                ROI, or ROI axes that differ.
         """
         check_option("axis", axis, ("strict", "intersection"))
         cards = None
@@ -159,6 +163,7 @@ class NFAS(SpaceMeasures, SpaceFigures):
         where: str | None = None,
         feature: str = "stable_mode",
         value: str = "r2",
+        subject: str | None = None,
         axis: Literal["strict", "intersection"] = "strict",
         standardize: Standardize = "none",
         metric: Metric = "euclidean",
@@ -170,6 +175,7 @@ class NFAS(SpaceMeasures, SpaceFigures):
             where: which models, as a query of `RunResults.cards`, e.g. ``"family == 'vit'"``; None: all.
             feature: see `from_scores`, as are the others.
             value: see `from_scores`.
+            subject: see `from_scores`.
             axis: see `from_scores`.
             standardize: see the class.
             metric: see the class.
@@ -180,7 +186,13 @@ class NFAS(SpaceMeasures, SpaceFigures):
         """
         joined = join_runs(runs, where=where, intersection=axis == "intersection")
         return cls.from_scores(
-            joined, feature=feature, value=value, axis=axis, standardize=standardize, metric=metric
+            joined,
+            feature=feature,
+            value=value,
+            subject=subject,
+            axis=axis,
+            standardize=standardize,
+            metric=metric,
         )
 
     def __len__(self) -> int:

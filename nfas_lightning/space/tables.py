@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nfas_lightning.results import GROUP, MEAN, subject_scores
+
 __all__ = ["check_names", "check_table", "describe_models", "score_matrix"]
 
 
 def score_matrix(
-    table: pd.DataFrame, *, feature: str, value: str, subject: str, intersection: bool
+    table: pd.DataFrame, *, feature: str, value: str, subject: str | None, intersection: bool
 ) -> tuple[np.ndarray[Any, Any], pd.DataFrame, pd.DataFrame, list[str]]:
     """Turn a long scores table into (M, R) values, joined on ``roi``.
 
@@ -23,7 +25,7 @@ def score_matrix(
     Raises:
         ValueError: nothing selected, a model scored twice at an ROI, or ROI axes that differ.
     """
-    rows = _selected(table, feature, subject)
+    rows, notes = _selected(table, feature, subject)
     if value not in rows.columns:
         raise ValueError(f"value must be a column of the scores table, got {value!r}: {list(rows.columns)}.")
     row, models = pd.factorize(rows["model"])
@@ -33,7 +35,6 @@ def score_matrix(
     scored = np.zeros(matrix.shape, dtype=bool)
     scored[row, column] = True
     shared: np.ndarray[Any, np.dtype[np.bool_]] = np.all(scored, axis=0)
-    notes = []
     if not shared.all():
         if not intersection:
             raise ValueError(_axis_difference(scored, models, rois))
@@ -102,22 +103,47 @@ def check_names(scores: pd.DataFrame, models: pd.Series[Any], rois: pd.Series[An
             )
 
 
-def _selected(table: pd.DataFrame, feature: str, subject: str) -> pd.DataFrame:
+def _selected(table: pd.DataFrame, feature: str, subject: str | None) -> tuple[pd.DataFrame, list[str]]:
     rows = table
-    for column, wanted in (("feature", feature), ("subject", subject)):
-        if column in rows.columns:
-            there = sorted(rows[column].unique())
-            rows = rows[rows[column] == wanted]
-            if rows.empty:
-                raise ValueError(f"{column} must be one of the table's {there}, got {wanted!r}.")
-    twice = rows[rows.duplicated(["model", "roi"])]
+    if "feature" in rows.columns:
+        rows = rows[rows["feature"] == feature]
+        if rows.empty:
+            there = sorted(table["feature"].unique())
+            raise ValueError(f"feature must be one of the table's {there}, got {feature!r}.")
+    # before subjects are averaged too, which would hide a model that was scored twice
+    _check_once(rows, [name for name in ("model", "roi", "subject") if name in rows.columns])
+    shown = subject_scores(rows, subject)
+    _check_once(shown, ["model", "roi"])
+    return shown, _subject_notes(rows, shown)
+
+
+def _subject_notes(rows: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
+    """What is said of scores that are not the group's."""
+    if "subject" not in shown.columns:
+        return []
+    notes = []
+    averaged = set(shown.loc[shown["subject"] == MEAN, "model"])
+    if averaged:
+        names = list(dict.fromkeys(rows.loc[rows["model"].isin(averaged), "subject"]))
+        listed = ", ".join(map(str, names[:3])) + (", ..." if len(names) > 3 else "")
+        notes.append(
+            f"{len(averaged)} of {shown['model'].nunique()} models were not scored on the subjects' mean "
+            f"response: their scores are means over {len(names)} subjects ({listed}), without p values."
+        )
+    single = sorted(set(shown["subject"]) - {GROUP, MEAN})
+    if single and len(set(rows["subject"])) > 1:
+        notes.append(f"Scores of one subject: {', '.join(map(str, single))}.")
+    return notes
+
+
+def _check_once(rows: pd.DataFrame, keys: list[str]) -> None:
+    twice = rows[rows.duplicated(keys)]
     if len(twice):
         first = twice.iloc[0]
         raise ValueError(
             f"Each model must be scored once at an ROI, got {first['model']!r} at {first['roi']!r} more than "
             "once: a model run on several benchmarks needs a space per benchmark."
         )
-    return rows
 
 
 def _axis_difference(scored: np.ndarray[Any, Any], models: Any, rois: Any) -> str:

@@ -142,6 +142,16 @@ def test_a_failed_look_is_reported_once_and_the_training_goes_on():
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
 
 
+def test_shares_that_do_not_fit_together_are_a_failed_look(monkeypatch):
+    def refuse(own):
+        raise ValueError("All processes must record the same layers")
+
+    monkeypatch.setattr("nfas_lightning.callbacks.watch.gather_trajectories", refuse)
+    with pytest.warns(UserWarning, match="failed, .* ValueError: All processes must record"):
+        module, _ = train(BrainAlignment(brain(), settings=QUICK))
+    assert len(module.seen) == 12
+
+
 def test_a_failed_look_stops_the_training_where_asked():
     callback = BrainAlignment(brain(), settings=QUICK, on_error="raise")
     network = Broken()
@@ -296,6 +306,12 @@ def test_mistakes_show_before_the_first_step():
         train(BrainAlignment(brain(), layers=["blocks.7"]))
     with pytest.raises(ValueError, match="modell"):
         train(BrainAlignment(brain(), submodule="modell"))
+    for settings, reason in (
+        (ScoringSettings(partial_nuisances=True), "needs nuisances, but the responses of 'array' hold none"),
+        (ScoringSettings(n_folds=61), "need at least that many volumes, got 60"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            train(BrainAlignment(brain(), settings=settings))
     texts = ArrayDataModule([f"text {i}" for i in range(12)], torch.zeros(12, 2))
     with pytest.raises(ValueError, match="Give the model a preprocess"):
         train(BrainAlignment(texts))

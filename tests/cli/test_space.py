@@ -51,6 +51,28 @@ def test_filter_and_group(runs, tmp_path):
     assert set(models["modality_before"]) == {"audio", "language"}
 
 
+def test_a_subject_is_chosen_and_otherwise_subjects_are_averaged(runs, tmp_path, capsys):
+    made = RunResults.load(runs / "vision")
+    parts = [
+        made.scores.assign(subject=name, r2=made.scores["r2"] + more) for name, more in (("a", 0), ("b", 1))
+    ]
+    replace(made, scores=pd.concat(parts, ignore_index=True)).save(tmp_path / "run")
+    for option, more in (([], 0.5), (["--subject", "b"], 1.0)):
+        out = tmp_path / "".join(["out", *option])
+        main(["space", str(tmp_path / "run"), "--out", str(out), "--n_permutations", "19", *option])
+        placed = pd.read_parquet(out / "space" / "scores.parquet").set_index("model")
+        stable = made.scores.query("feature == 'stable_mode'")
+        expected = stable.pivot_table(index="model", columns="roi", values="r2") + more
+        pd.testing.assert_frame_equal(placed[list(expected)].loc[expected.index], expected, check_names=False)
+        printed, page = capsys.readouterr().out, (out / "report.html").read_text()
+        said = "Scores of one subject: b." if option else "means over 2 subjects (a, b), without p values"
+        assert said in " ".join(printed.split())
+        assert said in page
+    with pytest.raises(ValueError, match=r"one of the table's \['a', 'b'\], got 'c'"):
+        main(["space", str(tmp_path / "run"), "--out", str(tmp_path / "no"), "--subject", "c"])
+    assert not (tmp_path / "no").exists()
+
+
 def test_mixed_axes_and_missing_runs_are_refused(runs, tmp_path):
     other = RunResults.load(runs / "audio")
     renamed = {t: getattr(other, t).assign(roi="own_" + getattr(other, t)["roi"]) for t in ("scores", "rois")}

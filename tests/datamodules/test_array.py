@@ -94,6 +94,56 @@ def test_missing_values_are_kept_with_a_warning():
     assert responses.values.isnan().sum() == 7
 
 
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series, tuple])
+def test_labels_may_be_of_any_kind(kind):
+    labels = {
+        "stimulus_ids": kind(list("fedcba")),
+        "subject_names": kind(["p", "q"]),
+        "runs": kind(["b", "b", "a", "a", "a", "b"]),
+    }
+    responses = ready(TEXTS, torch.zeros(2, 6, 1), **labels).responses
+    assert responses.stimulus_ids == tuple("fedcba")
+    assert responses.subjects == ("p", "q")
+    assert responses.runs.tolist() == [0, 0, 1, 1, 1, 0]
+    numbers = {"stimulus_ids": kind([3, 1, 4, 15, 9, 2]), "subject_names": kind([7, 8])}
+    responses = ready(TEXTS, torch.zeros(2, 6, 1), **numbers, runs=kind([7, 7, 2, 2, 2, 2])).responses
+    assert responses.stimulus_ids == ("3", "1", "4", "15", "9", "2")
+    assert responses.subjects == ("7", "8")
+    assert responses.runs.tolist() == [7, 7, 2, 2, 2, 2]
+
+
+def test_tensors_label_too():
+    labels = {"stimulus_ids": torch.arange(6), "runs": torch.tensor([1.0, 1, 1, 3, 3, 3])}
+    responses = ready(TEXTS, torch.zeros(6, 1), **labels).responses
+    assert responses.stimulus_ids == tuple("012345")
+    assert responses.runs.tolist() == [1, 1, 1, 3, 3, 3]
+    assert ready(TEXTS, torch.zeros(6, 1), runs=[0.5] * 3 + [0.7] * 3).responses.runs.tolist() == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        1,
+    ]
+
+
+def test_events_find_the_runs_of_their_labels():
+    onsets = [2.0, 7.0, 13.0, 1.0, 5.5, 11.0]
+    labelled, numbered = (
+        ready(
+            TEXTS,
+            torch.zeros(22, 1),
+            events=pd.DataFrame({"onset": onsets, "run": [two] * 3 + [one] * 3}),
+            runs=np.array([one] * 12 + [two] * 10),
+            tr=2.0,
+        ).responses
+        for one, two in (("morning", "evening"), (0, 1))
+    )
+    assert torch.equal(labelled.runs, numbered.runs)
+    assert torch.equal(labelled.design[0].to_dense(), numbered.design[0].to_dense())
+    assert labelled.fingerprint() == numbered.fingerprint()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -110,6 +160,21 @@ def test_missing_values_are_kept_with_a_warning():
         ({"subject_names": ["a", "b"]}, "subject_names must be 1 unique names, got 2"),
         ({"subjects": ["nobody"]}, "subjects has no 'nobody'"),
         ({"runs": [0] * 5}, r"runs must have shape \(T=6,\), got \(5,\)"),
+        ({"runs": np.array(["a"] * 5)}, r"runs must have shape \(T=6,\), got \(5,\)"),
+        ({"runs": np.zeros((6, 1))}, r"runs must have shape \(T=6,\), got \(6, 1\)"),
+        ({"runs": ["a", "a", None, "b", "b", "b"]}, r"the run of every row, got none for \[2\]"),
+        ({"stimulus_ids": np.array(list("abc"))}, "stimulus_ids must be 6 unique names, got 3"),
+        ({"stimulus_ids": np.array(list("abcdea"))}, r"more than once: \['a'\]"),
+        ({"stimulus_ids": []}, "stimulus_ids must be 6 unique names, got 0"),
+        ({"stimulus_ids": np.zeros((6, 2))}, "stimulus_ids must be 6 unique names"),
+        (
+            {
+                "events": {"onset": [0.0] * 6, "run": list("aabbcc")},
+                "tr": 2.0,
+                "runs": list("aaabbb"),
+            },
+            r"none for the runs \['c'\]: runs names \['a', 'b'\]",
+        ),
         ({"nuisances": torch.zeros(5, 1)}, r"nuisances must have shape \(T=6, Q\)"),
         ({"noise_ceiling": torch.zeros(3)}, r"noise_ceiling must have shape \(R=2,\)"),
         ({"temporal": "hrf"}, "needs events .* and tr in seconds, got events=None"),

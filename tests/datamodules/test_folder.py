@@ -159,6 +159,23 @@ def test_what_is_not_there_or_there_twice_is_named(tmp_path):
         loaded(tmp_path)
 
 
+def test_runs_of_a_table_may_have_labels(tmp_path):
+    write_images(tmp_path)
+    np.save(tmp_path / "responses.npy", betas())
+    pd.DataFrame({"run": ["second"] * 5 + ["first"] * 7}).to_csv(tmp_path / "volumes.csv", index=False)
+    assert loaded(tmp_path, size=16).responses.runs.tolist() == [0] * 5 + [1] * 7
+
+
+def test_every_argument_is_a_hyperparameter():
+    given = {"tr": 1.5, "temporal": "fir", "delays": [1, 2], "size": None, "subjects": ["s1"]}
+    one, other = FolderDataModule("one", **given), FolderDataModule("other", **given)
+    assert dict(one.hparams) == {
+        "root": "one", "sampling_rate": 16_000, "window": 20, "hrf": "spm", "dataset": None, "batch_size": 16,
+        "num_workers": 0, **given,
+    }  # fmt: skip
+    assert dict(one.hparams) != dict(other.hparams)  # by which a sweep tells their estimates apart
+
+
 @pytest.mark.slow
 def test_a_command_line_is_enough(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,7 @@ from sklearn.model_selection import KFold
 
 from nfas_lightning.functional.encoding import default_penalties, ridge_cv
 from nfas_lightning.functional.folds import contiguous_folds
+from nfas_lightning.functional.ridge_null import ridge_null
 
 GRID = torch.logspace(-1, 4, 6, dtype=torch.float64)
 
@@ -385,6 +386,87 @@ def test_penalties_too_small_for_float32(P, selection):
     torch.testing.assert_close(single.inner_score.double(), double.inner_score, atol=0, rtol=1e-3)
 
 
+@pytest.mark.parametrize("selection", ["folds", "loo"])
+@pytest.mark.parametrize("smallest", [-6, -3])
+def test_float32_agrees_where_penalties_are_small_beside_slow_features(selection, smallest):
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(200, 400, generator=generator)
+    for t in range(1, len(X)):
+        X[t] += 0.95 * X[t - 1]
+    Y = X @ torch.randn(400, 8, generator=generator) / 20 + 0.1 * torch.randn(200, 8, generator=generator)
+    settings = {
+        "groups": torch.arange(4).repeat_interleave(50),
+        "penalties": torch.logspace(smallest, 6, 7 - smallest),
+        "selection": selection,
+    }
+    single, double = ridge_cv(X, Y, **settings), ridge_cv(X.double(), Y.double(), **settings)
+    torch.testing.assert_close(single.inner_score.double(), double.inner_score, atol=1e-3, rtol=0)
+    torch.testing.assert_close(single.r.double(), double.r, atol=1e-3, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*score NaN")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("P", [3, 40, 200])
+def test_a_run_that_shows_one_thing_is_nan(P, dtype):
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        X = torch.randn(120, P, generator=generator, dtype=torch.float64)
+        Y = torch.randn(120, 20, generator=generator, dtype=torch.float64) + X[:, :1]
+        runs = torch.arange(4).repeat_interleave(30)
+        X[runs == 2] = X[0].clone()
+        result = ridge_cv(X.to(dtype), Y.to(dtype), groups=runs)
+        assert bool(result.fold_r[2].isnan().all())
+        assert bool(result.r.isnan().all())
+
+
+@pytest.mark.filterwarnings("ignore:.*score NaN")
+def test_folds_of_two_rows_are_not_scored():
+    X, Y = simulate(T=14, P=2)
+    assert bool(ridge_cv(X, Y, n_folds=13).r.isnan().all())  # r would be 1 or -1 in each
+    groups = torch.tensor([0] * 20 + [1] * 2 + [2] * 20)
+    X, Y = simulate(T=42, P=3)
+    result = ridge_cv(X, Y, groups=groups)
+    assert bool(result.fold_r[1].isnan().all())
+    torch.testing.assert_close(result.r, result.fold_r[[0, 2]].mean(0))
+    assert result.n_volumes.tolist() == [40] * 3
+
+
+@pytest.mark.parametrize("selection", ["folds", "loo"])
+def test_a_common_scale_forgets_the_axes(selection):
+    X, Y = simulate(P=8)
+    Q, _ = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+    settings = {"selection": selection, "scaling": "common", "gap": 0}
+    plain, turned = ridge_cv(X, Y, **settings), ridge_cv(X @ Q, Y, **settings)
+    torch.testing.assert_close(turned.r, plain.r, atol=1e-9, rtol=0)
+    torch.testing.assert_close(turned.penalties, plain.penalties)
+    torch.testing.assert_close(ridge_null(X @ Q, Y, turned), ridge_null(X, Y, plain), atol=1e-9, rtol=0)
+    assert (
+        ridge_cv(X @ Q, Y, selection=selection).r - ridge_cv(X, Y, selection=selection).r
+    ).abs().max() > 1e-4
+
+
+def test_a_common_scale_equals_ridge_on_features_divided_by_one_number():
+    X, Y = simulate(P=5)
+    result = ridge_cv(X, Y, scaling="common", penalties=torch.tensor([3.0]))
+    for index, (train, test) in enumerate(contiguous_folds(90)):
+        x, y = X.numpy(), Y.numpy()
+        scale = np.sqrt(x[train].var(0).mean())
+        model = Ridge(alpha=3.0, solver="cholesky").fit(x[train] / scale, y[train] / y[train].std(0))
+        preds = model.predict(x[test] / scale)
+        r = [pearsonr(preds[:, k], y[test, k])[0] for k in range(3)]
+        np.testing.assert_allclose(result.fold_r[index].numpy(), r, atol=1e-10)
+
+
+def test_noise_components_do_not_drown_the_leading_ones():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(40, 39, generator=generator) * torch.logspace(0, -2, 39)
+    Y = scores[:, :2] @ torch.randn(2, 5, generator=generator)
+    Y = Y / Y.std(0) + 0.5 * torch.randn(40, 5, generator=generator)
+    whitened = ridge_cv(scores, Y, selection="loo").r.mean()
+    common = ridge_cv(scores, Y, selection="loo", scaling="common").r.mean()
+    assert common > whitened + 0.2
+
+
 def test_features_that_are_rounding_carry_nothing():
     X, Y = simulate(dtype=torch.float32)
     N = torch.randn(90, 1, generator=torch.Generator().manual_seed(5))
@@ -414,7 +496,7 @@ def test_what_was_not_trained_says_nothing():
 
 
 def test_fewer_training_rows_than_inner_folds():
-    x = torch.tensor([0.0, 1, 3, 4])[:, None]
+    x = torch.tensor([0.0, 1, 3, 4, 6, 8])[:, None]
     result = ridge_cv(x, 2 * x, n_folds=2, penalties=torch.tensor([1e-9]))
     assert result.r.item() == pytest.approx(1)
 

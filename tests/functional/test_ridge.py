@@ -57,7 +57,9 @@ def test_both_routes_equal_fits_without_the_block(n, P, n_blocks, gap, seed):
     expected = explicit(X, Y, blocks)
     basis = decompose(X, X[:2])
     for route in ROUTES:
-        np.testing.assert_allclose(route(basis, Y, PENALTIES, blocks).numpy(), expected, rtol=1e-7)
+        np.testing.assert_allclose(
+            route(basis, Y, PENALTIES, blocks, torch.float64).numpy(), expected, rtol=1e-7
+        )
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -66,18 +68,18 @@ def test_repeated_features_are_harmless_in_both(route):
     twice = torch.cat([X, X, torch.zeros(60, 1)], 1)
     blocks = cut(60, 3, 1)
     expected = explicit(twice, Y, blocks)
-    found = route(decompose(twice, twice[:2]), Y, PENALTIES, blocks)
+    found = route(decompose(twice, twice[:2]), Y, PENALTIES, blocks, torch.float64)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_float32_responses_keep_their_digits(route):
+def test_float32_keeps_its_digits(route):
     X, Y = problem(400, 60)
     blocks, basis = cut(400, 5, 0), decompose(X, X[:2])
-    exact = route(basis, Y, PENALTIES[1:], blocks)
-    single = route(basis, Y.float(), PENALTIES[1:].float(), blocks)
-    assert single.dtype == torch.float32
-    torch.testing.assert_close(single.double(), exact, rtol=1e-5, atol=0)
+    exact = route(basis, Y, PENALTIES[1:], blocks, torch.float64)
+    single = route(basis, Y, PENALTIES[1:], blocks, torch.float32)
+    assert not torch.equal(single, exact)
+    torch.testing.assert_close(single, exact, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -113,3 +115,17 @@ def test_blocks_that_take_different_routes_add_up():
     assert {ridge._axes_are_cheaper(basis, *block, Y, penalties) for block in blocks} == {True, False}
     found = held_out_errors(basis, Y, penalties, blocks)[:3]
     np.testing.assert_allclose(found.numpy(), explicit(X, Y, blocks), rtol=1e-7)
+
+
+def test_one_row_that_outweighs_all_others_costs_float32_nothing():
+    X, Y = problem(400, 30)
+    X[7] *= 1e4
+    X = X - X.mean(0)
+    Y[7] = X[7] @ torch.ones(30, 4, dtype=torch.float64)
+    Y = Y - Y.mean(0)
+    blocks, basis = cut(400, 5, 0), decompose(X, X[:2])
+    penalties = 30 * torch.logspace(1, 4, 4, dtype=torch.float64)
+    assert bool((penalties * ridge._MAY_LOSE**2 > basis.eigenvalues[-1]).all())
+    exact = ridge._errors_by_axes(basis, Y, penalties, blocks, torch.float64)
+    single = ridge._errors_by_axes(basis, Y, penalties, blocks, torch.float32)
+    torch.testing.assert_close(single, exact, rtol=1e-3, atol=0)

@@ -224,3 +224,10 @@ def test_errors_say_what_to_do():
         hrf_operator(onsets, TIMES, tr=TR, slice_time_reference=2)
     with pytest.raises(ValueError, match=r"Y must have shape \(\.\.\., T=5, R\), got \(4, 2\)"):
         regress_out(torch.zeros(4, 2), torch.zeros(5, 1))
+
+
+def test_a_constant_series_leaves_zeros_and_no_rounding():
+    confounds = torch.randn(80, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    Y = torch.full((80, 3), 0.1, dtype=torch.float64) * torch.tensor([1.0, 1e8, -3.0])
+    assert not regress_out(Y, confounds).any()
+    assert not regress_out(Y.float(), confounds).any()

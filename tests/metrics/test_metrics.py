@@ -8,7 +8,6 @@ import pytest
 import torch
 from torchmetrics import MetricCollection
 
-from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.dmd import dmd, stable_mode
 from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.functional.snci import snci
@@ -158,7 +157,7 @@ def test_nuisances_can_be_partialled_out():
     plain = update(DMDAlignment(responses), H, splits(len(H), 20)).compute()
     partial = update(DMDAlignment(responses, partial_nuisances=True), H, splits(len(H), 20)).compute()
     assert not torch.allclose(plain["r"], partial["r"])
-    with pytest.raises(ValueError, match="needs nuisances, but the responses hold none"):
+    with pytest.raises(ValueError, match="needs nuisances, but the responses of 'toy' hold none"):
         DMDAlignment(planted()[1], partial_nuisances=True)
 
 
@@ -335,6 +334,6 @@ def test_responses_with_missing_values_are_masked():
     H, responses = planted()
     values = responses.values.clone()
     values[:, :4, 1] = float("nan")
-    masked = Responses(**{**vars(responses), "values": values, "rois": pd.DataFrame({"roi": list("abc")})})
+    masked = dataclasses.replace(responses, values=values, rois=pd.DataFrame({"roi": list("abc")}))
     result = update(DMDAlignment(masked), H, splits(len(H), 20)).compute()
     assert result["r"].isfinite().all()

@@ -1,0 +1,103 @@
+"""Ridge regression onto the responses of one benchmark: what every score of it shares."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.checks import working_dtype
+from nfas_lightning.functional.encoding import EncodingResult, ridge_cv
+from nfas_lightning.functional.folds import contiguous_folds
+
+__all__ = ["BenchmarkRidge"]
+
+
+class BenchmarkRidge:
+    """Cross-validated ridge regression with the folds, gap, penalties and nuisances of one benchmark.
+
+    It computes on the device and in the dtype of the features, half precisions raised to float32, whatever
+    those of the responses.
+
+    Args:
+        responses: what the brain did.
+        n_folds: outer folds where there is a single run; whole runs are held out where there are more.
+        selection: ``"folds"`` or ``"loo"``; None: folds for time series, loo for one response a stimulus.
+        gap: volumes dropped on either side of a test block; None takes the responses' own.
+        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+
+    Attributes:
+        groups: (T,) runs to hold out whole; None where there is one.
+        fold: (T,) index of the fold that tests each row.
+        nuisances: (T, Q) what is regressed out; None: nothing.
+
+    Raises:
+        ValueError: nuisances are to be partialled out and there are none, too few rows for the folds, or a
+            gap that leaves a fold nothing to train on.
+    """
+
+    def __init__(
+        self,
+        responses: Responses,
+        *,
+        n_folds: int = 5,
+        selection: Literal["folds", "loo"] | None = None,
+        gap: int | None = None,
+        partial_nuisances: bool = False,
+    ) -> None:
+        if partial_nuisances and responses.nuisances is None:
+            raise ValueError(
+                f"partial_nuisances=True needs nuisances, but the responses of {responses.dataset!r} hold "
+                "none: set it to False, or give the datamodule nuisances."
+            )
+        self.responses = responses
+        self.n_folds = n_folds
+        self.selection = selection or ("loo" if responses.tr is None else "folds")
+        self.gap = responses.gap if gap is None else gap
+        self.groups = responses.runs if len(torch.unique(responses.runs)) > 1 else None
+        self.nuisances = responses.nuisances if partial_nuisances else None
+        self.fold = torch.empty(len(responses.runs), dtype=torch.int64)
+        folds = contiguous_folds(len(self.fold), groups=self.groups, n_folds=n_folds, gap=self.gap)
+        for index, (_, test) in enumerate(folds):
+            self.fold[test.cpu()] = index
+
+    def to_volumes(self, features: Tensor) -> Tensor:
+        """Carry stimulus features (N, P) to the clock of the responses, (T, P * delays)."""
+        return self.responses.to_volumes(features.to(working_dtype(features)))
+
+    def fit(self, X: Tensor, targets: Tensor, *, scaling: str = "unit", warn: bool = True) -> EncodingResult:
+        """Encode features on the responses' clock (T, P) into targets (T, R), see `ridge_cv`."""
+        dtype = working_dtype(X)
+        return ridge_cv(
+            X.to(dtype),
+            targets.to(X.device, dtype),
+            groups=self.groups,
+            n_folds=self.n_folds,
+            gap=self.gap,
+            selection=self.selection,
+            nuisances=self.nuisances,
+            scaling=scaling,
+            warn=warn,
+        )
+
+    def group_ceiling(self, seed: int = 0) -> Tensor:
+        """Return the (R,) noise ceiling of the subjects' mean: the responses' own, else of split halves.
+
+        An estimate is averaged over the folds, as the scores are; with a single subject it is NaN.
+        """
+        if self.responses.noise_ceiling is not None:
+            return self.responses.noise_ceiling
+        return self._estimate("split_half", seed)
+
+    def subject_ceilings(self) -> list[Tensor]:
+        """Return S (R,) noise ceilings: the responses' own, else each subject against the others' mean."""
+        if self.responses.subject_ceilings is not None:
+            return list(self.responses.subject_ceilings)
+        return [self._estimate("loo_subject")] * len(self.responses.subjects)
+
+    def _estimate(self, method: str, seed: int = 0) -> Tensor:
+        if len(self.responses.subjects) < 2:
+            return torch.full((len(self.responses.rois),), torch.nan)
+        return self.responses.estimate_ceiling(method, seed=seed, fold=self.fold)
