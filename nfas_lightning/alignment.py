@@ -78,6 +78,8 @@ def align(
     with kept_random_states():  # the benchmark's own draws must not shift a training's
         datamodule.prepare_data()
         datamodule.setup()
+        settings = settings or ScoringSettings(n_permutations=0)
+        settings.ridge(datamodule.responses)  # refuses before any pass what could not be scored after
         if not isinstance(model, nn.Module):
             model = FrozenModel(model)
         started = time.perf_counter()
@@ -93,7 +95,6 @@ def align(
         )
         assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
         card = card_of(model, datamodule.responses, name, pooling, seconds=time.perf_counter() - started)
-        settings = settings or ScoringSettings(n_permutations=0)
         with without_autocast():
             return score_trajectory(trajectory, datamodule.responses, card, settings)
 
@@ -166,6 +167,7 @@ def card_of(
             **info,
             **common,
             "name": name or info["name"],
+            "modality": info["modality"] or responses.modality,
             "weights": model.hparams["weights"],
             "pooling": pooling or model.pooling,
         }

@@ -438,3 +438,41 @@ def test_a_block_that_is_constant_in_training_is_never_the_best():
     best = max(blocks, key=lambda block: block.inner_score[0, 0])
     assert pick(result, "best_block", "signal")["r"] > 0.3
     assert best.inner_score[0, 0] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"operator": "joint2"}, "operator must be one of 'joint'"),
+        ({"state_space": "pca"}, "state_space must be one of"),
+        ({"selection": "aic"}, "selection must be one of 'folds', 'loo'"),
+        ({"svd_rank": -3}, "svd_rank must be a positive int"),
+        ({"n_folds": 1}, "n_folds must be at least 2, got 1"),
+        ({"n_permutations": -3}, "n_permutations must be at least 0, got -3"),
+    ],
+)
+def test_settings_refuse_what_no_scoring_can_do(choice, message):
+    with pytest.raises(ValueError, match=message):
+        ScoringSettings(**choice)
+
+
+def test_the_depth_table_of_single_subjects_is_their_mean():
+    track = trajectory()
+    responses = brain(track)
+    other = torch.randn(responses.values[0].shape, generator=torch.Generator().manual_seed(1))
+    both = dataclasses.replace(
+        responses, values=torch.stack([responses.values[0], other]), subjects=("a", "b")
+    )
+    settings = {"subjects": "each", "n_permutations": 0}
+    together = score_trajectory(track, both, CARD, ScoringSettings(**settings)).depth
+    alone = [
+        score_trajectory(
+            track,
+            dataclasses.replace(both, values=both.values[k : k + 1], subjects=(name,)),
+            CARD,
+            ScoringSettings(**settings),
+        ).depth
+        for k, name in enumerate(both.subjects)
+    ]
+    np.testing.assert_allclose(together["r"], (alone[0]["r"] + alone[1]["r"]) / 2, rtol=1e-5)
+    assert not np.allclose(together["r"], alone[0]["r"])

@@ -98,7 +98,10 @@ class ScoreWriter(Callback):
         return found is not None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock of the capture."""
+        """Refuse what could not be scored, then start the clock of the capture."""
+        responses = getattr(trainer.datamodule, "responses", None)  # type: ignore[attr-defined]
+        if responses is not None:  # else on_test_end says what a datamodule needs
+            self.settings.ridge(responses)
         self._started = time.perf_counter()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -113,6 +116,7 @@ class ScoreWriter(Callback):
         info = pl_module.info
         card = {
             **asdict(info),  # type: ignore[call-overload]
+            "modality": info.modality or responses.modality,  # type: ignore[union-attr]
             "twin_of": pl_module.twin_of if isinstance(pl_module, RandomTwin) else "",
             "weights": pl_module.hparams["weights"],
             "pooling": pl_module.pooling,

@@ -18,6 +18,7 @@ from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.transcript import word_stimuli
 from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.confounds import high_pass_basis
 
 __all__ = ["ALICE_FILES", "FOLDER", "load_alice"]
 
@@ -130,6 +131,7 @@ def load_alice(
         design=volume_design(onsets, times, tr=tr, temporal=temporal, hrf=hrf, delays=delays),
         tr=tr,
         volume_times=times,
+        drifts=None if high_pass is None else high_pass_basis(n_volumes, tr, high_pass)[drop_volumes:],
         nuisances=clean_series(acoustic, tr=tr, high_pass=high_pass, drop_volumes=drop_volumes).float(),
         nuisance_names=("word_rate", "sound_power"),
         # of the listeners' mean; a single listener's ceiling is the leave-one-out correlation, far lower

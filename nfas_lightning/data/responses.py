@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.checks import check_shape
+from nfas_lightning.functional.confounds import regress_out
 
 __all__ = ["Responses"]
 
@@ -37,6 +38,8 @@ class Responses:
             outputs stand side by side. Empty: row t answers stimulus t.
         tr: repetition time in seconds, None where there is no time axis.
         volume_times: (T,) seconds since the start of the run, None where there is no time axis.
+        drifts: (T, K) slow regressors that the responses lost, run by run (a run's own columns are 0 in the
+            others), and that features therefore lose too; None: they lost nothing.
         nuisances: (T, Q) regressors common to all subjects (word rate, sound power, luminance).
         nuisance_names: Q names.
         noise_ceiling: (R,) correlation an ideal model could reach, None where nothing tells.
@@ -56,6 +59,7 @@ class Responses:
     design: tuple[Tensor, ...] = ()
     tr: float | None = None
     volume_times: Tensor | None = None
+    drifts: Tensor | None = None
     nuisances: Tensor | None = None
     nuisance_names: tuple[str, ...] = ()
     noise_ceiling: Tensor | None = None
@@ -82,6 +86,8 @@ class Responses:
             )
         for operator in self.design:
             check_shape("design", operator, "T N", T=n_volumes, N=len(self.stimulus_ids))
+        if self.drifts is not None:
+            check_shape("drifts", self.drifts, "T K", T=n_volumes)
         if self.nuisances is not None:
             check_shape("nuisances", self.nuisances, "T Q", T=n_volumes, Q=len(self.nuisance_names))
         if self.noise_ceiling is not None:
@@ -101,12 +107,18 @@ class Responses:
         return self.values.nanmean(dim=0)
 
     def to_volumes(self, features: Tensor) -> Tensor:
-        """Carry stimulus features (N, P) to volumes: (T, P * delays), or (N, P) without a design."""
+        """Carry stimulus features (N, P) to volumes: (T, P * delays), or (N, P) without a design.
+
+        Drifts that the responses lost are taken out: what is slow in a feature predicts nothing of them.
+        """
         check_shape("features", features, "N P", N=len(self.stimulus_ids))
-        if not self.design:
+        if self.design:
+            parts = [op.to(device=features.device, dtype=features.dtype) @ features for op in self.design]
+            features = torch.cat(parts, dim=1)
+        if self.drifts is None:
             return features
-        parts = [op.to(device=features.device, dtype=features.dtype) @ features for op in self.design]
-        return torch.cat(parts, dim=1)
+        device = features.device
+        return regress_out(features, self.drifts.to(device), self.runs.to(device))
 
     def estimate_ceiling(self, method: str, *, seed: int = 0, fold: Tensor | None = None) -> Tensor:
         """Return `noise_ceiling` of the values, (R,); each choice of arguments is computed once.
@@ -143,7 +155,7 @@ class Responses:
         # a story's operators are mostly zeros, and all delays together would not fit when dense
         sparse = [operator.to_sparse().coalesce() for operator in self.design]
         parts = [part for operator in sparse for part in (operator.indices(), operator.values())]
-        for tensor in (self.values, self.runs, self.nuisances, *parts):
+        for tensor in (self.values, self.runs, self.drifts, self.nuisances, *parts):
             if tensor is not None:
                 digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
                 digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)

@@ -16,6 +16,7 @@ from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.story import Story, nuisance_series, story_design, story_stimuli
 from nfas_lightning.data.story_responses import StoryResponses, StoryScans, clean_scan, fewest_counts
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.confounds import high_pass_basis
 
 __all__ = ["StorySettings", "load_stories", "word_counts"]
 
@@ -114,6 +115,7 @@ def load_stories(
         design=design,
         tr=tr,
         volume_times=times,
+        drifts=_drifts(trs, lengths, scans.high_pass),
         nuisances=torch.cat(nuisances) if settings.nuisances else None,
         nuisance_names=tuple(settings.nuisances),
         noise_ceiling=ceiling if bool(ceiling.isfinite().any()) else None,
@@ -144,6 +146,13 @@ def _nuisances(
     )
     cleaned = clean_scan(series, tr=story.tr, high_pass=high_pass) if series.shape[1] else series
     return cleaned.nan_to_num(nan=0.0).float()
+
+
+def _drifts(trs: Sequence[float], lengths: Sequence[int], high_pass: float | None) -> Tensor | None:
+    """Cosines slower than the filter (T, K), each story's side by side with those of none other."""
+    if high_pass is None:
+        return None
+    return torch.block_diag(*(high_pass_basis(n, tr, high_pass) for n, tr in zip(lengths, trs, strict=True)))
 
 
 def _files(story: Story) -> list[Any]:

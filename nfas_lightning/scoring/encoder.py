@@ -157,9 +157,9 @@ class Encoder:
         return pd.concat(frames, ignore_index=True).assign(**base, simulated=self.responses.simulated)
 
     def group_rows(self, result: EncodingResult) -> tuple[Tensor, Tensor]:
-        """Return r and r2 of the first target set (the group mean where it is scored), (R,) each."""
-        n_rois = len(self.responses.rois)
-        return result.r[:n_rois], result.r2[:n_rois]
+        """Return r and r2 (R,) of the group mean, or where it is not scored their mean over subjects."""
+        r, r2 = (scores.view(len(self.labels), -1) for scores in (result.r, result.r2))
+        return (r[0], r2[0]) if self._group else (r.nanmean(dim=0), r2.nanmean(dim=0))
 
     def _network(self) -> Any:
         rois = self.responses.rois

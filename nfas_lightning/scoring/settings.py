@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional._spectrum import check_svd_rank
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
 from nfas_lightning.functional.state_space import StateSpaceKind
@@ -35,7 +36,7 @@ class ScoringSettings:
         seed: seed of the null and of split halves.
 
     Raises:
-        ValueError: `subjects` is none of its options.
+        ValueError: a choice is none of its options, or a number is out of range.
     """
 
     operator: Operator = "joint"
@@ -56,7 +57,21 @@ class ScoringSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_option("subjects", self.subjects, ("group", "each", "both"))
+        for name, options in (
+            ("operator", get_args(Operator)),
+            ("centering", get_args(Centering)),
+            ("criterion", get_args(Criterion)),
+            ("phase", get_args(Phase)),
+            ("state_space", get_args(StateSpaceKind)),
+            ("subjects", ("group", "each", "both")),
+        ):
+            check_option(name, getattr(self, name), options)
+        if self.selection is not None:
+            check_option("selection", self.selection, ("folds", "loo"))
+        check_svd_rank(self.svd_rank)
+        for name, least in (("n_folds", 2), ("n_permutations", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
 
     def ridge(self, responses: Responses) -> BenchmarkRidge:
         """Return the regression onto these responses.

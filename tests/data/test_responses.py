@@ -2,13 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional import noise_ceiling
+from nfas_lightning.functional import high_pass_basis, noise_ceiling
 
 
 def operator(entries, shape=(8, 6)):
@@ -119,3 +120,23 @@ def test_ceilings_are_those_of_the_functional_core_each_computed_once():
     assert dataclasses.replace(brain).estimate_ceiling("loo_subject") is not brain.estimate_ceiling(
         "loo_subject"
     )
+
+
+def test_features_lose_the_drifts_that_the_responses_lost_run_by_run():
+    runs = torch.tensor([0] * 5 + [1] * 3)
+    drifts = torch.block_diag(high_pass_basis(5, 2.0, 1 / 10), high_pass_basis(3, 2.0, 1 / 8))
+    brain = responses(design=(torch.eye(8, 6).to_sparse(),), runs=runs, drifts=drifts)
+    features = torch.randn(6, 4, generator=torch.Generator().manual_seed(2))
+    found = brain.to_volumes(features)
+    for run in (0, 1):
+        rows = (runs == run).numpy()
+        plain = (torch.eye(8, 6) @ features).numpy()[rows]
+        own = np.column_stack([np.ones(rows.sum()), drifts.numpy()[rows]])
+        fitted = own @ np.linalg.lstsq(own, plain, rcond=None)[0]
+        np.testing.assert_allclose(found.numpy()[rows], plain - fitted, atol=1e-6)
+    assert brain.fingerprint() != dataclasses.replace(brain, drifts=None).fingerprint()
+
+
+def test_drifts_must_cover_the_volumes():
+    with pytest.raises(ValueError, match=r"drifts must have shape \(T=8, K\), got \(6, 2\)"):
+        responses(drifts=torch.zeros(6, 2))
