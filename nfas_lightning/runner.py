@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.callbacks.logging import log_images, log_scalars
@@ -25,7 +26,7 @@ from nfas_lightning.callbacks.model_log import log_run
 from nfas_lightning.callbacks.wandb_runs import log_artifact, open_runs
 from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.hooks import DepthRecorder
-from nfas_lightning.models import FrozenModel, ModelSuite
+from nfas_lightning.models import FrozenModel, LoadedModel, ModelSuite
 from nfas_lightning.plotting.report import write_report
 from nfas_lightning.plotting.tables import roi_table, score_table
 from nfas_lightning.results import RunResults, SpaceStatistics, subject_scores
@@ -41,6 +42,8 @@ __all__ = [
     "report_run",
     "score_models",
 ]
+
+ModelLike = str | nn.Module | LoadedModel | Mapping[str, Any]
 
 _FEW_ROIS = 20  # more do not fit a terminal; the report has them all
 _PIPE_COLUMNS = 110
@@ -219,6 +222,7 @@ class SuiteTrainer(Trainer):
             self.strategy.setup_environment()
         datamodule.prepare_data()
         datamodule.setup("test")
+        writer.settings.ridge(datamodule.responses)  # refuses before any pass what could not be scored after
         found = self._plan(model, datamodule, writer) if self.is_global_zero else {}
         outputs = []
         for i, member in enumerate(model.members()):
@@ -270,7 +274,7 @@ class SuiteTrainer(Trainer):
 
 
 def score_models(
-    models: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]],
+    models: ModelLike | Iterable[ModelLike],
     datamodule: BrainDataModule,
     run_dir: str | Path,
     *,
@@ -288,7 +292,8 @@ def score_models(
 
     Args:
         models: one or several, by name (``"minilm_l6"``, ``"timm:resnet50"``, ``"zoo:gpt2"``), or as mappings
-            with the arguments of `FrozenModel`.
+            with the arguments of `FrozenModel`, ``{"model": net, "name": "mine", "preprocess": ...}``. A
+            network of your own (`nn.Module`), a `LoadedModel` and a `FrozenModel` will do as they are.
         datamodule: the benchmark.
         run_dir: folder of the tables and of report.html.
         settings: how a trajectory becomes scores; None: `ScoringSettings()`.
@@ -306,19 +311,18 @@ def score_models(
         which the first alone prints and reports.
 
     Raises:
-        ValueError: a model that does not exist, or that the benchmark has no stimuli for.
+        ValueError: a model that does not exist, or that the benchmark has no stimuli for, or two of one name,
+            see `ModelSuite`.
+        TypeError: something that is no model.
 
     Example:
         >>> results = score_models(["mobilenet_v2", "xfeat"], brain, "runs/mine")  # doctest: +SKIP
         >>> results.scores.to_csv("runs/mine/scores.csv", index=False)  # doctest: +SKIP
     """
     quiet_lightning()
-    several = [models] if isinstance(models, str | Mapping) else list(models)
-    suite = ModelSuite(
-        [spec if isinstance(spec, str) else dict(spec) for spec in several],
-        random_twins=random_twins,
-        seed=seed,
-    )
+    is_one = isinstance(models, str | Mapping | nn.Module) or not isinstance(models, Iterable)
+    several: list[Any] = [models] if is_one else list(models)  # type: ignore[arg-type]
+    suite = ModelSuite(several, random_twins=random_twins, seed=seed)
     loggers = list(loggers)
     writer = ScoreWriter(str(run_dir), settings=settings, name=name)
     options = {"devices": 1, "enable_checkpointing": False, "enable_model_summary": False, **trainer}

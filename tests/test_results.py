@@ -228,3 +228,11 @@ def test_content_key_ignores_where_objects_lie():
     assert content_key(Preprocess(3)) == content_key(Preprocess(3))
     assert content_key(Preprocess(3)) != content_key(Preprocess(4))
     assert content_key(test_content_key_sees_every_part) != content_key(model_result)
+
+
+def test_the_results_of_a_run_print_as_one_line():
+    results = make_results(("vision",), n_models=2, n_rois=4)
+    text = repr(results)
+    assert text.startswith("RunResults(2 models on ")
+    assert "4 ROIs, features " in text
+    assert "\n" not in text

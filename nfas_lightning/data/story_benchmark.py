@@ -152,7 +152,9 @@ def _drifts(trs: Sequence[float], lengths: Sequence[int], high_pass: float | Non
     """Cosines slower than the filter (T, K), each story's side by side with those of none other."""
     if high_pass is None:
         return None
-    return torch.block_diag(*(high_pass_basis(n, tr, high_pass) for n, tr in zip(lengths, trs, strict=True)))
+    own = [high_pass_basis(n, tr, high_pass) for n, tr in zip(lengths, trs, strict=True)]
+    drifts: Tensor = torch.block_diag(*own)  # type: ignore[no-untyped-call]
+    return drifts
 
 
 def _files(story: Story) -> list[Any]:

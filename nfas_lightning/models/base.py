@@ -70,7 +70,7 @@ class ModelInfo:
 
     Attributes:
         name: short unique name, e.g. ``"minilm_l6"``.
-        modality: ``"vision"``, ``"audio"`` or ``"language"``.
+        modality: ``"vision"``, ``"audio"`` or ``"language"``; empty: that of the benchmark it is scored on.
         family: architecture family, e.g. ``"bert"``.
         source: where the weights came from (package==version, hub name, ``"random"``).
         licence: licence of the weights, SPDX where there is one.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
 
+from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess, move_inputs
-from nfas_lightning.models.loaders import check_name, load_model
+from nfas_lightning.models.loaders import check_name, load_model, modality_of
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["FrozenModel"]
@@ -46,6 +48,10 @@ class FrozenModel(LightningModule):
         revision: commit or tag of a hub model.
         options: of a packaged model's builder, e.g. ``{"max_seconds": 10}`` for whisper_base.
         folder: of a model of the zoo: a local folder with its repository's files.
+        name: in results, without the ``_random`` that random weights add; None: the loader's, or a bare
+            module's class.
+        modality: ``"vision"``, ``"audio"`` or ``"language"``; None: the loader's, of a bare module that of
+            `preprocess`, or of the benchmark where this does not tell.
 
     Raises:
         ValueError: a name that neither the zoo nor the packaged models have, or an unknown source.
@@ -68,9 +74,13 @@ class FrozenModel(LightningModule):
         revision: str | None = None,
         options: dict[str, Any] | None = None,
         folder: str | None = None,
+        name: str | None = None,
+        modality: str | None = None,
     ) -> None:
         super().__init__()
         check_option("weights", weights, ("pretrained", "random"))
+        if modality is not None:
+            check_option("modality", modality, MODALITIES)
         self.save_hyperparameters(
             {
                 "model": _label(model),
@@ -81,14 +91,26 @@ class FrozenModel(LightningModule):
                 "revision": revision,
                 "options": options,
                 "folder": folder,
+                "name": name,
+                "modality": modality,
             }
         )
         self.module: nn.Module | None = None
         self.mask: Tensor | None = None
-        self._model, self._preprocess = model, preprocess
-        self._weights, self._seed, self._revision = weights, seed, revision
-        self._options, self._folder = options, folder
-        self._layers, self._pooling = layers, pooling
+        # in a mapping, so that a module is registered once, under the name `module`
+        self._arguments: dict[str, Any] = {
+            "model": model,
+            "weights": weights,
+            "seed": seed,
+            "layers": layers,
+            "pooling": pooling,
+            "preprocess": preprocess,
+            "revision": revision,
+            "options": options,
+            "folder": folder,
+            "name": name,
+            "modality": modality,
+        }
         self._loaded: LoadedModel | None = None
         if isinstance(model, str):
             check_name(model)
@@ -98,19 +120,29 @@ class FrozenModel(LightningModule):
     def load(self) -> LoadedModel:
         """Load the network if it is not there yet, onto this model's device, and freeze it in place."""
         if self._loaded is None:
-            self._loaded = load_model(
-                self._model,
-                weights=self._weights,
-                seed=self._seed,
-                revision=self._revision,
-                options=self._options,
-                folder=self._folder,
+            given = self._arguments
+            wanted = ("model", "weights", "seed", "revision", "options", "folder")
+            loaded = load_model(**{key: given[key] for key in wanted})
+            self._loaded = replace(
+                loaded, preprocess=given["preprocess"] or loaded.preprocess, info=self._card(loaded)
             )
             self.module = self._loaded.module.eval().requires_grad_(False)
-            if isinstance(self._model, str | ZooEntry):  # a module that is handed over stays where it is
+            if isinstance(given["model"], str | ZooEntry):  # a module that is handed over stays where it is
                 self.module.to(self.device)  # `to` may have come before there was anything to move
-            del self._model  # the module is registered once, under the name `module`
         return self._loaded
+
+    def _card(self, loaded: LoadedModel) -> ModelInfo:
+        given, info = self._arguments, loaded.info
+        name, is_random = given["name"], given["weights"] == "random"
+        return replace(
+            info,
+            name=f"{name}_random" if name and is_random else name or info.name,
+            modality=given["modality"] or info.modality or modality_of(given["preprocess"]),
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that this model was made with, as a `ModelSuite` takes them."""
+        return dict(self._arguments)
 
     def setup(self, stage: str) -> None:
         """Load the network."""
@@ -124,12 +156,14 @@ class FrozenModel(LightningModule):
     @property
     def layers(self) -> Layers:
         """Blocks to record; loads the network."""
-        return self.load().layers if self._layers is None else self._layers
+        layers: Layers | None = self._arguments["layers"]
+        return self.load().layers if layers is None else layers
 
     @property
     def pooling(self) -> str:
         """How a block's output becomes one vector a stimulus; loads the network."""
-        return self.load().pooling if self._pooling is None else self._pooling
+        pooling: str | None = self._arguments["pooling"]
+        return self.load().pooling if pooling is None else pooling
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever is asked: a frozen network has no other."""
@@ -148,8 +182,7 @@ class FrozenModel(LightningModule):
                     f"With a Trainer choose precision='bf16-mixed' or '16-mixed', which halve the network's "
                     f"work alone."
                 )
-        loaded = self.load()
-        inputs = (self._preprocess or loaded.preprocess)(batch)
+        inputs = self.load().preprocess(batch)
         if not isinstance(inputs, ModelInputs):
             raise TypeError(f"preprocess must return ModelInputs, got {type(inputs).__name__}.")
         return move_inputs(inputs, self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -14,11 +15,26 @@ from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.models.base import LoadedModel, Preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.preprocess import ImagePreprocess, RawStimuli
+from nfas_lightning.models.preprocess import (
+    AudioPreprocess,
+    ClipPreprocess,
+    ImagePreprocess,
+    RawStimuli,
+    TextPreprocess,
+)
 from nfas_lightning.models.random_twin import random_twin, seeded
+from nfas_lightning.models.untrained import untrained_timm
 from nfas_lightning.models.zoo import ZooEntry, load_zoo, zoo, zoo_entry
 
-__all__ = ["check_name", "load_model", "load_module", "load_timm", "load_torchvision"]
+__all__ = [
+    "check_name",
+    "load_model",
+    "load_module",
+    "load_timm",
+    "load_torchvision",
+    "modality_of",
+    "model_name",
+]
 
 _WEIGHTS = ("pretrained", "random")
 _SOURCES = ("zoo", "timm", "torchvision", "hf")
@@ -40,10 +56,14 @@ def check_name(model: str) -> None:
         if model not in PACKAGED:
             known = [*PACKAGED, *(f"zoo:{entry}" for entry in zoo())]
             # with and without the source, which is what is most often forgotten
-            close = [n for n in (f"zoo:{model}",) if n in known] or [
-                *get_close_matches(model, PACKAGED),
-                *get_close_matches(f"zoo:{model}", known, n=2, cutoff=0.75),
-            ]
+            close = [n for n in (f"zoo:{model}",) if n in known] or list(
+                dict.fromkeys(
+                    [
+                        *get_close_matches(model, PACKAGED),
+                        *get_close_matches(f"zoo:{model}", known, n=2, cutoff=0.75),
+                    ]
+                )
+            )
             raise ValueError(
                 f"No packaged model is called {model!r}. Try one of: {', '.join(close or sorted(PACKAGED))}."
             )
@@ -54,6 +74,34 @@ def check_name(model: str) -> None:
             f"Unknown source {source!r} in {model!r}: expected 'zoo:', 'timm:', 'torchvision:', 'hf:' or a "
             f"bare packaged name."
         )
+
+
+def model_name(model: str | nn.Module | LoadedModel | ZooEntry) -> str:
+    """Return the name that a model's card will have with its pretrained weights, without loading anything.
+
+    Example:
+        >>> model_name("hf:org/Name@1f3a"), model_name(nn.Linear(2, 2))
+        ('name', 'linear')
+    """
+    if isinstance(model, LoadedModel):
+        return model.info.name
+    if isinstance(model, ZooEntry):
+        return model.name
+    if isinstance(model, nn.Module):
+        return type(model).__name__.lower()
+    source, colon, name = model.partition(":")
+    if source == "hf":
+        return Path(name if Path(name).is_dir() else name.partition("@")[0]).name.lower()
+    return name if colon else model
+
+
+def modality_of(preprocess: Preprocess) -> str:
+    """Return the modality that a preprocessing reads; empty where it does not tell."""
+    if isinstance(preprocess, TextPreprocess):
+        return "language"
+    if isinstance(preprocess, AudioPreprocess):
+        return "audio"
+    return "vision" if isinstance(preprocess, ImagePreprocess | ClipPreprocess) else ""
 
 
 def load_model(
@@ -130,7 +178,7 @@ def load_module(
     module: nn.Module,
     *,
     name: str | None = None,
-    modality: str = "vision",
+    modality: str | None = None,
     weights: str = "pretrained",
     seed: int = 0,
     preprocess: Preprocess | None = None,
@@ -142,7 +190,8 @@ def load_module(
     Args:
         module: the network.
         name: its name in results; None: its class.
-        modality: ``"vision"``, ``"audio"`` or ``"language"``.
+        modality: ``"vision"``, ``"audio"`` or ``"language"``; None: that of `preprocess`, or of the benchmark
+            where this does not tell.
         weights: ``"random"`` for a copy with random weights, see `random_twin`.
         seed: of the random weights.
         preprocess: see `LoadedModel`, as the two that follow; None: the module gets the batch's image or
@@ -151,11 +200,12 @@ def load_module(
         pooling: how a block's output becomes one vector a stimulus.
     """
     check_option("weights", weights, _WEIGHTS)
-    family = type(module).__name__.lower()
+    family, preprocess = model_name(module), preprocess or RawStimuli()
+    modality = modality or modality_of(preprocess)
     info = model_info(
         module, name=name or family, modality=modality, family=family, source="module", seed=None
     )
-    loaded = LoadedModel(module.eval(), preprocess or RawStimuli(), info, layers, pooling)
+    loaded = LoadedModel(module.eval(), preprocess, info, layers, pooling)
     return loaded if weights == "pretrained" else _as_random(loaded, seed)
 
 
@@ -164,7 +214,7 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
 
     Args:
         name: a name of ``timm.list_models()``, with or without a pretrained tag.
-        weights: ``"pretrained"`` or ``"random"``.
+        weights: ``"pretrained"`` or ``"random"``, see `untrained_timm`.
         seed: of the random weights.
         **options: of ``timm.create_model``, e.g. ``img_size``.
 
@@ -179,7 +229,10 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
         close = get_close_matches(name.split(".")[0], timm.list_models(), n=5)
         raise ValueError(f"timm has no model {name!r}. Similar names: {', '.join(close) or 'none'}.")
     try:
-        module = seeded(seed, lambda: timm.create_model(name, pretrained=weights == "pretrained", **options))
+        if weights == "random":
+            module = seeded(seed, lambda: untrained_timm(timm, name, **options))
+        else:
+            module = seeded(seed, lambda: timm.create_model(name, pretrained=True, **options))
     except (OSError, RuntimeError) as error:
         if weights == "random":
             raise

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
+from torch import nn
+
 from nfas_lightning.lightning_packages import LightningModule
+from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.frozen import FrozenModel
-from nfas_lightning.models.loaders import check_name
+from nfas_lightning.models.loaders import check_name, model_name
+from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["ModelSuite", "RandomTwin"]
 
@@ -28,13 +34,16 @@ class ModelSuite(LightningModule):
 
     Args:
         models: names (``"minilm_l6"``, ``"zoo:resnet50"``, ``"hf:org/name@revision"``), or mappings with the
-            arguments of `FrozenModel` where a name is not enough.
+            arguments of `FrozenModel` where a name is not enough. Modules, what a loader returned, entries of
+            the zoo and FrozenModels will do too.
         random_twins: follow each model by the same architecture without its weights, the baseline
             ``random_weights``.
         seed: seed of the random twins.
 
     Raises:
-        ValueError: no model, the same one twice, or a name that nobody knows, see `check_name`.
+        ValueError: no model, two of one name in the results, a name that nobody knows (see `check_name`), or
+            a mapping with a key that `FrozenModel` does not take.
+        TypeError: something that is no model.
 
     Example:
         >>> ModelSuite(["minilm_l6", {"model": "timm:vit_tiny_patch16_224", "pooling": "cls"}])
@@ -45,17 +54,19 @@ class ModelSuite(LightningModule):
         self, models: Sequence[str | dict[str, Any]], *, random_twins: bool = True, seed: int = 0
     ) -> None:
         super().__init__()
-        self.specs = [{"model": spec} if isinstance(spec, str) else dict(spec) for spec in models]
+        self.specs = [_spec(model) for model in models]
         if not self.specs:
             raise ValueError("models must name at least one model, got none.")
-        if any("model" not in spec for spec in self.specs):
-            raise ValueError("Each entry of models must be a name or a mapping with the key 'model'.")
         for spec in self.specs:
             if isinstance(spec["model"], str):
                 check_name(spec["model"])
-        repeated = {str(spec) for spec in self.specs if self.specs.count(spec) > 1}
+        names = [_name(spec) for spec in self.specs]
+        repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"models must name each model once, got {sorted(repeated)} more than once.")
+            raise ValueError(
+                f"models must name each model once, got {repeated} more than once. Where they differ, give "
+                f"name=, e.g. {{'model': ..., 'name': '{repeated[0]}_2'}}."
+            )
         self.random_twins = random_twins
         self.seed = seed
         self.save_hyperparameters()
@@ -80,3 +91,37 @@ class ModelSuite(LightningModule):
             "A ModelSuite has no forward pass of its own: run it with `nfas test` or "
             "nfas_lightning.runner.SuiteTrainer.test, or take one model with FrozenModel."
         )
+
+
+def _spec(model: Any) -> dict[str, Any]:
+    """The arguments of `FrozenModel` that a member of `models` stands for."""
+    if type(model) in (FrozenModel, RandomTwin):
+        return dict(model.arguments())
+    spec = _checked_keys(dict(model)) if isinstance(model, Mapping) else {"model": model}
+    network = spec["model"]
+    known = isinstance(network, str | nn.Module | LoadedModel | ZooEntry)
+    if not known or isinstance(network, FrozenModel | ModelSuite):
+        kind = f"the class {network.__name__}" if isinstance(network, type) else type(network).__name__
+        raise TypeError(
+            f"Each of models must be a name, an nn.Module instance, what a loader returned, a FrozenModel "
+            f"itself, or a mapping of FrozenModel's arguments, {{'model': net, 'layers': ...}}; got {kind}."
+        )
+    return spec
+
+
+def _checked_keys(spec: dict[str, Any]) -> dict[str, Any]:
+    allowed = list(inspect.signature(FrozenModel).parameters)
+    for key in spec:
+        if key not in allowed:
+            close = get_close_matches(str(key), allowed, n=1)
+            meant = f": did you mean {close[0]!r}?" if close else "."
+            raise ValueError(f"A model's mapping has no key {key!r}{meant} Allowed: {', '.join(allowed)}.")
+    if "model" not in spec:
+        raise ValueError(f"A model's mapping must have the key 'model', got {sorted(spec)}.")
+    return spec
+
+
+def _name(spec: dict[str, Any]) -> str:
+    """The name that the spec's results will have."""
+    name = spec.get("name") or model_name(spec["model"])
+    return f"{name}_random" if spec.get("weights") == "random" else name

@@ -256,7 +256,8 @@ def plot_networks(
         feature: one of `FEATURES`.
         value: ``"r2"`` or ``"r"``.
         simulated: mark the figure; read from the table when None.
-        max_columns: at most so many networks, those of the highest mean.
+        max_columns: at most so many networks, those of the highest mean; ROIs stand for themselves where they
+            belong to no network.
     """
     table = network_table(scores, value=value, feature=feature)
     best = table.mean().sort_values(ascending=False).index[:max_columns]
@@ -275,7 +276,9 @@ def plot_networks(
     ax.hlines(edges, -0.5, columns - 0.5, color="white", lw=4)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    name = {"r2": "mean r²\nover the network's ROIs", "r": "mean r\nover the network's ROIs"}[value]
+    is_single = set(table.columns) <= set(scores["roi"].astype(str))  # ROIs stand for themselves
+    name = {"r2": "r²", "r": "r"}[value]
+    name = name if is_single else f"mean {name}\nover the network's ROIs"
     figure.colorbar(image, ax=ax, label=name, shrink=min(1.0, 3.2 / (0.34 * rows + 1)), pad=0.02, aspect=16)
     ax.legend(
         handles=modality_handles(styles),
@@ -284,9 +287,8 @@ def plot_networks(
         ncols=len(styles),
         handletextpad=0.2,
     )
-    return finish(
-        figure, "Models by networks", simulated=is_simulated(scores) if simulated is None else simulated
-    )
+    title = "Models by ROIs" if is_single else "Models by networks"
+    return finish(figure, title, simulated=is_simulated(scores) if simulated is None else simulated)
 
 
 def _by_preference(table: pd.DataFrame, columns: pd.Index) -> list[str]:

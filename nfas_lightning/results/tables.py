@@ -107,7 +107,7 @@ class ModelResult:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResults:
     """Tables of a whole run.
 
@@ -123,6 +123,13 @@ class RunResults:
     models: pd.DataFrame
     rois: pd.DataFrame
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        datasets = ", ".join(map(str, self.scores["dataset"].unique()))
+        return (
+            f"RunResults({len(self.models)} models on {datasets}: {self.scores['roi'].nunique()} ROIs, "
+            f"features {', '.join(self.scores['feature'].unique())}; tables {', '.join((*COLUMNS, 'rois'))})"
+        )
 
     @property
     def simulated(self) -> bool:

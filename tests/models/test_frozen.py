@@ -161,7 +161,7 @@ def test_hyperparameters_can_be_written_to_yaml():
     model = FrozenModel("timm:resnet18", weights="random", seed=3, layers=["layer1.*"])
     assert dict(model.hparams) == {
         "model": "timm:resnet18", "weights": "random", "seed": 3, "layers": ["layer1.*"], "pooling": None,
-        "revision": None, "options": None, "folder": None,
+        "revision": None, "options": None, "folder": None, "name": None, "modality": None,
     }  # fmt: skip
     assert FrozenModel(_network()).hparams["model"] == "Sequential"
 

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import FrozenModel, load_model, load_module
 from nfas_lightning.models.base import LoadedModel
+from nfas_lightning.models.loaders import model_name
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, TextPreprocess
+from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")
@@ -288,3 +290,36 @@ def test_optional_libraries_are_imported_when_used():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["timm:resnet18", "timm:regnetx_002", "timm:regnetz_005", "zoo:resnet50"])
+def test_no_block_of_a_random_residual_network_is_the_identity(name):
+    model = FrozenModel(name, weights="random")
+    with DepthRecorder(model.load().module, model.layers) as recorder, torch.inference_mode():
+        model.module(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+        recorder.collect(torch.arange(2))
+    states = recorder.take().states
+    assert len(states) > 4
+    same = [one.shape == other.shape and torch.equal(one, other) for one, other in pairwise(states)]
+    assert not any(same)
+
+
+def test_a_module_has_the_modality_of_its_preprocessing(tokenizer):
+    image = ImagePreprocess(8, (0, 0, 0), (1, 1, 1))
+    for preprocess, modality in (
+        (image, "vision"),
+        (ClipPreprocess(2, image), "vision"),
+        (AudioPreprocess(16_000), "audio"),
+        (TextPreprocess(tokenizer, 8), "language"),
+        (lambda batch: batch, ""),
+        (None, ""),
+    ):
+        assert load_module(nn.Linear(2, 2), preprocess=preprocess).info.modality == modality
+        assert FrozenModel(nn.Linear(2, 2), preprocess=preprocess).info.modality == modality
+    assert FrozenModel(nn.Linear(2, 2), preprocess=image, modality="audio").info.modality == "audio"
+    assert FrozenModel("timm:test_vit", weights="random", name="mine").info.name == "mine_random"
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit", "torchvision:mobilenet_v3_small", "zoo:resnet50"])
+def test_a_name_is_known_before_it_is_loaded(name):
+    assert load_model(name, weights="random").info.name == f"{model_name(name)}_random"

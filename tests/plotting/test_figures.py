@@ -459,3 +459,13 @@ def test_many_groups_show_the_largest_that_have_an_snci(zoo):
     # a group of two has no row here: without one of its models it is gone
     assert set(statistics.stability["modality"]) == set(sizes.index[sizes > 2])
     plot_space(statistics).draw_without_rendering()
+
+
+def test_rois_without_networks_are_called_rois():
+    scores = make_results(("vision", "audio"), n_models=2, n_rois=4).scores
+    named = plot_networks(scores.assign(network=["a", "a", "b", "b"] * (len(scores) // 4)))
+    single = plot_networks(scores.assign(network=""))
+    titles = [[text.get_text() for text in figure.findobj(Text)] for figure in (named, single)]
+    assert "Models by networks" in titles[0]
+    assert "Models by ROIs" in titles[1]
+    assert not any("network" in title for title in titles[1])

@@ -11,6 +11,7 @@ from torch import nn
 from nfas_lightning.hooks.selection import resolve_layers
 from nfas_lightning.models.adapters import adapt
 from nfas_lightning.models.optional import require
+from nfas_lightning.models.untrained import untrained_timm
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = [
@@ -127,5 +128,4 @@ def _build_timm(entry: ZooEntry, reduced: bool) -> nn.Module:
     timm, name = library(entry), entry.architecture["model"]
     if not timm.is_model(name):
         raise ValueError(f"{entry.name}: timm {timm.__version__} has no model {name!r}.")
-    module: nn.Module = timm.create_model(name, pretrained=False, **_options(entry, reduced))
-    return module
+    return untrained_timm(timm, name, **_options(entry, reduced))
