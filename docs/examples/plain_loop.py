@@ -38,7 +38,7 @@ def by_hand(network: nn.Module, images: torch.Tensor, responses: torch.Tensor) -
     network.train()
     space = StateSpace()  # a convolutional network's blocks differ in width
     depths = space.fit_transform(recorder.trajectory().states)
-    return ridge_cv(stable_mode(depths), responses, selection="loo").r
+    return ridge_cv(stable_mode(depths), responses, selection="loo", scaling=space.scaling_).r
 
 
 def main(args: list[str] | None = None) -> list[tuple[float, float]]:

@@ -110,6 +110,11 @@ class StateSpace:
         )
 
     @torch.no_grad()
+    @property
+    def scaling_(self) -> str:
+        """How `ridge_cv` should scale what comes from here: units each by its own, coordinates by one."""
+        return "unit" if self.kind_ == "native" else "common"
+
     def fit(self, states: Sequence[Tensor]) -> StateSpace:
         """Fit the space on training stimuli.
 

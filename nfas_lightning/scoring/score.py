@@ -57,8 +57,8 @@ def score_trajectory(
     space = StateSpace(settings.state_space, n_components=settings.n_components, seed=settings.seed)
     H = space.fit_transform(trajectory.states)
     dynamics = _decompose(H, trajectory.layer_names, card["name"], settings)
-    # principal coordinates: their axes mean nothing, so the score must not depend on them
-    scaling = "unit" if space.kind_ == "native" or settings.operator == "pooled" else "common"
+    # a pooled mode's coordinate is a number of its own, not one of a turned space
+    scaling = "unit" if settings.operator == "pooled" else space.scaling_
     stable = encode.features(combine_depths(H, dynamics, phase=settings.phase), scaling)
     encoded: dict[str, Encoded | tuple[None, Scores]] = {}
     blocks: list[Encoded] = []

@@ -228,3 +228,12 @@ class TestErrors:
     def test_options(self, options, message):
         with pytest.raises(ValueError, match=message):
             StateSpace(**options)
+
+
+def test_coordinates_ask_for_a_common_scale_and_units_for_their_own():
+    generator = torch.Generator().manual_seed(0)
+    equal = [torch.randn(10, 4, generator=generator) for _ in range(3)]
+    ragged = [torch.randn(10, width, generator=generator) for width in (4, 6)]
+    assert StateSpace().fit(equal).scaling_ == "unit"
+    assert StateSpace("procrustes").fit(equal).scaling_ == "common"
+    assert StateSpace().fit(ragged).scaling_ == "common"
