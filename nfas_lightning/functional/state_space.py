@@ -109,12 +109,12 @@ class StateSpace:
             f"sketch_width={self.sketch_width!r})"
         )
 
-    @torch.no_grad()
     @property
     def scaling_(self) -> str:
         """How `ridge_cv` should scale what comes from here: units each by its own, coordinates by one."""
         return "unit" if self.kind_ == "native" else "common"
 
+    @torch.no_grad()
     def fit(self, states: Sequence[Tensor]) -> StateSpace:
         """Fit the space on training stimuli.
 
