@@ -33,7 +33,7 @@ from rich.progress import Progress, TimeElapsedColumn
 import nfas_lightning.functional
 
 # the procedures whose change makes finished blocks worthless
-SERIES = ("_refits", "fdr", "folds", "moves", "nulls", "ridge_null")
+SERIES = ("_refits", "confounds", "fdr", "folds", "moves", "nulls", "ridge_null")
 SPACE = ("anova", "fdr", "permanova", "permdisp", "silhouette", "snci")
 BLOCK = 20  # data sets that are kept, or lost, together
 AR = ("0", "0.5", "0.9", "0.95")
