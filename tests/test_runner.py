@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from nfas_lightning import runner
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.results import RunResults
-from nfas_lightning.runner import SuiteTrainer, plan, report_run, score_models
+from nfas_lightning.runner import SuiteTrainer, plan, planning, report_run, score_models, suite_trainer
 from nfas_lightning.scoring import ScoringSettings
 from nfas_lightning.space import NFAS
 
@@ -132,8 +131,8 @@ def test_plan_counts_blocks_and_memory(tmp_path):
 
 def test_plan_measures_where_the_run_will_be_and_leaves_nothing_behind(tmp_path, monkeypatch):
     waited, planned = [], []
-    monkeypatch.setattr(runner, "_synchronise", waited.append)
-    monkeypatch.setattr(runner, "plan", lambda *_, **options: planned.append(options["device"]) or [])
+    monkeypatch.setattr(planning, "_synchronise", waited.append)
+    monkeypatch.setattr(suite_trainer, "plan", lambda *_, **options: planned.append(options["device"]) or [])
     run = trainer(tmp_path)
     run.test(ModelSuite([spec(Net())], random_twins=False), datamodule=brain())
     assert planned == [run.strategy.root_device]
@@ -149,7 +148,7 @@ def test_plan_measures_where_the_run_will_be_and_leaves_nothing_behind(tmp_path,
 
 def test_plan_is_of_the_members_that_are_to_be_run(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(runner, "plan_table", lambda rows, _: shown.append(rows) or "")
+    monkeypatch.setattr(suite_trainer, "plan_table", lambda rows, _: shown.append(rows) or "")
     net, other = Net(), Other()
     trainer(tmp_path).test(ModelSuite([spec(net)], random_twins=False), datamodule=brain())
     trainer(tmp_path).test(ModelSuite([spec(net), spec(other)]), datamodule=brain())

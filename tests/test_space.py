@@ -11,8 +11,10 @@ from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.permanova import permanova
 from nfas_lightning.functional.permdisp import permdisp
 from nfas_lightning.functional.snci import snci, snci_bootstrap, snci_permutation
+from nfas_lightning.plotting.style import SIMULATED
 from nfas_lightning.results import COLUMNS, FEW_MODELS, RunResults
 from nfas_lightning.space import NFAS
+from nfas_lightning.space.figures import SpaceFigures
 
 
 def scores_table(modalities=("audio", "audio", "audio", "vision", "vision", "vision"), n_rois=8, seed=0):
@@ -391,3 +393,44 @@ def test_an_average_over_subjects_does_not_hide_a_model_that_was_scored_twice():
 def test_report_is_written(tmp_path):
     path = NFAS.from_scores(scores_table()).report(tmp_path / "report.html", title="Six models")
     assert "Six models" in path.read_text()
+
+
+def test_notes_name_what_was_grouped_by():
+    table = scores_table()
+    models = pd.DataFrame(
+        {
+            "model": [f"m{i}" for i in range(6)],
+            "modality": ["audio"] * 3 + ["vision"] * 3,
+            "family": ["vit", "vit", "vit", "swin", "cnn", "cnn"],
+            "maker": list("abcdef"),
+        }
+    )
+    values = wide(table).loc[models["model"]].to_numpy()
+    rois = pd.DataFrame({"roi": [f"roi{r}" for r in range(8)]})
+    space = NFAS(values, models, rois)
+    notes = space.statistics("family", n_permutations=9).notes
+    assert "Family 'swin' has one model and no spread: its SNCI is NaN; add models." in notes
+    assert "swin: one model each, left out of the tests between groups by family." in notes
+    assert not any("odalit" in note for note in notes)
+    few = space.statistics("maker", n_permutations=9).notes
+    assert few == ("A space needs three models or more of one maker: until then read the scores by ROI.",)
+    assert not any("family" in note for note in space.statistics(n_permutations=9).notes)
+
+
+def test_figures_of_a_simulated_space_are_marked():
+    table = scores_table()
+    for simulated in (True, False):
+        space = NFAS.from_scores(table.assign(simulated=simulated))
+        for draw in (
+            space.plot,
+            space.plot_mds,
+            space.plot_snci,
+            space.plot_convergence,
+            space.plot_networks,
+        ):
+            assert draw().get_supxlabel() == (SIMULATED if simulated else "")
+
+
+def test_figures_need_statistics_of_their_own():
+    with pytest.raises(TypeError, match="abstract"):
+        SpaceFigures()

@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from nfas_lightning.alignment import Preprocess
+from nfas_lightning.callbacks.checks import named_network
 from nfas_lightning.callbacks.logging import log_config, log_figure, log_scalars, log_table
 from nfas_lightning.callbacks.loop import Moment
 from nfas_lightning.callbacks.schedule import Schedule
 from nfas_lightning.callbacks.watch import BrainWatch
-from nfas_lightning.hooks.selection import Layers, find_network
+from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import Callback, pl
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings
@@ -67,7 +68,8 @@ class BrainAlignment(Callback):
 
     Raises:
         TypeError: the datamodule has no responses.
-        ValueError: an unknown option, layer or submodule; the last two at the start of ``fit``.
+        ValueError: an unknown option; at the start of ``fit`` an unknown layer or submodule, or responses
+            without a value.
 
     Example:
         >>> from nfas_lightning.datamodules import ArrayDataModule
@@ -144,7 +146,7 @@ class BrainAlignment(Callback):
                 "Trainer's callbacks. For an average of your own, name it as submodule."
             )
         self._watch.prepare(
-            find_network(pl_module, self.submodule),
+            named_network(pl_module, self.submodule),
             first_here=trainer.local_rank == 0,
             barrier=lambda: trainer.strategy.barrier("brain benchmark"),
         )
@@ -201,7 +203,7 @@ class BrainAlignment(Callback):
         if self.average:
             kept = (getattr(callback, "_average_model", None) for callback in trainer.callbacks)  # type: ignore[attr-defined]
             module = next(average.module for average in kept if average is not None)
-        return find_network(module, self.submodule)
+        return named_network(module, self.submodule)
 
 
 class _TrainerLoggers:

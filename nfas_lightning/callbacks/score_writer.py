@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from nfas_lightning.callbacks.checks import check_folder, check_observed
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.callbacks.logging import log_config, log_scalars, wandb_loggers
 from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, scalars_of
@@ -20,7 +21,7 @@ from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.suite import RandomTwin
-from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key
+from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key, network_code
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
 __all__ = ["ScoreWriter"]
@@ -67,10 +68,21 @@ class ScoreWriter(Callback):
         self.results: RunResults | None = None
         self._finished: list[tuple[str, str]] = []
         self._is_suite = False
+        self._capture: dict[str, object] = {}
         self._started = 0.0
         self._line = ""
         self._has_said_where = False
         self._console = Console()
+
+    def bind(self, trainer: Trainer) -> None:
+        """Take note of how this Trainer computes and records states, which is part of a result's key."""
+        recorder = self._recorder(trainer)
+        options = {} if recorder is None else recorder.options
+        self._capture = {"precision": str(trainer.precision), **options}
+
+    @staticmethod
+    def _recorder(trainer: Trainer) -> DepthTrajectory | None:
+        return next((c for c in trainer.callbacks if isinstance(c, DepthTrajectory)), None)  # type: ignore[attr-defined]
 
     def find(self, module: LightningModule, responses: Responses) -> tuple[str, str] | None:
         """Return label and key of this model's result if it is finished under the present settings."""
@@ -97,11 +109,26 @@ class ScoreWriter(Callback):
             self._has_said_where = True
         return found is not None
 
+    def check(self, responses: Responses) -> None:
+        """Refuse, before any forward pass, responses that could not be scored after.
+
+        Raises:
+            ValueError: see `ScoringSettings.ridge` and `check_observed`.
+        """
+        self.settings.ridge(responses)
+        check_observed(responses, self.settings.subjects)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a folder that can't be written."""
+        if stage == "test":
+            check_folder(self.run_dir)
+
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse what could not be scored, then start the clock of the capture."""
         responses = getattr(trainer.datamodule, "responses", None)  # type: ignore[attr-defined]
         if responses is not None:  # else on_test_end says what a datamodule needs
-            self.settings.ridge(responses)
+            self.check(responses)
+        self.bind(trainer)
         self._started = time.perf_counter()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,7 +136,7 @@ class ScoreWriter(Callback):
         if not trainer.is_global_zero:
             return
         seconds_capture = time.perf_counter() - self._started
-        recorder = next((c for c in trainer.callbacks if isinstance(c, DepthTrajectory)), None)  # type: ignore[attr-defined]
+        recorder = self._recorder(trainer)
         if recorder is None:
             raise ValueError("ScoreWriter needs a DepthTrajectory before it among the Trainer's callbacks.")
         responses: Responses = trainer.datamodule.responses  # type: ignore[attr-defined]
@@ -119,7 +146,7 @@ class ScoreWriter(Callback):
             "modality": info.modality or responses.modality,  # type: ignore[union-attr]
             "twin_of": pl_module.twin_of if isinstance(pl_module, RandomTwin) else "",
             "weights": pl_module.hparams["weights"],
-            "pooling": pl_module.pooling,
+            "pooling": recorder.pooling or pl_module.pooling,
             "seconds_capture": seconds_capture,
         }
         started = time.perf_counter()
@@ -214,12 +241,15 @@ class ScoreWriter(Callback):
                         log_model([own], result, meta, twin=twins.get(label))
 
     def _key(self, module: LightningModule, responses: Responses) -> str:
+        loaded = module.load()  # type: ignore[operator]
         return content_key(
             asdict(module.info),  # type: ignore[call-overload]
             dict(module.hparams),
             module.layers,
             module.pooling,
-            module.load().preprocess,  # type: ignore[operator]
+            loaded.preprocess,
+            network_code(loaded.module),
+            self._capture,
             responses.fingerprint(),
             asdict(self.settings),
             version("nfas-lightning"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +20,7 @@ from nfas_lightning.callbacks.logging import wandb_offline_without_key
 from nfas_lightning.callbacks.wandb_runs import forget_anonymous
 from nfas_lightning.cli.messages import PlainErrors, missing_file
 from nfas_lightning.cli.process import is_spoken
+from nfas_lightning.files import staging_file
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run
 
 __all__ = ["NFASCLI", "SaveRunConfig"]
@@ -50,12 +50,8 @@ def keep_numbered(folder: Path, text: str) -> Path:
 
     The file appears whole, and never over another: two runs that start at once get a file each.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(prefix=".config-", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(staging, 0o644)  # mkstemp's 0600 would lock out those who share the folder
+    with staging_file(folder / "config.yaml") as staging:
+        staging.write_text(text, encoding="utf-8")
         number = 0
         while True:
             path = folder / (f"config-{number}.yaml" if number else "config.yaml")
@@ -67,8 +63,6 @@ def keep_numbered(folder: Path, text: str) -> Path:
                 number += 1
                 continue
             return path
-    finally:
-        Path(staging).unlink()
 
 
 class NFASParser(LightningArgumentParser, PlainErrors):

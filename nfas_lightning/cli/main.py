@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from inspect import Parameter, signature
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
 from nfas_lightning.cli.docstrings import summary
@@ -148,7 +148,13 @@ def _run_command(name: str, args: list[str]) -> None:
         parser.add_argument(
             f"--{key}", type=bool, nargs="?", const=True, default=False, help=summary(command, key)
         )
-    parser.add_function_arguments(command, skip={*positional, *flags}, as_group=False)
+    lists = [key for key, hint in hints.items() if get_origin(hint) is Sequence and key not in positional]
+    for key in lists:
+        # words beside each other, as the positional ones are
+        default = list(signature(command).parameters[key].default)
+        of = get_args(hints[key])[0]
+        parser.add_argument(f"--{key}", nargs="+", type=of, default=default, help=summary(command, key))
+    parser.add_function_arguments(command, skip={*positional, *flags, *lists}, as_group=False)
     options = parser.parse_args(args)
     options.pop("config")
     command(**parser.instantiate(options).as_dict())

@@ -117,7 +117,7 @@ def _reasons(message: str) -> list[str]:
         skipped = -1
         if text.startswith("Given value"):
             break
-        if found := re.match(r'Parser key "([^"]+)":\s*(.*)', text):
+        if found := re.match(r'Parser key "([^"]+)"(?: element \d+)?:\s*(.*)', text):
             depths = [(depth, name) for depth, name in depths if depth < indent]
             depths.append((indent, found[1]))
             key, text = ".".join(name for _, name in depths), found[2]
@@ -167,6 +167,9 @@ def _reason(text: str, owner: str, key: str) -> str:
         return f"{short} has no option {name!r}.{nearest(name, _arguments(owner))} {_see(owner)}"
     if found := re.match(r"the following arguments are required: (.*)", text):
         return f"{short} needs {found[1]}. {_see(owner)}"
+    if found := re.match(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", text):
+        hint = nearest(found[2], re.findall(r"'([^']*)'", found[1]))
+        return f"expected one of {found[1]}, got {found[2]!r}.{hint}"
     if found := re.match(r"Expected an? <class '([^']+)'>(?:\. Got value: (.*))?$", text):
         return f"expected {found[1]}" + (f", got {found[2]!r}." if found[2] else "")
     return text

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from nfas_lightning.callbacks.checks import check_folder
+from nfas_lightning.plotting.style import Format
 from nfas_lightning.runner import report_run
 from nfas_lightning.space import NFAS
 from nfas_lightning.space.runs import join_runs
@@ -26,6 +29,7 @@ def space(
     metric: Literal["euclidean", "correlation", "cosine"] = "euclidean",
     n_permutations: int = 9999,
     seed: int = 0,
+    formats: Sequence[Format] = ("png",),
 ) -> None:
     """Join finished runs into one space of models: its statistics as tables and as a report.
 
@@ -45,6 +49,7 @@ def space(
         metric: of distances.
         n_permutations: draws of each test.
         seed: of the draws.
+        formats: of the figures' files, any of ``png pdf svg``; png is always among them.
     """
     joined = join_runs(runs, where=filter, intersection=axis == "intersection")
     placed = NFAS.from_scores(
@@ -56,7 +61,8 @@ def space(
         standardize=standardize,
         metric=metric,
     )
+    check_folder(out, "out")
     statistics = placed.statistics(group_by, n_permutations=n_permutations, seed=seed)
     joined.save(out)
     placed.regroup(group_by).save(Path(out) / "space", statistics)
-    report_run(joined, out, subject=subject, statistics=statistics)
+    report_run(joined, out, subject=subject, statistics=statistics, formats=formats)

@@ -239,8 +239,8 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
         wanted = timm.get_pretrained_cfg(name)
         hub = getattr(wanted, "hf_hub_id", None) or getattr(wanted, "url", None) or "no hub entry"
         raise OSError(
-            f"The weights of 'timm:{name}' could not be read from {hub}: {error}. Fetch them where the hub "
-            f"can be reached (the cache can be copied), or choose weights='random'."
+            f"The weights of 'timm:{name}' could not be read from {hub}: {str(error).rstrip('.')}. Fetch "
+            f"them where the hub can be reached (the cache can be copied), or choose weights='random'."
         ) from error
     config = timm.data.resolve_model_data_config(module)
     preprocess = ImagePreprocess(
@@ -279,8 +279,8 @@ def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -
         module = seeded(seed, lambda: torchvision.models.get_model(name, weights=pretrained))
     except OSError as error:
         raise OSError(
-            f"The weights of 'torchvision:{name}' could not be fetched from {default.url}: {error}. Put the "
-            f"file into torch's hub cache, or choose weights='random'."
+            f"The weights of 'torchvision:{name}' could not be fetched from {default.url}: "
+            f"{str(error).rstrip('.')}. Put the file into torch's hub cache, or choose weights='random'."
         ) from error
     transform = default.transforms()
     crop, resize = transform.crop_size[0], transform.resize_size[0]

@@ -109,8 +109,9 @@ def _unreachable(path: str, revision: str | None, error: Exception) -> str:
         f"folder {path!r}" if Path(path).is_dir() else f"hub entry {path!r} at revision {revision or 'main'}"
     )
     return (
-        f"The {where} could not be read: {error}. Fetch it where the hub can be reached (snapshot_download "
-        f"of huggingface_hub) and give the folder, 'hf:./folder'; or choose weights='random'."
+        f"The {where} could not be read: {str(error).rstrip('.')}. Fetch it where the hub can be reached "
+        f"(snapshot_download of huggingface_hub) and give the folder, 'hf:./folder'; or choose "
+        f"weights='random'."
     )
 
 

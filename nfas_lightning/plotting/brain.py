@@ -19,6 +19,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
+from nfas_lightning.plotting.baselines import has_truth
 from nfas_lightning.plotting.style import (
     INK,
     MUTED,
@@ -61,7 +62,7 @@ def plot_surface(
     *,
     title: str = "",
     label: str = "",
-    simulated: bool = False,
+    simulated: bool | None = None,
     radius: float = 12.0,
 ) -> Figure:
     """Draw per-ROI values on the inflated fsaverage5 cortex, one row of four views a map.
@@ -74,7 +75,7 @@ def plot_surface(
         rois: ROI table with ``x``, ``y``, ``z`` in MNI millimetres.
         title: title of the figure.
         label: label of the colour bar.
-        simulated: mark the figure as drawn from planted responses.
+        simulated: mark the figure as drawn from planted responses; None: where `rois` says what was planted.
         radius: millimetres around a ROI's centre that are coloured.
     """
     known = rois.dropna(subset=["x", "y", "z"]).drop_duplicates("roi")
@@ -103,12 +104,17 @@ def plot_surface(
     panels[-1, 0].set_xlabel(
         f"{reached} of {len(known)} ROIs reach the cortical surface", fontsize=10, color=MUTED, loc="left"
     )
-    return finish(figure, title, simulated=simulated)
+    return finish(figure, title, simulated=has_truth(rois) if simulated is None else simulated)
 
 
 @styled
 def plot_glass(
-    values: pd.DataFrame, rois: pd.DataFrame, *, title: str = "", label: str = "", simulated: bool = False
+    values: pd.DataFrame,
+    rois: pd.DataFrame,
+    *,
+    title: str = "",
+    label: str = "",
+    simulated: bool | None = None,
 ) -> Figure:
     """Draw per-ROI values as dots in a glass brain, one row of three views a map; the highest lie on top.
 
@@ -117,7 +123,7 @@ def plot_glass(
         rois: ROI table with ``x``, ``y``, ``z`` in MNI millimetres.
         title: title of the figure.
         label: label of the colour bar.
-        simulated: mark the figure as drawn from planted responses.
+        simulated: mark the figure as drawn from planted responses; None: where `rois` says what was planted.
     """
     from nilearn.plotting import plot_glass_brain  # slow to import: only where a glass brain is drawn
 
@@ -132,7 +138,7 @@ def plot_glass(
     for ax in panels.ravel()[len(columns) :]:
         ax.set_axis_off()
     _colorbar(figure, panels, norm, label, table)
-    finish(figure, title, simulated=simulated)
+    finish(figure, title, simulated=has_truth(rois) if simulated is None else simulated)
     for name, ax in zip(columns, panels.ravel(), strict=False):
         ax.set_title(str(name) if len(columns) > 1 else "", fontweight="bold", loc="left")
         _bare(ax)
@@ -159,7 +165,7 @@ def plot_rows(
     *,
     title: str = "",
     label: str = "",
-    simulated: bool = False,
+    simulated: bool | None = None,
     max_rows: int = 40,
 ) -> Figure:
     """Draw per-ROI values as labelled rows of dots: the picture for ROIs without coordinates.
@@ -184,7 +190,7 @@ def plot_rows(
     ax.grid(True, axis="x")
     if len(styles) > 1:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(styles))
-    return finish(figure, title, simulated=simulated)
+    return finish(figure, title, simulated=has_truth(rois) if simulated is None else simulated)
 
 
 def _norm(table: pd.DataFrame) -> Normalize:

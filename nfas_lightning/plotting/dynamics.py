@@ -17,6 +17,7 @@ from nfas_lightning.plotting.style import (
     MUTED,
     finish,
     foot_legend,
+    has_mark,
     modality_handles,
     modality_styles,
     new_figure,
@@ -33,7 +34,7 @@ _REACH = 1.6  # eigenvalues beyond this modulus are drawn at the rim: one wild v
 
 
 @styled
-def plot_spectra(spectra: pd.DataFrame, *, simulated: bool = False, max_labels: int = 16) -> Figure:
+def plot_spectra(spectra: pd.DataFrame, *, simulated: bool | None = None, max_labels: int = 16) -> Figure:
     """Draw the DMD eigenvalues of all models in the complex plane, one panel a modality.
 
     The stable mode's eigenvalue is filled, the others are hollow. A complex eigenvalue of real states comes
@@ -43,9 +44,14 @@ def plot_spectra(spectra: pd.DataFrame, *, simulated: bool = False, max_labels: 
 
     Args:
         spectra: the spectra table of a run.
-        simulated: mark the figure as drawn from planted responses.
+        simulated: mark the figure as drawn from planted responses, ``results.simulated`` of the run; read
+            from the table when None.
         max_labels: panels of more models than this carry no names.
+
+    Raises:
+        ValueError: neither `simulated` nor the table says whether responses were planted.
     """
+    simulated = has_mark(simulated, spectra)
     styles = modality_styles(spectra["modality"])
     columns = max(1, min(len(styles), 3))
     rows = -(-len(styles) // columns) or 1
@@ -97,13 +103,21 @@ def plot_spectra(spectra: pd.DataFrame, *, simulated: bool = False, max_labels: 
 
 
 @styled
-def plot_depth(depth: pd.DataFrame, *, simulated: bool = False) -> Figure:
+def plot_depth(depth: pd.DataFrame, *, simulated: bool | None = None) -> Figure:
     """Draw, for every model, the stable mode's weights |c_l| and each block's own score over relative depth.
 
     One row a model: on the left the weights, scaled to the row's largest; on the right the correlation of the
     block alone, on one scale for all models. A dot marks the largest value of a row. Relative depth runs from
     the first recorded block (0) to the last (1).
+
+    Args:
+        depth: the depth table of a run.
+        simulated: see `plot_spectra`.
+
+    Raises:
+        ValueError: neither `simulated` nor the table says whether responses were planted.
     """
+    simulated = has_mark(simulated, depth)
     pairs = model_order(depth)
     styles = modality_styles(modality for modality, _ in pairs)
     figure = new_figure(11.5, 1.9 + 0.42 * len(pairs))

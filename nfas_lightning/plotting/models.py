@@ -18,6 +18,7 @@ from nfas_lightning.plotting.style import (
     MUTED,
     finish,
     foot_legend,
+    has_mark,
     is_simulated,
     legend_columns,
     modality_handles,
@@ -121,7 +122,7 @@ def plot_sizes(
 
 
 @styled
-def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, *, simulated: bool = False) -> Figure:
+def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, *, simulated: bool | None = None) -> Figure:
     """Draw the stable eigenvalue of every model by family: modulus, and rotation a block.
 
     One row a family, one mark a model: left the modulus (the line at 1 neither grows nor fades), right the
@@ -130,8 +131,13 @@ def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, *, simulated: boo
     Args:
         spectra: the spectra table of a run.
         models: its models table, with ``family``.
-        simulated: mark the figure as drawn from planted responses.
+        simulated: mark the figure as drawn from planted responses, ``results.simulated`` of the run; read
+            from the tables when None.
+
+    Raises:
+        ValueError: neither `simulated` nor a table says whether responses were planted.
     """
+    simulated = has_mark(simulated, spectra, models)
     stable = spectra[spectra["stable"].astype(bool)].dropna(subset=["real", "imag"])
     stable = stable.sort_values("imag").drop_duplicates(["model", "modality"], keep="last").sort_index()
     family = models.drop_duplicates(["model", "modality"])[["model", "modality", "family"]]
@@ -176,12 +182,15 @@ def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, *, simulated: boo
 
 
 @styled
-def plot_stability(statistics: SpaceStatistics, *, simulated: bool = False, max_rows: int = 20) -> Figure:
+def plot_stability(
+    statistics: SpaceStatistics, *, simulated: bool | None = None, max_rows: int = 20
+) -> Figure:
     """Draw what the tests and maps become without each model: the models that change them most.
 
     Left pseudo-F of PERMANOVA and in the middle the silhouette, against the line of all models; right the
     rank correlation over ROIs of SNCI (filled) and of convergence (hollow) with those of all models.
     """
+    simulated = is_simulated(statistics.coordinates) if simulated is None else simulated
     table = statistics.stability
     whole = statistics.permanova.get("statistic", math.nan)
     change = (table["permanova"] - whole).abs()

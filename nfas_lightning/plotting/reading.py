@@ -16,6 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 _ALPHA = 0.05
+_FEW = FEW_MODELS.partition(" of ")[0]  # what follows names the groups
 
 
 def group_words(statistics: SpaceStatistics) -> tuple[str, str]:
@@ -47,7 +48,10 @@ def reading(statistics: SpaceStatistics, *, simulated: bool, datasets: dict[str,
         datasets: benchmarks each modality was scored on.
     """
     is_untested = statistics.is_small and not math.isfinite(statistics.permanova.get("p_value", math.nan))
-    said = [FEW_MODELS] if is_untested else [*_clusters(statistics), *_spread(statistics)]
+    if is_untested:
+        said = [note for note in statistics.notes if note.startswith(_FEW)] or [FEW_MODELS]
+    else:
+        said = [*_clusters(statistics), *_spread(statistics)]
     benchmarks = [tuple(names) for names in datasets.values()]
     if len(benchmarks) > 1 and len(set(benchmarks)) > 1:
         said.append(
@@ -177,7 +181,7 @@ def limits(results: RunResults | None, statistics: SpaceStatistics, *, simulated
             "No nuisance-only score was computed: low-level properties of the stimuli may explain part "
             "of the scores."
         )
-    return [*said, *(note for note in statistics.notes if note != FEW_MODELS)]
+    return [*said, *(note for note in statistics.notes if not note.startswith(_FEW))]
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from nfas_lightning.plotting.page import FEW_ROIS, contents, page_context
 from nfas_lightning.plotting.pictures import embed
 from nfas_lightning.plotting.reading import group_words
 from nfas_lightning.plotting.space import plot_convergence, plot_networks, plot_snci, plot_space
-from nfas_lightning.plotting.style import save_figure
+from nfas_lightning.plotting.style import check_formats, is_simulated, save_figure
 from nfas_lightning.plotting.tables import mean_r2
 from nfas_lightning.results import RunResults, SpaceStatistics, write_text
 
@@ -45,6 +45,7 @@ def write_report(
     title: str | None = None,
     simulated: bool = False,
     dpi: int = 200,
+    formats: Iterable[str] = ("png",),
 ) -> Path:
     """Write ``report.html``, a single file without any link to the network, and its figures beside it.
 
@@ -56,17 +57,23 @@ def write_report(
         simulated: mark the page as simulated even where `results` do not say so.
         dpi: dots per inch of the figures' files; the page shows them at 100, so 200 is sharp on dense
             screens. The page has them compressed, see `embed`.
+        formats: of the figures' files: ``"pdf"`` and ``"svg"`` are for papers, with text that can be edited.
+            ``"png"`` is always among them, for the page is made of it.
 
     Returns:
         Path of the html file. Figures are in ``figures/`` beside it.
+
+    Raises:
+        ValueError: an unknown format.
     """
+    formats = check_formats(formats)
     path = Path(path)
     target = path if path.suffix in (".html", ".htm") else path / "report.html"
-    simulated = simulated or (results is not None and results.simulated)
+    simulated = simulated or _is_simulated(results, statistics)
     figures = {}
     for name, caption, draw in draw_figures(results, statistics, simulated=simulated):
         figure = draw()
-        file = save_figure(figure, target.parent / "figures" / f"{name}.png", dpi=dpi)
+        file = save_figure(figure, target.parent / "figures" / f"{name}.png", dpi=dpi, formats=formats)
         alt = figure.get_suptitle() or name
         spots = _spots(figure, name, results, statistics)
         source = embed(file, dpi=dpi, shaded=name.startswith("map_"))
@@ -86,7 +93,14 @@ def write_report(
 def draw_figures(
     results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool = False
 ) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
-    """Yield name, caption and a function that draws, for every figure that these results can fill."""
+    """Yield name, caption and a function that draws, for every figure that these results can fill.
+
+    Args:
+        results: tables of the run, where there is one.
+        statistics: of the space.
+        simulated: mark the figures as simulated even where the tables do not say so.
+    """
+    simulated = simulated or _is_simulated(results, statistics)
     small = results is not None and statistics.is_small
     if not small:
         yield from _space(statistics, simulated)
@@ -134,6 +148,10 @@ def draw_figures(
     )
     if few:
         yield "rois", "Correlation by ROI and model.", lambda: plot_rois(scores, simulated=simulated)
+
+
+def _is_simulated(results: RunResults | None, statistics: SpaceStatistics) -> bool:
+    return is_simulated(statistics.coordinates) or (results is not None and results.simulated)
 
 
 def _space(statistics: SpaceStatistics, simulated: bool) -> Iterator[tuple[str, str, Callable[[], Figure]]]:

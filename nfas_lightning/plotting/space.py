@@ -65,7 +65,7 @@ def plot_space(
     ax: Axes | None = None,
     projection: str = "PC",
     labels: bool = True,
-    simulated: bool = False,
+    simulated: bool | None = None,
 ) -> Figure:
     """Draw each model as a point on the first two principal components of its ROI scores.
 
@@ -75,7 +75,7 @@ def plot_space(
         projection: ``"PC"``, principal components, or ``"MDS"``, classical scaling of distances; by
             correlation, which compares patterns without their level, where the space's own are euclidean.
         labels: write each model's name beside its point.
-        simulated: mark the figure as drawn from planted responses.
+        simulated: mark the figure as drawn from planted responses; read from the coordinates when None.
 
     Returns:
         The figure. Hulls are drawn for modalities of three models or more.
@@ -118,7 +118,7 @@ def plot_space(
         handletextpad=0.2, borderaxespad=0.3,
     )  # fmt: skip
     scaled = "" if projection == "PC" else f", by {statistics.mds_metric} distance"
-    finish(figure, f"The space: one point a model{scaled}", simulated=simulated)
+    finish(figure, f"The space: one point a model{scaled}", simulated=_has_mark(simulated, statistics))
     if labels and len(table):
         place_labels(
             ax,
@@ -133,7 +133,7 @@ def plot_space(
 
 @styled
 def plot_snci(
-    statistics: SpaceStatistics, *, ax: Axes | None = None, simulated: bool = False, max_rows: int = 30
+    statistics: SpaceStatistics, *, ax: Axes | None = None, simulated: bool | None = None, max_rows: int = 30
 ) -> Figure:
     """Draw SNCI by network and modality: the median over a network's ROIs and the middle half of them.
 
@@ -194,12 +194,12 @@ def plot_snci(
     title = f"SNCI: how far models of one {statistics.group_by} agree"
     if len(shown) > len(largest):
         title += f" (the {len(largest)} largest of {len(shown)})"
-    return finish(figure, title, simulated=simulated)
+    return finish(figure, title, simulated=_has_mark(simulated, statistics))
 
 
 @styled
 def plot_convergence(
-    statistics: SpaceStatistics, *, ax: Axes | None = None, simulated: bool = False, max_rows: int = 30
+    statistics: SpaceStatistics, *, ax: Axes | None = None, simulated: bool | None = None, max_rows: int = 30
 ) -> Figure:
     """Draw the convergence of every ROI by network, and name the highest ROI of each.
 
@@ -235,7 +235,7 @@ def plot_convergence(
             1.01, len(rows) - 0.35, "highest ROI", transform=beside, va="bottom", fontsize=10, color=MUTED
         )
     title = f"Convergence: agreement inside every {statistics.group_by}"
-    return finish(figure, title, simulated=simulated)
+    return finish(figure, title, simulated=_has_mark(simulated, statistics))
 
 
 @styled
@@ -289,6 +289,10 @@ def plot_networks(
     )
     title = "Models by ROIs" if is_single else "Models by networks"
     return finish(figure, title, simulated=is_simulated(scores) if simulated is None else simulated)
+
+
+def _has_mark(simulated: bool | None, statistics: SpaceStatistics) -> bool:
+    return is_simulated(statistics.coordinates) if simulated is None else simulated
 
 
 def _by_preference(table: pd.DataFrame, columns: pd.Index) -> list[str]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args
 
 import matplotlib as mpl
 import numpy as np
@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 __all__ = [
-    "INK", "MUTED", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "finish", "foot_legend",
-    "is_simulated", "legend_columns", "modality_handles", "modality_styles", "new_axes", "new_figure",
-    "place_labels", "save_figure", "short_names", "styled",
+    "FORMATS", "INK", "MUTED", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "check_formats", "finish",
+    "foot_legend", "has_mark", "is_simulated", "legend_columns", "modality_handles", "modality_styles",
+    "new_axes", "new_figure", "place_labels", "save_figure", "short_names", "styled",
 ]  # fmt: skip
 
 INK = "#222222"
@@ -64,6 +64,17 @@ RC: Any = {
     "legend.frameon": False,
     "legend.fontsize": 11,
 }
+
+Format = Literal["png", "pdf", "svg"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+"""What figures can be saved as."""
+
+_EDITABLE: Any = {
+    "pdf.fonttype": 42,  # TrueType: the default's outlines can't be edited, and some journals refuse them
+    "svg.fonttype": "none",
+    "svg.hashsalt": "nfas",  # ids that are not random: the same results write the same file
+}
+_UNDATED: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -142,6 +153,27 @@ def is_simulated(table: pd.DataFrame) -> bool:
     return "simulated" in table and bool(table["simulated"].any())
 
 
+def has_mark(simulated: bool | None, *tables: pd.DataFrame) -> bool:
+    """Whether a figure of these tables is to be marked as simulated.
+
+    Args:
+        simulated: what the caller says; None: what the first table with a column ``simulated`` says.
+        tables: what is drawn.
+
+    Raises:
+        ValueError: neither says.
+    """
+    if simulated is not None:
+        return simulated
+    for table in tables:
+        if "simulated" in table:
+            return is_simulated(table)
+    raise ValueError(
+        "simulated must be given, for this table does not say whether its responses were planted: pass "
+        "simulated=results.simulated of the run that it is from."
+    )
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty white figure of `width` x `height` inches that arranges its own panels."""
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained", facecolor="white")
@@ -185,10 +217,44 @@ def foot_legend(figure: Figure, handles: Sequence[Line2D], *, simulated: bool) -
         legend.remove()
 
 
-def save_figure(figure: Figure, path: Path, *, dpi: int = 200) -> Path:
-    """Write a figure as PNG and return where it lies."""
+def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
+    """Return formats of figures, each once.
+
+    Raises:
+        ValueError: one that is none of `FORMATS`.
+
+    >>> check_formats(["pdf", "png", "pdf"])
+    ('pdf', 'png')
+    """
+    given = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
+    unknown = [name for name in given if name not in FORMATS]
+    if unknown:
+        raise ValueError(
+            f"formats must be among {', '.join(map(repr, FORMATS))}, got {', '.join(map(repr, unknown))}."
+        )
+    return given
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = 200, formats: Iterable[str] = ()) -> Path:
+    """Write a figure in the format of its suffix, and beside it in others; return where the first lies.
+
+    Text stays text in PDF and SVG, to be edited and searched.
+
+    Args:
+        figure: what to write.
+        path: where to.
+        dpi: dots per inch; of the pictures inside, where the format is one of lines.
+        formats: further ones, of `FORMATS`.
+
+    Raises:
+        ValueError: an unknown format.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi, facecolor="white")
+    files = dict.fromkeys([path, *(path.with_suffix(f".{name}") for name in check_formats(formats))])
+    with mpl.rc_context(_EDITABLE):
+        for file in files:
+            metadata = _UNDATED.get(file.suffix.removeprefix("."))
+            figure.savefig(file, dpi=dpi, facecolor="white", metadata=metadata)
     return path
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nfas_lightning.plotting.style import _PALETTE, INK, MUTED, finish, new_axes, styled
+from nfas_lightning.plotting.style import _PALETTE, INK, MUTED, finish, has_mark, new_axes, styled
 from nfas_lightning.results import FEATURES
 
 __all__ = ["ALL_ROIS", "plot_training"]
@@ -17,7 +17,7 @@ _MAX_NETWORKS = len(_PALETTE) - 1  # black is for the mean over all
 
 @styled
 def plot_training(
-    curves: pd.DataFrame, *, value: str = "r2", simulated: bool = False, ax: Axes | None = None
+    curves: pd.DataFrame, *, value: str = "r2", simulated: bool | None = None, ax: Axes | None = None
 ) -> Figure:
     """Draw how the alignment changed while a network was trained.
 
@@ -25,9 +25,13 @@ def plot_training(
         curves: one row a step, feature and network, as `BrainAlignment` keeps them: ``step``, ``feature``,
             ``network`` (``"all ROIs"`` for the mean), ``r``, ``r2``.
         value: ``"r2"`` or ``"r"``.
-        simulated: mark the figure.
+        simulated: mark the figure as drawn from planted responses; read from the table when None.
         ax: axes to draw on; new ones when None.
+
+    Raises:
+        ValueError: neither `simulated` nor the table says whether responses were planted.
     """
+    simulated = has_mark(simulated, curves)
     figure, axes = new_axes(ax, 8.0, 4.6)
     stable = curves[curves["feature"] == "stable_mode"]
     whole = stable[stable["network"] == ALL_ROIS].sort_values("step")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["SpaceFigures"]
 
 
-class SpaceFigures:
+class SpaceFigures(ABC):
     """What `NFAS` draws. Figures load matplotlib, and so are imported when one is asked for."""
 
     scores: Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +28,7 @@ def space_statistics(
 ) -> SpaceStatistics:
     """Compute the statistics of a space; what can't be computed stays empty, and the notes say why."""
     space = space.regroup(group_by)
-    notes = list(space.notes)
+    notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         coordinates, explained = _coordinates(space, notes)
@@ -37,22 +38,35 @@ def space_statistics(
     # a degenerate ROI or model is part of the result: it belongs in the report, not only on the console
     notes.extend(dict.fromkeys(str(item.message) for item in caught))
     if tested is None and space.models["modality"].value_counts().max() < MIN_MODELS:
-        notes = [*space.notes, FEW_MODELS]  # one sentence for all that is left out
-    if group_by != "modality":
-        notes.insert(
-            0, f"Groups are of {group_by!r} here: where a sentence says modality it means those groups."
-        )
+        notes = [FEW_MODELS]  # one sentence for all that is left out
     return SpaceStatistics(
         coordinates=coordinates,
         explained=explained,
         snci=snci,
         convergence=convergence,
-        notes=tuple(notes),
+        notes=(*space.notes, *(_of_groups(note, group_by) for note in notes)),
         nearest=_nearest(space),
         stability=leave_one_out(space, seed=seed) if stability else pd.DataFrame(),
         group_by=group_by,
         mds_metric=mds_metric(space),
         **tests,
+    )
+
+
+def _of_groups(sentence: str, group_by: str) -> str:
+    """Say of groups by another column what is said of modalities; what stands in quotes is a name."""
+    if group_by == "modality":
+        return sentence
+    words = {
+        "a modality": f"one {group_by}",
+        "modality": group_by,
+        "Modality": group_by[:1].upper() + group_by[1:],
+        "modalities": f"groups by {group_by}",
+    }
+    return re.sub(
+        r"'[^']*'|\b(a modality|[mM]odality|modalities)\b",
+        lambda found: words[found[1]] if found[1] else found[0],
+        sentence,
     )
 
 
@@ -68,7 +82,7 @@ _NO_TESTS: dict[str, Any] = {
 
 def _coordinates(space: NFAS, notes: list[str]) -> tuple[pd.DataFrame, tuple[float, float]]:
     points, shares = np.zeros((len(space), 2)), [float("nan")] * 2
-    table = space.models[["model", "modality"]]
+    table = space.models[[c for c in ("model", "modality", "simulated") if c in space.models]]
     if len(space) < 2:
         notes.append("One model spans no plane: its coordinates are zero.")
     else:

@@ -293,6 +293,10 @@ def test_an_average_of_the_weights_can_be_watched():
         train(BrainAlignment(brain(), settings=QUICK, average=True, on_error="raise"))
 
 
+def silent_brain() -> ArrayDataModule:
+    return ArrayDataModule(images(), torch.full((len(images()), 2), torch.nan))
+
+
 def test_mistakes_show_before_the_first_step():
     with pytest.raises(TypeError, match="a BrainDataModule such as ArrayDataModule; got LightningDataModule"):
         BrainAlignment(pl.LightningDataModule())
@@ -304,8 +308,18 @@ def test_mistakes_show_before_the_first_step():
         BrainAlignment(brain(), every_n_steps=-1)
     with pytest.raises(ValueError, match=r"blocks\.7"):
         train(BrainAlignment(brain(), layers=["blocks.7"]))
-    with pytest.raises(ValueError, match="modell"):
+    with pytest.raises(
+        ValueError,
+        match=r"^submodule must be the dotted name of a module inside \w+, got 'modell'\. Did you mean",
+    ):
         train(BrainAlignment(brain(), submodule="modell"))
+    with pytest.raises(ValueError, match=r"got 'qqq'\. It holds .*'model'"):
+        train(BrainAlignment(brain(), submodule="qqq"))
+    with (
+        pytest.warns(UserWarning, match="no value at all"),
+        pytest.raises(ValueError, match="NaN throughout for 1 of 1 subjects"),
+    ):
+        train(BrainAlignment(silent_brain()))
     for settings, reason in (
         (ScoringSettings(partial_nuisances=True), "needs nuisances, but the responses of 'array' hold none"),
         (ScoringSettings(n_folds=61), "need at least that many volumes, got 60"),

@@ -87,3 +87,33 @@ def test_mixed_axes_and_missing_runs_are_refused(runs, tmp_path):
     with pytest.raises(SystemExit) as stop:
         main(["space", str(runs / "vision"), "--metric", "manhattan"])
     assert stop.value.code == 2
+
+
+def test_figures_in_the_formats_of_papers(runs, tmp_path, capsys):
+    run = str(runs / "vision")
+    options = ["--n_permutations", "9", "--formats", "pdf", "svg"]
+    main(["space", run, "--out", str(tmp_path / "out"), *options])
+    files = list((tmp_path / "out" / "figures").iterdir())
+    assert {file.suffix for file in files} == {".png", ".pdf", ".svg"}
+    assert len({file.stem for file in files}) == len(files) / 3
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["space", run, "--out", str(tmp_path / "no"), "--formats", "png", "tiff"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said == "nfas space: error: formats: expected one of 'png', 'pdf', 'svg', got 'tiff'.\n"
+    assert not (tmp_path / "no").exists()
+
+
+def test_notes_are_of_the_groups_that_were_asked_for(runs, tmp_path, capsys):
+    folders = [str(runs / name) for name in ("vision", "audio", "language")]
+    main(["space", *folders, "--out", str(tmp_path), "--group_by", "family", "--n_permutations", "9"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "odality '" not in said
+    assert "family" in said.lower()
+
+
+def test_a_file_is_no_place_for_a_space(runs, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OSError, match=r"out must be a folder that can be written, got '.*taken'.*no folder"):
+        main(["space", str(runs / "vision"), "--out", str(tmp_path / "taken")])

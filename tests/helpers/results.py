@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from nilearn.datasets import fetch_coords_seitzman_2018
 
-from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics
+from nfas_lightning.results import COLUMNS, FEATURES, ModelResult, RunResults, SpaceStatistics
 
 NAMES = {
     "vision": ["mobilenet_v2", "efficientnet_lite0", "efficientnet_lite2", "hed_vgg16", "mtcnn_onet"],
@@ -192,6 +192,13 @@ def make_results(
         pd.concat(depth, ignore_index=True),
     )
     return RunResults(*tables, models=pd.DataFrame(models), rois=rois, meta=meta)
+
+
+def model_result(name: str = "net", twin_of: str = "") -> ModelResult:
+    """Make the result of one model, with four ROIs."""
+    results = make_results(("vision",), n_models=1, n_rois=4)
+    card = {**dict.fromkeys(COLUMNS["models"], 0), "model": name, "twin_of": twin_of}
+    return ModelResult(results.scores.assign(model=name), results.spectra, results.depth, card)
 
 
 def make_zoo(n_rois: int = 300, *, simulated: bool = True, seed: int = 0) -> RunResults:

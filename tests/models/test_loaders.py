@@ -85,6 +85,21 @@ def test_weights_out_of_reach_name_their_hub_entry(monkeypatch):
         load_model("timm:resnet18")
 
 
+def test_a_message_that_ends_a_sentence_gets_no_second_full_stop(monkeypatch):
+    import timm
+    import torchvision
+
+    def offline(*_, **__):
+        raise OSError("make sure your Internet connection is on.")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setattr(torchvision.models, "get_model", offline)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", offline)
+    for name in ("timm:resnet18", "torchvision:resnet18", "hf:org/name@abc"):
+        with pytest.raises(OSError, match=r"connection is on\. [A-Z]"):
+            load_model(name)
+
+
 def test_a_bare_name_is_a_packaged_model():
     with pytest.raises(ValueError, match="No packaged model is called 'minilm'"):
         load_model("minilm")

@@ -112,7 +112,7 @@ def _marked_once(spectra):
 @pytest.mark.parametrize("table", [_marked_once, lambda spectra: spectra])
 def test_spectra_fill_the_stable_mode_and_pale_its_conjugate(results, table):
     spectra = table(results.spectra)
-    figure = plot_spectra(spectra)
+    figure = plot_spectra(spectra, simulated=True)
     stable, twins, others = (_dots(figure, name) for name in ("stable", "conjugates", "others"))
     assert len(stable) == len(twins) == len(results.models)
     np.testing.assert_allclose(sorted(stable[:, 0]), sorted(twins[:, 0]))
@@ -123,15 +123,15 @@ def test_spectra_fill_the_stable_mode_and_pale_its_conjugate(results, table):
 
 def test_spectra_of_real_modes_speak_of_no_conjugate(results):
     spectra = results.spectra.query("mode == 2").assign(stable=True)
-    figure = plot_spectra(spectra)
+    figure = plot_spectra(spectra, simulated=True)
     assert len(_dots(figure, "stable")) == len(spectra)
     assert "conjugate" not in _texts(figure)
 
 
 def test_a_mode_that_turns_the_other_way_is_named_too(results):
     lower = results.spectra.assign(stable=results.spectra["imag"] < 0)
-    assert set(results.models["model"]) <= set(_texts(plot_spectra(lower)).split())
-    figure = plot_families(lower, results.models)
+    assert set(results.models["model"]) <= set(_texts(plot_spectra(lower, simulated=True)).split())
+    figure = plot_families(lower, results.models, simulated=True)
     assert sum(len(_dots(figure, f"families-angle-{m}")) for m in ("vision", "audio", "language")) == 15
     assert min(_dots(figure, "families-angle-audio")[:, 0]) > 0
 
@@ -139,7 +139,7 @@ def test_a_mode_that_turns_the_other_way_is_named_too(results):
 def test_spectra_bring_wild_values_to_the_rim(results):
     wild = results.spectra.copy()
     wild.loc[0, ["real", "imag"]] = [30.0, 40.0]
-    figure = plot_spectra(wild)
+    figure = plot_spectra(wild, simulated=True)
     assert np.hypot(*_dots(figure, "stable").T).max() == pytest.approx(1.6)
     assert "1 beyond modulus 1.6" in _texts(figure)
 
@@ -173,13 +173,13 @@ def test_spread_keeps_order_gap_and_bounds():
 def test_depth_has_a_row_a_model_and_says_when_scores_are_missing(results):
     depth = results.depth.copy()
     depth.loc[depth["model"] == "silero_vad", "r"] = np.nan
-    figure = plot_depth(depth)
+    figure = plot_depth(depth, simulated=True)
     assert len(figure.axes[0].get_yticklabels()) == 15
     assert _texts(figure).count("not computed") == 1
 
 
 def test_depth_of_a_single_block_is_drawn(results):
-    plot_depth(results.depth.groupby("model", sort=False).head(1)).draw_without_rendering()
+    plot_depth(results.depth.groupby("model", sort=False).head(1), simulated=True).draw_without_rendering()
 
 
 def test_baselines_show_the_mean_over_rois(results):
@@ -414,7 +414,7 @@ def test_sizes_are_parameters_against_mean_scores(zoo):
 
 
 def test_families_have_a_row_each_and_a_mark_a_model(zoo):
-    figure = plot_families(zoo.spectra, zoo.models)
+    figure = plot_families(zoo.spectra, zoo.models, simulated=True)
     rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert len(rows) == len(zoo.models.drop_duplicates(["family", "modality"]))
     assert "whisper (3)" in rows
@@ -469,3 +469,28 @@ def test_rois_without_networks_are_called_rois():
     assert "Models by networks" in titles[0]
     assert "Models by ROIs" in titles[1]
     assert not any("network" in title for title in titles[1])
+
+
+@pytest.mark.parametrize("name", ["spectra", "depth", "families"])
+def test_a_table_that_does_not_say_whether_it_is_simulated_draws_nothing_unless_told(results, name):
+    def draw(table, **told):
+        if name == "families":
+            return plot_families(table, results.models, **told)
+        return {"spectra": plot_spectra, "depth": plot_depth}[name](table, **told)
+
+    table = results.depth if name == "depth" else results.spectra
+    with pytest.raises(ValueError, match=r"simulated must be given.*simulated=results\.simulated"):
+        draw(table)
+    assert draw(table, simulated=True).get_supxlabel() == SIMULATED
+    assert draw(table, simulated=False).get_supxlabel() == ""
+    assert draw(table.assign(simulated=True)).get_supxlabel() == SIMULATED
+    assert draw(table.assign(simulated=False)).get_supxlabel() == ""
+
+
+def test_maps_of_rois_with_a_planted_truth_are_marked(results):
+    r2 = mean_r2(results.scores)
+    planted = results.rois.assign(driven_by="all", integrative=True)
+    measured = planted.drop(columns=["driven_by", "integrative"])
+    for draw in (plot_rows, plot_glass):
+        assert draw(r2, planted).get_supxlabel() == SIMULATED
+        assert draw(r2, measured).get_supxlabel() == ""

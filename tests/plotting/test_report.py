@@ -8,6 +8,7 @@ import pytest
 
 from nfas_lightning.plotting import write_report
 from nfas_lightning.plotting.reading import baseline_sentences, reading
+from nfas_lightning.space import NFAS
 from tests.helpers.results import make_results, make_statistics
 
 _SECTIONS = ["space", "agreement", "maps", "truth", "dynamics", "baselines", "models", "run", "limits"]
@@ -206,3 +207,23 @@ def test_beaten_baselines_are_admitted():
         pd.DataFrame(rows).assign(modality="audio", dataset="d", roi="a", subject="group")
     )
     assert sentence == "last block: the stable mode is higher in 1 of 2 models (mean difference in r +0.100)"
+
+
+def test_figures_come_in_the_formats_that_are_asked_for(tmp_path, results):
+    statistics = make_statistics(results)
+    with pytest.raises(ValueError, match="formats must be among 'png', 'pdf', 'svg', got 'eps'"):
+        write_report(tmp_path / "no", None, statistics, formats=["pdf", "eps"])
+    assert not (tmp_path / "no").exists()
+    page = _Page(write_report(tmp_path, None, statistics, dpi=30, formats=["pdf", "svg"]).read_text())
+    files = sorted((tmp_path / "figures").iterdir())
+    drawn = {file.stem for file in files}
+    assert len(drawn) == len(page.find("img"))
+    assert {file.name for file in files} == {f"{n}.{kind}" for n in drawn for kind in ("png", "pdf", "svg")}
+    assert all(re.match("data:image/(webp|png);base64,", attrs["src"]) for attrs in page.find("img"))
+
+
+def test_statistics_of_a_simulated_brain_mark_their_page_without_being_told(tmp_path):
+    space = NFAS.from_scores(make_results(("audio", "vision"), n_models=3, n_rois=6))
+    page = _Page(write_report(tmp_path, None, space.statistics(n_permutations=9), dpi=30).read_text())
+    assert "SIMULATED" in page.text
+    assert all("simulated" in attrs["alt"] for attrs in page.find("img"))

@@ -1,0 +1,63 @@
+"""Files that appear whole or not at all: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["safe_name", "staging_file", "write_text", "write_whole"]
+
+
+@contextmanager
+def staging_file(path: Path) -> Iterator[Path]:
+    """Make an empty file beside `path`, for as long as the block lasts; the folder is made too.
+
+    Its name is its writer's alone, so that two of one file never meet. It has the permissions that the umask
+    gives to any new file, for which `tempfile` is too strict: colleagues who share a folder would be locked
+    out.
+
+    Args:
+        path: where the content is to go, by a rename or a link inside the block.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp")
+    staging.touch(exist_ok=False)
+    try:
+        yield staging
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file so that a reader sees the old file or the new one, never a part.
+
+    Of two writers at once, the one that ends last wins. Whatever `write` raises leaves the old file and
+    nothing else.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        write: called with the path of an empty file, which it fills or replaces.
+    """
+    with staging_file(path) as staging:
+        mode = staging.stat().st_mode
+        write(staging)
+        os.chmod(staging, mode)  # safetensors puts a file of mode 0600 in its place
+        os.replace(staging, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, see `write_whole`."""
+    write_whole(path, lambda staging: staging.write_text(text, encoding="utf-8"))
+
+
+def safe_name(text: str) -> str:
+    """Return a name that is a folder's on every system.
+
+    Example:
+        >>> safe_name("openai/whisper-base")
+        'openai_whisper-base'
+    """
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in text)

@@ -1,0 +1,85 @@
+"""What finished runs found: tables in the terminal, report.html, and the figures for the loggers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+
+from nfas_lightning.callbacks.logging import log_images, log_scalars
+from nfas_lightning.callbacks.model_log import log_run
+from nfas_lightning.callbacks.wandb_runs import log_artifact
+from nfas_lightning.plotting.report import write_report
+from nfas_lightning.plotting.style import check_formats
+from nfas_lightning.plotting.tables import roi_table, score_table
+from nfas_lightning.results import RunResults, SpaceStatistics, subject_scores
+from nfas_lightning.space import NFAS
+
+__all__ = ["report_run"]
+
+_FEW_ROIS = 20  # more do not fit a terminal; the report has them all
+_PIPE_COLUMNS = 110
+
+
+def report_run(
+    results: RunResults,
+    run_dir: str | Path,
+    loggers: Iterable[Logger] = (),
+    *,
+    feature: str = "stable_mode",
+    value: str = "r2",
+    subject: str | None = None,
+    statistics: SpaceStatistics | None = None,
+    formats: Iterable[str] = ("png",),
+) -> Path:
+    """Print the tables of finished runs, write report.html, and log its figures.
+
+    Args:
+        results: what the runs found.
+        run_dir: folder that gets the report.
+        loggers: get the space's tests and the figures, W&B the report as an artifact too.
+        feature: which feature's scores place a model in the space.
+        value: ``"r2"`` or ``"r"``.
+        subject: whose scores are shown, see `NFAS.from_scores`.
+        statistics: of their space, where they are known already.
+        formats: of the figures' files, ``"png"``, ``"pdf"`` and ``"svg"``, see `write_report`.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        ValueError: an unknown format.
+    """
+    formats = check_formats(formats)
+    everyone, results = results, replace(results, scores=subject_scores(results.scores, subject))
+    # tables cut to the 80 columns that a pipe is taken to have would lose their numbers
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)
+    console.print(score_table(results))
+    if len(results.rois) <= _FEW_ROIS:
+        console.print(roi_table(results))
+    if statistics is None:
+        statistics = NFAS.from_scores(everyone, feature=feature, value=value, subject=subject).statistics()
+    for label, test in (("PERMANOVA", statistics.permanova), ("silhouette", statistics.silhouette)):
+        if test:
+            console.print(f"{label}: {test['statistic']:.3f}, p = {test['p_value']:.4f}")
+    for note in statistics.notes:
+        console.print(f"[dim]{note}[/]")
+    path = write_report(Path(run_dir) / "report.html", results, statistics, formats=formats)
+    loggers = list(loggers)
+    if "runs" in results.meta:  # joined from several runs; a single run logged its own tables
+        log_run(loggers, results)
+    tests = {"permanova": statistics.permanova, "silhouette": statistics.silhouette}
+    for label, test in tests.items():
+        if test:
+            numbers = {f"space/{label}": test["statistic"], f"space/{label}_p": test["p_value"]}
+            log_scalars(loggers, numbers, step=0)
+    log_images(loggers, {figure.stem: figure for figure in sorted((Path(run_dir) / "figures").glob("*.png"))})
+    about = {name: results.meta[name] for name in ("dataset", "responses_sha256") if name in results.meta}
+    name = str(results.meta.get("name") or Path(run_dir).name)
+    log_artifact(loggers, name, Path(run_dir), {**about, "models": list(results.models["model"])})
+    console.print(f"Report: {path}")
+    return path

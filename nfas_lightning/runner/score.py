@@ -1,0 +1,91 @@
+"""Models, a benchmark and a folder: everything from the first forward pass to the report in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
+from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.models import LoadedModel, ModelSuite
+from nfas_lightning.results import RunResults
+from nfas_lightning.runner.arguments import check_loggers, check_path, check_trainer_options
+from nfas_lightning.runner.report import report_run
+from nfas_lightning.runner.suite_trainer import SuiteTrainer, quiet_lightning
+from nfas_lightning.scoring import ScoringSettings
+
+__all__ = ["score_models"]
+
+ModelLike = str | nn.Module | LoadedModel | Mapping[str, Any]
+
+
+def score_models(
+    models: ModelLike | Iterable[ModelLike],
+    datamodule: BrainDataModule,
+    run_dir: str | Path,
+    *,
+    settings: ScoringSettings | None = None,
+    random_twins: bool = True,
+    seed: int = 0,
+    loggers: Iterable[Logger] = (),
+    name: str | None = None,
+    report: bool = True,
+    **trainer: Any,
+) -> RunResults:
+    """Score models on a benchmark and report: `SuiteTrainer`, its callbacks and `report_run` in one call.
+
+    What is finished in `run_dir` is not computed again, so a call that was stopped continues where it was.
+
+    Args:
+        models: one or several, by name (``"minilm_l6"``, ``"timm:resnet50"``, ``"zoo:gpt2"``), or as mappings
+            with the arguments of `FrozenModel`, ``{"model": net, "name": "mine", "preprocess": ...}``. A
+            network of your own (`nn.Module`), a `LoadedModel` and a `FrozenModel` will do as they are.
+        datamodule: the benchmark.
+        run_dir: folder of the tables and of report.html.
+        settings: how a trajectory becomes scores; None: `ScoringSettings()`.
+        random_twins: score each model's architecture without its training too.
+        seed: of the random twins.
+        loggers: Lightning's, e.g. a `WandbLogger`.
+        name: of the run; None: the folder's.
+        report: print the tables and write report.html.
+        trainer: further arguments of `Trainer`, e.g. ``accelerator="gpu"``, ``precision="bf16-mixed"``. One
+            device is used unless ``devices`` says more; ``devices=2, strategy="ddp"`` runs the whole script
+            once a device.
+
+    Returns:
+        The tables: ``scores``, ``spectra``, ``depth``, ``models``, ``rois``; on every process of several, of
+        which the first alone prints and reports.
+
+    Raises:
+        ValueError: a model that does not exist, or that the benchmark has no stimuli for, or two of one name,
+            see `ModelSuite`; or responses without a value.
+        TypeError: something that is no model, no list of loggers or no path, or an argument that neither
+            this function nor the Trainer has.
+        OSError: `run_dir` is no folder, or can't be written.
+
+    Example:
+        >>> results = score_models(["mobilenet_v2", "xfeat"], brain, "runs/mine")  # doctest: +SKIP
+        >>> results.scores.to_csv("runs/mine/scores.csv", index=False)  # doctest: +SKIP
+    """
+    check_trainer_options(trainer, score_models)
+    loggers = check_loggers(loggers)
+    folder = check_path("run_dir", run_dir)
+    quiet_lightning()
+    is_one = isinstance(models, str | Mapping | nn.Module) or not isinstance(models, Iterable)
+    several: list[Any] = [models] if is_one else list(models)  # type: ignore[arg-type]
+    suite = ModelSuite(several, random_twins=random_twins, seed=seed)
+    writer = ScoreWriter(folder, settings=settings, name=name)
+    options = {"devices": 1, "enable_checkpointing": False, "enable_model_summary": False, **trainer}
+    runner = SuiteTrainer(callbacks=[DepthTrajectory(), writer], logger=loggers, **options)
+    runner.test(suite, datamodule=datamodule)
+    runner.strategy.barrier("the first process has written the run's tables")
+    if not runner.is_global_zero:
+        return RunResults.load(run_dir)
+    assert writer.results is not None  # a suite that was tested has results, or has raised
+    if report:
+        report_run(writer.results, run_dir, loggers)
+    return writer.results

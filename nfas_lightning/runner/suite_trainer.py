@@ -1,0 +1,135 @@
+"""Lightning's Trainer, which tests a suite of models one after another."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning import LightningDataModule, Trainer
+from rich.console import Console
+
+from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
+from nfas_lightning.callbacks.checks import check_folder
+from nfas_lightning.callbacks.wandb_runs import open_runs
+from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.models import FrozenModel, ModelSuite
+from nfas_lightning.runner.planning import plan, plan_table
+
+__all__ = ["SuiteTrainer", "quiet_lightning"]
+
+
+def quiet_lightning() -> None:
+    """Silence what Lightning says on every run of a suite and nobody can act on."""
+    # under either name of the framework
+    for package in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(f"{package}.utilities.rank_zero").addFilter(_worth_reading)
+    for message in (
+        ".*does not have many workers.*",  # workers would cost more than they save on stimuli in memory
+        ".*You have overridden `transfer_batch_to_device`.*",  # FrozenModel keeps raw batches on the CPU
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    said = record.getMessage()
+    return not said.startswith(("GPU available", "TPU available", "HPU available", "LOCAL_RANK", "💡 Tip"))
+
+
+class SuiteTrainer(Trainer):
+    """Lightning's Trainer that, given a `ModelSuite`, tests its members one after another.
+
+    Everything else is the Trainer's own. Finished members are found by the `ScoreWriter` among the callbacks
+    and skipped, so a killed run continues at the next model.
+    """
+
+    def test(  # type: ignore[override]
+        self,
+        model: Any = None,
+        dataloaders: Any = None,
+        *,
+        datamodule: LightningDataModule | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Test a model, or every model of a suite; see `pytorch_lightning.Trainer.test`.
+
+        Raises:
+            TypeError: a suite comes without a `BrainDataModule`.
+            ValueError: a suite comes without `DepthTrajectory` and `ScoreWriter` callbacks, or its responses
+                can't be scored.
+            OSError: the run's folder can't be written.
+        """
+        if not isinstance(model, ModelSuite):
+            for writer in self._writers():
+                check_folder(writer.run_dir)  # W&B's ids are kept there before the callbacks are set up
+            self._open_wandb("model")
+            return super().test(model, dataloaders, datamodule=datamodule, **kwargs)
+        if not isinstance(datamodule, BrainDataModule):
+            raise TypeError(
+                "A ModelSuite is tested on a BrainDataModule, which knows the responses; got "
+                f"{type(datamodule).__name__}."
+            )
+        writer = self._writer()
+        check_folder(writer.run_dir)
+        self._open_wandb("suite")
+        environment = getattr(self.strategy, "cluster_environment", None)
+        if environment is not None and not isinstance(environment, LightningEnvironment):
+            # torchrun and Slurm start all processes: they must meet even where no member is left to run
+            self.strategy.setup_environment()
+        datamodule.prepare_data()
+        datamodule.setup("test")
+        writer.check(datamodule.responses)
+        writer.bind(self)
+        found = self._plan(model, datamodule, writer) if self.is_global_zero else {}
+        outputs = []
+        for i, member in enumerate(model.members()):
+            if self.is_global_zero:  # which alone keeps the run's tables
+                is_done = writer.resume(member, datamodule.responses, found.get(i))
+            else:
+                is_done = writer.find(member, datamodule.responses) is not None
+            if is_done:
+                continue
+            outputs += super().test(member, datamodule=datamodule, verbose=False)
+        if self.is_global_zero:
+            writer.finish(self, datamodule.responses, getattr(datamodule, "truth", None))
+        return outputs
+
+    def _plan(
+        self, suite: ModelSuite, datamodule: BrainDataModule, writer: ScoreWriter
+    ) -> dict[int, tuple[str, str]]:
+        """Print what members without a result will take; return the results of the others by position."""
+        found: list[tuple[str, str] | None] = []
+
+        def is_finished(member: FrozenModel, name: str) -> bool:
+            # weights are loaded, and hashed, only where there is a result that may be of them
+            known = writer.folder.has_any(name)
+            found.append(writer.find(member, datamodule.responses) if known else None)
+            return found[-1] is not None
+
+        rows = plan(suite, datamodule, device=self.strategy.root_device, is_finished=is_finished)
+        if rows:
+            Console().print(plan_table(rows, datamodule))
+        return {i: entry for i, entry in enumerate(found) if entry is not None}
+
+    def _open_wandb(self, job_type: str) -> None:
+        """Open Weights & Biases runs in a group of the experiment, before Lightning opens them anywhere."""
+        writer = next(iter(self._writers()), None)
+        if job_type == "suite":  # else each member's hyperparameters would replace those of the one before
+            self.enable_autolog_hparams = False
+        if writer is not None and self.is_global_zero:
+            open_runs(self.loggers, group=writer.name, job_type=job_type, folder=writer.run_dir)
+
+    def _writers(self) -> list[ScoreWriter]:
+        return [callback for callback in self.callbacks if isinstance(callback, ScoreWriter)]  # type: ignore[attr-defined]
+
+    def _writer(self) -> ScoreWriter:
+        callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
+        writers = self._writers()
+        if len(writers) != 1 or not any(isinstance(callback, DepthTrajectory) for callback in callbacks):
+            raise ValueError(
+                "Testing a ModelSuite needs one DepthTrajectory and one ScoreWriter among the Trainer's "
+                f"callbacks; got {[type(callback).__name__ for callback in callbacks]}."
+            )
+        return writers[0]
