@@ -12,13 +12,7 @@ from nfas_lightning.results import (
     content_key,
     subject_scores,
 )
-from tests.helpers.results import make_results
-
-
-def model_result(name="net", twin_of=""):
-    results = make_results(("vision",), n_models=1, n_rois=4)
-    card = {**dict.fromkeys(COLUMNS["models"], 0), "model": name, "twin_of": twin_of}
-    return ModelResult(results.scores.assign(model=name), results.spectra, results.depth, card)
+from tests.helpers.results import make_results, model_result
 
 
 def test_what_is_written_is_read_back(tmp_path):

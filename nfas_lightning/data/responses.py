@@ -13,6 +13,7 @@ from torch import Tensor
 from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.confounds import regress_out
+from nfas_lightning.functional.missing import align_subjects
 
 __all__ = ["Responses"]
 
@@ -34,12 +35,13 @@ class Responses:
         modality: ``"vision"``, ``"audio"`` or ``"language"``.
         subjects: S names.
         runs: (T,) integer run of each volume. Runs never leak into one another.
-        design: sparse (T, N) operators that carry stimulus features to volumes, one per delay; their
+        design: (T, N) operators, mostly sparse, that carry stimulus features to volumes, one per delay; their
             outputs stand side by side. Empty: row t answers stimulus t.
         tr: repetition time in seconds, None where there is no time axis.
         volume_times: (T,) seconds since the start of the run, None where there is no time axis.
         drifts: (T, K) slow regressors that the responses lost, run by run (a run's own columns are 0 in the
-            others), and that features therefore lose too; None: they lost nothing.
+            others), and that features therefore lose too; None: they lost nothing, or the design has lost it
+            already.
         nuisances: (T, Q) regressors common to all subjects (word rate, sound power, luminance).
         nuisance_names: Q names.
         noise_ceiling: (R,) correlation an ideal model could reach, None where nothing tells.
@@ -101,10 +103,10 @@ class Responses:
         if self.subject_ceilings is not None:
             check_shape("subject_ceilings", self.subject_ceilings, "S R", S=len(self.subjects), R=n_rois)
 
-    @property
+    @cached_property
     def group_mean(self) -> Tensor:
-        """(T, R) mean over the subjects that have a value; NaN where none has."""
-        return self.values.nanmean(dim=0)
+        """(T, R) mean over the subjects that have a value, offsets aligned where some lack one; else NaN."""
+        return align_subjects(self.values, self.runs).nanmean(dim=0)
 
     def to_volumes(self, features: Tensor) -> Tensor:
         """Carry stimulus features (N, P) to volumes: (T, P * delays), or (N, P) without a design.
@@ -155,7 +157,8 @@ class Responses:
         # a story's operators are mostly zeros, and all delays together would not fit when dense
         sparse = [operator.to_sparse().coalesce() for operator in self.design]
         parts = [part for operator in sparse for part in (operator.indices(), operator.values())]
-        for tensor in (self.values, self.runs, self.drifts, self.nuisances, *parts):
+        ceilings = (self.noise_ceiling, self.subject_ceilings)
+        for tensor in (self.values, self.runs, self.drifts, self.nuisances, *ceilings, *parts):
             if tensor is not None:
                 digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
                 digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option, check_shape
-from nfas_lightning.functional.correlation import correlate
+from nfas_lightning.functional.correlation import MIN_ROWS, correlate
+from nfas_lightning.functional.missing import align_subjects
 
 __all__ = ["noise_ceiling", "normalise"]
 
@@ -26,15 +27,17 @@ def noise_ceiling(
     - ``"loo_subject"`` bounds a model of **one subject's** responses, from below: the mean over subjects of
       the correlation between a subject and the mean of the others. The others' mean is itself noisy, so a
       model may beat it.
-    - ``"split_half"`` bounds a model of the **group mean**: subjects are split in random halves, the halves'
-      means correlated, r averaged over splits, stepped up to all subjects by Spearman-Brown and brought to
-      the scale of a correlation with the noiseless response,
+    - ``"split_half"`` bounds a model of the **group mean**: two random groups of k subjects are drawn, k half
+      of them or, of an odd number, of all but one; the groups' means are correlated, r averaged over draws,
+      stepped up to all S subjects by Spearman-Brown and brought to the scale of a correlation with the
+      noiseless response,
 
-      .. math:: c = \sqrt{2 \bar r_{1/2} / (1 + \bar r_{1/2})} .
+      .. math:: c = \sqrt{\frac{q\, \bar r_k}{1 + (q - 1)\, \bar r_k}}, \quad q = S / k .
 
     Args:
         Y: (S, T, R) responses of S subjects (or repeats). NaN marks missing values: means run over the
-            subjects that have one, correlations over the rows that both sides have.
+            subjects that have one, offsets between subjects taken off (`align_subjects`), correlations over
+            the rows that both sides have, a fold with fewer than three of which does not count.
         method: ``"loo_subject"`` or ``"split_half"``.
         n_splits: random splits of ``"split_half"``.
         seed: of those splits.
@@ -69,6 +72,7 @@ def noise_ceiling(
     parts = [(labels == label).nonzero()[:, 0].to(Y.device) for label in torch.unique(labels[labels >= 0])]
     if not parts:
         raise ValueError("fold must give at least one row a fold: every entry is negative.")
+    Y = align_subjects(Y, labels)
     ceiling = _loo_subject(Y, parts) if method == "loo_subject" else _split_half(Y, parts, n_splits, seed)
     undefined = int(ceiling.isnan().sum())
     if undefined:
@@ -114,7 +118,12 @@ def normalise(r: Tensor, ceiling: Tensor, threshold: float = 0.1) -> Tensor:
 
 def _agreement(first: Tensor, second: Tensor, parts: list[Tensor]) -> Tensor:
     """Correlate (T, R) pairs within each part and average over the parts where that is defined."""
-    return torch.stack([correlate(first[rows], second[rows]) for rows in parts]).nanmean(0)
+    both = ~(first.isnan() | second.isnan())
+    rs = [
+        correlate(first[rows], second[rows]).masked_fill(both[rows].sum(0) < MIN_ROWS, float("nan"))
+        for rows in parts
+    ]
+    return torch.stack(rs).nanmean(0)
 
 
 def _loo_subject(Y: Tensor, parts: list[Tensor]) -> Tensor:
@@ -127,10 +136,10 @@ def _loo_subject(Y: Tensor, parts: list[Tensor]) -> Tensor:
 def _split_half(Y: Tensor, parts: list[Tensor], n_splits: int, seed: int) -> Tensor:
     """Correlate random half-means, step the average up to all subjects, return the root of reliability."""
     generator = torch.Generator().manual_seed(seed)
-    rs = []
+    half, rs = len(Y) // 2, []
     for _ in range(n_splits):
         order = torch.randperm(len(Y), generator=generator).to(Y.device)
-        half = len(Y) // 2
-        rs.append(_agreement(Y[order[:half]].nanmean(0), Y[order[half:]].nanmean(0), parts))
-    r = torch.stack(rs).nanmean(0).clamp(min=0)
-    return (2 * r / (1 + r)).sqrt()
+        first, second = Y[order[:half]], Y[order[half : 2 * half]]
+        rs.append(_agreement(first.nanmean(0), second.nanmean(0), parts))
+    r, times = torch.stack(rs).nanmean(0).clamp(min=0), len(Y) / half
+    return (times * r / (1 + (times - 1) * r)).sqrt()

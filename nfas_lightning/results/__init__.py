@@ -1,7 +1,9 @@
 """Result tables of a run, the folder that keeps them, and the statistics of a space."""
 
-from nfas_lightning.results.files import write_csv, write_parquet, write_text
-from nfas_lightning.results.folder import RunFolder, content_key
+from nfas_lightning.files import write_text
+from nfas_lightning.results.files import write_csv, write_parquet
+from nfas_lightning.results.folder import RunFolder
+from nfas_lightning.results.keys import content_key, network_code
 from nfas_lightning.results.statistics import FEW_MODELS, MIN_MODELS, SpaceStatistics
 from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
 from nfas_lightning.results.tables import (
@@ -26,6 +28,7 @@ __all__ = [
     "RunResults",
     "SpaceStatistics",
     "content_key",
+    "network_code",
     "query_models",
     "subject_scores",
     "write_csv",

@@ -13,42 +13,20 @@ Everything is written beside its place and then renamed, so a killed run leaves 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
-import re
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
+from nfas_lightning.files import safe_name
 from nfas_lightning.results.tables import ModelResult, RunResults
 
-__all__ = ["RunFolder", "content_key"]
-
-
-def content_key(*parts: object) -> str:
-    """Return a sha256 over `parts`, the cache key of a result.
-
-    Objects count by their class and attributes, functions by their name: never by where they lie in memory.
-    """
-    text = json.dumps(parts, sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Tensor):
-        return value.tolist()
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    if type(value).__repr__ is object.__repr__ and hasattr(value, "__dict__"):
-        return [kind, vars(value)]
-    return [kind, re.sub(r" at 0x[0-9a-f]+", "", repr(value))]
+__all__ = ["RunFolder"]
 
 
 class RunFolder:
@@ -71,12 +49,12 @@ class RunFolder:
         target = self._folder(model, key)
         self._known.pop(target, None)
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+        staging = target.parent / f".writing-{uuid.uuid4().hex}"
+        staging.mkdir()
         try:
             for name in ("scores", "spectra", "depth"):
                 getattr(result, name).to_parquet(staging / f"{name}.parquet", index=False)
             (staging / "card.json").write_text(json.dumps({**result.card, "key": key}, default=str))
-            os.chmod(staging, 0o755)  # as files.py does: mkdtemp's 0700 would lock out colleagues
             if target.exists():
                 shutil.rmtree(target)
             try:
@@ -130,5 +108,4 @@ class RunFolder:
 
     def _folder(self, model: str, key: str) -> Path:
         # model names may be hub names or paths; a folder name may not
-        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model)
-        return self.path / "models" / safe / key[:16]
+        return self.path / "models" / safe_name(model) / key[:16]

@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from nfas_lightning.results.files import write_parquet, write_text
+from nfas_lightning.files import write_text
+from nfas_lightning.results.files import write_parquet
 from nfas_lightning.results.subjects import subject_scores
 
 __all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "query_models"]

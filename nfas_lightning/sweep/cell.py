@@ -10,10 +10,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from nfas_lightning.results import write_text
+from nfas_lightning.files import write_text
 from nfas_lightning.sweep.models import ModelSpec
 
-__all__ = ["Cell", "safe_name"]
+__all__ = ["Cell"]
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,6 @@ class Cell:
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         write_text(self.folder / name, json.dumps(content, indent=1, default=str))
-
-
-def safe_name(text: str) -> str:
-    """Return a name that is a folder's on every system."""
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

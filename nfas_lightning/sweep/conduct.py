@@ -16,8 +16,9 @@ import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from nfas_lightning.results import COLUMNS, RunResults, write_text
-from nfas_lightning.sweep.cell import Cell, safe_name
+from nfas_lightning.files import safe_name, write_text
+from nfas_lightning.results import COLUMNS, RunResults
+from nfas_lightning.sweep.cell import Cell
 from nfas_lightning.sweep.config import Sweep
 from nfas_lightning.sweep.engines import Engine, InlineEngine, Job, LocalEngine, SubmititEngine
 from nfas_lightning.sweep.tables import cost_table, failure_table, not_estimated, plan_table

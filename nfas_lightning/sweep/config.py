@@ -14,9 +14,10 @@ from jsonargparse import ArgumentParser
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.files import safe_name
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.scoring import ScoringSettings
-from nfas_lightning.sweep.cell import Cell, safe_name
+from nfas_lightning.sweep.cell import Cell
 from nfas_lightning.sweep.models import ModelSpec, instantiate, resolve_models
 
 __all__ = ["Benchmark", "Sweep", "read_sweep"]

@@ -17,7 +17,7 @@ from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.models import ModelSuite
 from nfas_lightning.results import COLUMNS
-from nfas_lightning.runner import PROBE, plan
+from nfas_lightning.runner.planning import PROBE, plan
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
 __all__ = ["available_mb", "estimate", "peak_mb", "reset_peak", "resident_mb", "share_stimuli"]

@@ -31,7 +31,7 @@ PARENT = "NFAS_SWEEP_PARENT"
 
 
 class SweepWriter(ScoreWriter):
-    """A `ScoreWriter` whose key also holds what a sweep chooses beside it: dtype, precision, the code."""
+    """A `ScoreWriter` whose key also holds the version of the code."""
 
     def __init__(self, run_dir: str, *, settings: ScoringSettings, name: str, more: Sequence[object]) -> None:
         super().__init__(run_dir, settings=settings, name=name)
@@ -99,14 +99,12 @@ def _run(sweep: Sweep, cell: Cell, datamodule: BrainDataModule) -> None:
     started, peak = time.perf_counter(), cost.reset_peak()
     before = cell.status()
     cell.say("running", pid=os.getpid(), log=os.environ.get("NFAS_SWEEP_LOG", ""))
-    more = (sweep.dtype, sweep.precision, code_version())
-    writer = SweepWriter(str(cell.folder), settings=sweep.scoring(cell.benchmark), name=cell.name, more=more)
+    settings, more = sweep.scoring(cell.benchmark), (code_version(),)
+    writer = SweepWriter(str(cell.folder), settings=settings, name=cell.name, more=more)
     computed = 0
     suite = ModelSuite([cell.spec.arguments()], random_twins=sweep.random_twins, seed=sweep.seed)
     for member in suite.members():
         member.load()
-        if writer.resume(member, datamodule.responses):
-            continue
         trainer = SuiteTrainer(
             callbacks=[DepthTrajectory(dtype=sweep.dtype), writer],
             accelerator=sweep.accelerator,
@@ -117,6 +115,9 @@ def _run(sweep: Sweep, cell: Cell, datamodule: BrainDataModule) -> None:
             enable_model_summary=False,
             enable_progress_bar=False,
         )
+        writer.bind(trainer)
+        if writer.resume(member, datamodule.responses):
+            continue
         trainer.test(member, datamodule=datamodule, verbose=False)
         computed += 1
     writer.gather(datamodule.responses, getattr(datamodule, "truth", None))

@@ -19,7 +19,9 @@ from nfas_lightning.functional import (
     ridge_null,
     squared_correlation,
 )
+from nfas_lightning.functional.confounds import regress_out_ar1
 from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.functional.missing import align_subjects
 from nfas_lightning.functional.moves import block_moves, phase_moves, shift_moves, turn_phases
 
 nan = float("nan")
@@ -99,6 +101,7 @@ def test_loo_subject_matches_a_plain_loop():
     Y[1, 4:9, 0] = nan
     Y[3, :, 2] = nan  # a subject without this ROI
     ceiling = noise_ceiling(Y)
+    Y = align_subjects(Y)
     for k in range(3):
         rs = []
         for s in range(5):
@@ -167,6 +170,57 @@ def test_ceiling_is_seeded_and_degenerate_input_is_nan():
             assert noise_ceiling(Y, method=method).isnan().tolist() == [False, True, False]
     with pytest.raises(ValueError, match=r"at least two subjects \(or repeats\), got 1"):
         noise_ceiling(Y[:1])
+
+
+def test_an_odd_number_of_subjects_is_stepped_up_from_equal_halves():
+    # r_1 = .3 between two subjects, so the mean of three has reliability .9 / 1.6
+    Y = (0.3**0.5) * torch.randn(1, 20000, 4, generator=torch.Generator().manual_seed(0))
+    Y = Y + (0.7**0.5) * torch.randn(3, 20000, 4, generator=torch.Generator().manual_seed(1))
+    ceiling = noise_ceiling(Y, method="split_half")
+    torch.testing.assert_close(ceiling, torch.full((4,), (0.9 / 1.6) ** 0.5), atol=0.01, rtol=0)
+
+
+def test_a_fold_of_two_observed_rows_does_not_count():
+    Y = subjects(T=100)
+    fold = torch.arange(100) // 20
+    few, none = Y.clone(), Y.clone()
+    few[:, 20:38], none[:, 20:40] = float("nan"), float("nan")
+    for method in ("loo_subject", "split_half"):
+        expected = noise_ceiling(none, fold=fold, method=method)
+        torch.testing.assert_close(noise_ceiling(few, fold=fold, method=method), expected)
+
+
+@pytest.mark.parametrize("method", ["loo_subject", "split_half"])
+def test_offsets_of_subjects_do_not_matter_where_values_are_missing(method):
+    Y = subjects(T=120)
+    Y[torch.rand(Y.shape, generator=torch.Generator().manual_seed(3)) < 0.1] = float("nan")
+    moved = Y + 50 * torch.arange(len(Y), dtype=Y.dtype)[:, None, None]
+    torch.testing.assert_close(noise_ceiling(moved, method=method), noise_ceiling(Y, method=method))
+
+
+def test_aligned_subjects_average_to_the_least_squares_fit():
+    rng = np.random.default_rng(0)
+    Y = rng.standard_normal((3, 12, 2)) + np.array([0.0, 4.0, -9.0])[:, None, None]
+    Y[rng.random(Y.shape) < 0.2] = np.nan
+    Y[1, 6:] = np.nan
+    runs = torch.arange(12) // 6  # the second subject has no second run
+    mean = align_subjects(torch.from_numpy(Y), runs).nanmean(0).numpy()
+    for rows in (slice(0, 6), slice(6, 12)):
+        for column in range(2):
+            subject, time = np.nonzero(~np.isnan(Y[:, rows, column]))
+            design = np.column_stack([time[:, None] == np.arange(6), subject[:, None] == np.arange(3)])
+            beta = np.linalg.lstsq(design.astype(float), Y[:, rows, column][subject, time], rcond=None)[0]
+            difference = mean[rows, column] - beta[:6]
+            observed = np.unique(time)
+            np.testing.assert_allclose(difference[observed] - difference[observed].mean(), 0, atol=1e-6)
+
+
+def test_complete_responses_stay_as_they_are():
+    Y = subjects()
+    Y[:, :, 1] = float("nan")
+    assert align_subjects(Y) is Y
+    Y[0, 0, 0] = float("nan")
+    torch.testing.assert_close(align_subjects(Y)[:, :, 2:], Y[:, :, 2:], rtol=0, atol=0)
 
 
 def test_normalise_masks_and_counts():
@@ -383,8 +437,11 @@ def test_ridge_null_is_ridge_cv_on_moved_responses(case, moves, n_features):
     elif moves == "blocks":
         rows = block_moves(80, groups=groups, n_moves=6, block_length=5, seed=4)
     if case == "nuisances":  # Freedman and Lane: what moves is free of them
-        design = np.column_stack([np.ones(80), options["nuisances"]])
-        Y = Y - torch.from_numpy(design @ np.linalg.lstsq(design, Y.numpy(), rcond=None)[0])
+        if moves == "blocks":
+            design = np.column_stack([np.ones(80), options["nuisances"]])
+            Y = Y - torch.from_numpy(design @ np.linalg.lstsq(design, Y.numpy(), rcond=None)[0])
+        else:
+            Y = regress_out_ar1(Y, options["nuisances"])
     if moves == "phase":
         moved = turn_phases(Y, phase_moves(80, groups=groups, n_moves=6, seed=4), groups)
     else:
