@@ -16,9 +16,8 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import roi_table
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.transcript import word_stimuli
-from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.functional.confounds import high_pass_basis
+from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
 __all__ = ["ALICE_FILES", "FOLDER", "load_alice"]
 
@@ -44,7 +43,8 @@ def load_alice(
     """Read words and listeners, clean each listener's series, and pair them on the scan clock.
 
     Each word is a stimulus: the text that ends with it. Volume k was acquired 2 k seconds after the story's
-    padding ended, the zero of the words' ``onset_scan_s``.
+    padding ended, the zero of the words' ``onset_scan_s``. What carries words to volumes has lost the drifts
+    that the listeners lost, over the whole scan and before the first volumes were dropped.
 
     Args:
         root: data folder; None: ``NFAS_DATA``.
@@ -59,7 +59,8 @@ def load_alice(
         subjects: listeners to keep; None: all.
 
     Returns:
-        2,127 words, and responses (27, 352, 6) with the defaults.
+        2,127 words, and responses (27, 352, 6) with the defaults. They have no ceiling of their own: it is
+        estimated from the listeners, over the folds of the scores.
 
     Raises:
         FileNotFoundError: the folder or a file is missing.
@@ -110,12 +111,18 @@ def load_alice(
         ]
     )
     acoustic = torch.from_numpy(np.stack([arrays["word_rate_hrf"], arrays["sound_power_hrf"]], axis=1))
-    times = torch.arange(n_volumes, dtype=torch.float64)[drop_volumes:] * tr
+    times = torch.arange(n_volumes, dtype=torch.float64) * tr
 
     table = read_csv(folder / "words.csv", ("word", "onset_s", "offset_s", "onset_scan_s"))
     onsets = torch.from_numpy(table["onset_scan_s"].to_numpy(dtype=np.float64, copy=True))
     durations = torch.from_numpy((table["offset_s"] - table["onset_s"]).to_numpy(dtype=np.float64, copy=True))
     _check_clock(onsets, durations)
+    # listeners lost the drifts of the whole scan: fitted to the kept volumes alone they would be others
+    drifts = torch.zeros(n_volumes, 0) if high_pass is None else high_pass_basis(n_volumes, tr, high_pass)
+    design = tuple(
+        regress_out(operator.to_dense(), drifts)[drop_volumes:]
+        for operator in volume_design(onsets, times, tr=tr, temporal=temporal, hrf=hrf, delays=delays)
+    )
     words = [str(word).strip() for word in table["word"]]
     files = [*ALICE_FILES, *([_TEXT] if (folder / _TEXT).is_file() else [])]
     text = (folder / _TEXT).read_text(encoding="utf-8") if _TEXT in files else None
@@ -127,15 +134,12 @@ def load_alice(
         dataset="alice",
         modality="language",
         subjects=tuple(names[s] for s in kept),
-        runs=torch.zeros(len(times), dtype=torch.long),
-        design=volume_design(onsets, times, tr=tr, temporal=temporal, hrf=hrf, delays=delays),
+        runs=torch.zeros(n_volumes - drop_volumes, dtype=torch.long),
+        design=design,
         tr=tr,
-        volume_times=times,
-        drifts=None if high_pass is None else high_pass_basis(n_volumes, tr, high_pass)[drop_volumes:],
+        volume_times=times[drop_volumes:],
         nuisances=clean_series(acoustic, tr=tr, high_pass=high_pass, drop_volumes=drop_volumes).float(),
         nuisance_names=("word_rate", "sound_power"),
-        # of the listeners' mean; a single listener's ceiling is the leave-one-out correlation, far lower
-        noise_ceiling=noise_ceiling(values, method="split_half").float() if len(kept) > 1 else None,
         gap=response_gap(temporal, tr, delays),
         hashes={file: sha256_file(folder / file) for file in files} | {"stimuli": stimuli.sha256()},
     )

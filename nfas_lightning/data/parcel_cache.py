@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from safetensors.torch import save_file
 
 from nfas_lightning.data.parcels import Parcels
 from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.files import write_text, write_whole
 
 __all__ = ["EXTRACTION_VERSION", "content_hash", "parcels_key", "read_parcels", "write_parcels"]
 
@@ -71,29 +70,16 @@ def content_hash(path: Path, cache: Path | None, *, compute: bool = True) -> str
     value = sha256_file(resolved)
     settled = time.time() - max(status.st_mtime, status.st_ctime) > _SETTLED_S
     if note is not None and settled:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = _unfinished(note)
-        try:
-            unfinished.write_text(json.dumps({"file": identity, "sha256": value}), encoding="utf-8")
-            os.replace(unfinished, note)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_text(note, json.dumps({"file": identity, "sha256": value}))
     return value
 
 
 def write_parcels(cache: Path, key: str, parcels: Parcels) -> None:
-    """Write parcel means under a temporary name, then rename: a reader finds all of it or nothing."""
-    cache.mkdir(parents=True, exist_ok=True)
-    path = cache / f"{key}.safetensors"
-    unfinished = _unfinished(path)
+    """Write parcel means whole or not at all: two processes may compute the same key."""
     metadata = {"format": _FORMAT, "key": key, "sha256": _digest(parcels)}
-    try:
-        # sums of a sparse product may come column by column
-        tensors = {"values": parcels.values.contiguous(), "counts": parcels.counts.contiguous()}
-        save_file(tensors, unfinished, metadata=metadata)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    # sums of a sparse product may come column by column
+    tensors = {"values": parcels.values.contiguous(), "counts": parcels.counts.contiguous()}
+    write_whole(cache / f"{key}.safetensors", lambda staging: save_file(tensors, staging, metadata=metadata))
 
 
 def read_parcels(cache: Path, key: str, n_rois: int) -> tuple[Parcels | None, str | None]:
@@ -132,8 +118,3 @@ def _digest(parcels: Parcels) -> str:
     for tensor in parcels:
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _unfinished(path: Path) -> Path:
-    # a name of its own for each writer: two processes may compute the same key
-    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from torch.utils.data import Dataset
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["MODALITIES", "Collate", "StimulusSet", "guess_modality"]
+__all__ = ["MODALITIES", "Collate", "Modality", "StimulusSet", "guess_modality"]
 
-MODALITIES = ("vision", "audio", "language")
+Modality = Literal["vision", "audio", "language"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 _FILE_NAME = re.compile(
     r"^\S.*\.(png|jpe?g|bmp|gif|tiff?|webp|mp4|avi|mov|mkv|webm|wav|flac|mp3|ogg)$", re.IGNORECASE
 )

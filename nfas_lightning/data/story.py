@@ -19,7 +19,8 @@ from nfas_lightning.data.extraction import Scan
 from nfas_lightning.data.readers import sha256_file
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.data.stimulus_set import StimulusSet
-from nfas_lightning.data.story_text import context_windows, join_story
+from nfas_lightning.data.story_text import join_story
+from nfas_lightning.data.transcript import context_windows
 from nfas_lightning.data.words import Words
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.temporal import hrf_operator

@@ -201,7 +201,12 @@ def clean_scan(
     high_pass: float | None = None,
     confounds: Tensor | None = None,
 ) -> Tensor:
-    """Remove drifts and confounds over the whole scan, keep some volumes, and z-score these.
+    """Keep some volumes of a scan, remove drifts and confounds over these, and z-score them.
+
+    Drifts are fitted to the kept volumes alone, as they are in features, which have no others; and what was
+    heard in another part of the scan changes nothing here.
+
+    Missing parcels and volumes stay missing, where `nfas_lightning.data.cleaning.clean_series` refuses them.
 
     Args:
         series: (T, R) parcel means; a column of NaN is a missing parcel, a row of NaN a missing volume.
@@ -209,25 +214,24 @@ def clean_scan(
         first: first volume kept.
         stop: volume that the kept ones end before; None: the end.
         high_pass: cut-off of the drift filter in Hz, None for none.
-        confounds: (T, C) regressors, removed together with the drifts.
+        confounds: (T, C) regressors of the whole scan, removed together with the drifts.
 
     Returns:
         (stop - first, R) float64: mean 0 and standard deviation 1 over the volumes that are there; NaN in
         columns that are constant.
     """
-    cleaned = series.double()
+    kept = cleaned = series[first:stop].double()
     if high_pass is not None or confounds is not None:
-        parts = [torch.zeros(len(series), 0).double()]
+        parts = [torch.zeros(len(kept), 0).double()]
         if high_pass is not None:
-            parts.append(high_pass_basis(len(series), tr, high_pass).double())
+            parts.append(high_pass_basis(len(kept), tr, high_pass).double())
         if confounds is not None:
-            parts.append(confounds.double())
-        cleaned = regress_out(cleaned, torch.cat(parts, dim=1))
-    kept = cleaned[first:stop]
-    centred = kept - kept.nanmean(dim=0)
+            parts.append(confounds[first:stop].double())
+        cleaned = regress_out(kept, torch.cat(parts, dim=1))
+    centred = cleaned - cleaned.nanmean(dim=0)
     scale = centred.square().nanmean(dim=0).sqrt()
     # what a regression empties, and what was constant, keeps rounding noise of the size of the raw signal's
-    size = series.double().nan_to_num().abs().amax(dim=0)
+    size = kept.nan_to_num().abs().amax(dim=0)
     return centred / torch.where(scale <= 1e-6 * size, torch.nan, scale)
 
 

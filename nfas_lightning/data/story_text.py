@@ -1,15 +1,14 @@
-"""Words of a story as running text, and the windows of context that end with each of them."""
+"""Words of a story as running text, in three languages."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.data.transcript import join_words
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["context_windows", "join_story"]
+__all__ = ["join_story"]
 
 # tables of lower-case words write "don't" as don, t; apart from these clitics no such word exists
 _BARE_CLITICS = frozenset({"s", "t", "m", "d", "ve", "re", "ll"})
@@ -57,27 +56,3 @@ def join_story(
         spans.append((length + len(glue), length + len(glue) + len(surface)))
         length = spans[-1][1]
     return "".join(pieces), spans
-
-
-def context_windows(text: str, spans: Sequence[tuple[int, int]], window: int) -> list[TextStimulus]:
-    """Make every word a stimulus that ends with it and starts up to `window` words before.
-
-    Args:
-        text: the running text.
-        spans: characters [start, stop) of each word; two words may share them.
-        window: words of context before the word; 0 gives the word alone.
-
-    Raises:
-        ValueError: `window` is negative.
-
-    Example:
-        >>> [s.text for s in context_windows("so she ran", [(0, 2), (3, 6), (7, 10)], 1)]
-        ['so', 'so she', 'she ran']
-    """
-    if window < 0:
-        raise ValueError(f"window must be zero or more words of context, got {window}.")
-    stimuli = []
-    for i, (start, stop) in enumerate(spans):
-        first = spans[max(0, i - window)][0]
-        stimuli.append(TextStimulus(text[first:stop], (start - first, stop - first)))
-    return stimuli

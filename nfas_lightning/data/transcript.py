@@ -8,10 +8,11 @@ from difflib import SequenceMatcher
 
 from nfas_lightning.data.stimuli import TextStimulus
 
-__all__ = ["join_words", "word_stimuli"]
+__all__ = ["context_windows", "join_words", "word_stimuli"]
 
-# a clitic on its own, the word before "n't", or a run of letters
-_TOKEN = re.compile(r"n't|'(?:s|d|m|ll|ve|re)\b|[^\W\d_]+?(?=n't)|[^\W\d_]+", re.IGNORECASE)
+# a clitic on its own, the word before "n't", or letters with the digits among them; a number alone may have
+# signs that are said ("50%", "-5"), so it is left as it was heard
+_TOKEN = re.compile(r"n't|'(?:s|d|m|ll|ve|re)\b|[^\W_]+?(?=n't)|[$£€]?[^\W_]*[^\W\d_][^\W_]*", re.IGNORECASE)
 _CLITIC = re.compile(r"n't|'(?:s|d|m|ll|ve|re)", re.IGNORECASE)
 
 
@@ -69,14 +70,31 @@ def word_stimuli(words: Sequence[str], *, window: int, text: str | None = None) 
     Raises:
         ValueError: `window` is negative.
     """
+    return context_windows(*join_words(words, text), window)
+
+
+def context_windows(text: str, spans: Sequence[tuple[int, int]], window: int) -> list[TextStimulus]:
+    """Make every word a stimulus that ends with it and starts up to `window` words before.
+
+    Args:
+        text: the running text.
+        spans: characters [start, stop) of each word; two words may share them.
+        window: words of context before the word; 0 gives the word alone.
+
+    Raises:
+        ValueError: `window` is negative.
+
+    Example:
+        >>> [s.text for s in context_windows("so she ran", [(0, 2), (3, 6), (7, 10)], 1)]
+        ['so', 'so she', 'she ran']
+    """
     if window < 0:
         raise ValueError(f"window must be zero or more words of context, got {window}.")
-    running, spans = join_words(words, text)
-    out = []
+    stimuli = []
     for i, (start, stop) in enumerate(spans):
         first = spans[max(0, i - window)][0]
-        out.append(TextStimulus(running[first:stop], (start - first, stop - first)))
-    return out
+        stimuli.append(TextStimulus(text[first:stop], (start - first, stop - first)))
+    return stimuli
 
 
 def _match(words: Sequence[str], text: str) -> list[tuple[int, int, int, int] | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -57,12 +57,12 @@ class Algonauts2021DataModule(ClipDataModule):
         self,
         root: str | os.PathLike[str] | None = None,
         *,
-        track: str = "full",
+        track: Literal["full", "mini"] = "full",
         rois: list[str] | None = None,
         atlas: str | os.PathLike[str] = "seitzman",
         atlas_table: str | os.PathLike[str] | None = None,
         radius: float = 6.0,
-        split: str = "all",
+        split: Literal["all", "train", "validation", "devkit"] = "all",
         **options: Any,
     ) -> None:
         super().__init__(**options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 from nfas_lightning.data.alice import ALICE_FILES, FOLDER, load_alice
 from nfas_lightning.data.readers import data_folder
@@ -36,9 +37,9 @@ class AliceDataModule(BrainDataModule):
         root: str | os.PathLike[str] | None = None,
         *,
         window: int = 20,
-        radius: str = "6mm",
-        temporal: str = "hrf",
-        hrf: str = "spm",
+        radius: Literal["6mm", "10mm"] = "6mm",
+        temporal: Literal["hrf", "fir"] = "hrf",
+        hrf: Literal["spm", "glover"] = "spm",
         delays: tuple[int, ...] = (1, 2, 3, 4),
         high_pass: float | None = 1 / 128,
         confounds: bool = True,

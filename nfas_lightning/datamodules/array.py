@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from nfas_lightning.data.events import TEMPORAL, response_gap, volume_design
 from nfas_lightning.data.readers import pick
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import roi_table
-from nfas_lightning.data.stimulus_set import StimulusSet, guess_modality
+from nfas_lightning.data.stimulus_set import Modality, StimulusSet, guess_modality
 from nfas_lightning.datamodules.base import BrainDataModule
 from nfas_lightning.functional.checks import check_option, check_shape
 
@@ -75,15 +75,15 @@ class ArrayDataModule(BrainDataModule):
         stimuli: Any,
         responses: ArrayLike | Tensor,
         *,
-        modality: str | None = None,
+        modality: Modality | None = None,
         sampling_rate: int | None = None,
         runs: Sequence[Any] | ArrayLike | Tensor | None = None,
         rois: Sequence[str] | pd.DataFrame | None = None,
         events: pd.DataFrame | Mapping[str, ArrayLike] | None = None,
         tr: float | None = None,
         volume_times: ArrayLike | Tensor | None = None,
-        temporal: str | None = None,
-        hrf: str = "spm",
+        temporal: Literal["hrf", "fir", "none"] | None = None,
+        hrf: Literal["spm", "glover"] = "spm",
         delays: Sequence[int] = (1, 2, 3, 4),
         nuisances: pd.DataFrame | ArrayLike | Tensor | None = None,
         noise_ceiling: ArrayLike | Tensor | None = None,
@@ -176,6 +176,11 @@ class ArrayDataModule(BrainDataModule):
         several = len(set(runs.tolist())) > 1
         if several and "run" not in events:
             raise ValueError("events must have a column 'run' where there are several runs.")
+        event_runs = None
+        if "run" in events and self.runs is None:
+            _check_one_run(events["run"])
+        elif "run" in events:
+            event_runs = _event_runs(events["run"], numbers)
         if self.volume_times is None:
             times = torch.zeros(len(runs), dtype=torch.float64)
             for run in set(runs.tolist()):
@@ -190,8 +195,8 @@ class ArrayDataModule(BrainDataModule):
             times,
             tr=self.tr,
             durations=_tensor(events["duration"]).double() if "duration" in events else None,
-            event_runs=_event_runs(events["run"], numbers) if several else None,
-            volume_runs=runs if several else None,
+            event_runs=event_runs,
+            volume_runs=None if event_runs is None else runs,
             temporal=self.temporal,
             hrf=self.hrf,
             delays=self.delays,
@@ -241,6 +246,16 @@ def _as_runs(runs: Any, n_volumes: int) -> tuple[Tensor, dict[Any, int]]:
     whole = all(isinstance(run, int) or (isinstance(run, float) and run.is_integer()) for run in distinct)
     numbers = {run: int(run) if whole else place for place, run in enumerate(distinct)}
     return torch.tensor([numbers[run] for run in labels]), numbers
+
+
+def _check_one_run(runs: Any) -> None:
+    """Refuse events of several runs where nothing tells the run of each volume: their clocks would mix."""
+    distinct = list(dict.fromkeys(_as_list(runs)))
+    if len(distinct) > 1:
+        raise ValueError(
+            f"events name {len(distinct)} runs, {distinct[:5]}, each with a clock of its own, but nothing "
+            "names the run of each volume: give runs, (T,), or in a folder a volumes.csv with a column 'run'."
+        )
 
 
 def _event_runs(runs: Any, numbers: Mapping[Any, int]) -> Tensor:

@@ -84,7 +84,7 @@ class BrainDataModule(LightningDataModule):
             "runs": len(torch.unique(responses.runs)),
             "tr": responses.tr,
             "nuisances": list(responses.nuisance_names),
-            "noise_ceiling": responses.noise_ceiling is not None,
+            "noise_ceiling": responses.noise_ceiling is not None or n_subjects > 1,
             "simulated": responses.simulated,
         }
 

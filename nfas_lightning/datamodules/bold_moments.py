@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class BoldMomentsDataModule(ClipDataModule):
         *,
         videos: str | os.PathLike[str] | None = None,
         rois: list[str] | None = None,
-        split: str = "all",
+        split: Literal["all", "train", "test", "train_test"] = "all",
         **options: Any,
     ) -> None:
         super().__init__(**options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -75,8 +75,8 @@ class FolderDataModule(BrainDataModule):
         sampling_rate: int = 16_000,
         window: int = 20,
         tr: float | None = None,
-        temporal: str | None = None,
-        hrf: str = "spm",
+        temporal: Literal["hrf", "fir", "none"] | None = None,
+        hrf: Literal["spm", "glover"] = "spm",
         delays: Sequence[int] = (1, 2, 3, 4),
         dataset: str | None = None,
         batch_size: int = 16,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 from nfas_lightning.data.little_prince import little_prince_stories
 from nfas_lightning.data.story import Story
@@ -36,10 +36,10 @@ class LittlePrinceDataModule(StoryDataModule):
         self,
         root: str | os.PathLike[str] | None = None,
         *,
-        language: str = "EN",
+        language: Literal["EN", "CN", "FR"] = "EN",
         sections: list[int] | None = None,
-        modality: str = "language",
-        words_from: str = "csv",
+        modality: Literal["audio", "language"] = "language",
+        words_from: Literal["csv", "textgrid"] = "csv",
         trim: tuple[int, int] = (4, 0),
         **options: Any,
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 from nfas_lightning.data.narratives import narratives_stories
 from nfas_lightning.data.story import Story
@@ -49,10 +49,10 @@ class NarrativesDataModule(StoryDataModule):
         root: str | os.PathLike[str] | None = None,
         *,
         stories: list[str] | None = None,
-        modality: str = "audio",
-        space: str = "MNI",
-        derivative: str = "afni-nosmooth",
-        unaligned: str = "interpolate",
+        modality: Literal["audio", "language"] = "audio",
+        space: Literal["MNI", "fsaverage6"] = "MNI",
+        derivative: Literal["afni-nosmooth", "afni-smooth", "fmriprep"] = "afni-nosmooth",
+        unaligned: Literal["interpolate", "drop"] = "interpolate",
         trim: tuple[int, int] = (6, 0),
         wav_offsets: dict[str, float] | None = None,
         exclude: bool = True,
@@ -60,10 +60,11 @@ class NarrativesDataModule(StoryDataModule):
         high_pass: float | str | None = "auto",
         **options: Any,
     ) -> None:
-        if high_pass == "auto":
+        if isinstance(high_pass, str):
+            if high_pass != "auto":
+                raise ValueError(f"high_pass must be a cut-off in Hz, None or 'auto', got {high_pass!r}.")
             high_pass = 1 / 128 if derivative == "fmriprep" else None
-        cutoff = None if high_pass is None else float(high_pass)
-        super().__init__(modality=modality, trim=trim, high_pass=cutoff, **options)
+        super().__init__(modality=modality, trim=trim, high_pass=high_pass, **options)
         self.save_hyperparameters()
         self.root = root
         self.story_names = stories

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -27,7 +27,7 @@ from nfas_lightning.data.simulation.images import sample_crops
 from nfas_lightning.data.simulation.plan import plan_rois
 from nfas_lightning.data.simulation.sounds import SAMPLING_RATE, sample_sounds
 from nfas_lightning.data.simulation.text import sample_sentences, words_of
-from nfas_lightning.data.stimulus_set import MODALITIES, StimulusSet
+from nfas_lightning.data.stimulus_set import MODALITIES, Modality, StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
 from nfas_lightning.functional.checks import check_option
 
@@ -66,7 +66,7 @@ class SimulatedBrainDataModule(BrainDataModule):
 
     def __init__(
         self,
-        modality: str = "vision",
+        modality: Modality = "vision",
         *,
         n_stimuli: int = 240,
         n_subjects: int = 4,
@@ -74,7 +74,7 @@ class SimulatedBrainDataModule(BrainDataModule):
         tr: float = 2.0,
         isi: float = 4.0,
         signal: str = "planted",
-        atlas: str = "seitzman",
+        atlas: Literal["seitzman", "dosenbach", "power"] = "seitzman",
         snr: float = 0.7,
         n_components: int = 12,
         image_size: int = 224,

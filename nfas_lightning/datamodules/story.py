@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nfas_lightning.data.atlas import Atlas, load_atlas
 from nfas_lightning.data.responses import Responses
@@ -61,24 +61,24 @@ class StoryDataModule(BrainDataModule):
     def __init__(
         self,
         *,
-        modality: str,
+        modality: Literal["audio", "language"],
         atlas: str | os.PathLike[str] | Sequence[str] = "seitzman",
         atlas_table: str | os.PathLike[str] | None = None,
         radius: float = 6.0,
         window: int = 20,
-        anchor: str = "onset",
+        anchor: Literal["onset", "offset"] = "onset",
         seconds: float = 10.0,
         hop: float = 1.0,
         sampling_rate: int = 16_000,
         trim: tuple[int, int] = (0, 0),
-        temporal: str = "hrf",
-        hrf: str = "spm",
+        temporal: Literal["hrf", "fir"] = "hrf",
+        hrf: Literal["spm", "glover"] = "spm",
         delays: tuple[int, ...] = (1, 2, 3, 4),
         slice_time_reference: float = 0.0,
-        nuisances: tuple[str, ...] = ("word_rate", "sound_power"),
+        nuisances: tuple[Literal["word_rate", "sound_power"], ...] = ("word_rate", "sound_power"),
         high_pass: float | None = None,
-        listeners: str = "mean",
-        ceiling: str = "split_half",
+        listeners: Literal["mean", "each"] = "mean",
+        ceiling: Literal["split_half", "loo_subject"] = "split_half",
         cache: str | os.PathLike[str] | None = "auto",
         workers: int = 0,
         progress: bool = True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from nfas_lightning.files import write_text, write_whole
 from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 
@@ -20,18 +20,16 @@ _INDEX = "index.json"
 
 
 def write_shard(path: Path, trajectory: Trajectory) -> None:
-    """Write one shard under a temporary name, then rename it.
+    """Write one shard whole or not at all.
 
     Args:
-        path: the shard's name, ending in ``.safetensors``; its folder must exist.
+        path: the shard's name, ending in ``.safetensors``; its folder is made where it is missing.
         trajectory: the rows to write; dtypes are kept.
     """
     tensors = {f"state.{i:04d}": state.cpu().contiguous() for i, state in enumerate(trajectory.states)}
     tensors["stimulus_id"] = trajectory.stimulus_ids.cpu().contiguous()
     metadata = {"layers": json.dumps([asdict(layer) for layer in trajectory.layers])}
-    unfinished = path.with_name(f"{path.name}.tmp")
-    save_file(tensors, unfinished, metadata=metadata)
-    os.replace(unfinished, path)
+    write_whole(path, lambda staging: save_file(tensors, staging, metadata=metadata))
 
 
 def write_index(folder: Path, shards: Sequence[str]) -> None:
@@ -42,9 +40,7 @@ def write_index(folder: Path, shards: Sequence[str]) -> None:
     """
     for name in shards:
         _check_exists(folder / name)
-    unfinished = folder / f"{_INDEX}.tmp"
-    unfinished.write_text(json.dumps({"shards": list(shards)}, indent=2))
-    os.replace(unfinished, folder / _INDEX)
+    write_text(folder / _INDEX, json.dumps({"shards": list(shards)}, indent=2))
 
 
 def read_shards(folder: str | Path) -> Trajectory:

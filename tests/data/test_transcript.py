@@ -25,6 +25,21 @@ def test_a_text_about_something_else_changes_nothing():
     assert join_words(WORDS, "Completely different.")[0] == join_words(WORDS)[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["in", "the", "21st", "century"], "In the 21st century."),
+        (["he", "was", "b2", "at", "7pm,", "ok"], "He was B2 at 7pm, ok."),
+        (["did", "n't", "own", "4x4s", "in", "1984", "or", "mp3s"], "Didn't own 4x4s, in 1984, or mp3s."),
+        (["over", "50%", "of", "$5m", "or", "€5"], "Over 50% of $5m, or €5."),
+        (["the", "21", "st"], "The 21st"),
+    ],
+)
+def test_digits_are_part_of_their_word(words, text):
+    running, spans = join_words(words, text)
+    assert [running[a:b].lower() for a, b in spans] == [word.rstrip(",") for word in words]
+
+
 @pytest.mark.parametrize("window", [0, 1, 3, 100])
 def test_every_word_ends_its_own_stimulus(window):
     stimuli = word_stimuli(WORDS, window=window, text=TEXT)

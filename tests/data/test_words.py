@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nfas_lightning.data.story_text import context_windows
+from nfas_lightning.data.transcript import context_windows
 from nfas_lightning.data.words import Words, read_gentle, read_textgrid, words_of_table
 
 NAN = float("nan")

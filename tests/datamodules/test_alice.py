@@ -9,6 +9,7 @@ from nfas_lightning.datamodules import AliceDataModule
 from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.functional.temporal import fir_operators
+from nfas_lightning.scoring.ridge import BenchmarkRidge
 from tests.helpers.brain_data import WORDS, write_alice
 
 ROIS = ["LATL", "RATL", "LPTL", "LIPL", "LPreM", "LIFG"]
@@ -57,13 +58,37 @@ def test_a_word_answers_five_seconds_after_its_onset(tmp_path):
     assert 24.0 <= peak <= 26.5
 
 
+@pytest.mark.parametrize("options", [{}, {"temporal": "fir", "delays": (2,)}, {"high_pass": None}])
+def test_words_lose_the_drifts_that_listeners_lost(tmp_path, options):
+    write_alice(tmp_path)
+    options = {"high_pass": 1 / 30, "confounds": False, **options}
+    whole = ready(tmp_path, **{**options, "high_pass": None}, drop_volumes=0).responses
+    feature = torch.arange(10.0)[:, None] ** 2
+    heard = np.tile(10 * whole.to_volumes(feature).numpy() + 500, (3, 1, 6)).astype(np.float32)
+    write_alice(tmp_path / "planted", bold_6mm=heard, word_rate_hrf=heard[0, :, 0])
+    responses = ready(tmp_path / "planted", **options).responses
+    predicted = responses.to_volumes(feature)[:, 0]
+    for observed in (responses.values[0, :, 0], responses.nuisances[:, 0]):
+        assert torch.corrcoef(torch.stack([predicted, observed]))[0, 1] > 0.9999
+
+
 def test_fir_and_one_listener(tmp_path):
     write_alice(tmp_path)
     responses = ready(tmp_path, temporal="fir", delays=(1, 2), subjects=["s19"]).responses
     assert len(responses.design) == 2
     assert responses.gap == 2
     assert responses.subjects == ("s19",)
-    assert responses.noise_ceiling is None
+    assert BenchmarkRidge(responses, n_folds=2).group_ceiling().isnan().all()
+
+
+def test_the_ceiling_is_averaged_over_the_folds_of_the_scores(tmp_path):
+    write_alice(tmp_path)
+    responses = ready(tmp_path).responses
+    ridge = BenchmarkRidge(responses, n_folds=3, gap=0)
+    halves = [noise_ceiling(responses.values, method="split_half", fold=ridge.fold)]
+    torch.testing.assert_close([ridge.group_ceiling()], halves, equal_nan=True)
+    whole = noise_ceiling(responses.values, method="split_half")
+    assert not torch.allclose(ridge.group_ceiling(), whole, equal_nan=True)
 
 
 def test_radius_chooses_the_array(tmp_path):
@@ -158,9 +183,11 @@ def test_listeners_agree_as_much_as_is_known(alice):
 
 @pytest.mark.shared_data
 def test_the_ceiling_is_that_of_the_listeners_mean(alice):
-    responses = alice.responses
-    assert (responses.noise_ceiling > noise_ceiling(responses.values)).all()
-    assert (responses.noise_ceiling < 1).all()
+    ceiling = BenchmarkRidge(alice.responses).group_ceiling()
+    known = torch.tensor([0.860, 0.799, 0.902, 0.827, 0.808, 0.725])
+    torch.testing.assert_close(ceiling, known, atol=2e-3, rtol=0)
+    assert (ceiling > noise_ceiling(alice.responses.values)).all()
+    assert alice.describe()["noise_ceiling"]
 
 
 @pytest.mark.shared_data

@@ -211,6 +211,27 @@ def test_a_run_with_events_needs_volumes():
         ready(TEXTS, torch.zeros(8, 1), events=events, tr=2.0, runs=[0] * 4 + [1] * 4)
 
 
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        (None, r"events name 2 runs, \['b', 'a'\].*nothing names the run of each volume: give runs"),
+        (["b"] * 8, r"none for the runs \['a'\]: runs names \['b'\]"),
+    ],
+)
+def test_events_of_several_runs_never_share_one_clock(runs, message):
+    events = {"onset": [0.0, 2.0, 4.0] * 2, "run": list("bbbaaa")}
+    with pytest.raises(ValueError, match=message):
+        ready(TEXTS, torch.zeros(8, 1), events=events, tr=2.0, runs=runs)
+
+
+def test_events_of_one_run_need_no_runs():
+    onsets = {"onset": [0.0, 2.0, 4.0, 5.0, 6.0, 7.0]}
+    plain = ready(TEXTS, torch.zeros(8, 1), events=onsets, tr=2.0).responses
+    for options in ({}, {"runs": ["b"] * 8}):
+        named = ready(TEXTS, torch.zeros(8, 1), events={**onsets, "run": ["b"] * 6}, tr=2.0, **options)
+        assert torch.equal(named.responses.design[0].to_dense(), plain.design[0].to_dense())
+
+
 @pytest.mark.parametrize("stimuli", [(text for text in TEXTS), "images"])
 def test_stimuli_must_be_a_list(stimuli):
     with pytest.raises(TypeError, match="Turn an iterable into a list"):

@@ -1,14 +1,28 @@
 from __future__ import annotations
 
 import pickle
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 
+from nfas_lightning.data import algonauts, bold_moments, little_prince, narratives_tree, rois, story
+from nfas_lightning.data.events import TEMPORAL
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import roi_table
-from nfas_lightning.data.stimulus_set import StimulusSet
-from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.data.stimulus_set import MODALITIES, StimulusSet
+from nfas_lightning.datamodules import (
+    Algonauts2021DataModule,
+    AliceDataModule,
+    ArrayDataModule,
+    BoldMomentsDataModule,
+    BrainDataModule,
+    FolderDataModule,
+    LittlePrinceDataModule,
+    NarrativesDataModule,
+    SimulatedBrainDataModule,
+)
+from nfas_lightning.datamodules.story import StoryDataModule
 
 
 class Letters(BrainDataModule):
@@ -81,6 +95,7 @@ def test_describe():
     assert (plan["stimuli"], plan["volumes"], plan["rois"], plan["subjects"]) == (7, 7, 3, 2)
     assert plan["tr"] is None
     assert plan["simulated"] is False
+    assert plan["noise_ceiling"] is True  # none of its own, but two subjects to estimate it from
 
 
 def test_picklable_and_read_by_workers():
@@ -89,3 +104,29 @@ def test_picklable_and_read_by_workers():
     copy = pickle.loads(pickle.dumps(datamodule))
     ids = torch.cat([batch["stimulus_id"] for batch in copy.predict_dataloader()])
     assert ids.tolist() == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("datamodule", "option", "read"),
+    [
+        (Algonauts2021DataModule, "track", algonauts.TRACKS),
+        (Algonauts2021DataModule, "split", algonauts.SPLITS),
+        (BoldMomentsDataModule, "split", tuple(bold_moments.SPLITS)),
+        (NarrativesDataModule, "space", narratives_tree.SPACES),
+        (NarrativesDataModule, "derivative", narratives_tree.DERIVATIVES),
+        (LittlePrinceDataModule, "language", little_prince.LANGUAGES),
+        (SimulatedBrainDataModule, "modality", MODALITIES),
+        (SimulatedBrainDataModule, "atlas", rois.ATLASES),
+        (StoryDataModule, "nuisances", story.NUISANCES),
+        (StoryDataModule, "temporal", TEMPORAL[:2]),
+        (AliceDataModule, "temporal", TEMPORAL[:2]),
+        (ArrayDataModule, "temporal", TEMPORAL),
+        (FolderDataModule, "temporal", TEMPORAL),
+    ],
+)
+def test_an_options_type_names_what_is_read(datamodule, option, read):
+    hint = get_type_hints(datamodule.__init__)[option]
+    literal = next(
+        (part for part in get_args(hint) if get_args(part)), hint
+    )  # inside X | None, tuple[X, ...]
+    assert set(get_args(literal)) == set(read)

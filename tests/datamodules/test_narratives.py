@@ -264,6 +264,11 @@ def test_default_stories_tell_each_tale_once(root):
         ({"space": "fsaverage5"}, ValueError, "space must be one of 'MNI', 'fsaverage6'"),
         ({"derivative": "afni"}, ValueError, "derivative must be one of"),
         ({"unaligned": "keep"}, ValueError, "unaligned must be one of"),
+        (
+            {"high_pass": "sometimes"},
+            ValueError,
+            "must be a cut-off in Hz, None or 'auto', got 'som",
+        ),
         ({"derivative": "afni-smooth"}, FileNotFoundError, "No subject has files here"),
     ],
 )

