@@ -79,7 +79,7 @@ def align(
         datamodule.prepare_data()
         datamodule.setup()
         settings = settings or ScoringSettings(n_permutations=0)
-        settings.ridge(datamodule.responses)  # refuses before any pass what could not be scored after
+        settings.check(datamodule.responses)
         if not isinstance(model, nn.Module):
             model = FrozenModel(model)
         started = time.perf_counter()

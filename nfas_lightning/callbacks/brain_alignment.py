@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from nfas_lightning.alignment import Preprocess
-from nfas_lightning.callbacks.checks import named_network
 from nfas_lightning.callbacks.logging import log_config, log_figure, log_scalars, log_table
 from nfas_lightning.callbacks.loop import Moment
 from nfas_lightning.callbacks.schedule import Schedule
 from nfas_lightning.callbacks.watch import BrainWatch
-from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.lightning_packages import Callback, pl
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings
@@ -146,7 +145,7 @@ class BrainAlignment(Callback):
                 "Trainer's callbacks. For an average of your own, name it as submodule."
             )
         self._watch.prepare(
-            named_network(pl_module, self.submodule),
+            find_network(pl_module, self.submodule),
             first_here=trainer.local_rank == 0,
             barrier=lambda: trainer.strategy.barrier("brain benchmark"),
         )
@@ -203,7 +202,7 @@ class BrainAlignment(Callback):
         if self.average:
             kept = (getattr(callback, "_average_model", None) for callback in trainer.callbacks)  # type: ignore[attr-defined]
             module = next(average.module for average in kept if average is not None)
-        return named_network(module, self.submodule)
+        return find_network(module, self.submodule)
 
 
 class _TrainerLoggers:

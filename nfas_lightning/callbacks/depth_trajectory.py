@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from nfas_lightning.callbacks.checks import named_network
 from nfas_lightning.callbacks.logging import log_scalars
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import gather_trajectories, to_rank_zero
 from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.lightning_packages import Callback, pl
@@ -129,9 +128,9 @@ class DepthTrajectory(Callback):
             layers = pl_module.layers if layers is None else layers
             pooling = pl_module.pooling if pooling is None else pooling
             if self.submodule is not None:
-                network = named_network(network, self.submodule)
+                network = find_network(network, self.submodule)
         else:
-            network = named_network(pl_module, self.submodule)
+            network = find_network(pl_module, self.submodule)
         return network, "auto" if layers is None else layers, "auto" if pooling is None else pooling
 
     def _build(self, pl_module: pl.LightningModule) -> DepthRecorder:

@@ -13,11 +13,10 @@ from torch import nn
 from transformers import TrainerCallback
 
 from nfas_lightning.alignment import Preprocess
-from nfas_lightning.callbacks.checks import named_network
 from nfas_lightning.callbacks.loop import Moment
 from nfas_lightning.callbacks.schedule import Schedule
 from nfas_lightning.callbacks.watch import BrainWatch
-from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings
 
@@ -132,7 +131,7 @@ class BrainAlignmentHF(TrainerCallback):  # type: ignore[misc] # transformers ha
                 "instead of Trainer(callbacks=[callback])."
             )
         self._watch.prepare(
-            named_network(kwargs["model"], self.submodule),
+            find_network(kwargs["model"], self.submodule),
             first_here=args.local_process_index == 0,
             barrier=self._trainer.accelerator.wait_for_everyone,
         )
@@ -164,7 +163,7 @@ class BrainAlignmentHF(TrainerCallback):  # type: ignore[misc] # transformers ha
     # a look
 
     def _look(self, state: Any, model: nn.Module, why: str) -> None:
-        network = named_network(model, self.submodule)
+        network = find_network(model, self.submodule)
         self._watch.look(network, self._moment(state, why), _HFLoggers(self._trainer))
 
     def _moment(self, state: Any, why: str) -> Moment:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from nfas_lightning.callbacks.checks import check_folder, check_observed
+from nfas_lightning.callbacks.checks import check_folder
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.callbacks.logging import log_config, log_scalars, wandb_loggers
 from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, scalars_of
@@ -109,15 +109,6 @@ class ScoreWriter(Callback):
             self._has_said_where = True
         return found is not None
 
-    def check(self, responses: Responses) -> None:
-        """Refuse, before any forward pass, responses that could not be scored after.
-
-        Raises:
-            ValueError: see `ScoringSettings.ridge` and `check_observed`.
-        """
-        self.settings.ridge(responses)
-        check_observed(responses, self.settings.subjects)
-
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a folder that can't be written."""
         if stage == "test":
@@ -127,7 +118,7 @@ class ScoreWriter(Callback):
         """Refuse what could not be scored, then start the clock of the capture."""
         responses = getattr(trainer.datamodule, "responses", None)  # type: ignore[attr-defined]
         if responses is not None:  # else on_test_end says what a datamodule needs
-            self.check(responses)
+            self.settings.check(responses)
         self.bind(trainer)
         self._started = time.perf_counter()
 

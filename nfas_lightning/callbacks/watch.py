@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar
 from torch import nn
 
 from nfas_lightning.alignment import Preprocess, card_of, record_trajectory
-from nfas_lightning.callbacks.checks import check_observed
 from nfas_lightning.callbacks.curves import AlignmentCurves, summarise
 from nfas_lightning.callbacks.loop import Loggers, Moment
 from nfas_lightning.callbacks.model_log import summary_scalars
@@ -106,8 +105,7 @@ class BrainWatch:
                 self.datamodule.prepare_data()
             barrier()
             self.datamodule.setup()
-            self.settings.ridge(self.datamodule.responses)
-            check_observed(self.datamodule.responses, self.settings.subjects)
+            self.settings.check(self.datamodule.responses)
             resolve_layers(plain_network(network), self.layers)
             if not isinstance(network, FrozenModel):
                 stimuli = self.datamodule.stimuli

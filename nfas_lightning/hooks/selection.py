@@ -83,7 +83,14 @@ def find_network(module: nn.Module, submodule: str | None = None) -> nn.Module:
         candidates = (getattr(module, name, None) for name in ("model", "module"))
         return next((c for c in candidates if isinstance(c, nn.Module)), module)
     names = [name for name, _ in module.named_modules() if name]
-    _exact([submodule], names)
+    if submodule not in names:
+        close = difflib.get_close_matches(submodule, names, n=3)
+        children = ", ".join(repr(name) for name, _ in module.named_children())
+        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"It holds {children}."
+        raise ValueError(
+            f"submodule must be the dotted name of a module inside {type(module).__name__}, got "
+            f"{submodule!r}. {hint}"
+        )
     return module.get_submodule(submodule)
 
 

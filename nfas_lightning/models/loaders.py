@@ -12,6 +12,7 @@ from torch import nn
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.undisturbed import plain_network
 from nfas_lightning.models.base import LoadedModel, Preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
@@ -188,7 +189,7 @@ def load_module(
     """Wrap any module.
 
     Args:
-        module: the network.
+        module: the network; one that `torch.compile` returned is unwrapped and runs as it was.
         name: its name in results; None: its class.
         modality: ``"vision"``, ``"audio"`` or ``"language"``; None: that of `preprocess`, or of the benchmark
             where this does not tell.
@@ -200,6 +201,7 @@ def load_module(
         pooling: how a block's output becomes one vector a stimulus.
     """
     check_option("weights", weights, _WEIGHTS)
+    module = plain_network(module)  # what was compiled has its names behind a prefix
     family, preprocess = model_name(module), preprocess or RawStimuli()
     modality = modality or modality_of(preprocess)
     info = model_info(

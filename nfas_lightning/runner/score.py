@@ -43,7 +43,8 @@ def score_models(
     Args:
         models: one or several, by name (``"minilm_l6"``, ``"timm:resnet50"``, ``"zoo:gpt2"``), or as mappings
             with the arguments of `FrozenModel`, ``{"model": net, "name": "mine", "preprocess": ...}``. A
-            network of your own (`nn.Module`), a `LoadedModel` and a `FrozenModel` will do as they are.
+            network of your own (`nn.Module`), a `LoadedModel` and a `FrozenModel` will do as they are; a
+            network stays frozen afterwards, in eval mode and without gradients.
         datamodule: the benchmark.
         run_dir: folder of the tables and of report.html.
         settings: how a trajectory becomes scores; None: `ScoringSettings()`.

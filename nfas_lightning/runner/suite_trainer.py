@@ -71,6 +71,11 @@ class SuiteTrainer(Trainer):
                 "A ModelSuite is tested on a BrainDataModule, which knows the responses; got "
                 f"{type(datamodule).__name__}."
             )
+        if getattr(self.strategy, "_start_method", "popen") != "popen":
+            raise ValueError(
+                "A ModelSuite needs a strategy that starts this script once a device, got processes that are "
+                "spawned or forked, whose results do not come back here: take strategy='ddp'."
+            )
         writer = self._writer()
         check_folder(writer.run_dir)
         self._open_wandb("suite")
@@ -80,7 +85,7 @@ class SuiteTrainer(Trainer):
             self.strategy.setup_environment()
         datamodule.prepare_data()
         datamodule.setup("test")
-        writer.check(datamodule.responses)
+        writer.settings.check(datamodule.responses)
         writer.bind(self)
         found = self._plan(model, datamodule, writer) if self.is_global_zero else {}
         outputs = []

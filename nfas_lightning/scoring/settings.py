@@ -11,6 +11,7 @@ from nfas_lightning.functional._spectrum import check_svd_rank
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
 from nfas_lightning.functional.state_space import StateSpaceKind
+from nfas_lightning.scoring.observed import check_observed
 from nfas_lightning.scoring.ridge import BenchmarkRidge
 
 __all__ = ["ScoringSettings"]
@@ -72,6 +73,15 @@ class ScoringSettings:
         for name, least in (("n_folds", 2), ("n_permutations", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+
+    def check(self, responses: Responses) -> None:
+        """Refuse, before any forward pass, responses that could not be scored after.
+
+        Raises:
+            ValueError: see `BenchmarkRidge` and `check_observed`.
+        """
+        self.ridge(responses)
+        check_observed(responses, self.subjects)
 
     def ridge(self, responses: Responses) -> BenchmarkRidge:
         """Return the regression onto these responses.

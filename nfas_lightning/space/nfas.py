@@ -303,8 +303,12 @@ class NFAS(SpaceMeasures, SpaceFigures):
         *,
         title: str | None = None,
         group_by: str = "modality",
+        formats: Sequence[str] = ("png",),
     ) -> Path:
-        """Write the statistics, and a run's tables where given, as one HTML page; return its path."""
+        """Write the statistics, and a run's tables where given, as one HTML page; return its path.
+
+        `formats` are those of the figures beside it, see `write_report`.
+        """
         from nfas_lightning.plotting.report import write_report  # figures load matplotlib
 
-        return write_report(path, results, self.statistics(group_by), title=title)
+        return write_report(path, results, self.statistics(group_by), title=title, formats=formats)

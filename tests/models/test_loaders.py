@@ -338,3 +338,10 @@ def test_a_module_has_the_modality_of_its_preprocessing(tokenizer):
 @pytest.mark.parametrize("name", ["timm:test_vit", "torchvision:mobilenet_v3_small", "zoo:resnet50"])
 def test_a_name_is_known_before_it_is_loaded(name):
     assert load_model(name, weights="random").info.name == f"{model_name(name)}_random"
+
+
+def test_a_compiled_module_keeps_the_names_of_its_layers():
+    network = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
+    loaded = load_module(torch.compile(network), layers=["0", "1", "2"])
+    assert loaded.module is network
+    assert loaded.info.name == model_name(network)
