@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nfas_lightning.data.tables import parse_csv
+
 __all__ = ["data_folder", "pick", "read_csv", "read_npz", "sha256_file"]
 
 
@@ -85,9 +87,9 @@ def read_csv(path: Path, columns: Sequence[str], *, sep: str = ",") -> pd.DataFr
     """Read a table and check its columns; words such as "null" stay words.
 
     Raises:
-        ValueError: a column is absent or there is no row.
+        ValueError: a column is absent, there is no row, or `parse_csv` refuses the file.
     """
-    table = pd.read_csv(path, sep=sep, encoding="utf-8-sig", keep_default_na=False)
+    table = parse_csv(path, sep=sep, keep_default_na=False)
     absent = [column for column in columns if column not in table.columns]
     if absent:
         raise ValueError(f"{path.name} must have the columns {list(columns)}, missing {absent}.")

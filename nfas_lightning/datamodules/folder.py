@@ -16,6 +16,7 @@ from nfas_lightning.data.pictures import ImageFiles
 from nfas_lightning.data.readers import read_csv
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.tables import as_numbers, as_text, parse_csv, read_numbers
 from nfas_lightning.data.transcript import word_stimuli
 from nfas_lightning.datamodules.array import ArrayDataModule
 from nfas_lightning.datamodules.base import BrainDataModule
@@ -23,11 +24,17 @@ from nfas_lightning.datamodules.base import BrainDataModule
 __all__ = ["FolderDataModule"]
 
 _DIGITS = re.compile(r"(\d+)")
+_SOUNDS = {".wav"}
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _LAYOUT = """\
   images/  or  sounds/  or  words.csv  or  texts.csv    one kind of stimuli, files in the order of their names
   responses.npy  or  responses.csv  or  responses/NAME.npy|csv, one a subject
   events.csv, volumes.csv, rois.csv, nuisances.csv       where there is something to say"""
+_RESPONSE = "Empty cells mark missing values; commas stand between cells, a point in numbers."
+_REGRESSOR = (
+    "Fill what is missing, say with the column's mean, write a condition as a column of 0 and 1, and leave "
+    "out columns that are no regressors."
+)
 
 
 class FolderDataModule(BrainDataModule):
@@ -64,7 +71,8 @@ class FolderDataModule(BrainDataModule):
 
     Raises:
         FileNotFoundError: at `setup`: no such folder, no stimuli, or no responses.
-        ValueError: at `setup`: two kinds of stimuli or responses, or what `ArrayDataModule` refuses.
+        ValueError: at `setup`: two kinds of stimuli or responses, more of one than of the other, a cell
+            or header that is not what the table above says, or what `ArrayDataModule` refuses.
     """
 
     def __init__(
@@ -97,18 +105,27 @@ class FolderDataModule(BrainDataModule):
         folder = Path(self.root).expanduser()
         if not folder.is_dir():
             raise FileNotFoundError(f"root must be a folder, got {str(folder)!r}. It holds\n{_LAYOUT}")
-        volumes = _table(folder / "volumes.csv")
+        volumes = _table(folder / "volumes.csv", ("time",), "Give seconds since the run began.")
         responses, names, header = _responses(folder)
         given: dict[str, Any] = {
-            "events": _table(folder / "events.csv"),
+            "events": _table(folder / "events.csv", ("onset", "duration"), "Give seconds for each stimulus."),
             "runs": None if volumes is None else volumes.get("run"),
             "volume_times": None if volumes is None else volumes.get("time"),
-            "rois": _table(folder / "rois.csv"),
-            "nuisances": _table(folder / "nuisances.csv"),
+            "rois": _table(folder / "rois.csv", ("x", "y", "z"), "Places are in MNI mm.", missing=True),
+            "nuisances": None,
         }
         given["rois"] = header if given["rois"] is None else given["rois"]
+        if (folder / "nuisances.csv").exists():
+            given["nuisances"] = read_numbers(
+                folder / "nuisances.csv", "regressors", missing=False, advice=_REGRESSOR
+            )
         # words know their onsets, unless a table of events says better
-        given |= {key: value for key, value in self._read_stimuli(folder).items() if given.get(key) is None}
+        told = self._read_stimuli(folder)
+        if given["events"] is not None:
+            _check_counts(folder, len(told["stimuli"]), folder / "events.csv", len(given["events"]))
+        elif "events" not in told and self.time["temporal"] in (None, "none") and responses.ndim in (2, 3):
+            _check_counts(folder, len(told["stimuli"]), _response_place(folder), responses.shape[-2])
+        given |= {key: value for key, value in told.items() if given.get(key) is None}
         return ArrayDataModule(
             responses=responses,
             subject_names=names,
@@ -120,51 +137,90 @@ class FolderDataModule(BrainDataModule):
 
     def _read_stimuli(self, folder: Path) -> dict[str, Any]:
         """Return what the stimuli's files tell, as arguments of `ArrayDataModule`."""
-        kinds = ("images", "sounds", "words.csv", "texts.csv")
-        found = [name for name in kinds if (folder / name).exists()]
-        if len(found) != 1:
-            kind = ValueError if found else FileNotFoundError
-            raise kind(f"{folder} must hold one kind of stimuli, got {found or 'none'}. It holds\n{_LAYOUT}")
-        if found[0] == "images":
-            files = _files(folder / "images", _IMAGES)
+        place = _stimuli(folder)
+        if place.name == "images":
+            files = _files(place, _IMAGES)
             stimuli: Any = ImageFiles(files, size=self.size)
             return {"stimuli": stimuli, "stimulus_ids": [path.stem for path in files]}
-        if found[0] == "sounds":
-            files = _files(folder / "sounds", {".wav"})
+        if place.name == "sounds":
+            files = _files(place, _SOUNDS)
             stimuli = [read_wav(path, self.sampling_rate)[0] for path in files]
             names = [path.stem for path in files]
             return {"stimuli": stimuli, "stimulus_ids": names, "sampling_rate": self.sampling_rate}
-        if found[0] == "texts.csv":
-            return {"stimuli": list(read_csv(folder / found[0], ["text"])["text"].astype(str))}
-        words = read_csv(folder / found[0], ["word"])
-        told: dict[str, Any] = {"stimuli": word_stimuli(list(words["word"].astype(str)), window=self.window)}
+        if place.name == "texts.csv":
+            return {"stimuli": as_text(read_csv(place, ["text"]), "text", place)}
+        words = read_csv(place, ["word"])
+        told: dict[str, Any] = {"stimuli": word_stimuli(as_text(words, "word", place), window=self.window)}
         if "onset" in words:
+            times = [name for name in ("onset", "offset") if name in words]
+            words = as_numbers(
+                words, times, place, missing=False, advice="Give seconds, or leave the word out."
+            )
             told["events"] = words[["onset", *(["run"] if "run" in words else [])]].copy()
             if "offset" in words:
                 told["events"]["duration"] = words["offset"] - words["onset"]
         return told
 
 
+def _stimuli(folder: Path) -> Path:
+    """Return where the stimuli lie."""
+    kinds = ("images", "sounds", "words.csv", "texts.csv")
+    found = [name for name in kinds if (folder / name).exists()]
+    if len(found) != 1:
+        kind = ValueError if found else FileNotFoundError
+        raise kind(f"{folder} must hold one kind of stimuli, got {found or 'none'}. It holds\n{_LAYOUT}")
+    return folder / found[0]
+
+
+def _check_counts(folder: Path, n_stimuli: int, path: Path, n_rows: int) -> None:
+    """Refuse rows that are not one a stimulus, and name files that were not read as stimuli."""
+    if n_rows == n_stimuli:
+        return
+    place = _stimuli(folder)
+    unread = _unread(place, _IMAGES if place.name == "images" else _SOUNDS) if place.is_dir() else ""
+    raise ValueError(
+        f"{path} must have one row a stimulus, got {n_stimuli} {place.stem} in {place} and {n_rows} rows in "
+        f"{path.name}.{unread} Add what is missing or take out what has no partner; where the rows are the "
+        "volumes of a time series, events.csv, or words.csv itself, gives each stimulus's onset."
+    )
+
+
+def _unread(folder: Path, suffixes: set[str]) -> str:
+    """Say which files of a folder do not count."""
+    left = [p.name for p in folder.iterdir() if p.suffix.lower() not in suffixes and p.name[0] != "."]
+    if not left:
+        return ""
+    return f" Not read, as their names do not end in {', '.join(sorted(suffixes))}: {sorted(left)[:5]}."
+
+
 def _files(folder: Path, suffixes: set[str]) -> list[Path]:
     """Return the files of a folder in the order of their names, 2 before 10."""
     found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "."]
     if not found:
-        raise FileNotFoundError(f"{folder} must hold files {', '.join(sorted(suffixes))}, it has none.")
+        raise FileNotFoundError(
+            f"{folder} must hold files {', '.join(sorted(suffixes))}, it has none.{_unread(folder, suffixes)}"
+        )
     return sorted(found, key=lambda path: [int(p) if p.isdigit() else p for p in _DIGITS.split(path.stem)])
 
 
-def _responses(folder: Path) -> tuple[NDArray[Any], list[str] | None, list[str] | None]:
-    """Return the array, and what the subjects and ROIs are called where file names and headers say."""
+def _response_place(folder: Path) -> Path:
+    """Return the file or folder of the responses."""
     places = [folder / name for name in ("responses.npy", "responses.csv", "responses")]
     found = [path for path in places if path.exists()]
     if len(found) != 1:
         kind = ValueError if found else FileNotFoundError
         got = [path.name for path in found] or "none"
         raise kind(f"{folder} must hold responses once, got {got}. It holds\n{_LAYOUT}")
-    if found[0].is_file():
-        values, header = _values(found[0])
+    return found[0]
+
+
+def _responses(folder: Path) -> tuple[NDArray[Any], list[str] | None, list[str] | None]:
+    """Return the array, and what the subjects and ROIs are called where file names and headers say."""
+    place = _response_place(folder)
+    if place.is_file():
+        values, header = _values(place)
         return values, None, header
-    files = _files(found[0], {".npy", ".csv"})
+    files = _files(place, {".npy", ".csv"})
     read = [_values(path) for path in files]
     shapes = {path.name: values.shape for path, (values, _) in zip(files, read, strict=True)}
     if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
@@ -178,25 +234,24 @@ def _responses(folder: Path) -> tuple[NDArray[Any], list[str] | None, list[str] 
 
 def _values(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     """Return an array, and its columns' names where the file has a header."""
-    if path.suffix == ".csv":
-        table = _table(path)
-        assert table is not None  # it exists
-        try:
-            return table.to_numpy(dtype=np.float32), [str(name) for name in table.columns]
-        except ValueError as error:
-            raise ValueError(f"{path} must hold numbers below its header ({error}).") from error
+    if path.suffix.lower() == ".csv":
+        table = read_numbers(path, "ROIs", missing=True, advice=_RESPONSE)
+        return table.to_numpy(dtype=np.float32), list(map(str, table.columns))
     try:
         array: NDArray[Any] = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path} must be an array that numpy.save wrote ({error}).") from error
+    if array.dtype.kind not in "biufc":
+        raise ValueError(
+            f"{path} must hold numbers, got an array of {array.dtype}: convert it with .astype(float)."
+        )
     return array, None
 
 
-def _table(path: Path) -> pd.DataFrame | None:
-    """Read a table in which empty cells are missing numbers; None where there is no such file."""
+def _table(path: Path, numbers: Sequence[str], advice: str, *, missing: bool = False) -> pd.DataFrame | None:
+    """Read a table and those of the columns `numbers` that it has; None where there is no such file."""
     if not path.exists():
         return None
-    try:
-        return pd.read_csv(path, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be a table of comma-separated values ({error}).") from error
+    table = parse_csv(path)
+    there = [name for name in numbers if name in table]
+    return as_numbers(table, there, path, missing=missing, advice=advice)

@@ -149,13 +149,123 @@ def test_what_is_not_there_or_there_twice_is_named(tmp_path):
         loaded(tmp_path)
     (tmp_path / "responses.npy").unlink()
     (tmp_path / "responses.csv").write_text("V1,V2\n1,a\n")
-    with pytest.raises(ValueError, match="must hold numbers below its header"):
+    with pytest.raises(ValueError, match="column 'V2' must hold finite numbers or nothing, got 'a' in row 1"):
         loaded(tmp_path)
     (tmp_path / "responses.csv").unlink()
     (tmp_path / "responses").mkdir()
     np.save(tmp_path / "responses" / "s1.npy", betas())
     np.save(tmp_path / "responses" / "s2.npy", betas()[:5])
     with pytest.raises(ValueError, match=r"one shape \(N, R\), got .*'s2.npy': \(5, 3\)"):
+        loaded(tmp_path)
+
+
+def write_texts(root, n=N):
+    pd.DataFrame({"text": [f"sentence {i}" for i in range(n)]}).to_csv(root / "texts.csv", index=False)
+
+
+def test_row_numbers_are_no_roi_and_numbers_no_names(tmp_path):
+    write_texts(tmp_path)
+    path = tmp_path / "responses.csv"
+    for labels in (None, [f"text {i}" for i in range(N)]):
+        pd.DataFrame(betas(), columns=["V1", "V4", "IT"], index=labels).to_csv(path)
+        with pytest.raises(ValueError, match=r"one of the ROIs .*none for column \[1\].*index=False"):
+            loaded(tmp_path)
+    # columns that pandas had to name once keep that name
+    pd.read_csv(path).iloc[:, [0]].assign(V1=1.0).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"none for column \[1\]"):
+        loaded(tmp_path)
+    path.write_text("V1,V4\n" + "1,0.1,0.2\n" * N)  # a header without a cell for the row numbers
+    with pytest.raises(ValueError, match=r"name above each column, got rows of 1 more.*index=False"):
+        loaded(tmp_path)
+    np.savetxt(path, betas(), delimiter=",")
+    with pytest.raises(ValueError, match=r"first row of .*responses\.csv must name the ROIs, got numbers"):
+        loaded(tmp_path)
+    path.write_text("V1,V1,V2\n" + "1,2,3\n" * N)
+    with pytest.raises(ValueError, match=r"each column once, got more than once: \['V1'\]"):
+        loaded(tmp_path)
+    path.unlink()
+    (tmp_path / "responses").mkdir()
+    np.savetxt(tmp_path / "responses" / "s1.csv", betas(), delimiter=",")
+    with pytest.raises(ValueError, match=r"first row of .*s1\.csv must name the ROIs"):
+        loaded(tmp_path)
+    pd.DataFrame(betas(), columns=["A", "B", "C"]).to_csv(tmp_path / "responses" / "s1.csv")
+    with pytest.raises(ValueError, match=r"s1\.csv .*index=False"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "nuisances.csv",
+            "lum,kind\n" + "1,face\n" * N,
+            "'kind' must hold finite numbers, got 'face' in row 1 ",
+        ),
+        ("nuisances.csv", "lum,a\n1,1\n,1\n" + "1,1\n" * (N - 2), "'lum' .*got nothing in row 2 .*Fill"),
+        ("nuisances.csv", "lum,a\n1,1\n1,inf\n" + "1,1\n" * (N - 2), "'a' .*got 'inf' in row 2 "),
+        ("nuisances.csv", ",lum\n" + "1,1\n" * N, "one of the regressors .*index=False"),
+        ("rois.csv", "roi,x,y,z\nA,1,,2\nB,left,1,2\nC,1,1,1\n", "'x' .*or nothing, got 'left' in row 2 "),
+        ("events.csv", "onset\n" + "0\n" * (N - 1) + "end\n", f"'onset' .*got 'end' in row {N} .*seconds"),
+        ("volumes.csv", "time\n" + "soon\n" * N, rf"'time' .*'soon' in row 1 .*\({N} rows are like that\)"),
+        ("rois.csv", "", " must have a header and rows, got an empty file"),
+    ],
+)
+def test_a_wrong_cell_is_named(tmp_path, name, text, message):
+    write_texts(tmp_path)
+    np.save(tmp_path / "responses.npy", betas())
+    loaded(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"{name}.*{message}"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("word,onset\nso,0\nshe,\n", "'onset' must hold finite numbers, got nothing in row 2 .*seconds"),
+        ("word,onset,offset\nso,0,1\nshe,2,late\n", "'offset' .*got 'late' in row 2 "),
+        ("word,onset\nso,0\n,2\n", "'word' must hold text in every row, got nothing in row 2 "),
+        ("", "must have a header and rows, got an empty file"),
+        ("word,onset\nÆlice,0\nshe,2\n", "must be text in UTF-8, got bytes of another encoding"),
+    ],
+)
+def test_wrong_words_are_named(tmp_path, text, message):
+    np.save(tmp_path / "responses.npy", betas())
+    (tmp_path / "words.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=rf"words\.csv.*{message}"):
+        loaded(tmp_path, tr=1.0)
+
+
+def test_unknown_places_and_responses_may_be_empty(tmp_path):
+    write_texts(tmp_path)
+    (tmp_path / "responses.csv").write_text("A,B\n1,\n" + "0.5,2\n" * (N - 1))
+    (tmp_path / "rois.csv").write_text("roi,x,y,z\nA,,,\nB,1,2,3\n")
+    with pytest.warns(UserWarning, match="1 NaN"):
+        responses = loaded(tmp_path).responses
+    assert responses.values.isnan().nonzero().tolist() == [[0, 0, 1]]
+    np.testing.assert_array_equal(responses.rois[["x", "y", "z"]], [[np.nan] * 3, [1, 2, 3]])
+
+
+def test_a_response_without_its_image_is_counted(tmp_path):
+    paths = write_images(tmp_path)
+    np.save(tmp_path / "responses.npy", betas())
+    paths[3].rename(paths[3].with_suffix(".gif"))
+    counts = r"11 images in .*images and 12 rows in {}\. Not read, .*\['img4\.gif'\]"
+    with pytest.raises(ValueError, match=counts.format(r"responses\.npy")):
+        loaded(tmp_path)
+    pd.DataFrame({"onset": np.arange(12.0)}).to_csv(tmp_path / "events.csv", index=False)
+    with pytest.raises(ValueError, match=counts.format(r"events\.csv")):
+        loaded(tmp_path, tr=1.0)
+    for path in paths[:3] + paths[4:]:
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"it has none\. Not read, .*img4\.gif"):
+        loaded(tmp_path)
+
+
+def test_responses_of_text_are_refused(tmp_path):
+    write_texts(tmp_path)
+    np.save(tmp_path / "responses.npy", betas().astype(str))
+    with pytest.raises(ValueError, match=r"responses\.npy must hold numbers, got an array of <U"):
         loaded(tmp_path)
 
 

@@ -1,0 +1,152 @@
+"""Tables that people write: a file, column or cell that is wrong is named, with what to do about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["as_numbers", "as_text", "parse_csv", "read_numbers"]
+
+
+def parse_csv(path: Path, *, sep: str = ",", keep_default_na: bool = True) -> pd.DataFrame:
+    """Read a table in UTF-8, with or without a byte-order mark.
+
+    Args:
+        path: the file.
+        sep: what stands between two cells.
+        keep_default_na: read ``NA``, ``null`` and the like as missing.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is empty, not UTF-8, or no table.
+    """
+    try:
+        table = pd.read_csv(path, sep=sep, encoding="utf-8-sig", keep_default_na=keep_default_na)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be text in UTF-8, got bytes of another encoding ({error}). Save it as UTF-8; in "
+            "Python, path.write_text(path.read_text('latin-1'), 'utf-8') does, if it is Latin-1."
+        ) from error
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} must have a header and rows, got an empty file: write it again.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} must be a table with {sep!r} between cells ({error}).") from error
+    return table
+
+
+def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.DataFrame:
+    """Read a table each column of which counts: names in the first row, numbers below.
+
+    Args:
+        path: a file of comma-separated values.
+        what: what the columns are, for the messages.
+        missing: cells may be empty, which reads as NaN.
+        advice: what to do about a cell that is no number.
+
+    Returns:
+        float64, a named column each.
+
+    Raises:
+        ValueError: a column has no name, all names are numbers, a name comes twice, or `parse_csv` or
+            `as_numbers` refuses.
+    """
+    table = parse_csv(path)
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the cells without a name as row labels
+        raise ValueError(
+            f"{path} must have a name above each column, got rows of {table.index.nlevels} more. If the "
+            "first holds row numbers, write the table with to_csv(path, index=False)."
+        )
+    # pandas renames empty and repeated names as it reads them
+    first = pd.read_csv(path, header=None, nrows=1, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    names = [name.strip() for name in first.iloc[0]]
+    named = [name for name in names if name and not name.startswith("Unnamed: ")]
+    if named and all(map(_is_number, named)):
+        raise ValueError(
+            f"The first row of {path} must name the {what}, got numbers alone: {named[:3]}. Write the names "
+            "above the values: pd.DataFrame(values, columns=names).to_csv(path, index=False)."
+        )
+    if len(named) < len(names):
+        nameless = [place + 1 for place, name in enumerate(names) if name not in named]
+        raise ValueError(
+            f"Every column of {path} must be one of the {what} and have a name, got none for column "
+            f"{nameless[:5]}. Where it holds row numbers or labels, write the table with "
+            "to_csv(path, index=False); else name it."
+        )
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise ValueError(
+            f"{path} must name each column once, got more than once: {repeated[:5]}. Rename one."
+        )
+    return as_numbers(table, list(table.columns), path, missing=missing, advice=advice)
+
+
+def as_numbers(
+    table: pd.DataFrame, columns: Sequence[str], path: Path, *, missing: bool, advice: str
+) -> pd.DataFrame:
+    """Return the table with these columns as float64, empty cells as NaN.
+
+    Args:
+        table: with these columns.
+        columns: their names.
+        path: where the table came from, for the message.
+        missing: cells may be empty.
+        advice: what to do about a cell that is no number.
+
+    Raises:
+        ValueError: a cell holds text, an infinite value, or nothing where `missing` is false.
+
+    Example:
+        >>> table = pd.DataFrame({"onset": ["0", "2.5"]})
+        >>> as_numbers(table, ["onset"], Path("events.csv"), missing=False, advice="")["onset"].tolist()
+        [0.0, 2.5]
+    """
+    read: dict[str, pd.Series[Any]] = {}
+    for column in columns:
+        given = table[column]
+        empty = given.isna()
+        if pd.api.types.is_numeric_dtype(given):
+            read[column] = given.astype("float64")
+        else:
+            empty |= given.astype(str).str.strip() == ""
+            read[column] = pd.to_numeric(given.mask(empty), errors="coerce").astype("float64")
+        wrong = ~np.isfinite(read[column])
+        if missing:
+            wrong &= ~empty
+        rows = np.flatnonzero(wrong)
+        if len(rows):
+            got = "nothing" if empty.iloc[rows[0]] else repr(str(given.iloc[rows[0]]))
+            others = f" ({len(rows)} rows are like that)" if len(rows) > 1 else ""
+            raise ValueError(
+                f"{path}: column {column!r} must hold finite numbers{' or nothing' if missing else ''}, got "
+                f"{got} in row {rows[0] + 1} below the header{others}. {advice}"
+            )
+    return pd.DataFrame({name: read.get(name, table[name]) for name in map(str, table)}, index=table.index)
+
+
+def as_text(table: pd.DataFrame, column: str, path: Path) -> list[str]:
+    """Return a column as strings.
+
+    Raises:
+        ValueError: a cell is empty.
+    """
+    words = table[column].astype(str)
+    rows = np.flatnonzero(words.str.strip() == "")
+    if len(rows):
+        raise ValueError(
+            f"{path}: column {column!r} must hold text in every row, got nothing in row {rows[0] + 1} below "
+            "the header. Leave rows without text out."
+        )
+    return list(words)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
