@@ -193,10 +193,14 @@ def average_frames(state: Tensor, n_frames: Tensor) -> Tensor:
 
 
 def main_tensor(output: object, name: str = "the block") -> Tensor:
-    """Return the tensor that carries a block's state: itself, ``last_hidden_state``, or the first one inside.
+    """Return the tensor that carries a block's state.
+
+    That is the output itself; the first tensor of a tuple or list, as transformers order theirs; of a mapping
+    ``last_hidden_state``, or its only tensor.
 
     Raises:
-        TypeError: a `PackedSequence`, which hides the time axis, or no tensor at all.
+        TypeError: a `PackedSequence`, which hides the time axis; a mapping of several tensors, none of which
+            says that it is the state; or no tensor at all.
     """
     if isinstance(output, Tensor):
         return output
@@ -210,6 +214,12 @@ def main_tensor(output: object, name: str = "the block") -> Tensor:
     if isinstance(output, Mapping):
         state = output.get("last_hidden_state")
         values = [state] if isinstance(state, Tensor) else list(output.values())
+        found = {key: tuple(v.shape) for key, v in output.items() if isinstance(v, Tensor)}
+        if len(found) > 1 and not isinstance(state, Tensor):
+            raise TypeError(
+                f"{name} returned a mapping of several tensors, {found}, and nothing tells which is the state: "
+                "record a module inside it, or call that entry 'last_hidden_state'."
+            )
     else:
         values = list(output) if isinstance(output, (tuple, list)) else []
     tensor = next((value for value in values if isinstance(value, Tensor)), None)

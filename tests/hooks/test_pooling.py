@@ -162,6 +162,8 @@ def test_the_tensor_inside_tuples_mappings_and_model_outputs():
     assert main_tensor(outputs.BaseModelOutput(last_hidden_state=state)) is state
     with pytest.raises(TypeError, match="without a tensor"):
         main_tensor([None, "x"], "block")
+    with pytest.raises(TypeError, match=r"mapping of several tensors, \{'attn': \(1,\), 'h': \(2, 3\)\}"):
+        main_tensor({"attn": other, "h": state}, "block")
 
 
 def test_packed_sequences_are_refused():
