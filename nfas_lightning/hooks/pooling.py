@@ -217,7 +217,7 @@ def main_tensor(output: object, name: str = "the block") -> Tensor:
         found = {key: tuple(v.shape) for key, v in output.items() if isinstance(v, Tensor)}
         if len(found) > 1 and not isinstance(state, Tensor):
             raise TypeError(
-                f"{name} returned a mapping of several tensors, {found}, and nothing tells which is the state: "
+                f"{name} returned a mapping of several tensors, {found}, and none is said to be the state: "
                 "record a module inside it, or call that entry 'last_hidden_state'."
             )
     else:
