@@ -78,7 +78,7 @@ def align(
     with kept_random_states():  # the benchmark's own draws must not shift a training's
         datamodule.prepare_data()
         datamodule.setup()
-        settings = settings or ScoringSettings(n_permutations=0)
+        settings = ScoringSettings.given(settings, n_permutations=0)
         settings.check(datamodule.responses)
         if not isinstance(model, nn.Module):
             model = FrozenModel(model)

@@ -111,7 +111,8 @@ def test_best_block_is_chosen_in_training_folds_only():
     expected = torch.zeros(2)
     for fold in range(5):
         for roi in range(2):
-            best = max(blocks, key=lambda block: block.inner_score[fold, roi])
+            top = max(block.inner_score[fold, roi] for block in blocks)
+            best = next(block for block in blocks if block.inner_score[fold, roi] >= top - 1e-5)
             expected[roi] += best.fold_r[fold, roi] / 5
     got = torch.tensor([pick(result, "best_block", roi)["r"] for roi in ("signal", "noise")])
     torch.testing.assert_close(got, expected, check_dtype=False)
@@ -408,6 +409,27 @@ def test_features_set_the_precision(dtype):
     rows = result.scores.query("feature == 'last_block'")
     assert rows["r"].dtype == str(plain.r.dtype).removeprefix("torch.")
     np.testing.assert_array_equal(rows["r"], plain.r)
+
+
+def test_blocks_tied_but_for_rounding_go_to_the_earliest():
+    X, Y = torch.randn(100, 4, generator=torch.Generator().manual_seed(0)), torch.randn(100, 2)
+    first, second = ridge_cv(X, Y), ridge_cv(X.flip(1), Y)
+    nudged = dataclasses.replace(second, inner_score=first.inner_score + 1e-6, fold_r=first.fold_r + 1)
+    torch.testing.assert_close(best_block([first, nudged], Y).r, first.r)
+    better = dataclasses.replace(nudged, inner_score=first.inner_score + 1e-3)
+    assert (best_block([first, better], Y).r > first.r).all()
+
+
+def test_too_few_rows_for_a_correlation_are_refused_before_anything_runs():
+    track = trajectory(n=9)
+    with pytest.raises(ValueError, match=r"takes 3 rows, got 2 at most \(9 rows in 5 folds\)"):
+        QUICK.check(brain(track))
+    dataclasses.replace(QUICK, n_folds=3).check(brain(track))
+
+
+def test_settings_are_scoring_settings():
+    with pytest.raises(TypeError, match=r"got \{'n_folds': 3\}. .* ScoringSettings\(\*\*settings\)"):
+        score_trajectory(trajectory(), brain(trajectory()), CARD, {"n_folds": 3})
 
 
 def test_best_block_counts_the_volumes_of_the_blocks_that_won():

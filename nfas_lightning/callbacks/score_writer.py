@@ -62,7 +62,7 @@ class ScoreWriter(Callback):
         self, run_dir: str, *, settings: ScoringSettings | None = None, name: str | None = None
     ) -> None:
         self.run_dir = run_dir
-        self.settings = settings or ScoringSettings()
+        self.settings = ScoringSettings.given(settings)
         self.name = name or Path(run_dir).name
         self.folder = RunFolder(run_dir)
         self.results: RunResults | None = None

@@ -81,7 +81,7 @@ class BrainWatch:
             raise ValueError(f"details_every must be at least 1, got {details_every}.")
         self.datamodule = datamodule
         self.layers, self.pooling, self.preprocess = layers, pooling, preprocess
-        self.settings = settings or ScoringSettings(n_permutations=0)
+        self.settings = ScoringSettings.given(settings, n_permutations=0)
         self.name, self.prefix, self.on_error = name, prefix, on_error
         self.details_every, self.batch_size = details_every, batch_size
         self.result: ModelResult | None = None

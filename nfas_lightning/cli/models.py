@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
+from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.models.packaged import PACKAGED, PackagedModel, load_packaged
 from nfas_lightning.models.zoo import ZooEntry, zoo
 
@@ -55,6 +56,8 @@ def list_models(
         and row["licence"].lower().startswith((licence or "").lower())
         and (row["here"] == "yes" or not local)
     ]
+    if modality not in (None, *MODALITIES):
+        _refuse("list", f"--modality must be vision, audio or language, got {modality!r}.")
     if not kept:
         families = sorted({row["family"] for row in rows})
         _refuse("list", f"no model fits. Families: {', '.join(families)}.")

@@ -83,13 +83,19 @@ def read_npz(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[s
     return out
 
 
-def read_csv(path: Path, columns: Sequence[str], *, sep: str = ",") -> pd.DataFrame:
+def read_csv(path: Path, columns: Sequence[str], *, sep: str = ",", text: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table and check its columns; words such as "null" stay words.
+
+    Args:
+        path: the file.
+        columns: that it must have.
+        sep: what stands between two cells.
+        text: columns that are text whatever they look like: ``007`` keeps its zeros.
 
     Raises:
         ValueError: a column is absent, there is no row, or `parse_csv` refuses the file.
     """
-    table = parse_csv(path, sep=sep, keep_default_na=False)
+    table = parse_csv(path, sep=sep, keep_default_na=False, text=text)
     absent = [column for column in columns if column not in table.columns]
     if absent:
         raise ValueError(f"{path.name} must have the columns {list(columns)}, missing {absent}.")

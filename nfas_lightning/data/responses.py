@@ -76,6 +76,13 @@ class Responses:
         check_shape("runs", self.runs, "T", T=n_volumes)
         if "roi" not in self.rois.columns:
             raise ValueError(f"rois must have a column 'roi', got {list(self.rois.columns)}.")
+        nameless = [place for place, name in enumerate(self.rois["roi"]) if not _is_name(name)]
+        if nameless:
+            raise ValueError(
+                "rois must name each ROI with text, which other benchmarks are joined on, got "
+                f"{self.rois['roi'].iloc[nameless[0]]!r} in row {nameless[0]} (counted from 0), and in "
+                f"{len(nameless)} rows in all."
+            )
         repeated = self.rois["roi"][self.rois["roi"].duplicated()].unique()
         if len(repeated):
             raise ValueError(f"rois must name each ROI once, got {list(repeated[:5])} more than once.")
@@ -164,3 +171,7 @@ class Responses:
                 digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         digest.update(f"{[tuple(operator.shape) for operator in sparse]} {self.tr} {self.gap}".encode())
         return digest.hexdigest()
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())

@@ -21,6 +21,9 @@ from nfas_lightning.functional.confounds import high_pass_basis
 __all__ = ["StorySettings", "load_stories", "word_counts"]
 
 
+_FOLDS = 5  # that a single story is scored in by default
+
+
 @dataclass(frozen=True)
 class StorySettings:
     """How stories become stimuli and responses; see `nfas_lightning.datamodules.StoryDataModule`."""
@@ -45,7 +48,8 @@ def load_stories(
 ) -> tuple[StimulusSet, Responses]:
     """Read stories one after the other and pair them.
 
-    The noise ceiling is estimated story by story and averaged over the stories that have two listeners.
+    The noise ceiling is estimated story by story and averaged over the stories that have two listeners, as
+    the scores are when stories are held out; of a single story over five contiguous parts, as by default.
     With ``listeners="mean"`` a story's listeners are averaged as soon as they are read, and nothing of one
     listener is kept; with ``"each"`` a listener who did not hear a story has NaN there, which is masked per
     ROI and is no part of the group mean.
@@ -83,7 +87,7 @@ def load_stories(
             heard.values.nanmean(dim=0, keepdim=True) if settings.listeners == "mean" else heard.values
         )
         heard_by.append(heard.subjects)
-        ceilings.append(heard.ceiling(settings.ceiling))
+        ceilings.append(heard.ceiling(settings.ceiling, n_folds=_FOLDS if len(stories) == 1 else 1))
         counts.append(heard.counts)
         nuisances.append(_nuisances(story, heard, settings, scans.high_pass))
         hashes |= heard.hashes

@@ -45,12 +45,20 @@ class StoryResponses(NamedTuple):
     counts: Tensor
     hashes: dict[str, str]
 
-    def ceiling(self, method: str) -> Tensor:
-        """Return the (R,) ceiling of `noise_ceiling`; NaN with one listener, or no value."""
+    def ceiling(self, method: str, *, n_folds: int = 1) -> Tensor:
+        """Return the (R,) ceiling of `noise_ceiling`; NaN with one listener, or no value.
+
+        Args:
+            method: see `noise_ceiling`.
+            n_folds: contiguous parts over which correlations are averaged; 1: the whole.
+        """
         known = (~self.values.isnan()).any(dim=1).sum(dim=0) > 1
         out = torch.full((self.values.shape[2],), torch.nan)
         if bool(known.any()):
-            out[known] = noise_ceiling(self.values[:, :, known], method=method, n_splits=_N_SPLITS).float()
+            values = self.values[:, :, known]
+            sizes = [len(part) for part in torch.arange(values.shape[1]).tensor_split(n_folds)]
+            fold = torch.arange(n_folds).repeat_interleave(torch.tensor(sizes))
+            out[known] = noise_ceiling(values, method=method, n_splits=_N_SPLITS, fold=fold).float()
         return out
 
 

@@ -13,20 +13,29 @@ import pandas as pd
 __all__ = ["as_numbers", "as_text", "parse_csv", "read_numbers"]
 
 
-def parse_csv(path: Path, *, sep: str = ",", keep_default_na: bool = True) -> pd.DataFrame:
+def parse_csv(
+    path: Path, *, sep: str = ",", keep_default_na: bool = True, text: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read a table in UTF-8, with or without a byte-order mark.
 
     Args:
         path: the file.
         sep: what stands between two cells.
         keep_default_na: read ``NA``, ``null`` and the like as missing.
+        text: columns that are not made numbers.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is empty, not UTF-8, or no table.
     """
     try:
-        table = pd.read_csv(path, sep=sep, encoding="utf-8-sig", keep_default_na=keep_default_na)
+        table = pd.read_csv(
+            path,
+            sep=sep,
+            encoding="utf-8-sig",
+            keep_default_na=keep_default_na,
+            dtype=dict.fromkeys(text, str),
+        )
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} must be text in UTF-8, got bytes of another encoding ({error}). Save it as UTF-8; in "

@@ -161,6 +161,14 @@ class ArrayDataModule(BrainDataModule):
         if self.temporal == "none":
             if self.events is not None:
                 raise ValueError("events were given but temporal='none': leave one of the two out.")
+            clock = [name for name in ("tr", "volume_times") if getattr(self, name) is not None]
+            if clock:
+                given = " and ".join(clock)
+                raise ValueError(
+                    f"{given} belong to a time series, and nothing says when its stimuli began: give events, "
+                    "for a stimulus a volume {'onset': tr * np.arange(N)}; or, where each row answers a "
+                    f"stimulus, leave {given} out."
+                )
             return (), None
         if self.events is None or self.tr is None:
             raise ValueError(
@@ -317,8 +325,11 @@ def _as_rois(rois: Sequence[str] | pd.DataFrame | None, n_rois: int) -> pd.DataF
         given = repr(rois) if isinstance(rois, str) else len(rois)
         raise ValueError(f"rois must name the {n_rois} columns of responses, got {given}.")
     if isinstance(rois, pd.DataFrame):
-        return rois.reset_index(drop=True)
-    return roi_table(list(rois))
+        table = rois.reset_index(drop=True)
+        if "roi" in table and pd.api.types.is_integer_dtype(table["roi"]):  # parcels' numbers are names
+            table["roi"] = table["roi"].astype(str)
+        return table
+    return roi_table(list(map(str, rois)))
 
 
 def _as_nuisances(nuisances: Any, n_volumes: int) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -326,6 +337,13 @@ def _as_nuisances(nuisances: Any, n_volumes: int) -> tuple[Tensor | None, tuple[
         return None, ()
     values = _tensor(nuisances).float()
     check_shape("nuisances", values, "T Q", T=n_volumes)
-    if isinstance(nuisances, pd.DataFrame):
-        return values, tuple(map(str, nuisances.columns))
-    return values, tuple(f"nuisance_{q}" for q in range(values.shape[1]))
+    named = isinstance(nuisances, pd.DataFrame)
+    names = tuple(map(str, nuisances.columns if named else map("nuisance_{}".format, range(values.shape[1]))))
+    wrong = ~values.isfinite()
+    if bool(wrong.any()):
+        where = [name for name, column in zip(names, wrong.any(dim=0).tolist(), strict=True) if column]
+        raise ValueError(
+            f"nuisances must be finite, got {int(wrong.sum())} NaN or infinite values in {where[:5]}: fill "
+            "them in (a first difference starts at 0), or leave these regressors out."
+        )
+    return values, names

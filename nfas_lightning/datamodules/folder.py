@@ -111,7 +111,7 @@ class FolderDataModule(BrainDataModule):
             "events": _table(folder / "events.csv", ("onset", "duration"), "Give seconds for each stimulus."),
             "runs": None if volumes is None else volumes.get("run"),
             "volume_times": None if volumes is None else volumes.get("time"),
-            "rois": _table(folder / "rois.csv", ("x", "y", "z"), "Places are in MNI mm.", missing=True),
+            "rois": _rois(folder / "rois.csv"),
             "nuisances": None,
         }
         given["rois"] = header if given["rois"] is None else given["rois"]
@@ -246,6 +246,14 @@ def _values(path: Path) -> tuple[NDArray[Any], list[str] | None]:
             f"{path} must hold numbers, got an array of {array.dtype}: convert it with .astype(float)."
         )
     return array, None
+
+
+def _rois(path: Path) -> pd.DataFrame | None:
+    """Read the table of ROIs, whose names are text: 17 and NA are names too."""
+    table = _table(path, ("x", "y", "z"), "Places are in MNI mm.", missing=True)
+    if table is not None and "roi" in table:
+        table["roi"] = as_text(read_csv(path, ["roi"], text=["roi"]), "roi", path)
+    return table
 
 
 def _table(path: Path, numbers: Sequence[str], advice: str, *, missing: bool = False) -> pd.DataFrame | None:

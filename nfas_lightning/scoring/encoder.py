@@ -23,6 +23,7 @@ from nfas_lightning.scoring.settings import ScoringSettings
 __all__ = ["Encoded", "Encoder", "Scores", "best_block"]
 
 GROUP = "group"
+_TIE = 1e-5  # shares of variance this close are float32's rounding
 _UNDEFINED = "responses, features or predictions are constant in some fold"
 
 
@@ -167,14 +168,16 @@ class Encoder:
 
 
 def best_block(blocks: list[EncodingResult], targets: Tensor) -> Scores:
-    """Score blocks together: per fold and ROI the block that won inside that fold's training data.
+    """Score blocks together: per fold and ROI the earliest block that won inside that fold's training data.
 
     Args:
         blocks: results of the same folds.
         targets: (T, K * R) the responses that all of them were fitted to.
     """
-    inner = torch.stack([block.inner_score for block in blocks])
-    winner = inner.nan_to_num(nan=-math.inf).argmax(dim=0)[None]  # (1, folds, K * R)
+    inner = torch.stack([block.inner_score for block in blocks]).nan_to_num(nan=-math.inf)
+    # where no block predicts, all stand at the same score but for rounding, which differs between machines
+    tied = inner >= inner.amax(dim=0) - _TIE
+    winner = tied.int().argmax(dim=0)[None]  # (1, folds, K * R), the earliest of those tied
     fold_r = torch.stack([block.fold_r for block in blocks]).gather(0, winner)[0]
     n_volumes = torch.stack([_volumes_by_fold(block) for block in blocks]).gather(0, winner)[0].sum(dim=0)
     observed = observed_folds(targets.to(fold_r.device), blocks[0].fold, len(fold_r))

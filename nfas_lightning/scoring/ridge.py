@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.checks import working_dtype
+from nfas_lightning.functional.correlation import MIN_ROWS
 from nfas_lightning.functional.encoding import EncodingResult, ridge_cv
 from nfas_lightning.functional.folds import contiguous_folds
 
@@ -62,6 +63,13 @@ class BenchmarkRidge:
         folds = contiguous_folds(len(self.fold), groups=self.groups, n_folds=n_folds, gap=self.gap)
         for index, (_, test) in enumerate(folds):
             self.fold[test.cpu()] = index
+        longest = max(len(test) for _, test in folds)
+        if longest < MIN_ROWS:
+            raise ValueError(
+                f"A score is a correlation within a test fold, which takes {MIN_ROWS} rows, got {longest} at "
+                f"most ({len(self.fold)} rows in {len(folds)} folds): give more stimuli or volumes, or lower "
+                "n_folds."
+            )
 
     def to_volumes(self, features: Tensor) -> Tensor:
         """Carry stimulus features (N, P) to the clock of the responses, (T, P * delays)."""

@@ -50,7 +50,7 @@ def score_trajectory(
         ValueError: the trajectory does not hold the stimuli that the responses ask for, the stimuli do not
             differ at a block and the widths of blocks do, or what `ScoringSettings.ridge` raises.
     """
-    settings = settings or ScoringSettings()
+    settings = ScoringSettings.given(settings)
     encode = Encoder(responses, settings)
     _check_stimuli(trajectory, responses)
     twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]

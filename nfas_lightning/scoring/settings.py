@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional._spectrum import check_svd_rank
@@ -73,6 +73,22 @@ class ScoringSettings:
         for name, least in (("n_folds", 2), ("n_permutations", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+
+    @classmethod
+    def given(cls, settings: ScoringSettings | None, **defaults: Any) -> ScoringSettings:
+        """Return what a caller gave, or for None these defaults.
+
+        Raises:
+            TypeError: it is no `ScoringSettings`.
+        """
+        if settings is None:
+            return cls(**defaults)
+        if not isinstance(settings, cls):
+            raise TypeError(
+                f"settings must be ScoringSettings, such as ScoringSettings(seed=1), got {settings!r:.80}. "
+                "Import it from nfas_lightning.scoring; a dictionary goes in as ScoringSettings(**settings)."
+            )
+        return settings
 
     def check(self, responses: Responses) -> None:
         """Refuse, before any forward pass, responses that could not be scored after.

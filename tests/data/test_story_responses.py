@@ -97,6 +97,9 @@ def test_repeats_are_averaged_and_the_ceiling_is_that_of_the_mean(scans):
     wanted = noise_ceiling(heard.values[:, :, present], method="split_half", n_splits=25).float()
     torch.testing.assert_close(heard.ceiling("split_half")[present], wanted)
     assert heard.ceiling("split_half")[~present].isnan().all()
+    fold = torch.repeat_interleave(torch.arange(4), torch.tensor([7, 6, 6, 6]))
+    wanted = noise_ceiling(heard.values[:, :, present], method="loo_subject", fold=fold).float()
+    torch.testing.assert_close(heard.ceiling("loo_subject", n_folds=4)[present], wanted)
     assert reader().read(Story("tale", 2.0, 0.0, scans[:1])).ceiling("split_half").isnan().all()
 
 

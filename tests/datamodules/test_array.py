@@ -176,6 +176,11 @@ def test_events_find_the_runs_of_their_labels():
             r"none for the runs \['c'\]: runs names \['a', 'b'\]",
         ),
         ({"nuisances": torch.zeros(5, 1)}, r"nuisances must have shape \(T=6, Q\)"),
+        ({"nuisances": torch.tensor([[0.0, np.nan]] * 6)}, r"finite, got 6 NaN .* \['nuisance_1'\]"),
+        ({"rois": ["V1", " "]}, "each ROI with text, .* got ' ' in row 1"),
+        ({"rois": pd.DataFrame({"roi": ["V1", None]})}, "each ROI with text, .* got (None|nan) in row 1"),
+        ({"tr": 2.0}, "tr belong to a time series, and nothing says when its stimuli began"),
+        ({"tr": 2.0, "volume_times": [0.0] * 6, "temporal": "none"}, "tr and volume_times belong"),
         ({"noise_ceiling": torch.zeros(3)}, r"noise_ceiling must have shape \(R=2,\)"),
         ({"temporal": "hrf"}, "needs events .* and tr in seconds, got events=None"),
         ({"events": {"onset": [0.0] * 6}}, "tr=None"),
@@ -250,6 +255,11 @@ def test_a_late_stimulus_and_an_empty_subject_are_said():
 def test_a_tables_columns_name_the_rois():
     responses = ready(TEXTS, pd.DataFrame({"V1": [0.0] * 6, "IT": [1.0] * 6})).responses
     assert list(responses.rois["roi"]) == ["V1", "IT"]
+
+
+@pytest.mark.parametrize("rois", [[17, 4], np.array([17, 4]), pd.DataFrame({"roi": [17, 4]})])
+def test_parcels_numbers_are_names(rois):
+    assert list(ready(TEXTS, torch.zeros(6, 2), rois=rois).responses.rois["roi"]) == ["17", "4"]
 
 
 def test_an_expanded_tensor_has_a_hash():

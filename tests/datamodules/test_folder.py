@@ -68,6 +68,18 @@ def test_a_file_a_subject_with_headers(tmp_path):
         assert list(loaded(tmp_path).responses.rois["network"]) == ["x", "x", "y"]
 
 
+def test_an_rois_name_is_text_whatever_it_looks_like(tmp_path):
+    write_images(tmp_path)
+    np.save(tmp_path / "responses.npy", betas())
+    (tmp_path / "rois.csv").write_text("roi,network,x,y,z\nNA,a,1,2,3\n007,b,,,\nnull,b,4,5,6\n")
+    rois = loaded(tmp_path).responses.rois
+    assert list(rois["roi"]) == ["NA", "007", "null"]
+    assert rois["x"].isna().tolist() == [False, True, False]
+    (tmp_path / "rois.csv").write_text('roi\nV1\n""\nV4\n')
+    with pytest.raises(ValueError, match=r"rois\.csv.*text in every row, got nothing in row 2"):
+        loaded(tmp_path)
+
+
 def test_a_story_by_its_words(tmp_path):
     words = ["null", "Alice", "was", "beginning", "to", "get", "very", "tired"]
     onset = np.arange(8) * 2.0
