@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
@@ -36,7 +36,7 @@ def demo(
     models: list[str] | None = None,
     n_stimuli: int = 200,
     n_permutations: int = 500,
-    signal: str = "planted",
+    signal: Literal["planted", "none"] = "planted",
     seed: int = 0,
     wandb: bool = True,
 ) -> RunResults:

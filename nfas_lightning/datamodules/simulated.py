@@ -73,7 +73,7 @@ class SimulatedBrainDataModule(BrainDataModule):
         n_runs: int = 4,
         tr: float = 2.0,
         isi: float = 4.0,
-        signal: str = "planted",
+        signal: Literal["planted", "none"] = "planted",
         atlas: Literal["seitzman", "dosenbach", "power"] = "seitzman",
         snr: float = 0.7,
         n_components: int = 12,

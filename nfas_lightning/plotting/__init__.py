@@ -6,7 +6,7 @@ from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
 from nfas_lightning.plotting.models import plot_families, plot_sizes, plot_stability
 from nfas_lightning.plotting.report import draw_figures, write_report
 from nfas_lightning.plotting.space import plot_convergence, plot_networks, plot_snci, plot_space
-from nfas_lightning.plotting.tables import roi_table, score_table
+from nfas_lightning.plotting.tables import roi_score_table, score_table
 
 __all__ = [
     "draw_figures",
@@ -26,7 +26,7 @@ __all__ = [
     "plot_stability",
     "plot_surface",
     "plot_truth",
-    "roi_table",
+    "roi_score_table",
     "score_table",
     "write_report",
 ]

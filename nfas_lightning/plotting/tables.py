@@ -10,8 +10,15 @@ from rich.table import Table
 from nfas_lightning.results import FEATURES, RunResults, subject_scores
 
 __all__ = [
-    "baseline_table", "human", "mean_r2", "mean_scores", "model_order", "network_table",
-    "roi_scores", "roi_table", "score_table",
+    "baseline_table",
+    "human",
+    "mean_r2",
+    "mean_scores",
+    "model_order",
+    "network_table",
+    "roi_score_table",
+    "roi_scores",
+    "score_table",
 ]  # fmt: skip
 
 _KNOWN = ("vision", "audio", "language")
@@ -110,7 +117,7 @@ def score_table(results: RunResults) -> Table:
     return table
 
 
-def roi_table(results: RunResults) -> Table:
+def roi_score_table(results: RunResults) -> Table:
     """Return the terminal's table of ROIs, one line a model and ROI: for experiments with few ROIs."""
     features = list(baseline_table(results.scores).columns)
     title = "Correlation r of each feature; p, q and ceiling of the stable mode"

@@ -28,8 +28,9 @@ class SpaceStatistics:
     Groups are modalities, or what `group_by` names; the tables call their column ``modality`` all the same.
 
     Attributes:
-        coordinates: one row a model: ``model``, ``modality``, ``PC1``, ``PC2``, and where there are three
-            models or more ``MDS1`` and ``MDS2``, classical scaling of the distances of `mds_metric`.
+        coordinates: one row a model: ``model``, ``modality``, ``simulated`` (the responses are; where that is
+            known), ``PC1``, ``PC2``, and where there are three models or more ``MDS1`` and
+            ``MDS2``, classical scaling of the distances of `mds_metric`.
         explained: share of variance of PC1 and PC2.
         permanova, permdisp, silhouette: ``statistic`` and ``p_value``; empty where fewer than two modalities
             with two models each leave nothing to test.

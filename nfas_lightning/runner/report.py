@@ -15,7 +15,7 @@ from nfas_lightning.callbacks.model_log import log_run
 from nfas_lightning.callbacks.wandb_runs import log_artifact
 from nfas_lightning.plotting.report import write_report
 from nfas_lightning.plotting.style import check_formats
-from nfas_lightning.plotting.tables import roi_table, score_table
+from nfas_lightning.plotting.tables import roi_score_table, score_table
 from nfas_lightning.results import RunResults, SpaceStatistics, subject_scores
 from nfas_lightning.space import NFAS
 
@@ -60,7 +60,7 @@ def report_run(
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)
     console.print(score_table(results))
     if len(results.rois) <= _FEW_ROIS:
-        console.print(roi_table(results))
+        console.print(roi_score_table(results))
     if statistics is None:
         statistics = NFAS.from_scores(everyone, feature=feature, value=value, subject=subject).statistics()
     for label, test in (("PERMANOVA", statistics.permanova), ("silhouette", statistics.silhouette)):

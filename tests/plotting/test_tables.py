@@ -1,6 +1,6 @@
 from rich.console import Console
 
-from nfas_lightning.plotting import roi_table, score_table
+from nfas_lightning.plotting import roi_score_table, score_table
 from nfas_lightning.plotting.tables import baseline_table, roi_scores
 from tests.helpers.results import make_results
 
@@ -31,7 +31,7 @@ def test_the_best_feature_is_bold_even_where_it_is_not_the_stable_mode():
 
 def test_roi_table_shows_every_roi_with_null_and_ceiling():
     results = make_results(("language",), n_models=2, n_rois=3, simulated=False)
-    text = _print(roi_table(results), width=140)
+    text = _print(roi_score_table(results), width=140)
     row = roi_scores(results.scores, "minilm_l6", "language").iloc[0]
     line = next(line for line in text.splitlines() if row.name in line)
     for value in (
