@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from rich.progress import track
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from nfas_lightning.data.responses import Responses
@@ -19,16 +19,14 @@ from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import kept_random_states, undisturbed, without_autocast
-from nfas_lightning.models.base import LoadedModel, ModelInputs, move_inputs
+from nfas_lightning.models.base import LoadedModel, ModelInputs, Preprocess, as_inputs, move_inputs
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.preprocess import RawStimuli
+from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
-__all__ = ["Preprocess", "align", "card_of", "record_trajectory"]
-
-Preprocess = Callable[[Mapping[str, Any]], Any]
-"""Raw batch (`nfas_lightning.data.stimuli`) to `ModelInputs`, a tensor, a tuple or a mapping of keywords."""
+__all__ = ["align", "card_of", "record_trajectory"]
 
 
 def align(
@@ -160,7 +158,8 @@ def card_of(
     model: nn.Module, responses: Responses, name: str | None, pooling: str | None, *, seconds: float
 ) -> dict[str, Any]:
     """Return the row of the models table that `score_trajectory` wants."""
-    common = {"twin_of": "", "seconds_capture": seconds}
+    twin_of = model.twin_of if isinstance(model, RandomTwin) else ""
+    common = {"twin_of": twin_of, "seconds_capture": seconds}
     if isinstance(model, FrozenModel):
         info = dict(vars(model.info))
         return {
@@ -205,19 +204,7 @@ class _Feed:
         if self._own:
             assert self._frozen is not None
             return self._frozen.inputs(batch)
-        inputs = self._preprocess(batch)
-        if isinstance(inputs, Tensor):
-            inputs = ModelInputs(args=(inputs,))
-        elif isinstance(inputs, Mapping):
-            inputs = ModelInputs(kwargs=inputs)
-        elif isinstance(inputs, tuple):
-            inputs = ModelInputs(args=inputs)
-        elif not isinstance(inputs, ModelInputs):
-            raise TypeError(
-                "preprocess must return ModelInputs, a tensor, a tuple of arguments or a mapping of "
-                f"keywords, got {type(inputs).__name__}."
-            )
-        return move_inputs(inputs, self.network)
+        return move_inputs(as_inputs(self._preprocess(batch)), self.network)
 
 
 def _show(

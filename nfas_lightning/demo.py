@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
 
 from nfas_lightning.callbacks.logging import wandb_offline_without_key
 from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.datamodules import SimulatedBrainDataModule
+from nfas_lightning.lightning_packages import Logger, pl
 from nfas_lightning.models.packaged import PACKAGED
 from nfas_lightning.results import RunResults
 from nfas_lightning.runner import quiet_lightning, report_run, score_models
@@ -105,4 +105,4 @@ def _loggers(out: str) -> list[Logger]:
     wandb_offline_without_key()
     Path(out).mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"project": "nfas-lightning", "group": "demo", "job_type": "demo"}
-    return [WandbLogger(name="demo", save_dir=out, **options)]
+    return [pl.loggers.WandbLogger(name="demo", save_dir=out, **options)]

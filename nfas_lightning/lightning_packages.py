@@ -2,8 +2,9 @@
 
 Callbacks and datamodules inherit from the classes of every package that is installed, so that a Trainer of
 either accepts them; a package that is not installed is never imported. A LightningModule can't do that
-(Lightning takes the hooks of one package for overrides of the other's), so modules belong to one package: the
-one that the program had imported before, else `pytorch_lightning`, else `lightning.pytorch`.
+(Lightning takes the hooks of one package for overrides of the other's), so modules, and the Trainer of a suite of
+them, belong to one package: the one that the program had imported before, else `pytorch_lightning`, else
+`lightning.pytorch`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+    from pytorch_lightning.loggers import Logger
 
 __all__ = [
     "Callback",
     "LightningDataModule",
     "LightningModule",
+    "Logger",
     "Trainer",
     "installed_packages",
     "kinds",
@@ -90,5 +93,5 @@ def _of_all_packages(name: str) -> type[Any]:
 
 if not TYPE_CHECKING:
     pl = _own_package()
-    LightningModule, Trainer = pl.LightningModule, pl.Trainer
+    LightningModule, Trainer, Logger = pl.LightningModule, pl.Trainer, pl.loggers.Logger
     Callback, LightningDataModule = _of_all_packages("Callback"), _of_all_packages("LightningDataModule")

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from torch import nn
 from transformers import TrainerCallback
 
-from nfas_lightning.alignment import Preprocess
 from nfas_lightning.callbacks.loop import Moment
 from nfas_lightning.callbacks.schedule import Schedule
 from nfas_lightning.callbacks.watch import BrainWatch
 from nfas_lightning.hooks.selection import Layers, find_network
+from nfas_lightning.models.base import Preprocess
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings
 

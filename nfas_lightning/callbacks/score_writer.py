@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from nfas_lightning.alignment import card_of
 from nfas_lightning.callbacks.checks import check_folder
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.callbacks.logging import log_config, log_scalars, wandb_loggers
@@ -20,7 +21,7 @@ from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, sc
 from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
-from nfas_lightning.models.suite import RandomTwin
+from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key, network_code
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
@@ -76,22 +77,33 @@ class ScoreWriter(Callback):
 
     def bind(self, trainer: Trainer) -> None:
         """Take note of how this Trainer computes and records states, which is part of a result's key."""
-        recorder = self._recorder(trainer)
-        options = {} if recorder is None else recorder.options
-        self._capture = {"precision": str(trainer.precision), **options}
+        self._capture = {"precision": str(trainer.precision), **self._recorder(trainer).options}
+
+    def _recorder(self, trainer: Trainer) -> DepthTrajectory:
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks[: callbacks.index(self)]:
+            if isinstance(callback, DepthTrajectory):
+                return callback
+        raise ValueError("ScoreWriter needs a DepthTrajectory before it among the Trainer's callbacks.")
 
     @staticmethod
-    def _recorder(trainer: Trainer) -> DepthTrajectory | None:
-        return next((c for c in trainer.callbacks if isinstance(c, DepthTrajectory)), None)  # type: ignore[attr-defined]
+    def _responses(trainer: Trainer) -> Responses:
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        responses = getattr(datamodule, "responses", None)
+        if not isinstance(responses, Responses):
+            got = "none" if datamodule is None else f"a {type(datamodule).__name__}"
+            raise TypeError(
+                "ScoreWriter needs a datamodule with brain responses, such as an ArrayDataModule, got "
+                f"{got}: trainer.test(model, datamodule=...)."
+            )
+        return responses
 
-    def find(self, module: LightningModule, responses: Responses) -> tuple[str, str] | None:
+    def find(self, module: FrozenModel, responses: Responses) -> tuple[str, str] | None:
         """Return label and key of this model's result if it is finished under the present settings."""
-        label, key = str(module.info.name), self._key(module, responses)  # type: ignore[union-attr]
+        label, key = module.info.name, self._key(module, responses)
         return (label, key) if self.folder.has(label, key) else None
 
-    def resume(
-        self, module: LightningModule, responses: Responses, found: tuple[str, str] | None = None
-    ) -> bool:
+    def resume(self, module: FrozenModel, responses: Responses, found: tuple[str, str] | None = None) -> bool:
         """Whether this model is finished under the present settings; if so it counts as done in this run.
 
         Asked of each member of a suite, whose models become W&B runs of their own.
@@ -110,15 +122,27 @@ class ScoreWriter(Callback):
         return found is not None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a folder that can't be written."""
-        if stage == "test":
-            check_folder(self.run_dir)
+        """Refuse a folder that can't be written, and what could not be scored.
+
+        Raises:
+            TypeError: the model is no `FrozenModel`, or there is no datamodule with responses.
+            ValueError: no `DepthTrajectory` stands before this callback, or the responses can't be scored.
+            OSError: the folder can't be written.
+        """
+        if stage != "test":
+            return
+        check_folder(self.run_dir)
+        if not isinstance(pl_module, FrozenModel):
+            raise TypeError(
+                f"ScoreWriter scores a FrozenModel, got a {type(pl_module).__name__}: test "
+                "FrozenModel(network); in a training of your own, BrainAlignment looks at the network."
+            )
+        self._responses(trainer)
+        self._recorder(trainer)
+        self.settings.check(self._responses(trainer))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what could not be scored, then start the clock of the capture."""
-        responses = getattr(trainer.datamodule, "responses", None)  # type: ignore[attr-defined]
-        if responses is not None:  # else on_test_end says what a datamodule needs
-            self.settings.check(responses)
+        """Start the clock of the capture."""
         self.bind(trainer)
         self._started = time.perf_counter()
 
@@ -127,22 +151,12 @@ class ScoreWriter(Callback):
         if not trainer.is_global_zero:
             return
         seconds_capture = time.perf_counter() - self._started
-        recorder = self._recorder(trainer)
-        if recorder is None:
-            raise ValueError("ScoreWriter needs a DepthTrajectory before it among the Trainer's callbacks.")
-        responses: Responses = trainer.datamodule.responses  # type: ignore[attr-defined]
-        info = pl_module.info
-        card = {
-            **asdict(info),  # type: ignore[call-overload]
-            "modality": info.modality or responses.modality,  # type: ignore[union-attr]
-            "twin_of": pl_module.twin_of if isinstance(pl_module, RandomTwin) else "",
-            "weights": pl_module.hparams["weights"],
-            "pooling": recorder.pooling or pl_module.pooling,
-            "seconds_capture": seconds_capture,
-        }
+        assert isinstance(pl_module, FrozenModel)  # setup has refused others
+        recorder, responses = self._recorder(trainer), self._responses(trainer)
+        card = card_of(pl_module, responses, None, recorder.pooling, seconds=seconds_capture)
         started = time.perf_counter()
         result = score_trajectory(recorder.trajectory, responses, card, self.settings)
-        label, key = str(info.name), self._key(pl_module, responses)  # type: ignore[union-attr]
+        label, key = pl_module.info.name, self._key(pl_module, responses)
         completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
         result = ModelResult(result.scores, result.spectra, result.depth, completed)
         self.folder.write(label, key, result)
@@ -231,10 +245,10 @@ class ScoreWriter(Callback):
                     if own is not None:
                         log_model([own], result, meta, twin=twins.get(label))
 
-    def _key(self, module: LightningModule, responses: Responses) -> str:
-        loaded = module.load()  # type: ignore[operator]
+    def _key(self, module: FrozenModel, responses: Responses) -> str:
+        loaded = module.load()
         return content_key(
-            asdict(module.info),  # type: ignore[call-overload]
+            asdict(module.info),
             dict(module.hparams),
             module.layers,
             module.pooling,

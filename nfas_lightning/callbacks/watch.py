@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import nn
 
-from nfas_lightning.alignment import Preprocess, card_of, record_trajectory
+from nfas_lightning.alignment import card_of, record_trajectory
 from nfas_lightning.callbacks.curves import AlignmentCurves, summarise
 from nfas_lightning.callbacks.loop import Loggers, Moment
 from nfas_lightning.callbacks.model_log import summary_scalars
@@ -33,6 +33,7 @@ from nfas_lightning.hooks.processes import (
 from nfas_lightning.hooks.selection import Layers, resolve_layers
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
+from nfas_lightning.models.base import Preprocess
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.preprocess import RawStimuli
 from nfas_lightning.plotting.training import ALL_ROIS, plot_training

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nfas_lightning.hooks.selection import Layers
 
-__all__ = ["LoadedModel", "ModelInfo", "ModelInputs", "Preprocess", "move_inputs"]
+__all__ = ["LoadedModel", "ModelInfo", "ModelInputs", "Preprocess", "as_inputs", "move_inputs"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,36 @@ def move_inputs(inputs: ModelInputs, network: nn.Module) -> ModelInputs:
     )
 
 
-Preprocess = Callable[[Mapping[str, Any]], ModelInputs]
-"""Raw batch (`nfas_lightning.data.stimuli`) to the network's inputs, on the CPU."""
+Preprocess = Callable[[Mapping[str, Any]], Any]
+"""Raw batch (`nfas_lightning.data.stimuli`) to the network's inputs, on the CPU: see `as_inputs`."""
+
+
+def as_inputs(value: Any) -> ModelInputs:
+    """Return what a preprocessing made as the arguments of a forward pass.
+
+    Args:
+        value: `ModelInputs`, one tensor, a tuple of arguments or a mapping of keywords.
+
+    Raises:
+        TypeError: it is none of these.
+
+    Example:
+        >>> import torch
+        >>> as_inputs({"pixel_values": torch.zeros(1)})
+        ModelInputs(args=(), kwargs={'pixel_values': tensor([0.])}, mask=None)
+    """
+    if isinstance(value, ModelInputs):
+        return value
+    if isinstance(value, Tensor):
+        return ModelInputs(args=(value,))
+    if isinstance(value, Mapping):
+        return ModelInputs(kwargs=value)
+    if isinstance(value, tuple):
+        return ModelInputs(args=value)
+    raise TypeError(
+        "preprocess must return ModelInputs, a tensor, a tuple of arguments or a mapping of keywords, got "
+        f"{type(value).__name__}."
+    )
 
 
 @dataclass(frozen=True)

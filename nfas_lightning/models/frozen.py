@@ -13,7 +13,7 @@ from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import LightningModule
-from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess, move_inputs
+from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess, as_inputs, move_inputs
 from nfas_lightning.models.loaders import check_name, load_model, modality_of
 from nfas_lightning.models.zoo.entry import ZooEntry
 
@@ -81,20 +81,6 @@ class FrozenModel(LightningModule):
         check_option("weights", weights, ("pretrained", "random"))
         if modality is not None:
             check_option("modality", modality, MODALITIES)
-        self.save_hyperparameters(
-            {
-                "model": _label(model),
-                "weights": weights,
-                "seed": seed,
-                "layers": layers if not callable(layers) else getattr(layers, "__name__", repr(layers)),
-                "pooling": pooling,
-                "revision": revision,
-                "options": options,
-                "folder": folder,
-                "name": name,
-                "modality": modality,
-            }
-        )
         self.module: nn.Module | None = None
         self.mask: Tensor | None = None
         # in a mapping, so that a module is registered once, under the name `module`
@@ -111,6 +97,10 @@ class FrozenModel(LightningModule):
             "name": name,
             "modality": modality,
         }
+        told = {key: value for key, value in self._arguments.items() if key != "preprocess"}
+        if callable(layers):
+            told["layers"] = getattr(layers, "__name__", repr(layers))
+        self.save_hyperparameters({**told, "model": _label(model)})
         self._loaded: LoadedModel | None = None
         if isinstance(model, str):
             check_name(model)
@@ -182,10 +172,7 @@ class FrozenModel(LightningModule):
                     f"With a Trainer choose precision='bf16-mixed' or '16-mixed', which halve the network's "
                     f"work alone."
                 )
-        inputs = self.load().preprocess(batch)
-        if not isinstance(inputs, ModelInputs):
-            raise TypeError(f"preprocess must return ModelInputs, got {type(inputs).__name__}.")
-        return move_inputs(inputs, self)
+        return move_inputs(as_inputs(self.load().preprocess(batch)), self)
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """Run the network on a raw batch; `mask` then says which tokens count."""

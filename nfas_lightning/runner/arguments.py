@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import Logger
-
-from nfas_lightning.lightning_packages import kinds
+from nfas_lightning.lightning_packages import Logger, Trainer, kinds
 
 __all__ = ["check_loggers", "check_path", "check_trainer_options"]
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from nfas_lightning.callbacks.logging import log_images, log_scalars
 from nfas_lightning.callbacks.model_log import log_run
 from nfas_lightning.callbacks.wandb_runs import log_artifact
+from nfas_lightning.lightning_packages import Logger
 from nfas_lightning.plotting.report import write_report
 from nfas_lightning.plotting.style import check_formats
 from nfas_lightning.plotting.tables import roi_score_table, score_table

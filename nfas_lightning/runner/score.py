@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.lightning_packages import Logger
 from nfas_lightning.models import LoadedModel, ModelSuite
 from nfas_lightning.results import RunResults
 from nfas_lightning.runner.arguments import check_loggers, check_path, check_trainer_options

@@ -6,14 +6,13 @@ import logging
 import warnings
 from typing import Any
 
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning import LightningDataModule, Trainer
 from rich.console import Console
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.callbacks.checks import check_folder
 from nfas_lightning.callbacks.wandb_runs import open_runs
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.lightning_packages import LightningDataModule, Trainer
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.runner.planning import plan, plan_table
 
@@ -79,8 +78,9 @@ class SuiteTrainer(Trainer):
         writer = self._writer()
         check_folder(writer.run_dir)
         self._open_wandb("suite")
-        environment = getattr(self.strategy, "cluster_environment", None)
-        if environment is not None and not isinstance(environment, LightningEnvironment):
+        environment = type(getattr(self.strategy, "cluster_environment", None))
+        # by name, since each of Lightning's packages has a class of its own
+        if not {"NoneType", "LightningEnvironment"} & {kind.__name__ for kind in environment.__mro__}:
             # torchrun and Slurm start all processes: they must meet even where no member is left to run
             self.strategy.setup_environment()
         datamodule.prepare_data()

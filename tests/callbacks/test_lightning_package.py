@@ -102,6 +102,28 @@ assert len(depth.trajectory.stimulus_ids) == 60
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("package", PACKAGES)
+def test_suites_are_tested_by_the_package_that_was_imported_before(package, tmp_path):
+    done = run(
+        f"""
+import {package}
+from tests.helpers.training import *
+from nfas_lightning import score_models
+from nfas_lightning.runner import SuiteTrainer
+from {package}.loggers import CSVLogger
+assert issubclass(SuiteTrainer, {package}.Trainer)
+net = torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, 1) for _ in range(4)])
+logger = CSVLogger({str(tmp_path)!r})
+folder = {str(tmp_path / "run")!r}
+results = score_models(net, brain(), folder, settings=QUICK, report=False, loggers=[logger])
+assert len(results.models) == 2, results.models
+""",
+        set(),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_a_module_belongs_to_the_package_that_was_imported_before(monkeypatch):
     assert _own_package().__name__ == "pytorch_lightning"
     monkeypatch.delitem(sys.modules, "pytorch_lightning")

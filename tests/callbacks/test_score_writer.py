@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import nn
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
@@ -45,6 +45,51 @@ def test_tables_are_whole_after_one_model_and_say_what_was_run(tmp_path, capsys)
     assert printed.count(f"results in {tmp_path}\n") == 1
 
 
-def test_a_recorder_must_stand_before_it(tmp_path):
-    with pytest.raises(ValueError, match="needs a DepthTrajectory"):
-        run(tmp_path)
+def test_a_recorder_must_stand_before_it(tmp_path, shown):
+    for callbacks in ((), (nn.Identity, DepthTrajectory)):
+        writer = ScoreWriter(str(tmp_path))
+        order = [writer, *(kind() for kind in callbacks[1:])]
+        trainer = Trainer(callbacks=order, logger=False, enable_checkpointing=False)
+        with pytest.raises(ValueError, match="needs a DepthTrajectory before it"):
+            trainer.test(FrozenModel(net()), datamodule=brain(), verbose=False)
+    assert not shown
+
+
+class Plain(LightningModule):
+    def test_step(self, batch, batch_idx):
+        raise AssertionError("a batch was shown")
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "message"),
+    [
+        (lambda: FrozenModel(net()), "loader", "datamodule with brain responses, .* got none: trainer.test"),
+        (lambda: FrozenModel(net()), "other", "datamodule with brain responses, .* got a Other"),
+        (Plain, "brain", "scores a FrozenModel, got a Plain: test FrozenModel"),
+    ],
+)
+def test_what_could_not_be_scored_is_refused_before_a_batch_is_shown(tmp_path, shown, model, given, message):
+    class Other(LightningDataModule):
+        def test_dataloader(self):
+            return brain().test_dataloader()
+
+    ready = brain()
+    ready.setup()
+    options = {
+        "loader": {"dataloaders": ready.test_dataloader()},
+        "other": {"datamodule": Other()},
+        "brain": {"datamodule": ready},
+    }[given]
+    writer = ScoreWriter(str(tmp_path))
+    trainer = Trainer(callbacks=[DepthTrajectory(), writer], logger=False, enable_checkpointing=False)
+    with pytest.raises(TypeError, match=message):
+        trainer.test(model(), verbose=False, **options)
+    assert not shown
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Batches that a network has seen."""
+    seen = []
+    monkeypatch.setattr(FrozenModel, "test_step", lambda self, batch, batch_idx: seen.append(batch))
+    return seen

@@ -126,9 +126,25 @@ def test_inputs_follow_buffers_where_there_are_no_parameters_and_stay_where_ther
     assert move_inputs(inputs, nn.Flatten()) is inputs
 
 
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        lambda batch: batch["image"],
+        lambda batch: (batch["image"],),
+        lambda batch: {"input": batch["image"]},
+        lambda batch: ModelInputs((batch["image"],)),
+    ],
+)
+def test_a_preprocessing_may_return_whatever_a_forward_pass_takes(preprocess):
+    plain = nn.Linear(12, 4)
+    batch = {"image": torch.randn(2, 12)}
+    model = FrozenModel(plain, preprocess=preprocess)
+    assert torch.equal(model(batch), plain(batch["image"]))
+
+
 def test_preprocessing_is_checked():
-    model = FrozenModel(_network(), preprocess=lambda batch: batch["image"])
-    with pytest.raises(TypeError, match="preprocess must return ModelInputs, got Tensor"):
+    model = FrozenModel(_network(), preprocess=lambda batch: [batch["image"]])
+    with pytest.raises(TypeError, match=r"must return ModelInputs, a tensor, .* of keywords, got list\."):
         model(_batch())
     with pytest.raises(TypeError, match=r"Raw stimuli must not be halved.*bf16-mixed"):
         model({"image": torch.zeros(1, 3, 2, 2, dtype=torch.bfloat16)})
