@@ -2,9 +2,9 @@
 
 Callbacks and datamodules inherit from the classes of every package that is installed, so that a Trainer of
 either accepts them; a package that is not installed is never imported. A LightningModule can't do that
-(Lightning takes the hooks of one package for overrides of the other's), so modules, and the Trainer of a suite of
-them, belong to one package: the one that the program had imported before, else `pytorch_lightning`, else
-`lightning.pytorch`.
+(Lightning takes the hooks of one package for overrides of the other's), so modules, and the Trainer that
+tests a suite of them, belong to one package: the one that the program had imported before, else
+`pytorch_lightning`, else `lightning.pytorch`.
 """
 
 from __future__ import annotations

@@ -427,6 +427,33 @@ def test_too_few_rows_for_a_correlation_are_refused_before_anything_runs():
     dataclasses.replace(QUICK, n_folds=3).check(brain(track))
 
 
+def test_a_gap_that_leaves_an_inner_fold_nothing_is_refused_before_anything_runs():
+    track = trajectory(n=20)
+    settings = dataclasses.replace(QUICK, gap=5, selection="folds")
+    with pytest.raises(ValueError, match="gap of 5 rows around inner blocks leaves nothing"):
+        settings.check(brain(track))
+
+
+def test_a_run_that_can_not_be_shuffled_is_refused_before_anything_runs():
+    track = trajectory(n=31)
+    responses = brain(track, runs=torch.tensor([0] * 15 + [1] * 15 + [2]))
+    with pytest.raises(ValueError, match="at least two blocks in every run"):
+        QUICK.check(responses)
+    dataclasses.replace(QUICK, n_permutations=0).check(responses)
+
+
+def test_an_roi_without_p_is_said():
+    track = trajectory(n=60)
+    values = torch.zeros(1, 60, 2)
+    values[..., 0] = torch.randn(60, generator=torch.Generator().manual_seed(0))
+    values[0, ::12, 1] = 1.0  # five events, one a fold; permuted, some fold has none
+    with pytest.warns(UserWarning, match="1 of 2 ROIs have r but no p for 'net' under 'stable_mode'"):
+        result = score_trajectory(track, brain(track, n_subjects=1, values=values), CARD, QUICK)
+    rows = result.scores.query("feature == 'stable_mode'")
+    assert rows["r"].notna().all()
+    assert rows["p"].isna().tolist() == [False, True]
+
+
 def test_settings_are_scoring_settings():
     with pytest.raises(TypeError, match=r"got \{'n_folds': 3\}. .* ScoringSettings\(\*\*settings\)"):
         score_trajectory(trajectory(), brain(trajectory()), CARD, {"n_folds": 3})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -115,7 +116,8 @@ class BrainAlignment(Callback):
         )
         self.schedule = Schedule(every_n_epochs, every_n_steps, at_start, at_end, on_checkpoint)
         self.submodule, self.average = submodule, average
-        self._first_step = 0
+        self._last_step = 0
+        self._has_warned = False
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -152,7 +154,7 @@ class BrainAlignment(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take up an interrupted training's curve; look if that is due."""
-        self._first_step = trainer.global_step
+        self._last_step = trainer.global_step
         self._watch.start(trainer.global_step, dry=bool(trainer.fast_dev_run))  # type: ignore[attr-defined]
         if self.schedule.at_start:
             self._look(trainer, pl_module, "start")
@@ -166,10 +168,8 @@ class BrainAlignment(Callback):
         batch_idx: int,
     ) -> None:
         """Look if the optimizer's step is due; batches that only accumulate do not count."""
-        if self.schedule.every_n_steps == 0:
-            return
-        step = trainer.global_step
-        if step > self._first_step and self.schedule.due_after_step(step):
+        previous, self._last_step = self._last_step, trainer.global_step
+        if self.schedule.due_after_step(trainer.global_step, previous):
             self._look(trainer, pl_module, "step")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -180,7 +180,18 @@ class BrainAlignment(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Look if checkpoints are due."""
+        """Look if checkpoints are due; warn once of a checkpoint that was ranked by an older look."""
+        if not self._has_warned and self._watch.last_success not in (None, trainer.global_step):
+            keys = self._watch.watched_keys
+            if any(getattr(c, "monitor", None) in keys for c in trainer.checkpoint_callbacks):
+                self._has_warned = True
+                warnings.warn(
+                    f"A checkpoint of step {trainer.global_step} was ranked by the brain alignment of step "
+                    f"{self._watch.last_success}. Save when BrainAlignment looks: give ModelCheckpoint the "
+                    "same every_n_epochs (or every_n_train_steps as its every_n_steps), and "
+                    "save_on_train_epoch_end=True.",
+                    stacklevel=2,
+                )
         if self.schedule.on_checkpoint:
             self._look(trainer, pl_module, "checkpoint")
 

@@ -91,6 +91,7 @@ class BrainAlignmentHF(TrainerCallback):  # type: ignore[misc] # transformers ha
         self.schedule = Schedule(every_n_epochs, every_n_steps, at_start, at_end, on_checkpoint)
         self.submodule = submodule
         self._trainer: Any = None
+        self._last_step = 0
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -135,13 +136,15 @@ class BrainAlignmentHF(TrainerCallback):  # type: ignore[misc] # transformers ha
             first_here=args.local_process_index == 0,
             barrier=self._trainer.accelerator.wait_for_everyone,
         )
+        self._last_step = state.global_step
         self._watch.start(state.global_step)
         if self.schedule.at_start:
             self._look(state, kwargs["model"], "start")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Look if the optimizer's step is due."""
-        if self.schedule.due_after_step(state.global_step):
+        previous, self._last_step = self._last_step, state.global_step
+        if self.schedule.due_after_step(state.global_step, previous):
             self._look(state, kwargs["model"], "step")
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -34,6 +34,9 @@ class Schedule:
         """Whether the end of this epoch, counted from 0, is due."""
         return self.every_n_epochs > 0 and (epoch + 1) % self.every_n_epochs == 0
 
-    def due_after_step(self, step: int) -> bool:
-        """Whether the optimizer's step, counted from 1, is due."""
-        return self.every_n_steps > 0 and step > 0 and step % self.every_n_steps == 0
+    def due_after_step(self, step: int, previous: int) -> bool:
+        """Whether a step of the optimizer was due since the `previous` one; both counted from 1.
+
+        A batch may take several steps (several optimizers), or none (accumulation of gradients).
+        """
+        return self.every_n_steps > 0 and step // self.every_n_steps > previous // self.every_n_steps

@@ -43,6 +43,7 @@ from nfas_lightning.scoring import ScoringSettings, score_trajectory
 __all__ = ["BrainWatch"]
 
 _MAX_NETWORKS = 20  # one scalar each; more belong into the table
+_WATCHED = ("mean_r", "mean_r2")
 _DRY_RUN = 4  # stimuli that a process of a dry run shows
 T = TypeVar("T")
 
@@ -87,6 +88,7 @@ class BrainWatch:
         self.details_every, self.batch_size = details_every, batch_size
         self.result: ModelResult | None = None
         self.curves = AlignmentCurves(run_dir)
+        self.last_success: int | None = None
         self._last_step = -1
         self._looks = 0
         self._failures = 0
@@ -152,7 +154,14 @@ class BrainWatch:
                 watched, problem = from_rank_zero((watched, _reason(error)))
             if problem is not None:
                 self._fail(at, problem, error, loggers)
+            elif watched:
+                self.last_success = at.step
         return watched or {}
+
+    @property
+    def watched_keys(self) -> tuple[str, ...]:
+        """What `look` returns, which checkpoints may watch."""
+        return tuple(f"{self.prefix}/{key}" for key in _WATCHED)
 
     def finish(self, at: Moment, loggers: Loggers) -> None:
         """Log what looks since the last table found."""
@@ -195,7 +204,8 @@ class BrainWatch:
         scalars = _scalars(self.result) | {"seconds": time.perf_counter() - started}
         if self._looks == 0:
             loggers.config({self.prefix: self._config(responses, trajectory)})
-        loggers.scalars({f"{self.prefix}/{key}": value for key, value in scalars.items()}, at.step)
+        named = {f"{self.prefix}/{key}": value for key, value in scalars.items()}
+        loggers.scalars({**named, "epoch": float(at.epoch)}, at.step)  # as Lightning does, to join by
         loggers.say(
             f"Brain alignment at step {at.step}: mean r {scalars['mean_r']:.3f}, "
             f"mean r2 {scalars['mean_r2']:.4f} ({scalars['seconds']:.1f} s)"
@@ -203,7 +213,7 @@ class BrainWatch:
         self._looks += 1
         if self._looks % self.details_every == 0:
             self._log_details(at.step, loggers)
-        return {f"{self.prefix}/{key}": scalars[key] for key in ("mean_r", "mean_r2")}
+        return dict(zip(self.watched_keys, (scalars[key] for key in _WATCHED), strict=True))
 
     def _config(self, responses: Responses, trajectory: Trajectory) -> dict[str, Any]:
         """What a logger's config says of the looks: settings, data with their hashes, blocks."""

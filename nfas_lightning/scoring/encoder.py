@@ -124,7 +124,7 @@ class Encoder:
             groups=self.ridge.groups,
             gap=self.ridge.gap,
             nuisances=self.ridge.nuisances,
-            moves="shift" if self.responses.tr is not None else "blocks",
+            moves=self.ridge.moves,
             n_permutations=self.settings.n_permutations,
             seed=self.settings.seed,
         )
@@ -139,6 +139,12 @@ class Encoder:
         p = torch.full_like(result.r, math.nan)
         if tested and X is not None and isinstance(result, EncodingResult):
             p = self.p_values(X, result)
+            if lost := self._count(p.isnan() & ~result.r.isnan()):
+                warnings.warn(
+                    f"{lost} of {n_rois} ROIs have r but no p for {base['model']!r} under "
+                    f"{base['feature']!r}: some permutations leave their responses constant in a fold.",
+                    stacklevel=3,
+                )
         frames = []
         for k, label in enumerate(self.labels):
             part = slice(k * n_rois, (k + 1) * n_rois)

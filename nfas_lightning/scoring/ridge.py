@@ -12,6 +12,7 @@ from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS
 from nfas_lightning.functional.encoding import EncodingResult, ridge_cv
 from nfas_lightning.functional.folds import contiguous_folds
+from nfas_lightning.functional.ridge_null import ridge_null
 
 __all__ = ["BenchmarkRidge"]
 
@@ -70,6 +71,26 @@ class BenchmarkRidge:
                 f"most ({len(self.fold)} rows in {len(folds)} folds): give more stimuli or volumes, or lower "
                 "n_folds."
             )
+
+    @property
+    def moves(self) -> str:
+        """How the null moves responses: series rotate, single responses change places."""
+        return "blocks" if self.responses.tr is None else "shift"
+
+    def check(self, *, null: bool) -> None:
+        """Fit noise, which costs nothing and fails as any features would.
+
+        Args:
+            null: whether p is asked for.
+
+        Raises:
+            ValueError: a gap that leaves an inner fold nothing to train on, or runs too short for the null.
+        """
+        generator = torch.Generator().manual_seed(0)
+        X, Y = torch.randn(2, len(self.fold), 1, generator=generator)
+        result = self.fit(X, Y, warn=False)
+        if null:
+            ridge_null(X, Y, result, groups=self.groups, gap=self.gap, moves=self.moves, n_permutations=1)
 
     def to_volumes(self, features: Tensor) -> Tensor:
         """Carry stimulus features (N, P) to the clock of the responses, (T, P * delays)."""

@@ -96,7 +96,7 @@ class ScoringSettings:
         Raises:
             ValueError: see `BenchmarkRidge` and `check_observed`.
         """
-        self.ridge(responses)
+        self.ridge(responses).check(null=self.n_permutations > 0)
         check_observed(responses, self.subjects)
 
     def ridge(self, responses: Responses) -> BenchmarkRidge:

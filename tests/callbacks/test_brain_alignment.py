@@ -1,5 +1,6 @@
 """The training goes on as if nobody had looked, and what was seen is right."""
 
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,9 +9,10 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.strategies import FSDPStrategy
+from torch.utils.data import DataLoader
 
 from nfas_lightning import align
 from nfas_lightning.callbacks import BrainAlignment
@@ -19,6 +21,7 @@ from nfas_lightning.scoring import ScoringSettings
 from tests.helpers.training import (
     QUICK,
     Network,
+    Pictures,
     assert_same_training,
     brain,
     classifier,
@@ -100,6 +103,9 @@ def test_loggers_get_scalars_and_figures(tmp_path):
     table = pd.read_csv(Path(logger.log_dir) / "metrics.csv")
     seen = table.dropna(subset="brain/mean_r2")
     assert sorted(seen["step"]) == [6, 12]
+    joined = table.groupby("epoch")[["loss", "brain/mean_r2"]].last()  # as docs/monitoring.md reads them
+    assert joined.notna().all(axis=None)
+    assert joined["brain/mean_r2"].tolist() == seen["brain/mean_r2"].tolist()
     assert {"brain/mean_r", "brain/stable_modulus", "brain/best_baseline_r2", "brain/seconds"} <= set(table)
     assert table["loss"].notna().sum() == 12
     assert len(list(Path(logger.log_dir).glob("figures/brain_curves-*.png"))) == 1
@@ -329,3 +335,59 @@ def test_mistakes_show_before_the_first_step():
     texts = ArrayDataModule([f"text {i}" for i in range(12)], torch.zeros(12, 2))
     with pytest.raises(ValueError, match="Give the model a preprocess"):
         train(BrainAlignment(texts))
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_a_checkpoint_ranked_by_an_older_look_is_said(tmp_path, aligned):
+    keeper = ModelCheckpoint(
+        tmp_path, monitor="brain/mean_r2", mode="max", every_n_epochs=2 if aligned else 1,
+        save_on_train_epoch_end=True, save_top_k=-1,
+    )  # fmt: skip
+    callback = BrainAlignment(brain(), every_n_epochs=2, settings=QUICK, on_error="raise")
+    said = "step 18 was ranked by the brain alignment of step 12"
+    with warnings.catch_warnings() if aligned else pytest.warns(UserWarning, match=said):
+        if aligned:
+            warnings.filterwarnings("error", message=".*was ranked by")
+        train(callback, keeper, epochs=3 if not aligned else 4)
+
+
+def test_early_stopping_where_validation_is_more_often_than_a_look():
+    callback = BrainAlignment(brain(), settings=QUICK, on_error="raise")
+    stop = EarlyStopping(
+        "brain/mean_r2", mode="max", patience=1, min_delta=1.0, check_on_train_epoch_end=True
+    )
+    _, trainer = train(callback, stop, epochs=5, validate=True, val_check_interval=0.5)
+    assert trainer.current_epoch == 2
+    assert stop.stopped_epoch == 1
+
+
+class Twice(pl.LightningModule):
+    """Two optimizers, so that a batch takes two steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = Network()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            self.manual_backward(self.model(batch["image"]).square().mean())
+            optimizer.step()
+
+    def configure_optimizers(self):
+        blocks, head = self.model.blocks, self.model.head
+        return [torch.optim.SGD(blocks.parameters(), 0.01), torch.optim.SGD(head.parameters(), 0.01)]
+
+
+def test_a_due_step_inside_a_batch_is_looked_at_after_it():
+    callback = BrainAlignment(
+        brain(), every_n_epochs=0, every_n_steps=3, at_end=False, settings=QUICK, on_error="raise"
+    )
+    trainer = pl.Trainer(
+        callbacks=[callback], max_epochs=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+    )  # fmt: skip
+    trainer.fit(Twice(), DataLoader(Pictures(), batch_size=8))
+    assert trainer.global_step == 12
+    assert sorted(callback.curves["step"].unique()) == [4, 6, 10, 12]
