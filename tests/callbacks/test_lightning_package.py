@@ -117,7 +117,7 @@ net = torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, 1) for _ in range(4)])
 logger = CSVLogger({str(tmp_path)!r})
 folder = {str(tmp_path / "run")!r}
 results = score_models(net, brain(), folder, settings=QUICK, report=False, loggers=[logger])
-assert {"stable_mode", "random_weights"} <= set(results.scores["feature"])
+assert {{"stable_mode", "random_weights"}} <= set(results.scores["feature"])
 """,
         set(),
     )
