@@ -17,7 +17,7 @@ from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import gather_trajectories, to_rank_zero
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network
-from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
+from nfas_lightning.hooks.shards import read_shards, remove_index, write_index, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.lightning_packages import Callback, pl
 from nfas_lightning.models.frozen import FrozenModel
@@ -39,8 +39,9 @@ class DepthTrajectory(Callback):
         pooling: see `pool`; None: a FrozenModel's own, else ``"auto"``.
         dtype: of the states that are kept.
         save_dir: folder for safetensors shards, one subfolder a stage: memory is then O(batch), and
-            `trajectory` reads them when asked (`read_shards` does so in another session). None keeps states
-            in memory.
+            `trajectory` reads them when asked (`read_shards` does so in another session). A new run takes
+            the subfolder over as it starts: until it has finished, there is nothing to read. None keeps
+            states in memory.
         shard_size: stimuli a shard, in each process.
         metric: a torchmetrics Metric or MetricCollection whose ``update`` takes a batch's trajectory
             (B, L, D) and stimulus_id (B,), such as `DMDAlignment` and `DepthSpectrum`. States are handed over
@@ -85,7 +86,7 @@ class DepthTrajectory(Callback):
         self._recorder: DepthRecorder | None = None
         self._trajectory: Trajectory | None = None
         self._finished: Path | None = None
-        self._shards: list[str] = []
+        self._shards: dict[str, str] = {}  # marks by names
         self._taken: list[Trajectory] = []  # what a metric has seen and the next shard will hold
 
     @property
@@ -151,8 +152,10 @@ class DepthTrajectory(Callback):
         if trainer.sanity_checking:
             return
         self._recorder = self._build(pl_module).attach()
-        self._trajectory, self._finished, self._shards, self._taken = None, None, [], []
+        self._trajectory, self._finished, self._shards, self._taken = None, None, {}, []
         self.metric_values = {}
+        if self.save_dir is not None and trainer.is_global_zero:
+            remove_index(self._folder(trainer))
         if self.metric is not None:
             self.metric.reset()
 
@@ -161,7 +164,10 @@ class DepthTrajectory(Callback):
             return
         if not isinstance(batch, Mapping) or "stimulus_id" not in batch:
             got = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
-            raise ValueError(f"DepthTrajectory needs batches with a 'stimulus_id', got {got}.")
+            raise ValueError(
+                f"DepthTrajectory needs batches with a 'stimulus_id', got {got}. Let each item of the "
+                "dataset be a dictionary {'stimulus_id': i, ...} that holds its index i beside its data."
+            )
         self._recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
         if self.metric is not None:
             states = self._recorder.take()
@@ -191,9 +197,10 @@ class DepthTrajectory(Callback):
         elif self.save_dir is not None:
             if self._n_kept(recorder):
                 self._write(trainer, recorder)
-            names = [name for part in to_rank_zero(self._shards) for name in part]
+            written = to_rank_zero(self._shards)
             if trainer.is_global_zero:
-                write_index(self._folder(trainer), names)
+                marks = {name: mark for shards in written for name, mark in shards.items()}
+                write_index(self._folder(trainer), marks)
                 self._finished = self._folder(trainer)
         self._detach()
 
@@ -216,9 +223,9 @@ class DepthTrajectory(Callback):
         folder = self._folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         name = f"rank{trainer.global_rank:03d}-{len(self._shards):05d}.safetensors"
-        write_shard(folder / name, concatenate(self._taken) if self._taken else recorder.take())
+        states = concatenate(self._taken) if self._taken else recorder.take()
+        self._shards[name] = write_shard(folder / name, states)
         self._taken = []
-        self._shards.append(name)
 
     def _folder(self, trainer: pl.Trainer) -> Path:
         assert self.save_dir is not None

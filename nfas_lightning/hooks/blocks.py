@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -26,6 +28,10 @@ _SAME_KIND = {
     **dict.fromkeys([f"Inception{letter}" for letter in "ABCDE"], "Inception"),
 }
 
+# Containers of modules that work side by side.
+_PARALLEL = ("experts", "heads")
+_DECODERS = ("decoder", "dec")
+
 _MIN_BLOCKS = 3
 _MOST_STAGES = 6  # networks in stages have four or five; a longer row of equal modules is the trunk itself
 _RIVAL_SHARE = 0.25  # a second trunk with this share of the first one's parameters makes "auto" ambiguous
@@ -33,9 +39,14 @@ _RIVAL_SHARE = 0.25  # a second trunk with this share of the first one's paramet
 
 @dataclass
 class _Group:
-    """Modules of one kind whose ancestors have the same classes, so that they play the same part."""
+    """Modules of one kind, in containers of one name, whose ancestors have the same classes.
+
+    Numbers in names don't count: layer1 ... layer4 of a ResNet are one, blocks and decoder_blocks are two.
+    """
 
     kind: str
+    classes: tuple[str, ...]
+    words: tuple[str, ...]
     names: list[str] = field(default_factory=list)
     modules: list[nn.Module] = field(default_factory=list)
 
@@ -46,6 +57,10 @@ class _Group:
     def holds(self, other: _Group) -> bool:
         """Whether the other group lies inside this one's modules."""
         return any(inner.startswith(outer + ".") for outer in self.names for inner in other.names)
+
+    def is_decoder(self) -> bool:
+        """Whether a container's name says so."""
+        return any(part in _DECODERS for word in self.words for part in word.split("_"))
 
     def __str__(self) -> str:
         return f"{self.names[0]} ... {self.names[-1]} ({len(self.names)} x {self.kind})"
@@ -59,8 +74,9 @@ def find_blocks(model: nn.Module) -> list[str]:
     1. Three or more siblings of one composite class, over all stages: residual blocks of a ResNet, inverted
        residuals, ConvNeXt and Swin blocks, dense blocks, transformer layers. The outermost such modules are
        taken; stages (at most six modules that each hold their own row of blocks) give way to their blocks.
-       Of an encoder and a decoder, the encoder. Between several trunks the one with the most parameters
-       wins, if it is clearly larger.
+       Of an encoder and a decoder, the encoder. Between several trunks, of other classes or in containers of
+       other names, the one with the most parameters wins, if it is clearly larger; a warning names what is
+       left out of the same class.
     2. A plain `nn.Sequential`: its children.
     3. Convolutions in a row (VGG, AlexNet): the activation after each one.
     4. Recurrent modules; a stack inside one module fires once and counts once.
@@ -71,6 +87,9 @@ def find_blocks(model: nn.Module) -> list[str]:
 
     Returns:
         Names relative to `model`; possibly fewer than three.
+
+    What runs side by side can't be seen in a structure, but for containers called ``experts`` or ``heads``,
+    which are passed over: `DepthRecorder` warns where two blocks in a row were given the very same tensor.
 
     Raises:
         ValueError: two trunks of similar size, e.g. the two towers of CLIP.
@@ -88,24 +107,39 @@ def find_blocks(model: nn.Module) -> list[str]:
 
 
 def _composite_blocks(model: nn.Module) -> list[str]:
-    groups = [g for g in _group_siblings(model) if len(g.names) >= _MIN_BLOCKS]
+    siblings = _group_siblings(model)
+    counts: dict[tuple[str, ...], int] = defaultdict(int)
+    for group in siblings:
+        counts[group.classes] += len(group.names)
+    # rows of other names count together, so that none of a trunk's is passed over for being short
+    groups = [g for g in siblings if counts[g.classes] >= _MIN_BLOCKS]
     outermost = [g for g in groups if not any(h.holds(g) for h in groups if h is not g)]
     if not outermost:
         return []
     outermost.sort(key=_Group.parameters, reverse=True)
     first, *others = outermost
     has_rival = bool(others) and others[0].parameters() > _RIVAL_SHARE * first.parameters()
-    if has_rival or _is_twofold(first, model):
+    same = [g for g in outermost if g.classes == first.classes]
+    if has_rival or _is_twofold([name for group in same for name in group.names], model):
         listed = "; ".join(map(str, outermost))
         raise ValueError(
             f"layers='auto' found several trunks in {type(model).__name__} and can't choose: {listed}. "
-            f"Name one with a glob, or record the submodule that holds it."
+            f"Name one with a glob, or record the submodule that holds it; name all of them in a list if one "
+            f"runs after the other."
         )
-    return _blocks_of_stages(first, groups).names
+    blocks = _blocks_of_stages(first, groups)
+    left_out = "; ".join(str(group) for group in same if group is not first)
+    if left_out:
+        warnings.warn(
+            f"layers='auto' records {blocks} of {type(model).__name__} and leaves out {left_out}. Name "
+            f"the blocks if these belong to the same trunk.",
+            stacklevel=2,
+        )
+    return blocks.names
 
 
 def _group_siblings(model: nn.Module) -> list[_Group]:
-    groups: dict[tuple[str, ...], _Group] = {}
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], _Group] = {}
     classes: dict[str, tuple[str, ...]] = {"": (type(model).__name__,)}
     for name, module in model.named_modules():
         if not name:
@@ -115,13 +149,22 @@ def _group_siblings(model: nn.Module) -> list[_Group]:
         classes[name] = (*classes[parent], own)
         if type(module) in _CONTAINERS or not any(True for _ in module.children()):
             continue
-        if _in_decoder(name, model):
+        words = _words(parent)
+        if _in_decoder(name, model) or any(word in _PARALLEL for word in words):
             continue
         kind = _SAME_KIND.get(own, own)
-        group = groups.setdefault((*classes[parent], kind), _Group(kind))
+        key = ((*classes[parent], kind), words)
+        group = groups.setdefault(key, _Group(kind, *key))
         group.names.append(name)
         group.modules.append(module)
-    return list(groups.values())
+    encoders = {group.classes for group in groups.values() if not group.is_decoder()}
+    return [g for g in groups.values() if not g.is_decoder() or g.classes not in encoders]
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """The parts of a dotted name without their numbers."""
+    parts = (re.sub(r"\d+", "", part).strip("_") for part in name.split("."))
+    return tuple(part for part in parts if part)
 
 
 def _in_decoder(name: str, model: nn.Module) -> bool:
@@ -133,10 +176,10 @@ def _in_decoder(name: str, model: nn.Module) -> bool:
     )
 
 
-def _is_twofold(group: _Group, model: nn.Module) -> bool:
-    """Whether the group is spread over two networks of one class, as in a siamese or two-tower model."""
+def _is_twofold(names: list[str], model: nn.Module) -> bool:
+    """Whether blocks are spread over two networks of one class, as in a siamese or two-tower model."""
     owners = set()
-    for name in group.names:
+    for name in names:
         owner = name.rpartition(".")[0]
         while owner and type(model.get_submodule(owner)) in _CONTAINERS:
             owner = owner.rpartition(".")[0]
@@ -159,7 +202,11 @@ def _blocks_of_stages(group: _Group, groups: list[_Group]) -> _Group:
 
 def _row_inside(name: str, stage: nn.Module) -> list[str]:
     """Names in the one container of a stage that holds nothing but composite modules of one class."""
-    rows = [(f"{name}.{key}", child) for key, child in stage.named_children() if type(child) in _CONTAINERS]
+    rows = [
+        (f"{name}.{key}", child)
+        for key, child in stage.named_children()
+        if type(child) in _CONTAINERS and key not in _PARALLEL
+    ]
     if type(stage).__name__.endswith("Stage"):  # RegNet's stages hold their blocks without a container
         rows.append((name, stage))
     for row_name, row in rows:
@@ -190,7 +237,7 @@ def _activations_after_convolutions(model: nn.Module) -> list[str]:
 def _longest_row(model: nn.Module) -> list[str]:
     best: list[str] = []
     for name, module in model.named_modules():
-        if type(module) not in _CONTAINERS:
+        if type(module) not in _CONTAINERS or any(word in _PARALLEL for word in _words(name)):
             continue
         rows = defaultdict(list)
         for child_name, child in module.named_children():

@@ -10,13 +10,38 @@ from torch import Tensor, nn
 from nfas_lightning.hooks.selection import MIN_DEPTHS
 
 __all__ = [
+    "as_stimulus_ids",
     "check_complete",
     "check_finite",
     "check_has_values",
+    "check_in_range",
     "check_one_row_a_stimulus",
+    "check_real",
     "check_same_blocks",
     "check_same_widths",
 ]
+
+
+def as_stimulus_ids(stimulus_ids: Tensor | Sequence[int]) -> Tensor:
+    """Return ids as (B,) int64 on the CPU.
+
+    Raises:
+        TypeError: they are no integers.
+        ValueError: an id is negative.
+    """
+    try:
+        ids = torch.as_tensor(stimulus_ids).detach().cpu().reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        ids = None
+    wrong = type(stimulus_ids).__name__ if ids is None else str(ids.dtype)
+    if ids is None or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(
+            f"stimulus_id must hold integers, the stimuli's indices in their dataset, got {wrong}: number "
+            f"the stimuli from 0."
+        )
+    if bool((ids < 0).any()):
+        raise ValueError(f"stimulus_id must be 0 or more, got {int(ids.min())}.")
+    return ids.to(torch.int64)
 
 
 def check_complete(names: Sequence[str], states: Mapping[str, Tensor]) -> None:
@@ -61,6 +86,38 @@ def check_finite(states: Mapping[str, Tensor], is_finite: Mapping[str, Tensor]) 
         raise ValueError(
             f"Block {key!r} has NaN or infinite states for the stimuli in rows {bad[:10]} of the "
             f"batch. Look at those stimuli, or run in float32 if half precision overflows."
+        )
+
+
+def check_real(states: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Raise if states are complex and the dtype they are to be kept in is not."""
+    key = next((key for key, state in states.items() if state.is_complex()), None)
+    if key is not None and not dtype.is_complex:
+        raise ValueError(
+            f"Block {key!r} has complex states, of which {dtype} would keep the real part alone: record with "
+            f"dtype=None or a complex dtype, or let it return torch.view_as_real(...)."
+        )
+
+
+def check_in_range(states: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
+    """Raise if finite states became infinite in a narrower dtype; all are read in one transfer.
+
+    Args:
+        states: (B, D_l) by key, before the conversion.
+        kept: the same, after.
+    """
+    finite = {
+        key: state.isfinite().all()
+        for key, state in kept.items()
+        if state.is_floating_point() and state.dtype.itemsize < states[key].dtype.itemsize
+    }
+    flags = list(finite.values())
+    if flags and not bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all()):
+        key = next(key for key, flag in finite.items() if not bool(flag))
+        dtype = kept[key].dtype
+        raise ValueError(
+            f"Block {key!r} has states up to {float(states[key].abs().max()):.4g}, beyond {dtype}, which "
+            f"ends at {torch.finfo(dtype).max:.4g}: record in float32 or bfloat16."
         )
 
 

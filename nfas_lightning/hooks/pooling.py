@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.layout import LAYOUTS
 
 __all__ = [
-    "LAYOUTS",
     "POOLINGS",
     "average_frames",
     "check_mask",
-    "infer_layout",
     "main_tensor",
+    "pad_nested",
     "pool",
     "pool_checked",
 ]
 
 POOLINGS = ("auto", "mean", "cls", "last", "max", "none")
-LAYOUTS = ("auto", "channels_first", "channels_last", "sequence_first")
 
 # Strides of the convolutions in front of speech encoders. Longer ones (wav2vec2's 320 samples) have kernels
 # that cross the border between sound and padding, so that only the preprocessing can count their frames.
 _STRIDES = (2, 4, 8)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_MAP_LEAVES = (*_CONVOLUTIONS, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm,
-               nn.MaxPool1d, nn.AvgPool1d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool1d)  # fmt: skip
 
 
 def pool(output: Tensor, how: str = "auto", mask: Tensor | None = None, *, layout: str = "auto") -> Tensor:
@@ -45,9 +41,9 @@ def pool(output: Tensor, how: str = "auto", mask: Tensor | None = None, *, layou
             - ``"cls"``: the first token, whatever the mask says: special tokens are never in it;
             - ``"last"``: the last token that the mask shows;
             - ``"none"``: everything flattened; refused where the mask hides a token.
-        mask: (B, K) booleans, True where a token may be seen; None: all. For (B, C, T) and (B, C, F, T) maps
-            K is the length of the last axis. A mask that is 2, 4 or 8 times longer than the tokens is taken
-            as the mask before strided convolutions: a token counts if any of its inputs does.
+        mask: (B, K) booleans, or zeros and ones, True where a token may be seen; None: all. For (B, C, T) and
+            (B, C, F, T) maps K is the length of the last axis. A mask that is 2, 4 or 8 times longer than the
+            tokens is taken as the mask before strided convolutions: a token counts if any of its inputs does.
         layout: ``"channels_first"``, ``"channels_last"``, ``"sequence_first"`` for (K, B, D), or ``"auto"``:
             three axes are tokens (B, K, D), more axes are maps with their channels first. A shape alone
             can't tell a Swin stage (B, H, W, C) from a convolutional map: `infer_layout` looks at the block.
@@ -56,7 +52,8 @@ def pool(output: Tensor, how: str = "auto", mask: Tensor | None = None, *, layou
         (B, D) in the dtype of `output`, half precisions raised to float32; detached, and no view of `output`.
 
     Raises:
-        ValueError: unknown option; a mask that fits neither batch nor tokens, or that hides a whole stimulus.
+        ValueError: unknown option; a mask that fits neither batch nor tokens, that hides a whole stimulus, or
+            that is additive (0 where a token counts, a large negative number elsewhere).
 
     Example:
         >>> tokens = torch.tensor([[[1.0], [3.0], [100.0]]])
@@ -71,13 +68,20 @@ def pool(output: Tensor, how: str = "auto", mask: Tensor | None = None, *, layou
 
 
 def check_mask(mask: Tensor) -> None:
-    """Raise unless the mask has shape (B, K) and shows a token of every stimulus."""
+    """Raise unless the mask has shape (B, K), says yes or no, and shows a token of every stimulus."""
     if mask.ndim != 2:
         raise ValueError(f"mask must have shape (B, K), one row a stimulus, got {tuple(mask.shape)}.")
+    is_number = mask.is_floating_point() or mask.is_complex()
+    if is_number and not bool(((mask == 0) | (mask == 1)).all()):
+        raise ValueError(
+            f"mask must hold booleans, True where the token counts, got {mask.dtype} with other values than "
+            f"0 and 1. Of an additive mask, 0 where the token counts, give mask == 0."
+        )
     shown = mask.bool().any(dim=1)
     if not bool(shown.all()):
         rows = (~shown).nonzero()[:, 0].tolist()
-        raise ValueError(f"The mask hides every token of the stimuli in rows {rows[:10]} of the batch.")
+        hint = " Of an additive mask, 0 where the token counts, give mask == 0." if is_number else ""
+        raise ValueError(f"The mask hides every token of the stimuli in rows {rows[:10]} of the batch.{hint}")
 
 
 def pool_checked(output: Tensor, how: str, mask: Tensor | None, layout: str) -> Tensor:
@@ -192,15 +196,49 @@ def average_frames(state: Tensor, n_frames: Tensor) -> Tensor:
     return torch.stack([clip.mean(dim=0) for clip in torch.split(state, n_frames.tolist())])
 
 
-def main_tensor(output: object, name: str = "the block") -> Tensor:
-    """Return the tensor that carries a block's state.
+def pad_nested(output: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return a nested tensor's rows padded to one length, and the mask of its tokens.
 
-    That is the output itself; the first tensor of a tuple or list, as transformers order theirs; of a mapping
-    ``last_hidden_state``, or its only tensor.
+    Args:
+        output: B nested rows (K_b, D), such as the fast path of `nn.TransformerEncoder` makes of a padding
+            mask.
+        mask: (B, K), True where a token may be seen; None: all that there are.
+
+    Returns:
+        (B, K, D) padded with zeros, to the mask's K if there is one, and (B, K) booleans.
 
     Raises:
-        TypeError: a `PackedSequence`, which hides the time axis; a mapping of several tensors, none of which
-            says that it is the state; or no tensor at all.
+        ValueError: the rows are no tokens, or longer than the mask.
+    """
+    rows = output.detach().unbind()
+    lengths = torch.tensor([len(row) for row in rows])
+    length = int(lengths.max()) if mask is None else mask.shape[1]
+    if any(row.ndim != 2 for row in rows) or int(lengths.max()) > length:
+        raise ValueError(
+            f"Expected a nested tensor with rows (K, D) of at most {length} tokens, got rows of shapes "
+            f"{[tuple(row.shape) for row in rows[:3]]}. Run it without nested tensors "
+            f"(nn.TransformerEncoder: enable_nested_tensor=False)."
+        )
+    padded = torch.stack([nn.functional.pad(row, (0, 0, 0, length - len(row))) for row in rows])
+    exists = (torch.arange(length) < lengths[:, None]).to(padded.device)
+    return padded, exists if mask is None else exists & mask.to(padded.device).bool()
+
+
+def main_tensor(output: object, name: str = "the block", given: Tensor | None = None) -> Tensor:
+    """Return the tensor that carries a block's state.
+
+    That is the output itself; the first tensor of a tuple or list, nested ones included, as transformers
+    order theirs; of a mapping or a named tuple ``last_hidden_state``, or its only tensor.
+
+    Args:
+        output: what the block returned.
+        name: the block's, for errors.
+        given: the block's input.
+
+    Raises:
+        TypeError: a `PackedSequence`, which hides the time axis; a mapping or named tuple of several tensors,
+            none of which says that it is the state; a tuple that begins with attention weights over the
+            tokens of `given` and holds a state of its shape later; or no tensor at all.
     """
     if isinstance(output, Tensor):
         return output
@@ -211,47 +249,48 @@ def main_tensor(output: object, name: str = "the block") -> Tensor:
             f"{name} returned a PackedSequence, whose rows are no stimuli: run the recurrent layers on "
             f"padded batches and give the mask, or stimuli of one length at a time."
         )
-    if isinstance(output, Mapping):
-        state = output.get("last_hidden_state")
-        values = [state] if isinstance(state, Tensor) else list(output.values())
-        found = {key: tuple(v.shape) for key, v in output.items() if isinstance(v, Tensor)}
+    named = output._asdict() if isinstance(output, tuple) and hasattr(output, "_asdict") else output
+    if isinstance(named, Mapping):
+        state = named.get("last_hidden_state")
+        values = [state] if isinstance(state, Tensor) else list(named.values())
+        found = {key: tuple(v.shape) for key, v in named.items() if isinstance(v, Tensor)}
         if len(found) > 1 and not isinstance(state, Tensor):
+            kind = "mapping" if named is output else "named tuple"
             raise TypeError(
-                f"{name} returned a mapping of several tensors, {found}, and none is said to be the state: "
+                f"{name} returned a {kind} of several tensors, {found}, and none is said to be the state: "
                 "record a module inside it, or call that entry 'last_hidden_state'."
             )
     else:
         values = list(output) if isinstance(output, (tuple, list)) else []
-    tensor = next((value for value in values if isinstance(value, Tensor)), None)
-    if tensor is None:
+    tensors = list(_tensors(values))
+    if not tensors:
         raise TypeError(f"{name} returned {type(output).__name__} without a tensor: record another module.")
-    return tensor
+    first, *others = tensors
+    if (
+        given is not None
+        and _is_attention(first, given)
+        and any(not tensor.is_nested and tensor.shape == given.shape for tensor in others)
+    ):
+        raise TypeError(
+            f"{name} returned tensors of shapes {[tuple(t.shape) for t in tensors]}: the first, which would "
+            f"be taken as the state, looks like attention weights, and its input had shape "
+            f"{tuple(given.shape)}. Let it return the state first, or record a module inside it."
+        )
+    return first
 
 
-def infer_layout(module: nn.Module, output: Tensor, batch: int | None = None) -> str:
-    """Tell where a block keeps its units, from the block itself.
+def _tensors(values: list[object] | tuple[object, ...]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _tensors(value)
 
-    Three axes: sequence first if the block holds a recurrence or attention built with ``batch_first=False``;
-    channels first if it is made of convolutions and pooling alone (no linear layer, layer norm or
-    recurrence); else tokens. More axes: channels last if the block has weights but no convolution and one of
-    its linear layers or norms has as many units as the last axis (Swin keeps (B, H, W, C)), else first.
 
-    Args:
-        module: the block.
-        output: its raw output.
-        batch: B where it is known; settles which axis is the batch's.
-
-    Returns:
-        ``"channels_first"``, ``"channels_last"`` or ``"sequence_first"``.
-    """
-    leaves = list(module.modules())
-    has_convolution = any(isinstance(leaf, _MAP_LEAVES) for leaf in leaves)
-    widths = {int(leaf.normalized_shape[-1]) for leaf in leaves if isinstance(leaf, nn.LayerNorm)}
-    widths |= {leaf.out_features for leaf in leaves if isinstance(leaf, nn.Linear)}
-    if output.ndim > 3:
-        return "channels_last" if not has_convolution and output.shape[-1] in widths else "channels_first"
-    sequential = [leaf for leaf in leaves if isinstance(leaf, (nn.RNNBase, nn.MultiheadAttention))]
-    if any(not leaf.batch_first for leaf in sequential) and output.ndim == 3:
-        is_batch_first = batch == output.shape[0] != output.shape[1]
-        return "channels_last" if is_batch_first else "sequence_first"
-    return "channels_first" if has_convolution and not widths and not sequential else "channels_last"
+def _is_attention(tensor: Tensor, given: Tensor) -> bool:
+    """Whether a tensor has the shape of weights (B, K, K) or (B, heads, K, K) over an input's tokens."""
+    if tensor.is_nested or given.is_nested or given.ndim != 3 or tensor.shape == given.shape:
+        return False
+    return (
+        tensor.ndim in (3, 4) and tensor.shape[-1] == tensor.shape[-2] and tensor.shape[-1] in given.shape[:2]
+    )

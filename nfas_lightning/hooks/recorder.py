@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -12,21 +14,31 @@ from torch import Tensor, nn
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.checks import (
+    as_stimulus_ids,
     check_complete,
     check_finite,
     check_has_values,
+    check_in_range,
     check_one_row_a_stimulus,
+    check_real,
     check_same_blocks,
     check_same_widths,
 )
+from nfas_lightning.hooks.layout import (
+    LAYOUTS,
+    Watch,
+    first_tensor,
+    infer_layout,
+    known_layers,
+    needs_watch,
+)
 from nfas_lightning.hooks.merge import sort_stimuli
 from nfas_lightning.hooks.pooling import (
-    LAYOUTS,
     POOLINGS,
     average_frames,
     check_mask,
-    infer_layout,
     main_tensor,
+    pad_nested,
     pool_checked,
 )
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
@@ -48,12 +60,15 @@ class DepthRecorder:
         model: the network.
         layers: which modules, see `resolve_layers`.
         pooling: how an output becomes a vector, see `pool`.
-        layout: where maps keep their channels; ``"auto"`` asks each block, see `infer_layout`.
+        layout: where blocks keep their channels; ``"auto"`` asks each block, see `infer_layout`, once: what
+            it finds in the first pass holds from then on.
         repeats: a module that runs more than once in a forward pass (shared weights): ``"error"``, keep the
             ``"first"`` or ``"last"`` run, or ``"all"`` as depths of their own, named ``"name[k]"``.
         device: where states are kept, e.g. ``"cpu"``; None: where they arise.
-        dtype: dtype of the states; None: float32 for half precisions, else the network's.
-        check_finite: refuse NaN and infinity, with the name of the first block that has them.
+        dtype: dtype of the states; None: float32 for half precisions, else the network's (complex states
+            are kept so, and a real dtype refuses them).
+        check_finite: refuse NaN and infinity, with the name of the first block that has them, and states
+            beyond the range of `dtype`.
         mask_source: called as each forward pass begins; returns its mask. For networks whose caller knows the
             mask only then.
 
@@ -94,6 +109,9 @@ class DepthRecorder:
         self.mask_source = mask_source
         self._handles: list[Any] = []
         self._layouts: dict[str, str] = {}
+        self._layouts_by_class: dict[tuple[type, int] | None, str] = {}
+        self._watches: dict[str, Watch] = {}
+        self._has_warned = False
         self._mask: Tensor | None = None
         self._mask_is_fresh = self._uses_masks = False
         self.clear()
@@ -123,15 +141,31 @@ class DepthRecorder:
             if self.check_finite:
                 check_has_values(self.model)
             self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._begin_pass()))
+            if self.layout == "auto":
+                self._attach_watches()
             for name in self.names:
+                block = self.model.get_submodule(name)
                 hook = self._make_hook(name)
-                self._handles.append(self.model.get_submodule(name).register_forward_hook(hook))
+                self._handles.append(block.register_forward_hook(hook, with_kwargs=True))
         return self
+
+    def _attach_watches(self) -> None:
+        """Watch the layers of those blocks that would not show their layout otherwise."""
+        blocks = {n: self.model.get_submodule(n) for n in self.names if n not in self._layouts}
+        without_layers = {n for n, block in blocks.items() if not any(True for _ in known_layers(block))}
+        if without_layers:
+            before = Watch(list(known_layers(self.model)))
+            self._watches = dict.fromkeys(without_layers, before)
+        for name, block in blocks.items():
+            if needs_watch(block):
+                self._watches[name] = Watch(list(known_layers(block)), block)
 
     def detach(self) -> None:
         """Remove the hooks; nothing happens if they are gone already."""
         while self._handles:
             self._handles.pop().remove()
+        while self._watches:
+            self._watches.popitem()[1].close()
 
     def __enter__(self) -> Self:
         return self.attach()
@@ -161,6 +195,7 @@ class DepthRecorder:
         self._states: dict[str, Tensor] = {}
         self._finite: dict[str, Tensor] = {}
         self._is_checked = False
+        self._previous: tuple[str, weakref.ref[Tensor]] | None = None
 
     def _take_mask(self) -> None:
         if self.mask_source is not None:
@@ -174,8 +209,8 @@ class DepthRecorder:
             check_mask(self._mask)
         self._mask_is_fresh = False
 
-    def _make_hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def record(module: nn.Module, _: Any, output: Any) -> None:
+    def _make_hook(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
+        def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             if not self._states:
                 self._take_mask()
             key = name
@@ -192,17 +227,35 @@ class DepthRecorder:
                     del self._states[name]  # so that it takes its new place in the order of execution
             if self.repeats == "all":
                 key = f"{name}[{sum(k.rpartition('[')[0] == name for k in self._states)}]"
-            self._states[key] = self._pool(name, key, module, main_tensor(output, repr(name)))
+            given = first_tensor(args, kwargs)
+            raw = main_tensor(output, repr(name), given)
+            self._states[key] = self._pool(name, key, module, raw)
+            self._check_in_a_row(name, given, raw)
 
         return record
 
+    def _check_in_a_row(self, name: str, given: Tensor | None, raw: Tensor) -> None:
+        """Warn once where a block got what the block before it got, and not what that one made of it."""
+        previous, self._previous = self._previous, None
+        if given is None or self._has_warned:
+            return
+        if previous is not None and previous[1]() is given and not _is_nested(previous[0], name):
+            self._has_warned = True
+            warnings.warn(
+                f"Blocks {previous[0]!r} and {name!r} were given the very same tensor: they work side by "
+                f"side and are no successive depths. Name the blocks of one trunk in `layers`.",
+                stacklevel=2,
+            )
+        if raw is not given:  # a block that works in place hands its input on
+            self._previous = (name, weakref.ref(given))
+
     def _pool(self, name: str, key: str, module: nn.Module, raw: Tensor) -> Tensor:
-        layout = self._layouts.get(name, self.layout)
-        if layout == "auto":
-            batch = None if self._mask is None else len(self._mask)
-            layout = self._layouts[name] = infer_layout(module, raw, batch)
+        mask = self._mask
         try:
-            state = pool_checked(raw, self.pooling, self._mask, layout)
+            if raw.is_nested:
+                raw, mask = pad_nested(raw, mask)
+            layout = self._layout(name, module, raw) if self.layout == "auto" else self.layout
+            state = pool_checked(raw, self.pooling, mask, layout)
         except ValueError as error:
             raise ValueError(f"Block {name!r}: {error}") from error
         if self.check_finite:
@@ -218,6 +271,27 @@ class DepthRecorder:
             )
         return state
 
+    def _layout(self, name: str, module: nn.Module, raw: Tensor) -> str:
+        """The block's layout, found in the first pass that shows it."""
+        known = self._layouts.get(name)
+        if known is not None or raw.ndim < 3:
+            return known or "channels_last"  # vectors have one axis beside the batch's
+        # what lies in two plain containers need not be alike
+        kind = None if type(module) is nn.Sequential else (type(module), raw.ndim)
+        watch = self._watches.get(name)
+        found = infer_layout(
+            module,
+            raw,
+            batch=None if self._mask is None else len(self._mask),
+            seen=() if watch is None else watch.seen,
+            sibling=self._layouts_by_class.get(kind),
+        )
+        if tuple(raw.shape[:2]) != (1, 1):  # one token of one stimulus fits every order
+            self._layouts[name] = found
+            if kind is not None:
+                self._layouts_by_class[kind] = found
+        return found
+
     @property
     def states(self) -> list[Tensor]:
         """L matrices (B, D_l) of the last forward pass, in the order of execution.
@@ -229,9 +303,14 @@ class DepthRecorder:
         if not self._is_checked:
             check_complete(self.names, self._states)
             check_finite(self._states, self._finite)
-            self._states = {
+            if self.dtype is not None:
+                check_real(self._states, self.dtype)
+            kept = {
                 key: state.to(device=self.device, dtype=self.dtype) for key, state in self._states.items()
             }
+            if self.check_finite:
+                check_in_range(self._states, kept)
+            self._states = kept
             self._is_checked = True
         return list(self._states.values())
 
@@ -249,16 +328,17 @@ class DepthRecorder:
         """Keep the last forward pass under its stimuli's ids.
 
         Args:
-            stimulus_ids: (B,) integers.
+            stimulus_ids: (B,) integers from 0.
             n_frames: (B,) frames of each stimulus, for a network that read clips frame by frame: its rows
                 are averaged over each clip, after pooling. A network that read whole clips has a row a
                 stimulus already, which stays as it is.
 
         Raises:
-            ValueError: the number of ids, the blocks or their order differ from what ran.
+            TypeError: the ids are no integers.
+            ValueError: an id is negative; the number of ids, the blocks or their order differ from what ran.
         """
         states = self.states
-        ids = torch.as_tensor(stimulus_ids).detach().to("cpu", torch.int64).reshape(-1)
+        ids = as_stimulus_ids(stimulus_ids)
         counts = None if n_frames is None else torch.as_tensor(n_frames).reshape(-1)
         check_one_row_a_stimulus(len(states[0]), len(ids), counts)
         if counts is not None and len(states[0]) != len(ids):
@@ -296,3 +376,8 @@ class DepthRecorder:
         with torch.inference_mode(False):  # so that the states can be used under autograd later
             states = tuple(torch.cat(parts) for parts in zip(*self._rows, strict=True))
             return sort_stimuli(states, layers, torch.cat(self._ids))
+
+
+def _is_nested(one: str, other: str) -> bool:
+    """Whether one of two modules lies inside the other."""
+    return one.startswith(f"{other}.") or other.startswith(f"{one}.") or one == other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -62,7 +63,7 @@ def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int
         raise ValueError(
             f"DMD over depth needs at least {min_depths} depths, got {len(wanted)} modules of "
             f"{type(model).__name__} for layers={layers!r}: {sorted(wanted)}. Name more modules, or a finer "
-            f"kind.{_in_plain_lists(model)}"
+            f"kind.{_numbered_children(model)}{_in_plain_lists(model)}"
         )
     _check_hooks_run(model, wanted)
     return [name for name in names if name in wanted]
@@ -104,6 +105,19 @@ def _check_hooks_run(model: nn.Module, wanted: Iterable[str]) -> None:
             f"Expected a network that runs as Python, got TorchScript ({what}), which calls no forward "
             "hooks: record the module as it was before torch.jit.script or torch.jit.trace."
         )
+
+
+def _numbered_children(model: nn.Module) -> str:
+    """The longest row of attributes that are numbered modules with weights, such as conv1 ... conv4."""
+    best: list[str] = []
+    for name, module in model.named_modules():
+        rows = defaultdict(list)
+        for key, child in module.named_children():
+            word = re.sub(r"\d+", "", key)
+            if word not in ("", key) and any(True for _ in child.parameters()):
+                rows[word].append(f"{name}.{key}".lstrip("."))
+        best = max([best, *rows.values()], key=len)
+    return f" Some look like a row: layers={best}." if len(best) >= MIN_DEPTHS else ""
 
 
 def _in_plain_lists(model: nn.Module) -> str:

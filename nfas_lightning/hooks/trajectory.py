@@ -31,7 +31,7 @@ class LayerInfo:
     dtype: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trajectory:
     """Depth trajectory of one model over a stimulus set.
 
@@ -39,6 +39,11 @@ class Trajectory:
         states: L matrices (N, D_l), one a block, rows in the order of `stimulus_ids`.
         layers: L descriptions.
         stimulus_ids: (N,) integer indices of the stimuli, ascending, each once.
+
+    Example:
+        >>> layers = tuple(LayerInfo(f"blocks.{i}", i, "Linear", (4,), 4, "torch.float32") for i in range(3))
+        >>> Trajectory(tuple(torch.zeros(5, 4) for _ in layers), layers, torch.arange(5))
+        Trajectory(5 stimuli x 3 depths of width 4, blocks.0 ... blocks.2)
     """
 
     states: tuple[Tensor, ...]
@@ -51,6 +56,16 @@ class Trajectory:
         rows = {len(state) for state in self.states} | {len(self.stimulus_ids)}
         if len(rows) > 1:
             raise ValueError(f"Every layer must hold the same stimuli, got row counts {sorted(rows)}.")
+
+    def __repr__(self) -> str:
+        sizes = sorted(set(self.widths))
+        widths = (
+            f"widths {sizes[0]} to {sizes[-1]}" if self.is_ragged else f"width {', '.join(map(str, sizes))}"
+        )
+        names = " ... ".join(dict.fromkeys([*self.layer_names[:1], *self.layer_names[-1:]]))
+        return (
+            f"Trajectory({len(self.stimulus_ids)} stimuli x {len(self.states)} depths of {widths}, {names})"
+        )
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -1,11 +1,14 @@
 """Pooling against loops, and blindness to padding."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from nfas_lightning.hooks.pooling import infer_layout, main_tensor, pool
+from nfas_lightning.hooks.layout import infer_layout
+from nfas_lightning.hooks.pooling import main_tensor, pad_nested, pool
 
 MASK = torch.tensor([[1, 1, 1, 0, 0], [0, 1, 0, 1, 0]], dtype=torch.bool)
 
@@ -141,6 +144,19 @@ def test_a_mask_that_hides_a_stimulus_is_refused(tokens):
         pool(tokens, "mean", mask)
 
 
+def test_additive_masks_are_refused_and_zeros_and_ones_are_not(tokens):
+    wanted = pool(tokens, "mean", MASK)
+    for mask in (MASK.float(), MASK.half(), MASK.long()):
+        torch.testing.assert_close(pool(tokens, "mean", mask), wanted)
+    for hidden in (-1e9, -torch.inf, torch.finfo(torch.float32).min):
+        additive = torch.zeros(2, 5).masked_fill(~MASK, hidden)
+        with pytest.raises(ValueError, match=r"must hold booleans, True where the token counts.*mask == 0"):
+            pool(tokens, "mean", additive)
+        torch.testing.assert_close(pool(tokens, "mean", additive == 0), wanted)
+    with pytest.raises(ValueError, match=r"hides every token.*give mask == 0"):  # additive, nothing hidden
+        pool(tokens, "mean", torch.zeros(2, 5))
+
+
 def test_wrong_options_and_shapes_are_refused(tokens):
     with pytest.raises(ValueError, match=r"pooling must be one of 'auto'.*got 'average'"):
         pool(tokens, "average")
@@ -166,6 +182,49 @@ def test_the_tensor_inside_tuples_mappings_and_model_outputs():
         main_tensor({"attn": other, "h": state}, "block")
 
 
+class Named(NamedTuple):
+    attention: torch.Tensor
+    hidden: torch.Tensor | None
+
+
+def test_named_tuples_are_mappings_and_nested_tuples_begin_with_the_state():
+    state, weights = torch.randn(2, 5, 8), torch.randn(2, 5, 5)
+    with pytest.raises(TypeError, match=r"named tuple of several tensors.*'attention': \(2, 5, 5\)"):
+        main_tensor(Named(weights, state), "block")
+    assert main_tensor(Named(state, None)) is state
+    assert main_tensor(((state, state * 0), weights)) is state
+    assert main_tensor([None, (None, state), weights]) is state
+
+
+def test_attention_weights_before_a_state_are_refused():
+    given, state = torch.randn(2, 5, 8), torch.randn(2, 5, 8)
+    for weights in (torch.randn(2, 5, 5), torch.randn(2, 4, 5, 5)):
+        with pytest.raises(TypeError, match=r"looks like attention weights.*return the state first"):
+            main_tensor((weights, state), "block", given)
+        assert main_tensor((state, weights), "block", given) is state
+    # a stage that halves its tokens and hands on what it had before
+    halved = torch.randn(2, 2, 16)
+    assert main_tensor((halved, state), "stage", given) is halved
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_tensors_are_padded_and_masked(tokens, layout):
+    lengths = [3, 4]
+    rows = [row[:n] for row, n in zip(tokens, lengths, strict=True)]
+    nested = torch.nested.nested_tensor(rows, layout=layout)
+    wanted = torch.stack([row.mean(0) for row in rows])
+    padded, mask = pad_nested(nested, None)
+    assert mask.sum(1).tolist() == lengths
+    torch.testing.assert_close(pool(padded, "mean", mask), wanted)
+    own = torch.arange(5) < torch.tensor(lengths)[:, None]
+    own[1, 0] = False
+    padded, mask = pad_nested(nested, own)
+    wanted[1] = rows[1][1:].mean(0)
+    torch.testing.assert_close(pool(padded, "mean", mask), wanted)
+    with pytest.raises(ValueError, match=r"at most 2 tokens.*enable_nested_tensor=False"):
+        pad_nested(nested, own[:, :2])
+
+
 def test_packed_sequences_are_refused():
     packed = pack_padded_sequence(torch.randn(2, 3, 4), torch.tensor([3, 2]), batch_first=True)
     output = nn.LSTM(4, 4, batch_first=True)(packed)
@@ -187,11 +246,18 @@ def test_packed_sequences_are_refused():
         (nn.ReLU(), (4, 6, 5, 5), "channels_first"),
         (nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 6)), (4, 5, 5, 6), "channels_last"),
         # ConvNeXt: linear layers inside, but its maps have channels first
-        (nn.Sequential(nn.Conv2d(6, 6, 3), nn.LayerNorm(6), nn.Linear(6, 6)), (4, 6, 5, 6), "channels_first"),
+        (nn.Sequential(nn.Conv2d(6, 6, 3), nn.LayerNorm(6), nn.Linear(6, 6)), (4, 6, 5, 7), "channels_first"),
     ],
 )  # fmt: skip
 def test_layout_is_read_off_the_block(module, shape, layout):
     assert infer_layout(module, torch.zeros(shape)) == layout
+
+
+def test_a_layout_that_a_block_and_a_shape_leave_open_is_an_error():
+    block = nn.Sequential(nn.Conv2d(6, 6, 3), nn.LayerNorm(6), nn.Linear(6, 6))
+    with pytest.raises(ValueError, match=r"shape \(4, 6, 5, 6\).*layout='channels_first'.*'channels_last'"):
+        infer_layout(block, torch.zeros(4, 6, 5, 6))
+    assert infer_layout(block, torch.zeros(4, 6, 5, 6), sibling="channels_last") == "channels_last"
 
 
 def test_a_known_batch_overrules_sequence_first():

@@ -1,5 +1,7 @@
 """The recorder against plain hooks, its life cycle and its refusals."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -408,3 +410,108 @@ def test_weights_on_the_meta_device_are_refused_unless_shapes_are_enough():
     with DepthRecorder(network, check_finite=False) as recorder, torch.no_grad():
         network(torch.zeros(2, 4, device="meta"))
         assert [layer.width for layer in recorder.layers] == [4, 4, 2]
+
+
+def test_the_nested_tensors_of_a_padded_transformer_give_the_states_of_one_without():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    mask, x = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]).bool(), torch.randn(2, 5, 8)
+    states = {}
+    for nested in (True, False):
+        torch.manual_seed(0)
+        net = nn.TransformerEncoder(layer, 3, enable_nested_tensor=nested).eval().requires_grad_(False)
+        kinds = []
+        net.layers[0].register_forward_hook(lambda m, a, out, kinds=kinds: kinds.append(out.is_nested))
+        with DepthRecorder(net) as rec:
+            rec.mask = mask
+            net(x, src_key_padding_mask=~mask)
+            states[nested] = rec.states
+        assert kinds == [nested]
+    for one, other in zip(states[True], states[False], strict=True):
+        torch.testing.assert_close(one, other)
+
+
+class Heads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(3, 3) for _ in range(3))
+
+    def forward(self, x):
+        return [block(x) for block in self.blocks]
+
+
+def test_blocks_side_by_side_are_pointed_out_once():
+    net = Heads().requires_grad_(False)
+    side_by_side = r"'blocks\.0' and 'blocks\.1' were given the very same"
+    with DepthRecorder(net, "blocks.*") as rec:
+        with pytest.warns(UserWarning, match=side_by_side):
+            net(torch.randn(2, 3))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            net(torch.randn(2, 3))
+        rec.collect([0, 1])
+
+
+def test_blocks_in_a_row_are_not_pointed_out(encoder):
+    inplace = nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True), nn.Linear(6, 6)).requires_grad_(False)
+    shared = Shared().requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for net, layers, width in ((encoder, "blocks.**", 6), (inplace, "auto", 6), (shared, "*", 3)):
+            # a block and its first layer have one input, and so has what comes after a layer in place
+            with DepthRecorder(net, layers, repeats="last"):
+                net(torch.randn(2, 4, width))
+
+
+@pytest.mark.parametrize(
+    "ids", [torch.tensor([0.2, 1.7]), ["a", "b"], torch.tensor([True, False]), [0.0, 1.0], [None, 1]]
+)
+def test_ids_must_be_integers(encoder, ids):
+    with DepthRecorder(encoder) as rec:
+        encoder(torch.randn(2, 3, 6))
+        with pytest.raises(TypeError, match="stimulus_id must hold integers"):
+            rec.collect(ids)
+        with pytest.raises(ValueError, match="stimulus_id must be 0 or more, got -1"):
+            rec.collect([-1, 0])
+        rec.collect(torch.tensor([1, 0], dtype=torch.uint8))
+
+
+def test_states_beyond_the_dtype_they_are_kept_in_are_refused():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)).requires_grad_(False)
+    net[1].weight.mul_(1e7)
+    x = torch.ones(2, 3)
+    with DepthRecorder(net, dtype=torch.float16) as rec:
+        net(x)
+        with pytest.raises(ValueError, match=r"Block '1' has states up to .* beyond torch\.float16"):
+            _ = rec.states
+    for options in ({"dtype": torch.bfloat16}, {"dtype": torch.float16, "check_finite": False}):
+        with DepthRecorder(net, **options) as rec:
+            net(x)
+            assert rec.states[1].dtype == options["dtype"]
+
+
+def test_complex_states_are_kept_or_refused_and_never_halved():
+    class Rotates(nn.Module):
+        def forward(self, x):
+            return x * 1j
+
+    net = nn.Sequential(Rotates(), Rotates(), Rotates())
+    x = torch.randn(2, 3, dtype=torch.complex64)
+    with DepthRecorder(net) as rec:
+        net(x)
+        torch.testing.assert_close(rec.states[0], x * 1j)
+    with DepthRecorder(net, dtype=torch.float32) as rec:
+        net(x)
+        with pytest.raises(ValueError, match=r"Block '0' has complex states.*dtype=None"):
+            _ = rec.states
+
+
+def test_a_trajectory_shows_itself_in_a_line(encoder):
+    with DepthRecorder(encoder) as rec:
+        encoder(torch.randn(2, 3, 6))
+        rec.collect([0, 1])
+    assert repr(rec.trajectory()) == "Trajectory(2 stimuli x 4 depths of width 6, blocks.0 ... blocks.3)"
+    ragged = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5), nn.Linear(5, 2)).requires_grad_(False)
+    with DepthRecorder(ragged) as rec:
+        ragged(torch.randn(2, 3))
+        rec.collect([0, 1])
+    assert repr(rec.trajectory()) == "Trajectory(2 stimuli x 3 depths of widths 2 to 5, 0 ... 2)"

@@ -205,3 +205,79 @@ def test_torchscript_calls_no_hooks_and_is_refused():
         assert resolve_layers(holder, "*") == ["0", "1", "2"]  # the whole of it is called from Python
         with pytest.raises(ValueError, match=r"'2\.0', which lies in a scripted module"):
             resolve_layers(holder, ["0", "1", "2.0"])
+
+
+class Composite(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+
+
+def holder(**children):
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name, child in children.items():
+                setattr(self, name, child)
+
+    return Holder()
+
+
+def blocks(count, width=4):
+    return nn.ModuleList(Composite(width) for _ in range(count))
+
+
+def test_rows_of_other_names_are_other_trunks():
+    with pytest.raises(ValueError, match=r"image_blocks\.0 .*; text_blocks\.0 .*a list if one runs after"):
+        resolve_layers(holder(image_blocks=blocks(4), text_blocks=blocks(4)))
+    both = holder(downs=blocks(3), ups=blocks(3))
+    with pytest.raises(ValueError, match="several trunks in Holder"):
+        resolve_layers(both)
+    assert len(resolve_layers(both, ["downs.*", "ups.*"])) == 6
+    for rows in ({"low": 2, "middle": 2, "high": 2}, {"low": 3, "high": 2}):  # short rows are seen too
+        with pytest.raises(ValueError, match=r"several trunks in Holder.*high\.0 \.\.\. high\.1"):
+            resolve_layers(holder(**{name: blocks(count) for name, count in rows.items()}))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_small_row_of_another_name_is_left_out_and_named(count):
+    net = holder(blocks=blocks(12), auxiliary=blocks(count))
+    with pytest.warns(UserWarning, match=rf"leaves out auxiliary\.0 .* \({count} x Composite\)"):
+        assert resolve_layers(net) == [f"blocks.{i}" for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder"),
+    [("blocks", "decoder_blocks"), ("enc_blocks", "dec_blocks"), ("encoder", "decoder")],
+)
+def test_of_an_encoder_and_a_decoder_the_encoder(encoder, decoder, recwarn):
+    names = resolve_layers(holder(**{encoder: blocks(6), decoder: blocks(6)}))
+    assert names == [f"{encoder}.{i}" for i in range(6)]
+    assert resolve_layers(holder(decoder_blocks=blocks(3))) == [f"decoder_blocks.{i}" for i in range(3)]
+    assert not list(recwarn)
+
+
+def test_stages_whose_names_count_are_one_trunk(recwarn):
+    stages = {f"layer{i}": nn.Sequential(*blocks(2, 4 * i)) for i in (1, 2, 3, 4)}
+    assert len(resolve_layers(holder(**stages))) == 8
+    stages = {f"stage_{i}": holder(blocks=blocks(2)) for i in (1, 2, 3)}
+    assert len(resolve_layers(nn.ModuleDict(stages))) == 6
+    assert not list(recwarn)
+
+
+def test_experts_and_heads_are_no_depths():
+    mixture = holder(layers=nn.ModuleList(holder(experts=blocks(8), gate=nn.Linear(4, 8)) for _ in range(4)))
+    assert resolve_layers(mixture) == [f"layers.{i}" for i in range(4)]
+    trunk = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    assert resolve_layers(holder(trunk=trunk, heads=blocks(5))) == ["trunk.0", "trunk.2", "trunk.4"]
+
+
+def test_a_row_of_numbered_attributes_is_suggested():
+    stages = {
+        f"conv{i}": nn.Sequential(nn.Conv2d(1 + 2 * (i > 1), 3, 3), nn.ReLU(), nn.MaxPool2d(2))
+        for i in range(1, 5)
+    }
+    net = holder(**stages, pool1=nn.MaxPool2d(2), head=nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"layers=\['conv1', 'conv2', 'conv3', 'conv4'\]"):
+        resolve_layers(net)
+    assert len(resolve_layers(net, ["conv1", "conv2", "conv3", "conv4"])) == 4
