@@ -1,4 +1,6 @@
+import errno
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -88,7 +90,7 @@ def test_a_damaged_file_says_what_to_do(tmp_path):
     with pytest.raises(ValueError, match=r"damaged result .*: delete that folder"):
         RunFolder(tmp_path).read("net", "k" * 64)
     (tmp_path / "scores.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match=r"damaged tables .*: start its run again"):
+    with pytest.raises(ValueError, match=r"damaged or older tables .*: start its run again"):
         RunResults.load(tmp_path)
 
 
@@ -115,10 +117,72 @@ def test_a_finished_model_is_read_once_and_again_where_it_was_written_anew(tmp_p
         folder.write(name, key, model_result(name))
         folder.gather(keys[: i + 1], rois, {})
     assert len(read) == len(set(read)) == 3 * len(keys)
+    shutil.rmtree(next(tmp_path.glob("models/net0/*")))
     changed = model_result("net0")
     changed.scores["r"] += 1
     folder.write(*keys[0], changed)
     pd.testing.assert_frame_equal(folder.read(*keys[0]).scores, changed.scores)
+
+
+def test_a_finished_result_stays_while_another_process_finishes_it_too(tmp_path):
+    first = model_result()
+    RunFolder(tmp_path).write("net", "k" * 64, first)
+    kept = next(tmp_path.rglob("scores.parquet")).stat().st_ino
+    again = model_result()
+    again.scores["r"] += 1
+    folder = RunFolder(tmp_path)
+    folder.write("net", "k" * 64, again)
+    assert next(tmp_path.rglob("scores.parquet")).stat().st_ino == kept  # as a reader has it open
+    pd.testing.assert_frame_equal(folder.read("net", "k" * 64).scores, first.scores)
+    assert [path.name for path in tmp_path.glob("models/net/*")] == ["k" * 16]
+
+
+@pytest.mark.parametrize("lost", ["card.json", "depth.parquet"])
+def test_a_damaged_result_is_replaced(tmp_path, lost):
+    RunFolder(tmp_path).write("net", "k" * 64, model_result())
+    next(tmp_path.rglob(lost)).unlink()
+    RunFolder(tmp_path).write("net", "k" * 64, model_result())
+    assert RunFolder(tmp_path).read("net", "k" * 64).card["model"] == "net"
+    assert [path.name for path in tmp_path.glob("models/net/*")] == ["k" * 16]
+
+
+def test_models_of_earlier_runs_are_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    for name, twin_of in (("org/a", ""), ("b", ""), ("b_random", "b"), ("c", "")):
+        folder.write(name, "k" * 64, model_result(name, twin_of=twin_of))
+    next(tmp_path.glob("models/c/*/card.json")).write_text("{")
+    assert folder.others(["b"]) == ["org/a"]
+    assert folder.others(["org/a", "b"]) == []
+
+
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(
+        OSError, match=r"models/net/k{16}/scores.parquet could not be written: .*Error writing"
+    ):
+        RunFolder(tmp_path).write("net", "k" * 64, model_result())
+    assert not list(tmp_path.rglob(".writing-*"))
+    with pytest.raises(OSError, match=r"run/scores.parquet could not be written: .*Error writing") as caught:
+        make_results(("vision",), n_models=2, n_rois=4).save(tmp_path / "run")
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_tables_of_an_older_version_name_what_they_lack(tmp_path):
+    make_results(("vision",), n_models=2, n_rois=4).save(tmp_path)
+    path = tmp_path / "scores.parquet"
+    pd.read_parquet(path).drop(columns=["n_volumes", "simulated"]).to_parquet(path)
+    with pytest.raises(ValueError, match=r"'scores' lacks the columns \['n_volumes', 'simulated'\].*again"):
+        RunResults.load(tmp_path)
+    RunFolder(tmp_path).write("net", "k" * 64, model_result())
+    path = next(tmp_path.glob("models/net/*/scores.parquet"))
+    pd.read_parquet(path).drop(columns="n_volumes").to_parquet(path)
+    with pytest.raises(
+        ValueError, match=r"models/net/.*lacks the columns \['n_volumes'\].*delete that folder"
+    ):
+        RunFolder(tmp_path).read("net", "k" * 64)
 
 
 def subjects_table():

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 from rich.console import Console
+from torch import nn
 
 from nfas_lightning.alignment import card_of
 from nfas_lightning.callbacks.checks import check_folder
@@ -22,7 +24,7 @@ from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
-from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key, network_code
+from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
 __all__ = ["ScoreWriter"]
@@ -38,14 +40,21 @@ _VERSIONS = (
     "nilearn",
 )
 
+_LEFT_BY_A_PASS: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()
+"""Of networks that were run: what they and their preprocessing hash to after a pass, and did before it.
+
+A pass may leave tables and counters in attributes; the network is no other for that.
+"""
+
 
 class ScoreWriter(Callback):
     """Turn what `DepthTrajectory` recorded into scores, and write them.
 
     Runs at the end of ``test``, on the first process; the run's tables are whole after every model. The
     module is a `FrozenModel`; the Trainer's datamodule offers ``responses`` (`Responses`). A finished model
-    is kept under a key that hashes weights, blocks, pooling, preprocessing, stimuli, responses, settings and
-    the package's version; `resume` finds it again.
+    is kept under a key that hashes what the network and its preprocessing compute with (see `content_key`),
+    blocks, pooling, stimuli, responses, settings and the package's version; `resume` finds it again. The
+    run's tables hold the models that this writer has tested or found; the others of the folder are named.
 
     Logged of a model: ``nfas/mean_r``, ``nfas/mean_r2``, ``nfas/stable_modulus``, ``nfas/best_baseline_r2``;
     tables ``nfas/rois`` and ``nfas/spectrum``, figures of spectrum and depth, and what the run was made of as
@@ -70,6 +79,7 @@ class ScoreWriter(Callback):
         self._finished: list[tuple[str, str]] = []
         self._is_suite = False
         self._capture: dict[str, object] = {}
+        self._content = self._key_of_test = ""
         self._started = 0.0
         self._line = ""
         self._has_said_where = False
@@ -116,10 +126,19 @@ class ScoreWriter(Callback):
         self._is_suite = True
         found = found or self.find(module, responses)
         if found and found not in self._finished:
-            self._finished.append(found)
+            self._add(*found)
             self._console.print(f"[green]✓[/] {found[0]}: found finished in {self.run_dir}")
             self._has_said_where = True
         return found is not None
+
+    def _add(self, label: str, key: str) -> None:
+        """Count a result to the run, once; of several models of one name, the last."""
+        if (label, key) in self._finished:
+            return
+        kept = [done for done in self._finished if done[0] != label]
+        if len(kept) < len(self._finished):
+            self._console.print(f"{label}: the tables hold the last model of this name", markup=False)
+        self._finished = [*kept, (label, key)]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a folder that can't be written, and what could not be scored.
@@ -138,12 +157,15 @@ class ScoreWriter(Callback):
                 "FrozenModel(network); in a training of your own, BrainAlignment looks at the network."
             )
         self._responses(trainer)
-        self._recorder(trainer)
+        self.bind(trainer)
         self.settings.check(self._responses(trainer))
+        if trainer.is_global_zero:
+            # before the first pass and anyone's hooks
+            self._content = _content(pl_module)
+            self._key_of_test = self._key(pl_module, self._responses(trainer))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the capture."""
-        self.bind(trainer)
         self._started = time.perf_counter()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -156,11 +178,12 @@ class ScoreWriter(Callback):
         card = card_of(pl_module, responses, None, recorder.pooling, seconds=seconds_capture)
         started = time.perf_counter()
         result = score_trajectory(recorder.trajectory, responses, card, self.settings)
-        label, key = pl_module.info.name, self._key(pl_module, responses)
+        label, key = pl_module.info.name, self._key_of_test
+        _LEFT_BY_A_PASS.setdefault(pl_module.load().module, {})[_hash(pl_module)] = self._content
         completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
         result = ModelResult(result.scores, result.spectra, result.depth, completed)
         self.folder.write(label, key, result)
-        self._finished.append((label, key))
+        self._add(label, key)
         self.gather(responses, getattr(trainer.datamodule, "truth", None))  # type: ignore[attr-defined]
         self._line = _in_one_line(label, result)
         self._log(trainer.loggers, result, (label, key))
@@ -170,6 +193,8 @@ class ScoreWriter(Callback):
         if self._line:
             self._console.print(self._line)
             self._line = ""
+            if not self._is_suite:
+                self._name_others()
             if not self._has_said_where:
                 # not wrapped, so that a path stays one that can be copied
                 self._console.print(f"[dim]results in {self.run_dir}[/]", soft_wrap=True)
@@ -203,6 +228,7 @@ class ScoreWriter(Callback):
     def finish(self, trainer: Trainer, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
         """Gather the run's tables, found models included, and log them; see `gather`."""
         results = self.gather(responses, truth)
+        self._name_others()
         self._log_members(wandb_loggers(trainer.loggers), self._finished)
         log_config(trainer.loggers, {**config_of(results.meta), "models": list(results.models["model"])})
         log_run(trainer.loggers, results)
@@ -211,6 +237,18 @@ class ScoreWriter(Callback):
                 folder = Path(logger.save_dir or ".") / "wandb"
                 self._console.print(f"W&B ran offline. To upload: wandb sync {folder}/offline-run-*")
         return results
+
+    def _name_others(self) -> None:
+        """Name the models that earlier runs have left in the folder, which the tables are without."""
+        others = self.folder.others(label for label, _ in self._finished)
+        if others:
+            self._console.print(
+                f"not in these tables, though finished in {self.run_dir}: {', '.join(others)}. Score them in "
+                "one call with the others, which finds what is finished; or give each call a run_dir of its "
+                "own, and join those with `nfas space` or NFAS.from_runs.",
+                markup=False,
+                soft_wrap=True,
+            )
 
     def _log(self, loggers: list[pl.loggers.Logger], result: ModelResult, entry: tuple[str, str]) -> None:
         assert self.results is not None  # gathered just before
@@ -246,19 +284,28 @@ class ScoreWriter(Callback):
                         log_model([own], result, meta, twin=twins.get(label))
 
     def _key(self, module: FrozenModel, responses: Responses) -> str:
-        loaded = module.load()
         return content_key(
             asdict(module.info),
             dict(module.hparams),
             module.layers,
             module.pooling,
-            loaded.preprocess,
-            network_code(loaded.module),
+            _content(module),
             self._capture,
             responses.fingerprint(),
             asdict(self.settings),
             version("nfas-lightning"),
         )
+
+
+def _hash(module: FrozenModel) -> str:
+    loaded = module.load()
+    return content_key(loaded.preprocess, loaded.module)
+
+
+def _content(module: FrozenModel) -> str:
+    """What a model and its preprocessing compute with; after a pass, what they did before it."""
+    found = _hash(module)
+    return _LEFT_BY_A_PASS.get(module.load().module, {}).get(found, found)
 
 
 def _in_one_line(label: str, result: ModelResult) -> str:

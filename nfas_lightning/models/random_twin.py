@@ -4,25 +4,49 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _Orthogonal
 
 from nfas_lightning.hooks.undisturbed import kept_random_states
+from nfas_lightning.results import content_key
 
-__all__ = ["random_twin", "seeded", "state_sha256"]
+__all__ = ["copied", "random_twin", "seeded", "state_sha256"]
 
 T = TypeVar("T")
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """Return a deep copy, also of a network with weights that a pass computes (weight_norm, spectral_norm).
+
+    Raises:
+        TypeError: something in it can't be copied.
+    """
+    computed = {
+        id(value): value.detach().clone()
+        for part in network.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    try:
+        return copy.deepcopy(network, computed)
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"{type(network).__name__} can't be copied ({error}): keep what can't be out of its attributes."
+        ) from error
 
 
 def random_twin(module: nn.Module, seed: int = 0) -> nn.Module:
     """Return a copy with random weights.
 
-    Modules that know how to initialise themselves (``reset_parameters``) do. Parameters of the others (class
-    tokens, position embeddings, layer scales, weight norms) have their values shuffled: their distribution
-    stays, what they learnt is gone. Buffers are kept, except running statistics, which norms reset.
+    Modules that know how to initialise themselves (``reset_parameters``) do. Parameters that this leaves as
+    they are, and those of other modules (class tokens, position embeddings, layer scales, weight norms), have
+    their values shuffled: their distribution stays, what they learnt is gone. Buffers are kept, except
+    running statistics, which norms reset.
 
     Args:
         module: left as it is.
@@ -31,13 +55,21 @@ def random_twin(module: nn.Module, seed: int = 0) -> nn.Module:
     Returns:
         A deep copy of `module`, initialised anew.
 
+    Raises:
+        ValueError: nothing, or less than all, can be drawn anew: weights are quantised, or held in buffers.
+        TypeError: the module can't be copied.
+
+    Warns:
+        UserWarning: saved buffers hold more numbers than the parameters, and may be what was learnt.
+
     Example:
         >>> net = nn.Linear(3, 3)
         >>> bool((random_twin(net, 1).weight == random_twin(net, 1).weight).all())
         True
     """
-    twin = copy.deepcopy(module)
+    twin = copied(module)
     seeded(seed, lambda: _forget(twin), twin)
+    _check_forgotten(module, twin)
     return twin
 
 
@@ -46,12 +78,57 @@ def _forget(network: nn.Module) -> None:
     for part in network.modules():
         # multi-head attention and the transformer keep theirs private
         reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+        before = (
+            [parameter.clone() for parameter in part.parameters(recurse=False)] if callable(reset) else []
+        )
         if callable(reset):
             reset()
-            continue
-        for parameter in part.parameters(recurse=False):
+        for i, parameter in enumerate(part.parameters(recurse=False)):
+            if before and (_is_constant(parameter) or not torch.equal(parameter, before[i])):
+                continue
+            # under weight_norm a reset meets the computed weight, and leaves what it is computed from
             order = torch.randperm(parameter.numel(), device=parameter.device)
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
+        if isinstance(part, _Orthogonal) and getattr(part, "base", None) is not None:
+            # a buffer with the weights that training started from
+            part.base.copy_(torch.linalg.qr(torch.randn_like(part.base)).Q)
+
+
+def _is_constant(parameter: Tensor) -> bool:
+    return parameter.numel() == 0 or bool((parameter == parameter.flatten()[0]).all())
+
+
+def _check_forgotten(module: nn.Module, twin: nn.Module) -> None:
+    """Refuse a twin that is the trained network."""
+    name, advice = type(module).__name__, "Score it without one (random_twins=False)."
+    packed = sorted(name for name, value in module.state_dict().items() if _is_packed(value))
+    if packed:
+        raise ValueError(f"{name} has no random twin: its weights {packed[:3]} are quantised. {advice}")
+    if state_sha256(twin) == state_sha256(module):
+        raise ValueError(
+            f"{name} has no random twin: none of its weights could be drawn anew. They must be "
+            f"parameters, got {sum(p.numel() for p in module.parameters())} numbers in parameters and "
+            f"{sum(b.numel() for b in module.buffers())} in buffers. {advice}"
+        )
+    learnt = sum(parameter.numel() for parameter in module.parameters())
+    saved = module.state_dict()
+    kept = sum(
+        buffer.numel()
+        for key, buffer in module.named_buffers()
+        if key in saved and buffer.ndim > 1 and buffer.is_floating_point()
+    )
+    if kept > learnt:
+        warnings.warn(
+            f"The random twin of {name} keeps {kept} numbers in buffers, more than the {learnt} "
+            f"parameters that were drawn anew: if those buffers were learnt, it is no baseline. {advice}",
+            stacklevel=3,
+        )
+
+
+def _is_packed(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return any(map(_is_packed, value))
+    return isinstance(value, Tensor) and value.is_quantized
 
 
 def seeded(seed: int, build: Callable[[], T], network: nn.Module | None = None) -> T:
@@ -74,10 +151,17 @@ def seeded(seed: int, build: Callable[[], T], network: nn.Module | None = None) 
 
 
 def state_sha256(module: nn.Module) -> str:
-    """Return a sha256 over names, shapes and values of the state dict: equal weights, equal hash."""
+    """Return a sha256 over names, shapes and values of the state dict: equal weights, equal hash.
+
+    What is no plain tensor, such as the packed weights of a quantised layer, counts as in `content_key`.
+    """
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
+        name = name.replace("_orig_mod.", "")  # of a submodule that torch.compile wrapped
+        if not isinstance(value, Tensor) or value.is_quantized or value.layout != torch.strided:
+            digest.update(f"{name}:{content_key(value)}".encode())
+            continue
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
         raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(raw.numpy())
+        digest.update(raw.numpy().data)
     return digest.hexdigest()

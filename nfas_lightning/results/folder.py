@@ -12,19 +12,19 @@ Everything is written beside its place and then renamed, so a killed run leaves 
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from nfas_lightning.files import safe_name
-from nfas_lightning.results.tables import ModelResult, RunResults
+from nfas_lightning.results.tables import ModelResult, RunResults, naming
 
 __all__ = ["RunFolder"]
 
@@ -45,7 +45,14 @@ class RunFolder:
         return any(self._folder(model, "").glob("*/card.json"))
 
     def write(self, model: str, key: str, result: ModelResult) -> None:
-        """Keep the result of a model: the folder appears whole or not at all."""
+        """Keep the result of a model: the folder appears whole or not at all.
+
+        A whole result that is there already stays: under one key it is the same, and another process may be
+        reading it.
+
+        Raises:
+            OSError: it can't be written; the file is named.
+        """
         target = self._folder(model, key)
         self._known.pop(target, None)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,20 +60,31 @@ class RunFolder:
         staging.mkdir()
         try:
             for name in ("scores", "spectra", "depth"):
-                getattr(result, name).to_parquet(staging / f"{name}.parquet", index=False)
-            (staging / "card.json").write_text(json.dumps({**result.card, "key": key}, default=str))
-            if target.exists():
-                shutil.rmtree(target)
+                with naming(target / f"{name}.parquet"):
+                    getattr(result, name).to_parquet(staging / f"{name}.parquet", index=False)
+            with naming(target / "card.json"):
+                (staging / "card.json").write_text(json.dumps({**result.card, "key": key}, default=str))
+            self._place(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _place(self, staging: Path, target: Path) -> None:
+        """Move a result to its place, where another process may just have put one."""
+        while True:
             try:
                 os.replace(staging, target)
-            except OSError as error:
-                # another process finished the same model in between
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not self.has(model, key):
+                return
+            except OSError:
+                if not target.exists():
                     raise
-                shutil.rmtree(staging)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+            try:
+                _read(target)
+                return
+            except ValueError:
+                aside = target.with_name(f".damaged-{uuid.uuid4().hex}")
+                with suppress(FileNotFoundError):  # another process has moved it
+                    os.replace(target, aside)
+                shutil.rmtree(aside, ignore_errors=True)
 
     def read(self, model: str, key: str) -> ModelResult:
         """Read the result of a model back, from the disk once: tables are gathered after every model.
@@ -75,19 +93,20 @@ class RunFolder:
             ValueError: a file of it is missing or damaged.
         """
         folder = self._folder(model, key)
-        if folder in self._known:
-            return self._known[folder]
-        try:
-            tables = {
-                name: pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "spectra", "depth")
-            }
-            card = json.loads((folder / "card.json").read_text())
-        except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
-            raise ValueError(
-                f"{folder} holds a damaged result ({error}): delete that folder, and the model is run again."
-            ) from error
-        self._known[folder] = ModelResult(**tables, card=card)
+        if folder not in self._known:
+            self._known[folder] = _read(folder)
         return self._known[folder]
+
+    def others(self, models: Iterable[str]) -> list[str]:
+        """Return the names of finished models beside these, without random twins."""
+        shown = {safe_name(model) for model in models}
+        found = set()
+        for path in self.path.glob("models/*/*/card.json"):
+            if path.parts[-3] not in shown:
+                with suppress(OSError, ValueError, KeyError):  # a damaged one is none
+                    card = json.loads(path.read_text())
+                    found |= set() if card["twin_of"] else {str(card["model"])}
+        return sorted(found)
 
     def gather(
         self, keys: Iterable[tuple[str, str]], rois: pd.DataFrame, meta: Mapping[str, Any]
@@ -109,3 +128,15 @@ class RunFolder:
     def _folder(self, model: str, key: str) -> Path:
         # model names may be hub names or paths; a folder name may not
         return self.path / "models" / safe_name(model) / key[:16]
+
+
+def _read(folder: Path) -> ModelResult:
+    try:
+        tables = {
+            name: pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "spectra", "depth")
+        }
+        return ModelResult(**tables, card=json.loads((folder / "card.json").read_text()))
+    except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
+        raise ValueError(
+            f"{folder} holds a damaged result ({error}): delete that folder, and the model is run again."
+        ) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,7 +17,7 @@ from nfas_lightning.files import write_text
 from nfas_lightning.results.files import write_parquet
 from nfas_lightning.results.subjects import subject_scores
 
-__all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "query_models"]
+__all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "naming", "query_models"]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # one row a model, subject, feature and ROI; subject "group" is the mean response of all subjects
@@ -180,7 +181,7 @@ class RunResults:
 
         Raises:
             FileNotFoundError: the folder holds no gathered run.
-            ValueError: a file of it is missing or damaged.
+            ValueError: a file of it is missing or damaged, or lacks columns.
         """
         path = Path(path)
         if not (path / "scores.parquet").is_file():
@@ -192,9 +193,12 @@ class RunResults:
         try:
             tables = {name: pd.read_parquet(path / f"{name}.parquet") for name in (*COLUMNS, "rois")}
             meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+            for name in COLUMNS:
+                _check_columns(name, tables[name].columns)
         except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
             raise ValueError(
-                f"{path} holds damaged tables ({error}): start its run again, which writes them anew."
+                f"{path} holds damaged or older tables ({error}): start its run again, "
+                "which writes them anew."
             ) from error
         return cls(**tables, meta=meta)
 
@@ -217,8 +221,19 @@ class RunResults:
         """Write every table and meta.json into a folder, each atomically."""
         path = Path(path)
         for name in (*COLUMNS, "rois"):
-            write_parquet(path / f"{name}.parquet", getattr(self, name))
+            with naming(path / f"{name}.parquet"):
+                write_parquet(path / f"{name}.parquet", getattr(self, name))
         write_text(path / "meta.json", json.dumps(dict(self.meta), indent=2, default=str))
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file where it can't be written: pyarrow tells of a full disk, but not which file met it."""
+    try:
+        yield
+    except OSError as error:
+        told = f"{path} could not be written: {error}"
+        raise (OSError(error.errno, told) if error.errno else OSError(told)) from error
 
 
 def _check_columns(table: str, got: Iterable[str]) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from rich.table import Table
+from torch import nn
 
 from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.hooks import DepthRecorder
-from nfas_lightning.models import FrozenModel, ModelSuite
+from nfas_lightning.models import FrozenModel, LoadedModel, ModelSuite
+from nfas_lightning.models.random_twin import copied
 
 __all__ = ["PROBE", "PlannedModel", "plan", "plan_table"]
 
@@ -60,12 +63,12 @@ def plan(
     """
     rows = []
     for spec in suite.specs:
-        probed = FrozenModel(**{**spec, "weights": "random"})
-        random = probed.info.name
+        probed = _untouched(spec, suite)
+        trained = probed.info.name.removesuffix("_random")
         waiting = 0
         for member in ModelSuite([spec], random_twins=suite.random_twins, seed=suite.seed).members():
             is_random = member.hparams["weights"] == "random"
-            name = random if is_random else random.removesuffix("_random")
+            name = f"{trained}_random" if is_random else trained
             waiting += is_finished is None or not is_finished(member, name)
             del member  # the probe follows, which needs the memory
         if waiting:
@@ -73,6 +76,16 @@ def plan(
         del probed
         _free(torch.device(device))
     return rows
+
+
+def _untouched(spec: Mapping[str, Any], suite: ModelSuite) -> FrozenModel:
+    """Return a model to probe: its random twin, or without twins a copy of a network that is at hand."""
+    model = spec["model"]
+    if not suite.random_twins and isinstance(model, nn.Module):
+        return FrozenModel(**{**spec, "model": copied(model)})
+    if not suite.random_twins and isinstance(model, LoadedModel):
+        return FrozenModel(**{**spec, "model": replace(model, module=copied(model.module))})
+    return FrozenModel(**{**spec, "weights": "random"})
 
 
 def _probe(model: FrozenModel, datamodule: BrainDataModule, device: torch.device) -> PlannedModel:

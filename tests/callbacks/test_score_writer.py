@@ -56,6 +56,10 @@ def test_a_recorder_must_stand_before_it(tmp_path, shown):
 
 
 class Plain(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+
     def test_step(self, batch, batch_idx):
         raise AssertionError("a batch was shown")
 
@@ -85,6 +89,38 @@ def test_what_could_not_be_scored_is_refused_before_a_batch_is_shown(tmp_path, s
     with pytest.raises(TypeError, match=message):
         trainer.test(model(), verbose=False, **options)
     assert not shown
+
+
+def quiet_trainer(writer):
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return Trainer(callbacks=[DepthTrajectory(), writer], enable_model_summary=False, **options)
+
+
+def test_a_model_that_is_tested_twice_counts_once(tmp_path, capsys):
+    writer = ScoreWriter(str(tmp_path), settings=ScoringSettings(n_permutations=0))
+    trainer, network = quiet_trainer(writer), net()
+    for name in ("a", "b", "a"):
+        trainer.test(FrozenModel(network, name=name), datamodule=brain(), verbose=False)
+    results = RunResults.load(tmp_path)
+    assert list(results.models["model"]) == ["a", "b"]
+    assert not results.scores.duplicated(["model", "subject", "feature", "roi"]).any()
+    with torch.no_grad():
+        network[1].weight[:4] *= 3
+    trainer.test(FrozenModel(network, name="a"), datamodule=brain(), verbose=False)
+    last = RunResults.load(tmp_path)
+    assert list(last.models["model"]) == ["b", "a"]
+    assert not last.scores.duplicated(["model", "subject", "feature", "roi"]).any()
+    assert set(last.models["weights_sha256"]) > set(results.models["weights_sha256"])
+    assert "the tables hold the last model of this name" in capsys.readouterr().out
+
+
+def test_models_of_earlier_runs_that_the_tables_lack_are_named(tmp_path, capsys):
+    for name in ("a", "b"):
+        writer = ScoreWriter(str(tmp_path), settings=ScoringSettings(n_permutations=0))
+        assert "not in these tables" not in capsys.readouterr().out
+        quiet_trainer(writer).test(FrozenModel(net(), name=name), datamodule=brain(), verbose=False)
+    assert f"not in these tables, though finished in {tmp_path}: a. Score them" in capsys.readouterr().out
+    assert list(RunResults.load(tmp_path).models["model"]) == ["b"]
 
 
 @pytest.fixture
