@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from nfas_lightning.functional._combine import Operator, Phase, combine_depths
 from nfas_lightning.functional._gram import Centering
 from nfas_lightning.functional._spectrum import Criterion
 from nfas_lightning.functional.dmd import dmd
+from nfas_lightning.functional.encoding import Selection
 from nfas_lightning.metrics.base import TrajectoryMetric
 from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps
@@ -64,8 +65,6 @@ class DMDAlignment(TrajectoryMetric):
     """
 
     higher_is_better = True
-    plot_lower_bound = -1.0
-    plot_upper_bound = 1.0
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class DMDAlignment(TrajectoryMetric):
         criterion: Criterion = "unit_circle",
         phase: Phase = "quadrature",
         n_folds: int = 5,
-        selection: Literal["folds", "loo"] | None = None,
+        selection: Selection | None = None,
         gap: int | None = None,
         partial_nuisances: bool = False,
         **kwargs: Any,

@@ -22,6 +22,9 @@ class StimulusMetric(Metric):
     Rows are kept in host memory, so that device memory does not grow with the number of stimuli. Before
     `compute` they are sorted by id and repeated ids dropped: the order of updates, their batching, the number
     of processes and the duplicates of padded samplers leave the same rows in the same order.
+
+    Of a repeated id the first row is kept. Unlike `DepthRecorder`, a metric does not compare it with the
+    others: it may be fed by a network in training mode, which answers a stimulus differently each time.
     """
 
     is_differentiable = False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.encoding import Selection
 from nfas_lightning.scoring.ridge import BenchmarkRidge
 
 __all__ = ["RoiEncoder"]
@@ -32,7 +32,7 @@ class RoiEncoder:
         self,
         responses: Responses,
         n_folds: int,
-        selection: Literal["folds", "loo"] | None,
+        selection: Selection | None,
         gap: int | None,
         partial_nuisances: bool,
     ) -> None:

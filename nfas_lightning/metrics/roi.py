@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.ceiling import normalise
 from nfas_lightning.functional.correlation import squared_correlation
+from nfas_lightning.functional.encoding import Selection
 from nfas_lightning.metrics.base import StimulusMetric
 from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps
@@ -67,8 +68,6 @@ class RoiAlignment(StimulusMetric):
     """
 
     higher_is_better = True
-    plot_lower_bound = -1.0
-    plot_upper_bound = 1.0
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class RoiAlignment(StimulusMetric):
         normalise: bool = False,
         ceiling_threshold: float = 0.1,
         n_folds: int = 5,
-        selection: Literal["folds", "loo"] | None = None,
+        selection: Selection | None = None,
         gap: int | None = None,
         partial_nuisances: bool = False,
         **kwargs: Any,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class SNCI(Metric):
     labels: list[Tensor]
 
     def __init__(self, form: Form = "ratio", **kwargs: Any) -> None:
-        check_option("form", form, ("ratio", "db", "bounded"))
+        check_option("form", form, get_args(Form))
         kwargs.setdefault("dist_sync_fn", gather_rows)
         super().__init__(**kwargs)
         self.form = form

@@ -17,15 +17,6 @@ from tests.helpers.metrics import SHARES, planted, run_processes, splits
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny problems: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def update(metric, H, batches):
     for batch in batches:
         metric.update(H[batch], batch)
