@@ -64,7 +64,8 @@ def ridge_null(
         moves: ``"shift"`` rotates the responses in time, for time series; ``"phase"`` gives them random
             phases, for time series too short for small p values (a run of n rows has n rotations);
             ``"blocks"`` shuffles blocks of rows, for one response a stimulus with `block_length` 1.
-        min_shift: smallest rotation in rows; above 0, p is too small: see `moves.shift_moves`.
+        min_shift: smallest rotation in rows, either way. Above 0 the neighbours of the observed score are
+            missing from the null, which makes p too small, the more the slower the series.
         block_length: rows in a block.
         n_permutations: M wanted; ``"shift"`` gives fewer where there are fewer rotations.
         seed: of the moves; all ROIs share them, so the null keeps their dependence.

@@ -255,7 +255,7 @@ class TestPlantedDynamics:
     def test_distance_to_the_unit_circle_has_no_sign(self, modulus):
         x0 = torch.randn(10, 2, generator=torch.Generator().manual_seed(0)).double()
         result = dmd(linear(modulus * torch.eye(2).double(), x0, 5), svd_rank=1, centering="center")
-        assert result.unit_circle_distance.item() == pytest.approx(abs(modulus - 1))
+        assert result.distance_to_unit_circle.item() == pytest.approx(abs(modulus - 1))
 
     def test_rotation_is_a_unit_pair(self):
         turn = torch.tensor([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
@@ -263,7 +263,7 @@ class TestPlantedDynamics:
         for centering in ("none", "center", "scale"):
             result = dmd(H, centering=centering)
             assert bool(result.is_pair)
-            assert result.unit_circle_distance.item() < 1e-9
+            assert result.distance_to_unit_circle.item() < 1e-9
             assert abs(result.stable_eigenvalue.angle().item()) == pytest.approx(0.4, abs=1e-9)
 
     def test_the_decaying_mode_is_not_chosen(self):
