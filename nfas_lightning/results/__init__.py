@@ -1,6 +1,5 @@
 """Result tables of a run, the folder that keeps them, and the statistics of a space."""
 
-from nfas_lightning.files import write_text
 from nfas_lightning.results.files import write_csv, write_parquet
 from nfas_lightning.results.folder import RunFolder
 from nfas_lightning.results.keys import content_key, network_code
@@ -34,5 +33,4 @@ __all__ = [
     "subject_scores",
     "write_csv",
     "write_parquet",
-    "write_text",
 ]
