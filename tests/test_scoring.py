@@ -281,7 +281,7 @@ def test_choices_reach_the_stable_mode_and_the_tables(choices):
     np.testing.assert_allclose(spectra["distance_to_unit_circle"], (dynamics.eigenvalues.abs() - 1).abs())
     np.testing.assert_allclose(spectra["amplitude"], dynamics.amplitudes)
     assert spectra["stable"].tolist().index(True) == int(dynamics.stable_index)
-    assert result.card["distance_to_unit_circle"] == pytest.approx(float(dynamics.unit_circle_distance))
+    assert result.card["distance_to_unit_circle"] == pytest.approx(float(dynamics.distance_to_unit_circle))
     assert result.card["stable_imag"] == pytest.approx(dynamics.stable_eigenvalue.imag.item())
 
 

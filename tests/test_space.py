@@ -12,7 +12,7 @@ from nfas_lightning.functional.permanova import permanova
 from nfas_lightning.functional.permdisp import permdisp
 from nfas_lightning.functional.snci import snci, snci_bootstrap, snci_permutation
 from nfas_lightning.plotting.style import SIMULATED
-from nfas_lightning.results import COLUMNS, FEW_MODELS, RunResults
+from nfas_lightning.results import COLUMNS, RunResults, few_models
 from nfas_lightning.space import NFAS
 from nfas_lightning.space.figures import SpaceFigures
 
@@ -176,7 +176,7 @@ def test_statistics_are_those_of_the_parts():
 def test_a_pair_has_one_note_for_all_that_it_lacks():
     table = scores_table()
     few = NFAS.from_scores(table[table["model"].isin(["m0", "m1"])])
-    assert few.statistics(n_permutations=9).notes == (FEW_MODELS,)
+    assert few.statistics(n_permutations=9).notes == (few_models("modality"),)
     assert few.statistics(n_permutations=9).is_small
 
 
@@ -250,12 +250,12 @@ def test_nearest_and_select():
     assert nearest["distance"].is_monotonic_increasing
     with pytest.raises(ValueError, match="got 'resnet'"):
         space.nearest("resnet")
-    for which in (
+    for where in (
         "modality == 'vision'",
         [False] * 3 + [True] * 3,
         lambda table: table["modality"] == "vision",
     ):
-        part = space.select(which)
+        part = space.select(where)
         assert part.models["model"].tolist() == ["m3", "m4", "m5"]
         torch.testing.assert_close(part.scores, space.scores[3:])
     with pytest.raises(ValueError, match="mask of 6 booleans"):
@@ -264,8 +264,8 @@ def test_nearest_and_select():
         space.select("modalty == 'audio'")
     with pytest.raises(ValueError, match="No model of 6"):
         space.select("modality == 'smell'")
-    with pytest.raises(ValueError, match="by must be a column"):
-        space.permanova(by="colour")
+    with pytest.raises(ValueError, match="group_by must be a column"):
+        space.permanova(group_by="colour")
 
 
 def test_geometry_delegates_with_the_chosen_metric():
@@ -417,6 +417,33 @@ def test_notes_name_what_was_grouped_by():
     assert not any("family" in note for note in space.statistics(n_permutations=9).notes)
 
 
+def test_a_regrouped_space_says_what_its_groups_are_of():
+    models = pd.DataFrame(
+        {
+            "model": list("abcdef"),
+            "modality": ["audio"] * 3 + ["vision"] * 3,
+            "family": ["vit"] * 3 + ["a modality's", "cnn", "cnn"],
+            "maker": "one",
+        }
+    )
+    values = np.random.default_rng(0).random((6, 4))
+    space = NFAS(values, models, pd.DataFrame({"roi": list("pqrs")}))
+    families = space.regroup("family")
+    assert (space.group_by, families.group_by) == ("modality", "family")
+    for compute in (families.snci, families.snci_bootstrap, families.snci_permutation, families.convergence):
+        with pytest.warns(UserWarning, match=r"^Family \"a modality's\" has one model and no spread"):
+            compute()
+    makers = families.regroup("maker")  # of a space that was regrouped before
+    assert makers.models.columns.is_unique
+    assert makers.models["modality_before"].tolist() == models["modality"].tolist()
+    with pytest.raises(ValueError, match="Convergence compares groups by maker: expected at least two"):
+        makers.convergence()
+    assert makers.select([True] * 3 + [False] * 3).group_by == "maker"
+    assert makers.statistics(n_permutations=9).group_by == "maker"
+    with pytest.raises(ValueError, match="Convergence compares modalities"):
+        space.select("modality == 'audio'").convergence()
+
+
 def test_figures_of_a_simulated_space_are_marked():
     table = scores_table()
     for simulated in (True, False):
@@ -429,6 +456,19 @@ def test_figures_of_a_simulated_space_are_marked():
             space.plot_networks,
         ):
             assert draw().get_supxlabel() == (SIMULATED if simulated else "")
+
+
+def test_a_space_of_ones_own_scores_draws_without_a_mark():
+    models = pd.DataFrame({"model": list("abcd"), "modality": ["audio"] * 2 + ["vision"] * 2})
+    values = np.random.default_rng(0).random((4, 3))
+    space = NFAS(values, models, pd.DataFrame({"roi": list("pqr")}))
+    assert space.plot().get_supxlabel() == ""
+    axes = space.plot_networks().axes[0]
+    # ROIs without a network stand for themselves, vision before audio
+    assert {label.get_text() for label in axes.get_xticklabels()} == set("pqr")
+    drawn = {label.get_text(): i for i, label in enumerate(axes.get_xticklabels())}
+    order = [drawn[name] for name in "pqr"]
+    np.testing.assert_allclose(np.asarray(axes.images[0].get_array())[:, order], values[[2, 3, 0, 1]])
 
 
 def test_figures_need_statistics_of_their_own():

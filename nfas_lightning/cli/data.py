@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from nfas_lightning.cli.data_get import get_alice, get_atlases, get_files, nothing_downloaded
+from nfas_lightning.cli.messages import refuse
 from nfas_lightning.data.catalogue import (
     CATALOGUE,
     OPENNEURO,
@@ -69,15 +69,13 @@ def check_data(root: str, *, subjects: str | None = None, deep: bool = False) ->
     try:
         checks = check_folder(folder, subjects=names(subjects), deep=deep, progress=sys.stderr.isatty())
     except (FileNotFoundError, NotADirectoryError) as error:
-        print(f"nfas data check: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+        refuse("nfas data check", str(error))
     if not checks:
-        print(
-            f"nfas data check: neither {folder} nor a folder in it looks like {', '.join(CATALOGUE)}. "
+        refuse(
+            "nfas data check",
+            f"neither {folder} nor a folder in it looks like {', '.join(CATALOGUE)}. "
             "docs/data.md shows how each must look; `nfas data get` brings what may be downloaded.",
-            file=sys.stderr,
         )
-        raise SystemExit(2)
     for check in checks:
         _print_check(check)
     if not all(check.complete for check in checks):
@@ -119,14 +117,15 @@ def get_data(
         yes: do not ask.
     """
     if name not in CATALOGUE:
-        _refuse(f"there is no benchmark {name!r}; there are {', '.join(CATALOGUE)}.")
+        refuse("nfas data get", f"there is no benchmark {name!r}; there are {', '.join(CATALOGUE)}.")
     entry = CATALOGUE[name]
     given = root or os.environ.get("NFAS_DATA")
     if name == "atlases":
         get_atlases(Path(given).expanduser() if given else None, names(kinds), dry_run=dry_run)
         return
     if not given:
-        _refuse(f"where to? Give --root, or set NFAS_DATA, to the folder that {entry.folder}/ lies in.")
+        wanted = f"the folder that {entry.folder}/ lies in"
+        refuse("nfas data get", f"where to? Give --root, or set NFAS_DATA, to {wanted}.")
     folder = Path(given).expanduser()
     place = folder if folder.name == entry.folder else folder / entry.folder
     terms = entry.terms.format(root=folder, folder=place)
@@ -155,11 +154,6 @@ def names(text: str | None) -> list[str] | None:
         (['EN057', 'EN058'], None)
     """
     return None if text is None else text.strip("[]").replace(",", " ").split()
-
-
-def _refuse(message: str) -> NoReturn:
-    print(f"nfas data get: {message}", file=sys.stderr)
-    raise SystemExit(2)
 
 
 def _print_check(check: Check) -> None:

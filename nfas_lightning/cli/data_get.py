@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from nfas_lightning.cli.messages import refuse
 from nfas_lightning.data.catalogue import Plan
 from nfas_lightning.data.catalogue.alice_archives import alice_plan, convert_archives
 from nfas_lightning.data.catalogue.alice_release import convert_alice
@@ -20,6 +21,7 @@ from nfas_lightning.data.catalogue.transfer import Client, TransferError
 
 __all__ = ["get_alice", "get_atlases", "get_files", "nothing_downloaded"]
 
+_COMMAND = "nfas data get"
 _SHOWN = 8
 NOTHING = 3
 """Exit code: nothing was downloaded, and nothing failed."""
@@ -52,9 +54,9 @@ def get_files(
         with Console(stderr=True).status(f"asking what there is of {name}"):
             plan = planned(client)
     except ValueError as error:
-        _end(2, str(error))
+        refuse(_COMMAND, str(error))
     except TransferError as error:
-        _end(1, f"{error} Nothing was downloaded.{by_hand and chr(10) * 2}{by_hand}")
+        refuse(_COMMAND, f"{error} Nothing was downloaded.{by_hand and chr(10) * 2}{by_hand}", code=1)
     _print_plan(plan)
     if dry_run:
         return False
@@ -85,7 +87,7 @@ def get_alice(
     try:
         listeners, notes = convert_archives(folder) if source is None else convert_alice(source, folder)
     except (OSError, ValueError) as error:
-        _end(1, str(error))
+        refuse(_COMMAND, str(error), code=1)
     for subject, note in notes.items():
         print(f"{subject}{'' if subject in listeners else ' is left out'}: {note}", file=sys.stderr)
     print(f"{len(listeners)} listeners and the words are in {folder}. Next: nfas data check {folder}")
@@ -121,9 +123,11 @@ def _download(plan: Plan, client: Client, workers: int) -> None:
     try:
         outcome = carry_out(plan, client, workers=workers, progress=sys.stderr.isatty())
     except KeyboardInterrupt:
-        _end(130, "stopped. Finished files stay; the same command goes on from here.")
+        said = f"{_COMMAND}: stopped. Finished files stay; the same command goes on from here."
+        print(said, file=sys.stderr)
+        raise SystemExit(130) from None
     except (OSError, RuntimeError) as error:
-        _end(1, str(error))
+        refuse(_COMMAND, str(error), code=1)
     _print_outcome(outcome)
     if outcome.failed or outcome.not_tried or plan.obstructed:
         raise SystemExit(1)
@@ -149,7 +153,7 @@ def get_atlases(root: Path | None, kinds: Sequence[str] | None, *, dry_run: bool
     """Fetch parcellations through nilearn."""
     chosen = ["schaefer400"] if kinds is None else list(kinds)
     if unknown := [kind for kind in chosen if kind not in ATLAS_KINDS]:
-        _end(2, f"there is no atlas {unknown[0]!r}; there are {', '.join(ATLAS_KINDS)}.")
+        refuse(_COMMAND, f"there is no atlas {unknown[0]!r}; there are {', '.join(ATLAS_KINDS)}.")
     place = "nilearn's own data folder" if root is None else str(root / "atlases")
     print(f"{', '.join(chosen)}: a label image and a table of names each, through nilearn, into {place}.")
     if dry_run:
@@ -158,13 +162,8 @@ def get_atlases(root: Path | None, kinds: Sequence[str] | None, *, dry_run: bool
         try:
             files = fetch_atlas(kind, None if root is None else root / "atlases")
         except OSError as error:
-            _end(1, f"{kind} can't be had: {error}")
+            refuse(_COMMAND, f"{kind} can't be had: {error}", code=1)
         for file in files:
             print(f"{kind}: {file}")
     if root is not None:
         print(f"To have them found by name, set NILEARN_DATA={root / 'atlases'}")
-
-
-def _end(code: int, message: str) -> NoReturn:
-    print(f"nfas data get: {message}", file=sys.stderr)
-    raise SystemExit(code)

@@ -12,7 +12,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
 from nfas_lightning.cli.docstrings import summary
-from nfas_lightning.cli.messages import PlainErrors, nearest, say_loading
+from nfas_lightning.cli.messages import PlainErrors, nearest, refuse, say_loading
+from nfas_lightning.cli.process import EXIT_CODES
 
 __all__ = ["COMMANDS", "main"]
 
@@ -35,7 +36,7 @@ A parameter without a default is given by position, a list by one word or more, 
 is ``()``; the others are options, and the docstring is the help.
 """
 
-_USAGE = """Neural Functional Alignment Space
+_USAGE = f"""Neural Functional Alignment Space
 
   nfas demo                          pretrained models in a simulated brain space, and a report
   nfas test --config CONFIG          score a model or a suite of models on a benchmark
@@ -49,7 +50,7 @@ _USAGE = """Neural Functional Alignment Space
 
 `nfas COMMAND --help` lists the options of a command, `nfas --version` the versions that matter.
 --debug, or NFAS_DEBUG=1, shows the traceback of an error.
-Exit codes: 0 done; 1 failed; 2 wrong command line or config, nothing was run; 130 Ctrl-C; 143 terminated."""
+Exit codes: {"; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())}."""
 
 _WITH_LIGHTNING = ("nfas_lightning.demo", "nfas_lightning.cli.space")
 _LIGHT = ("nfas_lightning.cli.sweep", "nfas_lightning.cli.help")  # say what they import when they do
@@ -90,7 +91,7 @@ def _run_lightning(given: list[str]) -> None:
     words = {name.partition(" ")[0] for name in COMMANDS}
     if given[0] not in _LIGHTNING and not given[0].startswith("-"):
         hint = nearest(given[0], [*_LIGHTNING, *words])
-        _refuse("nfas", f"there is no command {given[0]!r}.{hint} `nfas --help` lists them.")
+        refuse("nfas", f"there is no command {given[0]!r}.{hint} `nfas --help` lists them.")
     if given[0] in _LIGHTNING and ({"-h", "--help"} & set(given[1:])):
         from nfas_lightning.cli.help import page
 
@@ -99,17 +100,12 @@ def _run_lightning(given: list[str]) -> None:
     try:
         check_config_files(given)
     except ConfigFileError as error:
-        _refuse(f"nfas {given[0]}", str(error))
+        refuse(f"nfas {given[0]}", str(error))
     # Lightning takes seconds to import: the commands above do without it where they can
     say_loading("Lightning")
     from nfas_lightning.cli.lightning import NFASCLI
 
     NFASCLI(["--help" if word == "--help-all" else word for word in given])
-
-
-def _refuse(program: str, message: str) -> None:
-    print(f"{program}: error: {message}", file=sys.stderr)
-    raise SystemExit(2)
 
 
 def _versions() -> str:

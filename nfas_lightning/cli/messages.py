@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-__all__ = ["PlainErrors", "explain", "is_debugging", "missing_file", "nearest", "say_loading"]
+__all__ = ["PlainErrors", "explain", "is_debugging", "missing_file", "nearest", "refuse", "say_loading"]
 
 # what a value could have been and was not: said of every union, and never the reason
 _NOISE = (
@@ -66,8 +66,19 @@ class PlainErrors(ArgumentParser):  # type: ignore[misc]  # jsonargparse is not 
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         program = parser.prog.replace(" [options]", "")
-        sys.stderr.write(f"{program}: error: {explain(message, _options(parser))}\n")
-        raise SystemExit(2)
+        refuse(program, explain(message, _options(parser)))
+
+
+def refuse(command: str, message: str, code: int = 2) -> NoReturn:
+    """End a command with the one error that it has.
+
+    Args:
+        command: as it is typed, ``"nfas data get"``.
+        message: what was expected, what came, what to do.
+        code: exit code, see `nfas_lightning.cli.process.EXIT_CODES`.
+    """
+    print(f"{command}: error: {message}", file=sys.stderr)
+    raise SystemExit(code)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
 
 import yaml
 from rich.console import Console
@@ -14,13 +12,15 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
+from nfas_lightning.cli.messages import refuse
 from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.models.packaged import PACKAGED, PackagedModel, load_packaged
 from nfas_lightning.models.zoo import ZooEntry, zoo
+from nfas_lightning.terminal import stdout_console
 
 __all__ = ["check_models", "list_models", "pin_models", "show_model"]
 
-_PIPE_COLUMNS = 160  # a pipe is taken to have 80, which would cut names and numbers
+_PIPE_COLUMNS = 160  # names, licences and numbers side by side
 
 
 def list_models(
@@ -44,7 +44,7 @@ def list_models(
         local: those whose weights are here alone.
     """
     if source not in (None, "zoo", "packaged"):
-        _refuse("list", f"--source must be zoo or packaged, got {source!r}.")
+        refuse("nfas models list", f"--source must be zoo or packaged, got {source!r}.")
     entries: list[ZooEntry | PackagedModel] = [*zoo().values(), *PACKAGED.values()]
     rows = [_row(entry) for entry in entries]
     kept = [
@@ -57,17 +57,17 @@ def list_models(
         and (row["here"] == "yes" or not local)
     ]
     if modality not in (None, *MODALITIES):
-        _refuse("list", f"--modality must be vision, audio or language, got {modality!r}.")
+        refuse("nfas models list", f"--modality must be vision, audio or language, got {modality!r}.")
     if not kept:
         families = sorted({row["family"] for row in rows})
-        _refuse("list", f"no model fits. Families: {', '.join(families)}.")
-    order = {"vision": 0, "audio": 1, "language": 2}
+        refuse("nfas models list", f"no model fits. Families: {', '.join(families)}.")
+    order: dict[str, int] = {name: i for i, name in enumerate(MODALITIES)}
     kept.sort(key=lambda row: (row["source"] == "packaged", order[row["modality"]], row["name"]))
     columns = ("modality", "family", "objective", "parameters", "blocks", "pinned", "here", "licence")
     table = Table(Column("name", no_wrap=True), *columns, title=f"{len(kept)} models")
     for row in kept:
         table.add_row(*(escape(row[column]) for column in ("name", *columns)))
-    _console().print(table)
+    stdout_console(_PIPE_COLUMNS).print(table)
 
 
 def show_model(name: str) -> None:
@@ -99,7 +99,7 @@ def show_model(name: str) -> None:
             table.add_row(
                 "block names", escape("\n".join(layers) if isinstance(layers, list) else str(layers))
             )
-    _console().print(table)
+    stdout_console(_PIPE_COLUMNS).print(table)
 
 
 def check_models(
@@ -124,8 +124,8 @@ def check_models(
     entries = [_zoo_only(name, "check") for name in names] or list(zoo().values())
     entries = [entry for entry in entries if modality in (None, entry.modality)]
     if not entries:
-        _refuse("check", f"no model of modality {modality!r}.")
-    folders = _folders(entries, weights, every=bool(names))
+        refuse("nfas models check", f"no model of modality {modality!r}.")
+    folders = _folders(entries, weights, "check", every=bool(names))
     results = [
         check_entry(entry, folders.get(entry.name))
         for entry in track(entries, "checking", console=Console(stderr=True), transient=True)
@@ -141,7 +141,7 @@ def check_models(
         table.add_row(
             result.name, result.modality, *numbers, result.weights, f"{result.seconds:.1f}", verdict
         )
-    console = _console()
+    console = stdout_console(_PIPE_COLUMNS)
     console.print(table)
     failed = [result for result in results if result.problem]
     for result in failed:
@@ -168,13 +168,12 @@ def pin_models(
     from nfas_lightning.models.zoo.registry import pin_of
 
     entries = [_zoo_only(name, "pin") for name in names]
-    folders = _folders(entries, weights, every=True)
+    folders = _folders(entries, weights, "pin", every=True)
     for entry in entries:
         try:
             pin = pin_of(entry, folder=folders.get(entry.name), revision=revision)
         except (OSError, ValueError) as error:
-            print(f"nfas models pin: {error}", file=sys.stderr)
-            raise SystemExit(1) from error
+            refuse("nfas models pin", str(error), code=1)
         path = write_pins({entry.name: pin}, Path(lock) if lock else None)
         print(f"{entry.name}: {pin.hub}@{pin.revision}, sha256 {pin.weights_sha256[:12]}... in {path}")
 
@@ -218,13 +217,15 @@ def _here(entry: ZooEntry | PackagedModel) -> str:
     return "yes" if all(found) else "-"
 
 
-def _folders(entries: Iterable[ZooEntry], weights: str | None, *, every: bool) -> dict[str, Path]:
+def _folders(
+    entries: Iterable[ZooEntry], weights: str | None, command: str, *, every: bool
+) -> dict[str, Path]:
     """Each entry's folder inside the one that was given: where there is one, or for every entry."""
     if weights is None:
         return {}
     root, entries = Path(weights).expanduser(), list(entries)
     if not root.is_dir():
-        _refuse("check", f"no folder {weights!r}.")
+        refuse(f"nfas models {command}", f"no folder {weights!r}.")
     if len(entries) == 1 and not (root / entries[0].name).is_dir():
         return {entries[0].name: root}
     return {entry.name: root / entry.name for entry in entries if every or (root / entry.name).is_dir()}
@@ -242,13 +243,4 @@ def _zoo_only(name: str, command: str) -> ZooEntry:
     try:
         return zoo_entry(name.removeprefix("zoo:"))
     except ValueError as error:
-        _refuse(command, str(error))
-
-
-def _refuse(command: str, message: str) -> NoReturn:
-    print(f"nfas models {command}: {message}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)
+        refuse(f"nfas models {command}", str(error))

@@ -15,11 +15,13 @@ __all__ = ["EXIT_CODES", "is_spoken", "run"]
 
 EXIT_CODES = {
     0: "done",
-    1: "failed while it ran",
-    2: "the command line or a config is wrong; nothing was run",
-    130: "interrupted (Ctrl-C)",
-    143: "terminated (SIGTERM)",
+    1: "failed",
+    2: "wrong command line or config, nothing was run",
+    130: "Ctrl-C",
+    143: "terminated",
 }
+"""What the codes of the process mean, as `nfas --help` says it."""
+
 _SPEAKERS = ("nfas_lightning", "pytorch_lightning", "lightning_fabric", "jsonargparse")
 
 

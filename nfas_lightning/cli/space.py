@@ -19,7 +19,7 @@ def space(
     runs: list[str],
     *,
     out: str = "runs/space",
-    filter: str | None = None,  # noqa: A002 - the option's name
+    where: str | None = None,
     group_by: str = "modality",
     feature: str = "stable_mode",
     value: Literal["r2", "r"] = "r2",
@@ -39,7 +39,7 @@ def space(
     Args:
         runs: folders of finished runs; their ROIs are joined by id, and must be the same.
         out: folder of the report and the tables.
-        filter: which models, e.g. ``"family == 'vit' and parameters < 1e8"``.
+        where: which models, as a query of their table, e.g. ``"family == 'vit' and parameters < 1e8"``.
         group_by: column of the models that groups are of: modality, family, size, objective_kind, ...
         feature: which feature's scores place a model.
         value: ``r2`` or ``r``.
@@ -51,7 +51,7 @@ def space(
         seed: of the draws.
         formats: of the figures' files, any of ``png pdf svg``; png is always among them.
     """
-    joined = join_runs(runs, where=filter, intersection=axis == "intersection")
+    joined = join_runs(runs, where=where, intersection=axis == "intersection")
     placed = NFAS.from_scores(
         joined,
         feature=feature,

@@ -2,6 +2,7 @@
 
 from nfas_lightning.data.atlas import Atlas, load_atlas
 from nfas_lightning.data.audio_windows import read_wav
+from nfas_lightning.data.cleaning import clean_series, motion_regressors
 from nfas_lightning.data.extraction import Scan, extract_scans
 from nfas_lightning.data.parcels import Parcels, array_parcels, surface_parcels, volume_parcels
 from nfas_lightning.data.pictures import ImageFiles, read_image
@@ -23,9 +24,11 @@ __all__ = [
     "StimulusSet",
     "TextStimulus",
     "array_parcels",
+    "clean_series",
     "coordinate_atlas",
     "extract_scans",
     "load_atlas",
+    "motion_regressors",
     "read_clip",
     "read_image",
     "read_pickle",

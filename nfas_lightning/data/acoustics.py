@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
+from math import gcd
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_shape
 
-__all__ = ["cochleagram", "erb_centres", "modulation_energy", "sound_power", "spectral_centroid"]
+__all__ = [
+    "cochleagram",
+    "erb_centres",
+    "modulation_energy",
+    "resample",
+    "sound_power",
+    "spectral_centroid",
+]
 
 _FRAME_SECONDS = 0.010
 _WINDOW_SECONDS = 0.032
+
+
+def resample(sound: NDArray[np.floating[Any]], from_rate: int, to_rate: int) -> NDArray[np.floating[Any]]:
+    """Resample with a polyphase filter that removes what would alias.
+
+    Args:
+        sound: (K,) the real samples alone: padding would leak into them.
+        from_rate: of the sound, in Hz.
+        to_rate: what is wanted, in Hz.
+
+    Returns:
+        (ceil(K to_rate / from_rate),) in the dtype of `sound`, a little beyond full scale where the filter
+        rings; the sound itself where the rates are equal.
+
+    Example:
+        >>> resample(np.zeros(800, dtype=np.float32), 8_000, 16_000).shape
+        (1600,)
+    """
+    if from_rate == to_rate:
+        return sound
+    from scipy.signal import resample_poly  # slow to import, and few recordings need it
+
+    shared = gcd(from_rate, to_rate)
+    resampled: NDArray[np.floating[Any]] = resample_poly(sound, to_rate // shared, from_rate // shared)
+    return resampled.astype(sound.dtype, copy=False)
 
 
 def erb_centres(n_bands: int, low: float = 50.0, high: float = 7000.0) -> Tensor:

@@ -11,9 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.clip_tree import choose_subjects, clip_array, find_tree, functional_table
+from nfas_lightning.data.clip_tree import choose_subjects, clip_array, functional_table
 from nfas_lightning.data.clip_voxels import ClipForm, ClipSet, ClipVoxels
 from nfas_lightning.data.content import require_file
+from nfas_lightning.data.readers import find_folder
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.functional.checks import check_option
 
@@ -21,12 +22,16 @@ __all__ = [
     "AFFINE",
     "ALGONAUTS",
     "CLIP_S",
+    "DATA",
     "FOLDER",
     "N_ANSWERED",
     "N_REPETITIONS",
+    "N_VIDEOS",
     "ROIS",
     "SPLITS",
+    "SUBJECTS",
     "TRACKS",
+    "VIDEOS",
     "find_algonauts",
     "functional_rois",
     "list_videos",
@@ -70,11 +75,11 @@ def find_algonauts(root: str | os.PathLike[str] | None, track: str) -> Path:
     """
     check_option("track", track, TRACKS)
     how = (
-        f"Expected{_LAYOUT}The data are given out by their authors through a form, for non-commercial use, "
-        "and are never downloaded for you: `nfas data get algonauts2021` shows the form and the terms. "
-        f"Unpack participants_data.zip and pass root=, or set NFAS_DATA, to the folder that holds {FOLDER}/."
+        f"Its layout:{_LAYOUT}The data are given out by their authors through a form, for non-commercial "
+        "use, and are never downloaded for you: `nfas data get algonauts2021` shows the form and the terms. "
+        "Unpack participants_data.zip there."
     )
-    return find_tree(root, FOLDER, "Algonauts 2021", (VIDEOS, f"{DATA}/{track}_track"), how)
+    return find_folder(root, FOLDER, (VIDEOS, f"{DATA}/{track}_track"), how)
 
 
 def list_videos(folder: Path, *, strict: bool = True) -> list[Path]:

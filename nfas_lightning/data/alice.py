@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,13 +13,14 @@ from torch import Tensor
 
 from nfas_lightning.data.cleaning import clean_series, motion_regressors
 from nfas_lightning.data.events import response_gap, volume_design
-from nfas_lightning.data.readers import data_folder, pick, read_csv, read_npz, sha256_file
+from nfas_lightning.data.readers import find_folder, pick, read_csv, read_npz, sha256_file
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import roi_table
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.transcript import word_stimuli
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
+from nfas_lightning.functional.hrf import HRFModel
 
 __all__ = ["ALICE_FILES", "FOLDER", "load_alice"]
 
@@ -33,7 +36,7 @@ def load_alice(
     window: int = 20,
     radius: str = "6mm",
     temporal: str = "hrf",
-    hrf: str = "spm",
+    hrf: HRFModel = "spm",
     delays: Sequence[int] = (1, 2, 3, 4),
     high_pass: float | None = 1 / 128,
     confounds: bool = True,
@@ -70,80 +73,106 @@ def load_alice(
         doi:10.1016/j.bandl.2016.04.008
     """
     check_option("radius", radius, ("6mm", "10mm"))
-    folder = data_folder(root, FOLDER, ALICE_FILES)
-    bold_key = f"bold_{radius}"
+    folder = find_folder(root, FOLDER, ALICE_FILES)
+    scan = _read_scan(folder, radius)
+    words = _read_words(folder)
+    kept = pick("subjects", subjects, scan.subjects)
+
+    def clean(series: Tensor, regressors: Tensor | None = None) -> Tensor:
+        return clean_series(
+            series, tr=scan.tr, high_pass=high_pass, confounds=regressors, drop_volumes=drop_volumes
+        ).float()
+
+    values = [clean(scan.bold[s], motion_regressors(scan.motion[s]) if confounds else None) for s in kept]
+    n_volumes = scan.bold.shape[1]
+    times = torch.arange(n_volumes, dtype=torch.float64) * scan.tr
+    # listeners lost the drifts of the whole scan: fitted to the kept volumes alone they would be others
+    drifts = (
+        torch.zeros(n_volumes, 0) if high_pass is None else high_pass_basis(n_volumes, scan.tr, high_pass)
+    )
+    design = tuple(
+        regress_out(operator.to_dense(), drifts)[drop_volumes:]
+        for operator in volume_design(
+            words.onsets, times, tr=scan.tr, temporal=temporal, hrf=hrf, delays=delays
+        )
+    )
+    stimuli = StimulusSet(word_stimuli(words.words, window=window, text=words.text), "language")
+    files = [*ALICE_FILES, *([] if words.text is None else [_TEXT])]
+    responses = Responses(
+        values=torch.stack(values),
+        rois=roi_table(scan.rois, network="language", hemisphere=[_SIDE.get(roi, "") for roi in scan.rois]),
+        stimulus_ids=tuple(f"{i:04d}_{word}" for i, word in enumerate(words.words)),
+        dataset="alice",
+        modality="language",
+        subjects=tuple(scan.subjects[s] for s in kept),
+        runs=torch.zeros(n_volumes - drop_volumes, dtype=torch.long),
+        design=design,
+        tr=scan.tr,
+        volume_times=times[drop_volumes:],
+        nuisances=clean(scan.acoustic),
+        nuisance_names=("word_rate", "sound_power"),
+        gap=response_gap(temporal, scan.tr, delays),
+        hashes={file: sha256_file(folder / file) for file in files} | {"stimuli": stimuli.sha256()},
+    )
+    return stimuli, responses
+
+
+class _Scan(NamedTuple):
+    """BOLD (S, T, R), motion (S, T, 6), and word rate and sound power (T, 2), both convolved already."""
+
+    bold: Tensor
+    motion: Tensor
+    acoustic: Tensor
+    subjects: list[str]
+    rois: list[str]
+    tr: float
+
+
+def _read_scan(folder: Path, radius: str) -> _Scan:
+    bold, path = f"bold_{radius}", folder / ALICE_FILES[0]
+    convolved = ("word_rate_hrf", "sound_power_hrf")
     arrays = read_npz(
-        folder / "roi_timeseries.npz",
+        path,
         {
-            bold_key: (None, None, None),
+            bold: (None, None, None),
             "motion": (None, None, 6),
-            "word_rate_hrf": (None,),
-            "sound_power_hrf": (None,),
+            **dict.fromkeys(convolved, (None,)),
             "subjects": (None,),
             "rois": (None,),
             "tr": (),
         },
     )
-    rois = [str(name) for name in arrays["rois"]]
-    names = [str(name) for name in arrays["subjects"]]
-    n_volumes = len(arrays["word_rate_hrf"])
+    rois, subjects = ([str(name) for name in arrays[key]] for key in ("rois", "subjects"))
+    n_volumes = len(arrays[convolved[0]])
     wanted: dict[str, tuple[int, ...]] = {
-        bold_key: (len(names), n_volumes, len(rois)),
-        "motion": (len(names), n_volumes, 6),
+        bold: (len(subjects), n_volumes, len(rois)),
+        "motion": (len(subjects), n_volumes, 6),
+        convolved[1]: (n_volumes,),
     }
-    wanted["sound_power_hrf"] = (n_volumes,)
     for key, shape in wanted.items():
         if arrays[key].shape != shape:
-            raise ValueError(f"roi_timeseries.npz: {key!r} must have shape {shape}, got {arrays[key].shape}.")
-    tr = float(arrays["tr"])
-    kept = pick("subjects", subjects, names)
-    bold, motion = torch.from_numpy(arrays[bold_key]), torch.from_numpy(arrays["motion"])
-    values = torch.stack(
-        [
-            clean_series(
-                bold[s],
-                tr=tr,
-                high_pass=high_pass,
-                confounds=motion_regressors(motion[s]) if confounds else None,
-                drop_volumes=drop_volumes,
-            )
-            for s in kept
-        ]
-    )
-    acoustic = torch.from_numpy(np.stack([arrays["word_rate_hrf"], arrays["sound_power_hrf"]], axis=1))
-    times = torch.arange(n_volumes, dtype=torch.float64) * tr
+            raise ValueError(f"{path.name}: {key!r} must have shape {shape}, got {arrays[key].shape}.")
+    acoustic = torch.from_numpy(np.stack([arrays[key] for key in convolved], axis=1))
+    motion = torch.from_numpy(arrays["motion"])
+    return _Scan(torch.from_numpy(arrays[bold]), motion, acoustic, subjects, rois, float(arrays["tr"]))
 
-    table = read_csv(folder / "words.csv", ("word", "onset_s", "offset_s", "onset_scan_s"))
+
+class _Words(NamedTuple):
+    """N words, (N,) seconds on the scan's clock, and the chapter as it was printed, where that is here."""
+
+    words: list[str]
+    onsets: Tensor
+    text: str | None
+
+
+def _read_words(folder: Path) -> _Words:
+    table = read_csv(folder / ALICE_FILES[1], ("word", "onset_s", "offset_s", "onset_scan_s"))
     onsets = torch.from_numpy(table["onset_scan_s"].to_numpy(dtype=np.float64, copy=True))
     durations = torch.from_numpy((table["offset_s"] - table["onset_s"]).to_numpy(dtype=np.float64, copy=True))
     _check_clock(onsets, durations)
-    # listeners lost the drifts of the whole scan: fitted to the kept volumes alone they would be others
-    drifts = torch.zeros(n_volumes, 0) if high_pass is None else high_pass_basis(n_volumes, tr, high_pass)
-    design = tuple(
-        regress_out(operator.to_dense(), drifts)[drop_volumes:]
-        for operator in volume_design(onsets, times, tr=tr, temporal=temporal, hrf=hrf, delays=delays)
-    )
-    words = [str(word).strip() for word in table["word"]]
-    files = [*ALICE_FILES, *([_TEXT] if (folder / _TEXT).is_file() else [])]
-    text = (folder / _TEXT).read_text(encoding="utf-8") if _TEXT in files else None
-    stimuli = StimulusSet(word_stimuli(words, window=window, text=text), "language")
-    responses = Responses(
-        values=values.float(),
-        rois=roi_table(rois, network="language", hemisphere=[_SIDE.get(roi, "") for roi in rois]),
-        stimulus_ids=tuple(f"{i:04d}_{word}" for i, word in enumerate(words)),
-        dataset="alice",
-        modality="language",
-        subjects=tuple(names[s] for s in kept),
-        runs=torch.zeros(n_volumes - drop_volumes, dtype=torch.long),
-        design=design,
-        tr=tr,
-        volume_times=times[drop_volumes:],
-        nuisances=clean_series(acoustic, tr=tr, high_pass=high_pass, drop_volumes=drop_volumes).float(),
-        nuisance_names=("word_rate", "sound_power"),
-        gap=response_gap(temporal, tr, delays),
-        hashes={file: sha256_file(folder / file) for file in files} | {"stimuli": stimuli.sha256()},
-    )
-    return stimuli, responses
+    printed = folder / _TEXT
+    text = printed.read_text(encoding="utf-8") if printed.is_file() else None
+    return _Words([str(word).strip() for word in table["word"]], onsets, text)
 
 
 def _check_clock(onsets: Tensor, durations: Tensor) -> None:
@@ -154,5 +183,9 @@ def _check_clock(onsets: Tensor, durations: Tensor) -> None:
             f"words.csv: onset_scan_s must increase from word to word, but word {int(backwards[0]) + 1} does "
             "not start after the word before it. Is the table sorted, and each word there once?"
         )
-    if bool((durations <= 0).any()):
-        raise ValueError("words.csv: offset_s must come after onset_s for every word.")
+    ends_early = (durations <= 0).nonzero()
+    if len(ends_early):
+        raise ValueError(
+            f"words.csv: offset_s must come after onset_s for every word, but word {int(ends_early[0])} "
+            f"lasts {float(durations[ends_early[0]]):g} s."
+        )

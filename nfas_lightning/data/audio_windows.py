@@ -7,7 +7,6 @@ import struct
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
-from math import gcd
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.io import wavfile
 from torch import Tensor
 
-from nfas_lightning.data.acoustics import sound_power
+from nfas_lightning.data.acoustics import resample, sound_power
 from nfas_lightning.data.content import require_file
 
 __all__ = ["AudioWindows", "Stretch", "power_frames", "read_wav", "window_ends"]
@@ -63,14 +62,9 @@ def read_wav(
     mono = samples.reshape(len(samples), -1).mean(axis=1, dtype=np.float32)
     if not len(mono) or not np.isfinite(mono).all():
         raise ValueError(f"{path.name} must hold finite samples, got {len(mono)}.")
-    if sampling_rate is not None and sampling_rate != rate:
-        from scipy.signal import resample_poly  # slow to import, and few recordings need it
-
-        shared = gcd(rate, sampling_rate)
-        mono = resample_poly(mono, sampling_rate // shared, rate // shared).astype(np.float32)
-        rate = sampling_rate
+    wanted = int(rate if sampling_rate is None else sampling_rate)
     # the filter rings a little beyond full scale
-    return np.clip(mono, -1.0, 1.0), int(rate)
+    return np.clip(resample(mono, int(rate), wanted), -1.0, 1.0), wanted
 
 
 def _check_length(path: Path, samples: NDArray[np.generic]) -> None:

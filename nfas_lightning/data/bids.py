@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import pandas as pd
 
 from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import read_csv
+from nfas_lightning.data.readers import name_list, read_csv
 
 __all__ = [
+    "add_sub",
     "entities",
     "is_here",
     "pick_subjects",
@@ -21,6 +23,7 @@ __all__ = [
     "read_participants",
     "run_number",
     "scan_tr",
+    "strip_sub",
 ]
 
 
@@ -33,6 +36,16 @@ def entities(name: str) -> dict[str, str]:
     """
     parts = name.split(".")[0].split("_")
     return {key: value for key, dash, value in (part.partition("-") for part in parts) if dash}
+
+
+def add_sub(name: str) -> str:
+    """Write a subject as folders do: ``"EN057"`` and ``"sub-EN057"`` give ``"sub-EN057"``."""
+    return f"sub-{strip_sub(name)}"
+
+
+def strip_sub(name: str) -> str:
+    """Write a subject without what folders put before it."""
+    return name.removeprefix("sub-")
 
 
 def is_here(path: Path) -> bool:
@@ -77,7 +90,7 @@ def scan_tr(root: Path, subject: str, task: str, run: str | None = None) -> floa
         ValueError: a sidecar states something that is no repetition time.
     """
     for path in _sidecars(root, subject, task, run):
-        if path.is_symlink() or path.exists():
+        if os.path.lexists(path):
             value = read_json(path).get("RepetitionTime")
             if value is None:
                 continue
@@ -126,8 +139,6 @@ def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Seq
         >>> pick_subjects(["EN057"], ["sub-EN057", "sub-EN058"], ["sub-EN057", "sub-EN058"])
         ['sub-EN057']
     """
-    if isinstance(wanted, str):
-        raise TypeError(f"subjects must be a list of names, got the string {wanted!r}: write [{wanted!r}].")
     if wanted is None:
         if not here:
             raise FileNotFoundError(
@@ -135,9 +146,7 @@ def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Seq
                 "`datalad get` or `nfas data get`, or check root, space and derivative."
             )
         return sorted(here)
-    names = [name if name.startswith("sub-") else f"sub-{name}" for name in wanted]
-    if not names or len(set(names)) != len(names):
-        raise ValueError(f"subjects must name at least one, each once, got {list(wanted)}.")
+    names = name_list("subjects", wanted, add_sub)
     for name in names:
         if name in here:
             continue

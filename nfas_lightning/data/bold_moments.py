@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from nfas_lightning.data.clip_tree import choose_subjects, clip_array, find_tree, functional_table
+from nfas_lightning.data.clip_tree import choose_subjects, clip_array, functional_table
 from nfas_lightning.data.clip_voxels import ClipForm, ClipSet, ClipVoxels, usable_voxels
 from nfas_lightning.data.content import require_file
+from nfas_lightning.data.readers import find_folder
 from nfas_lightning.data.safe_pickle import read_pickle
 
 __all__ = [
@@ -80,10 +81,10 @@ def find_bold_moments(root: str | os.PathLike[str] | None) -> Path:
         FileNotFoundError: it is not there; the message shows the layout and says how to get the data.
     """
     how = (
-        f"Expected{_LAYOUT}Get the responses with `nfas data get bold_moments`, and pass root=, or set "
-        f"NFAS_DATA, to the folder that holds {FOLDER}/. The authors give out the clips at {_TERMS}."
+        f"Its layout:{_LAYOUT}Get the responses with `nfas data get bold_moments`. The authors give out "
+        f"the clips at {_TERMS}."
     )
-    return find_tree(root, FOLDER, "BOLD Moments", (RESPONSES,), how)
+    return find_folder(root, FOLDER, (RESPONSES,), how)
 
 
 def number_ranges(n_train: int, n_test: int) -> tuple[range, range]:

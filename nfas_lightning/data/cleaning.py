@@ -8,7 +8,10 @@ from torch import Tensor
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.temporal import high_pass_basis, regress_out
 
-__all__ = ["clean_series", "motion_regressors", "zscore"]
+__all__ = ["SINGLE", "centre_and_scale", "clean_series", "motion_regressors", "zscore"]
+
+SINGLE = 1e-6
+"""Share of a series's size that is noise where it, or a regressor, was kept in float32: eight last places."""
 
 
 def motion_regressors(motion: Tensor) -> Tensor:
@@ -36,7 +39,10 @@ def clean_series(
     """Remove slow drifts and confounds in one regression, drop the first volumes and z-score.
 
     Drifts and confounds leave together: filtering first and regressing after would let unfiltered
-    confounds carry the drifts back in.
+    confounds carry the drifts back in. They are fitted to the whole scan, and volumes are dropped afterwards:
+    a filter is steadier the longer the series, and whoever drops volumes here must filter what is compared
+    with the series over the whole scan too. `nfas_lightning.data.story_responses.clean_scan` does it the
+    other way round: it cuts a story out of its scan, then filters.
 
     Args:
         series: (T, R) time series of one run.
@@ -65,14 +71,51 @@ def clean_series(
         check_finite("confounds", confounds)
         parts.append(confounds.double())
     residual = regress_out(series.double(), torch.cat(parts, dim=1))[drop_volumes:]
-    # what a regression empties keeps rounding noise of the size of the raw signal's
-    empty = residual.std(dim=0) <= 1e-10 * series.abs().amax(dim=0)
-    return zscore(residual.masked_fill(empty, 0.0))
+    # scans and the filter's cosines come in float32
+    return zscore(residual, size=series.abs().amax(dim=0), rounding=SINGLE)
 
 
-def zscore(series: Tensor) -> Tensor:
-    """Standardise the columns of a (T, K) tensor; a constant column becomes NaN, never zero."""
-    centred = series - series.mean(dim=0)
-    scale = centred.std(dim=0, correction=0)
-    rounding = 8 * torch.finfo(series.dtype).eps * series.abs().amax(dim=0)
-    return centred / torch.where(scale <= rounding, torch.nan, scale)
+def zscore(
+    series: Tensor, dim: int = 0, *, size: Tensor | None = None, rounding: float | None = None
+) -> Tensor:
+    """Standardise along a dimension; what is constant becomes NaN, never zero.
+
+    Args:
+        series: floating point; NaN marks missing values, which are left out and stay NaN.
+        dim: along which to standardise.
+        size: see `centre_and_scale`.
+        rounding: see `centre_and_scale`.
+
+    Returns:
+        In the shape of `series`: mean 0 and standard deviation 1 over the values that are there.
+    """
+    centre, scale = centre_and_scale(series, dim, size=size, rounding=rounding)
+    return (series - centre) / scale
+
+
+def centre_and_scale(
+    series: Tensor, dim: int = 0, *, size: Tensor | None = None, rounding: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation along a dimension, NaN left out.
+
+    A deviation no larger than rounding noise is that of a constant. The noise goes with the size of the
+    numbers that were rounded, not with that of a residual, which a regression may have emptied; and with the
+    precision in which they were kept, not with that of a finer copy.
+
+    Args:
+        series: floating point.
+        dim: along which to go; the results keep it with length 1.
+        size: largest absolute value of what `series` was computed from, without `dim`; None: of `series`.
+        rounding: share of `size` below which a deviation is noise, `SINGLE` for what was computed in double
+            precision from single; None: eight last places of the series's own dtype.
+
+    Returns:
+        Means, and population standard deviations with NaN for constants.
+    """
+    centre = series.nanmean(dim=dim, keepdim=True)
+    scale = (series - centre).square().nanmean(dim=dim, keepdim=True).sqrt()
+    if size is None:
+        size = series.nan_to_num().abs().amax(dim=dim)
+    if rounding is None:
+        rounding = 8 * torch.finfo(series.dtype).eps
+    return centre, torch.where(scale <= rounding * size.unsqueeze(dim), torch.nan, scale)

@@ -14,6 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from nfas_lightning.data.atlas import Atlas
+from nfas_lightning.data.cleaning import SINGLE, centre_and_scale
 from nfas_lightning.data.clip_voxels import ClipForm, ClipSet, repetition_means
 from nfas_lightning.data.parcel_cache import content_hash, parcels_key, read_parcels, write_parcels
 from nfas_lightning.functional.checks import check_shape
@@ -47,10 +48,8 @@ class ClipResponses(NamedTuple):
         """
         repetitions = self.repetitions[:, :, list(rows)].double()
         mean = repetitions.nanmean(dim=1)
-        centre = mean.nanmean(dim=1, keepdim=True)
-        scale = (mean - centre).square().nanmean(dim=1, keepdim=True).sqrt()
-        size = mean.nan_to_num().abs().amax(dim=1, keepdim=True)
-        scale = torch.where(scale <= 1e-6 * size, torch.nan, scale)
+        # means over voxels are kept in float32
+        centre, scale = centre_and_scale(mean, dim=1, rounding=SINGLE)
         values = ((mean - centre) / scale).float()
         if repetitions.shape[1] < 2:
             return values, None, None

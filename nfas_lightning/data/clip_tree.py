@@ -1,8 +1,7 @@
-"""What the data sets of clips share on disk: where they lie, whose responses are there, in what arrays."""
+"""What the data sets of clips share on disk: whose responses are there, and in what arrays."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,40 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nfas_lightning.data.readers import pick
+from nfas_lightning.data.readers import name_list, pick
 from nfas_lightning.data.rois import roi_table
 
-__all__ = ["choose_subjects", "clip_array", "find_tree", "functional_table"]
-
-
-def find_tree(
-    root: str | os.PathLike[str] | None, name: str, title: str, wanted: Sequence[str], how: str
-) -> Path:
-    """Find the folder that holds some folders of a data set.
-
-    Args:
-        root: that folder, or the one that holds it; None: ``NFAS_DATA``.
-        name: its usual name.
-        title: of the data set.
-        wanted: folders that it must hold.
-        how: sentences that show the layout and say how to get the data.
-
-    Raises:
-        FileNotFoundError: it is not there.
-    """
-    given = root if root is not None else os.environ.get("NFAS_DATA")
-    if not given:
-        raise FileNotFoundError(f"No folder of {title} was given. {how}")
-    base = Path(given).expanduser()
-    for folder in (base / name, base):
-        if all((folder / part).is_dir() for part in wanted):
-            return folder
-    folder = base / name if (base / name).is_dir() else base
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} must be the folder of {title}, got no folder. {how}")
-    missing = ", ".join(part for part in wanted if not (folder / part).is_dir())
-    found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-    raise FileNotFoundError(f"{folder} must hold {missing}, got {found}. {how}")
+__all__ = ["choose_subjects", "clip_array", "functional_table", "spell_subject"]
 
 
 def choose_subjects(
@@ -60,14 +29,14 @@ def choose_subjects(
 
     Raises:
         FileNotFoundError: a subject is missing.
-        ValueError: there is no such subject.
+        TypeError: one string instead of a list.
+        ValueError: there is no such subject, or one comes twice.
     """
     here = [name for name in official if (place / name).is_dir()]
     if subjects is None:
         wanted = list(official) if strict else here
     else:
-        stem = official[0][:-2]
-        names = [f"{stem}{name.removeprefix('sub').lstrip('-_').zfill(2)}" for name in subjects]
+        names = name_list("subjects", subjects, lambda name: spell_subject(name, official))
         wanted = [official[i] for i in pick("subjects", names, official)]
     absent = [name for name in wanted if name not in here]
     if absent or not wanted:
@@ -76,6 +45,20 @@ def choose_subjects(
             "them there, or name those that you have (subjects=[...], or strict=False for whoever is there)."
         )
     return wanted
+
+
+def spell_subject(name: str, official: Sequence[str]) -> str:
+    """Write a subject as a data set's folders do.
+
+    Args:
+        name: ``"1"``, ``"01"``, ``"sub01"`` or ``"sub-01"``.
+        official: the folders' names, numbers of two digits last.
+
+    Example:
+        >>> spell_subject("sub01", ["sub-01", "sub-02"]), spell_subject("2", ["sub01", "sub02"])
+        ('sub-01', 'sub02')
+    """
+    return f"{official[0][:-2]}{name.removeprefix('sub').lstrip('-_').zfill(2)}"
 
 
 def functional_table(names: Sequence[str] | None, networks: Mapping[str, str]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.hrf import HRFModel
 from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
 __all__ = ["TEMPORAL", "response_gap", "volume_design"]
@@ -26,7 +27,7 @@ def volume_design(
     event_runs: Tensor | None = None,
     volume_runs: Tensor | None = None,
     temporal: str = "hrf",
-    hrf: str = "spm",
+    hrf: HRFModel = "spm",
     delays: Sequence[int] = (1, 2, 3, 4),
 ) -> tuple[Tensor, ...]:
     """Build the operators that carry stimulus features to volumes.

@@ -11,7 +11,7 @@ import numpy as np
 from nfas_lightning.data.bids import entities, is_here, pick_subjects, read_participants, run_number, scan_tr
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.extraction import Scan
-from nfas_lightning.data.readers import data_folder, read_csv
+from nfas_lightning.data.readers import find_folder, read_csv
 from nfas_lightning.data.story import Story, StoryScan
 from nfas_lightning.data.words import Words, read_textgrid, words_of_table
 from nfas_lightning.functional.checks import check_option
@@ -80,7 +80,7 @@ def little_prince_stories(
     """
     check_option("language", language, LANGUAGES)
     check_option("words_from", words_from, ("csv", "textgrid"))
-    folder = data_folder(root, FOLDER, ("participants.tsv",))
+    folder = find_folder(root, FOLDER, ("participants.tsv",))
     wanted = list(range(1, N_SECTIONS + 1)) if sections is None else list(sections)
     if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(range(1, N_SECTIONS + 1)):
         raise ValueError(f"sections must be some of 1 to {N_SECTIONS}, each once, got {wanted}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nfas_lightning.data.bids import is_here, pick_subjects, read_json
+from nfas_lightning.data.bids import is_here, pick_subjects, read_json, strip_sub
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.narratives_clock import ALIASES, CLOCKS, SKIPPED, Clock
 from nfas_lightning.data.narratives_tree import (
@@ -23,7 +23,7 @@ from nfas_lightning.data.narratives_tree import (
     story_tr,
 )
 from nfas_lightning.data.narratives_words import story_words
-from nfas_lightning.data.readers import data_folder, read_csv
+from nfas_lightning.data.readers import find_folder, name_list, read_csv
 from nfas_lightning.data.story import Story, StoryScan
 from nfas_lightning.functional.checks import check_option
 
@@ -75,7 +75,7 @@ def narratives_stories(
         ValueError: an unknown story, group or subject, or a table that does not fit.
     """
     check_option("unaligned", unaligned, ("interpolate", "drop"))
-    folder = data_folder(root, FOLDER, ("participants.tsv",))
+    folder = find_folder(root, FOLDER, ("participants.tsv",))
     listeners = read_listeners(folder)
     clocks = _clocks(stories, listeners)
     excluded = excluded_scans(folder) if exclude else []
@@ -120,7 +120,18 @@ def narratives_stories(
         known = (wav_offsets or {}).get(name)
         clock = clock if known is None else replace(clock, wav_offset=float(known), note="")
         out.append(
-            _story(folder, name, clock, found[name], words, sound, unaligned, trim, known is None, strict)
+            _story(
+                folder,
+                name,
+                clock,
+                found[name],
+                words=words,
+                sound=sound,
+                unaligned=unaligned,
+                trim=trim,
+                check_offset=known is None,
+                strict=strict,
+            )
         )
     return out
 
@@ -128,11 +139,8 @@ def narratives_stories(
 def _clocks(stories: Sequence[str] | None, listeners: Sequence[Listener]) -> dict[str, Clock]:
     if stories is None:
         return {name: clock for name, clock in CLOCKS.items() if name not in SKIPPED}
-    if isinstance(stories, str):
-        raise TypeError(f"stories must be a list of names, got the string {stories!r}: write [{stories!r}].")
-    names = [part for name in stories for part in ALIASES.get(name, (name,))]
-    if not names or len(set(names)) != len(names):
-        raise ValueError(f"stories must name at least one, each once, got {list(stories)}.")
+    given = name_list("stories", stories)
+    names = name_list("stories", [part for name in given for part in ALIASES.get(name, (name,))])
     out = {}
     for name in names:
         story, dash, group = name.partition("-")
@@ -151,13 +159,13 @@ def _clocks(stories: Sequence[str] | None, listeners: Sequence[Listener]) -> dic
 
 
 def _audience(clock: Clock, listeners: Sequence[Listener], subjects: Sequence[str] | None) -> list[Listener]:
-    wanted = None if subjects is None else {name.removeprefix("sub-") for name in subjects}
+    wanted = None if subjects is None else {strip_sub(name) for name in subjects}
     return [
         listener
         for listener in listeners
         if listener.task == clock.task
         and clock.condition in (None, listener.condition)
-        and (wanted is None or listener.subject.removeprefix("sub-") in wanted)
+        and (wanted is None or strip_sub(listener.subject) in wanted)
     ]
 
 
@@ -199,6 +207,7 @@ def _story(
     name: str,
     clock: Clock,
     scans: Sequence[StoryScan],
+    *,
     words: bool,
     sound: bool,
     unaligned: str,

@@ -39,17 +39,30 @@ class Clock:
     note: str = ""
 
 
-def _clock(name: str, onset: int, duration: int, wav_offset: float, **more: str) -> Clock:
+def _clock(
+    name: str,
+    onset: int,
+    duration: int,
+    wav_offset: float,
+    *,
+    task: str | None = None,
+    audio: str | None = None,
+    tale: str | None = None,
+    part: str | None = None,
+    condition: str | None = None,
+    note: str = "",
+) -> Clock:
+    """Make a clock; task, sound file and tale have the story's name unless it is given."""
     return Clock(
-        more.get("task", name),
-        more.get("audio", name),
-        onset,
-        duration,
-        wav_offset,
-        more.get("tale", name),
-        more.get("part"),
-        more.get("condition"),
-        more.get("note", ""),
+        task=task or name,
+        audio=audio or name,
+        onset=onset,
+        duration=duration,
+        wav_offset=wav_offset,
+        tale=tale or name,
+        part=part,
+        condition=condition,
+        note=note,
     )
 
 

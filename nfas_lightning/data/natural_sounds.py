@@ -9,7 +9,7 @@ import torch
 
 from nfas_lightning.data.acoustics import sound_power, spectral_centroid
 from nfas_lightning.data.cleaning import zscore
-from nfas_lightning.data.readers import data_folder, read_npz, sha256_file
+from nfas_lightning.data.readers import find_folder, read_npz, sha256_file
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import roi_table
 from nfas_lightning.data.stimulus_set import StimulusSet
@@ -45,7 +45,7 @@ def load_natural_sounds(
     Reference:
         doi:10.1016/j.neuron.2015.11.035
     """
-    folder = data_folder(root, FOLDER, NATURAL_SOUNDS_FILES)
+    folder = find_folder(root, FOLDER, NATURAL_SOUNDS_FILES)
     brain = read_npz(
         folder / "components.npz", {"R": (None, None), "component_names": (None,), "stim_names": (None,)}
     )

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.ceiling import noise_ceiling
+from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.confounds import regress_out
 from nfas_lightning.functional.missing import align_subjects
@@ -129,7 +129,7 @@ class Responses:
         device = features.device
         return regress_out(features, self.drifts.to(device), self.runs.to(device))
 
-    def estimate_ceiling(self, method: str, *, seed: int = 0, fold: Tensor | None = None) -> Tensor:
+    def estimate_ceiling(self, method: CeilingMethod, *, seed: int = 0, fold: Tensor | None = None) -> Tensor:
         """Return `noise_ceiling` of the values, (R,); each choice of arguments is computed once.
 
         Args:

@@ -23,6 +23,7 @@ from nfas_lightning.data.story_text import join_story
 from nfas_lightning.data.transcript import context_windows
 from nfas_lightning.data.words import Words
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.hrf import HRFModel
 from nfas_lightning.functional.temporal import hrf_operator
 
 __all__ = [
@@ -183,7 +184,7 @@ def story_design(
     n_volumes: Sequence[int],
     *,
     temporal: str,
-    hrf: str = "spm",
+    hrf: HRFModel = "spm",
     delays: Sequence[int] = (1, 2, 3, 4),
     slice_time_reference: float = 0.0,
 ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
@@ -214,7 +215,12 @@ def story_design(
 
 
 def nuisance_series(
-    story: Story, names: Sequence[str], n_volumes: int, *, hrf: str = "spm", slice_time_reference: float = 0.0
+    story: Story,
+    names: Sequence[str],
+    n_volumes: int,
+    *,
+    hrf: HRFModel = "spm",
+    slice_time_reference: float = 0.0,
 ) -> Tensor:
     """Convolve what every listener heard with a haemodynamic response.
 

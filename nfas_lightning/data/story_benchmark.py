@@ -15,8 +15,10 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.story import Story, nuisance_series, story_design, story_stimuli
 from nfas_lightning.data.story_responses import StoryResponses, StoryScans, clean_scan, fewest_counts
+from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis
+from nfas_lightning.functional.hrf import HRFModel
 
 __all__ = ["StorySettings", "load_stories", "word_counts"]
 
@@ -35,12 +37,12 @@ class StorySettings:
     hop: float = 1.0
     sampling_rate: int = 16_000
     temporal: str = "hrf"
-    hrf: str = "spm"
+    hrf: HRFModel = "spm"
     delays: Sequence[int] = (1, 2, 3, 4)
     slice_time_reference: float = 0.0
     nuisances: Sequence[str] = ("word_rate", "sound_power")
     listeners: str = "mean"
-    ceiling: str = "split_half"
+    ceiling: CeilingMethod = "split_half"
 
 
 def load_stories(

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.atlas import Atlas
+from nfas_lightning.data.cleaning import SINGLE, zscore
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.extraction import Scan, extract_scans
 from nfas_lightning.data.parcels import Parcels
 from nfas_lightning.data.readers import read_csv
 from nfas_lightning.data.story import Story, StoryScan
-from nfas_lightning.functional.ceiling import noise_ceiling
+from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
 from nfas_lightning.functional.temporal import high_pass_basis, regress_out
 
 __all__ = ["StoryResponses", "StoryScans", "clean_scan", "fewest_counts", "read_confounds"]
@@ -45,7 +46,7 @@ class StoryResponses(NamedTuple):
     counts: Tensor
     hashes: dict[str, str]
 
-    def ceiling(self, method: str, *, n_folds: int = 1) -> Tensor:
+    def ceiling(self, method: CeilingMethod, *, n_folds: int = 1) -> Tensor:
         """Return the (R,) ceiling of `noise_ceiling`; NaN with one listener, or no value.
 
         Args:
@@ -211,10 +212,10 @@ def clean_scan(
 ) -> Tensor:
     """Keep some volumes of a scan, remove drifts and confounds over these, and z-score them.
 
-    Drifts are fitted to the kept volumes alone, as they are in features, which have no others; and what was
-    heard in another part of the scan changes nothing here.
-
-    Missing parcels and volumes stay missing, where `nfas_lightning.data.cleaning.clean_series` refuses them.
+    The scan is cut first and filtered afterwards. Drifts are fitted to the kept volumes alone, as they are in
+    features, which have no others; and what was heard in another part of the scan changes nothing here.
+    `nfas_lightning.data.clean_series` does it the other way round: it filters a whole scan, then drops its
+    first volumes. Missing parcels and volumes stay missing here, where it refuses them.
 
     Args:
         series: (T, R) parcel means; a column of NaN is a missing parcel, a row of NaN a missing volume.
@@ -236,11 +237,8 @@ def clean_scan(
         if confounds is not None:
             parts.append(confounds[first:stop].double())
         cleaned = regress_out(kept, torch.cat(parts, dim=1))
-    centred = cleaned - cleaned.nanmean(dim=0)
-    scale = centred.square().nanmean(dim=0).sqrt()
-    # what a regression empties, and what was constant, keeps rounding noise of the size of the raw signal's
-    size = kept.nan_to_num().abs().amax(dim=0)
-    return centred / torch.where(scale <= 1e-6 * size, torch.nan, scale)
+    # parcel means are kept in float32
+    return zscore(cleaned, size=kept.nan_to_num().abs().amax(dim=0), rounding=SINGLE)
 
 
 def read_confounds(path: Path, columns: Sequence[str], n_volumes: int) -> Tensor:

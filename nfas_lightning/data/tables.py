@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["as_numbers", "as_text", "parse_csv", "read_numbers"]
+__all__ = ["as_numbers", "as_text", "check_columns", "parse_csv", "read_numbers"]
 
 
 def parse_csv(
@@ -46,6 +46,27 @@ def parse_csv(
     except ValueError as error:
         raise ValueError(f"{path} must be a table with {sep!r} between cells ({error}).") from error
     return table
+
+
+def check_columns(table: pd.DataFrame, columns: Sequence[str], path: Path, *, sep: str = ",") -> None:
+    """Raise if a table lacks a column.
+
+    Args:
+        table: as it was read.
+        columns: that it must have.
+        path: where it came from, for the message.
+        sep: what stood between two cells.
+
+    Raises:
+        ValueError: one is absent.
+    """
+    absent = [column for column in columns if column not in table]
+    if absent:
+        got = list(map(str, table))
+        hint = f" Does {sep!r} stand between its cells?" if len(got) == 1 else ""
+        raise ValueError(
+            f"{path} must have the columns {list(columns)}, missing {absent}, got {got[:8]}.{hint}"
+        )
 
 
 def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.DataFrame:

@@ -5,11 +5,13 @@ from nfas_lightning.datamodules.alice import AliceDataModule
 from nfas_lightning.datamodules.array import ArrayDataModule
 from nfas_lightning.datamodules.base import BrainDataModule
 from nfas_lightning.datamodules.bold_moments import BoldMomentsDataModule
+from nfas_lightning.datamodules.clips import ClipDataModule
 from nfas_lightning.datamodules.folder import FolderDataModule
 from nfas_lightning.datamodules.little_prince import LittlePrinceDataModule
 from nfas_lightning.datamodules.narratives import NarrativesDataModule
 from nfas_lightning.datamodules.natural_sounds import NaturalSoundsDataModule
 from nfas_lightning.datamodules.simulated import SimulatedBrainDataModule
+from nfas_lightning.datamodules.story import StoryDataModule
 
 __all__ = [
     "Algonauts2021DataModule",
@@ -17,9 +19,11 @@ __all__ = [
     "ArrayDataModule",
     "BoldMomentsDataModule",
     "BrainDataModule",
+    "ClipDataModule",
     "FolderDataModule",
     "LittlePrinceDataModule",
     "NarrativesDataModule",
     "NaturalSoundsDataModule",
     "SimulatedBrainDataModule",
+    "StoryDataModule",
 ]

@@ -6,7 +6,7 @@ import os
 from typing import Literal
 
 from nfas_lightning.data.alice import ALICE_FILES, FOLDER, load_alice
-from nfas_lightning.data.readers import data_folder
+from nfas_lightning.data.readers import find_folder
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
@@ -62,7 +62,7 @@ class AliceDataModule(BrainDataModule):
 
     def prepare_data(self) -> None:
         """Check that the files are there."""
-        data_folder(self.root, FOLDER, ALICE_FILES)
+        find_folder(self.root, FOLDER, ALICE_FILES)
 
     def load(self) -> tuple[StimulusSet, Responses]:
         """Read and clean; see `nfas_lightning.data.alice.load_alice`."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import torch
@@ -38,6 +42,30 @@ class BrainDataModule(LightningDataModule):
         self.subjects = subjects
         self._stimuli: StimulusSet | None = None
         self._responses: Responses | None = None
+
+    def save_hyperparameters(
+        self,
+        *args: Any,
+        ignore: Sequence[str] | str | None = None,
+        frame: FrameType | None = None,
+        logger: bool = True,
+    ) -> None:
+        """Save arguments as Lightning does, but tuples as lists and paths as text.
+
+        YAML has neither: loggers write them with tags of Python's own, which a safe reader of hparams.yaml
+        refuses.
+        """
+        if frame is None and (current := inspect.currentframe()) is not None:
+            frame = current.f_back
+        super().save_hyperparameters(*args, ignore=ignore, frame=frame, logger=logger)
+        self.hparams.update(_as_yaml(self.hparams))
+
+    @property
+    def hparams_initial(self) -> Any:
+        """A copy of the arguments as they were saved, which loggers write."""
+        initial = super().hparams_initial
+        initial.update(_as_yaml(initial))
+        return initial
 
     @abstractmethod
     def load(self) -> tuple[StimulusSet, Responses]:
@@ -108,3 +136,12 @@ class BrainDataModule(LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=self.stimuli.collate,
         )
+
+
+def _as_yaml(value: Any) -> Any:
+    """Return a value as plain YAML has it."""
+    if isinstance(value, Mapping):
+        return {key: _as_yaml(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_yaml(held) for held in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -14,7 +14,7 @@ from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.video import ClipFiles
 from nfas_lightning.data.video_nuisances import VIDEO_NUISANCES, video_nuisances
 from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.models.packaged.fetch import cache_dir
+from nfas_lightning.datamodules.cache import parcel_cache
 
 __all__ = ["ClipDataModule"]
 
@@ -65,8 +65,7 @@ class ClipDataModule(BrainDataModule):
     @property
     def cache_folder(self) -> Path | None:
         """Folder of the cache, None for none."""
-        folder = cache_dir() / "parcels" if self.cache == "auto" else self.cache
-        return None if folder is None else Path(folder).expanduser()
+        return parcel_cache(self.cache)
 
     def pair(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from nfas_lightning.data.pictures import ImageFiles
 from nfas_lightning.data.readers import read_csv
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
-from nfas_lightning.data.tables import as_numbers, as_text, parse_csv, read_numbers
+from nfas_lightning.data.tables import as_numbers, as_text, check_columns, parse_csv, read_numbers
 from nfas_lightning.data.transcript import word_stimuli
 from nfas_lightning.datamodules.array import ArrayDataModule
 from nfas_lightning.datamodules.base import BrainDataModule
@@ -105,20 +106,24 @@ class FolderDataModule(BrainDataModule):
         folder = Path(self.root).expanduser()
         if not folder.is_dir():
             raise FileNotFoundError(f"root must be a folder, got {str(folder)!r}. It holds\n{_LAYOUT}")
-        volumes = _table(folder / "volumes.csv", ("time",), "Give seconds since the run began.")
         responses, names, header = _responses(folder)
+        volumes, rois = _volumes(folder / "volumes.csv"), _rois(folder / "rois.csv")
         given: dict[str, Any] = {
-            "events": _table(folder / "events.csv", ("onset", "duration"), "Give seconds for each stimulus."),
+            "events": _events(folder / "events.csv"),
             "runs": None if volumes is None else volumes.get("run"),
             "volume_times": None if volumes is None else volumes.get("time"),
-            "rois": _rois(folder / "rois.csv"),
+            "rois": header if rois is None else rois,
             "nuisances": None,
         }
-        given["rois"] = header if given["rois"] is None else given["rois"]
         if (folder / "nuisances.csv").exists():
             given["nuisances"] = read_numbers(
                 folder / "nuisances.csv", "regressors", missing=False, advice=_REGRESSOR
             )
+        if responses.ndim in (2, 3):
+            place = _response_place(folder)
+            _check_rows(folder / "volumes.csv", volumes, "row", place, responses.shape[-2])
+            _check_rows(folder / "nuisances.csv", given["nuisances"], "row", place, responses.shape[-2])
+            _check_rows(folder / "rois.csv", rois, "column", place, responses.shape[-1])
         # words know their onsets, unless a table of events says better
         told = self._read_stimuli(folder)
         if given["events"] is not None:
@@ -159,6 +164,7 @@ class FolderDataModule(BrainDataModule):
             told["events"] = words[["onset", *(["run"] if "run" in words else [])]].copy()
             if "offset" in words:
                 told["events"]["duration"] = words["offset"] - words["onset"]
+                _check_durations(told["events"], place, "offset must not come before onset")
         return told
 
 
@@ -183,6 +189,25 @@ def _check_counts(folder: Path, n_stimuli: int, path: Path, n_rows: int) -> None
         f"{path.name}.{unread} Add what is missing or take out what has no partner; where the rows are the "
         "volumes of a time series, events.csv, or words.csv itself, gives each stimulus's onset."
     )
+
+
+def _check_rows(path: Path, table: pd.DataFrame | None, what: str, place: Path, wanted: int) -> None:
+    """Refuse a table that has not one row for each row or column of the responses."""
+    if table is not None and len(table) != wanted:
+        raise ValueError(
+            f"{path} must have one row for each {what} of {place.name}, {wanted}, got {len(table)}. Add what "
+            "is missing or take out what has no partner; both are in the same order."
+        )
+
+
+def _check_durations(events: pd.DataFrame, path: Path, must: str) -> None:
+    """Refuse a stimulus that ends before it begins."""
+    rows = np.flatnonzero(events["duration"] < 0)
+    if len(rows):
+        raise ValueError(
+            f"{path}: {must}, got a duration of {events['duration'].iloc[rows[0]]:g} s in row {rows[0] + 1} "
+            "below the header."
+        )
 
 
 def _unread(folder: Path, suffixes: set[str]) -> str:
@@ -238,8 +263,9 @@ def _values(path: Path) -> tuple[NDArray[Any], list[str] | None]:
         table = read_numbers(path, "ROIs", missing=True, advice=_RESPONSE)
         return table.to_numpy(dtype=np.float32), list(map(str, table.columns))
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError, TokenError) as error:
         raise ValueError(f"{path} must be an array that numpy.save wrote ({error}).") from error
     if array.dtype.kind not in "biufc":
         raise ValueError(
@@ -248,10 +274,28 @@ def _values(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     return array, None
 
 
+def _events(path: Path) -> pd.DataFrame | None:
+    """Read when stimuli began and, if known, how long they lasted and in which run."""
+    table = _table(path, ("onset", "duration"), "Give seconds for each stimulus.")
+    if table is not None:
+        check_columns(table, ["onset"], path)
+        if "duration" in table:
+            _check_durations(table, path, "column 'duration' must be 0 or more seconds")
+    return table
+
+
+def _volumes(path: Path) -> pd.DataFrame | None:
+    """Read the run and the time of each volume, or one of the two."""
+    table = _table(path, ("time",), "Give seconds since the run began.")
+    if table is not None and "run" not in table:
+        check_columns(table, ["time"], path)
+    return table
+
+
 def _rois(path: Path) -> pd.DataFrame | None:
     """Read the table of ROIs, whose names are text: 17 and NA are names too."""
     table = _table(path, ("x", "y", "z"), "Places are in MNI mm.", missing=True)
-    if table is not None and "roi" in table:
+    if table is not None:
         table["roi"] = as_text(read_csv(path, ["roi"], text=["roi"]), "roi", path)
     return table
 

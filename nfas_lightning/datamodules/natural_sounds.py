@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from nfas_lightning.data.natural_sounds import FOLDER, NATURAL_SOUNDS_FILES, load_natural_sounds
-from nfas_lightning.data.readers import data_folder
+from nfas_lightning.data.readers import find_folder
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
@@ -39,7 +39,7 @@ class NaturalSoundsDataModule(BrainDataModule):
 
     def prepare_data(self) -> None:
         """Check that the files are there."""
-        data_folder(self.root, FOLDER, NATURAL_SOUNDS_FILES)
+        find_folder(self.root, FOLDER, NATURAL_SOUNDS_FILES)
 
     def load(self) -> tuple[StimulusSet, Responses]:
         """Read both files; see `nfas_lightning.data.natural_sounds.load_natural_sounds`."""

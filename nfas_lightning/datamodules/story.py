@@ -15,7 +15,7 @@ from nfas_lightning.data.story import Story
 from nfas_lightning.data.story_benchmark import StorySettings, load_stories, word_counts
 from nfas_lightning.data.story_responses import StoryScans
 from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.models.packaged.fetch import cache_dir
+from nfas_lightning.datamodules.cache import parcel_cache
 
 __all__ = ["StoryDataModule"]
 
@@ -137,7 +137,7 @@ class StoryDataModule(BrainDataModule):
         self._stories = self.stories()
         scans = StoryScans(
             self._load_atlas(),
-            cache=cache_dir() / "parcels" if self.cache == "auto" else self.cache,
+            cache=parcel_cache(self.cache),
             workers=self.workers,
             progress=self.progress,
             high_pass=self.high_pass,

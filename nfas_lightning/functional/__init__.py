@@ -2,12 +2,14 @@
 
 from nfas_lightning.functional.anova import AnovaResult, anova
 from nfas_lightning.functional.ceiling import noise_ceiling, normalise
+from nfas_lightning.functional.confounds import high_pass_basis, regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import pearson, squared_correlation
 from nfas_lightning.functional.dmd import DMDResult, combine_depths, depth_gram, dmd, stable_mode
 from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
 from nfas_lightning.functional.encoding import EncodingResult, default_penalties, ridge_cv
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
+from nfas_lightning.functional.missing import align_subjects
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
 from nfas_lightning.functional.permanova import (
     PairwiseResult,
@@ -20,7 +22,7 @@ from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette
 from nfas_lightning.functional.snci import SNCIInterval, convergence, snci, snci_bootstrap, snci_permutation
 from nfas_lightning.functional.state_space import StateSpace
-from nfas_lightning.functional.temporal import fir_operators, high_pass_basis, hrf_operator, regress_out
+from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
 __all__ = [
     "AnovaResult",
@@ -33,6 +35,7 @@ __all__ = [
     "SNCIInterval",
     "SilhouetteResult",
     "StateSpace",
+    "align_subjects",
     "anova",
     "block_permutation_null",
     "circular_shift_null",
@@ -57,6 +60,7 @@ __all__ = [
     "permdisp",
     "permutation_p",
     "regress_out",
+    "regress_out_ar1",
     "ridge_cv",
     "ridge_null",
     "silhouette",

@@ -72,7 +72,7 @@ class DMDResult:
         return self.eigenvalues.gather(-1, self.stable_index[..., None]).squeeze(-1)
 
     @property
-    def unit_circle_distance(self) -> Tensor:
+    def distance_to_unit_circle(self) -> Tensor:
         """() or (N,) distance of the stable eigenvalue to the unit circle."""
         return (self.stable_eigenvalue.abs() - 1).abs()
 

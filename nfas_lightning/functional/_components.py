@@ -7,14 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional._gram import double_device
+from nfas_lightning.functional._gram import double_device, has_no_variance
 from nfas_lightning.functional.checks import working_dtype
 
 __all__ = [
     "Components",
     "fix_sign",
     "hash_units",
-    "principal_components",
+    "layer_components",
     "procrustes",
     "sketch_matrix",
     "unit_weights",
@@ -22,8 +22,6 @@ __all__ = [
 
 # Rows or columns raised to float64 at a time.
 _BLOCK = 4096
-# A layer whose variance is a smaller share of its power than this holds rounding, not stimuli.
-_NO_VARIANCE = 1e-12
 # Principal directions below this share of the largest singular value are the rounding of a Gram.
 _ROUNDING = 1e-7
 
@@ -43,7 +41,7 @@ class Components(NamedTuple):
     basis: Tensor
 
 
-def principal_components(X: Tensor, k: int) -> Components | None:
+def layer_components(X: Tensor, k: int) -> Components | None:
     """Return the k leading components of a layer (N, D), None if it does not vary over stimuli.
 
     From the smaller Gram, N x N or D x D, summed in float64 over blocks: a wide layer is never copied. A
@@ -58,7 +56,7 @@ def principal_components(X: Tensor, k: int) -> Components | None:
         Z = X[:, part].to(device) - mean[part] if wide else (X[part].to(device) - mean).T
         gram += Z @ Z.T
     power = gram.trace()
-    if power <= _NO_VARIANCE * (power + n * mean.square().sum()):
+    if bool(has_no_variance(power, power + n * mean.square().sum())):
         return None
     squares, vectors = torch.linalg.eigh(gram)
     s, vectors = squares.clamp(min=0).sqrt().flip(0)[:k], vectors.flip(1)[:, :k]

@@ -26,7 +26,7 @@ Centering = Literal["none", "center", "scale", "zscore"]
 
 # Values raised to float64 at a time: 2 MB stays in a CPU's cache, 512 MB keeps an accelerator busy.
 _CHUNK_CPU, _CHUNK_ACCELERATOR = 2**18, 2**26
-# A depth whose variance is a smaller share of its power than this holds rounding, not stimuli.
+# About eight eps of float32, squared: what `checks.is_constant` allows, on the scale of a power.
 _NO_VARIANCE = 1e-12
 
 
@@ -47,6 +47,11 @@ class DepthStatistics(NamedTuple):
 def double_device(device: torch.device) -> torch.device:
     """Return `device`, or the CPU where `device` has no float64 (Apple's MPS)."""
     return torch.device("cpu") if device.type == "mps" else device
+
+
+def has_no_variance(variance: Tensor, power: Tensor) -> Tensor:
+    """Tell whose variance is so small a share of the power about zero that it holds rounding, not stimuli."""
+    return variance <= _NO_VARIANCE * power
 
 
 def chunks(H: Tensor) -> Iterator[slice]:
@@ -136,7 +141,7 @@ def unit_moments(H: Tensor) -> tuple[Tensor, Tensor]:
     for part in chunks(H):
         squares += standardise(H[part], mean, None).square_().sum(dim=0)
     variance = squares / len(H)
-    return mean, torch.where(variance > _NO_VARIANCE * (variance + mean.square()), variance, 0).sqrt()
+    return mean, variance.masked_fill(has_no_variance(variance, variance + mean.square()), 0).sqrt()
 
 
 def sum_over_stimuli(H: Tensor) -> Tensor:
@@ -193,4 +198,4 @@ def depths_without_variance(power: Tensor, mean: Tensor | None, count: int) -> T
     if mean is None:
         return torch.empty(0, dtype=torch.int64)
     total = power + count * mean.square().sum(dim=1)
-    return (power <= _NO_VARIANCE * total).nonzero().flatten().cpu()
+    return has_no_variance(power, total).nonzero().flatten().cpu()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nfas_lightning.functional.checks import is_constant
 from nfas_lightning.functional.ridge import RidgeBasis
 
 __all__ = ["FoldMap", "constant_in_training", "fold_map", "refit_scores"]
@@ -69,8 +70,7 @@ def fold_map(
 
     chosen, choice = torch.unique(penalties.double().nan_to_num(nan=1.0), return_inverse=True)
     s, loadings = basis.eigenvalues, basis.test - basis.test.mean(0)
-    # features that are constant over the test rows leave rounding, which correlates with anything
-    flat = loadings.abs().amax(0) <= 8 * torch.finfo(dtype).eps * basis.test.abs().amax(0)
+    flat = is_constant(loadings.abs().amax(0), basis.test.abs().amax(0), dtype)
     loadings = loadings.masked_fill(flat, 0)
     shrinkage = s.sqrt() / (s + chosen[:, None])
     smoothers = None
@@ -120,7 +120,7 @@ def refit_scores(fold: FoldMap, copies: Tensor, rois: Tensor) -> Tensor:
     variance = square - len(fold.test) * mean.square()
     power = torch.linalg.vector_norm(preds, dim=1)
     r: Tensor = (preds * target).sum(1) / (power * variance.clamp(min=0).sqrt())
-    still = (variance <= 8 * torch.finfo(r.dtype).eps * square) | (power == 0)
+    still = is_constant(variance, square, r.dtype) | (power == 0)
     return r.clamp(-1, 1).masked_fill(still, float("nan"))
 
 
@@ -129,5 +129,4 @@ def constant_in_training(folds: list[FoldMap], copies: Tensor) -> Tensor:
     train = torch.stack([fold.train for fold in folds])
     weights = train / train.sum(1, keepdim=True)
     mean, square = weights @ copies, weights @ copies.square()
-    still: Tensor = square - mean.square() <= 8 * torch.finfo(copies.dtype).eps * square
-    return still.movedim(1, 0)
+    return is_constant(square - mean.square(), square, copies.dtype).movedim(1, 0)

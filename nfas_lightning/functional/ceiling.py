@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,13 +12,15 @@ from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.functional.correlation import MIN_ROWS, correlate
 from nfas_lightning.functional.missing import align_subjects
 
-__all__ = ["noise_ceiling", "normalise"]
+__all__ = ["CeilingMethod", "noise_ceiling", "normalise"]
+
+CeilingMethod = Literal["loo_subject", "split_half"]
 
 
 def noise_ceiling(
     Y: Tensor,
     *,
-    method: str = "loo_subject",
+    method: CeilingMethod = "loo_subject",
     n_splits: int = 100,
     seed: int = 0,
     fold: Tensor | None = None,
@@ -62,7 +65,7 @@ def noise_ceiling(
         [0.7, 0.9]
     """
     check_shape("Y", Y, "S T R")
-    check_option("method", method, ("loo_subject", "split_half"))
+    check_option("method", method, get_args(CeilingMethod))
     if len(Y) < 2:
         raise ValueError(f"A noise ceiling needs at least two subjects (or repeats), got {len(Y)}.")
     if n_splits < 1:

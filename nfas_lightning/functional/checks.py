@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["check_device", "check_finite", "check_option", "check_shape", "working_dtype"]
+__all__ = [
+    "check_device",
+    "check_distances",
+    "check_finite",
+    "check_option",
+    "check_shape",
+    "is_constant",
+    "working_dtype",
+]
 
 
 def check_shape(name: str, value: Tensor, letters: str, **sizes: int) -> None:
@@ -62,6 +70,36 @@ def check_device(name: str, value: Tensor, other_name: str, other: Tensor) -> No
         )
 
 
+def check_distances(distances: Tensor) -> Tensor:
+    """Return `distances` in float64, symmetric to the last bit, or say why they are no distances.
+
+    Raises:
+        ValueError: not square, empty, not finite, negative, asymmetric or with a diagonal other than zero.
+    """
+    check_shape("distances", distances, "M M", M=len(distances) if distances.ndim else 0)
+    if not len(distances):
+        raise ValueError("distances must be those of at least one model, got a matrix of none.")
+    check_finite("distances", distances)
+    if not distances.is_floating_point():
+        distances = distances.to(torch.float64)
+    wide = distances.to(torch.float64)
+    # squares that cancel, as in torch.cdist, leave the root of the precision on the diagonal
+    tolerance = 8 * torch.finfo(distances.dtype).eps ** 0.5 * float(wide.max())
+    if bool((wide < -tolerance).any()):
+        raise ValueError(f"distances must not be negative, got {float(wide.min()):g}.")
+    if float(wide.diagonal().abs().max()) > tolerance:
+        raise ValueError(
+            f"distances must be zero on the diagonal, got up to {float(wide.diagonal().abs().max()):g}. "
+            "A similarity s may become sqrt(2 - 2 s) first."
+        )
+    if float((wide - wide.T).abs().max()) > tolerance:
+        raise ValueError(
+            f"distances must be symmetric, got {float((wide - wide.T).abs().max()):g} between the triangles."
+        )
+    wide = ((wide + wide.T) / 2).clamp(min=0)
+    return wide.fill_diagonal_(0)
+
+
 def check_option(name: str, value: str, options: tuple[str, ...]) -> None:
     """Raise unless `value` is one of `options`."""
     if value not in options:
@@ -74,3 +112,19 @@ def working_dtype(*tensors: Tensor) -> torch.dtype:
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)
     return dtype
+
+
+def is_constant(deviation: Tensor, size: Tensor | float, dtype: torch.dtype) -> Tensor:
+    """Tell what deviates from its mean by rounding alone: standardised, it would correlate with anything.
+
+    The mean of a constant is off by a few eps of its size, five over 30 000 values; eight leave room.
+
+    Args:
+        deviation: what is left of the values once their mean is off, or their range.
+        size: the values before that, measured as `deviation` is: both largest moduli, or both squares.
+        dtype: that the values were rounded to.
+
+    Returns:
+        Booleans of the shape of `deviation`; False for NaN.
+    """
+    return deviation <= 8 * torch.finfo(dtype).eps * size

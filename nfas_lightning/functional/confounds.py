@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_finite, check_shape, working_dtype
+from nfas_lightning.functional.checks import check_finite, check_shape, is_constant, working_dtype
 from nfas_lightning.functional.missing import column_patterns
 
 __all__ = ["high_pass_basis", "regress_out", "regress_out_ar1"]
@@ -77,7 +77,6 @@ def regress_out(Y: Tensor, confounds: Tensor, runs: Tensor | None = None) -> Ten
     if runs is None:
         runs = torch.zeros(n_volumes, dtype=torch.long, device=Y.device)
     check_shape("runs", runs, "T", T=n_volumes)
-    eps = torch.finfo(working_dtype(Y)).eps
     columns = Y.double().movedim(-2, 0).reshape(n_volumes, -1)
     cleaned = torch.full_like(columns, float("nan"))
     for run in torch.unique(runs):
@@ -88,9 +87,8 @@ def regress_out(Y: Tensor, confounds: Tensor, runs: Tensor | None = None) -> Ten
                 Q = _orthonormal(confounds[kept].double())
                 part = columns[kept[:, None], members]
                 residual = part - Q @ (Q.T @ part)
-                # what does not vary leaves rounding, which would pass for a series once it is standardised
-                varies = part.amax(0) - part.amin(0) > 8 * eps * part.abs().amax(0)
-                cleaned[kept[:, None], members] = residual * varies
+                still = is_constant(part.amax(0) - part.amin(0), part.abs().amax(0), working_dtype(Y))
+                cleaned[kept[:, None], members] = residual * ~still
     shape = (n_volumes, *Y.shape[:-2], Y.shape[-1])
     return cleaned.reshape(shape).movedim(0, -2).to(working_dtype(Y))
 
@@ -170,7 +168,7 @@ def _orthonormal(confounds: Tensor) -> Tensor:
     # brought to one scale first, or confounds in small units would pass for rounding
     centred = confounds - confounds.mean(0)
     largest = centred.abs().amax(0)
-    varies = largest > 8 * torch.finfo(torch.float64).eps * confounds.abs().amax(0)
+    varies = ~is_constant(largest, confounds.abs().amax(0), torch.float64)
     U, S, _ = torch.linalg.svd(centred[:, varies] / largest[varies], full_matrices=False)
     floor = max(centred.shape) * torch.finfo(torch.float64).eps
     kept = floor * S.max() < S if len(S) else torch.ones_like(S, dtype=torch.bool)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_option, check_shape, working_dtype
+from nfas_lightning.functional.checks import check_option, check_shape, is_constant, working_dtype
 
-__all__ = ["MIN_ROWS", "average_folds", "correlate", "pearson", "squared_correlation"]
+__all__ = ["MIN_ROWS", "Negative", "average_folds", "correlate", "pearson", "squared_correlation"]
+
+Negative = Literal["clip", "square"]
 
 MIN_ROWS = 3
 """Rows that a fold needs to be scored: two points always lie on a line, and r would be 1 or -1."""
@@ -74,12 +77,11 @@ def _unit_deviations(values: Tensor, observed: Tensor) -> Tensor:
     values = values / torch.where(scale > 0, scale, torch.ones_like(scale))
     deviations = torch.where(observed, values - values.sum(0) / observed.sum(0), torch.zeros_like(values))
     largest = deviations.abs().amax(0)
-    # after division by the largest value, a constant deviates by rounding alone
-    varies = largest > 8 * torch.finfo(values.dtype).eps
-    return deviations / torch.where(varies, largest, torch.full_like(largest, float("nan")))
+    still = is_constant(largest, 1.0, values.dtype)  # the largest value is one by now
+    return deviations / largest.masked_fill(still, float("nan"))
 
 
-def squared_correlation(r: Tensor, negative: str = "clip") -> Tensor:
+def squared_correlation(r: Tensor, negative: Negative = "clip") -> Tensor:
     """Square correlations into scores.
 
     Args:
@@ -96,5 +98,5 @@ def squared_correlation(r: Tensor, negative: str = "clip") -> Tensor:
         >>> squared_correlation(torch.tensor([0.5, -0.5]))
         tensor([0.2500, 0.0000])
     """
-    check_option("negative", negative, ("clip", "square"))
+    check_option("negative", negative, get_args(Negative))
     return (r.clamp(min=0) if negative == "clip" else r) ** 2

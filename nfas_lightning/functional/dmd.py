@@ -19,7 +19,6 @@ from nfas_lightning.functional._fit import (
 )
 from nfas_lightning.functional._gram import (
     Centering,
-    DepthStatistics,
     depth_gram,
     depth_statistics,
     double_device,
@@ -57,8 +56,8 @@ def dmd(
         A_r = U^T Y V S^-1,   A_r w_j = lambda_j w_j,   phi_j = Y V S^-1 w_j / lambda_j,
 
     all from the L x L Gram over depth, accumulated in float64. Half precision counts as float32; float32
-    loses nothing here. The Gram squares the condition number: directions below sqrt(L eps), about 1e-7, of
-    the largest singular value are dropped.
+    loses nothing here. The Gram squares the condition number: directions below sqrt((L - 1) eps), about
+    1e-7, of the largest singular value are dropped.
 
     Args:
         H: (N, L, D) depth trajectory: N stimuli, L >= 3 depths in the order of execution, D units.
@@ -97,10 +96,10 @@ def dmd(
     check_option("operator", operator, get_args(Operator))
     _check_options(len(H), H.shape[1], svd_rank, centering, criterion)
     if operator == "joint" and centering != "zscore":
-        return _joint_compute(
-            *_joint_update(H), svd_rank=svd_rank, centering=centering, criterion=criterion, exact=exact
-        )
-    if operator == "joint":
+        statistics = depth_statistics(H)
+        check_gram(statistics.gram, H)
+        fit = fit_joint(statistics, centering, svd_rank, exact)
+    elif operator == "joint":
         fit = fit_joint_zscore(H, svd_rank, exact)
     elif operator == "per_stimulus":
         fit = fit_per_stimulus(H, centering, svd_rank, exact)
@@ -146,37 +145,6 @@ def stable_mode(
         H, operator=operator, svd_rank=svd_rank, centering=centering, criterion=criterion, exact=exact
     )
     return combine_depths(H, result, phase=phase)
-
-
-def _joint_update(H: Tensor) -> DepthStatistics:
-    """Return the additive statistics of a batch of stimuli, (N, L, D): sum them over batches and processes.
-
-    Enough for ``none``, ``center`` and ``scale``; ``zscore`` takes two passes (`unit_moments`, then
-    `depth_gram` with its mean and scale, which again adds up).
-    """
-    check_shape("H", H, "N L D")
-    statistics = depth_statistics(H)
-    check_gram(statistics.gram, H)
-    return statistics
-
-
-@torch.no_grad()
-def _joint_compute(
-    gram: Tensor,
-    sums: Tensor,
-    count: int,
-    *,
-    svd_rank: int | float = 2,
-    centering: Centering = "scale",
-    criterion: Criterion = "unit_circle",
-    exact: bool = True,
-) -> DMDResult:
-    """Return the `joint` decomposition from summed statistics: gram (L, L), sums (L, D), N."""
-    statistics = DepthStatistics(gram, sums, int(count))
-    _check_options(statistics.n_stimuli, len(gram), svd_rank, centering, criterion)
-    return _result(
-        fit_joint(statistics, centering, svd_rank, exact), "joint", centering, criterion, gram.device
-    )
 
 
 def _check_options(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_finite, check_option, check_shape
+from nfas_lightning.functional.checks import check_distances, check_finite, check_option, check_shape
 
-__all__ = ["MDSResult", "PCAResult", "distances", "gram_from_distances", "mds", "pca"]
+__all__ = ["DistanceMetric", "MDSResult", "PCAResult", "distances", "gram_from_distances", "mds", "pca"]
+
+DistanceMetric = Literal["euclidean", "correlation", "cosine"]
 
 
 class PCAResult(NamedTuple):
@@ -40,7 +42,7 @@ class MDSResult(NamedTuple):
     eigenvalues: Tensor
 
 
-def distances(V: Tensor, metric: str = "euclidean") -> Tensor:
+def distances(V: Tensor, metric: DistanceMetric = "euclidean") -> Tensor:
     """Return distances between rows.
 
     Args:
@@ -62,7 +64,7 @@ def distances(V: Tensor, metric: str = "euclidean") -> Tensor:
     """
     check_shape("V", V, "M R")
     check_finite("V", V)
-    check_option("metric", metric, ("euclidean", "correlation", "cosine"))
+    check_option("metric", metric, get_args(DistanceMetric))
     wide = V.to(torch.float64)
     if metric == "euclidean":
         # the matrix-product shortcut loses close pairs to cancellation
@@ -149,11 +151,10 @@ def mds(distances: Tensor, n_components: int = 2) -> MDSResult:
         >>> mds(D, 1).coordinates.squeeze().diff().abs()
         tensor([1.0000, 2.0000], dtype=torch.float64)
     """
-    check_shape("distances", distances, "M M", M=len(distances) if distances.ndim else 0)
-    check_finite("distances", distances)
+    wide = check_distances(distances)
     if not 1 <= n_components <= len(distances):
         raise ValueError(f"n_components must lie between 1 and M = {len(distances)}, got {n_components}.")
-    values, vectors = torch.linalg.eigh(gram_from_distances(distances.to(torch.float64)))
+    values, vectors = torch.linalg.eigh(gram_from_distances(wide))
     values, vectors = values.flip(0), vectors.flip(1)[:, :n_components]
     signs = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True)).sign()
     return MDSResult(vectors * signs * values[:n_components].clamp(min=0).sqrt(), values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,14 +14,24 @@ from nfas_lightning.functional.checks import (
     check_finite,
     check_option,
     check_shape,
+    is_constant,
     working_dtype,
 )
-from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate, squared_correlation
+from nfas_lightning.functional.correlation import (
+    MIN_ROWS,
+    Negative,
+    average_folds,
+    correlate,
+    squared_correlation,
+)
 from nfas_lightning.functional.folds import contiguous_folds, split_rows
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge import decompose, held_out_errors, leave_one_out_errors
 
-__all__ = ["EncodingResult", "default_penalties", "ridge_cv"]
+__all__ = ["EncodingResult", "Scaling", "Selection", "default_penalties", "ridge_cv"]
+
+Selection = Literal["folds", "loo"]
+Scaling = Literal["unit", "common"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class EncodingResult:
     inner_score: Tensor
     fold: Tensor
     n_volumes: Tensor
-    scaling: str = "unit"
+    scaling: Scaling = "unit"
 
 
 def default_penalties(n_features: int) -> Tensor:
@@ -69,10 +80,10 @@ def ridge_cv(
     n_folds: int = 5,
     gap: int = 0,
     penalties: Tensor | None = None,
-    selection: str = "folds",
+    selection: Selection = "folds",
     nuisances: Tensor | None = None,
-    scaling: str = "unit",
-    negative: str = "clip",
+    scaling: Scaling = "unit",
+    negative: Negative = "clip",
     n_inner_folds: int = 5,
     warn: bool = True,
 ) -> EncodingResult:
@@ -120,8 +131,8 @@ def ridge_cv(
         >>> bool(result.r > 0.999), tuple(result.preds.shape)
         (True, (60, 1))
     """
-    check_option("negative", negative, ("clip", "square"))
-    check_option("scaling", scaling, ("unit", "common"))
+    check_option("negative", negative, get_args(Negative))
+    check_option("scaling", scaling, get_args(Scaling))
     X, Y, penalties, groups, nuisances = _update(X, Y, groups, penalties, selection, nuisances)
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
     preds, target = (torch.full_like(Y, float("nan")) for _ in range(2))
@@ -159,14 +170,14 @@ def _update(
     Y: Tensor,
     groups: Tensor | None,
     penalties: Tensor | None,
-    selection: str,
+    selection: Selection,
     nuisances: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     """Validate, cast to the working dtype, and bring what is small to the device of `X`."""
     check_shape("X", X, "T P")
     check_shape("Y", Y, "T R", T=len(X))
     check_device("Y", Y, "X", X)
-    check_option("selection", selection, ("folds", "loo"))
+    check_option("selection", selection, get_args(Selection))
     if not X.shape[1]:
         raise ValueError("X must have at least one feature, got none.")
     check_finite("X", X)
@@ -196,7 +207,7 @@ def _fit_fold(
     penalties: Tensor,
     blocks: list[tuple[Tensor, Tensor]],
     nuisances: Tensor | None,
-    scaling: str,
+    scaling: Scaling,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Choose penalties on the training rows, predict the test rows: preds, target, penalties, inner score."""
     x_train, x_test, _ = standardise(X, train, test, nuisances, scaling)
@@ -216,17 +227,16 @@ def _fit_fold(
 
 
 def standardise(
-    values: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: str = "unit"
+    values: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: Scaling = "unit"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Standardise by training statistics, nuisances removed first; and which columns are constant (now 0)."""
-    eps = torch.finfo(values.dtype).eps
     # copies, worked in place: fresh memory costs more than these operations
     inside, outside = values[train].double(), values[test].double()
     magnitude, mean = _largest(inside), inside.mean(0)
     inside -= mean
     outside -= mean
     spread = _largest(inside)
-    constant = spread <= 8 * eps * magnitude
+    constant = is_constant(spread, magnitude, values.dtype)
     if nuisances is not None:
         known, new = nuisances[train].double(), nuisances[test].double()
         mean, scale = known.mean(0), known.std(0, correction=0)
@@ -236,7 +246,7 @@ def standardise(
         inside -= known @ weights
         outside -= new @ weights
         # a column that the nuisances explain leaves rounding, which must not be blown up to unit variance
-        constant |= _largest(inside) <= eps**0.7 * spread
+        constant |= _largest(inside) <= torch.finfo(values.dtype).eps ** 0.7 * spread
     deviation = torch.linalg.vector_norm(inside, dim=0) / len(train) ** 0.5
     if scaling == "common":
         varying = deviation[~constant]
@@ -284,8 +294,8 @@ def _compute(
     chosen: Tensor,
     inner: Tensor,
     fold: Tensor,
-    scaling: str,
-    negative: str,
+    scaling: Scaling,
+    negative: Negative,
     warn: bool,
 ) -> EncodingResult:
     """Correlate within folds and average over the folds in which an ROI was observed."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["HRF_LENGTH", "hrf", "hrf_integral"]
+__all__ = ["HRF_LENGTH", "HRFModel", "hrf", "hrf_integral"]
+
+HRFModel = Literal["spm", "glover"]
 
 HRF_LENGTH = 32.0
 """Seconds after which a response counts as over."""
@@ -26,13 +29,13 @@ class _GammaDifference:
     ratio: float
 
 
-_SHAPES = {
+_SHAPES: dict[HRFModel, _GammaDifference] = {
     "spm": _GammaDifference(6.0, 16.0, 1.0, 1 / 6),
     "glover": _GammaDifference(6 / 0.9, 12 / 0.9, 0.9, 0.48),
 }
 
 
-def hrf(times: Tensor, kind: str = "spm") -> Tensor:
+def hrf(times: Tensor, kind: HRFModel = "spm") -> Tensor:
     r"""Evaluate a haemodynamic response to an impulse at time 0.
 
     .. math:: h(t) = \frac{g(t; a_1, b) - \rho\, g(t; a_2, b)}{\int_0^{32} \cdot\; dt}, \quad
@@ -58,7 +61,7 @@ def hrf(times: Tensor, kind: str = "spm") -> Tensor:
         >>> hrf(torch.tensor([0.0, 5.0, 16.0])).round(decimals=3)
         tensor([ 0.0000,  0.2110, -0.0190], dtype=torch.float64)
     """
-    check_option("hrf", kind, tuple(_SHAPES))
+    check_option("hrf", kind, get_args(HRFModel))
     shape = _SHAPES[kind]
     t = times.double().clamp(min=0)
     peak, undershoot = (_density(t, a, shape.scale) for a in (shape.peak_shape, shape.undershoot_shape))
@@ -66,9 +69,9 @@ def hrf(times: Tensor, kind: str = "spm") -> Tensor:
     return value.masked_fill((times < 0) | (times > HRF_LENGTH), 0)
 
 
-def hrf_integral(times: Tensor, kind: str = "spm") -> Tensor:
+def hrf_integral(times: Tensor, kind: HRFModel = "spm") -> Tensor:
     """Integrate `hrf` from 0 to each time: 0 before the event, 1 from 32 s on; exact, float64."""
-    check_option("hrf", kind, tuple(_SHAPES))
+    check_option("hrf", kind, get_args(HRFModel))
     shape = _SHAPES[kind]
     t = times.double().clamp(min=0, max=HRF_LENGTH)
     return _area(t, shape) / _area(torch.full_like(t, HRF_LENGTH), shape)

@@ -41,7 +41,8 @@ def circular_shift_null(
         groups: (T,) rows that rotate together; give the runs where folds are parts of one, for every seam of
             a rotation breaks the autocorrelation. None: the rows of a fold.
         n_permutations: M wanted; fewer where there are fewer rotations.
-        min_shift: see `shift_moves`.
+        min_shift: smallest rotation in rows, either way. Above 0 the neighbours of the observed score are
+            missing from the null, which makes p too small, the more the slower the series.
         seed: of the shifts; all ROIs share them, so the null keeps their dependence.
 
     Returns:
@@ -79,7 +80,8 @@ def block_permutation_null(
         preds: (T, R) predictions.
         Y: (T, R) what they are correlated with. NaN moves along, and pairs with a NaN are left out.
         fold: (T,) test fold of each row, -1 for none.
-        block_length: rows in a block, see `block_moves`.
+        block_length: rows in a block; a fold's last may be shorter. Long against the autocorrelation, or the
+            null is too narrow; 1 where rows are independent.
         n_permutations: M.
         seed: of the permutations; all ROIs share them.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_finite, check_shape
+from nfas_lightning.functional.checks import check_distances
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.labels import (
     BLOCK,
@@ -21,7 +21,7 @@ from nfas_lightning.functional.labels import (
     permutations,
 )
 
-__all__ = ["PairwiseResult", "PermutationResult", "check_distances", "permanova", "permanova_pairwise"]
+__all__ = ["PairwiseResult", "PermutationResult", "permanova", "permanova_pairwise"]
 
 # A sum within groups below this share of all squared distances is rounding: its groups hold identical models.
 _ROUNDING = 1e-14
@@ -164,34 +164,6 @@ def permanova_pairwise(
     table = torch.tensor(results, dtype=torch.float64, device=distances.device)
     labelled = tuple((names[first], names[second]) for first, second in pairs)
     return PairwiseResult(labelled, table[:, 0], table[:, 1], fdr(table[:, 1]))
-
-
-def check_distances(distances: Tensor) -> Tensor:
-    """Return `distances` in float64, symmetric to the last bit, or say why they are no distances.
-
-    Raises:
-        ValueError: not square, not finite, negative, asymmetric or with a diagonal other than zero.
-    """
-    check_shape("distances", distances, "M M", M=len(distances) if distances.ndim else 0)
-    check_finite("distances", distances)
-    if not distances.is_floating_point():
-        distances = distances.to(torch.float64)
-    wide = distances.to(torch.float64)
-    # squares that cancel, as in torch.cdist, leave the root of the precision on the diagonal
-    tolerance = 8 * torch.finfo(distances.dtype).eps ** 0.5 * float(wide.max()) if len(wide) else 0.0
-    if bool((wide < -tolerance).any()):
-        raise ValueError(f"distances must not be negative, got {float(wide.min()):g}.")
-    if float(wide.diagonal().abs().max()) > tolerance:
-        raise ValueError(
-            f"distances must be zero on the diagonal, got up to {float(wide.diagonal().abs().max()):g}. "
-            "A similarity s may become sqrt(2 - 2 s) first."
-        )
-    if float((wide - wide.T).abs().max()) > tolerance:
-        raise ValueError(
-            f"distances must be symmetric, got {float((wide - wide.T).abs().max()):g} between the triangles."
-        )
-    wide = ((wide + wide.T) / 2).clamp(min=0)
-    return wide.fill_diagonal_(0)
 
 
 def _within(squared: Tensor, codes: Tensor, sizes: Tensor) -> Tensor:

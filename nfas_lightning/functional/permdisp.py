@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from nfas_lightning.functional.checks import check_distances
 from nfas_lightning.functional.embedding import gram_from_distances
 from nfas_lightning.functional.labels import (
     BLOCK,
@@ -17,7 +18,7 @@ from nfas_lightning.functional.labels import (
     permutations,
     relabelling_p,
 )
-from nfas_lightning.functional.permanova import PermutationResult, check_distances
+from nfas_lightning.functional.permanova import PermutationResult
 
 __all__ = ["permdisp"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,14 +12,16 @@ from nfas_lightning.functional._refits import constant_in_training, fold_map, re
 from nfas_lightning.functional.checks import check_device, check_option, check_shape
 from nfas_lightning.functional.confounds import regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate
-from nfas_lightning.functional.encoding import EncodingResult, standardise
+from nfas_lightning.functional.encoding import EncodingResult, Scaling, standardise
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.moves import block_moves, phase_moves, shift_moves, turn_phases
 from nfas_lightning.functional.nulls import CHUNK
 from nfas_lightning.functional.ridge import RidgeBasis, decompose
 
-__all__ = ["ridge_null"]
+__all__ = ["Moves", "ridge_null"]
+
+Moves = Literal["shift", "phase", "blocks"]
 
 Fold = tuple[Tensor, Tensor, RidgeBasis]
 """Training rows, test rows, and the decomposition of the fold's features."""
@@ -32,7 +35,7 @@ def ridge_null(
     groups: Tensor | None = None,
     gap: int = 0,
     nuisances: Tensor | None = None,
-    moves: str = "shift",
+    moves: Moves = "shift",
     min_shift: int = 0,
     block_length: int = 1,
     n_permutations: int = 1000,
@@ -61,7 +64,8 @@ def ridge_null(
         moves: ``"shift"`` rotates the responses in time, for time series; ``"phase"`` gives them random
             phases, for time series too short for small p values (a run of n rows has n rotations);
             ``"blocks"`` shuffles blocks of rows, for one response a stimulus with `block_length` 1.
-        min_shift: smallest rotation in rows; above 0, p is too small: see `moves.shift_moves`.
+        min_shift: smallest rotation in rows, either way. Above 0 the neighbours of the observed score are
+            missing from the null, which makes p too small, the more the slower the series.
         block_length: rows in a block.
         n_permutations: M wanted; ``"shift"`` gives fewer where there are fewer rotations.
         seed: of the moves; all ROIs share them, so the null keeps their dependence.
@@ -90,23 +94,11 @@ def ridge_null(
     check_shape("X", X, "T P")
     check_shape("Y", Y, "T R", T=len(X), R=len(result.r))
     check_device("Y", Y, "X", X)
-    check_option("moves", moves, ("shift", "phase", "blocks"))
+    check_option("moves", moves, get_args(Moves))
     groups = None if groups is None else groups.to(X.device)
     nuisances = None if nuisances is None else nuisances.to(X.device)
-    n_folds = len(result.fold_r)
-    folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
-    fold = torch.full_like(result.fold, -1)
-    for index, (_, test) in enumerate(folds):
-        fold[test] = index
-    if not torch.equal(fold, result.fold):
-        raise ValueError(
-            "result has other folds than these arguments give: pass the groups given to ridge_cv."
-        )
-    Y = Y.to(result.preds.dtype)
-    if nuisances is not None:
-        # residuals of least squares would be quicker than what the nuisances left of a slow series, and the
-        # null too narrow: 6.2 % instead of 5 % in docs/calibration.md's case
-        Y = regress_out(Y, nuisances) if moves == "blocks" else regress_out_ar1(Y, nuisances, groups)
+    folds = _same_folds(len(X), result, groups, gap)
+    Y = _without_nuisances(Y.to(result.preds.dtype), nuisances, moves, groups)
     drawn = _draw(len(Y), groups, moves, min_shift, block_length, n_permutations, seed).to(Y.device)
     if moves == "shift" and len(drawn) < min(19, n_permutations):
         warnings.warn(
@@ -123,21 +115,54 @@ def ridge_null(
     return scored if per_fold else average_folds(scored, observed)
 
 
+def _same_folds(
+    n_rows: int, result: EncodingResult, groups: Tensor | None, gap: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the (train, test) rows of the folds that `result` was fitted in, or raise where these differ."""
+    device = result.fold.device
+    folds = contiguous_folds(n_rows, groups=groups, n_folds=len(result.fold_r), gap=gap, device=device)
+    fold = result.fold.new_full((n_rows,), -1)
+    for index, (_, test) in enumerate(folds):
+        fold[test] = index
+    if not torch.equal(fold, result.fold):
+        raise ValueError(
+            "result has other folds than these arguments give: pass the groups given to ridge_cv."
+        )
+    return folds
+
+
+def _without_nuisances(Y: Tensor, nuisances: Tensor | None, moves: Moves, groups: Tensor | None) -> Tensor:
+    """Return the responses that move: what the nuisances leave of them."""
+    if nuisances is None:
+        return Y
+    if moves == "blocks":
+        return regress_out(Y, nuisances)
+    # residuals of least squares would be quicker than what the nuisances left of a slow series, and the null
+    # too narrow: 6.2 % instead of 5 % in docs/calibration.md's case
+    return regress_out_ar1(Y, nuisances, groups)
+
+
 def _draw(
-    n_rows: int, groups: Tensor | None, moves: str, min_shift: int, block_length: int, count: int, seed: int
+    n_rows: int,
+    groups: Tensor | None,
+    moves: Moves,
+    min_shift: int,
+    block_length: int,
+    n_permutations: int,
+    seed: int,
 ) -> Tensor:
     """Return (M, T) moves: rows, or phases."""
     if moves == "shift":
-        return shift_moves(n_rows, groups=groups, n_moves=count, min_shift=min_shift, seed=seed)
+        return shift_moves(n_rows, groups=groups, n_moves=n_permutations, min_shift=min_shift, seed=seed)
     if moves == "phase":
-        return phase_moves(n_rows, groups=groups, n_moves=count, seed=seed)
-    return block_moves(n_rows, groups=groups, n_moves=count, block_length=block_length, seed=seed)
+        return phase_moves(n_rows, groups=groups, n_moves=n_permutations, seed=seed)
+    return block_moves(n_rows, groups=groups, n_moves=n_permutations, block_length=block_length, seed=seed)
 
 
 def _complete(
     Y: Tensor,
     drawn: Tensor,
-    moves: str,
+    moves: Moves,
     groups: Tensor | None,
     parts: list[Fold],
     penalties: Tensor,
@@ -172,7 +197,7 @@ def _with_missing(
     X: Tensor,
     Y: Tensor,
     drawn: Tensor,
-    moves: str,
+    moves: Moves,
     groups: Tensor | None,
     parts: list[Fold],
     result: EncodingResult,
@@ -194,7 +219,7 @@ def _with_missing(
     return torch.cat(scored), torch.cat(observed)
 
 
-def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: str) -> RidgeBasis:
+def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: Scaling) -> RidgeBasis:
     """Decompose a fold's standardised features."""
     x_train, x_test, _ = standardise(X, train, test, nuisances, scaling)
     return decompose(x_train, x_test)
@@ -207,7 +232,7 @@ def _score(
     train: Tensor,
     test: Tensor,
     nuisances: Tensor | None,
-    scaling: str,
+    scaling: Scaling,
     basis: RidgeBasis,
 ) -> Tensor:
     """Correlate a fold's predictions with moved responses (T, C), C = permutations x ROIs: (C,)."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nfas_lightning.functional.checks import check_distances
 from nfas_lightning.functional.labels import (
     check_permutations,
     encode_labels,
@@ -17,7 +18,6 @@ from nfas_lightning.functional.labels import (
     relabelling_p,
     shuffled_membership,
 )
-from nfas_lightning.functional.permanova import check_distances
 
 __all__ = ["SilhouetteResult", "silhouette"]
 

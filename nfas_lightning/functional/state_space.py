@@ -11,12 +11,13 @@ from torch import Tensor
 from nfas_lightning.functional._components import (
     fix_sign,
     hash_units,
-    principal_components,
+    layer_components,
     procrustes,
     sketch_matrix,
     unit_weights,
 )
 from nfas_lightning.functional.checks import check_finite, check_option, check_shape, working_dtype
+from nfas_lightning.functional.encoding import Scaling
 
 __all__ = ["StateSpace", "StateSpaceKind"]
 
@@ -110,7 +111,7 @@ class StateSpace:
         )
 
     @property
-    def scaling_(self) -> str:
+    def scaling_(self) -> Scaling:
         """How `ridge_cv` should scale what comes from here: units each by its own, coordinates by one."""
         return "unit" if self.kind_ == "native" else "common"
 
@@ -197,7 +198,7 @@ class StateSpace:
         before: Tensor | None = None
         for index, (state, sketch) in enumerate(zip(states, sketches, strict=True)):
             X = hash_units(state, sketch)
-            layer = principal_components(X, k)
+            layer = layer_components(X, k)
             if layer is None:
                 raise ValueError(
                     f"Layer {index} is the same for all {n} training stimuli, so it has no direction to "

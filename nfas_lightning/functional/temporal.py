@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_finite, check_option, check_shape, working_dtype
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
-from nfas_lightning.functional.hrf import HRF_LENGTH, hrf_integral
+from nfas_lightning.functional.hrf import HRF_LENGTH, HRFModel, hrf_integral
 from nfas_lightning.functional.hrf import hrf as impulse_response
 
-__all__ = ["fir_operators", "high_pass_basis", "hrf_operator", "regress_out"]
+__all__ = ["Resampling", "fir_operators", "high_pass_basis", "hrf_operator", "regress_out"]
+
+Resampling = Literal["average", "sum", "lanczos"]
 
 # A volume's clock is often a rounded product n * tr: an onset this share of a TR before a bin is inside it.
 _CLOCK_SLACK = 1e-6
@@ -25,7 +28,7 @@ def hrf_operator(
     *,
     tr: float,
     durations: Tensor | None = None,
-    hrf: str = "spm",
+    hrf: HRFModel = "spm",
     slice_time_reference: float = 0.0,
     event_runs: Tensor | None = None,
     volume_runs: Tensor | None = None,
@@ -92,7 +95,7 @@ def fir_operators(
     *,
     tr: float,
     delays: Sequence[int] = (1, 2, 3, 4),
-    resample: str = "average",
+    resample: Resampling = "average",
     event_runs: Tensor | None = None,
     volume_runs: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
@@ -138,7 +141,7 @@ def fir_operators(
                 [0.0000, 0.0000, 0.0000]])
     """
     _check_times(onsets, volume_times, tr, event_runs, volume_runs)
-    check_option("resample", resample, ("average", "sum", "lanczos"))
+    check_option("resample", resample, get_args(Resampling))
     if not delays or min(delays) < 0 or len(set(delays)) < len(delays):
         raise ValueError(f"delays must be non-negative numbers of TRs, each once, got {tuple(delays)}.")
     starts, times = onsets.double() / tr + _CLOCK_SLACK, volume_times.double() / tr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,9 +13,11 @@ from nfas_lightning.functional._combine import Operator, Phase, combine_depths
 from nfas_lightning.functional._gram import Centering
 from nfas_lightning.functional._spectrum import Criterion
 from nfas_lightning.functional.dmd import dmd
-from nfas_lightning.metrics.base import TrajectoryMetric
+from nfas_lightning.functional.encoding import Selection
+from nfas_lightning.metrics.base import StimulusIds, TrajectoryMetric, as_ids
 from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps
+from nfas_lightning.scoring.settings import ScoringSettings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +32,7 @@ class DMDAlignment(TrajectoryMetric):
     `compute` returns, on the metric's device:
 
     - ``r`` (R,) signed correlation and ``r2`` (R,) its square where positive, a value a ROI;
-    - ``r_mean``, ``r2_mean`` (), over the ROIs that could be scored;
+    - ``mean_r``, ``mean_r2`` (), over the ROIs that could be scored;
     - ``eigenvalue`` () complex, ``distance_to_unit_circle`` () and ``reconstruction_error`` () of the stable
       mode; (N,) each for ``operator="per_stimulus"``.
 
@@ -48,6 +50,11 @@ class DMDAlignment(TrajectoryMetric):
         partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
         kwargs: torchmetrics' own.
 
+    Raises:
+        TypeError: `responses` is no `Responses`.
+        ValueError: a choice is none of its options, a number is out of range, or the responses do not allow
+            it: too few rows for the folds, or no nuisances to partial out.
+
     Example:
         >>> import pandas as pd
         >>> generator = torch.Generator().manual_seed(0)
@@ -60,12 +67,10 @@ class DMDAlignment(TrajectoryMetric):
         >>> metric = DMDAlignment(responses)
         >>> metric.update(H, torch.arange(60))
         >>> sorted(metric.compute())[:3]
-        ['distance_to_unit_circle', 'eigenvalue', 'r']
+        ['distance_to_unit_circle', 'eigenvalue', 'mean_r']
     """
 
     higher_is_better = True
-    plot_lower_bound = -1.0
-    plot_upper_bound = 1.0
 
     def __init__(
         self,
@@ -77,18 +82,29 @@ class DMDAlignment(TrajectoryMetric):
         criterion: Criterion = "unit_circle",
         phase: Phase = "quadrature",
         n_folds: int = 5,
-        selection: Literal["folds", "loo"] | None = None,
+        selection: Selection | None = None,
         gap: int | None = None,
         partial_nuisances: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.encoder = RoiEncoder(responses, n_folds, selection, gap, partial_nuisances)
+        settings = ScoringSettings(
+            operator=operator,
+            svd_rank=svd_rank,
+            centering=centering,
+            criterion=criterion,
+            phase=phase,
+            n_folds=n_folds,
+            selection=selection,
+            gap=gap,
+            partial_nuisances=partial_nuisances,
+        )
+        self.encoder = RoiEncoder(responses, settings)
         self.responses = responses
         self.operator, self.svd_rank, self.centering = operator, svd_rank, centering
         self.criterion, self.phase = criterion, phase
 
-    def update(self, trajectory: Tensor, stimulus_id: Tensor) -> None:
+    def update(self, trajectory: Tensor, stimulus_id: StimulusIds) -> None:
         """Add a batch.
 
         Args:
@@ -96,10 +112,12 @@ class DMDAlignment(TrajectoryMetric):
             stimulus_id: (B,) indices into `Responses.stimulus_ids`. A repeated one counts once.
 
         Raises:
+            TypeError: the ids are no integers.
             ValueError: another shape than before, an index out of range, NaN or infinity.
         """
-        self.encoder.check_ids(stimulus_id)
-        super().update(trajectory, stimulus_id)
+        ids = as_ids(stimulus_id)
+        self.encoder.check_ids(ids)
+        super().update(trajectory, ids)
 
     def compute(self) -> dict[str, Tensor]:
         """Decompose, encode and score all stimuli; see the class."""
@@ -115,7 +133,7 @@ class DMDAlignment(TrajectoryMetric):
             criterion=self.criterion,
         )
         eigenvalue = dynamics.stable_eigenvalue
-        spectrum = (eigenvalue, dynamics.unit_circle_distance, dynamics.reconstruction_error)
+        spectrum = (eigenvalue, dynamics.distance_to_unit_circle, dynamics.reconstruction_error)
         if bool(eigenvalue.isnan().any()):  # and dmd has warned
             return self._result(None, *spectrum)
         features = combine_depths(H, dynamics, phase=self.phase)
@@ -133,7 +151,7 @@ class DMDAlignment(TrajectoryMetric):
         val = self.compute() if val is None else val
         if isinstance(val, dict):
             return plot_bars(val["r"], self.responses.rois["roi"].astype(str).tolist(), "r", ax)
-        return plot_steps([float(step["r_mean"]) for step in val], "mean r", ax)
+        return plot_steps([float(step["mean_r"]) for step in val], "mean r", ax)
 
     def _result(
         self, scores: tuple[Tensor, Tensor] | None, eigenvalue: Tensor, distance: Tensor, error: Tensor
@@ -142,8 +160,8 @@ class DMDAlignment(TrajectoryMetric):
         values = {
             "r": r,
             "r2": r2,
-            "r_mean": r.nanmean(),
-            "r2_mean": r2.nanmean(),
+            "mean_r": r.nanmean(),
+            "mean_r2": r2.nanmean(),
             "eigenvalue": eigenvalue,
             "distance_to_unit_circle": distance,
             "reconstruction_error": error,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -13,7 +15,27 @@ from torchmetrics.utilities import dim_zero_cat
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.hooks.processes import gather_rows
 
-__all__ = ["StimulusMetric", "TrajectoryMetric"]
+__all__ = ["StimulusIds", "StimulusMetric", "TrajectoryMetric", "as_ids"]
+
+StimulusIds = Tensor | Sequence[int] | npt.NDArray[np.integer]
+
+
+def as_ids(stimulus_id: StimulusIds) -> Tensor:
+    """Return the ids as a tensor of integers.
+
+    Raises:
+        TypeError: they are names, floats, booleans or anything else but integers.
+    """
+    ids: object = stimulus_id
+    if not isinstance(ids, Tensor):
+        array = np.asarray(ids)
+        ids = torch.from_numpy(array.astype(np.int64)) if array.dtype.kind in "iu" else ids
+    if not isinstance(ids, Tensor) or ids.dtype == torch.bool or ids.is_floating_point() or ids.is_complex():
+        raise TypeError(
+            "stimulus_id must be an integer tensor (B,), the indices of the stimuli (of a name: "
+            f"responses.stimulus_ids.index(name)), got {stimulus_id!r:.60}."
+        )
+    return ids
 
 
 class StimulusMetric(Metric):
@@ -22,6 +44,9 @@ class StimulusMetric(Metric):
     Rows are kept in host memory, so that device memory does not grow with the number of stimuli. Before
     `compute` they are sorted by id and repeated ids dropped: the order of updates, their batching, the number
     of processes and the duplicates of padded samplers leave the same rows in the same order.
+
+    Of a repeated id the first row is kept. Unlike `DepthRecorder`, a metric does not compare it with the
+    others: it may be fed by a network in training mode, which answers a stimulus differently each time.
     """
 
     is_differentiable = False
@@ -48,20 +73,23 @@ class StimulusMetric(Metric):
         first[1:] = ids[1:] != ids[:-1]
         return rows[order[first]], ids[first]
 
-    def _add(self, rows: Tensor, stimulus_id: Tensor) -> None:
+    def _add(self, rows: Tensor, stimulus_id: StimulusIds) -> None:
         """Check a batch and keep a copy of it on the host."""
+        ids = as_ids(stimulus_id)
         sizes = zip(self._axes.split()[1:], self.rows[0].shape[1:] if len(self.rows) else (), strict=False)
         check_shape(self._rows_are, rows, self._axes, **dict(sizes))
-        check_shape("stimulus_id", stimulus_id, "B", B=len(rows))
+        check_shape("stimulus_id", ids, "B", B=len(rows))
         if not rows.is_floating_point():
             raise ValueError(f"{self._rows_are} must be a floating-point tensor, got {rows.dtype}.")
-        if stimulus_id.is_floating_point() or bool((stimulus_id < 0).any()):
-            raise ValueError("stimulus_id must hold integers >= 0, the indices of the stimuli.")
+        if bool((ids < 0).any()):
+            raise ValueError(
+                f"stimulus_id must hold integers >= 0, the indices of the stimuli, got {int(ids.min())}."
+            )
         # a copy: on a CPU `to` alone would share memory with a batch that the caller may reuse
         host = rows.detach().to("cpu", copy=True)
         check_finite(self._rows_are, host)
         self.rows.append(host)
-        self.stimulus_ids.append(stimulus_id.detach().to("cpu", torch.int64, copy=True))
+        self.stimulus_ids.append(ids.detach().to("cpu", torch.int64, copy=True))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> nn.Module:
         """Move all but the rows, which stay on the host."""
@@ -73,7 +101,7 @@ class TrajectoryMetric(StimulusMetric):
 
     _rows_are, _axes = "trajectory", "B L D"
 
-    def update(self, trajectory: Tensor, stimulus_id: Tensor) -> None:
+    def update(self, trajectory: Tensor, stimulus_id: StimulusIds) -> None:
         """Add a batch.
 
         Args:
@@ -81,9 +109,11 @@ class TrajectoryMetric(StimulusMetric):
             stimulus_id: (B,) integers >= 0. A repeated id counts once.
 
         Raises:
+            TypeError: the ids are no integers.
             ValueError: another shape than before, fewer than three depths, NaN or infinity.
         """
-        if trajectory.ndim == 3 and trajectory.shape[1] < 3:
+        check_shape(self._rows_are, trajectory, self._axes)
+        if trajectory.shape[1] < 3:
             raise ValueError(
                 f"trajectory must hold L >= 3 depths, got L = {trajectory.shape[1]}: record more."
             )

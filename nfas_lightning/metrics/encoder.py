@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.scoring.ridge import BenchmarkRidge
+from nfas_lightning.scoring.settings import ScoringSettings
 
 __all__ = ["RoiEncoder"]
 
@@ -19,27 +18,21 @@ class RoiEncoder:
 
     Args:
         responses: what the brain did; the mean over subjects is predicted.
-        n_folds: outer folds where there is a single run; whole runs are held out where there are more.
-        selection: ``"folds"`` or ``"loo"``; None: folds for time series, loo for one response a stimulus.
-        gap: volumes dropped on either side of a test block; None takes the responses' own.
-        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+        settings: folds, penalties, gap and nuisances; see `ScoringSettings`.
 
     Raises:
+        TypeError: `responses` is no `Responses`.
         ValueError: see `BenchmarkRidge`.
     """
 
-    def __init__(
-        self,
-        responses: Responses,
-        n_folds: int,
-        selection: Literal["folds", "loo"] | None,
-        gap: int | None,
-        partial_nuisances: bool,
-    ) -> None:
+    def __init__(self, responses: Responses, settings: ScoringSettings) -> None:
+        if not isinstance(responses, Responses):
+            raise TypeError(
+                "responses must be Responses, such as datamodule.responses after datamodule.setup(), got "
+                f"{type(responses).__name__}."
+            )
         self.responses = responses
-        self.ridge = BenchmarkRidge(
-            responses, n_folds=n_folds, selection=selection, gap=gap, partial_nuisances=partial_nuisances
-        )
+        self.ridge = settings.ridge(responses)
 
     def check_ids(self, stimulus_id: Tensor) -> None:
         """Raise for an index that no stimulus of the benchmark has."""

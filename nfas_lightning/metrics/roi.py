@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.ceiling import normalise
 from nfas_lightning.functional.correlation import squared_correlation
-from nfas_lightning.metrics.base import StimulusMetric
+from nfas_lightning.functional.encoding import Selection
+from nfas_lightning.metrics.base import StimulusIds, StimulusMetric, as_ids
 from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps
+from nfas_lightning.scoring.settings import ScoringSettings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +30,7 @@ class RoiAlignment(StimulusMetric):
     device:
 
     - ``r`` (R,) signed correlation and ``r2`` (R,) its square where positive, a value a ROI;
-    - ``r_mean``, ``r2_mean`` (), over the ROIs that could be scored;
+    - ``mean_r``, ``mean_r2`` (), over the ROIs that could be scored;
     - ``n_rois`` (), how many those are.
 
     All but the count are NaN, with a warning, until every stimulus that the responses are about was seen.
@@ -38,7 +40,7 @@ class RoiAlignment(StimulusMetric):
         normalise: divide r by the noise ceiling of the subjects' mean: the responses' own, else split halves
             over subjects, averaged over the folds as r is. ROIs whose ceiling is below `ceiling_threshold`
             are NaN, and a warning counts them.
-        ceiling_threshold: see `normalise`.
+        ceiling_threshold: above 0; see `normalise`.
         n_folds: outer folds where there is a single run; whole runs are held out where there are more.
         selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
             one response a stimulus.
@@ -47,7 +49,10 @@ class RoiAlignment(StimulusMetric):
         kwargs: torchmetrics' own.
 
     Raises:
-        ValueError: `normalise` without a ceiling and with one subject alone.
+        TypeError: `responses` is no `Responses`.
+        ValueError: a choice is none of its options, a number is out of range, or the responses do not allow
+            it: too few rows for the folds, no nuisances to partial out, or `normalise` without a ceiling and
+            with one subject alone.
 
     Example:
         >>> import pandas as pd
@@ -62,13 +67,11 @@ class RoiAlignment(StimulusMetric):
         >>> metric = RoiAlignment(responses)
         >>> metric.update(features[:40], torch.arange(40))
         >>> metric.update(features[40:], torch.arange(40, 60))
-        >>> round(float(metric.compute()["r_mean"]), 2)
+        >>> round(float(metric.compute()["mean_r"]), 2)
         1.0
     """
 
     higher_is_better = True
-    plot_lower_bound = -1.0
-    plot_upper_bound = 1.0
 
     def __init__(
         self,
@@ -77,18 +80,23 @@ class RoiAlignment(StimulusMetric):
         normalise: bool = False,
         ceiling_threshold: float = 0.1,
         n_folds: int = 5,
-        selection: Literal["folds", "loo"] | None = None,
+        selection: Selection | None = None,
         gap: int | None = None,
         partial_nuisances: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.encoder = RoiEncoder(responses, n_folds, selection, gap, partial_nuisances)
+        settings = ScoringSettings(
+            n_folds=n_folds, selection=selection, gap=gap, partial_nuisances=partial_nuisances
+        )
+        self.encoder = RoiEncoder(responses, settings)
+        if not ceiling_threshold > 0:
+            raise ValueError(f"ceiling_threshold must be positive, got {ceiling_threshold}.")
         self.responses = responses
         self.ceiling_threshold = ceiling_threshold
         self.ceiling = self._ceiling() if normalise else None
 
-    def update(self, features: Tensor, stimulus_id: Tensor) -> None:
+    def update(self, features: Tensor, stimulus_id: StimulusIds) -> None:
         """Add a batch.
 
         Args:
@@ -96,10 +104,12 @@ class RoiAlignment(StimulusMetric):
             stimulus_id: (B,) indices into `Responses.stimulus_ids`. A repeated one counts once.
 
         Raises:
+            TypeError: the ids are no integers.
             ValueError: another shape than before, an index out of range, NaN or infinity.
         """
-        self.encoder.check_ids(stimulus_id)
-        self._add(features, stimulus_id)
+        ids = as_ids(stimulus_id)
+        self.encoder.check_ids(ids)
+        self._add(features, ids)
 
     def compute(self) -> dict[str, Tensor]:
         """Encode and score all stimuli; see the class."""
@@ -109,7 +119,7 @@ class RoiAlignment(StimulusMetric):
             r = normalise(r, self.ceiling.to(r.dtype), self.ceiling_threshold)
             r2 = squared_correlation(r)
         scored = r.isfinite().sum()
-        values = {"r": r, "r2": r2, "r_mean": r.nanmean(), "r2_mean": r2.nanmean(), "n_rois": scored}
+        values = {"r": r, "r2": r2, "mean_r": r.nanmean(), "mean_r2": r2.nanmean(), "n_rois": scored}
         return {name: value.to(self.device) for name, value in values.items()}
 
     def plot(
@@ -125,7 +135,7 @@ class RoiAlignment(StimulusMetric):
         if isinstance(val, dict):
             label = "r" if self.ceiling is None else "r / noise ceiling"
             return plot_bars(val["r"], self.responses.rois["roi"].astype(str).tolist(), label, ax)
-        return plot_steps([float(step["r_mean"]) for step in val], "mean r", ax)
+        return plot_steps([float(step["mean_r"]) for step in val], "mean r", ax)
 
     def _ceiling(self) -> Tensor:
         """Ceiling of the subjects' mean."""

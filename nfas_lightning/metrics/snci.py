@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ class SNCI(Metric):
     labels: list[Tensor]
 
     def __init__(self, form: Form = "ratio", **kwargs: Any) -> None:
-        check_option("form", form, ("ratio", "db", "bounded"))
+        check_option("form", form, get_args(Form))
         kwargs.setdefault("dist_sync_fn", gather_rows)
         super().__init__(**kwargs)
         self.form = form
@@ -70,14 +71,19 @@ class SNCI(Metric):
             modality: B strings or integers, or one string for all.
 
         Raises:
+            TypeError: labels that are neither strings nor integers, or both, now or in an earlier update.
             ValueError: another R than before, labels that do not match, or a label above 63 bytes.
         """
         sizes = {"R": self.scores[0].shape[1]} if len(self.scores) else {}
         check_shape("scores", scores, "B R", **sizes)
         names = [modality] * len(scores) if isinstance(modality, str) else modality
         codes, kinds = encode_labels(names, len(scores), "modality")
+        rows = torch.stack([_to_bytes(kind) for kind in kinds])[codes].to(scores.device)
+        if len(self.labels):
+            both = [kinds[0], _from_bytes(self.labels[0][0])]
+            encode_labels(both, len(both), "modality")  # labels of two kinds have no order
         self.scores.append(scores.detach())
-        self.labels.append(torch.stack([_to_bytes(kinds[code]) for code in codes]).to(scores.device))
+        self.labels.append(rows)
 
     @property
     def modalities(self) -> tuple[str | int, ...]:
@@ -99,8 +105,10 @@ class SNCI(Metric):
         return [_from_bytes(row) for row in dim_zero_cat(self.labels)] if len(self.labels) else []
 
 
-def _to_bytes(label: str | int) -> Tensor:
-    text = (f"i{label}" if isinstance(label, int) else f"s{label}").encode()
+def _to_bytes(label: object) -> Tensor:
+    if isinstance(label, bool) or not isinstance(label, str | Integral):
+        raise TypeError(f"modality must be strings or integers, got {label!r} ({type(label).__name__}).")
+    text = (f"s{label}" if isinstance(label, str) else f"i{label}").encode()
     if len(text) > _WIDTH:
         raise ValueError(f"A modality must fit in {_WIDTH - 1} bytes, got {label!r}: shorten it.")
     return torch.tensor(list(text.ljust(_WIDTH, b"\0")), dtype=torch.uint8)

@@ -11,6 +11,7 @@ from nfas_lightning.functional._spectrum import Criterion
 from nfas_lightning.functional.dmd import dmd
 from nfas_lightning.metrics.base import TrajectoryMetric
 from nfas_lightning.metrics.figures import plot_plane
+from nfas_lightning.scoring.settings import ScoringSettings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +34,9 @@ class DepthSpectrum(TrajectoryMetric):
         svd_rank, centering, criterion: see `nfas_lightning.functional.dmd.dmd`.
         kwargs: torchmetrics' own.
 
+    Raises:
+        ValueError: a choice is none of its options, or `svd_rank` is out of range.
+
     Example:
         >>> import torch
         >>> H = torch.randn(20, 6, 8, generator=torch.Generator().manual_seed(0))
@@ -54,6 +58,8 @@ class DepthSpectrum(TrajectoryMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        # refuses a bad choice now, not at compute, after a whole epoch
+        ScoringSettings(svd_rank=svd_rank, centering=centering, criterion=criterion)
         self.svd_rank, self.centering, self.criterion = svd_rank, centering, criterion
 
     def compute(self) -> dict[str, Tensor]:
@@ -64,7 +70,7 @@ class DepthSpectrum(TrajectoryMetric):
             "eigenvalues": result.eigenvalues,
             "amplitudes": result.amplitudes,
             "stable_eigenvalue": result.stable_eigenvalue,
-            "distance_to_unit_circle": result.unit_circle_distance,
+            "distance_to_unit_circle": result.distance_to_unit_circle,
             "weights": result.coefficients.abs(),
             "reconstruction_error": result.reconstruction_error,
         }

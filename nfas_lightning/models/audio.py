@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from scipy.signal import resample_poly
 from torch import Tensor
 
+from nfas_lightning.data.acoustics import resample
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.batch import batch_field, prefix_mask
 
-__all__ = ["AudioPreprocess", "resample", "sounds_at"]
+__all__ = ["AudioPreprocess", "sounds_at"]
 
 
 class AudioPreprocess:
@@ -139,21 +139,9 @@ def sounds_at(batch: Mapping[str, Any], sampling_rate: int, max_seconds: float =
             f"windows of that length."
         )
     cpu = audio.detach().to("cpu", torch.float32)
-    return [
-        resample(sound[:n], int(rate), sampling_rate)
-        for sound, n in zip(cpu, n_samples.tolist(), strict=True)
-    ]
-
-
-def resample(sound: Tensor, rate: int, target: int) -> Tensor:
-    """Resample (K,) to (ceil(K target / rate),) with a polyphase filter that removes what would alias.
-
-    Args:
-        sound: the real samples alone: padding would leak into them.
-        rate: of the sound, in Hz.
-        target: what is wanted, in Hz.
-    """
-    if rate == target:
-        return sound
-    common = math.gcd(rate, target)
-    return torch.from_numpy(resample_poly(sound.double().numpy(), target // common, rate // common)).float()
+    sounds = [sound[:n] for sound, n in zip(cpu, n_samples.tolist(), strict=True)]
+    if int(rate) == sampling_rate:
+        return sounds
+    # the filter in float64: float32 would cost digits that the sound has
+    wide = (resample(sound.double().numpy(), int(rate), sampling_rate) for sound in sounds)
+    return [torch.from_numpy(sound).float() for sound in wide]

@@ -18,7 +18,7 @@ from nfas_lightning.plotting.style import (
     ModalityStyle,
     finish,
     foot_legend,
-    is_simulated,
+    has_mark,
     modality_styles,
     new_axes,
     new_figure,
@@ -58,8 +58,12 @@ def plot_baselines(scores: pd.DataFrame, *, ax: Axes | None = None, simulated: b
     Args:
         scores: the scores table of a run.
         ax: axes to draw on; new ones when None.
-        simulated: mark the figure; read from the table when None.
+        simulated: mark the figure as drawn from planted responses; read from the table when None.
+
+    Raises:
+        ValueError: neither `simulated` nor the table says whether responses were planted.
     """
+    simulated = has_mark(simulated, scores)
     table = baseline_table(scores)[::-1]
     figure, ax = new_axes(ax, 10.5, 2.3 + 0.44 * max(len(table), 2))
     styles = modality_styles(table.index.get_level_values("modality"))
@@ -97,8 +101,7 @@ def plot_baselines(scores: pd.DataFrame, *, ax: Axes | None = None, simulated: b
         ),
         loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, handletextpad=0.3, columnspacing=1.2,
     )  # fmt: skip
-    mark = is_simulated(scores) if simulated is None else simulated
-    return finish(figure, "The stable mode beside its baselines", simulated=mark)
+    return finish(figure, "The stable mode beside its baselines", simulated=simulated)
 
 
 @styled
@@ -107,7 +110,11 @@ def plot_rois(scores: pd.DataFrame, *, simulated: bool | None = None, alpha: flo
 
     The stable mode is filled where its null is rejected (q below `alpha`, or p where no q is known), hollow
     elsewhere; a black line is the ROI's noise ceiling, a red bar what the nuisances reach alone.
+
+    Raises:
+        ValueError: neither `simulated` nor the table says whether responses were planted.
     """
+    simulated = has_mark(simulated, scores)
     pairs = model_order(scores)
     styles = modality_styles(modality for modality, _ in pairs)
     tables = {pair: roi_scores(scores, pair[1], pair[0]) for pair in pairs}
@@ -156,9 +163,8 @@ def plot_rois(scores: pd.DataFrame, *, simulated: bool | None = None, alpha: flo
         label="stable mode, not rejected or not tested",
     )
     ceiling = Line2D([], [], marker="|", ls="", color=INK, markersize=13, mew=2.2, label="noise ceiling")
-    mark = is_simulated(scores) if simulated is None else simulated
-    foot_legend(figure, [handles[0], hollow, *handles[1:], ceiling], simulated=mark)
-    return finish(figure, "ROI by ROI", simulated=mark)
+    foot_legend(figure, [handles[0], hollow, *handles[1:], ceiling], simulated=simulated)
+    return finish(figure, "ROI by ROI", simulated=simulated)
 
 
 def has_truth(rois: pd.DataFrame) -> bool:

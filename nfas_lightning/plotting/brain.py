@@ -19,6 +19,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
+from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.plotting.baselines import has_truth
 from nfas_lightning.plotting.style import (
     INK,
@@ -83,7 +84,7 @@ def plot_surface(
     table = values.reindex(known["roi"])
     rows = list(table)
     norm = _norm(table)
-    styles = modality_styles(name for name in map(str, rows) if name in ("vision", "audio", "language"))
+    styles = modality_styles(name for name in map(str, rows) if name in MODALITIES)
     figure = new_figure(11.5, 1.1 + 2.05 * max(len(rows), 1))
     panels = figure.subplots(max(len(rows), 1), 4, squeeze=False, gridspec_kw={"wspace": 0, "hspace": 0})
     nearest = {side: _nearest_roi(side, points, radius) for side in ("left", "right")}

@@ -19,7 +19,6 @@ from nfas_lightning.plotting.style import (
     finish,
     foot_legend,
     has_mark,
-    is_simulated,
     legend_columns,
     modality_handles,
     modality_styles,
@@ -71,13 +70,17 @@ def plot_sizes(
     """Draw the mean score of every model against its parameters, with Spearman's correlation a modality.
 
     Args:
-        scores: the scores table of a run.
+        scores: the scores table of a run; of one feature, ``model``, ``modality`` and `value` are enough.
         models: its models table, with ``parameters``.
         ax: axes to draw on; new ones when None.
         value: ``"r2"`` or ``"r"``.
         labels: write each model's name beside its point.
-        simulated: mark the figure; read from the table when None.
+        simulated: mark the figure as drawn from planted responses; read from the tables when None.
+
+    Raises:
+        ValueError: neither `simulated` nor a table says whether responses were planted.
     """
+    simulated = has_mark(simulated, scores, models)
     table = size_table(scores, models, value=value)
     crowded = len(table) > 20
     figure, ax = new_axes(ax, 12.5 if crowded else 10.5, 8.0 if crowded else 6.5)
@@ -107,8 +110,7 @@ def plot_sizes(
         bbox_to_anchor=(0, 1), ncols=legend_columns(styles, 11.0 if crowded else 9.0), alignment="left",
         handletextpad=0.2,
     )  # fmt: skip
-    mark = is_simulated(scores) if simulated is None else simulated
-    finish(figure, "Alignment against size", simulated=mark)
+    finish(figure, "Alignment against size", simulated=simulated)
     if labels and len(table):
         place_labels(
             ax,
@@ -189,8 +191,11 @@ def plot_stability(
 
     Left pseudo-F of PERMANOVA and in the middle the silhouette, against the line of all models; right the
     rank correlation over ROIs of SNCI (filled) and of convergence (hollow) with those of all models.
+
+    Raises:
+        ValueError: neither `simulated` nor the coordinates say whether responses were planted.
     """
-    simulated = is_simulated(statistics.coordinates) if simulated is None else simulated
+    simulated = has_mark(simulated, statistics.coordinates)
     table = statistics.stability
     whole = statistics.permanova.get("statistic", math.nan)
     change = (table["permanova"] - whole).abs()

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nfas_lightning.plotting import reading
-from nfas_lightning.plotting.tables import baseline_table, human, model_order, roi_scores
-from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics
+from nfas_lightning.plotting.tables import FEW_ROIS, baseline_table, human, model_order, roi_scores
+from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics, group_words
 
-__all__ = ["FEW_ROIS", "contents", "page_context"]
+__all__ = ["contents", "page_context"]
 
-FEW_ROIS = 20  # up to here every ROI is a row of its own
 _TOP_ROIS = 5  # of each group in the table of agreement
 
 
@@ -47,7 +46,7 @@ def page_context(
         "title": title or "Models as points in brain space",
         "simulated": simulated,
         "small": small,
-        "groups": reading.group_words(statistics),
+        "groups": group_words(statistics.group_by),
         "headline": _unbroken(reading.headline(statistics, results)),
         "reading": reading.reading(statistics, simulated=simulated, datasets=datasets),
         "null_sentence": "" if results is None else reading.null_sentence(results.scores),
@@ -96,7 +95,7 @@ def _pairwise(statistics: SpaceStatistics) -> _Grid | None:
         for row in statistics.pairwise.itertuples()
     ]
     return _Grid(
-        f"PERMANOVA of each pair of {reading.group_words(statistics)[1]}; q is p after FDR",
+        f"PERMANOVA of each pair of {group_words(statistics.group_by)[1]}; q is p after FDR",
         ("pair", "pseudo-F", "p", "q"),
         rows,
     )

@@ -6,23 +6,21 @@ import math
 
 import pandas as pd
 
-from nfas_lightning.plotting.space import format_p, test_line
-from nfas_lightning.plotting.tables import baseline_table
-from nfas_lightning.results import FEATURES, FEW_MODELS, RunResults, SpaceStatistics, subject_scores
+from nfas_lightning.plotting.space import format_p, result_line
+from nfas_lightning.plotting.tables import baseline_table, feature_scores
+from nfas_lightning.results import (
+    FEATURES,
+    RunResults,
+    SpaceStatistics,
+    few_models,
+    group_words,
+)
 
 __all__ = [
-    "baseline_sentences", "group_words", "headline", "limits", "null_sentence", "reading",
-    "stability_sentences",
+    "baseline_sentences", "headline", "limits", "null_sentence", "reading", "stability_sentences",
 ]  # fmt: skip
 
 _ALPHA = 0.05
-_FEW = FEW_MODELS.partition(" of ")[0]  # what follows names the groups
-
-
-def group_words(statistics: SpaceStatistics) -> tuple[str, str]:
-    """Return what a group of the space is called, one and several: modality, or of which column they are."""
-    by = statistics.group_by
-    return ("modality", "modalities") if by == "modality" else (f"group by {by}", f"groups by {by}")
 
 
 def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> str:
@@ -30,11 +28,11 @@ def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> 
     table = statistics.coordinates
     n_modalities = table["modality"].nunique()
     n_rois = (statistics.snci if results is None else results.scores)["roi"].nunique()
-    modalities = _count(n_modalities, *group_words(statistics))
+    modalities = _count(n_modalities, *group_words(statistics.group_by))
     parts = [f"{_count(len(table), 'model')} of {modalities}, {_count(n_rois, 'ROI')}"]
     tests = [
-        test_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
-        test_line("mean silhouette", "", statistics.silhouette),
+        result_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
+        result_line("mean silhouette", "", statistics.silhouette),
     ]
     return ". ".join([*parts, "; ".join(test for test in tests if test)]).removesuffix(". ") + "."
 
@@ -49,7 +47,7 @@ def reading(statistics: SpaceStatistics, *, simulated: bool, datasets: dict[str,
     """
     is_untested = statistics.is_small and not math.isfinite(statistics.permanova.get("p_value", math.nan))
     if is_untested:
-        said = [note for note in statistics.notes if note.startswith(_FEW)] or [FEW_MODELS]
+        said = [few_models(statistics.group_by)]
     else:
         said = [*_clusters(statistics), *_spread(statistics)]
     benchmarks = [tuple(names) for names in datasets.values()]
@@ -72,7 +70,7 @@ def _clusters(statistics: SpaceStatistics) -> list[str]:
         why = [note for note in statistics.notes if "PERMANOVA" in note]
         return why or ["Clusters were not tested."]
     width = statistics.silhouette.get("statistic", math.nan)
-    several = group_words(statistics)[1]
+    several = group_words(statistics.group_by)[1]
     if not math.isfinite(p):
         return ["PERMANOVA has no p value here: the clusters were not tested."]
     if p >= _ALPHA:
@@ -95,12 +93,12 @@ def _clusters(statistics: SpaceStatistics) -> list[str]:
 
 
 def _spread(statistics: SpaceStatistics) -> list[str]:
-    p = statistics.permdisp.get("p_value", math.nan)
+    p, several = statistics.permdisp.get("p_value", math.nan), group_words(statistics.group_by)[1]
     if not math.isfinite(p):
         return []
     if p < _ALPHA:
         return [
-            f"{group_words(statistics)[1].capitalize()} also differ in spread (PERMDISP {format_p(p)}), "
+            f"{several.capitalize()} also differ in spread (PERMDISP {format_p(p)}), "
             "which alone can make PERMANOVA significant: read it together with the silhouette and the "
             "picture."
         ]
@@ -148,8 +146,7 @@ def stability_sentences(statistics: SpaceStatistics) -> list[str]:
 
 def null_sentence(scores: pd.DataFrame) -> str:
     """Return the share of ROIs above their null, mean over models, or an empty string without a null."""
-    shown = subject_scores(scores)
-    stable = shown[(shown["feature"] == "stable_mode") & shown["q"].notna()]
+    stable = feature_scores(scores).dropna(subset="q")
     if stable.empty:
         return ""
     beaten = stable.assign(hit=stable["q"] < _ALPHA).groupby("modality", sort=False)["hit"].mean()
@@ -181,7 +178,7 @@ def limits(results: RunResults | None, statistics: SpaceStatistics, *, simulated
             "No nuisance-only score was computed: low-level properties of the stimuli may explain part "
             "of the scores."
         )
-    return [*said, *(note for note in statistics.notes if not note.startswith(_FEW))]
+    return [*said, *(note for note in statistics.notes if note != few_models(statistics.group_by))]
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

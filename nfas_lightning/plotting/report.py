@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
+from nfas_lightning.files import write_text
 from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_rois, plot_truth
 from nfas_lightning.plotting.brain import has_coordinates, plot_brain, plot_glass
 from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
@@ -22,13 +23,12 @@ from nfas_lightning.plotting.models import (
     plot_stability,
     size_table,
 )
-from nfas_lightning.plotting.page import FEW_ROIS, contents, page_context
+from nfas_lightning.plotting.page import contents, page_context
 from nfas_lightning.plotting.pictures import embed
-from nfas_lightning.plotting.reading import group_words
 from nfas_lightning.plotting.space import plot_convergence, plot_networks, plot_snci, plot_space
 from nfas_lightning.plotting.style import check_formats, is_simulated, save_figure
-from nfas_lightning.plotting.tables import mean_r2
-from nfas_lightning.results import RunResults, SpaceStatistics, write_text
+from nfas_lightning.plotting.tables import FEW_ROIS, mean_r2
+from nfas_lightning.results import RunResults, SpaceStatistics, group_words
 
 __all__ = ["draw_figures", "write_report"]
 
@@ -156,7 +156,7 @@ def _is_simulated(results: RunResults | None, statistics: SpaceStatistics) -> bo
 
 def _space(statistics: SpaceStatistics, simulated: bool) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
     """Figures of the models among one another: places, agreement."""
-    one_group = group_words(statistics)[0]
+    one_group = group_words(statistics.group_by)[0]
     if len(statistics.coordinates) > 1:
         yield (
             "space",
@@ -240,7 +240,7 @@ def _maps(
             ),
         )
     if statistics.anova["statistic"].notna().any():
-        f, several = statistics.anova.set_index("roi")[["statistic"]], group_words(statistics)[1]
+        f, several = statistics.anova.set_index("roi")[["statistic"]], group_words(statistics.group_by)[1]
         hits, count = int((statistics.anova["q_value"] < 0.05).sum()), int(f["statistic"].notna().sum())
         yield (
             "map_anova",

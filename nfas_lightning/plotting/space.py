@@ -17,7 +17,7 @@ from nfas_lightning.plotting.style import (
     MUTED,
     SEQUENTIAL,
     finish,
-    is_simulated,
+    has_mark,
     legend_columns,
     modality_handles,
     modality_styles,
@@ -28,9 +28,9 @@ from nfas_lightning.plotting.style import (
     styled,
 )
 from nfas_lightning.plotting.tables import network_table
-from nfas_lightning.results import SpaceStatistics
+from nfas_lightning.results import SpaceStatistics, group_words
 
-__all__ = ["format_p", "plot_convergence", "plot_networks", "plot_snci", "plot_space", "test_line"]
+__all__ = ["format_p", "plot_convergence", "plot_networks", "plot_snci", "plot_space", "result_line"]
 
 
 _MOST_GROUPS = 9  # of SNCI in one figure: as many as there are colours
@@ -47,15 +47,12 @@ def format_p(p: float) -> str:
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
 
 
-def test_line(name: str, symbol: str, test: Mapping[str, float]) -> str:
+def result_line(name: str, symbol: str, test: Mapping[str, float]) -> str:
     """Return a test as a line of text, or an empty string where it was not computed."""
     value = test.get("statistic", math.nan)
     if not math.isfinite(value):
         return ""
     return f"{name} {symbol}{value:.2f}, {format_p(test.get('p_value', math.nan))}"
-
-
-test_line.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it by its name
 
 
 @styled
@@ -81,8 +78,10 @@ def plot_space(
         The figure. Hulls are drawn for modalities of three models or more.
 
     Raises:
-        ValueError: the statistics have no such projection.
+        ValueError: the statistics have no such projection, or neither `simulated` nor the coordinates say
+            whether responses were planted.
     """
+    simulated = has_mark(simulated, statistics.coordinates)
     table, axes = statistics.coordinates, [f"{projection}1", f"{projection}2"]
     if not set(axes) <= set(table):
         raise ValueError(
@@ -106,8 +105,8 @@ def plot_space(
     ax.set_aspect("equal", adjustable="datalim")
     ax.grid(True)
     tests = [
-        test_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
-        test_line("silhouette", "", statistics.silhouette),
+        result_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
+        result_line("silhouette", "", statistics.silhouette),
     ]
     if projection == "MDS" and statistics.mds_metric == "correlation":
         tests = ["patterns over ROIs, without their level"]
@@ -118,7 +117,7 @@ def plot_space(
         handletextpad=0.2, borderaxespad=0.3,
     )  # fmt: skip
     scaled = "" if projection == "PC" else f", by {statistics.mds_metric} distance"
-    finish(figure, f"The space: one point a model{scaled}", simulated=_has_mark(simulated, statistics))
+    finish(figure, f"The space: one point a model{scaled}", simulated=simulated)
     if labels and len(table):
         place_labels(
             ax,
@@ -140,7 +139,11 @@ def plot_snci(
     Two panels: ``bounded``, in [0, 1], and ``ratio``, mean over standard deviation across models; on the
     caller's `ax` the bounded form alone. ROIs without a network are rows of their own, with the 95 % interval
     of their own SNCI as the bar; the `max_rows` rows of highest bounded SNCI are shown.
+
+    Raises:
+        ValueError: neither `simulated` nor the coordinates say whether responses were planted.
     """
+    simulated = has_mark(simulated, statistics.coordinates)
     table = _with_row(statistics.snci)
     # a model alone in its group agrees with nobody: such groups have no SNCI
     shown = table.dropna(subset=["bounded"])["modality"].unique()
@@ -194,7 +197,7 @@ def plot_snci(
     title = f"SNCI: how far models of one {statistics.group_by} agree"
     if len(shown) > len(largest):
         title += f" (the {len(largest)} largest of {len(shown)})"
-    return finish(figure, title, simulated=_has_mark(simulated, statistics))
+    return finish(figure, title, simulated=simulated)
 
 
 @styled
@@ -204,7 +207,11 @@ def plot_convergence(
     """Draw the convergence of every ROI by network, and name the highest ROI of each.
 
     Convergence is the smallest bounded SNCI over modalities: high only where every modality agrees.
+
+    Raises:
+        ValueError: neither `simulated` nor the coordinates say whether responses were planted.
     """
+    simulated = has_mark(simulated, statistics.coordinates)
     table = _with_row(statistics.convergence.dropna(subset=["convergence"]))
     order = table.groupby("row")["convergence"].median().sort_values(ascending=False)
     rows = order.index[:max_rows].tolist()[::-1]
@@ -221,7 +228,7 @@ def plot_convergence(
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(-0.7, len(rows) - 0.3)
     ax.set_xlim(-0.02, 1.02)
-    groups = "modalities" if statistics.group_by == "modality" else f"groups by {statistics.group_by}"
+    groups = group_words(statistics.group_by)[1]
     ax.set_xlabel(f"convergence: smallest bounded SNCI over {groups} (line: median of the network)")
     ax.grid(True, axis="x")
     if (shown["row"] != shown["roi"]).any():
@@ -235,7 +242,7 @@ def plot_convergence(
             1.01, len(rows) - 0.35, "highest ROI", transform=beside, va="bottom", fontsize=10, color=MUTED
         )
     title = f"Convergence: agreement inside every {statistics.group_by}"
-    return finish(figure, title, simulated=_has_mark(simulated, statistics))
+    return finish(figure, title, simulated=simulated)
 
 
 @styled
@@ -251,14 +258,19 @@ def plot_networks(
     """Draw the score of every model in every network as a heat map; rows grouped by modality.
 
     Args:
-        scores: the scores table of a run.
+        scores: the scores table of a run; of one feature, ``model``, ``modality``, ``roi``, ``network`` and
+            `value` are enough.
         ax: axes to draw on; new ones when None.
         feature: one of `FEATURES`.
         value: ``"r2"`` or ``"r"``.
-        simulated: mark the figure; read from the table when None.
+        simulated: mark the figure as drawn from planted responses; read from the table when None.
         max_columns: at most so many networks, those of the highest mean; ROIs stand for themselves where they
             belong to no network.
+
+    Raises:
+        ValueError: neither `simulated` nor the table says whether responses were planted.
     """
+    simulated = has_mark(simulated, scores)
     table = network_table(scores, value=value, feature=feature)
     best = table.mean().sort_values(ascending=False).index[:max_columns]
     table = table[_by_preference(table, best)]
@@ -288,11 +300,7 @@ def plot_networks(
         handletextpad=0.2,
     )
     title = "Models by ROIs" if is_single else "Models by networks"
-    return finish(figure, title, simulated=is_simulated(scores) if simulated is None else simulated)
-
-
-def _has_mark(simulated: bool | None, statistics: SpaceStatistics) -> bool:
-    return is_simulated(statistics.coordinates) if simulated is None else simulated
+    return finish(figure, title, simulated=simulated)
 
 
 def _by_preference(table: pd.DataFrame, columns: pd.Index) -> list[str]:

@@ -21,10 +21,12 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nfas_lightning.data.stimulus_set import MODALITIES
+
 __all__ = [
-    "FORMATS", "INK", "MUTED", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "check_formats", "finish",
-    "foot_legend", "has_mark", "is_simulated", "legend_columns", "modality_handles", "modality_styles",
-    "new_axes", "new_figure", "place_labels", "save_figure", "short_names", "styled",
+    "FORMATS", "INK", "MUTED", "PALETTE", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "check_formats",
+    "finish", "foot_legend", "has_mark", "is_simulated", "legend_columns", "modality_handles",
+    "modality_styles", "new_axes", "new_figure", "place_labels", "save_figure", "short_names", "styled",
 ]  # fmt: skip
 
 INK = "#222222"
@@ -34,9 +36,8 @@ SIMULATED = "SIMULATED responses"
 _MARK: Any = {"fontsize": 12, "fontweight": "bold", "color": ALARM}
 
 # Okabe & Ito (2008), told apart under the common colour blindnesses; yellow is left out, unreadable on white
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A", "#8C510A")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A", "#8C510A")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_KNOWN = ("vision", "audio", "language")
 _LONGEST = 34  # characters of a name: more would leave a panel no room beside it
 
 # light means little, dark means much: the reading that a white page suggests
@@ -105,10 +106,10 @@ def modality_styles(modalities: Iterable[str]) -> dict[str, ModalityStyle]:
     's'
     """
     present = set(modalities)
-    order = [*(_KNOWN if present & set(_KNOWN) else ()), *sorted(present - set(_KNOWN))]
+    order = [*(MODALITIES if present & set(MODALITIES) else ()), *sorted(present - set(MODALITIES))]
     return {
         # many groups come round to the same colour, under another marker
-        name: ModalityStyle(_PALETTE[i % len(_PALETTE)], _MARKERS[(i + i // len(_PALETTE)) % len(_MARKERS)])
+        name: ModalityStyle(PALETTE[i % len(PALETTE)], _MARKERS[(i + i // len(PALETTE)) % len(_MARKERS)])
         for i, name in enumerate(order)
         if name in present
     }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pandas as pd
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.results import FEATURES, RunResults, subject_scores
 
 __all__ = [
+    "FEW_ROIS",
     "baseline_table",
+    "feature_scores",
     "human",
     "mean_r2",
     "mean_scores",
@@ -21,7 +26,10 @@ __all__ = [
     "score_table",
 ]  # fmt: skip
 
-_KNOWN = ("vision", "audio", "language")
+FEW_ROIS = 20
+"""Up to so many ROIs each is a row of its own, in the terminal and in the report."""
+
+Rows = TypeVar("Rows", pd.DataFrame, pd.Series)
 # a terminal has 100 columns or so: one word a feature
 _SHORT = {
     "stable_mode": "stable", "last_block": "last", "best_block": "best", "mean_depth": "mean",
@@ -32,8 +40,17 @@ _SHORT = {
 def model_order(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Return (modality, model) pairs: vision, audio, language, then others; models as they came."""
     pairs = table[["modality", "model"]].drop_duplicates().itertuples(index=False, name=None)
-    rank = {name: i for i, name in enumerate(_KNOWN)}
+    rank = {name: i for i, name in enumerate(MODALITIES)}
     return sorted(pairs, key=lambda pair: (rank.get(pair[0], len(rank)), pair[0]))
+
+
+def feature_scores(scores: pd.DataFrame, feature: str = "stable_mode") -> pd.DataFrame:
+    """Return the rows of one feature that stand for each model, see `subject_scores`.
+
+    A table without a column ``feature`` holds one feature, which is taken as it is.
+    """
+    shown = subject_scores(scores)
+    return shown[shown["feature"] == feature] if "feature" in shown else shown
 
 
 def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
@@ -49,8 +66,7 @@ def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
     shown = subject_scores(scores)
     table = shown.pivot_table(index=["modality", "model"], columns="feature", values=value, dropna=False)
     known = [name for name in FEATURES if name in table]
-    order = pd.MultiIndex.from_tuples(model_order(shown), names=["modality", "model"])
-    return table.reindex(order)[known + [name for name in table if name not in FEATURES]]
+    return _in_order(table, shown)[known + [name for name in table if name not in FEATURES]]
 
 
 def network_table(scores: pd.DataFrame, *, value: str = "r2", feature: str = "stable_mode") -> pd.DataFrame:
@@ -58,28 +74,24 @@ def network_table(scores: pd.DataFrame, *, value: str = "r2", feature: str = "st
 
     ROIs without a network stand for themselves.
     """
-    shown = subject_scores(scores)
-    shown = shown[shown["feature"] == feature]
+    shown = feature_scores(scores, feature)
     known = shown["network"].notna() & (shown["network"] != "")
     name = shown["network"].where(known, shown["roi"]).rename("network")
     table = shown.pivot_table(index=["modality", "model"], columns=name, values=value, dropna=False)
-    return table.reindex(pd.MultiIndex.from_tuples(model_order(shown), names=["modality", "model"]))
+    return _in_order(table, shown)
 
 
 def mean_r2(scores: pd.DataFrame, *, feature: str = "stable_mode") -> pd.DataFrame:
     """Return ROIs x modalities: the squared correlation of one feature averaged over models."""
-    shown = subject_scores(scores)
-    shown = shown[shown["feature"] == feature]
+    shown = feature_scores(scores, feature)
     table = shown.pivot_table(index="roi", columns="modality", values="r2", dropna=False, sort=False)
     return table[list(dict.fromkeys(modality for modality, _ in model_order(shown)))]
 
 
 def mean_scores(scores: pd.DataFrame, *, value: str = "r2", feature: str = "stable_mode") -> pd.Series:
     """Return one number a model, index (modality, model): one feature's score averaged over ROIs."""
-    shown = subject_scores(scores)
-    shown = shown[shown["feature"] == feature]
-    order = pd.MultiIndex.from_tuples(model_order(shown), names=["modality", "model"])
-    return shown.groupby(["modality", "model"])[value].mean().reindex(order)
+    shown = feature_scores(scores, feature)
+    return _in_order(shown.groupby(["modality", "model"])[value].mean(), shown)
 
 
 def roi_scores(scores: pd.DataFrame, model: str, modality: str) -> pd.DataFrame:
@@ -98,8 +110,7 @@ def score_table(results: RunResults) -> Table:
     Correlations are averaged over ROIs; ``best ROI`` is the one that the stable mode predicts best.
     """
     means = baseline_table(results.scores)
-    shown = subject_scores(results.scores)
-    stable = shown[shown["feature"] == "stable_mode"]
+    stable = feature_scores(results.scores)
     title = "Correlation r of each feature, mean over ROIs; r2 and best ROI of the stable mode"
     table = _table(results, title, "model")
     _add_numbers(table, [*(_SHORT.get(str(name), str(name)) for name in means), "r2"])
@@ -131,6 +142,12 @@ def roi_score_table(results: RunResults) -> Table:
             extra = (_number(row["p"], 4), _number(row["q"], 4), _number(row["ceiling"]))
             table.add_row(escape(str(roi)), *cells, *extra)
     return table
+
+
+def _in_order(table: Rows, scores: pd.DataFrame) -> Rows:
+    """Rows of a table with the index (modality, model) in the order of `model_order`."""
+    order = pd.MultiIndex.from_tuples(model_order(scores), names=["modality", "model"])
+    return table.reindex(order)
 
 
 def _table(results: RunResults, title: str, first: str) -> Table:

@@ -6,13 +6,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nfas_lightning.plotting.style import _PALETTE, INK, MUTED, finish, has_mark, new_axes, styled
+from nfas_lightning.plotting.style import INK, MUTED, PALETTE, finish, has_mark, new_axes, styled
 from nfas_lightning.results import FEATURES
 
 __all__ = ["ALL_ROIS", "plot_training"]
 
 ALL_ROIS = "all ROIs"
-_MAX_NETWORKS = len(_PALETTE) - 1  # black is for the mean over all
+_MAX_NETWORKS = len(PALETTE) - 1  # black is for the mean over all
 
 
 @styled
@@ -37,7 +37,7 @@ def plot_training(
     whole = stable[stable["network"] == ALL_ROIS].sort_values("step")
     last = stable[stable["step"] == stable["step"].max()].set_index("network")[value].drop(ALL_ROIS)
     shown = last.sort_values(ascending=False).index[:_MAX_NETWORKS]
-    for colour, network in zip(_PALETTE, shown, strict=False):
+    for colour, network in zip(PALETTE, shown, strict=False):
         line = stable[stable["network"] == network].sort_values("step")
         axes.plot(line["step"], line[value], color=colour, marker="o", markersize=4, label=network)
     axes.plot(whole["step"], whole[value], color=INK, marker="o", markersize=5, lw=2.5, label=ALL_ROIS)

@@ -1,10 +1,9 @@
 """Result tables of a run, the folder that keeps them, and the statistics of a space."""
 
-from nfas_lightning.files import write_text
 from nfas_lightning.results.files import write_csv, write_parquet
 from nfas_lightning.results.folder import RunFolder
 from nfas_lightning.results.keys import content_key, network_code
-from nfas_lightning.results.statistics import FEW_MODELS, MIN_MODELS, SpaceStatistics
+from nfas_lightning.results.statistics import MIN_MODELS, SpaceStatistics, few_models, group_words
 from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
 from nfas_lightning.results.tables import (
     COLUMNS,
@@ -18,7 +17,6 @@ from nfas_lightning.results.tables import (
 __all__ = [
     "COLUMNS",
     "FEATURES",
-    "FEW_MODELS",
     "GROUP",
     "MEAN",
     "MIN_MODELS",
@@ -28,10 +26,11 @@ __all__ = [
     "RunResults",
     "SpaceStatistics",
     "content_key",
+    "few_models",
+    "group_words",
     "network_code",
     "query_models",
     "subject_scores",
     "write_csv",
     "write_parquet",
-    "write_text",
 ]

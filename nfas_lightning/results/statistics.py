@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-__all__ = ["FEW_MODELS", "MIN_MODELS", "SpaceStatistics"]
-
-FEW_MODELS = "A space needs three models or more of a modality: until then read the scores by ROI."
-"""What is said of fewer, in place of what can't be computed; see `SpaceStatistics.is_small`."""
+__all__ = ["MIN_MODELS", "SpaceStatistics", "few_models", "group_words"]
 
 MIN_MODELS = 3
 """Fewest models of a modality that a report shows the space and SNCI of."""
@@ -19,6 +16,22 @@ _TEST = ("statistic", "p_value")
 _TABLES = (
     "coordinates", "pairwise", "silhouette_samples", "anova", "snci", "convergence", "nearest", "stability",
 )  # fmt: skip
+
+
+def group_words(group_by: str) -> tuple[str, str]:
+    """Return what a group of models is called, one and several: modality, or of which column they are.
+
+    >>> group_words("modality"), group_words("family")
+    (('modality', 'modalities'), ('group by family', 'groups by family'))
+    """
+    if group_by == "modality":
+        return "modality", "modalities"
+    return f"group by {group_by}", f"groups by {group_by}"
+
+
+def few_models(group_by: str) -> str:
+    """Return what is said of fewer than `MIN_MODELS`, in place of what can't be computed."""
+    return f"A space needs three models or more of one {group_by}: until then read the scores by ROI."
 
 
 @dataclass(frozen=True)

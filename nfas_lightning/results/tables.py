@@ -56,23 +56,26 @@ FEATURES: Mapping[str, str] = {
 """Feature ids of ``scores`` and how a reader sees them: the stable mode and its baselines."""
 
 
-def query_models(models: pd.DataFrame, query: str) -> pd.DataFrame:
+def query_models(models: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return the rows of a models table that a query keeps, maybe none.
 
     Raises:
         ValueError: the query can't be read; the columns are listed, the closest first.
     """
     try:
-        kept = models.query(query)
+        kept = models.query(where)
     except (SyntaxError, KeyError, TypeError, ValueError, pd.errors.UndefinedVariableError) as error:
         unknown = re.search(r"name '([^']+)' is not defined", str(error))
         close = get_close_matches(unknown[1], models.columns, n=1) if unknown else []
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"The filter {query!r} can't be applied: {error}.{hint} Columns of a model: {list(models)}."
+            f"where must be a query of the models, got {where!r}: {error}.{hint} "
+            f"Columns of a model: {list(models)}."
         ) from error
     if not isinstance(kept, pd.DataFrame):
-        raise ValueError(f"The filter {query!r} must say yes or no of each model, got {type(kept).__name__}.")
+        raise ValueError(
+            f"where must say yes or no of each model, got {where!r}, which gives a {type(kept).__name__}."
+        )
     return kept
 
 
@@ -156,15 +159,15 @@ class RunResults:
             cards["objective_kind"] = kind.where(kind != "", "unknown")
         return cards
 
-    def select(self, query: str) -> RunResults:
+    def select(self, where: str) -> RunResults:
         """Return the results of the models that a query of `cards` keeps, e.g. ``"family == 'vit'"``.
 
         Raises:
             ValueError: the query can't be read, or keeps no model.
         """
-        kept = query_models(self.cards, query)
+        kept = query_models(self.cards, where)
         if kept.empty:
-            raise ValueError(f"The filter {query!r} keeps none of {len(self.models)} models.")
+            raise ValueError(f"where={where!r} keeps none of {len(self.models)} models.")
         pairs = set(zip(kept["model"], kept["dataset"], strict=True))
 
         def part(table: pd.DataFrame) -> pd.DataFrame:
@@ -173,7 +176,7 @@ class RunResults:
 
         tables = {name: part(getattr(self, name)) for name in COLUMNS}
         rois = self.rois[self.rois["roi"].isin(set(tables["scores"]["roi"]))].reset_index(drop=True)
-        return RunResults(**tables, rois=rois, meta={**self.meta, "filter": query})
+        return RunResults(**tables, rois=rois, meta={**self.meta, "where": where})
 
     @classmethod
     def load(cls, path: str | Path) -> RunResults:

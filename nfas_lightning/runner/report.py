@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-
-from rich.console import Console
 
 from nfas_lightning.callbacks.logging import log_images, log_scalars
 from nfas_lightning.callbacks.model_log import log_run
@@ -15,14 +12,12 @@ from nfas_lightning.callbacks.wandb_runs import log_artifact
 from nfas_lightning.lightning_packages import Logger
 from nfas_lightning.plotting.report import write_report
 from nfas_lightning.plotting.style import check_formats
-from nfas_lightning.plotting.tables import roi_score_table, score_table
+from nfas_lightning.plotting.tables import FEW_ROIS, roi_score_table, score_table
 from nfas_lightning.results import RunResults, SpaceStatistics, subject_scores
 from nfas_lightning.space import NFAS
+from nfas_lightning.terminal import stdout_console
 
 __all__ = ["report_run"]
-
-_FEW_ROIS = 20  # more do not fit a terminal; the report has them all
-_PIPE_COLUMNS = 110
 
 
 def report_run(
@@ -56,10 +51,9 @@ def report_run(
     """
     formats = check_formats(formats)
     everyone, results = results, replace(results, scores=subject_scores(results.scores, subject))
-    # tables cut to the 80 columns that a pipe is taken to have would lose their numbers
-    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)
+    console = stdout_console()
     console.print(score_table(results))
-    if len(results.rois) <= _FEW_ROIS:
+    if len(results.rois) <= FEW_ROIS:
         console.print(roi_score_table(results))
     if statistics is None:
         statistics = NFAS.from_scores(everyone, feature=feature, value=value, subject=subject).statistics()

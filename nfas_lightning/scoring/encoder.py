@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.correlation import average_folds, squared_correlation
-from nfas_lightning.functional.encoding import EncodingResult, observed_folds
+from nfas_lightning.functional.encoding import EncodingResult, Scaling, observed_folds
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge_null import ridge_null
@@ -58,11 +58,11 @@ class Encoder:
         group = [self.ridge.group_ceiling(self.settings.seed)] if self._group else []
         return group + (self.ridge.subject_ceilings() if self._each else [])
 
-    def features(self, features: Tensor, scaling: str = "unit") -> Encoded:
+    def features(self, features: Tensor, scaling: Scaling = "unit") -> Encoded:
         """Encode stimulus features (N, P), scaled as `ridge_cv` says."""
         return self.volumes(self.ridge.to_volumes(features), scaling)
 
-    def volumes(self, X: Tensor, scaling: str = "unit") -> Encoded:
+    def volumes(self, X: Tensor, scaling: Scaling = "unit") -> Encoded:
         """Encode features that are on the volumes' clock, (T, P)."""
         if bool(X.isnan().any()):  # of a trajectory without dynamics
             return None, self._undefined(X)

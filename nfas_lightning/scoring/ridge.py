@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS
-from nfas_lightning.functional.encoding import EncodingResult, ridge_cv
+from nfas_lightning.functional.encoding import EncodingResult, Scaling, ridge_cv
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.ridge_null import ridge_null
 
@@ -96,7 +97,9 @@ class BenchmarkRidge:
         """Carry stimulus features (N, P) to the clock of the responses, (T, P * delays)."""
         return self.responses.to_volumes(features.to(working_dtype(features)))
 
-    def fit(self, X: Tensor, targets: Tensor, *, scaling: str = "unit", warn: bool = True) -> EncodingResult:
+    def fit(
+        self, X: Tensor, targets: Tensor, *, scaling: Scaling = "unit", warn: bool = True
+    ) -> EncodingResult:
         """Encode features on the responses' clock (T, P) into targets (T, R), see `ridge_cv`."""
         dtype = working_dtype(X)
         return ridge_cv(
@@ -126,7 +129,7 @@ class BenchmarkRidge:
             return list(self.responses.subject_ceilings)
         return [self._estimate("loo_subject")] * len(self.responses.subjects)
 
-    def _estimate(self, method: str, seed: int = 0) -> Tensor:
+    def _estimate(self, method: CeilingMethod, seed: int = 0) -> Tensor:
         if len(self.responses.subjects) < 2:
             return torch.full((len(self.responses.rois),), torch.nan)
         return self.responses.estimate_ceiling(method, seed=seed, fold=self.fold)

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from torch import Tensor
 
 from nfas_lightning.results import SpaceStatistics
+from nfas_lightning.space.measures import SpaceMeasures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["SpaceFigures"]
 
 
-class SpaceFigures(ABC):
-    """What `NFAS` draws. Figures load matplotlib, and so are imported when one is asked for."""
+class SpaceFigures(SpaceMeasures, ABC):
+    """What `NFAS` draws. Figures load matplotlib, and so are imported when one is asked for.
 
-    scores: Tensor
-    models: pd.DataFrame
-    rois: pd.DataFrame
-    value: str
+    They are marked as drawn from planted responses where the models table has a column ``simulated`` that
+    says so.
+    """
 
     @abstractmethod
     def statistics(
@@ -39,31 +38,33 @@ class SpaceFigures(ABC):
         """Draw the models on the first two principal components, with the tests of clusters."""
         from nfas_lightning.plotting.space import plot_space  # figures load matplotlib
 
-        return plot_space(self._quick(group_by), ax=ax, labels=labels)
+        return plot_space(self._quick(group_by), ax=ax, labels=labels, simulated=self._simulated)
 
     def plot_mds(self, ax: Axes | None = None, *, group_by: str = "modality", labels: bool = True) -> Figure:
         """Draw the models by classical scaling; by correlation where the space's metric is euclidean."""
         from nfas_lightning.plotting.space import plot_space
 
-        return plot_space(self._quick(group_by), ax=ax, projection="MDS", labels=labels)
+        return plot_space(
+            self._quick(group_by), ax=ax, projection="MDS", labels=labels, simulated=self._simulated
+        )
 
     def plot_snci(self, ax: Axes | None = None, *, group_by: str = "modality") -> Figure:
         """Draw SNCI by network and group: on `ax` the bounded form, else both forms."""
         from nfas_lightning.plotting.space import plot_snci
 
-        return plot_snci(self._quick(group_by), ax=ax)
+        return plot_snci(self._quick(group_by), ax=ax, simulated=self._simulated)
 
     def plot_convergence(self, ax: Axes | None = None, *, group_by: str = "modality") -> Figure:
         """Draw the convergence of every ROI by network."""
         from nfas_lightning.plotting.space import plot_convergence
 
-        return plot_convergence(self._quick(group_by), ax=ax)
+        return plot_convergence(self._quick(group_by), ax=ax, simulated=self._simulated)
 
     def plot_networks(self, ax: Axes | None = None) -> Figure:
         """Draw the mean score of every model in every network as a heat map."""
         from nfas_lightning.plotting.space import plot_networks
 
-        return plot_networks(self._long(), ax=ax, value=self.value)
+        return plot_networks(self._long(), ax=ax, value=self.value, simulated=self._simulated)
 
     def plot_sizes(self, ax: Axes | None = None, *, labels: bool = True) -> Figure:
         """Draw the mean score of every model against its parameters.
@@ -78,25 +79,22 @@ class SpaceFigures(ABC):
                 "The models table must have a column 'parameters' with several values, got "
                 f"{list(self.models)}: build the space with NFAS.from_runs, which reads the cards."
             )
-        return plot_sizes(self._long(), self.models, ax=ax, value=self.value, labels=labels)
+        return plot_sizes(
+            self._long(), self.models, ax=ax, value=self.value, labels=labels, simulated=self._simulated
+        )
 
     def _quick(self, group_by: str) -> SpaceStatistics:
         return self.statistics(group_by, stability=False)
 
+    @property
+    def _simulated(self) -> bool:
+        return "simulated" in self.models and bool(self.models["simulated"].any())
+
     def _long(self) -> pd.DataFrame:
-        """The scores as rows, as figures of runs read them."""
-        rows = [
-            self.rois[["roi"]].assign(
-                network=self.rois.get("network"),
-                model=model,
-                modality=modality,
-                **{self.value: scores},
-            )
-            for model, modality, scores in zip(
-                self.models["model"], self.models["modality"], self.scores.numpy(), strict=True
-            )
-        ]
-        simulated = "simulated" in self.models and bool(self.models["simulated"].any())
-        return pd.concat(rows, ignore_index=True).assign(
-            feature="stable_mode", subject="group", dataset="", simulated=simulated
+        """One row a model and ROI: ``model``, ``modality``, ``roi``, ``network`` and the score."""
+        rois = self.rois[["roi"]].assign(network=self.rois.get("network"))
+        models = zip(self.models["model"], self.models["modality"], self.scores.numpy(), strict=True)
+        return pd.concat(
+            [rois.assign(model=name, modality=of, **{self.value: scores}) for name, of, scores in models],
+            ignore_index=True,
         )

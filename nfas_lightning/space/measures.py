@@ -25,6 +25,7 @@ from nfas_lightning.functional.snci import (
     snci_bootstrap,
     snci_permutation,
 )
+from nfas_lightning.space.words import say_groups
 
 __all__ = ["Metric", "SpaceMeasures", "Standardize"]
 
@@ -40,6 +41,8 @@ class SpaceMeasures:
     rois: pd.DataFrame
     standardize: Standardize
     metric: Metric
+    value: str
+    group_by: str
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -74,54 +77,58 @@ class SpaceMeasures:
         return mds(self.distances(metric), n_components)
 
     def permanova(
-        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
+        self, group_by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
     ) -> PermutationResult:
         """Do groups of models sit apart? See `functional.permanova.permanova`."""
-        return permanova(self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed)
+        return permanova(self.distances(), self._labels(group_by), n_permutations=n_permutations, seed=seed)
 
     def permanova_pairwise(
-        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
+        self, group_by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
     ) -> PairwiseResult:
         """Which groups sit apart? See `functional.permanova.permanova_pairwise`."""
         return permanova_pairwise(
-            self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed
+            self.distances(), self._labels(group_by), n_permutations=n_permutations, seed=seed
         )
 
     def permdisp(
-        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
+        self, group_by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
     ) -> PermutationResult:
         """Do groups of models differ in spread? See `functional.permdisp.permdisp`."""
-        return permdisp(self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed)
+        return permdisp(self.distances(), self._labels(group_by), n_permutations=n_permutations, seed=seed)
 
     def silhouette(
-        self, by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
+        self, group_by: str = "modality", *, n_permutations: int = 9999, seed: int = 0
     ) -> SilhouetteResult:
         """How well separated are the groups? See `functional.silhouette.silhouette`."""
-        return silhouette(self.distances(), self._labels(by), n_permutations=n_permutations, seed=seed)
+        return silhouette(self.distances(), self._labels(group_by), n_permutations=n_permutations, seed=seed)
 
-    def anova(self, by: str = "modality") -> AnovaResult:
+    def anova(self, group_by: str = "modality") -> AnovaResult:
         """At which ROIs do groups differ? See `functional.anova.anova`."""
-        return anova(self.vectors, self._labels(by))
+        return anova(self.vectors, self._labels(group_by))
 
     def snci(self, form: Literal["ratio", "db", "bounded"] = "ratio") -> Tensor:
         """(G, R) consistency of each modality at each ROI, from raw scores; see `functional.snci.snci`."""
-        return snci(self.scores, self._labels("modality"), form=form)
+        with say_groups(self.group_by):
+            return snci(self.scores, self._labels("modality"), form=form)
 
     def snci_bootstrap(
         self, form: Literal["ratio", "db", "bounded"] = "ratio", *, confidence: float = 0.95, seed: int = 0
     ) -> SNCIInterval:
         """Confidence interval of `snci`; see `functional.snci.snci_bootstrap`."""
         labels = self._labels("modality")
-        return snci_bootstrap(self.scores, labels, form=form, confidence=confidence, seed=seed)
+        with say_groups(self.group_by):
+            return snci_bootstrap(self.scores, labels, form=form, confidence=confidence, seed=seed)
 
     def snci_permutation(self, *, n_permutations: int = 9999, seed: int = 0) -> Tensor:
         """(G, R) p of `snci` against models of any modality; see `functional.snci.snci_permutation`."""
         labels = self._labels("modality")
-        return snci_permutation(self.scores, labels, n_permutations=n_permutations, seed=seed)
+        with say_groups(self.group_by):
+            return snci_permutation(self.scores, labels, n_permutations=n_permutations, seed=seed)
 
     def convergence(self) -> Tensor:
         """(R,) smallest bounded SNCI over modalities; see `functional.snci.convergence`."""
-        return convergence(self.scores, self._labels("modality"))
+        with say_groups(self.group_by):
+            return convergence(self.scores, self._labels("modality"))
 
     def nearest(self, model: str, n: int = 5, metric: Metric | None = None) -> pd.DataFrame:
         """The `n` models nearest to one: ``model``, ``modality`` and ``distance``, nearest first."""
@@ -134,9 +141,10 @@ class SpaceMeasures:
         found = self.models.loc[order, ["model", "modality"]].assign(distance=distance[order])
         return found.reset_index(drop=True)
 
-    def _labels(self, by: str) -> list[Any]:
-        if by not in self.models.columns:
+    def _labels(self, group_by: str) -> list[Any]:
+        if group_by not in self.models.columns:
             raise ValueError(
-                f"by must be a column of the models table, got {by!r}: {list(self.models.columns)}."
+                f"group_by must be a column of the models table, got {group_by!r}: "
+                f"{list(self.models.columns)}."
             )
-        return list(self.models[by])
+        return list(self.models[group_by])

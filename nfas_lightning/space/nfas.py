@@ -14,7 +14,7 @@ from torch import Tensor
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.results import RunResults, SpaceStatistics, query_models, write_csv, write_parquet
 from nfas_lightning.space.figures import SpaceFigures
-from nfas_lightning.space.measures import Metric, SpaceMeasures, Standardize
+from nfas_lightning.space.measures import Metric, Standardize
 from nfas_lightning.space.runs import join_runs
 from nfas_lightning.space.stability import leave_one_out
 from nfas_lightning.space.statistics import space_statistics
@@ -23,7 +23,7 @@ from nfas_lightning.space.tables import check_names, check_table, describe_model
 __all__ = ["NFAS"]
 
 
-class NFAS(SpaceMeasures, SpaceFigures):
+class NFAS(SpaceFigures):
     """Neural Functional Alignment Space: M models, each the vector of its R ROI scores.
 
     Args:
@@ -41,6 +41,7 @@ class NFAS(SpaceMeasures, SpaceFigures):
         scores: (M, R) float64 scores.
         models, rois: the tables.
         notes: sentences on what was left out on the way here.
+        group_by: the column that groups are of: ``"modality"``, or what `regroup` was given.
 
     Raises:
         ValueError: tables that do not match the scores, repeated names, or missing scores.
@@ -100,6 +101,7 @@ class NFAS(SpaceMeasures, SpaceFigures):
             )
         self.value, self.standardize, self.metric = value, standardize, metric
         self.notes = tuple(notes)
+        self.group_by = "modality"
 
     @classmethod
     def from_scores(
@@ -204,32 +206,32 @@ class NFAS(SpaceMeasures, SpaceFigures):
         pattern = ", pattern only" if self.standardize == "model" else ""
         return f"NFAS({len(self.models)} models x {len(self.rois)} ROIs, {self.value}{pattern}: {listed})"
 
-    def select(self, which: str | Sequence[bool] | Callable[[pd.DataFrame], Any]) -> NFAS:
+    def select(self, where: str | Sequence[bool] | Callable[[pd.DataFrame], Any]) -> NFAS:
         """The space of some of its models.
 
         Args:
-            which: a query of the models table (``"modality == 'audio'"``), a mask of M booleans, or a
+            where: a query of the models table (``"modality == 'audio'"``), a mask of M booleans, or a
                 function of the table that returns one.
 
         Raises:
             ValueError: a query that can't be read, a mask of another shape, or nothing is selected.
         """
-        if isinstance(which, str):
-            rows = query_models(self.models, which).index.to_numpy()
+        if isinstance(where, str):
+            rows = query_models(self.models, where).index.to_numpy()
         else:
-            mask = np.asarray(which(self.models) if callable(which) else which)
+            mask = np.asarray(where(self.models) if callable(where) else where)
             if mask.dtype != bool or mask.shape != (len(self.models),):
                 raise ValueError(
-                    f"which must be a query or a mask of {len(self.models)} booleans, got {mask.dtype} of "
+                    f"where must be a query or a mask of {len(self.models)} booleans, got {mask.dtype} of "
                     f"shape {mask.shape}."
                 )
             rows = mask.nonzero()[0]
         if not len(rows):
-            raise ValueError(f"No model of {len(self.models)} was selected by {which!r}.")
-        return self._with(self.scores[torch.as_tensor(rows.copy())], self.models.loc[rows])
+            raise ValueError(f"No model of {len(self.models)} was selected by {where!r}.")
+        return self._with(self.scores[torch.as_tensor(rows.copy())], self.models.loc[rows], self.group_by)
 
-    def _with(self, scores: Tensor, models: pd.DataFrame) -> NFAS:
-        return NFAS(
+    def _with(self, scores: Tensor, models: pd.DataFrame, group_by: str) -> NFAS:
+        space = NFAS(
             scores,
             models,
             self.rois,
@@ -238,17 +240,21 @@ class NFAS(SpaceMeasures, SpaceFigures):
             metric=self.metric,
             notes=self.notes,
         )
+        space.group_by = group_by
+        return space
 
-    def regroup(self, by: str) -> NFAS:
+    def regroup(self, group_by: str) -> NFAS:
         """The same models, with a column of the models table in the place of ``modality``.
 
         Tests, SNCI, figures and colours then go by that column; ``modality`` moves to ``modality_before``.
         """
-        labels = [str(label) for label in self._labels(by)]
-        if by == "modality":
+        labels = [str(label) for label in self._labels(group_by)]
+        if group_by in ("modality", self.group_by):
             return self
-        models = self.models.rename(columns={"modality": "modality_before"}).assign(modality=labels)
-        return self._with(self.scores, models)
+        models = self.models
+        if self.group_by == "modality":  # else it has moved already
+            models = models.rename(columns={"modality": "modality_before"})
+        return self._with(self.scores, models.assign(modality=labels), group_by)
 
     def statistics(
         self,
@@ -270,9 +276,11 @@ class NFAS(SpaceMeasures, SpaceFigures):
             self, group_by=group_by, n_permutations=n_permutations, seed=seed, stability=stability
         )
 
-    def stability(self, by: str = "modality", *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
+    def stability(
+        self, group_by: str = "modality", *, n_permutations: int = 999, seed: int = 0
+    ) -> pd.DataFrame:
         """Tests and maps without each model; see `space.stability.leave_one_out`."""
-        return leave_one_out(self.regroup(by), n_permutations=n_permutations, seed=seed)
+        return leave_one_out(self.regroup(group_by), n_permutations=n_permutations, seed=seed)
 
     def save(self, path: str | Path, statistics: SpaceStatistics | None = None) -> Path:
         """Write scores, models, ROIs, distances and every table of the statistics as parquet and csv.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +11,7 @@ import torch
 
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.labels import distinct_partitions
-from nfas_lightning.results import FEW_MODELS, MIN_MODELS, SpaceStatistics
+from nfas_lightning.results import MIN_MODELS, SpaceStatistics, few_models, group_words
 from nfas_lightning.space.stability import leave_one_out
 
 if TYPE_CHECKING:
@@ -38,35 +37,18 @@ def space_statistics(
     # a degenerate ROI or model is part of the result: it belongs in the report, not only on the console
     notes.extend(dict.fromkeys(str(item.message) for item in caught))
     if tested is None and space.models["modality"].value_counts().max() < MIN_MODELS:
-        notes = [FEW_MODELS]  # one sentence for all that is left out
+        notes = [few_models(space.group_by)]  # one sentence for all that is left out
     return SpaceStatistics(
         coordinates=coordinates,
         explained=explained,
         snci=snci,
         convergence=convergence,
-        notes=(*space.notes, *(_of_groups(note, group_by) for note in notes)),
+        notes=(*space.notes, *notes),
         nearest=_nearest(space),
         stability=leave_one_out(space, seed=seed) if stability else pd.DataFrame(),
-        group_by=group_by,
+        group_by=space.group_by,
         mds_metric=mds_metric(space),
         **tests,
-    )
-
-
-def _of_groups(sentence: str, group_by: str) -> str:
-    """Say of groups by another column what is said of modalities; what stands in quotes is a name."""
-    if group_by == "modality":
-        return sentence
-    words = {
-        "a modality": f"one {group_by}",
-        "modality": group_by,
-        "Modality": group_by[:1].upper() + group_by[1:],
-        "modalities": f"groups by {group_by}",
-    }
-    return re.sub(
-        r"'[^']*'|\b(a modality|[mM]odality|modalities)\b",
-        lambda found: words[found[1]] if found[1] else found[0],
-        sentence,
     )
 
 
@@ -119,21 +101,22 @@ def _nearest(space: NFAS) -> pd.DataFrame:
 
 
 def _testable(space: NFAS, notes: list[str]) -> NFAS | None:
-    """Return the space of modalities with two models or more, None where fewer than two such are left."""
+    """Return the space of groups with two models or more, None where fewer than two such are left."""
+    several = group_words(space.group_by)[1]
     counts = space.models["modality"].value_counts()
     single = sorted(counts.index[counts < 2])
     if (counts >= 2).sum() < 2:
         notes.append(
-            "PERMANOVA, PERMDISP, silhouette and ANOVA need two modalities of two models, got "
+            f"PERMANOVA, PERMDISP, silhouette and ANOVA need two {several} of two models, got "
             f"{counts.sort_index().to_dict()}: they are left out."
         )
         return None
     if single:
-        notes.append(f"{', '.join(single)}: one model each, left out of the tests between modalities.")
+        notes.append(f"{', '.join(single)}: one model each, left out of the tests between {several}.")
         space = space.select((~space.models["modality"].isin(single)).tolist())
     if not bool(torch.isfinite(space.distances()).all()):
         notes.append(
-            f"Some {space.metric} distances are undefined: the tests between modalities are left out."
+            f"Some {space.metric} distances are undefined: the tests between {several} are left out."
         )
         return None
     return space
@@ -172,6 +155,7 @@ def _tests(space: NFAS, n_permutations: int, seed: int, notes: list[str]) -> dic
 def _consistency(
     space: NFAS, notes: list[str], n_permutations: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    several = group_words(space.group_by)[1]
     columns: dict[str, torch.Tensor] = {}
     for form in ("ratio", "bounded"):
         low, high = space.snci_bootstrap(form, seed=seed)
@@ -187,10 +171,10 @@ def _consistency(
     snci = pd.concat(tables, ignore_index=True)[["modality", "roi", "network", *columns]]
     if space.value != "r2" and bool((columns["ratio"] < 0).any()):
         notes.append(
-            "Some modalities score below zero on average: bounded SNCI and convergence ignore the sign."
+            f"Some {several} score below zero on average: bounded SNCI and convergence ignore the sign."
         )
     if len(space.modalities) < 2:
-        notes.append("Convergence needs two modalities, got one: it is left out.")
+        notes.append(f"Convergence needs two {several}, got one: it is left out.")
         return snci, pd.DataFrame(columns=["roi", "network", "convergence"])
     return snci, _rois(space).assign(convergence=columns["bounded"].amin(0).numpy())
 

@@ -23,6 +23,7 @@ from nfas_lightning.sweep.config import Sweep
 from nfas_lightning.sweep.engines import Engine, InlineEngine, Job, LocalEngine, SubmititEngine
 from nfas_lightning.sweep.tables import cost_table, failure_table, not_estimated, plan_table
 from nfas_lightning.sweep.work import estimate_key, run_job
+from nfas_lightning.terminal import stdout_console
 
 __all__ = ["SweepReport", "conduct"]
 
@@ -63,7 +64,7 @@ def conduct(sweep: Sweep, source: str | Path, *, only_estimate: bool = False) ->
         raise RuntimeError(f"Another sweep runs in {out}: wait for it, or choose another --out.") from error
     try:
         write_text(out / "sweep.yaml", Path(source).read_text(encoding="utf-8"))
-        console = Console() if sys.stdout.isatty() else Console(width=110)
+        console = stdout_console()
         _Conductor(sweep, console, probing=True).run(_without_estimate(sweep, cells))
         console.print(plan_table(sweep, cells))
         for line in not_estimated(cells):

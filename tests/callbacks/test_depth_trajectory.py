@@ -184,7 +184,7 @@ def test_a_metric_is_fed_and_nothing_is_kept(stage):
     wanted = dmd(kept.trajectory.stack())
     torch.testing.assert_close(fed.metric_values["eigenvalues"], wanted.eigenvalues)
     logged = run.callback_metrics[f"{stage}/distance_to_unit_circle"]
-    torch.testing.assert_close(logged, wanted.unit_circle_distance)
+    torch.testing.assert_close(logged, wanted.distance_to_unit_circle)
     assert f"{stage}/eigenvalues" not in run.callback_metrics
     with pytest.raises(RuntimeError, match="went to the metric and were not kept"):
         _ = fed.trajectory

@@ -32,7 +32,10 @@ def _refused(capsys, code, *words):
         main(["models", *words])
     assert stop.value.code == code
     printed = capsys.readouterr()
-    return printed.err if code == 2 else printed.out
+    if code == 2:
+        assert printed.err.startswith(f"nfas models {words[0]}: error: ")
+        return printed.err
+    return printed.out
 
 
 def test_list_shows_the_zoo_and_the_packaged_and_filters(capsys, tmp_path, monkeypatch):

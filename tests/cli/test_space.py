@@ -42,7 +42,7 @@ def test_runs_become_a_space_with_tables_and_a_report(runs, tmp_path, capsys):
 
 def test_filter_and_group(runs, tmp_path):
     folders = [str(runs / name) for name in ("vision", "audio", "language")]
-    options = ["--filter", "modality != 'vision'", "--group_by", "objective_kind", "--n_permutations", "99"]
+    options = ["--where", "modality != 'vision'", "--group_by", "objective_kind", "--n_permutations", "99"]
     main(["space", *folders, "--out", str(tmp_path), *options])
     assert "6 models of 2 groups by objective_kind" in (tmp_path / "report.html").read_text()
     table = pd.read_parquet(tmp_path / "space" / "coordinates.parquet")

@@ -273,15 +273,17 @@ def test_a_damaged_cache_is_computed_anew(copy, tmp_path):
 
 def test_no_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("NFAS_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"(?s)No folder of Algonauts 2021 was given.*through a form"):
+    with pytest.raises(FileNotFoundError, match=r"(?s)No data folder given: .*through a form"):
         find_algonauts(None, "full")
-    with pytest.raises(FileNotFoundError, match=r"(?s)nowhere must be the folder.*WB\.pkl.*nfas data get"):
+    with pytest.raises(FileNotFoundError, match=r"(?s)nowhere.* is no folder\..*WB\.pkl.*nfas data get"):
         find_algonauts(tmp_path / "nowhere", "full")
 
 
 def test_a_folder_of_another_layout_is_told_how_to_look(tmp_path):
     (tmp_path / "participants_data" / "sub01").mkdir(parents=True)
-    message = r"must hold AlgonautsVideos268_All_30fpsmax, participants_data_v2021/mini_track, got p"
+    message = (
+        r": AlgonautsVideos268_All_30fpsmax, participants_data_v2021/mini_track\. It holds participants_data"
+    )
     with pytest.raises(FileNotFoundError, match=message):
         find_algonauts(tmp_path, "mini")
 
@@ -295,7 +297,7 @@ def test_root_may_be_the_folder_or_its_parent(folder, monkeypatch):
 def test_one_track_is_enough(copy):
     shutil.rmtree(copy / tree.DATA / "full_track")
     assert find_algonauts(copy, "mini") == copy
-    with pytest.raises(FileNotFoundError, match="must hold participants_data_v2021/full_track"):
+    with pytest.raises(FileNotFoundError, match=r"missing in .*: participants_data_v2021/full_track\."):
         find_algonauts(copy, "full")
 
 
@@ -309,6 +311,10 @@ def test_subjects(copy):
         subject_files(copy, "mini", ["sub03"], ["V1"])
     with pytest.raises(ValueError, match="subjects has no 'sub11'"):
         subject_files(copy, "mini", ["sub11"], ["V1"])
+    with pytest.raises(ValueError, match=r"each once, got \['1', 'sub01'\]"):
+        subject_files(copy, "mini", ["1", "sub01"], ["V1"])
+    with pytest.raises(TypeError, match=r"write \['01'\]"):
+        subject_files(copy, "mini", "01", ["V1"])
     with pytest.raises(FileNotFoundError, match=r"must hold sub03, sub04, .*sub10, got sub01, sub02"):
         subject_files(copy, "mini", None, ["V1"])
     mini(copy, "FFA", "sub02").unlink()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.io import wavfile
 
+from nfas_lightning.data.acoustics import resample
 from nfas_lightning.data.audio_windows import AudioWindows, Stretch, power_frames, read_wav, window_ends
 from nfas_lightning.data.stimulus_set import StimulusSet
 
@@ -90,6 +91,20 @@ def test_windows_end_at_their_time_and_begin_in_silence(tmp_path):
         assert 100 * float(window[-1]) == pytest.approx(end - 1 / RATE, abs=1e-4)
         assert 100 * float(window[0]) == pytest.approx(max(0.0, end - 2.0), abs=1e-4)
     assert bool((windows[0][: round(1.5 * RATE)] == 0).all())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_tone_is_resampled_and_what_would_alias_is_gone(dtype):
+    rate, wanted = 16_000, 6_000
+    t, inner = np.arange(rate) / rate, slice(100, -100)
+    tone = np.sin(2 * np.pi * 440 * t).astype(dtype)
+    resampled = resample(tone, rate, wanted)
+    assert (resampled.shape, resampled.dtype) == ((wanted,), dtype)
+    exact = np.sin(2 * np.pi * 440 * np.arange(wanted) / wanted)
+    np.testing.assert_allclose(resampled[inner], exact[inner], atol=1e-3)
+    high = resample(np.sin(2 * np.pi * 5_000 * t).astype(dtype), rate, wanted)
+    assert np.abs(high[inner]).max() < 1e-2
+    assert resample(tone, rate, rate) is tone
 
 
 def test_two_files_make_one_batch(tmp_path):

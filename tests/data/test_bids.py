@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from nfas_lightning.data.bids import is_here, pick_subjects, read_json, read_participants, scan_tr
+from nfas_lightning.data.bids import (
+    add_sub,
+    is_here,
+    pick_subjects,
+    read_json,
+    read_participants,
+    scan_tr,
+    strip_sub,
+)
 
 
 def put(path, value):
@@ -50,6 +58,11 @@ def test_participants_with_a_mark(tmp_path):
     assert read_participants(tmp_path, ["task"])["task"].tolist() == ["a,b"]
     with pytest.raises(ValueError, match=r"missing \['condition'\]"):
         read_participants(tmp_path, ["condition"])
+
+
+def test_subjects_with_and_without_what_folders_put_before_them():
+    for name in ("EN057", "sub-EN057"):
+        assert (add_sub(name), strip_sub(name)) == ("sub-EN057", "EN057")
 
 
 def test_picking_subjects():

@@ -161,10 +161,10 @@ def test_no_clips_and_clips_that_are_links(copy):
 def test_the_folder(folder, tmp_path, monkeypatch):
     monkeypatch.delenv("NFAS_DATA", raising=False)
     assert find_bold_moments(folder) == find_bold_moments(folder.parent) == folder
-    with pytest.raises(FileNotFoundError, match=r"(?s)No folder of BOLD Moments.*TRavg-56789.*nfas data get"):
+    with pytest.raises(FileNotFoundError, match=r"(?s)No data folder given: .*TRavg-56789.*nfas data get"):
         find_bold_moments(None)
     (tmp_path / "stimuli").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"must hold derivatives/versionA/.*TRavg56789, got stimuli"):
+    with pytest.raises(FileNotFoundError, match=r": derivatives/versionA/.*TRavg56789\. It holds .*stimuli"):
         find_bold_moments(tmp_path)
 
 

@@ -205,7 +205,7 @@ def test_algonauts_whole_and_not(tmp_path):
     clip.write_bytes(b"".join([(folder / "AlgonautsVideos268_All_30fpsmax" / "0002_0-0-1.mp4").read_bytes()]))
     for path in (data / "full_track").rglob("*.pkl"):
         path.unlink()
-    (only,) = check(folder, subjects=["sub01", "10"])
+    (only,) = check(folder, subjects=["sub01", "10", "2"])
     assert only.complete
     for path in (data / "mini_track").rglob("*.pkl"):
         path.unlink()

@@ -59,6 +59,24 @@ def test_a_constant_column_is_nan_never_zero(series):
     assert cleaned[:, :3].isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_the_filter_empties_is_nan(series, dtype):
+    t = (torch.arange(120)[:, None].double() + 0.5) / 120
+    drift = 1000 + 50 * torch.cos(torch.pi * t)
+    assert clean_series(drift.to(dtype), tr=2.0).isnan().all()
+    assert clean_series((drift + 1e-2 * (series[:, :1] - 100)).to(dtype), tr=2.0).isfinite().all()
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_missing_values_are_left_out_of_a_zscore(series, dim):
+    series[5, 1] = torch.nan
+    values = series if dim == 0 else series.T
+    scored = zscore(values, dim).numpy()
+    mean, std = (f(values.numpy(), axis=dim, keepdims=True) for f in (np.nanmean, np.nanstd))
+    np.testing.assert_allclose(scored, (values.numpy() - mean) / std, rtol=1e-9)
+    assert np.isnan(scored).sum() == 1
+
+
 @pytest.mark.parametrize("n", [3, 7, 10, 49, 120])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_zscore_of_rounding_is_nan(n, dtype):

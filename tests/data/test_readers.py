@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from nfas_lightning.data.readers import data_folder, pick, read_csv, read_npz, sha256_file
+from nfas_lightning.data.readers import find_folder, name_list, pick, read_csv, read_npz, sha256_file
 
 FILES = ("a.npz", "b.csv")
 
@@ -21,27 +21,37 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_root_may_be_the_folder_or_its_parent(folder, monkeypatch):
-    assert data_folder(folder, "bench", FILES) == folder
-    assert data_folder(folder.parent, "bench", FILES) == folder
+    assert find_folder(folder, "bench", FILES) == folder
+    assert find_folder(folder.parent, "bench", FILES) == folder
     monkeypatch.setenv("NFAS_DATA", str(folder.parent))
-    assert data_folder(None, "bench", FILES) == folder
+    assert find_folder(None, "bench", FILES) == folder
 
 
 def test_no_root_names_layout_and_both_ways_to_give_it(folder):
     with pytest.raises(FileNotFoundError, match=r"bench/ with a\.npz, b\.csv.*root=.*NFAS_DATA"):
-        data_folder(None, "bench", FILES)
+        find_folder(None, "bench", FILES)
 
 
 def test_missing_file_is_named(folder):
     (folder / "b.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"missing in .*bench: b\.csv\."):
-        data_folder(folder.parent, "bench", FILES)
+    with pytest.raises(FileNotFoundError, match=r"missing in .*bench: b\.csv\. It holds a\.npz\. Point"):
+        find_folder(folder.parent, "bench", FILES)
+    with pytest.raises(FileNotFoundError, match=r"missing in .*nowhere: a.npz, b.csv\. It is no folder"):
+        find_folder(folder / "nowhere", "bench", FILES)
+
+
+def test_a_folder_may_be_wanted_and_the_message_ends_with_how(folder):
+    (folder / "clips").mkdir()
+    assert find_folder(folder, "bench", ("clips", "a.npz"), "Ask.") == folder
+    for root in (None, folder):
+        with pytest.raises(FileNotFoundError, match=r"bench/ with b\.csv, faces.* holds bench/\. Ask\.$"):
+            find_folder(root, "bench", ("b.csv", "faces"), "Ask.")
 
 
 def test_wrong_env_is_blamed(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("NFAS_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match=r"NFAS_DATA = .*nowhere must hold"):
-        data_folder(None, "bench", FILES)
+        find_folder(None, "bench", FILES)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +71,47 @@ def test_bad_archives(tmp_path, shapes, message):
         read_npz(path, shapes)
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_archive_is_named(tmp_path, save):
+    path = tmp_path / "data.npz"
+    x = np.arange(60.0).reshape(20, 3)
+    save(path, x=x)
+    whole = path.read_bytes()
+    for stop in range(0, len(whole), 23):
+        path.write_bytes(whole[:stop])
+        with pytest.raises(ValueError, match=r"data\.npz must be an archive of arrays"):
+            read_npz(path, {"x": (20, 3)})
+    messages = []
+    for start in range(0, len(whole) - 4, 13):
+        path.write_bytes(whole[:start] + b"\xa5\x5a\xff\x01" + whole[start + 4 :])
+        try:
+            read = read_npz(path, {"x": (20, 3)})
+        except ValueError as error:
+            messages.append(str(error))
+        else:  # what changed means nothing, such as a time stamp
+            np.testing.assert_array_equal(read["x"], x)
+    assert len(messages) > 10
+    assert all("data.npz" in message for message in messages)
+
+
+def test_what_is_no_archive(tmp_path):
+    path = tmp_path / "data.npz"
+    with pytest.raises(FileNotFoundError):
+        read_npz(path, {"x": (4,)})
+    with pytest.raises(IsADirectoryError):
+        read_npz(tmp_path, {"x": (4,)})
+    for content in (b"", b"not an archive"):
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=rf"{path} must be an archive .* can't be read .* fetch it again"
+        ):
+            read_npz(path, {"x": (4,)})
+    with path.open("wb") as file:
+        np.save(file, np.zeros(4))
+    with pytest.raises(ValueError, match=r"one array, as numpy\.save writes"):
+        read_npz(path, {"x": (4,)})
+
+
 def test_a_pickle_is_refused(tmp_path):
     path = tmp_path / "data.npz"
     np.savez(path, x=np.array([{"code": 1}], dtype=object))
@@ -74,6 +125,9 @@ def test_csv_keeps_words_that_look_missing_and_drops_the_byte_order_mark(tmp_pat
     assert read_csv(path, ("word", "onset"))["word"].tolist() == ["null", "NA"]
     with pytest.raises(ValueError, match=r"missing \['offset'\]"):
         read_csv(path, ("word", "offset"))
+    path.write_text("word;onset\nso;0\n")
+    with pytest.raises(ValueError, match=r"words\.csv .*got \['word;onset'\]\. Does ',' stand between"):
+        read_csv(path, ("word",))
     path.write_text("word,onset\n")
     with pytest.raises(ValueError, match="at least one row"):
         read_csv(path, ("word",))
@@ -96,3 +150,9 @@ def test_pick():
         pick("subjects", [], ["a"])
     with pytest.raises(TypeError, match=r"write \['a'\]"):
         pick("subjects", "a", ["a"])
+
+
+def test_names_are_compared_as_they_are_spelt():
+    assert name_list("subjects", ["a", "B"], str.upper) == ["A", "B"]
+    with pytest.raises(ValueError, match=r"each once, got \['a', 'A'\]"):
+        name_list("subjects", ["a", "A"], str.upper)

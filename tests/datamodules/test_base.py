@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
 import torch
+import yaml
 
 from nfas_lightning.data import algonauts, bold_moments, little_prince, narratives_tree, rois, story
 from nfas_lightning.data.events import TEMPORAL
@@ -21,8 +23,10 @@ from nfas_lightning.datamodules import (
     LittlePrinceDataModule,
     NarrativesDataModule,
     SimulatedBrainDataModule,
+    StoryDataModule,
 )
-from nfas_lightning.datamodules.story import StoryDataModule
+from nfas_lightning.datamodules.cache import parcel_cache
+from nfas_lightning.lightning_packages import installed_packages
 
 
 class Letters(BrainDataModule):
@@ -130,3 +134,43 @@ def test_an_options_type_names_what_is_read(datamodule, option, read):
         (part for part in get_args(hint) if get_args(part)), hint
     )  # inside X | None, tuple[X, ...]
     assert set(get_args(literal)) == set(read)
+
+
+@pytest.mark.parametrize("package", installed_packages(), ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "datamodule",
+    [
+        AliceDataModule(Path("data"), subjects=["s18"]),
+        FolderDataModule("data", delays=(1, 2)),
+        NarrativesDataModule(wav_offsets={"pieman": 1.5}, trim=(3, 1), cache=Path("cache")),
+        LittlePrinceDataModule(delays=(2, 3), atlas=("lh.annot", Path("rh.annot"))),
+        Algonauts2021DataModule(nuisances=("motion",)),
+        SimulatedBrainDataModule(),
+    ],
+    ids=lambda datamodule: type(datamodule).__name__,
+)
+def test_a_safe_reader_takes_what_a_csv_logger_wrote(datamodule, package, tmp_path):
+    logger = package.loggers.CSVLogger(tmp_path)
+    logger.log_hyperparams(datamodule.hparams_initial)
+    logger.save()
+    read = yaml.safe_load(Path(logger.log_dir, "hparams.yaml").read_text(encoding="utf-8"))
+    assert read == dict(datamodule.hparams) == dict(datamodule.hparams_initial)
+    assert read
+    again = type(datamodule)(**read)
+    assert dict(again.hparams) == read
+
+
+def test_hyperparameters_are_copies():
+    datamodule = FolderDataModule("data", subjects=["s1"])
+    datamodule.hparams["size"] = 7
+    assert datamodule.hparams_initial["size"] == 224
+    datamodule.hparams["subjects"].append("s2")
+    assert datamodule.subjects == ["s1"]
+
+
+def test_benchmarks_share_one_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NFAS_CACHE", "~/mine")
+    assert parcel_cache("auto") == tmp_path / "mine" / "parcels"
+    assert parcel_cache("~/other") == tmp_path / "other"
+    assert parcel_cache(None) is None

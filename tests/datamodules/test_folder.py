@@ -220,6 +220,17 @@ def test_row_numbers_are_no_roi_and_numbers_no_names(tmp_path):
         ("events.csv", "onset\n" + "0\n" * (N - 1) + "end\n", f"'onset' .*got 'end' in row {N} .*seconds"),
         ("volumes.csv", "time\n" + "soon\n" * N, rf"'time' .*'soon' in row 1 .*\({N} rows are like that\)"),
         ("rois.csv", "", " must have a header and rows, got an empty file"),
+        (
+            "events.csv",
+            "onset,duration\n" + "0,1\n" * (N - 1) + "0,-2\n",
+            f"got a duration of -2 s in row {N} ",
+        ),
+        ("events.csv", "onset;run\n" + "0;1\n" * N, r"must have the columns \['onset'\].* Does ',' stand"),
+        ("volumes.csv", "run;time\n" + "0;1\n" * N, r"must have the columns \['time'\].* Does ',' stand"),
+        ("rois.csv", "roi;x\nA;1\nB;2\nC;3\n", r"must have the columns \['roi'\].* Does ',' stand"),
+        ("rois.csv", "roi\nA\nB\n", rf"one row for each column of responses\.npy, {R}, got 2\."),
+        ("nuisances.csv", "a\n1\n", rf"one row for each row of responses\.npy, {N}, got 1\."),
+        ("volumes.csv", "run\n1\n", rf"one row for each row of responses\.npy, {N}, got 1\."),
     ],
 )
 def test_a_wrong_cell_is_named(tmp_path, name, text, message):
@@ -238,6 +249,11 @@ def test_a_wrong_cell_is_named(tmp_path, name, text, message):
         ("word,onset,offset\nso,0,1\nshe,2,late\n", "'offset' .*got 'late' in row 2 "),
         ("word,onset\nso,0\n,2\n", "'word' must hold text in every row, got nothing in row 2 "),
         ("", "must have a header and rows, got an empty file"),
+        (
+            "word,onset,offset\nso,0,1\nshe,2,1.5\n",
+            "not come before onset, got a duration of -0.5 s in row 2 ",
+        ),
+        ("word;onset\nso;0\nshe;2\n", r"must have the columns \['word'\], .*got \['word;onset'\]\. Does"),
         ("word,onset\nÆlice,0\nshe,2\n", "must be text in UTF-8, got bytes of another encoding"),
     ],
 )
@@ -271,6 +287,14 @@ def test_a_response_without_its_image_is_counted(tmp_path):
     for path in paths[:3] + paths[4:]:
         path.unlink()
     with pytest.raises(FileNotFoundError, match=r"it has none\. Not read, .*img4\.gif"):
+        loaded(tmp_path)
+
+
+def test_an_archive_is_no_array(tmp_path):
+    write_texts(tmp_path)
+    with (tmp_path / "responses.npy").open("wb") as file:
+        np.savez(file, betas())
+    with pytest.raises(ValueError, match=r"responses\.npy must be an array that numpy\.save wrote"):
         loaded(tmp_path)
 
 

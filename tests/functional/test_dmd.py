@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 from pydmd import DMD
 from pydmd.utils import compute_rank
 
-from nfas_lightning.functional._gram import depth_statistics, sum_over_stimuli, unit_moments
+from nfas_lightning.functional._fit import fit_joint
+from nfas_lightning.functional._gram import (
+    DepthStatistics,
+    depth_statistics,
+    sum_over_stimuli,
+    unit_moments,
+)
 from nfas_lightning.functional._spectrum import choose_mode, effective_rank, eigen_parts, jump_rate
 from nfas_lightning.functional.dmd import (
-    _joint_compute,
-    _joint_update,
     combine_depths,
     depth_gram,
     dmd,
@@ -251,7 +255,7 @@ class TestPlantedDynamics:
     def test_distance_to_the_unit_circle_has_no_sign(self, modulus):
         x0 = torch.randn(10, 2, generator=torch.Generator().manual_seed(0)).double()
         result = dmd(linear(modulus * torch.eye(2).double(), x0, 5), svd_rank=1, centering="center")
-        assert result.unit_circle_distance.item() == pytest.approx(abs(modulus - 1))
+        assert result.distance_to_unit_circle.item() == pytest.approx(abs(modulus - 1))
 
     def test_rotation_is_a_unit_pair(self):
         turn = torch.tensor([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
@@ -259,7 +263,7 @@ class TestPlantedDynamics:
         for centering in ("none", "center", "scale"):
             result = dmd(H, centering=centering)
             assert bool(result.is_pair)
-            assert result.unit_circle_distance.item() < 1e-9
+            assert result.distance_to_unit_circle.item() < 1e-9
             assert abs(result.stable_eigenvalue.angle().item()) == pytest.approx(0.4, abs=1e-9)
 
     def test_the_decaying_mode_is_not_chosen(self):
@@ -366,26 +370,28 @@ class TestCentring:
 
     def test_streamed_statistics_add_up(self):
         H = random_walk(n=11)
-        parts = [_joint_update(part) for part in H.split(4)]
-        gram, sums, count = (sum(values) for values in zip(*parts, strict=True))
-        assert count == 11
+        parts = [depth_statistics(part) for part in H.split(4)]
+        united = DepthStatistics(*(sum(values) for values in zip(*parts, strict=True)))
+        assert united.n_stimuli == 11
         for centering in ("none", "center", "scale"):
-            streamed, whole = (
-                _joint_compute(gram, sums, count, centering=centering),
-                dmd(H, centering=centering),
-            )
-            np.testing.assert_allclose(streamed.coefficients, whole.coefficients, atol=1e-9)
-            np.testing.assert_allclose(combine_depths(H, streamed), combine_depths(H, whole), atol=1e-9)
+            streamed, whole = fit_joint(united, centering, 2, True), dmd(H, centering=centering)
+            coefficients = streamed.spectrum.mode_coefficients[0]
+            np.testing.assert_allclose(coefficients, whole.mode_coefficients, atol=1e-9)
+            for got, wanted in ((streamed.mean, whole.mean), (streamed.scale, whole.scale)):
+                assert (got is None) == (wanted is None)
+                if got is not None:
+                    np.testing.assert_allclose(got, wanted, atol=1e-9)
         with pytest.raises(ValueError, match="two passes"):
-            _joint_compute(gram, sums, count, centering="zscore")
+            fit_joint(united, "zscore", 2, True)
 
     def test_zscore_streams_in_two_passes(self):
         H = random_walk(n=11)
         mean, scale = unit_moments(H)
         np.testing.assert_allclose(scale, H.std(dim=0, correction=0), atol=1e-12)
         gram = sum(depth_gram(part, mean, scale) for part in H.split(3))
-        streamed = _joint_compute(gram, torch.zeros(7, 5, dtype=torch.float64), 11, centering="none")
-        np.testing.assert_allclose(streamed.coefficients, dmd(H, centering="zscore").coefficients, atol=1e-9)
+        streamed = fit_joint(DepthStatistics(gram, torch.zeros_like(mean), 11), "none", 2, True).spectrum
+        wanted = dmd(H, centering="zscore").mode_coefficients
+        np.testing.assert_allclose(streamed.mode_coefficients[0], wanted, atol=1e-9)
 
     def test_a_unit_that_is_rounding_counts_for_nothing(self):
         H = random_walk(n=30, dtype=torch.float32)

@@ -58,6 +58,23 @@ def test_mds_shows_how_far_from_euclidean():
     assert mds(distances(rows(5, 2))).eigenvalues.min() > -1e-8
 
 
+@pytest.mark.parametrize(
+    ("D", "message"),
+    [
+        (rows(4, 4), "negative|symmetric|diagonal"),
+        (torch.tensor([[0.0, -1.0], [-1.0, 0.0]]), "must not be negative, got -1"),
+        (torch.tensor([[0.0, 1.0], [2.0, 0.0]]), "must be symmetric, got 1 between"),
+        (torch.eye(3), "must be zero on the diagonal, got up to 1"),
+        (torch.tensor([[0.0, torch.nan], [torch.nan, 0.0]]), "must be finite"),
+        (rows(3, 2), r"\(M=3, M=3\), got \(3, 2\)"),
+        (torch.zeros(0, 0), "at least one model"),
+    ],
+)
+def test_mds_refuses_what_is_no_distance_matrix(D, message):
+    with pytest.raises(ValueError, match=message):
+        mds(D, 1)
+
+
 def test_degenerate_input():
     V = torch.tensor([[1.0, 1.0], [1.0, 2.0], [0.0, 0.0]])
     with pytest.warns(UserWarning, match=r"Rows \[0, 2\] of V are constant"):

@@ -19,15 +19,6 @@ from nfas_lightning.functional.permanova import permanova, permanova_pairwise
 from nfas_lightning.functional.permdisp import _to_median, permdisp
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Many tiny products: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def models(sizes, n_rois=6, shift=0.0, seed=0):
     """Rows of len(sizes) groups, `shift` apart, and their labels."""
     generator = torch.Generator().manual_seed(seed)

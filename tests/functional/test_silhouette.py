@@ -15,15 +15,6 @@ from nfas_lightning.functional.silhouette import silhouette
 from nfas_lightning.functional.snci import snci_bootstrap, snci_permutation
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Many tiny products: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     sizes=st.lists(st.integers(1, 7), min_size=2, max_size=4),

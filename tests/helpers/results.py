@@ -239,7 +239,7 @@ def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
     share = np.zeros(2)
     share[: min(2, s.size)] = (s**2 / max(float((s**2).sum()), 1e-12))[:2]
     models = wide.index.to_frame(index=False)
-    coordinates = models.assign(PC1=points[:, 0], PC2=points[:, 1])
+    coordinates = models.assign(simulated=results.simulated, PC1=points[:, 0], PC2=points[:, 1])
     network = (
         results.rois.set_index("roi")["network"] if "network" in results.rois else pd.Series(dtype=object)
     )

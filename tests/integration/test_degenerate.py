@@ -1,4 +1,4 @@
-"""What docs/method/degenerate.md promises for input that has no answer: a row of its table is a case here."""
+"""What docs/method/degenerate.md promises for input that has no answer: a row of its table is a test here."""
 
 import math
 import re
@@ -13,13 +13,15 @@ from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.metrics import DMDAlignment
 
 PAGE = Path(__file__).parents[2] / "docs" / "method" / "degenerate.md"
-CASES = {}
+ROWS = []
 
 
-def case(title):
-    def keep(function):
-        CASES[title] = function
-        return function
+def row(title):
+    """Name the row of the table that a test stands for."""
+
+    def keep(test):
+        ROWS.append(title)
+        return test
 
     return keep
 
@@ -32,14 +34,14 @@ def refused(message):
     return pytest.raises(ValueError, match=message)
 
 
-@case("fewer than three depths")
-def two_depths():
+@row("fewer than three depths")
+def test_two_depths():
     with refused("L >= 3 depths"):
         F.stable_mode(normal(8, 2, 4))
 
 
-@case("one stimulus")
-def one_stimulus():
+@row("one stimulus")
+def test_one_stimulus():
     with refused("N >= 2 stimuli"):
         F.stable_mode(normal(1, 5, 4))
     F.stable_mode(normal(1, 5, 4), centering="none")  # nothing is centred: one is enough
@@ -47,50 +49,50 @@ def one_stimulus():
         ArrayDataModule(torch.rand(1, 3, 4, 4), torch.randn(1, 2)).setup()
 
 
-@case("stimuli that do not differ at a depth")
-def dead_depth():
+@row("stimuli that do not differ at a depth")
+def test_dead_depth():
     H = normal(8, 5, 4)
     H[:, 0] = 1.5  # the class token before the first block
     with pytest.warns(RuntimeWarning, match=r"same state at depth \[0\]"):
         assert F.stable_mode(H).isnan().all()
 
 
-@case("the same, where layers differ in width")
-def dead_layer():
+@row("the same, where layers differ in width")
+def test_dead_layer():
     with refused("Layer 1 is the same for all 8"):
         StateSpace().fit([normal(8, 5), torch.ones(8, 4), normal(8, 4)])
 
 
-@case("a trajectory of zeros")
-def zeros():
+@row("a trajectory of zeros")
+def test_zeros():
     with pytest.warns(RuntimeWarning, match="no part in any mode|nothing to decompose"):
         assert F.stable_mode(torch.zeros(8, 5, 4), centering="none").isnan().all()
 
 
-@case("linearly dependent depths")
-def rank_deficient():
+@row("linearly dependent depths")
+def test_rank_deficient():
     H = normal(8, 1, 4).expand(8, 5, 4) * torch.tensor([1.0, 0.5, 0.25, 0.125, 0.0625])[:, None]
     result = F.dmd(H, svd_rank=3, centering="none")
     assert result.svd_rank == 1
     assert result.stable_eigenvalue.real == pytest.approx(0.5)
 
 
-@case("repeated eigenvalues")
-def repeated():
+@row("repeated eigenvalues")
+def test_repeated():
     result = F.dmd(normal(8, 1, 4).expand(8, 5, 4) + 0.0, operator="pooled", centering="none")
     assert torch.allclose(result.eigenvalues, torch.ones_like(result.eigenvalues))
 
 
-@case("NaN or infinity in a trajectory")
-def nan_states():
+@row("NaN or infinity in a trajectory")
+def test_nan_states():
     H = normal(8, 5, 4)
     H[3, 2, 1] = math.nan
     with refused("finite"):
         F.stable_mode(H)
 
 
-@case("float16 or bfloat16")
-def half():
+@row("float16 or bfloat16")
+def test_half():
     H = normal(30, 6, 8).cumsum(1)
     for dtype in (torch.float16, torch.bfloat16):
         narrow = H.to(dtype)
@@ -99,20 +101,20 @@ def half():
         assert torch.allclose(feature, F.stable_mode(narrow.float()), atol=1e-5)
 
 
-@case("fewer volumes than folds")
-def few_volumes():
+@row("fewer volumes than folds")
+def test_few_volumes():
     with refused("need at least that many volumes"):
         F.ridge_cv(normal(3, 2), normal(3, 1))
 
 
-@case("a gap that leaves no training volumes")
-def wide_gap():
+@row("a gap that leaves no training volumes")
+def test_wide_gap():
     with refused("leaves no training data"):
         F.ridge_cv(normal(20, 2), normal(20, 1), gap=20)
 
 
-@case("a constant ROI")
-def constant_roi():
+@row("a constant ROI")
+def test_constant_roi():
     Y = normal(40, 2)
     Y[:, 0] = 3.0
     with pytest.warns(UserWarning, match="1 of 2 ROIs score NaN"):
@@ -120,8 +122,8 @@ def constant_roi():
     assert r.isnan().tolist() == [True, False]
 
 
-@case("a constant feature")
-def constant_feature():
+@row("a constant feature")
+def test_constant_feature():
     X, Y = normal(40, 3), normal(40, 2, seed=1)
     wide = torch.cat([X, torch.full((40, 1), 7.0)], 1)
     penalties = torch.tensor([1.0, 10.0])
@@ -130,8 +132,8 @@ def constant_feature():
         assert F.ridge_cv(torch.ones(40, 3), Y).r.isnan().all()
 
 
-@case("missing responses")
-def missing():
+@row("missing responses")
+def test_missing():
     X, Y = normal(60, 3), normal(60, 2, seed=1)
     holes = Y.clone()
     holes[[3, 40], 1] = math.nan
@@ -141,16 +143,16 @@ def missing():
     assert torch.isfinite(result.r[1])
 
 
-@case("an ROI without a single response")
-def never_observed():
+@row("an ROI without a single response")
+def test_never_observed():
     Y = normal(40, 2)
     Y[:, 0] = math.nan
     with pytest.warns(UserWarning, match="1 of 2 ROIs score NaN"):
         assert F.ridge_cv(normal(40, 3, seed=1), Y).r.isnan().tolist() == [True, False]
 
 
-@case("stimuli that a metric never saw")
-def unseen():
+@row("stimuli that a metric never saw")
+def test_unseen():
     brain = ArrayDataModule(torch.rand(20, 3, 4, 4), torch.randn(20, 2))
     brain.setup()
     metric = DMDAlignment(brain.responses)
@@ -159,29 +161,29 @@ def unseen():
         assert metric.compute()["r"].isnan().all()
 
 
-@case("one subject")
-def one_subject():
+@row("one subject")
+def test_one_subject():
     with refused("at least two subjects"):
         F.noise_ceiling(normal(1, 30, 2))
 
 
-@case("one model in a modality")
-def one_model():
+@row("one model in a modality")
+def test_one_model():
     with pytest.warns(UserWarning, match="one model"):
         scores = F.snci(normal(4, 2).abs(), ["audio", "audio", "audio", "vision"])
     assert scores.isnan().tolist() == [[False, False], [True, True]]
 
 
-@case("models that score the same")
-def no_spread():
+@row("models that score the same")
+def test_no_spread():
     same = torch.full((3, 2), 0.2)
     for form, value in (("ratio", math.inf), ("bounded", 1.0)):
         with pytest.warns(UserWarning, match="score the same"):
             assert (F.snci(same, ["a"] * 3, form=form) == value).all()
 
 
-@case("one modality")
-def one_modality():
+@row("one modality")
+def test_one_modality():
     V = normal(6, 4)
     for test in (F.permanova, F.permdisp, F.silhouette):
         with refused("at least two groups"):
@@ -190,8 +192,8 @@ def one_modality():
         F.anova(V, ["vision"] * 6)
 
 
-@case("models that do not differ at all")
-def identical():
+@row("models that do not differ at all")
+def test_identical():
     labels = ["a", "a", "b", "b"]
     for test in (F.permanova, F.permdisp, F.silhouette):
         with pytest.warns(UserWarning, match="NaN"):
@@ -202,8 +204,8 @@ def identical():
         assert F.anova(torch.ones(4, 2), labels).p_value.isnan().all()
 
 
-@case("a model without a score at an ROI")
-def missing_score():
+@row("a model without a score at an ROI")
+def test_missing_score():
     V = normal(6, 3)
     V[0, 0] = math.nan
     with pytest.warns(UserWarning, match="1 of 3 ROIs have a missing score"):
@@ -212,11 +214,6 @@ def missing_score():
         F.pca(V)
 
 
-@pytest.mark.parametrize("title", CASES)
-def test_case(title):
-    CASES[title]()
-
-
-def test_the_page_lists_every_case():
-    rows = re.findall(r"^\| ([^|]+?) \|", PAGE.read_text(), flags=re.MULTILINE)
-    assert [row for row in rows if row not in ("input", "---")] == list(CASES)
+def test_the_page_has_a_test_a_row():
+    titles = re.findall(r"^\| ([^|]+?) \|", PAGE.read_text(), flags=re.MULTILINE)
+    assert [title for title in titles if title not in ("input", "---")] == ROWS

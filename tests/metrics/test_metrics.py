@@ -3,11 +3,14 @@
 import dataclasses
 import pickle
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torchmetrics import MetricCollection
+from torchmetrics import MetricCollection, MetricTracker
+from torchmetrics.metric import CompositionalMetric
 
+from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.dmd import dmd, stable_mode
 from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.functional.snci import snci
@@ -15,15 +18,6 @@ from nfas_lightning.metrics import SNCI, DepthSpectrum, DMDAlignment, RoiAlignme
 from tests.helpers.metrics import SHARES, planted, run_processes, splits
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny problems: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def update(metric, H, batches):
@@ -50,7 +44,7 @@ def test_alignment_equals_the_functional_core(operator, design):
     expected = expected_r(H, responses, operator=operator)
     torch.testing.assert_close(result["r"], expected.r)
     torch.testing.assert_close(result["r2"], expected.r2)
-    torch.testing.assert_close(result["r_mean"], expected.r.mean())
+    torch.testing.assert_close(result["mean_r"], expected.r.mean())
     torch.testing.assert_close(result["eigenvalue"], dmd(H, operator=operator).stable_eigenvalue)
 
 
@@ -74,10 +68,10 @@ def test_choices_of_dynamics_are_those_of_the_functional_core(options):
     torch.testing.assert_close(spectrum["stable_eigenvalue"], dynamics.stable_eigenvalue)
     torch.testing.assert_close(spectrum["eigenvalues"], dynamics.eigenvalues)
     torch.testing.assert_close(spectrum["amplitudes"], dynamics.amplitudes)
-    torch.testing.assert_close(spectrum["distance_to_unit_circle"], dynamics.unit_circle_distance)
+    torch.testing.assert_close(spectrum["distance_to_unit_circle"], dynamics.distance_to_unit_circle)
     torch.testing.assert_close(spectrum["weights"], dynamics.coefficients.abs())
     torch.testing.assert_close(result["eigenvalue"], dynamics.stable_eigenvalue)
-    torch.testing.assert_close(result["distance_to_unit_circle"], dynamics.unit_circle_distance)
+    torch.testing.assert_close(result["distance_to_unit_circle"], dynamics.distance_to_unit_circle)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +102,14 @@ def test_choices_of_encoding_are_those_of_the_functional_core(series, settings, 
     for result in (whole, readout.compute()):
         torch.testing.assert_close(result["r"], plain.r)
         torch.testing.assert_close(result["r2"], plain.r2)
-        torch.testing.assert_close(result["r2_mean"], plain.r2.mean())
+        torch.testing.assert_close(result["mean_r2"], plain.r2.mean())
 
 
 def test_planted_alignment_is_found_and_noise_is_not():
     H, responses = planted()
-    assert update(DMDAlignment(responses), H, splits(len(H), 20)).compute()["r_mean"] > 0.8
+    assert update(DMDAlignment(responses), H, splits(len(H), 20)).compute()["mean_r"] > 0.8
     noise, _ = planted(seed=1)
-    assert update(DMDAlignment(responses), noise, splits(len(H), 20)).compute()["r_mean"].abs() < 0.2
+    assert update(DMDAlignment(responses), noise, splits(len(H), 20)).compute()["mean_r"].abs() < 0.2
 
 
 def test_any_order_batching_and_duplicates_give_the_same_bits():
@@ -286,7 +280,7 @@ def test_figures():
     assert [bar.get_height() for bar in ax.patches] == pytest.approx(metric.compute()["r"].tolist())
     assert metric.plot(ax=ax)[1] is ax
     assert metric.plot([metric.compute()] * 3)[1].lines[0].get_ydata() == pytest.approx(
-        [float(metric.compute()["r_mean"])] * 3
+        [float(metric.compute()["mean_r"])] * 3
     )
     ax = update(DepthSpectrum(), H, splits(len(H), 20)).plot()[1]
     assert len(ax.collections[0].get_offsets()) == 2
@@ -303,14 +297,14 @@ def test_errors_say_what_came():
         metric.update(H[:1], torch.tensor([60]))
     with pytest.raises(ValueError, match=r"trajectory must have shape \(B, L, D\), got \(60, 5\)"):
         metric.update(H[:, :, 0], torch.arange(60))
+    with pytest.raises(TypeError, match=r"trajectory must be a torch.Tensor, got list"):
+        metric.update(H.tolist(), torch.arange(60))
     with pytest.raises(ValueError, match=r"stimulus_id must have shape \(B=2,\), got \(3,\)"):
         metric.update(H[:2], torch.arange(3))
     with pytest.raises(ValueError, match="L >= 3 depths, got L = 2"):
         metric.update(H[:, :2], torch.arange(60))
     with pytest.raises(ValueError, match="integers >= 0"):
         metric.update(H[:2], torch.tensor([-1, 0]))
-    with pytest.raises(ValueError, match="integers >= 0"):
-        metric.update(H[:2], torch.tensor([0.0, 1.0]))
     with pytest.raises(ValueError, match="floating-point"):
         metric.update(H[:2].long(), torch.arange(2))
     with pytest.raises(ValueError, match="trajectory must be finite"):
@@ -337,3 +331,137 @@ def test_responses_with_missing_values_are_masked():
     masked = dataclasses.replace(responses, values=values, rois=pd.DataFrame({"roi": list("abc")}))
     result = update(DMDAlignment(masked), H, splits(len(H), 20)).compute()
     assert result["r"].isfinite().all()
+
+
+@pytest.mark.parametrize("metric", [DMDAlignment, RoiAlignment])
+@pytest.mark.parametrize("kind", ["Tensor", "ndarray", "ArrayDataModule", "NoneType"])
+def test_only_responses_are_responses(metric, kind):
+    values = torch.zeros(60, 2)
+    given = {
+        "Tensor": values,
+        "ndarray": values.numpy(),
+        "ArrayDataModule": ArrayDataModule(torch.rand(60, 3, 4, 4), values),
+        "NoneType": None,
+    }[kind]
+    with pytest.raises(TypeError, match=rf"datamodule.responses after datamodule.setup\(\), got {kind}\."):
+        metric(given)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["0", "1"],
+        [True, False],
+        [0.0, 1.0],
+        [0, "a"],
+        None,
+        {0, 1},
+        np.array([0.0, 1.0]),
+        np.array([True, False]),
+        torch.tensor([0.0, 1.0]),
+        torch.tensor([True, False]),
+    ],
+    ids=str,
+)
+def test_ids_that_are_no_integers_are_one_error(ids):
+    H, responses = planted()
+    for metric, rows in (
+        (DMDAlignment(responses), H),
+        (DepthSpectrum(), H),
+        (RoiAlignment(responses), H.flatten(1)),
+    ):
+        with pytest.raises(TypeError, match=r"stimulus_id must be an integer tensor \(B,\)"):
+            metric.update(rows[:2], ids)
+        assert not len(metric.collected()[1])
+
+
+@pytest.mark.parametrize("form", [list, tuple, np.array, torch.tensor, torch.CharTensor])
+def test_ids_may_be_integers_of_any_kind(form):
+    H, responses = planted()
+    for metric, rows in (
+        (DMDAlignment(responses), H),
+        (DepthSpectrum(), H),
+        (RoiAlignment(responses), H.flatten(1)),
+    ):
+        ids = torch.arange(60)
+        metric.update(rows[30:], form(ids[30:].tolist()))
+        metric.update(rows[:30], ids[:30])
+        assert torch.equal(metric.collected()[0], rows)
+    with pytest.raises(ValueError, match="below the 60 stimuli of 'toy', got 60"):
+        DMDAlignment(responses).update(H[:1], [60])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "option", "value", "message"),
+    [
+        ("d", "operator", "both", "operator must be one of 'joint', 'per_stimulus', 'pooled', got 'both'"),
+        ("d", "phase", "quad", "phase must be one of 'quadrature', 'real', got 'quad'"),
+        ("ds", "criterion", "unitcircle", "criterion must be one of 'unit_circle', .*got 'unitcircle'"),
+        ("ds", "centering", "centre", "centering must be one of 'none', .*got 'centre'"),
+        ("ds", "svd_rank", -2, "svd_rank must be a positive int"),
+        ("ds", "svd_rank", 1.5, "svd_rank must be a positive int"),
+        ("dr", "selection", "cv", "selection must be one of 'folds', 'loo', got 'cv'"),
+        ("dr", "n_folds", 1, "n_folds must be at least 2, got 1"),
+        ("dr", "gap", -1, "gap must be 0 or more volumes, got -1"),
+        ("dr", "partial_nuisances", True, "needs nuisances, but the responses of 'toy' hold none"),
+        ("r", "ceiling_threshold", 0.0, "ceiling_threshold must be positive, got 0.0"),
+    ],
+)
+def test_a_bad_choice_is_refused_before_any_batch(metrics, option, value, message):
+    responses = planted()[1]
+    for letter in metrics:
+        given = () if letter == "s" else (responses,)
+        with pytest.raises(ValueError, match=message):
+            {"d": DMDAlignment, "s": DepthSpectrum, "r": RoiAlignment}[letter](*given, **{option: value})
+
+
+def test_modalities_are_of_one_kind():
+    scores = SNCI()
+    scores.update(torch.rand(2, 3), ["audio", "vision"])
+    for labels in ([1, 2], ["audio", 1], torch.tensor([0, 1])):
+        with pytest.raises(TypeError, match="modality must all be strings or all be integers, got int, str"):
+            scores.update(torch.rand(2, 3), labels)
+    for label in (True, 0.5):
+        with pytest.raises(TypeError, match=f"modality must be strings or integers, got {label}"):
+            SNCI().update(torch.rand(2, 3), [label, label])
+    with pytest.raises(ValueError, match="must fit in 63 bytes"):
+        scores.update(torch.rand(1, 3), ["x" * 64])
+    # what was refused left nothing behind
+    assert scores.modalities == ("audio", "vision")
+    assert sum(map(len, scores.scores)) == sum(map(len, scores.labels)) == 2
+    numbered = SNCI()
+    numbered.update(torch.rand(2, 3), [np.int64(10), np.int64(2)])
+    assert numbered.modalities == (2, 10)
+
+
+def test_a_tracker_follows_one_number_of_a_metric():
+    _, responses = planted()
+    composed = CompositionalMetric(lambda found: found["mean_r"], DMDAlignment(responses), None)
+    tracker = MetricTracker(composed, maximize=True)
+    steps = [planted(seed=seed)[0] for seed in (1, 0, 2)]  # the responses follow seed 0
+    for H in steps:
+        tracker.increment()
+        for batch in splits(len(H), 20):
+            tracker.update(H[batch], batch)
+    expected = [float(expected_r(H, responses).r.mean()) for H in steps]
+    assert tracker.compute_all().tolist() == pytest.approx(expected)
+    assert tracker.best_metric(return_step=True) == (pytest.approx(expected[1]), 1)
+    whole = MetricTracker(DMDAlignment(responses), maximize=True)
+    for H in steps:
+        whole.increment()
+        update(whole, H, splits(len(H), 20))
+    assert whole.compute_all()["mean_r"].tolist() == pytest.approx(expected)
+
+
+def test_metrics_of_a_collection_draw_themselves():
+    H, responses = planted()
+    collection = MetricCollection(
+        {"two": DMDAlignment(responses), "one": DMDAlignment(responses, svd_rank=1), "s": DepthSpectrum()}
+    )
+    for batch in splits(len(H), 20):
+        collection.update(H[batch], batch)
+    drawn = {name: metric.plot()[1] for name, metric in collection.items()}
+    for name in ("one", "two"):
+        bars = [bar.get_height() for bar in drawn[name].patches]
+        assert bars == pytest.approx(collection[name].compute()["r"].tolist())
+    assert len(drawn["s"].collections[0].get_offsets()) == 2

@@ -56,9 +56,9 @@ def test_equals_scikit_learn_fold_by_fold():
 
 
 def test_noise_is_not_found():
-    assert update(RoiAlignment(follow(torch.randn(60, 6))), features()).compute()["r_mean"].abs() < 0.35
+    assert update(RoiAlignment(follow(torch.randn(60, 6))), features()).compute()["mean_r"].abs() < 0.35
     rs = [
-        float(update(RoiAlignment(follow(torch.zeros(60, 6), seed)), features()).compute()["r_mean"])
+        float(update(RoiAlignment(follow(torch.zeros(60, 6), seed)), features()).compute()["mean_r"])
         for seed in range(20)
     ]
     assert abs(np.mean(rs)) < 0.08
@@ -97,9 +97,9 @@ def test_the_noise_ceiling_divides_and_masks():
     torch.testing.assert_close(result["r"][:2], plain["r"][:2] / ceiling[:2])
     assert result["r"][2].isnan()
     assert result["n_rois"] == 2
-    torch.testing.assert_close(result["r_mean"], result["r"][:2].mean())  # over those that could be scored
+    torch.testing.assert_close(result["mean_r"], result["r"][:2].mean())  # over those that could be scored
     torch.testing.assert_close(result["r2"][:2], result["r"][:2].clamp(min=0) ** 2)
-    torch.testing.assert_close(result["r2_mean"], result["r2"][:2].mean())
+    torch.testing.assert_close(result["mean_r2"], result["r2"][:2].mean())
     own = RoiAlignment(replace(responses, noise_ceiling=torch.full((3,), 0.5)), normalise=True)
     torch.testing.assert_close(update(own, X).compute()["r"], plain["r"] / 0.5)
     with pytest.raises(ValueError, match="needs a noise ceiling, and 'toy' has neither"):

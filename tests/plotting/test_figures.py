@@ -487,6 +487,28 @@ def test_a_table_that_does_not_say_whether_it_is_simulated_draws_nothing_unless_
     assert draw(table.assign(simulated=False)).get_supxlabel() == ""
 
 
+@pytest.mark.parametrize("draw", [plot_baselines, plot_networks, plot_rois, plot_sizes])
+def test_scores_that_do_not_say_whether_they_are_simulated_are_not_drawn_unless_told(draw):
+    made = make_results(n_models=1, n_rois=3)
+    silent, cards = made.scores.drop(columns="simulated"), (made.models,) if draw is plot_sizes else ()
+    with pytest.raises(ValueError, match="simulated must be given"):
+        draw(silent, *cards)
+    assert draw(silent, *cards, simulated=False).get_supxlabel() == ""
+    assert draw(made.scores, *cards).get_supxlabel() == SIMULATED
+    assert draw(silent.assign(simulated=False), *cards).get_supxlabel() == ""
+
+
+@pytest.mark.parametrize("draw", [plot_space, plot_snci, plot_convergence, plot_stability])
+def test_a_space_that_does_not_say_whether_it_is_simulated_is_not_drawn_unless_told(zoo_statistics, draw):
+    coordinates = zoo_statistics.coordinates
+    silent = replace(zoo_statistics, coordinates=coordinates.drop(columns="simulated"))
+    with pytest.raises(ValueError, match="simulated must be given"):
+        draw(silent)
+    few = {} if draw is plot_space else {"max_rows": 3}
+    assert draw(silent, simulated=True, **few).get_supxlabel() == SIMULATED
+    assert draw(replace(silent, coordinates=coordinates.assign(simulated=False)), **few).get_supxlabel() == ""
+
+
 def test_maps_of_rois_with_a_planted_truth_are_marked(results):
     r2 = mean_r2(results.scores)
     planted = results.rois.assign(driven_by="all", integrative=True)

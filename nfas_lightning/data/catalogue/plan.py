@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfas_lightning.data.bids import entities
+from nfas_lightning.data.bids import add_sub, entities
 from nfas_lightning.data.bold_moments import RESPONSES as BOLD_MOMENTS_RESPONSES
 from nfas_lightning.data.catalogue.bucket import RemoteFile, list_bucket, object_url, safe_path
-from nfas_lightning.data.catalogue.rows import add_sub
 from nfas_lightning.data.catalogue.transfer import Client
 from nfas_lightning.data.little_prince import LANGUAGES
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nfas_lightning.data.catalogue.files import FileState, Inspector
 
-__all__ = ["Row", "add_sub", "file_row", "strip_sub", "table_row"]
+__all__ = ["Row", "file_row", "table_row"]
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,6 @@ def file_row(
 
 def table_row(what: str, path: Path, inspector: Inspector) -> Row:
     """Look at one file that must be there."""
-    if not path.is_symlink() and not path.exists():
+    if not os.path.lexists(path):
         return Row(what, 0, 1, (path.name,))
     return file_row(what, path.parent, [path], inspector, expected=1)[0]
-
-
-def add_sub(name: str) -> str:
-    """Write a subject as folders do: ``"EN057"`` and ``"sub-EN057"`` give ``"sub-EN057"``."""
-    return name if name.startswith("sub-") else f"sub-{name}"
-
-
-def strip_sub(name: str) -> str:
-    """Write a subject without what folders put before it."""
-    return name.removeprefix("sub-")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from nfas_lightning.data.bids import entities, run_number
+from nfas_lightning.data.bids import add_sub, entities, run_number, strip_sub
 from nfas_lightning.data.catalogue.files import FileState, Inspector
-from nfas_lightning.data.catalogue.rows import Row, add_sub, file_row, table_row
+from nfas_lightning.data.catalogue.rows import Row, file_row, table_row
 from nfas_lightning.data.little_prince import LANGUAGES, N_SECTIONS, VOLUMES, WORDS
 from nfas_lightning.data.readers import read_csv
 
@@ -41,7 +42,7 @@ def narratives_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] 
         rows.append(file_row(what, folder, sorted(folder.glob(pattern)), inspector)[0])
     raw = _of(subjects, folder.glob("sub-*/func/*_bold.nii.gz"))
     events = [path.with_name(path.name.replace("_bold.nii.gz", "_events.tsv")) for path in raw]
-    absent = [path.name for path in events if not path.is_symlink() and not path.exists()]
+    absent = [path.name for path in events if not os.path.lexists(path)]
     rows.append(
         file_row("raw scans", folder, raw, inspector, expected=n_scans, missing=absent, needed=False)[0]
     )
@@ -127,7 +128,7 @@ def little_prince_rows(folder: Path, inspector: Inspector, subjects: Sequence[st
     """
     rows = [_participants(folder, inspector, subjects, sum(_LISTENERS.values()))]
     for language in LANGUAGES:
-        own = None if subjects is None else [n for n in subjects if n.removeprefix("sub-")[:2] == language]
+        own = None if subjects is None else [n for n in subjects if strip_sub(n)[:2] == language]
         if own == []:
             continue
         rows += [

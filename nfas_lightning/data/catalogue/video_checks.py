@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from nfas_lightning.data import algonauts
 from nfas_lightning.data.bold_moments import N_TEST, N_TRAIN, RESPONSES, ROIS, SUBJECTS, clip_paths
 from nfas_lightning.data.catalogue.files import Inspector
-from nfas_lightning.data.catalogue.rows import Row, add_sub, file_row, strip_sub
+from nfas_lightning.data.catalogue.rows import Row, file_row
+from nfas_lightning.data.clip_tree import spell_subject
 
 __all__ = ["algonauts_rows", "bold_moments_rows"]
-
-_N_CLIPS = 1102
-_SUBJECTS = tuple(f"sub{i:02d}" for i in range(1, 11))
-_ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 
 
 def algonauts_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
@@ -24,16 +23,13 @@ def algonauts_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] |
         inspector: looks at the files.
         subjects: e.g. ``"sub01"``; None: all ten.
     """
-    wanted = _SUBJECTS if subjects is None else tuple(f"sub{strip_sub(name)[-2:]}" for name in subjects)
-    clips = sorted(folder.glob("AlgonautsVideos268_All_30fpsmax/*.mp4"))
-    rows = [file_row("clips", folder, clips, inspector, expected=_N_CLIPS)[0]]
-    tracks = {"mini_track": _ROIS, "full_track": ("WB",)}
+    wanted = _spelt(subjects, algonauts.SUBJECTS)
+    clips = sorted((folder / algonauts.VIDEOS).glob("*.mp4"))
+    rows = [file_row("clips", folder, clips, inspector, expected=algonauts.N_VIDEOS)[0]]
+    tracks = {"mini_track": tuple(algonauts.ROIS), "full_track": ("WB",)}
     for track, rois in tracks.items():
-        paths = [
-            folder / "participants_data_v2021" / track / subject / f"{roi}.pkl"
-            for subject in wanted
-            for roi in rois
-        ]
+        place = folder / algonauts.DATA / track
+        paths = [place / subject / f"{roi}.pkl" for subject in wanted for roi in rois]
         note = f"{len(rois)} ROIs a subject" if len(rois) > 1 else "whole brain"
         # either track is enough for a run
         row = _pickles(track.replace("_", " "), folder, paths, inspector, note, needed=False)
@@ -51,7 +47,7 @@ def bold_moments_rows(folder: Path, inspector: Inspector, subjects: Sequence[str
         inspector: looks at the files.
         subjects: e.g. ``"sub-01"``; None: all ten.
     """
-    wanted = SUBJECTS if subjects is None else tuple(add_sub(name) for name in subjects)
+    wanted = _spelt(subjects, SUBJECTS)
     paths = [
         folder / RESPONSES / subject / f"{roi}_TRavg-56789_allvoxel.pkl" for subject in wanted for roi in ROIS
     ]
@@ -61,10 +57,14 @@ def bold_moments_rows(folder: Path, inspector: Inspector, subjects: Sequence[str
     ]
 
 
+def _spelt(subjects: Sequence[str] | None, official: Sequence[str]) -> list[str]:
+    return list(official) if subjects is None else [spell_subject(name, official) for name in subjects]
+
+
 def _pickles(
     what: str, folder: Path, paths: Sequence[Path], inspector: Inspector, note: str, *, needed: bool = True
 ) -> Row:
-    here = [path for path in paths if path.is_symlink() or path.exists()]
+    here = [path for path in paths if os.path.lexists(path)]
     absent = [f"{path.parent.name}/{path.name}" for path in paths if path not in here]
     row, _ = file_row(
         what, folder, here, inspector, expected=len(paths), missing=absent, needed=needed, note=note

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nfas_lightning.data.events import volume_design
 from nfas_lightning.functional.checks import check_shape
+from nfas_lightning.functional.hrf import HRFModel
 
 __all__ = ["Schedule", "SimulatedBrain", "schedule", "simulate_brain"]
 
@@ -39,7 +40,7 @@ class Schedule:
     volume_runs: Tensor
     tr: float
 
-    def design(self, hrf: str = "spm") -> tuple[Tensor, ...]:
+    def design(self, hrf: HRFModel = "spm") -> tuple[Tensor, ...]:
         """Sparse (T, N) operator of an HRF that carries features to volumes, alone in a tuple."""
         return volume_design(
             self.onsets,
@@ -115,7 +116,7 @@ def simulate_brain(
     autocorrelation: float = 0.4,
     variability: float = 0.4,
     seed: int = 0,
-    hrf: str = "spm",
+    hrf: HRFModel = "spm",
 ) -> SimulatedBrain:
     r"""Plant responses: weights on features, a haemodynamic response, noise.
 
