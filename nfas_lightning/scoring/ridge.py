@@ -13,7 +13,7 @@ from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS
 from nfas_lightning.functional.encoding import EncodingResult, Scaling, ridge_cv
 from nfas_lightning.functional.folds import contiguous_folds
-from nfas_lightning.functional.ridge_null import ridge_null
+from nfas_lightning.functional.ridge_null import Moves, ridge_null
 
 __all__ = ["BenchmarkRidge"]
 
@@ -74,7 +74,7 @@ class BenchmarkRidge:
             )
 
     @property
-    def moves(self) -> str:
+    def moves(self) -> Moves:
         """How the null moves responses: series rotate, single responses change places."""
         return "blocks" if self.responses.tr is None else "shift"
 
