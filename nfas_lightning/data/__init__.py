@@ -1,7 +1,7 @@
 """Stimuli, responses, ROI tables and the safe readers that pair them."""
 
 from nfas_lightning.data.atlas import Atlas, load_atlas
-from nfas_lightning.data.audio_windows import read_wav
+from nfas_lightning.data.audio_windows import audio_stimuli, read_wav
 from nfas_lightning.data.cleaning import clean_series, motion_regressors
 from nfas_lightning.data.extraction import Scan, extract_scans
 from nfas_lightning.data.parcels import Parcels, array_parcels, surface_parcels, volume_parcels
@@ -24,6 +24,7 @@ __all__ = [
     "StimulusSet",
     "TextStimulus",
     "array_parcels",
+    "audio_stimuli",
     "clean_series",
     "coordinate_atlas",
     "extract_scans",

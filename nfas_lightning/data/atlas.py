@@ -109,8 +109,9 @@ def load_atlas(
 
     Args:
         name_or_path: a name, the path of a label image, or a pair of annotation files.
-        table: csv or tsv file, or a data frame, with the columns id, name and, optionally, hemisphere and
-            network; for label images alone. A row of id 0 (background) is skipped.
+        table: csv or tsv file, or a data frame, with the columns id (or index, as in BIDS's ``_dseg.tsv`` and
+            nilearn's tables), name and, optionally, hemisphere and network; for label images alone. A row of
+            id 0 (background) is skipped.
         radius: radius of spheres in mm; for coordinates alone.
         space: the space's name; None: from the atlas.
 

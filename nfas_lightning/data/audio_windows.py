@@ -19,7 +19,7 @@ from torch import Tensor
 from nfas_lightning.data.acoustics import resample, sound_power
 from nfas_lightning.data.content import require_file
 
-__all__ = ["AudioWindows", "Stretch", "power_frames", "read_wav", "window_ends"]
+__all__ = ["AudioWindows", "Stretch", "audio_stimuli", "power_frames", "read_wav", "window_ends"]
 
 _FRAME_SECONDS = 0.1
 # quieter than this below the loudest frame counts as silence
@@ -160,6 +160,35 @@ class AudioWindows:
         window = np.zeros(n, dtype=np.float32)
         window[n - min(n, stop) :][: len(part)] = part
         return torch.from_numpy(window)
+
+
+def audio_stimuli(
+    path: str | os.PathLike[str], *, seconds: float, hop: float, sampling_rate: int = 16_000
+) -> tuple[AudioWindows, NDArray[np.float64]]:
+    """Cut a long recording into stimuli: windows that end every `hop` seconds and look back `seconds`.
+
+    Args:
+        path: the wav file.
+        seconds: length of a window; what would lie before the file's beginning is silence.
+        hop: seconds from one window to the next.
+        sampling_rate: Hz of the windows; models resample to their own.
+
+    Returns:
+        N windows (K,), read when asked for, and the seconds (N,) at which they end on the file's clock: the
+        onsets of their events, once the time at which the sound began is added.
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: no wav file, a length or rate that is not positive, or a sound shorter than `hop`.
+    """
+    path = require_file(path)
+    if not hop > 0:
+        raise ValueError(f"hop must be a positive number of seconds, got {hop}.")
+    lasts = len(_resampled(path, sampling_rate)) / sampling_rate
+    ends = window_ends(lasts, hop)
+    if not len(ends):
+        raise ValueError(f"{path.name} must last a hop at least, {hop} s, got {lasts:.3g} s.")
+    return AudioWindows([Stretch(path, tuple(ends))], seconds, sampling_rate), ends
 
 
 @lru_cache(maxsize=2)

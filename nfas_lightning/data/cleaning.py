@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from nfas_lightning.data.arrays import to_tensor
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.temporal import high_pass_basis, regress_out
 
@@ -29,11 +33,11 @@ def motion_regressors(motion: Tensor) -> Tensor:
 
 
 def clean_series(
-    series: Tensor,
+    series: Tensor | NDArray[np.floating] | pd.DataFrame,
     *,
     tr: float,
     high_pass: float | None = 1 / 128,
-    confounds: Tensor | None = None,
+    confounds: Tensor | NDArray[np.floating] | pd.DataFrame | None = None,
     drop_volumes: int = 0,
 ) -> Tensor:
     """Remove slow drifts and confounds in one regression, drop the first volumes and z-score.
@@ -45,10 +49,11 @@ def clean_series(
     other way round: it cuts a story out of its scan, then filters.
 
     Args:
-        series: (T, R) time series of one run.
+        series: (T, R) time series of one run: a tensor, array or data frame. A column that is NaN throughout,
+            a parcel without voxels, stays so.
         tr: repetition time in seconds.
         high_pass: cut-off in Hz of the discrete cosine filter; None: only the mean is removed.
-        confounds: (T, C) regressors, e.g. `motion_regressors`.
+        confounds: (T, C) regressors, likewise: `motion_regressors`, or columns of a table of confounds.
         drop_volumes: volumes dropped at the start, after the regression.
 
     Returns:
@@ -58,8 +63,9 @@ def clean_series(
     Raises:
         ValueError: a shape differs, a value is not finite, or fewer than two volumes are left.
     """
+    series = to_tensor("series", series)
     check_shape("series", series, "T R")
-    check_finite("series", series)
+    check_finite("series", series[:, ~series.isnan().all(dim=0)])
     n_volumes = len(series)
     if not 0 <= drop_volumes <= n_volumes - 2:
         raise ValueError(f"drop_volumes must leave two of the {n_volumes} volumes, got {drop_volumes}.")
@@ -67,12 +73,24 @@ def clean_series(
     if high_pass is not None:
         parts.append(high_pass_basis(n_volumes, tr, high_pass).double())
     if confounds is not None:
-        check_shape("confounds", confounds, "T C", T=n_volumes)
-        check_finite("confounds", confounds)
-        parts.append(confounds.double())
+        parts.append(_confounds(confounds, n_volumes))
     residual = regress_out(series.double(), torch.cat(parts, dim=1))[drop_volumes:]
     # scans and the filter's cosines come in float32
     return zscore(residual, size=series.abs().amax(dim=0), rounding=SINGLE)
+
+
+def _confounds(given: Tensor | NDArray[np.floating] | pd.DataFrame, n_volumes: int) -> Tensor:
+    values = to_tensor("confounds", given).double()
+    check_shape("confounds", values, "T C", T=n_volumes)
+    wrong = (~values.isfinite()).sum(dim=0)
+    if bool(wrong.any()):
+        names = list(given.columns) if isinstance(given, pd.DataFrame) else list(range(values.shape[1]))
+        lost = {names[place]: int(wrong[place]) for place in wrong.nonzero()[:5, 0].tolist()}
+        raise ValueError(
+            f"confounds must be finite, got NaN or infinite values in these columns: {lost}. A derivative "
+            "lacks the first volume: fill it with 0; leave out columns that lack more."
+        )
+    return values
 
 
 def zscore(

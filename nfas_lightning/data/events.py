@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option
@@ -26,6 +27,8 @@ def volume_design(
     durations: Tensor | None = None,
     event_runs: Tensor | None = None,
     volume_runs: Tensor | None = None,
+    event_stimuli: Tensor | None = None,
+    n_stimuli: int | None = None,
     temporal: str = "hrf",
     hrf: HRFModel = "spm",
     delays: Sequence[int] = (1, 2, 3, 4),
@@ -33,12 +36,14 @@ def volume_design(
     """Build the operators that carry stimulus features to volumes.
 
     Args:
-        onsets: (N,) seconds on the clock of `volume_times`.
+        onsets: (E,) seconds on the clock of `volume_times`.
         volume_times: (T,) seconds.
         tr: repetition time in seconds.
-        durations: (N,) seconds; None: impulses.
-        event_runs: (N,) run of each stimulus; None: one run.
+        durations: (E,) seconds; None: impulses.
+        event_runs: (E,) run of each event; None: one run.
         volume_runs: (T,) run of each volume; None: one run.
+        event_stimuli: (E,) stimulus of each event, whose events are summed; None: event n is stimulus n.
+        n_stimuli: N, required with `event_stimuli`.
         temporal: ``"hrf"`` convolves with a haemodynamic response, ``"fir"`` averages features over the
             repetition time and stacks delays.
         hrf: ``"spm"`` or ``"glover"``.
@@ -56,19 +61,35 @@ def volume_design(
         if lost:
             raise ValueError(f"Every run with events needs volumes, got none for the runs {lost}.")
     if temporal == "fir":
-        return fir_operators(
+        operators = fir_operators(
             onsets, volume_times, tr=tr, delays=delays, event_runs=event_runs, volume_runs=volume_runs
         )
-    operator = hrf_operator(
-        onsets,
-        volume_times,
-        tr=tr,
-        durations=durations,
-        hrf=hrf,
-        event_runs=event_runs,
-        volume_runs=volume_runs,
+    else:
+        operator = hrf_operator(
+            onsets,
+            volume_times,
+            tr=tr,
+            durations=durations,
+            hrf=hrf,
+            event_runs=event_runs,
+            volume_runs=volume_runs,
+        )
+        operators = (operator,)
+    if event_stimuli is None or n_stimuli is None:
+        return operators
+    return tuple(_of_stimuli(operator, event_stimuli, n_stimuli) for operator in operators)
+
+
+def _of_stimuli(operator: Tensor, event_stimuli: Tensor, n_stimuli: int) -> Tensor:
+    """Sum the columns (T, E) of each stimulus's events: (T, N)."""
+    row, column = operator.indices()
+    summed = torch.sparse_coo_tensor(
+        torch.stack([row, event_stimuli[column]]),
+        operator.values(),
+        (operator.shape[0], n_stimuli),
+        check_invariants=True,
     )
-    return (operator,)
+    return summed.coalesce()
 
 
 def response_gap(temporal: str, tr: float | None, delays: Sequence[int] = ()) -> int:

@@ -67,8 +67,9 @@ def read_label_table(table: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFra
     """Read the table that names the labels of an image.
 
     Args:
-        table: csv (or tab-separated .tsv, .txt) file or data frame with the columns id, name and, optionally,
-            hemisphere and network. A row of id 0 (background) is skipped.
+        table: csv (or tab-separated .tsv, .txt) file or data frame with the columns id (or index, as BIDS and
+            nilearn call it), name and, optionally, hemisphere and network. A row of id 0 (background) is
+            skipped.
 
     Returns:
         A row a label: id (integer), name, hemisphere (``"L"``, ``"R"``, ``"M"`` or empty), network.
@@ -78,13 +79,17 @@ def read_label_table(table: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFra
     """
     if isinstance(table, pd.DataFrame):
         source, given = "table", table.reset_index(drop=True)
-        absent = [column for column in ("id", "name") if column not in given.columns]
-        if absent:
-            raise ValueError(f"table must have the columns id and name, missing {absent} in {list(given)}.")
     else:
         path = require_file(Path(table).expanduser())
         source = path.name
-        given = read_csv(path, ["id", "name"], sep="\t" if path.suffix.lower() in (".tsv", ".txt") else ",")
+        given = read_csv(path, [], sep="\t" if path.suffix.lower() in (".tsv", ".txt") else ",")
+    if "id" not in given.columns:
+        given = given.rename(columns={"index": "id"})
+    absent = [column for column in ("id", "name") if column not in given.columns]
+    if absent:
+        raise ValueError(
+            f"{source} must have the columns id (or index) and name, missing {absent} in {list(given)[:8]}."
+        )
     ids = pd.to_numeric(given["id"], errors="coerce")
     wrong = ids.isna() | (ids % 1 != 0) | (ids < 0)
     if wrong.any():

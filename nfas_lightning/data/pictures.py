@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +18,15 @@ from torch.utils.data import Dataset
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.readers import sha256_file
 
-__all__ = ["ImageFiles", "read_image"]
+__all__ = ["ImageFiles", "check_size", "read_image"]
 
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+
+def check_size(size: Any) -> None:
+    """Refuse a size in pixels that is neither None nor a whole number from 1."""
+    if size is not None and (not isinstance(size, Integral) or size < 1):
+        raise ValueError(f"size must be a whole number of pixels, 1 or more, got {size!r}.")
 
 
 class ImageFiles(Dataset[Tensor]):
@@ -30,7 +38,7 @@ class ImageFiles(Dataset[Tensor]):
             is, which needs files of one size or batches of one.
 
     Raises:
-        ValueError: no path, a single string, or a size below one.
+        ValueError: no path, a single string, or a size that is no whole number from 1.
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]], *, size: int | None = None) -> None:
@@ -39,8 +47,7 @@ class ImageFiles(Dataset[Tensor]):
                 "paths must list image files in the order of the responses, e.g. "
                 f"sorted(Path('images').glob('*.png')), got {paths!r}."
             )
-        if size is not None and size < 1:
-            raise ValueError(f"size must be at least one pixel, got {size}.")
+        check_size(size)
         self.paths = [Path(path) for path in paths]
         self.size = size
 

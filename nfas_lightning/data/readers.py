@@ -113,13 +113,15 @@ def _npz_arrays(path: Path, keys: Sequence[str]) -> tuple[list[str], dict[str, N
         ) from error
 
 
-def read_csv(path: Path, columns: Sequence[str], *, sep: str = ",", text: Sequence[str] = ()) -> pd.DataFrame:
+def read_csv(
+    path: Path, columns: Sequence[str], *, sep: str | None = None, text: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read a table and check its columns; words such as "null" stay words.
 
     Args:
         path: the file.
         columns: that it must have.
-        sep: what stands between two cells.
+        sep: what stands between two cells; None: a tab in ``.tsv``, else a comma.
         text: columns that are text whatever they look like: ``007`` keeps its zeros.
 
     Raises:

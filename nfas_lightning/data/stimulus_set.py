@@ -16,13 +16,12 @@ from torch.utils.data import Dataset
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["MODALITIES", "Collate", "Modality", "StimulusSet", "guess_modality"]
+__all__ = ["MEDIA", "MODALITIES", "Collate", "Modality", "StimulusSet", "guess_modality"]
 
 Modality = Literal["vision", "audio", "language"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
-_FILE_NAME = re.compile(
-    r"^\S.*\.(png|jpe?g|bmp|gif|tiff?|webp|mp4|avi|mov|mkv|webm|wav|flac|mp3|ogg)$", re.IGNORECASE
-)
+MEDIA = "png|jpe?g|bmp|gif|tiff?|webp|mp4|avi|mov|mkv|webm|wav|flac|mp3|ogg"
+_FILE_NAME = re.compile(rf"^\S.*\.({MEDIA})$", re.IGNORECASE)
 _KEYS = {"vision": "image", "audio": "audio", "language": "text"}
 
 

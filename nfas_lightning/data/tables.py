@@ -10,17 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["as_numbers", "as_text", "check_columns", "parse_csv", "read_numbers"]
+__all__ = ["as_numbers", "as_text", "check_columns", "parse_csv", "read_numbers", "separator"]
+
+
+def separator(path: Path) -> str:
+    """Return what stands between two cells of a table: a tab in ``.tsv``, else a comma."""
+    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def parse_csv(
-    path: Path, *, sep: str = ",", keep_default_na: bool = True, text: Sequence[str] = ()
+    path: Path, *, sep: str | None = None, keep_default_na: bool = True, text: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Read a table in UTF-8, with or without a byte-order mark.
 
     Args:
         path: the file.
-        sep: what stands between two cells.
+        sep: what stands between two cells; None: what its name says, see `separator`.
         keep_default_na: read ``NA``, ``null`` and the like as missing.
         text: columns that are not made numbers.
 
@@ -28,6 +33,7 @@ def parse_csv(
         FileNotFoundError: there is no such file.
         ValueError: it is empty, not UTF-8, or no table.
     """
+    sep = separator(path) if sep is None else sep
     try:
         table = pd.read_csv(
             path,
@@ -48,14 +54,16 @@ def parse_csv(
     return table
 
 
-def check_columns(table: pd.DataFrame, columns: Sequence[str], path: Path, *, sep: str = ",") -> None:
+def check_columns(
+    table: pd.DataFrame, columns: Sequence[str], path: Path | str, *, sep: str | None = None
+) -> None:
     """Raise if a table lacks a column.
 
     Args:
         table: as it was read.
         columns: that it must have.
-        path: where it came from, for the message.
-        sep: what stood between two cells.
+        path: where it came from, or what errors call it.
+        sep: what stood between two cells; None: what the file's name says.
 
     Raises:
         ValueError: one is absent.
@@ -63,7 +71,9 @@ def check_columns(table: pd.DataFrame, columns: Sequence[str], path: Path, *, se
     absent = [column for column in columns if column not in table]
     if absent:
         got = list(map(str, table))
-        hint = f" Does {sep!r} stand between its cells?" if len(got) == 1 else ""
+        hint = ""
+        if len(got) == 1 and isinstance(path, Path):
+            hint = f" Does {separator(path) if sep is None else sep!r} stand between its cells?"
         raise ValueError(
             f"{path} must have the columns {list(columns)}, missing {absent}, got {got[:8]}.{hint}"
         )
@@ -73,7 +83,7 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
     """Read a table each column of which counts: names in the first row, numbers below.
 
     Args:
-        path: a file of comma-separated values.
+        path: a file of comma-separated values, or tab-separated ones (``.tsv``).
         what: what the columns are, for the messages.
         missing: cells may be empty, which reads as NaN.
         advice: what to do about a cell that is no number.
@@ -92,7 +102,15 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
             "first holds row numbers, write the table with to_csv(path, index=False)."
         )
     # pandas renames empty and repeated names as it reads them
-    first = pd.read_csv(path, header=None, nrows=1, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    first = pd.read_csv(
+        path,
+        sep=separator(path),
+        header=None,
+        nrows=1,
+        dtype=str,
+        encoding="utf-8-sig",
+        keep_default_na=False,
+    )
     names = [name.strip() for name in first.iloc[0]]
     named = [name for name in names if name and not name.startswith("Unnamed: ")]
     if named and all(map(_is_number, named)):
@@ -116,14 +134,14 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
 
 
 def as_numbers(
-    table: pd.DataFrame, columns: Sequence[str], path: Path, *, missing: bool, advice: str
+    table: pd.DataFrame, columns: Sequence[str], path: Path | str, *, missing: bool, advice: str
 ) -> pd.DataFrame:
     """Return the table with these columns as float64, empty cells as NaN.
 
     Args:
         table: with these columns.
         columns: their names.
-        path: where the table came from, for the message.
+        path: where the table came from, or what errors call it.
         missing: cells may be empty.
         advice: what to do about a cell that is no number.
 

@@ -68,8 +68,19 @@ def word_stimuli(words: Sequence[str], *, window: int, text: str | None = None) 
         One `TextStimulus` a word; its span is the word.
 
     Raises:
-        ValueError: `window` is negative.
+        ValueError: `window` is negative, or a word is no text or empty.
     """
+    for place, word in enumerate(words):
+        if not isinstance(word, str):
+            raise ValueError(
+                f"words must be text, got {word!r} at {place} (counted from 0). pandas reads words such as "
+                "'null' and 'NA' as missing: read the table with keep_default_na=False."
+            )
+        if not word.strip():
+            raise ValueError(
+                f"words must not be empty, got {word!r} at {place} (counted from 0): leave it out, and its "
+                "row of events with it."
+            )
     return context_windows(*join_words(words, text), window)
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.parcel_cache import content_hash
+from nfas_lightning.data.pictures import check_size
 
 __all__ = ["ClipFiles", "read_clip"]
 
@@ -158,8 +159,7 @@ def _pixels(frame: Any, size: int | None) -> Any:
 def _check(frames_per_second: float, size: int | None) -> None:
     if not (math.isfinite(frames_per_second) and frames_per_second > 0):
         raise ValueError(f"frames_per_second must be a positive number, got {frames_per_second}.")
-    if size is not None and size < 1:
-        raise ValueError(f"size must be at least one pixel, got {size}.")
+    check_size(size)
 
 
 def _pyav() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,17 +14,20 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from nfas_lightning.data.arrays import to_tensor
+from nfas_lightning.data.clock import check_onsets, check_tr, volume_clock
 from nfas_lightning.data.events import TEMPORAL, response_gap, volume_design
+from nfas_lightning.data.pairing import events_table, pair_events
+from nfas_lightning.data.pictures import ImageFiles
 from nfas_lightning.data.readers import pick
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import roi_table
 from nfas_lightning.data.stimulus_set import Modality, StimulusSet, guess_modality
+from nfas_lightning.data.video import ClipFiles
 from nfas_lightning.datamodules.base import BrainDataModule
 from nfas_lightning.functional.checks import check_option, check_shape
 
 __all__ = ["ArrayDataModule"]
-
-_LONGEST_TR = 60.0  # seconds; sparse sampling stays below, milliseconds do not
 
 
 class ArrayDataModule(BrainDataModule):
@@ -31,7 +35,8 @@ class ArrayDataModule(BrainDataModule):
 
     Without `events`, row t of the responses answers stimulus t. With `events` and `tr`, the responses are
     time series: volume t of each run was taken t * `tr` seconds after the run began (or at `volume_times`),
-    and onsets are on the same clock.
+    and onsets are on the same clock. Row i of `events` is stimulus i, not the i-th that was presented, unless
+    a column names the stimulus of each event. All subjects share one table of events.
 
     Args:
         stimuli: N of them: a tensor (N, 3, H, W) in [0, 1], a list of strings or `TextStimulus`, a list of
@@ -43,8 +48,11 @@ class ArrayDataModule(BrainDataModule):
         runs: (T,) run of each row, a number or any label; None: one run.
         rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
             known).
-        events: table or mapping with ``onset`` (s) and, if known, ``duration`` (s) and ``run`` (labels as in
-            `runs`), N rows.
+        events: table, mapping, or path of a csv or tsv file, with ``onset`` (s) and, if known, ``duration``
+            (s) and ``run`` (labels as in `runs`). N rows, stimulus by stimulus; or any number of them and
+            a column that names the stimulus of each: ``stim_file``, as BIDS has it, by the file name of
+            `ImageFiles` or `ClipFiles` or by `stimulus_ids`; else ``stimulus``, ids as in `stimulus_ids` or,
+            without those, places from 0. The events of one stimulus are summed.
         tr: repetition time in seconds; required with `events`.
         volume_times: (T,) seconds since the start of the run; None: multiples of `tr`.
         temporal: ``"hrf"``, ``"fir"`` or ``"none"``; None: ``"hrf"`` with `events`, else ``"none"``.
@@ -79,7 +87,7 @@ class ArrayDataModule(BrainDataModule):
         sampling_rate: int | None = None,
         runs: Sequence[Any] | ArrayLike | Tensor | None = None,
         rois: Sequence[str] | pd.DataFrame | None = None,
-        events: pd.DataFrame | Mapping[str, ArrayLike] | None = None,
+        events: pd.DataFrame | Mapping[str, ArrayLike] | str | os.PathLike[str] | None = None,
         tr: float | None = None,
         volume_times: ArrayLike | Tensor | None = None,
         temporal: Literal["hrf", "fir", "none"] | None = None,
@@ -133,7 +141,10 @@ class ArrayDataModule(BrainDataModule):
             ids = _as_names("stimulus_ids", self.stimulus_ids, len(stimuli))
         kept = pick("subjects", self.subjects, names)
         nuisances, nuisance_names = _as_nuisances(self.nuisances, n_volumes)
-        design, times = self._design(len(stimuli), runs, numbers)
+        given_ids = None if self.stimulus_ids is None else ids
+        design, times = self._design(len(stimuli), given_ids, runs, numbers, n_rois)
+        if not design and n_volumes != len(stimuli):
+            raise ValueError(_uneven(len(stimuli), n_volumes, n_rois))
         responses = Responses(
             values=values[kept],
             rois=_as_rois(rois, n_rois),
@@ -147,14 +158,19 @@ class ArrayDataModule(BrainDataModule):
             volume_times=times,
             nuisances=nuisances,
             nuisance_names=nuisance_names,
-            noise_ceiling=None if self.noise_ceiling is None else _tensor(self.noise_ceiling).float(),
+            noise_ceiling=_as_ceiling(self.noise_ceiling),
             gap=response_gap(self.temporal, self.tr, self.delays),
             hashes={"stimuli": stimuli.sha256()},
         )
         return stimuli, responses
 
     def _design(
-        self, n_stimuli: int, runs: Tensor, numbers: Mapping[Any, int]
+        self,
+        n_stimuli: int,
+        ids: Sequence[str] | None,
+        runs: Tensor,
+        numbers: Mapping[Any, int],
+        n_rois: int,
     ) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Operators and volume times of a time series; nothing where each row answers a stimulus."""
         check_option("temporal", self.temporal, TEMPORAL)
@@ -175,12 +191,9 @@ class ArrayDataModule(BrainDataModule):
                 f"temporal={self.temporal!r} needs events (a table with 'onset' in seconds) and tr in "
                 f"seconds, got events={'given' if self.events is not None else None}, tr={self.tr}."
             )
-        events = pd.DataFrame(self.events)
-        if "onset" not in events or len(events) != n_stimuli:
-            raise ValueError(
-                f"events must have a column 'onset' and one row a stimulus ({n_stimuli}), got the columns "
-                f"{list(events.columns)} and {len(events)} rows."
-            )
+        check_tr(self.tr)
+        paths = self.source.paths if isinstance(self.source, ImageFiles | ClipFiles) else None
+        events, places = pair_events(events_table(self.events), n_stimuli, ids=ids, paths=paths)
         several = len(set(runs.tolist())) > 1
         if several and "run" not in events:
             raise ValueError("events must have a column 'run' where there are several runs.")
@@ -189,22 +202,19 @@ class ArrayDataModule(BrainDataModule):
             _check_one_run(events["run"])
         elif "run" in events:
             event_runs = _event_runs(events["run"], numbers)
-        if self.volume_times is None:
-            times = torch.zeros(len(runs), dtype=torch.float64)
-            for run in set(runs.tolist()):
-                times[runs == run] = torch.arange(int((runs == run).sum()), dtype=torch.float64) * self.tr
-        else:
-            times = _tensor(self.volume_times).double()
-            check_shape("volume_times", times, "T", T=len(runs))
-        onsets = _tensor(events["onset"]).double()
-        _check_clock(onsets, times, self.tr)
+        given_times = None if self.volume_times is None else to_tensor("volume_times", self.volume_times)
+        times = volume_clock(runs, self.tr, given_times)
+        onsets = to_tensor("onset", events["onset"]).double()
+        check_onsets(onsets, event_runs, times, runs, tr=self.tr, n_rois=n_rois)
         design = volume_design(
             onsets,
             times,
             tr=self.tr,
-            durations=_tensor(events["duration"]).double() if "duration" in events else None,
+            durations=to_tensor("duration", events["duration"]).double() if "duration" in events else None,
             event_runs=event_runs,
             volume_runs=None if event_runs is None else runs,
+            event_stimuli=places,
+            n_stimuli=n_stimuli,
             temporal=self.temporal,
             hrf=self.hrf,
             delays=self.delays,
@@ -212,28 +222,14 @@ class ArrayDataModule(BrainDataModule):
         return design, times
 
 
-def _check_clock(onsets: Tensor, times: Tensor, tr: float) -> None:
-    """Refuse milliseconds, and say which stimuli no volume can answer."""
-    if not len(times) or not bool(onsets.isfinite().all()) or tr <= 0:
-        return  # said by who builds the operators
-    end = float(times.max()) + tr
-    late = int((onsets >= end).sum())
-    if late > len(onsets) / 2 or tr > _LONGEST_TR:
-        raise ValueError(
-            f"onset and tr must be seconds: {late} of {len(onsets)} stimuli begin after the last volume ends "
-            f"({end:g} s), with tr={tr:g}. Divide milliseconds by 1000, and onsets in volumes are times tr."
-        )
-    if late:
-        warnings.warn(
-            f"{late} of {len(onsets)} stimuli begin after the last volume ends ({end:g} s): nothing answers "
-            "them.",
-            stacklevel=2,
-        )
-
-
-def _tensor(value: Any) -> Tensor:
-    """Copy anything array-like, so that what the user holds is neither shared nor changed."""
-    return value.detach().clone() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+def _uneven(n_stimuli: int, n_rows: int, n_rois: int) -> str:
+    """Say what to do where rows and stimuli do not pair."""
+    exchanged = " Their columns are as many as the stimuli: are the axes exchanged?" * (n_rois == n_stimuli)
+    return (
+        f"responses must have one row a stimulus, got {n_stimuli} stimuli and {n_rows} rows.{exchanged} Add "
+        "what is missing or take out what has no partner; where the rows are the volumes of a time series, "
+        "give events, each stimulus's onset in seconds, and tr."
+    )
 
 
 def _as_list(labels: Any) -> list[Any]:
@@ -290,7 +286,7 @@ def _as_names(what: str, given: Any, count: int) -> list[str]:
 
 
 def _as_values(responses: Any) -> Tensor:
-    values = _tensor(responses)
+    values = to_tensor("responses", responses)
     if values.ndim not in (2, 3) or not values.dtype.is_floating_point:
         raise ValueError(
             "responses must be floating point of shape (T, R), or (S, T, R) for subjects, got "
@@ -332,10 +328,14 @@ def _as_rois(rois: Sequence[str] | pd.DataFrame | None, n_rois: int) -> pd.DataF
     return roi_table(list(map(str, rois)))
 
 
+def _as_ceiling(given: Any) -> Tensor | None:
+    return None if given is None else to_tensor("noise_ceiling", given).float()
+
+
 def _as_nuisances(nuisances: Any, n_volumes: int) -> tuple[Tensor | None, tuple[str, ...]]:
     if nuisances is None:
         return None, ()
-    values = _tensor(nuisances).float()
+    values = to_tensor("nuisances", nuisances).float()
     check_shape("nuisances", values, "T Q", T=n_volumes)
     named = isinstance(nuisances, pd.DataFrame)
     names = tuple(map(str, nuisances.columns if named else map("nuisance_{}".format, range(values.shape[1]))))

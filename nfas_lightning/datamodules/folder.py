@@ -13,9 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nfas_lightning.data.audio_windows import read_wav
+from nfas_lightning.data.pairing import STIMULUS_COLUMNS, events_table
 from nfas_lightning.data.pictures import ImageFiles
 from nfas_lightning.data.readers import read_csv
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.side_files import check_unread, find_table
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.tables import as_numbers, as_text, check_columns, parse_csv, read_numbers
 from nfas_lightning.data.transcript import word_stimuli
@@ -27,10 +29,12 @@ __all__ = ["FolderDataModule"]
 _DIGITS = re.compile(r"(\d+)")
 _SOUNDS = {".wav"}
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+_TABLES = ("events", "volumes", "rois", "nuisances")
 _LAYOUT = """\
   images/  or  sounds/  or  words.csv  or  texts.csv    one kind of stimuli, files in the order of their names
   responses.npy  or  responses.csv  or  responses/NAME.npy|csv, one a subject
-  events.csv, volumes.csv, rois.csv, nuisances.csv       where there is something to say"""
+  events.csv, volumes.csv, rois.csv, nuisances.csv       where there is something to say
+Each csv may be a tsv."""
 _RESPONSE = "Empty cells mark missing values; commas stand between cells, a point in numbers."
 _REGRESSOR = (
     "Fill what is missing, say with the column's mean, write a condition as a column of 0 and 1, and leave "
@@ -48,13 +52,16 @@ class FolderDataModule(BrainDataModule):
     ``words.csv``       columns ``word``, ``onset`` and, if known, ``offset`` (s): a story, word by word
     ``responses``       ``.npy`` (N, R) or (S, N, R), or ``.csv`` whose header names the ROIs; or a folder of
                         such files, (N, R) each, one a subject
-    ``events.csv``      of a time series: each stimulus's ``onset`` and, if known, ``duration`` (s), ``run``
+    ``events.csv``      of a time series: ``onset`` and, if known, ``duration`` (s), ``run`` and the stimulus
+                        by its file's name (``stim_file``, else ``stimulus``); else row i is stimulus i
     ``volumes.csv``     ``run`` of each volume and, if not multiples of `tr`, its ``time`` in the run (s)
     ``rois.csv``        ``roi`` and, if known, ``network``, ``hemisphere``, ``x``, ``y``, ``z`` (MNI mm)
     ``nuisances.csv``   a named column a regressor, a row a volume
     ==================  =====================================================================================
 
-    Everything else is as in `ArrayDataModule`, which this reads for.
+    Each csv file may be tab-separated, ``.tsv``. Where events name no stimulus, row i is stimulus i, that is
+    the i-th file by name or the i-th row of the table, not the i-th that was presented. Everything else is as
+    in `ArrayDataModule`, which this reads for.
 
     Args:
         root: the folder.
@@ -73,7 +80,8 @@ class FolderDataModule(BrainDataModule):
     Raises:
         FileNotFoundError: at `setup`: no such folder, no stimuli, or no responses.
         ValueError: at `setup`: two kinds of stimuli or responses, more of one than of the other, a cell
-            or header that is not what the table above says, or what `ArrayDataModule` refuses.
+            or header that is not what the table above says, a file whose name is close to one above that is
+            not there, or what `ArrayDataModule` refuses.
     """
 
     def __init__(
@@ -107,29 +115,31 @@ class FolderDataModule(BrainDataModule):
         if not folder.is_dir():
             raise FileNotFoundError(f"root must be a folder, got {str(folder)!r}. It holds\n{_LAYOUT}")
         responses, names, header = _responses(folder)
-        volumes, rois = _volumes(folder / "volumes.csv"), _rois(folder / "rois.csv")
+        tables = {name: find_table(folder, name) for name in _TABLES}
+        stimuli, place = _stimuli(folder), _response_place(folder)
+        check_unread(
+            folder, [path.name for path in (stimuli, place, *tables.values()) if path is not None], _TABLES
+        )
+        volumes, rois = _volumes(tables["volumes"]), _rois(tables["rois"])
+        nuisances = _nuisances(tables["nuisances"])
         given: dict[str, Any] = {
-            "events": _events(folder / "events.csv"),
+            "events": None if tables["events"] is None else events_table(tables["events"]),
             "runs": None if volumes is None else volumes.get("run"),
             "volume_times": None if volumes is None else volumes.get("time"),
             "rois": header if rois is None else rois,
-            "nuisances": None,
+            "nuisances": nuisances,
         }
-        if (folder / "nuisances.csv").exists():
-            given["nuisances"] = read_numbers(
-                folder / "nuisances.csv", "regressors", missing=False, advice=_REGRESSOR
-            )
         if responses.ndim in (2, 3):
-            place = _response_place(folder)
-            _check_rows(folder / "volumes.csv", volumes, "row", place, responses.shape[-2])
-            _check_rows(folder / "nuisances.csv", given["nuisances"], "row", place, responses.shape[-2])
-            _check_rows(folder / "rois.csv", rois, "column", place, responses.shape[-1])
+            _check_rows(tables["volumes"], volumes, "row", place, responses.shape[-2])
+            _check_rows(tables["nuisances"], nuisances, "row", place, responses.shape[-2])
+            _check_rows(tables["rois"], rois, "column", place, responses.shape[-1])
         # words know their onsets, unless a table of events says better
-        told = self._read_stimuli(folder)
-        if given["events"] is not None:
-            _check_counts(folder, len(told["stimuli"]), folder / "events.csv", len(given["events"]))
+        told = self._read_stimuli(stimuli)
+        if tables["events"] is not None:
+            if not set(STIMULUS_COLUMNS) & set(given["events"]):
+                _check_counts(stimuli, len(told["stimuli"]), tables["events"], len(given["events"]))
         elif "events" not in told and self.time["temporal"] in (None, "none") and responses.ndim in (2, 3):
-            _check_counts(folder, len(told["stimuli"]), _response_place(folder), responses.shape[-2])
+            _check_counts(stimuli, len(told["stimuli"]), place, responses.shape[-2])
         given |= {key: value for key, value in told.items() if given.get(key) is None}
         return ArrayDataModule(
             responses=responses,
@@ -140,9 +150,8 @@ class FolderDataModule(BrainDataModule):
             **given,
         ).load()
 
-    def _read_stimuli(self, folder: Path) -> dict[str, Any]:
+    def _read_stimuli(self, place: Path) -> dict[str, Any]:
         """Return what the stimuli's files tell, as arguments of `ArrayDataModule`."""
-        place = _stimuli(folder)
         if place.name == "images":
             files = _files(place, _IMAGES)
             stimuli: Any = ImageFiles(files, size=self.size)
@@ -152,7 +161,7 @@ class FolderDataModule(BrainDataModule):
             stimuli = [read_wav(path, self.sampling_rate)[0] for path in files]
             names = [path.stem for path in files]
             return {"stimuli": stimuli, "stimulus_ids": names, "sampling_rate": self.sampling_rate}
-        if place.name == "texts.csv":
+        if place.stem == "texts":
             return {"stimuli": as_text(read_csv(place, ["text"]), "text", place)}
         words = read_csv(place, ["word"])
         told: dict[str, Any] = {"stimuli": word_stimuli(as_text(words, "word", place), window=self.window)}
@@ -164,34 +173,43 @@ class FolderDataModule(BrainDataModule):
             told["events"] = words[["onset", *(["run"] if "run" in words else [])]].copy()
             if "offset" in words:
                 told["events"]["duration"] = words["offset"] - words["onset"]
-                _check_durations(told["events"], place, "offset must not come before onset")
+                _check_durations(told["events"], place)
         return told
 
 
 def _stimuli(folder: Path) -> Path:
     """Return where the stimuli lie."""
-    kinds = ("images", "sounds", "words.csv", "texts.csv")
-    found = [name for name in kinds if (folder / name).exists()]
+    places = [
+        folder / name for name in ("images", "sounds", "words.csv", "words.tsv", "texts.csv", "texts.tsv")
+    ]
+    found = [path for path in places if path.exists()]
     if len(found) != 1:
         kind = ValueError if found else FileNotFoundError
-        raise kind(f"{folder} must hold one kind of stimuli, got {found or 'none'}. It holds\n{_LAYOUT}")
-    return folder / found[0]
+        got = [path.name for path in found] or "none"
+        raise kind(f"{folder} must hold one kind of stimuli, got {got}{_beside(folder)}. It holds\n{_LAYOUT}")
+    return found[0]
 
 
-def _check_counts(folder: Path, n_stimuli: int, path: Path, n_rows: int) -> None:
+def _beside(folder: Path) -> str:
+    """Say what lies in a folder that lacks something."""
+    names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
+    return f" among {names[:8]}{' and so on' if len(names) > 8 else ''}" if names else ""
+
+
+def _check_counts(place: Path, n_stimuli: int, path: Path, n_rows: int) -> None:
     """Refuse rows that are not one a stimulus, and name files that were not read as stimuli."""
     if n_rows == n_stimuli:
         return
-    place = _stimuli(folder)
     unread = _unread(place, _IMAGES if place.name == "images" else _SOUNDS) if place.is_dir() else ""
     raise ValueError(
         f"{path} must have one row a stimulus, got {n_stimuli} {place.stem} in {place} and {n_rows} rows in "
         f"{path.name}.{unread} Add what is missing or take out what has no partner; where the rows are the "
-        "volumes of a time series, events.csv, or words.csv itself, gives each stimulus's onset."
+        "volumes of a time series, events.csv, or words.csv itself, gives each stimulus's onset; where they "
+        "are events, a column 'stimulus' names the stimulus of each."
     )
 
 
-def _check_rows(path: Path, table: pd.DataFrame | None, what: str, place: Path, wanted: int) -> None:
+def _check_rows(path: Path | None, table: pd.DataFrame | None, what: str, place: Path, wanted: int) -> None:
     """Refuse a table that has not one row for each row or column of the responses."""
     if table is not None and len(table) != wanted:
         raise ValueError(
@@ -200,13 +218,13 @@ def _check_rows(path: Path, table: pd.DataFrame | None, what: str, place: Path, 
         )
 
 
-def _check_durations(events: pd.DataFrame, path: Path, must: str) -> None:
-    """Refuse a stimulus that ends before it begins."""
+def _check_durations(events: pd.DataFrame, path: Path) -> None:
+    """Refuse a word that ends before it begins."""
     rows = np.flatnonzero(events["duration"] < 0)
     if len(rows):
         raise ValueError(
-            f"{path}: {must}, got a duration of {events['duration'].iloc[rows[0]]:g} s in row {rows[0] + 1} "
-            "below the header."
+            f"{path}: offset must not come before onset, got a duration of "
+            f"{events['duration'].iloc[rows[0]]:g} s in row {rows[0] + 1} below the header."
         )
 
 
@@ -230,12 +248,12 @@ def _files(folder: Path, suffixes: set[str]) -> list[Path]:
 
 def _response_place(folder: Path) -> Path:
     """Return the file or folder of the responses."""
-    places = [folder / name for name in ("responses.npy", "responses.csv", "responses")]
+    places = [folder / name for name in ("responses.npy", "responses.csv", "responses.tsv", "responses")]
     found = [path for path in places if path.exists()]
     if len(found) != 1:
         kind = ValueError if found else FileNotFoundError
         got = [path.name for path in found] or "none"
-        raise kind(f"{folder} must hold responses once, got {got}. It holds\n{_LAYOUT}")
+        raise kind(f"{folder} must hold responses once, got {got}{_beside(folder)}. It holds\n{_LAYOUT}")
     return found[0]
 
 
@@ -245,7 +263,7 @@ def _responses(folder: Path) -> tuple[NDArray[Any], list[str] | None, list[str] 
     if place.is_file():
         values, header = _values(place)
         return values, None, header
-    files = _files(place, {".npy", ".csv"})
+    files = _files(place, {".npy", ".csv", ".tsv"})
     read = [_values(path) for path in files]
     shapes = {path.name: values.shape for path, (values, _) in zip(files, read, strict=True)}
     if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
@@ -259,7 +277,7 @@ def _responses(folder: Path) -> tuple[NDArray[Any], list[str] | None, list[str] 
 
 def _values(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     """Return an array, and its columns' names where the file has a header."""
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in (".csv", ".tsv"):
         table = read_numbers(path, "ROIs", missing=True, advice=_RESPONSE)
         return table.to_numpy(dtype=np.float32), list(map(str, table.columns))
     try:
@@ -274,36 +292,32 @@ def _values(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     return array, None
 
 
-def _events(path: Path) -> pd.DataFrame | None:
-    """Read when stimuli began and, if known, how long they lasted and in which run."""
-    table = _table(path, ("onset", "duration"), "Give seconds for each stimulus.")
-    if table is not None:
-        check_columns(table, ["onset"], path)
-        if "duration" in table:
-            _check_durations(table, path, "column 'duration' must be 0 or more seconds")
-    return table
-
-
-def _volumes(path: Path) -> pd.DataFrame | None:
+def _volumes(path: Path | None) -> pd.DataFrame | None:
     """Read the run and the time of each volume, or one of the two."""
+    if path is None:
+        return None
     table = _table(path, ("time",), "Give seconds since the run began.")
-    if table is not None and "run" not in table:
+    if "run" not in table:
         check_columns(table, ["time"], path)
     return table
 
 
-def _rois(path: Path) -> pd.DataFrame | None:
+def _rois(path: Path | None) -> pd.DataFrame | None:
     """Read the table of ROIs, whose names are text: 17 and NA are names too."""
+    if path is None:
+        return None
     table = _table(path, ("x", "y", "z"), "Places are in MNI mm.", missing=True)
-    if table is not None:
-        table["roi"] = as_text(read_csv(path, ["roi"], text=["roi"]), "roi", path)
+    table["roi"] = as_text(read_csv(path, ["roi"], text=["roi"]), "roi", path)
     return table
 
 
-def _table(path: Path, numbers: Sequence[str], advice: str, *, missing: bool = False) -> pd.DataFrame | None:
-    """Read a table and those of the columns `numbers` that it has; None where there is no such file."""
-    if not path.exists():
-        return None
+def _nuisances(path: Path | None) -> pd.DataFrame | None:
+    """Read the regressors, a column each."""
+    return None if path is None else read_numbers(path, "regressors", missing=False, advice=_REGRESSOR)
+
+
+def _table(path: Path, numbers: Sequence[str], advice: str, *, missing: bool = False) -> pd.DataFrame:
+    """Read a table and those of the columns `numbers` that it has."""
     table = parse_csv(path)
     there = [name for name in numbers if name in table]
     return as_numbers(table, there, path, missing=missing, advice=advice)

@@ -93,6 +93,16 @@ def test_rows_of_the_table_follow_their_ids_not_their_place(image):
     assert atlas.table.loc[2, ["x", "y", "z"]].isna().all()  # in the table alone: a missing parcel
 
 
+def test_a_table_may_call_its_ids_index(image, tmp_path):
+    names = table(index=[0, 20, 3, 7, 12], name=["Background", *"dabc"])
+    expected = load_atlas(image, table=names.rename(columns={"index": "id"}))
+    pd.testing.assert_frame_equal(load_atlas(image, table=names).table, expected.table)
+    names.to_csv(tmp_path / "atlas_dseg.tsv", sep="\t", index=False)
+    pd.testing.assert_frame_equal(load_atlas(image, table=tmp_path / "atlas_dseg.tsv").table, expected.table)
+    with pytest.raises(ValueError, match=r"columns id \(or index\) and name, missing \['id'\]"):
+        load_atlas(image, table=names.rename(columns={"index": "label"}))
+
+
 def test_labels_that_the_table_lacks_are_dropped_with_a_warning(image):
     with pytest.warns(UserWarning, match="2 of the image's 4 labels are not in the table.*the first 12"):
         atlas = load_atlas(image, table=table(id=[0, 3, 7], name=["Background", "a", "b"]))
@@ -118,7 +128,7 @@ def test_tables_from_files_with_a_byte_order_mark_and_windows_lines(image, tmp_p
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"index": [3], "name": ["a"]}, r"missing \['id'\]"),
+        ({"label": [3], "name": ["a"]}, r"missing \['id'\]"),
         ({"id": [3, 3], "name": ["a", "b"]}, r"repeated \[3\]"),
         ({"id": [3.5], "name": ["a"]}, r"whole numbers from 0, got \[3.5\]"),
         ({"id": ["x"], "name": ["a"]}, "whole numbers from 0"),

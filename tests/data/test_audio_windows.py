@@ -8,8 +8,16 @@ import torch
 from scipy.io import wavfile
 
 from nfas_lightning.data.acoustics import resample
-from nfas_lightning.data.audio_windows import AudioWindows, Stretch, power_frames, read_wav, window_ends
+from nfas_lightning.data.audio_windows import (
+    AudioWindows,
+    Stretch,
+    audio_stimuli,
+    power_frames,
+    read_wav,
+    window_ends,
+)
 from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.datamodules import ArrayDataModule
 
 RATE = 8000
 
@@ -129,3 +137,35 @@ def test_power_counts_from_silence():
     assert float(power[20:].abs().max()) == 0.0
     with pytest.raises(ValueError, match=r"must last 0\.1 s"):
         power_frames(loud[:10], RATE)
+
+
+def test_a_long_recording_becomes_stimuli(tmp_path):
+    wavfile.write(tmp_path / "story.wav", RATE, ramp(6.3).astype(np.float32))
+    windows, ends = audio_stimuli(tmp_path / "story.wav", seconds=2.0, hop=1.5, sampling_rate=RATE)
+    assert ends.tolist() == [1.5, 3.0, 4.5, 6.0]
+    assert len(windows) == 4
+    for i, end in enumerate(ends):
+        window = windows[i].numpy()
+        heard = np.maximum(end - 2.0 + np.arange(2 * RATE) / RATE, 0) / 100  # silence before the beginning
+        np.testing.assert_allclose(window, heard, atol=1e-6)
+    # they pair with a time series by their ends
+    brain = ArrayDataModule(windows, np.zeros((6, 2)), events={"onset": ends}, tr=2.0, sampling_rate=RATE)
+    brain.setup()
+    assert brain.responses.modality == "audio"
+    assert next(iter(brain.test_dataloader()))["audio"].shape == (4, 2 * RATE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hop": 0.0}, "hop must be a positive number"),
+        ({"seconds": 0.0}, "seconds and sampling_rate must be positive"),
+        ({"hop": 9.0}, r"story\.wav must last a hop at least, 9.0 s, got 2 s"),
+    ],
+)
+def test_windows_that_can_not_be_cut(tmp_path, options, message):
+    wavfile.write(tmp_path / "story.wav", RATE, ramp(2.0).astype(np.float32))
+    with pytest.raises(ValueError, match=message):
+        audio_stimuli(
+            tmp_path / "story.wav", **{"seconds": 2.0, "hop": 1.0, "sampling_rate": RATE, **options}
+        )

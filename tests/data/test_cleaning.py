@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from nilearn.signal import clean
@@ -50,6 +51,38 @@ def test_first_volumes_go_after_the_regression(series):
     torch.testing.assert_close(cleaned.std(0, correction=0), torch.ones(3).double())
     whole = clean_series(series, tr=2.0)[10:]
     torch.testing.assert_close(cleaned, zscore(whole))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame])
+def test_arrays_and_tables_are_taken_too(series, kind):
+    confounds = torch.randn(120, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = clean_series(series, tr=2.0, confounds=confounds)
+    held = kind(series.numpy())
+    torch.testing.assert_close(clean_series(held, tr=2.0, confounds=kind(confounds.numpy())), expected)
+    np.testing.assert_array_equal(held, series.numpy())
+
+
+def test_a_derivative_without_its_first_volume_is_named(series):
+    confounds = pd.DataFrame({"trans_x": np.arange(120.0), "trans_x_derivative1": [np.nan] + [1.0] * 119})
+    with pytest.raises(
+        ValueError, match=r"confounds must be finite, .*\{'trans_x_derivative1': 1\}.* with 0"
+    ):
+        clean_series(series, tr=2.0, confounds=confounds)
+    assert clean_series(series, tr=2.0, confounds=confounds.fillna(0)).isfinite().all()
+    with pytest.raises(ValueError, match="confounds must hold numbers, got 'n/a' in row 0 of column 'fd'"):
+        clean_series(series, tr=2.0, confounds=pd.DataFrame({"fd": ["n/a"] + ["0.1"] * 119}))
+    with pytest.raises(ValueError, match=r"confounds must have shape \(T=120, C\), got \(120,\)"):
+        clean_series(series, tr=2.0, confounds=confounds["trans_x"])
+
+
+def test_a_parcel_without_voxels_stays_missing(series):
+    with_gap = torch.cat([series, torch.full((120, 1), torch.nan).double()], dim=1)
+    cleaned = clean_series(with_gap, tr=2.0)
+    assert cleaned[:, 3].isnan().all()
+    torch.testing.assert_close(cleaned[:, :3], clean_series(series, tr=2.0))
+    with_gap[0, 0] = torch.nan  # one volume alone is an error
+    with pytest.raises(ValueError, match="series must be finite, got 1 NaN"):
+        clean_series(with_gap, tr=2.0)
 
 
 def test_a_constant_column_is_nan_never_zero(series):

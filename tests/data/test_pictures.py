@@ -73,3 +73,9 @@ def test_files_are_a_benchmarks_stimuli(tmp_path, pixels):
     other = ArrayDataModule(ImageFiles(paths[::-1], size=8), torch.randn(6, 2))
     other.setup()
     assert other.responses.hashes != brain.responses.hashes
+
+
+@pytest.mark.parametrize("size", ["224", 0, 2.5, (8, 8)])
+def test_a_size_is_a_whole_number_of_pixels(size):
+    with pytest.raises(ValueError, match=r"size must be a whole number of pixels, 1 or more, got "):
+        ImageFiles(["a.png"], size=size)

@@ -53,6 +53,20 @@ def test_every_word_ends_its_own_stimulus(window):
     assert len(stimuli[-1].text) == spans[-1][1] - spans[first][0]
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        (float("nan"), r"must be text, got nan at 2 .*keep_default_na=False"),
+        (None, "must be text, got None at 2"),
+        ("", r"must not be empty, got '' at 2 "),
+        (" ", "must not be empty"),
+    ],
+)
+def test_a_word_that_is_none(word, message):
+    with pytest.raises(ValueError, match=message):
+        word_stimuli(["so", "she", word, "ran"], window=2)
+
+
 def test_negative_window():
     with pytest.raises(ValueError, match="zero or more"):
         word_stimuli(WORDS, window=-1)

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
+from nfas_lightning.data import ImageFiles
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.hrf import hrf
 
@@ -147,7 +149,7 @@ def test_events_find_the_runs_of_their_labels():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"responses": torch.zeros(5, 2)}, "expected T = N = 6, got T = 5. Give onsets"),
+        ({"responses": torch.zeros(5, 2)}, "one row a stimulus, got 6 stimuli and 5 rows. Add"),
         ({"responses": torch.zeros(6)}, r"shape \(T, R\), or \(S, T, R\) for subjects, got \(6,\)"),
         ({"responses": torch.zeros(6, 2, dtype=torch.int64)}, "floating point"),
         ({"responses": torch.full((6, 2), torch.inf)}, "must not be infinite"),
@@ -184,11 +186,14 @@ def test_events_find_the_runs_of_their_labels():
         ({"noise_ceiling": torch.zeros(3)}, r"noise_ceiling must have shape \(R=2,\)"),
         ({"temporal": "hrf"}, "needs events .* and tr in seconds, got events=None"),
         ({"events": {"onset": [0.0] * 6}}, "tr=None"),
-        ({"events": {"onset": [0.0] * 5}, "tr": 2.0}, r"one row a stimulus \(6\), got .* 5 rows"),
-        ({"events": {"start": [0.0] * 6}, "tr": 2.0}, r"column 'onset'.*\['start'\]"),
+        ({"events": {"onset": [0.0] * 5}, "tr": 2.0}, r"one row a stimulus \(6\), or .* 5 rows"),
+        ({"events": {"start": [0.0] * 6}, "tr": 2.0}, r"columns \['onset'\].*\['start'\]"),
         ({"events": {"onset": [0.0] * 6}, "tr": 2.0, "temporal": "none"}, "leave one of the two out"),
         ({"events": {"onset": [0.0] * 6}, "tr": 2.0, "runs": [0, 0, 0, 1, 1, 1]}, "a column 'run'"),
-        ({"events": {"onset": [np.nan] * 6}, "tr": 2.0}, "onsets must be finite"),
+        (
+            {"events": {"onset": [np.nan] * 6}, "tr": 2.0},
+            "'onset' must hold finite numbers, got nothing in row 1",
+        ),
         ({"events": {"onset": [0.0] * 6}, "tr": -1.0}, "tr must be a positive number"),
         ({"modality": "smell"}, "modality must be one of"),
         ({"responses": torch.zeros(6, 0)}, r"an ROI at least, got shape \(S, T, R\) = \(1, 6, 0\)"),
@@ -196,9 +201,27 @@ def test_events_find_the_runs_of_their_labels():
         ({"rois": "ab"}, "name the 2 columns of responses, got 'ab'"),
         ({"noise_ceiling": [0.5, 2.0]}, r"correlations in \[-1, 1\].* got 0.5 to 2"),
         ({"stimulus_ids": ["a", *"abcde"]}, r"more than once: \['a'\]"),
-        ({"events": {"onset": [4000.0 * i for i in range(6)]}, "tr": 2.0}, "5 of 6 stimuli begin after"),
-        ({"events": {"onset": [0.0] * 6}, "tr": 2000.0}, "onset and tr must be seconds"),
+        ({"events": {"onset": [4000.0 * i for i in range(6)]}, "tr": 2.0}, "5 of 6 events begin after"),
+        ({"events": {"onset": [0.0] * 6}, "tr": 2000.0}, "tr must be seconds, got 2000"),
         ({"events": {"onset": [0.0] * 6}, "tr": 2.0, "volume_times": [0.0]}, r"volume_times .*T=6"),
+        (
+            {"events": {"onset": [0.0] * 6}, "tr": 2.0, "volume_times": np.arange(6) * 0.8},
+            r"got tr=2 s and volume_times that lie 0\.8 s apart",
+        ),
+        (
+            {"events": {"onset": [0.0] * 6}, "tr": 2.0, "volume_times": np.arange(6)[::-1] * 2.0},
+            "volume_times must ascend within a run",
+        ),
+        ({"events": [{"onset": [0.0] * 6}] * 3, "tr": 2.0}, "one table, shared by all subjects.*list of 3"),
+        ({"events": {"onset": [*"12345", "n/a"]}, "tr": 2.0}, "'onset' must hold .* got 'n/a' in row 6"),
+        ({"events": {"onset": [0.0] * 6, "stimulus": list("abcdef")}, "tr": 2.0}, "Give stimulus_ids"),
+        ({"responses": [["0.5", "high"]] * 6}, r"responses must hold numbers, got <U4 such as '0\.5'"),
+        ({"responses": pd.DataFrame({"V1": ["x"] * 6})}, "responses must hold numbers, got 'x' in row 0"),
+        ({"responses": torch.zeros(2, 6)}, "6 stimuli and 2 rows. .* are the axes exchanged"),
+        (
+            {"events": {"onset": 9.0 * np.arange(6)}, "tr": 1.0, "responses": torch.zeros(3, 60)},
+            "got 3 volumes and 60 ROIs.* Are the axes exchanged",
+        ),
         ({"stimuli": [f"images/{i}.png" for i in range(6)]}, "got the file name 'images/0.png'"),
         ({"stimuli": torch.zeros(6, 8, 8, 3)}, "Move the colour axis"),
         ({"stimuli": torch.zeros(6, 1, 8, 8)}, "repeat it three times"),
@@ -237,6 +260,59 @@ def test_events_of_one_run_need_no_runs():
         assert torch.equal(named.responses.design[0].to_dense(), plain.design[0].to_dense())
 
 
+@pytest.mark.parametrize("temporal", ["hrf", "fir"])
+def test_events_that_name_their_stimuli_may_come_in_any_order(temporal):
+    onsets, order = 3.0 * np.arange(6), [4, 0, 5, 2, 1, 3]
+    options = {"tr": 2.0, "temporal": temporal, "delays": (1, 2)}
+    inverse = np.argsort(order)
+    by_row = ready(TEXTS, torch.zeros(20, 1), events={"onset": onsets[inverse]}, **options).responses
+    ids = {"stimulus_ids": list("abcdef")}
+    named = {"onset": onsets, "stimulus": ["abcdef"[i] for i in order]}
+    placed = {"onset": onsets, "stimulus": order}
+    for responses in (
+        ready(TEXTS, torch.zeros(20, 1), events=named, **ids, **options).responses,
+        ready(TEXTS, torch.zeros(20, 1), events=placed, **options).responses,
+    ):
+        for mine, theirs in zip(responses.design, by_row.design, strict=True):
+            torch.testing.assert_close(mine.to_dense(), theirs.to_dense())
+
+
+@pytest.mark.parametrize("temporal", ["hrf", "fir"])
+def test_the_events_of_one_stimulus_are_summed(temporal):
+    shown = [0, 3, 1, 0, 2, 5, 4, 0, 1]
+    events = pd.DataFrame(
+        {
+            "onset": [0.0, 3, 8, 9, 12, 1, 2, 3.5, 9],
+            "duration": [0, 1, 2, 0, 1, 3, 0, 0, 1.0],
+            "run": [0] * 5 + [1] * 4,
+        }
+    )
+    options = {"tr": 2.0, "temporal": temporal, "delays": (1, 2), "runs": [0] * 12 + [1] * 9}
+    values = torch.zeros(21, 1)
+    with pytest.warns(UserWarning, match=r"2 of 6 stimuli are shown more than once: \['0', '1'\]"):
+        repeated = ready(TEXTS, values, events=events.assign(stimulus=shown), **options).responses
+    # the oracle: as many stimuli as events, features repeated
+    each = ready([TEXTS[i] for i in shown], values, events=events, **options).responses
+    features = torch.randn(6, 2)
+    torch.testing.assert_close(repeated.to_volumes(features), each.to_volumes(features[shown]))
+    assert repeated.design[0].shape == (21, 6)
+
+
+def test_image_files_are_paired_by_their_names(tmp_path):
+    images = ImageFiles([tmp_path / f"img{i}.png" for i in range(6)], size=8)
+    for path in images.paths:
+        Image.new("RGB", (8, 8)).save(path)
+    files = [f"stimuli/img{i}.png" for i in (3, 0, 1, 5, 4, 2)]
+    events = pd.DataFrame({"onset": 2.0 * np.arange(6), "stim_file": files})
+    responses = ready(images, torch.zeros(9, 1), events=events, tr=2.0, temporal="fir", delays=[0]).responses
+    assert responses.to_volumes(torch.arange(6.0)[:, None])[:6, 0].tolist() == [3, 0, 1, 5, 4, 2]
+    events.to_csv(tmp_path / "events.tsv", sep="\t", index=False)
+    read = ready(
+        images, torch.zeros(9, 1), events=tmp_path / "events.tsv", tr=2.0, temporal="fir", delays=[0]
+    )
+    assert read.responses.fingerprint() == responses.fingerprint()
+
+
 @pytest.mark.parametrize("stimuli", [(text for text in TEXTS), "images"])
 def test_stimuli_must_be_a_list(stimuli):
     with pytest.raises(TypeError, match="Turn an iterable into a list"):
@@ -244,7 +320,7 @@ def test_stimuli_must_be_a_list(stimuli):
 
 
 def test_a_late_stimulus_and_an_empty_subject_are_said():
-    with pytest.warns(UserWarning, match=r"1 of 6 stimuli begin after the last volume ends \(12 s\)"):
+    with pytest.warns(UserWarning, match=r"1 of 6 events begin after the last volume ends \(12 s\)"):
         ready(TEXTS, torch.zeros(6, 2), events={"onset": [0.0, 2.0, 4.0, 6.0, 8.0, 20.0]}, tr=2.0)
     values = torch.zeros(3, 6, 2)
     values[1] = torch.nan

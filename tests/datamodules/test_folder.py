@@ -305,6 +305,83 @@ def test_responses_of_text_are_refused(tmp_path):
         loaded(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_events_in_the_order_of_presentation_find_their_images(tmp_path, suffix):
+    write_images(tmp_path)
+    np.save(tmp_path / "responses.npy", betas(n=40))
+    order = np.random.default_rng(1).permutation(N)
+    files = [f"images/img{i + 1}.png" for i in order]
+    path = tmp_path / f"events.{suffix}"
+    separator = "\t" if suffix == "tsv" else ","
+    events = pd.DataFrame({"onset": np.arange(N) * 3.0, "duration": 1.0, "stim_file": files})
+    events.to_csv(path, index=False, sep=separator)
+    shown = loaded(tmp_path, size=16, tr=2.0).responses
+    inverse = np.argsort(order)
+    events.iloc[inverse].drop(columns="stim_file").to_csv(path, index=False, sep=separator)
+    assert shown.fingerprint() == loaded(tmp_path, size=16, tr=2.0).responses.fingerprint()
+    pd.concat([events, events.tail(2).assign(onset=[70.0, 75.0])]).to_csv(path, index=False, sep=separator)
+    with pytest.warns(UserWarning, match="2 of 12 stimuli are shown more than once"):
+        again = loaded(tmp_path, size=16, tr=2.0).responses
+    assert (again.design[0].to_dense() != shown.design[0].to_dense()).any(0).nonzero()[
+        :, 0
+    ].tolist() == sorted(order[-2:])
+    events.replace("images/img4.png", "img99.png").to_csv(path, index=False, sep=separator)
+    with pytest.raises(ValueError, match=r"'stim_file' must name stimuli, got 1 names .*\['img99\.png'\]"):
+        loaded(tmp_path, size=16, tr=2.0)
+
+
+def test_every_table_may_be_tab_separated(tmp_path):
+    n = 20
+    tables = {
+        "words": pd.DataFrame({"word": ["null", "a, b", *"cdefghij"], "onset": np.arange(10) * 2.0}),
+        "responses": pd.DataFrame(betas(n=n), columns=["V1", "V4", "IT"]),
+        "events": pd.DataFrame({"onset": np.tile(np.arange(5) * 3.0, 2), "run": [0] * 5 + [1] * 5}),
+        "volumes": pd.DataFrame({"run": [0] * 10 + [1] * 10}),
+        "rois": pd.DataFrame({"roi": ["a", "b", "c"], "x": [1.0, 2, 3]}),
+        "nuisances": pd.DataFrame({"rate": np.arange(n) * 1.0}),
+    }
+    for name, separator in (("csv", ","), ("tsv", "\t")):
+        (tmp_path / name).mkdir()
+        for table, content in tables.items():
+            content.to_csv(tmp_path / name / f"{table}.{name}", sep=separator, index=False)
+    one, two = (loaded(tmp_path / name, tr=2.0, dataset="same") for name in ("csv", "tsv"))
+    assert one.responses.fingerprint() == two.responses.fingerprint()
+    tables["rois"].to_csv(tmp_path / "tsv" / "rois.csv", index=False)
+    with pytest.raises(ValueError, match=r"must hold rois once, got \['rois\.csv', 'rois\.tsv'\]"):
+        loaded(tmp_path / "tsv", tr=2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("roi.csv", "rois"), ("Nuisance.csv", "nuisances"), ("event.tsv", "events"), ("Events.csv", "events"),
+     ("sub-01_task-view_events.tsv", "events"), ("my_rois.xlsx", "rois"), ("volume.txt", "volumes")],
+)  # fmt: skip
+def test_a_misspelt_table_is_named(tmp_path, name, meant):
+    write_texts(tmp_path)
+    np.save(tmp_path / "responses.npy", betas())
+    (tmp_path / name).write_text("a\n1\n")
+    with pytest.raises(ValueError, match=rf"{name} is not read: did you mean {meant}\.csv \(or \.tsv\)"):
+        loaded(tmp_path)
+
+
+def test_what_nothing_reads_is_said(tmp_path):
+    write_texts(tmp_path)
+    np.save(tmp_path / "responses.npy", betas())
+    for name in ("README.md", "notes.txt", "analysis.py", ".hidden.csv", "dataset_description.json"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "events").mkdir()
+    loaded(tmp_path)
+    (tmp_path / "rois.csv").write_text("roi\nA\nB\nC\n")
+    for name in ("rois_old.csv", "participants.tsv", "responses_old.npy"):
+        (tmp_path / name).write_text("x")
+    unread = r"not read, .*\['participants\.tsv', 'responses_old\.npy', 'rois_old\.csv'\]"
+    with pytest.warns(UserWarning, match=unread):
+        loaded(tmp_path)
+    (tmp_path / "responses.npy").rename(tmp_path / "response.npy")
+    with pytest.raises(FileNotFoundError, match=r"responses once, got none among .*'response\.npy'"):
+        loaded(tmp_path)
+
+
 def test_runs_of_a_table_may_have_labels(tmp_path):
     write_images(tmp_path)
     np.save(tmp_path / "responses.npy", betas())
