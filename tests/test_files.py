@@ -35,7 +35,7 @@ WRITERS = {
     "csv": lambda folder: write_csv(folder / "a.csv", pd.DataFrame({"a": [1]})),
     "parquet": lambda folder: write_parquet(folder / "a.parquet", pd.DataFrame({"a": [1]})),
     "shard": lambda folder: write_shard(folder / "a.safetensors", TRAJECTORY),
-    "index": lambda folder: write_index(folder, []),
+    "index": lambda folder: write_index(folder, {}),
     "parcels": lambda folder: write_parcels(folder, "key", PARCELS),
     "config": lambda folder: keep_numbered(folder, "a: 1"),
     "result": lambda folder: RunFolder(folder).write("net", "k" * 64, model_result()),
@@ -172,8 +172,8 @@ def test_what_was_staged_goes_unless_it_was_moved(tmp_path):
 
 
 def test_shards_and_parcels_come_back(tmp_path):
-    write_shard(tmp_path / "a.safetensors", TRAJECTORY)
-    write_index(tmp_path, ["a.safetensors"])
+    mark = write_shard(tmp_path / "a.safetensors", TRAJECTORY)
+    write_index(tmp_path, {"a.safetensors": mark})
     assert torch.equal(read_shards(tmp_path).states[0], TRAJECTORY.states[0])
     write_parcels(tmp_path, "key", PARCELS)
     found, problem = read_parcels(tmp_path, "key", 2)

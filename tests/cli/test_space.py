@@ -17,7 +17,9 @@ def runs(tmp_path_factory):
     """One run a modality, three models each, twelve ROIs without coordinates: rows are drawn faster."""
     folder = tmp_path_factory.mktemp("runs")
     made = make_results(n_models=3, n_rois=12)
-    models = made.models.assign(objective=["supervised (a)", "contrastive, b", "supervised (c)"] * 3)
+    models = made.models.assign(
+        objective=["supervised (a)", "contrastive, b", "supervised (c)"] * 3, twin_of="", weights="pretrained"
+    )
     made = replace(made, rois=made.rois.drop(columns=["x", "y", "z"]), models=models)
     for modality in ("vision", "audio", "language"):
         made.select(f"modality == '{modality}'").save(folder / modality)
