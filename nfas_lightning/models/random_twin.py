@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _Orthogonal
 
 from nfas_lightning.hooks.undisturbed import kept_random_states
-from nfas_lightning.results import content_key
 
 __all__ = ["copied", "random_twin", "seeded", "state_sha256"]
 
@@ -159,6 +158,10 @@ def state_sha256(module: nn.Module) -> str:
     for name, value in sorted(module.state_dict().items()):
         name = name.replace("_orig_mod.", "")  # of a submodule that torch.compile wrapped
         if not isinstance(value, Tensor) or value.is_quantized or value.layout != torch.strided:
+            from nfas_lightning.results import (
+                content_key,
+            )  # brings Lightning, which lists of models do without
+
             digest.update(f"{name}:{content_key(value)}".encode())
             continue
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
