@@ -444,6 +444,43 @@ def test_a_regrouped_space_says_what_its_groups_are_of():
         space.select("modality == 'audio'").convergence()
 
 
+def test_names_come_with_scores_vectors_and_distances():
+    space = NFAS.from_scores(scores_table(), standardize="model")
+    frame = space.to_frame()
+    pd.testing.assert_frame_equal(frame, wide(scores_table()).loc[frame.index, frame.columns])
+    assert (frame.index.name, frame.columns.name) == ("model", "roi")
+    assert float(space.to_frame("vectors").loc["m3", "roi2"]) == float(space.vectors[3, 2])
+    assert float(space.to_frame("distances").loc["m1", "m4"]) == float(space.distances()[1, 4])
+    with pytest.raises(ValueError, match="of must be one of"):
+        space.to_frame("ranks")
+    statistics = space.statistics(n_permutations=9)
+    tables = space.tables(statistics)
+    assert set(tables) == {"scores", "models", "rois", "distances", *statistics.tables()}
+    assert tables["scores"].columns[:3].tolist() == ["model", "modality", "roi0"]
+
+
+def test_columns_of_ones_own():
+    empty = pd.DataFrame()
+    table = scores_table()
+    cards = table[["model", "modality", "dataset"]].drop_duplicates()
+    run = RunResults(table, empty, empty, cards, pd.DataFrame({"roi": table["roi"].unique()}))
+    own = pd.DataFrame({"model": ["m5", "m2", "m0", "m1", "m3"], "lab": list("ABABA")})
+    space = NFAS.from_runs(run, table=own)
+    assert space.models["lab"].fillna("").tolist() == ["A", "B", "B", "A", "", "A"]
+    assert list(cards) == ["model", "modality", "dataset"]  # the caller's run is left as it was
+    with pytest.raises(ValueError, match=r"group_by='lab' must say of every model.*1 of 6, such as \['m4'\]"):
+        space.permanova("lab")
+    known = space.select("lab.notna()")
+    assert known.regroup("lab").modalities == ("A", "B")
+    # which is what an assignment does
+    known.models["again"] = list("ABBAA")
+    assert known.permanova("again", n_permutations=9) == known.permanova("lab", n_permutations=9)
+    with pytest.raises(ValueError, match="table must have a column 'model'"):
+        NFAS.from_runs(run, table=own.rename(columns={"model": "name"}))
+    with pytest.raises(ValueError, match=r"no run has \['m9'\], while \['m1', 'm4'\] have no row"):
+        NFAS.from_runs(run, table=own.replace({"model": {"m1": "m9"}}))
+
+
 def test_figures_of_a_simulated_space_are_marked():
     table = scores_table()
     for simulated in (True, False):

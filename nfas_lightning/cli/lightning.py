@@ -117,8 +117,9 @@ class NFASCLI(LightningCLI):
         self.config = parser.parse_args(args)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Name the versions on top of a saved config."""
+        """Name the command, and the versions on top of a saved config."""
         names = ("nfas-lightning", "torch", "pytorch-lightning")
+        kwargs.setdefault("prog", "nfas")  # python -m nfas_lightning would be called by its file
         kwargs.setdefault("dump_header", [f"{name}=={version(name)}" for name in names])
         return super().init_parser(**kwargs)
 

@@ -140,11 +140,17 @@ def _reasons(message: str) -> list[str]:
         if not text or text.startswith(("Does not validate", "Subtypes:", "Errors:", "Subclass types")):
             continue
         reason = _reason(text, owner, key)
+        if re.search(_UNFINISHED, reason):
+            reason += _given(message, indent)
         reasons.append(f"{key}: {reason}" if key else reason)
-    given = re.split(r"\n\s*Given value: ", message)[-1].strip()
-    got = f", got {given!r}." if len(given) < 60 and "\n" not in given else "."
-    whole = [f"{reason}{got}" if re.search(_UNFINISHED, reason) else reason for reason in reasons]
-    return list(dict.fromkeys(whole))
+    return list(dict.fromkeys(reasons))
+
+
+def _given(message: str, indent: int) -> str:
+    """What was given where a reason of this indent was found: the first value that encloses it."""
+    values = re.findall(r"^( *)Given value: (.*)$", message, flags=re.MULTILINE)
+    given = next((value.strip() for spaces, value in values if len(spaces) <= indent), "")
+    return f", got {given!r}." if 0 < len(given) < 60 else "."
 
 
 def _no_class(message: str) -> list[str]:
@@ -207,8 +213,12 @@ def _unknown_flag(found: re.Match[str], options: list[str]) -> str:
 
 def _unknown_key(found: re.Match[str], options: list[str]) -> str:
     # the parser stops at the first part that it knows nothing about: 'trainner.logger' for a typo in trainner
-    key = found[1]
-    tops = sorted({option.partition(".")[0] for option in options})
+    group, key = found.groupdict().get("group"), found["key"]
+    if group:
+        names = [name.removeprefix(f"{group}.") for name in options if name.startswith(f"{group}.")]
+        hint = nearest(key, names).replace("'", f"'{group}.", 1).replace(" or '", f" or '{group}.")
+        return f"unknown key '{group}.{key}'.{hint} {group} has {', '.join(names)}."
+    tops = sorted({option.partition(".")[0] for option in options} - {"help"})
     top = key.partition(".")[0]
     if top not in tops:
         return f"unknown key {top!r}.{nearest(top, tops)} There are {', '.join(tops)}."
@@ -248,8 +258,9 @@ def _required(found: re.Match[str], options: list[str]) -> str:
 
 _ANSWERS: tuple[tuple[str, Callable[[re.Match[str], list[str]], str]], ...] = (
     (r"^unrecognized arguments: (\S+)", _unknown_flag),
-    (r"does not accept option '([^']+)'", _unknown_key),
-    (r"^Option '([^']+)' is not accepted", _unknown_key),
+    (r"^Group '(?P<group>[^']+)' does not accept option '(?P<key>[^']+)'", _unknown_key),
+    (r"does not accept option '(?P<key>[^']+)'", _unknown_key),
+    (r"^Option '(?P<key>[^']+)' is not accepted", _unknown_key),
     (
         r"^(?:Parser key \"config\": )?(?:File|Path) (?:does not exist|is not a file): '([^']+)'",
         _missing_file,

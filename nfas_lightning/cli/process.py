@@ -7,11 +7,12 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from nfas_lightning.cli.messages import is_debugging
+from nfas_lightning.cli.messages import is_debugging, refuse
 
-__all__ = ["EXIT_CODES", "is_spoken", "run"]
+__all__ = ["EXIT_CODES", "is_spoken", "refusing", "run"]
 
 EXIT_CODES = {
     0: "done",
@@ -84,6 +85,21 @@ def is_spoken(error: BaseException) -> bool:
     package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     raised = frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
     return raised and package in _SPEAKERS
+
+
+@contextmanager
+def refusing(command: str) -> Iterator[None]:
+    """End a command with code 2 where the block, which runs nothing yet, refuses what was asked for.
+
+    Args:
+        command: as it is typed, ``"nfas space"``.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if is_debugging() or not is_spoken(error):
+            raise
+        refuse(command, str(error))
 
 
 def _code(stop: SystemExit) -> int:

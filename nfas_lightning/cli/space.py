@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from nfas_lightning.callbacks.checks import check_folder
+from nfas_lightning.cli.process import refusing
 from nfas_lightning.plotting.style import Format
 from nfas_lightning.runner import report_run
 from nfas_lightning.space import NFAS
@@ -20,6 +21,7 @@ def space(
     *,
     out: str = "runs/space",
     where: str | None = None,
+    table: str | None = None,
     group_by: str = "modality",
     feature: str = "stable_mode",
     value: Literal["r2", "r"] = "r2",
@@ -40,6 +42,7 @@ def space(
         runs: folders of finished runs; their ROIs are joined by id, and must be the same.
         out: folder of the report and the tables.
         where: which models, as a query of their table, e.g. ``"family == 'vit' and parameters < 1e8"``.
+        table: CSV file with the column ``model`` and columns of your own, for ``where`` and ``group_by``.
         group_by: column of the models that groups are of: modality, family, size, objective_kind, ...
         feature: which feature's scores place a model.
         value: ``r2`` or ``r``.
@@ -51,18 +54,19 @@ def space(
         seed: of the draws.
         formats: of the figures' files, any of ``png pdf svg``; png is always among them.
     """
-    joined = join_runs(runs, where=where, intersection=axis == "intersection")
-    placed = NFAS.from_scores(
-        joined,
-        feature=feature,
-        value=value,
-        subject=subject,
-        axis=axis,
-        standardize=standardize,
-        metric=metric,
-    )
-    check_folder(out, "out")
-    statistics = placed.statistics(group_by, n_permutations=n_permutations, seed=seed)
+    with refusing("nfas space"):
+        joined = join_runs(runs, where=where, table=table, intersection=axis == "intersection")
+        placed = NFAS.from_scores(
+            joined,
+            feature=feature,
+            value=value,
+            subject=subject,
+            axis=axis,
+            standardize=standardize,
+            metric=metric,
+        ).regroup(group_by)
+        check_folder(out, "out")
+    statistics = placed.statistics(n_permutations=n_permutations, seed=seed)
     joined.save(out)
-    placed.regroup(group_by).save(Path(out) / "space", statistics)
+    placed.save(Path(out) / "space", statistics)
     report_run(joined, out, subject=subject, statistics=statistics, formats=formats)

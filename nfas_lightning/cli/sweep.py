@@ -6,6 +6,7 @@ from typing import Any
 
 from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
 from nfas_lightning.cli.messages import PlainErrors, say_loading
+from nfas_lightning.cli.process import refusing
 
 __all__ = ["sweep"]
 
@@ -44,9 +45,11 @@ def sweep(
 
     given = {"out": out, "slots": slots, "cluster": cluster}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    request = read_sweep(file, changes=changes, parser=parser)
+    with refusing("nfas sweep"):
+        request = read_sweep(file, changes=changes, parser=parser)
+        cells = request.cells if job is None else request.choose(job)
     if job is not None:
-        if not run_job(request, request.choose(job), only_estimate=plan):
+        if not run_job(request, cells, only_estimate=plan):
             raise SystemExit(1)
         return
     if conduct(request, file, only_estimate=plan).failed:

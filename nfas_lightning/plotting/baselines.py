@@ -19,6 +19,8 @@ from nfas_lightning.plotting.style import (
     finish,
     foot_legend,
     has_mark,
+    head_legend,
+    keep_clear,
     modality_styles,
     new_axes,
     new_figure,
@@ -52,12 +54,21 @@ _OTHER = _Look("d", MUTED, False, 50)
 
 
 @styled
-def plot_baselines(scores: pd.DataFrame, *, ax: Axes | None = None, simulated: bool | None = None) -> Figure:
+def plot_baselines(
+    scores: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
+    simulated: bool | None = None,
+) -> Figure:
     """Draw the mean correlation over ROIs of every feature of every model: the stable mode and its baselines.
 
     Args:
         scores: the scores table of a run.
-        ax: axes to draw on; new ones when None.
+        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
+        title: in place of the usual one; ``""``: none.
+        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
         simulated: mark the figure as drawn from planted responses; read from the table when None.
 
     Raises:
@@ -65,9 +76,10 @@ def plot_baselines(scores: pd.DataFrame, *, ax: Axes | None = None, simulated: b
     """
     simulated = has_mark(simulated, scores)
     table = baseline_table(scores)[::-1]
+    own = ax
     figure, ax = new_axes(ax, 10.5, 2.3 + 0.44 * max(len(table), 2))
-    styles = modality_styles(table.index.get_level_values("modality"))
-    colors = [styles[modality].color for modality in table.index.get_level_values("modality")]
+    styles = modality_styles(table.index.get_level_values("modality"), colors)
+    inks = [styles[modality].color for modality in table.index.get_level_values("modality")]
     y = np.arange(len(table))
     numbers = table.to_numpy(float)
     known = np.isfinite(numbers).any(1)
@@ -76,7 +88,7 @@ def plot_baselines(scores: pd.DataFrame, *, ax: Axes | None = None, simulated: b
     _draw_features(ax, table.drop(columns="stable_mode", errors="ignore"), y)
     if "stable_mode" in table:
         markers = [styles[modality].marker for modality in table.index.get_level_values("modality")]
-        for row, (value, color, marker) in enumerate(zip(table["stable_mode"], colors, markers, strict=True)):
+        for row, (value, color, marker) in enumerate(zip(table["stable_mode"], inks, markers, strict=True)):
             ax.scatter(
                 value,
                 row + _LIFT,
@@ -89,34 +101,51 @@ def plot_baselines(scores: pd.DataFrame, *, ax: Axes | None = None, simulated: b
             )
     ax.axvline(0, color=MUTED, lw=1, zorder=0)
     ax.set_yticks(y, short_names(table.index.get_level_values("model")))
-    for tick, color in zip(ax.get_yticklabels(), colors, strict=True):
+    for tick, color in zip(ax.get_yticklabels(), inks, strict=True):
         tick.set_color(color)
     ax.set_ylim(-0.7, len(table) - 0.3)
     ax.set_xlabel("correlation r, mean over ROIs")
     ax.grid(True, axis="x")
-    ax.legend(
-        handles=_feature_handles(
-            table.columns.astype(str).tolist(),
-            {f"stable mode, {name}": style for name, style in styles.items()},
-        ),
-        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, handletextpad=0.3, columnspacing=1.2,
+    handles = _feature_handles(
+        table.columns.astype(str).tolist(), {f"stable mode, {name}": style for name, style in styles.items()}
+    )
+    usual = "The stable mode beside its baselines"
+    finish(figure, usual, title=title, simulated=simulated, ax=own)
+    taken = head_legend(
+        ax, handles, inside=own is not None, simulated=simulated, columns=3, handletextpad=0.3,
+        columnspacing=1.2,
     )  # fmt: skip
-    return finish(figure, "The stable mode beside its baselines", simulated=simulated)
+    keep_clear(ax, taken)
+    return figure
 
 
 @styled
-def plot_rois(scores: pd.DataFrame, *, simulated: bool | None = None, alpha: float = 0.05) -> Figure:
+def plot_rois(
+    scores: pd.DataFrame,
+    *,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
+    simulated: bool | None = None,
+    alpha: float = 0.05,
+) -> Figure:
     """Draw every ROI's correlations, one panel a model: for experiments with few ROIs.
 
     The stable mode is filled where its null is rejected (q below `alpha`, or p where no q is known), hollow
     elsewhere; a black line is the ROI's noise ceiling, a red bar what the nuisances reach alone.
+
+    Args:
+        scores: the scores table of a run.
+        title: in place of the usual one; ``""``: none.
+        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
+        simulated: mark the figure as drawn from planted responses; read from the table when None.
+        alpha: level of the tests.
 
     Raises:
         ValueError: neither `simulated` nor the table says whether responses were planted.
     """
     simulated = has_mark(simulated, scores)
     pairs = model_order(scores)
-    styles = modality_styles(modality for modality, _ in pairs)
+    styles = modality_styles((modality for modality, _ in pairs), colors)
     tables = {pair: roi_scores(scores, pair[1], pair[0]) for pair in pairs}
     n_rois = max(len(table) for table in tables.values())
     columns = min(len(pairs), 3)
@@ -164,7 +193,7 @@ def plot_rois(scores: pd.DataFrame, *, simulated: bool | None = None, alpha: flo
     )
     ceiling = Line2D([], [], marker="|", ls="", color=INK, markersize=13, mew=2.2, label="noise ceiling")
     foot_legend(figure, [handles[0], hollow, *handles[1:], ceiling], simulated=simulated)
-    return finish(figure, "ROI by ROI", simulated=simulated)
+    return finish(figure, "ROI by ROI", title=title, simulated=simulated)
 
 
 def has_truth(rois: pd.DataFrame) -> bool:
@@ -173,7 +202,14 @@ def has_truth(rois: pd.DataFrame) -> bool:
 
 
 @styled
-def plot_truth(scores: pd.DataFrame, rois: pd.DataFrame, statistics: SpaceStatistics | None = None) -> Figure:
+def plot_truth(
+    scores: pd.DataFrame,
+    rois: pd.DataFrame,
+    statistics: SpaceStatistics | None = None,
+    *,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
+) -> Figure:
     """Draw what was planted beside what was recovered, always marked as simulated.
 
     One panel a modality: mean r2 over its models of every ROI, by what the ROI was planted to follow; a last
@@ -184,6 +220,8 @@ def plot_truth(scores: pd.DataFrame, rois: pd.DataFrame, statistics: SpaceStatis
         rois: ROI table with ``driven_by`` (a modality, several joined by anything but letters, ``"all"``,
             ``"none"`` or empty), ``integrative`` and perhaps ``planted``, False everywhere in a null run.
         statistics: of the same run.
+        title: in place of the usual one; ``""``: none.
+        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
     """
     recovered = mean_r2(scores)
     truth = rois.drop_duplicates("roi").set_index("roi")
@@ -191,7 +229,7 @@ def plot_truth(scores: pd.DataFrame, rois: pd.DataFrame, statistics: SpaceStatis
     integrative = truth["integrative"].fillna(False).astype(bool)
     if "planted" in truth and not truth["planted"].any():  # a null run: a plan, but no signal
         driven, integrative = driven.mask(driven != "", ""), integrative & False
-    styles = modality_styles(recovered.columns.astype(str))
+    styles = modality_styles(recovered.columns.astype(str), colors)
     with_convergence = statistics is not None and statistics.convergence["convergence"].notna().any()
     n_panels = len(styles) + int(with_convergence)
     figure = new_figure(max(7.5, 3.7 * n_panels + 0.8), 4.8)
@@ -216,7 +254,7 @@ def plot_truth(scores: pd.DataFrame, rois: pd.DataFrame, statistics: SpaceStatis
         _draw_strips(panels[-1], values, groups, "#5b4b8a", rng)
         panels[-1].set_title("convergence", color="#5b4b8a", fontweight="bold")
         panels[-1].set_ylim(0, 1.02)
-    return finish(figure, "Planted truth and what was recovered", simulated=True)
+    return finish(figure, "Planted truth and what was recovered", title=title, simulated=True)
 
 
 def _draw_strips(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,14 @@ _REACH = 1.6  # eigenvalues beyond this modulus are drawn at the rim: one wild v
 
 
 @styled
-def plot_spectra(spectra: pd.DataFrame, *, simulated: bool | None = None, max_labels: int = 16) -> Figure:
+def plot_spectra(
+    spectra: pd.DataFrame,
+    *,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
+    simulated: bool | None = None,
+    max_labels: int = 16,
+) -> Figure:
     """Draw the DMD eigenvalues of all models in the complex plane, one panel a modality.
 
     The stable mode's eigenvalue is filled, the others are hollow. A complex eigenvalue of real states comes
@@ -44,6 +52,8 @@ def plot_spectra(spectra: pd.DataFrame, *, simulated: bool | None = None, max_la
 
     Args:
         spectra: the spectra table of a run.
+        title: in place of the usual one; ``""``: none.
+        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
         simulated: mark the figure as drawn from planted responses, ``results.simulated`` of the run; read
             from the table when None.
         max_labels: panels of more models than this carry no names.
@@ -52,7 +62,7 @@ def plot_spectra(spectra: pd.DataFrame, *, simulated: bool | None = None, max_la
         ValueError: neither `simulated` nor the table says whether responses were planted.
     """
     simulated = has_mark(simulated, spectra)
-    styles = modality_styles(spectra["modality"])
+    styles = modality_styles(spectra["modality"], colors)
     columns = max(1, min(len(styles), 3))
     rows = -(-len(styles) // columns) or 1
     names = dict(zip(named := spectra["model"].unique(), short_names(named, _LONGEST_NAME), strict=True))
@@ -99,11 +109,17 @@ def plot_spectra(spectra: pd.DataFrame, *, simulated: bool | None = None, max_la
         Line2D([], [], color=INK, lw=1.3, label="unit circle: neither grows nor fades"),
     ]
     foot_legend(figure, handles, simulated=simulated)
-    return finish(figure, "Eigenvalues of depth dynamics", simulated=simulated)
+    return finish(figure, "Eigenvalues of depth dynamics", title=title, simulated=simulated)
 
 
 @styled
-def plot_depth(depth: pd.DataFrame, *, simulated: bool | None = None) -> Figure:
+def plot_depth(
+    depth: pd.DataFrame,
+    *,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
+    simulated: bool | None = None,
+) -> Figure:
     """Draw, for every model, the stable mode's weights |c_l| and each block's own score over relative depth.
 
     One row a model: on the left the weights, scaled to the row's largest; on the right the correlation of the
@@ -112,6 +128,8 @@ def plot_depth(depth: pd.DataFrame, *, simulated: bool | None = None) -> Figure:
 
     Args:
         depth: the depth table of a run.
+        title: see `plot_spectra`.
+        colors: see `plot_spectra`.
         simulated: see `plot_spectra`.
 
     Raises:
@@ -119,7 +137,7 @@ def plot_depth(depth: pd.DataFrame, *, simulated: bool | None = None) -> Figure:
     """
     simulated = has_mark(simulated, depth)
     pairs = model_order(depth)
-    styles = modality_styles(modality for modality, _ in pairs)
+    styles = modality_styles((modality for modality, _ in pairs), colors)
     figure = new_figure(11.5, 1.9 + 0.42 * len(pairs))
     panels = figure.subplots(1, 2, sharey=True)
     top = max(float(depth["r"].max(skipna=True)) if depth["r"].notna().any() else 0.0, 1e-9)
@@ -141,12 +159,12 @@ def plot_depth(depth: pd.DataFrame, *, simulated: bool | None = None) -> Figure:
     panels[0].set_yticks([row + 0.4 for row in range(len(pairs))], names)
     for tick, (modality, _) in zip(panels[0].get_yticklabels(), reversed(pairs), strict=True):
         tick.set_color(styles[modality].color)
-    titles = (
+    headings = (
         "weight |c| of the stable mode\n(each row to its own largest)",
         f"r of the block alone\n(full row: r = {top:.2f}{'; below 0 drawn as 0' if below else ''})",
     )
-    for ax, title in zip(panels, titles, strict=True):
-        ax.set_title(title, fontsize=12)
+    for ax, heading in zip(panels, headings, strict=True):
+        ax.set_title(heading, fontsize=12)
         ax.set_xlabel("relative depth: first block 0, last block 1")
         ax.set_ylim(-0.1, len(pairs) + 0.05)
         ax.set_xlim(-0.02, 1.02)
@@ -155,7 +173,8 @@ def plot_depth(depth: pd.DataFrame, *, simulated: bool | None = None) -> Figure:
         ax.grid(True, axis="x")
     if len(styles) > 1:
         foot_legend(figure, modality_handles(styles), simulated=simulated)
-    return finish(figure, "Where in the network the stable mode lives", simulated=simulated)
+    usual = "Where in the network the stable mode lives"
+    return finish(figure, usual, title=title, simulated=simulated)
 
 
 def _conjugates(part: pd.DataFrame) -> np.ndarray:

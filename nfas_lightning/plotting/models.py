@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from textwrap import fill
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.stats import spearmanr
 
+from nfas_lightning.plotting.labels import place_labels
 from nfas_lightning.plotting.space import format_p
 from nfas_lightning.plotting.style import (
     INK,
@@ -19,12 +21,13 @@ from nfas_lightning.plotting.style import (
     finish,
     foot_legend,
     has_mark,
+    head_legend,
+    keep_clear,
     legend_columns,
     modality_handles,
     modality_styles,
     new_axes,
     new_figure,
-    place_labels,
     short_names,
     styled,
 )
@@ -65,6 +68,8 @@ def plot_sizes(
     ax: Axes | None = None,
     value: str = "r2",
     labels: bool = True,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
     simulated: bool | None = None,
 ) -> Figure:
     """Draw the mean score of every model against its parameters, with Spearman's correlation a modality.
@@ -72,19 +77,23 @@ def plot_sizes(
     Args:
         scores: the scores table of a run; of one feature, ``model``, ``modality`` and `value` are enough.
         models: its models table, with ``parameters``.
-        ax: axes to draw on; new ones when None.
+        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
         value: ``"r2"`` or ``"r"``.
         labels: write each model's name beside its point.
+        title: in place of the usual one; ``""``: none.
+        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
         simulated: mark the figure as drawn from planted responses; read from the tables when None.
 
     Raises:
-        ValueError: neither `simulated` nor a table says whether responses were planted.
+        ValueError: a colour is of no group, or neither `simulated` nor a table says whether responses were
+            planted.
     """
     simulated = has_mark(simulated, scores, models)
     table = size_table(scores, models, value=value)
     crowded = len(table) > 20
+    own = ax
     figure, ax = new_axes(ax, 12.5 if crowded else 10.5, 8.0 if crowded else 6.5)
-    styles = modality_styles(table["modality"])
+    styles = modality_styles(table["modality"], colors, among=models["modality"])
     lines = []
     for modality, style in styles.items():
         part = table[table["modality"] == modality]
@@ -104,13 +113,14 @@ def plot_sizes(
     ax.margins(0.08)
     ax.grid(True)
     note = "Spearman's correlation: " + "; ".join(lines) if lines else ""
-    note = fill(note, width=130 if crowded else 105, break_long_words=False)
-    ax.legend(
-        handles=modality_handles(styles), title=note, title_fontsize=10.5, loc="lower left",
-        bbox_to_anchor=(0, 1), ncols=legend_columns(styles, 11.0 if crowded else 9.0), alignment="left",
-        handletextpad=0.2,
+    if own is None:
+        note = fill(note, width=130 if crowded else 105, break_long_words=False)
+    finish(figure, "Alignment against size", title=title, simulated=simulated, ax=own)
+    taken = head_legend(
+        ax, modality_handles(styles), note=note, notesize=10.5, inside=own is not None, simulated=simulated,
+        columns=legend_columns(styles, 11.0 if crowded else 9.0),
     )  # fmt: skip
-    finish(figure, "Alignment against size", simulated=simulated)
+    keep_clear(ax, taken)
     if labels and len(table):
         place_labels(
             ax,
@@ -119,12 +129,20 @@ def plot_sizes(
             [styles[name].color for name in table["modality"]],
             fontsize=9.5 if crowded else 11,
             marker_radius=5.5,
+            clear=taken,
         )
     return figure
 
 
 @styled
-def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, *, simulated: bool | None = None) -> Figure:
+def plot_families(
+    spectra: pd.DataFrame,
+    models: pd.DataFrame,
+    *,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
+    simulated: bool | None = None,
+) -> Figure:
     """Draw the stable eigenvalue of every model by family: modulus, and rotation a block.
 
     One row a family, one mark a model: left the modulus (the line at 1 neither grows nor fades), right the
@@ -133,6 +151,8 @@ def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, *, simulated: boo
     Args:
         spectra: the spectra table of a run.
         models: its models table, with ``family``.
+        title: in place of the usual one; ``""``: none.
+        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
         simulated: mark the figure as drawn from planted responses, ``results.simulated`` of the run; read
             from the tables when None.
 
@@ -147,7 +167,7 @@ def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, *, simulated: boo
     table["family"] = table["family"].fillna("unknown").astype(str)
     table["modulus"] = np.hypot(table["real"], table["imag"])
     table["angle"] = np.degrees(np.arctan2(table["imag"].abs(), table["real"]))
-    styles = modality_styles(table["modality"])
+    styles = modality_styles(table["modality"], colors)
     rank = {name: i for i, name in enumerate(styles)}
     means = table.groupby(["modality", "family"], sort=False)["modulus"].mean()
     rows = sorted(means.index, key=lambda pair: (rank[pair[0]], -means[pair]))[::-1]
@@ -180,17 +200,29 @@ def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, *, simulated: boo
         handles=modality_handles(styles), loc="lower left", bbox_to_anchor=(0, 1), ncols=len(styles),
         handletextpad=0.2,
     )  # fmt: skip
-    return finish(figure, "Stable modes by family", simulated=simulated)
+    return finish(figure, "Stable modes by family", title=title, simulated=simulated)
 
 
 @styled
 def plot_stability(
-    statistics: SpaceStatistics, *, simulated: bool | None = None, max_rows: int = 20
+    statistics: SpaceStatistics,
+    *,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
+    simulated: bool | None = None,
+    max_rows: int = 20,
 ) -> Figure:
     """Draw what the tests and maps become without each model: the models that change them most.
 
     Left pseudo-F of PERMANOVA and in the middle the silhouette, against the line of all models; right the
     rank correlation over ROIs of SNCI (filled) and of convergence (hollow) with those of all models.
+
+    Args:
+        statistics: of the space, each model left out in turn.
+        title: in place of the usual one; ``""``: none.
+        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
+        simulated: mark the figure as drawn from planted responses; read from the coordinates when None.
+        max_rows: at most so many models.
 
     Raises:
         ValueError: neither `simulated` nor the coordinates say whether responses were planted.
@@ -200,8 +232,8 @@ def plot_stability(
     whole = statistics.permanova.get("statistic", math.nan)
     change = (table["permanova"] - whole).abs()
     shown = table.loc[change.sort_values(ascending=False).index[:max_rows]][::-1]
-    styles = modality_styles(shown["modality"])
-    colors = [styles[name].color for name in shown["modality"]]
+    styles = modality_styles(shown["modality"], colors, among=table["modality"])
+    inks = [styles[name].color for name in shown["modality"]]
     y = np.arange(len(shown))
     figure = new_figure(11.5, 2.3 + 0.3 * max(len(shown), 2))
     panels = figure.subplots(1, 3, sharey=True)
@@ -223,11 +255,11 @@ def plot_stability(
         ax.set_xlabel(label)
         ax.grid(True, axis="x")
     panels[0].set_yticks(y, short_names(shown["model"]))
-    for tick, color in zip(panels[0].get_yticklabels(), colors, strict=True):
+    for tick, color in zip(panels[0].get_yticklabels(), inks, strict=True):
         tick.set_color(color)
     panels[0].set_ylim(-0.7, len(shown) - 0.3)
     note = "line: all models" + (f"; the {len(shown)} of most effect" if len(shown) < len(table) else "")
     panels[0].set_title(note, fontsize=10.5, color=MUTED, loc="left")
     panels[2].set_title("filled: SNCI; hollow: convergence", fontsize=10.5, color=MUTED, loc="left")
     foot_legend(figure, modality_handles(styles), simulated=simulated)
-    return finish(figure, "What leaving out one model changes", simulated=simulated)
+    return finish(figure, "What leaving out one model changes", title=title, simulated=simulated)

@@ -12,20 +12,23 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from scipy.spatial import ConvexHull, QhullError
 
+from nfas_lightning.plotting.labels import place_labels
 from nfas_lightning.plotting.style import (
     INK,
     MUTED,
     SEQUENTIAL,
     finish,
     has_mark,
+    head_legend,
+    keep_clear,
     legend_columns,
     modality_handles,
     modality_styles,
     new_axes,
     new_figure,
-    place_labels,
     short_names,
     styled,
+    wrapped,
 )
 from nfas_lightning.plotting.tables import network_table
 from nfas_lightning.results import SpaceStatistics, group_words
@@ -62,24 +65,28 @@ def plot_space(
     ax: Axes | None = None,
     projection: str = "PC",
     labels: bool = True,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
     simulated: bool | None = None,
 ) -> Figure:
     """Draw each model as a point on the first two principal components of its ROI scores.
 
     Args:
         statistics: coordinates, explained variance and tests.
-        ax: axes to draw on; new ones when None.
+        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
         projection: ``"PC"``, principal components, or ``"MDS"``, classical scaling of distances; by
             correlation, which compares patterns without their level, where the space's own are euclidean.
         labels: write each model's name beside its point.
+        title: in place of the usual one; ``""``: none.
+        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
         simulated: mark the figure as drawn from planted responses; read from the coordinates when None.
 
     Returns:
         The figure. Hulls are drawn for modalities of three models or more.
 
     Raises:
-        ValueError: the statistics have no such projection, or neither `simulated` nor the coordinates say
-            whether responses were planted.
+        ValueError: the statistics have no such projection, a colour is of no group, or neither `simulated`
+            nor the coordinates say whether responses were planted.
     """
     simulated = has_mark(simulated, statistics.coordinates)
     table, axes = statistics.coordinates, [f"{projection}1", f"{projection}2"]
@@ -89,8 +96,9 @@ def plot_space(
             f"columns {list(table)}."
         )
     crowded = len(table) > 20
+    own = ax
     figure, ax = new_axes(ax, 12.5 if crowded else 10.5, 10.0 if crowded else 7.5)
-    styles = modality_styles(table["modality"])
+    styles = modality_styles(table["modality"], colors)
     for modality, style in styles.items():
         points = table.loc[table["modality"] == modality, axes].to_numpy(float)
         _draw_hull(ax, points[np.isfinite(points).all(1)], style.color)
@@ -102,7 +110,6 @@ def plot_space(
         known = projection == "PC" and math.isfinite(share) and share > 0
         axis.set_label_text(f"{axes[i]} ({share:.0%} of variance)" if known else axes[i])
     ax.margins(0.14)
-    ax.set_aspect("equal", adjustable="datalim")
     ax.grid(True)
     tests = [
         result_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
@@ -111,13 +118,16 @@ def plot_space(
     if projection == "MDS" and statistics.mds_metric == "correlation":
         tests = ["patterns over ROIs, without their level"]
     note = "\n".join(line for line in tests if line) or "one group or one model: no test of clusters"
-    ax.legend(
-        handles=modality_handles(styles), title=note, title_fontsize=11, loc="lower left",
-        bbox_to_anchor=(0, 1), ncols=legend_columns(styles, 11.0 if crowded else 9.0), alignment="left",
-        handletextpad=0.2, borderaxespad=0.3,
-    )  # fmt: skip
     scaled = "" if projection == "PC" else f", by {statistics.mds_metric} distance"
-    finish(figure, f"The space: one point a model{scaled}", simulated=simulated)
+    finish(figure, f"The space: one point a model{scaled}", title=title, simulated=simulated, ax=own)
+    taken = head_legend(
+        ax, modality_handles(styles), note=note, inside=own is not None, simulated=simulated,
+        columns=legend_columns(styles, 11.0 if crowded else 9.0), borderaxespad=0.3,
+    )  # fmt: skip
+    if own is None:
+        ax.set_aspect("equal", adjustable="datalim")
+    else:
+        _fit_equal(ax, taken)
     if labels and len(table):
         place_labels(
             ax,
@@ -126,13 +136,20 @@ def plot_space(
             [styles[name].color for name in table["modality"]],
             fontsize=9.5 if crowded else 11,
             marker_radius=5.5 if crowded else 7.0,
+            clear=taken,
         )
     return figure
 
 
 @styled
 def plot_snci(
-    statistics: SpaceStatistics, *, ax: Axes | None = None, simulated: bool | None = None, max_rows: int = 30
+    statistics: SpaceStatistics,
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
+    simulated: bool | None = None,
+    max_rows: int = 30,
 ) -> Figure:
     """Draw SNCI by network and modality: the median over a network's ROIs and the middle half of them.
 
@@ -140,8 +157,17 @@ def plot_snci(
     caller's `ax` the bounded form alone. ROIs without a network are rows of their own, with the 95 % interval
     of their own SNCI as the bar; the `max_rows` rows of highest bounded SNCI are shown.
 
+    Args:
+        statistics: SNCI, and the groups' sizes.
+        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
+        title: in place of the usual one; ``""``: none.
+        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
+        simulated: mark the figure as drawn from planted responses; read from the coordinates when None.
+        max_rows: at most so many rows.
+
     Raises:
-        ValueError: neither `simulated` nor the coordinates say whether responses were planted.
+        ValueError: a colour is of no group, or neither `simulated` nor the coordinates say whether responses
+            were planted.
     """
     simulated = has_mark(simulated, statistics.coordinates)
     table = _with_row(statistics.snci)
@@ -152,8 +178,9 @@ def plot_snci(
     table = table[table["modality"].isin(largest)] if len(largest) else table
     order = table.groupby("row")["bounded"].median().sort_values(ascending=False)
     rows = order.index[:max_rows].tolist()[::-1]
-    styles = modality_styles(table["modality"])
+    styles = modality_styles(table["modality"], colors, among=sizes.index)
     alone = bool((table["row"] == table["roi"].astype(str)).all()) and "bounded_low" in table
+    own = ax
     if ax is None:
         figure = new_figure(11.5, max(3.6, 1.9 + max(0.44, 0.13 * len(styles)) * len(rows)))
         panels = list(figure.subplots(1, 2, sharey=True))
@@ -169,8 +196,8 @@ def plot_snci(
             groups = finite[finite["modality"] == modality].groupby("row")[form]
             low, median, high = (groups.quantile(share).reindex(rows) for share in (0.25, 0.5, 0.75))
             if alone:  # one ROI a row: its interval over models says more than itself three times
-                own = finite[finite["modality"] == modality].set_index("row")
-                low, high = (own[f"{form}_{end}"].reindex(rows) for end in ("low", "high"))
+                single = finite[finite["modality"] == modality].set_index("row")
+                low, high = (single[f"{form}_{end}"].reindex(rows) for end in ("low", "high"))
             y = np.arange(len(rows)) + shift
             ax.hlines(y, low, high, color=style.color, lw=2.5, alpha=0.45)
             ax.scatter(
@@ -188,25 +215,38 @@ def plot_snci(
         panels[1].set_xlim(left=min(0.0, panels[1].get_xlim()[0]))
         _cut_wild(panels[1], table["ratio"])
     panels[0].set_yticks(range(len(rows)), rows)
-    panels[0].legend(
-        handles=modality_handles(styles), loc="lower left", bbox_to_anchor=(0, 1),
-        ncols=legend_columns(styles, 8.5), handletextpad=0.2, alignment="left",
-        title="bar: 95 % interval over models" if alone
-        else "point: median over ROIs; bar: middle half of them",
-    )  # fmt: skip
-    title = f"SNCI: how far models of one {statistics.group_by} agree"
+    usual = f"SNCI: how far models of one {statistics.group_by} agree"
     if len(shown) > len(largest):
-        title += f" (the {len(largest)} largest of {len(shown)})"
-    return finish(figure, title, simulated=simulated)
+        usual += f" (the {len(largest)} largest of {len(shown)})"
+    finish(figure, usual, title=title, simulated=simulated, ax=own)
+    bar = "bar: 95 % interval over models" if alone else "point: median over ROIs; bar: middle half of them"
+    taken = head_legend(
+        panels[0], modality_handles(styles), note=bar, inside=own is not None, simulated=simulated,
+        columns=legend_columns(styles, 8.5),
+    )  # fmt: skip
+    keep_clear(panels[0], taken)
+    return figure
 
 
 @styled
 def plot_convergence(
-    statistics: SpaceStatistics, *, ax: Axes | None = None, simulated: bool | None = None, max_rows: int = 30
+    statistics: SpaceStatistics,
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+    simulated: bool | None = None,
+    max_rows: int = 30,
 ) -> Figure:
     """Draw the convergence of every ROI by network, and name the highest ROI of each.
 
     Convergence is the smallest bounded SNCI over modalities: high only where every modality agrees.
+
+    Args:
+        statistics: convergence by ROI.
+        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
+        title: in place of the usual one; ``""``: none.
+        simulated: mark the figure as drawn from planted responses; read from the coordinates when None.
+        max_rows: at most so many networks, those of the highest median.
 
     Raises:
         ValueError: neither `simulated` nor the coordinates say whether responses were planted.
@@ -215,6 +255,7 @@ def plot_convergence(
     table = _with_row(statistics.convergence.dropna(subset=["convergence"]))
     order = table.groupby("row")["convergence"].median().sort_values(ascending=False)
     rows = order.index[:max_rows].tolist()[::-1]
+    own = ax
     figure, ax = new_axes(ax, 10.5, max(3.4, 1.6 + 0.42 * len(rows)))
     shown = table[table["row"].isin(rows)]
     # a fixed generator: the same results draw the same picture
@@ -226,23 +267,21 @@ def plot_convergence(
     medians = order.reindex(rows)
     ax.vlines(medians, np.arange(len(rows)) - 0.36, np.arange(len(rows)) + 0.36, color=INK, lw=2.5, zorder=4)
     ax.set_yticks(range(len(rows)), rows)
-    ax.set_ylim(-0.7, len(rows) - 0.3)
+    ax.set_ylim(-0.7, len(rows) - 0.3 if own is None else len(rows) + 0.4)
     ax.set_xlim(-0.02, 1.02)
     groups = group_words(statistics.group_by)[1]
-    ax.set_xlabel(f"convergence: smallest bounded SNCI over {groups} (line: median of the network)")
+    label = f"convergence: smallest bounded SNCI over {groups} (line: median of the network)"
+    ax.set_xlabel(label if own is None else wrapped(ax, label, 12))
     ax.grid(True, axis="x")
+    usual = f"Convergence: agreement inside every {statistics.group_by}"
+    finish(figure, usual, title=title, simulated=simulated, ax=own)
+    taken = head_legend(ax, [], inside=own is not None, simulated=simulated, columns=1)
     if (shown["row"] != shown["roi"]).any():
         best = shown.sort_values("convergence", ascending=False).drop_duplicates("row")
-        beside = ax.get_yaxis_transform()
-        for row in best.itertuples():
-            ax.text(
-                1.01, place[row.row], str(row.roi), transform=beside, va="center", fontsize=10, color=MUTED
-            )
-        ax.text(
-            1.01, len(rows) - 0.35, "highest ROI", transform=beside, va="bottom", fontsize=10, color=MUTED
-        )
-    title = f"Convergence: agreement inside every {statistics.group_by}"
-    return finish(figure, title, simulated=simulated)
+        names = {float(place[row.row]): str(row.roi) for row in best.itertuples()}
+        _name_best(ax, {**names, len(rows) - 0.1: "highest ROI"}, inside=own is not None)
+    keep_clear(ax, taken)
+    return figure
 
 
 @styled
@@ -252,6 +291,8 @@ def plot_networks(
     ax: Axes | None = None,
     feature: str = "stable_mode",
     value: str = "r2",
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
     simulated: bool | None = None,
     max_columns: int = 30,
 ) -> Figure:
@@ -260,23 +301,27 @@ def plot_networks(
     Args:
         scores: the scores table of a run; of one feature, ``model``, ``modality``, ``roi``, ``network`` and
             `value` are enough.
-        ax: axes to draw on; new ones when None.
+        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
         feature: one of `FEATURES`.
         value: ``"r2"`` or ``"r"``.
+        title: in place of the usual one; ``""``: none.
+        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
         simulated: mark the figure as drawn from planted responses; read from the table when None.
         max_columns: at most so many networks, those of the highest mean; ROIs stand for themselves where they
             belong to no network.
 
     Raises:
-        ValueError: neither `simulated` nor the table says whether responses were planted.
+        ValueError: a colour is of no group, or neither `simulated` nor the table says whether responses were
+            planted.
     """
     simulated = has_mark(simulated, scores)
     table = network_table(scores, value=value, feature=feature)
     best = table.mean().sort_values(ascending=False).index[:max_columns]
     table = table[_by_preference(table, best)]
     rows, columns = table.shape
+    own = ax
     figure, ax = new_axes(ax, min(17, 5.0 + 0.72 * columns), max(4.2, 2.9 + 0.34 * rows))
-    styles = modality_styles(table.index.get_level_values("modality"))
+    styles = modality_styles(table.index.get_level_values("modality"), colors)
     image = ax.imshow(np.ma.masked_invalid(table.to_numpy(float)), cmap=SEQUENTIAL, aspect="auto", vmin=0)
     if rows * columns <= 360:
         _write_cells(ax, table.to_numpy(float), image.get_clim()[1])
@@ -292,15 +337,42 @@ def plot_networks(
     name = {"r2": "r²", "r": "r"}[value]
     name = name if is_single else f"mean {name}\nover the network's ROIs"
     figure.colorbar(image, ax=ax, label=name, shrink=min(1.0, 3.2 / (0.34 * rows + 1)), pad=0.02, aspect=16)
-    ax.legend(
-        handles=modality_handles(styles),
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=len(styles),
-        handletextpad=0.2,
+    usual = "Models by ROIs" if is_single else "Models by networks"
+    finish(figure, usual, title=title, simulated=simulated, ax=own)
+    taken = head_legend(
+        ax, modality_handles(styles), inside=own is not None, simulated=simulated, columns=len(styles)
     )
-    title = "Models by ROIs" if is_single else "Models by networks"
-    return finish(figure, title, simulated=simulated)
+    keep_clear(ax, taken)
+    return figure
+
+
+def _fit_equal(ax: Axes, taken: float) -> None:
+    """Give both axes one scale, with all data below so many pixels at the top."""
+    frame = ax.get_window_extent()
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    room = max(frame.height - taken, 0.4 * frame.height)
+    a_pixel = max((right - left) / frame.width, (top - bottom) / room)
+    x, y = (left + right) / 2, (bottom + top) / 2 - a_pixel * room / 2
+    ax.set_xlim(x - a_pixel * frame.width / 2, x + a_pixel * frame.width / 2)
+    ax.set_ylim(y, y + a_pixel * frame.height)
+    ax.set_aspect("equal", adjustable="box")  # of limits that move, the clear part would be lost
+
+
+def _name_best(ax: Axes, names: Mapping[float, str], *, inside: bool) -> None:
+    """Write the best ROI's name at each height: right of the axes, or inside, where values end before it."""
+    x, side = (0.99, "right") if inside else (1.01, "left")
+    texts = [
+        ax.text(
+            x, y, name, transform=ax.get_yaxis_transform(), va="center", ha=side, fontsize=10, color=MUTED
+        )
+        for y, name in names.items()
+    ]
+    if inside:
+        ax.set_xticks(np.linspace(0, 1, 6))
+        width = max(text.get_window_extent().width for text in texts)
+        left, right = ax.get_xlim()
+        share = min(width / ax.get_window_extent().width + 0.03, 0.5)
+        ax.set_xlim(left, left + (right - left) / (1 - share))
 
 
 def _by_preference(table: pd.DataFrame, columns: pd.Index) -> list[str]:

@@ -1,4 +1,4 @@
-"""One look for every figure: colours, markers, the mark of simulated results, labels that keep apart.
+"""One look for every figure: colours, markers, titles, legends, the mark of simulated results.
 
 Figures are built from `matplotlib.figure.Figure` objects, never through pyplot: no window, no global state,
 and nothing left open when a run draws hundreds of them.
@@ -7,26 +7,29 @@ and nothing left open when a run draws hundreds of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, is_color_like, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nfas_lightning.data.stimulus_set import MODALITIES
+from nfas_lightning.plotting.labels import text_size
 
 __all__ = [
     "FORMATS", "INK", "MUTED", "PALETTE", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "check_formats",
-    "finish", "foot_legend", "has_mark", "is_simulated", "legend_columns", "modality_handles",
-    "modality_styles", "new_axes", "new_figure", "place_labels", "save_figure", "short_names", "styled",
+    "finish", "foot_legend", "has_mark", "head_legend", "is_simulated", "keep_clear", "legend_columns",
+    "modality_handles", "modality_styles", "new_axes", "new_figure", "save_figure",
+    "short_names", "styled", "wrapped",
 ]  # fmt: skip
 
 INK = "#222222"
@@ -38,6 +41,9 @@ _MARK: Any = {"fontsize": 12, "fontweight": "bold", "color": ALARM}
 # Okabe & Ito (2008), told apart under the common colour blindnesses; yellow is left out, unreadable on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A", "#8C510A")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_AXES_TITLE: Any = {"fontsize": 12, "fontweight": "bold", "color": INK}
+_FULL = 0.88  # share of the axes' width that words may take: later panels may make them narrower
+_MOST_CLEAR = 0.6  # share of small axes that a legend may take
 _LONGEST = 34  # characters of a name: more would leave a panel no room beside it
 
 # light means little, dark means much: the reading that a white page suggests
@@ -99,20 +105,57 @@ def styled(function: Callable[P, T]) -> Callable[P, T]:
     return drawn
 
 
-def modality_styles(modalities: Iterable[str]) -> dict[str, ModalityStyle]:
+def modality_styles(
+    modalities: Iterable[str],
+    colors: Mapping[str, Any] | None = None,
+    *,
+    among: Iterable[str] = (),
+) -> dict[str, ModalityStyle]:
     """Return a colour and a marker a modality; vision, audio and language always look the same.
+
+    Args:
+        modalities: those that are drawn, or other groups.
+        colors: matplotlib colours of some of them, in place of their own.
+        among: further groups that may have a colour, though they are not drawn.
+
+    Raises:
+        ValueError: a colour for a group that there is not while others are left without one, which is what a
+            slip looks like, or one that matplotlib does not know.
 
     >>> modality_styles(["video", "audio"])["audio"].marker
     's'
+    >>> modality_styles(["audio", "vision"], {"audio": "black"})["audio"].color
+    '#000000'
     """
     present = set(modalities)
+    given = {name: _hex(name, color) for name, color in (colors or {}).items()}
+    known = present | set(among)
+    unknown = [name for name in given if name not in known | set(MODALITIES)]
+    if unknown and present - set(given):
+        close = get_close_matches(str(unknown[0]), map(str, known), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"colors must be of the groups that there are, {sorted(map(str, known))}, got one for "
+            f"{unknown[0]!r}.{hint}"
+        )
     order = [*(MODALITIES if present & set(MODALITIES) else ()), *sorted(present - set(MODALITIES))]
     return {
         # many groups come round to the same colour, under another marker
-        name: ModalityStyle(PALETTE[i % len(PALETTE)], _MARKERS[(i + i // len(PALETTE)) % len(_MARKERS)])
+        name: ModalityStyle(
+            given.get(name, PALETTE[i % len(PALETTE)]), _MARKERS[(i + i // len(PALETTE)) % len(_MARKERS)]
+        )
         for i, name in enumerate(order)
         if name in present
     }
+
+
+def _hex(name: str, color: Any) -> str:
+    if not is_color_like(color):
+        raise ValueError(
+            f"colors must be colours of matplotlib, such as 'tab:red' or '#cc3311', got {color!r} for "
+            f"{name!r}."
+        )
+    return to_hex(color)
 
 
 def legend_columns(names: Iterable[str], width: float) -> int:
@@ -191,8 +234,29 @@ def new_axes(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes
     return figure, ax
 
 
-def finish(figure: Figure, title: str = "", *, simulated: bool = False) -> Figure:
-    """Set the title of a figure and, in its own line at the foot, the mark of simulated results."""
+def finish(
+    figure: Figure,
+    usual: str = "",
+    *,
+    title: str | None = None,
+    simulated: bool = False,
+    ax: Axes | None = None,
+) -> Figure:
+    """Set the title of a figure and, in its own line at the foot, the mark of simulated results.
+
+    Args:
+        figure: what has been drawn.
+        usual: its title, unless `title` is given.
+        title: what the caller wants instead; empty: no title.
+        simulated: whether the mark is set.
+        ax: the caller's axes, where these were drawn on: the title is then theirs, the figure is left alone,
+            and `head_legend` has set the mark.
+    """
+    title = usual if title is None else title
+    if ax is not None:
+        figure.draw_without_rendering()  # the layout decides how wide the axes are
+        ax.set_title(wrapped(ax, title, 1.15 * _AXES_TITLE["fontsize"]), **_AXES_TITLE)  # bold is wider
+        return figure
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold", color=INK)
     if simulated:
@@ -216,6 +280,78 @@ def foot_legend(figure: Figure, handles: Sequence[Line2D], *, simulated: bool) -
         if columns == 1 or legend.get_window_extent().width <= room:
             return
         legend.remove()
+
+
+def head_legend(
+    ax: Axes,
+    handles: Sequence[Line2D],
+    *,
+    inside: bool,
+    simulated: bool,
+    columns: int,
+    note: str = "",
+    notesize: float = 11,
+    **options: Any,
+) -> float:
+    """Put a legend at the head of axes, above them or inside.
+
+    Args:
+        ax: the axes.
+        handles: entries; none: no legend.
+        inside: the axes are the caller's: what stands above them would cover or be covered. The legend then
+            takes as many columns as fit, and the mark of simulated results stands over it.
+        simulated: whether the mark is set; `finish` does so where the axes are not the caller's.
+        columns: of a legend above the axes.
+        note: title of the legend.
+        notesize: its size in points.
+        options: of ``ax.legend``.
+
+    Returns:
+        Height in pixels that is taken of the inside, for `keep_clear`.
+    """
+    look: Any = {"alignment": "left", "title_fontsize": notesize, "handletextpad": 0.2} | options
+    if not inside:
+        if handles:
+            place: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+            ax.legend(handles=list(handles), ncols=columns, title=note, **place, **look)
+        return 0.0
+    # grid lines would run through its words
+    look |= {"borderaxespad": 0.3, "frameon": True, "facecolor": "white", "edgecolor": "none"}
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # the layout decides how large they are
+    frame, taken = ax.get_window_extent(), 0.0
+    if simulated:
+        mark = ax.annotate(
+            SIMULATED, (1, 1), xycoords="axes fraction", xytext=(-4, -4), textcoords="offset points",
+            ha="right", va="top", zorder=6, **_MARK | {"fontsize": 10},
+        )  # fmt: skip
+        taken = frame.y1 - mark.get_window_extent().y0
+    for n in range(len(handles), 0, -1):
+        legend = ax.legend(
+            handles=list(handles), loc="upper left", bbox_to_anchor=(0, 1 - taken / frame.height), ncols=n,
+            title=wrapped(ax, note, notesize), **look,
+        )  # fmt: skip
+        box = legend.get_window_extent()
+        if n == 1 or box.width <= 0.97 * frame.width:
+            return float(frame.y1 - box.y0) + 0.4 * notesize  # and a little air
+    return taken
+
+
+def keep_clear(ax: Axes, pixels: float) -> None:
+    """Extend the linear vertical axis so that so many pixels at the top hold no data."""
+    if pixels > 0:
+        share = min(pixels / ax.get_window_extent().height, _MOST_CLEAR)
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom, bottom + (top - bottom) / (1 - share))
+
+
+def wrapped(ax: Axes, text: str, fontsize: float) -> str:
+    """Break a text into lines that are no wider than the axes."""
+    if not text:
+        return text
+    text = text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")  # a number stays with its letter
+    width = text_size(ax, text.replace("\n", " "), fontsize)[0]
+    letters = max(int(len(text) * _FULL * ax.get_window_extent().width / width), 12)
+    return "\n".join(fill(line, letters, break_long_words=False) for line in text.split("\n"))
 
 
 def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
@@ -257,94 +393,3 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 200, formats: Iterable
             metadata = _UNDATED.get(file.suffix.removeprefix("."))
             figure.savefig(file, dpi=dpi, facecolor="white", metadata=metadata)
     return path
-
-
-def place_labels(
-    ax: Axes,
-    points: np.ndarray,
-    texts: Sequence[str],
-    colors: Sequence[str],
-    *,
-    fontsize: float = 10.5,
-    marker_radius: float = 7.0,
-) -> None:
-    """Write a label beside each point so that labels cover neither each other nor a point.
-
-    Each label may stand in 24 directions at growing distances; labels take turns choosing the cheapest place
-    given all others, for a few rounds. One that had to move away is tied to its point by a thin line.
-
-    Args:
-        ax: axes whose limits are final.
-        points: (n, 2) data coordinates; rows with a non-finite value get no label.
-        texts: n labels.
-        colors: n colours.
-        fontsize: points.
-        marker_radius: pixels to keep clear around each point.
-    """
-    figure = ax.figure
-    figure.draw_without_rendering()  # type: ignore[union-attr]
-    keep = np.flatnonzero(np.isfinite(points).all(1))
-    if not keep.size:
-        return
-    pixels = ax.transData.transform(points[keep])
-    sizes = np.array([_text_size(ax, texts[i], fontsize) for i in keep.tolist()]) + 3.0
-    frame = np.asarray(ax.get_window_extent().extents)
-    offsets = _arrange(pixels, sizes, marker_radius, frame)
-    scale = 72.0 / figure.dpi
-    for i, offset, size in zip(keep.tolist(), offsets, sizes, strict=True):
-        gap = float(np.hypot(*np.clip(np.abs(offset) - size / 2, 0, None)))
-        line = {"arrowstyle": "-", "color": colors[i], "lw": 0.7, "alpha": 0.7, "shrinkA": 0, "shrinkB": 4}
-        ax.annotate(
-            texts[i], points[i], xytext=tuple(offset * scale), textcoords="offset points", ha="center",
-            va="center", fontsize=fontsize, color=colors[i], zorder=5,
-            arrowprops=line if gap > 2.0 * marker_radius else None,
-        ).set_in_layout(False)  # fmt: skip
-
-
-def _text_size(ax: Axes, text: str, fontsize: float) -> np.ndarray:
-    probe = ax.text(0, 0, text, fontsize=fontsize)
-    box = probe.get_window_extent()
-    probe.remove()
-    return np.array([box.width, box.height])
-
-
-def _arrange(points: np.ndarray, sizes: np.ndarray, radius: float, frame: np.ndarray) -> np.ndarray:
-    """Return (n, 2) pixel offsets from points to the centres of their labels."""
-    n = len(points)
-    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    reach = np.array([radius + 2, 18, 28, 40, 55, 75, 100, 130, 165, 205])
-    direction = np.stack([np.cos(angles), np.sin(angles)], 1)
-    ring = np.repeat(reach, len(angles))
-    candidates = np.tile(direction, (len(reach), 1))[None] * (sizes[:, None] / 2 + ring[:, None])  # (n, C, 2)
-    own_cost = np.repeat(reach, len(angles)) * 0.05 + np.tile(0.3 * np.abs(np.sin(angles)), len(reach))
-    chosen = candidates[:, 0].copy()
-    # the most crowded points choose last, so that they see what the others left
-    crowding = (np.linalg.norm(points[:, None] - points[None], axis=-1) < 60).sum(1)
-    order = np.argsort(crowding, kind="stable")
-    steps = np.linspace(0.1, 0.9, 12)
-    for _ in range(8):
-        before = chosen.copy()
-        for i in order:
-            others = np.arange(n) != i
-            placed, half = (points + chosen)[others], sizes[others] / 2
-            low, high = points[i] + candidates[i] - sizes[i] / 2, points[i] + candidates[i] + sizes[i] / 2
-            width = np.minimum(high[:, None], placed + half) - np.maximum(low[:, None], placed - half)
-            covered = np.prod(np.clip(width, 0, None), axis=-1).sum(1)
-            near = np.clip(np.maximum(low[:, None] - points, points - high[:, None]), 0, None)
-            hits = (np.hypot(near[..., 0], near[..., 1]) < radius).sum(1)
-            outside = (low < frame[:2]).any(1) | (high > frame[2:]).any(1)
-            cost = own_cost + 0.2 * covered + 20 * hits + 1e4 * outside
-            # lines are dear to look at: only those of the places that are good without them
-            best = np.argsort(cost, kind="stable")[:60]
-            line = points[i] + candidates[i][best, None] * steps[:, None]  # (C, S, 2)
-            crossed = (np.abs(line[:, :, None] - placed) < half + 1).all(-1).any(1).sum(1)
-            through = (np.linalg.norm(line[:, :, None] - points[others], axis=-1) < radius).any(1).sum(1)
-            # and the other labels' lines, which must not run through this one
-            lines = points[others, None] + chosen[others, None] * steps[:, None]  # (n - 1, S, 2)
-            lines = lines[np.linalg.norm(chosen[others], axis=1) > np.linalg.norm(half, axis=1) + 2 * radius]
-            inside = (lines[None] > low[best, None, None]) & (lines[None] < high[best, None, None])
-            total = cost[best] + 45 * crossed + 5 * through + 45 * inside.all(-1).any(2).sum(1)
-            chosen[i] = candidates[i][best[int(np.argmin(total))]]
-        if np.array_equal(chosen, before):
-            break
-    return np.asarray(chosen)

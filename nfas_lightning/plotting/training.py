@@ -6,7 +6,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nfas_lightning.plotting.style import INK, MUTED, PALETTE, finish, has_mark, new_axes, styled
+from nfas_lightning.plotting.style import (
+    INK,
+    MUTED,
+    PALETTE,
+    finish,
+    has_mark,
+    head_legend,
+    keep_clear,
+    new_axes,
+    styled,
+)
 from nfas_lightning.results import FEATURES
 
 __all__ = ["ALL_ROIS", "plot_training"]
@@ -17,7 +27,12 @@ _MAX_NETWORKS = len(PALETTE) - 1  # black is for the mean over all
 
 @styled
 def plot_training(
-    curves: pd.DataFrame, *, value: str = "r2", simulated: bool | None = None, ax: Axes | None = None
+    curves: pd.DataFrame,
+    *,
+    value: str = "r2",
+    title: str | None = None,
+    simulated: bool | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw how the alignment changed while a network was trained.
 
@@ -25,8 +40,9 @@ def plot_training(
         curves: one row a step, feature and network, as `BrainAlignment` keeps them: ``step``, ``feature``,
             ``network`` (``"all ROIs"`` for the mean), ``r``, ``r2``.
         value: ``"r2"`` or ``"r"``.
+        title: in place of the usual one; ``""``: none.
         simulated: mark the figure as drawn from planted responses; read from the table when None.
-        ax: axes to draw on; new ones when None.
+        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
 
     Raises:
         ValueError: neither `simulated` nor the table says whether responses were planted.
@@ -55,5 +71,10 @@ def plot_training(
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("mean r²" if value == "r2" else "mean r")
     axes.grid(axis="y")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return finish(figure, "Alignment over training" if ax is None else "", simulated=simulated)
+    finish(figure, "Alignment over training", title=title, simulated=simulated, ax=ax)
+    if ax is None:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    else:
+        handles = axes.get_lines()
+        keep_clear(axes, head_legend(axes, handles, inside=True, simulated=simulated, columns=1))
+    return figure

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,7 +22,8 @@ class SpaceFigures(SpaceMeasures, ABC):
     """What `NFAS` draws. Figures load matplotlib, and so are imported when one is asked for.
 
     They are marked as drawn from planted responses where the models table has a column ``simulated`` that
-    says so.
+    says so. On the caller's `ax` everything stays on these axes; `title` takes the place of the usual one
+    (``""``: none), `colors` that of the usual colours, by group. All return the matplotlib figure.
     """
 
     @abstractmethod
@@ -34,39 +36,76 @@ class SpaceFigures(SpaceMeasures, ABC):
         """Draw the models on the first two principal components; see `nfas_lightning.plotting`."""
         return self.plot_pca(ax)
 
-    def plot_pca(self, ax: Axes | None = None, *, group_by: str = "modality", labels: bool = True) -> Figure:
+    def plot_pca(
+        self,
+        ax: Axes | None = None,
+        *,
+        group_by: str = "modality",
+        labels: bool = True,
+        title: str | None = None,
+        colors: Mapping[str, str] | None = None,
+    ) -> Figure:
         """Draw the models on the first two principal components, with the tests of clusters."""
         from nfas_lightning.plotting.space import plot_space  # figures load matplotlib
 
-        return plot_space(self._quick(group_by), ax=ax, labels=labels, simulated=self._simulated)
+        return plot_space(self._quick(group_by), labels=labels, **self._look(ax, title, colors))
 
-    def plot_mds(self, ax: Axes | None = None, *, group_by: str = "modality", labels: bool = True) -> Figure:
+    def plot_mds(
+        self,
+        ax: Axes | None = None,
+        *,
+        group_by: str = "modality",
+        labels: bool = True,
+        title: str | None = None,
+        colors: Mapping[str, str] | None = None,
+    ) -> Figure:
         """Draw the models by classical scaling; by correlation where the space's metric is euclidean."""
         from nfas_lightning.plotting.space import plot_space
 
-        return plot_space(
-            self._quick(group_by), ax=ax, projection="MDS", labels=labels, simulated=self._simulated
-        )
+        statistics = self._quick(group_by)
+        return plot_space(statistics, projection="MDS", labels=labels, **self._look(ax, title, colors))
 
-    def plot_snci(self, ax: Axes | None = None, *, group_by: str = "modality") -> Figure:
+    def plot_snci(
+        self,
+        ax: Axes | None = None,
+        *,
+        group_by: str = "modality",
+        title: str | None = None,
+        colors: Mapping[str, str] | None = None,
+    ) -> Figure:
         """Draw SNCI by network and group: on `ax` the bounded form, else both forms."""
         from nfas_lightning.plotting.space import plot_snci
 
-        return plot_snci(self._quick(group_by), ax=ax, simulated=self._simulated)
+        return plot_snci(self._quick(group_by), **self._look(ax, title, colors))
 
-    def plot_convergence(self, ax: Axes | None = None, *, group_by: str = "modality") -> Figure:
+    def plot_convergence(
+        self, ax: Axes | None = None, *, group_by: str = "modality", title: str | None = None
+    ) -> Figure:
         """Draw the convergence of every ROI by network."""
         from nfas_lightning.plotting.space import plot_convergence
 
-        return plot_convergence(self._quick(group_by), ax=ax, simulated=self._simulated)
+        return plot_convergence(self._quick(group_by), ax=ax, title=title, simulated=self._simulated)
 
-    def plot_networks(self, ax: Axes | None = None) -> Figure:
+    def plot_networks(
+        self,
+        ax: Axes | None = None,
+        *,
+        title: str | None = None,
+        colors: Mapping[str, str] | None = None,
+    ) -> Figure:
         """Draw the mean score of every model in every network as a heat map."""
         from nfas_lightning.plotting.space import plot_networks
 
-        return plot_networks(self._long(), ax=ax, value=self.value, simulated=self._simulated)
+        return plot_networks(self._long(), value=self.value, **self._look(ax, title, colors))
 
-    def plot_sizes(self, ax: Axes | None = None, *, labels: bool = True) -> Figure:
+    def plot_sizes(
+        self,
+        ax: Axes | None = None,
+        *,
+        labels: bool = True,
+        title: str | None = None,
+        colors: Mapping[str, str] | None = None,
+    ) -> Figure:
         """Draw the mean score of every model against its parameters.
 
         Raises:
@@ -79,9 +118,11 @@ class SpaceFigures(SpaceMeasures, ABC):
                 "The models table must have a column 'parameters' with several values, got "
                 f"{list(self.models)}: build the space with NFAS.from_runs, which reads the cards."
             )
-        return plot_sizes(
-            self._long(), self.models, ax=ax, value=self.value, labels=labels, simulated=self._simulated
-        )
+        look = self._look(ax, title, colors)
+        return plot_sizes(self._long(), self.models, value=self.value, labels=labels, **look)
+
+    def _look(self, ax: Axes | None, title: str | None, colors: Mapping[str, str] | None) -> dict[str, Any]:
+        return {"ax": ax, "title": title, "colors": colors, "simulated": self._simulated}
 
     def _quick(self, group_by: str) -> SpaceStatistics:
         return self.statistics(group_by, stability=False)

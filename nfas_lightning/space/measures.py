@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from nfas_lightning.functional.anova import AnovaResult, anova
+from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
 from nfas_lightning.functional.permanova import (
     PairwiseResult,
@@ -63,6 +65,18 @@ class SpaceMeasures:
             )
         return centred / centred.std(1, keepdim=True)
 
+    def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
+        """What the models are made of, with names: the index ``model``, the columns ROIs, or models.
+
+        Args:
+            of: ``"scores"``; ``"vectors"``, standardised where the space is; ``"distances"`` between models.
+        """
+        check_option("of", of, ("scores", "vectors", "distances"))
+        values = self.distances() if of == "distances" else getattr(self, of)
+        models = pd.Index(self.models["model"], name="model")
+        columns = models if of == "distances" else pd.Index(self.rois["roi"], name="roi")
+        return pd.DataFrame(values.numpy(), index=models, columns=columns)
+
     def distances(self, metric: Metric | None = None) -> Tensor:
         """(M, M) distances between models; see `functional.embedding.distances`."""
         return distances(self.vectors, metric or self.metric)
@@ -103,7 +117,10 @@ class SpaceMeasures:
         return silhouette(self.distances(), self._labels(group_by), n_permutations=n_permutations, seed=seed)
 
     def anova(self, group_by: str = "modality") -> AnovaResult:
-        """At which ROIs do groups differ? See `functional.anova.anova`."""
+        """At which ROIs do groups differ? See `functional.anova.anova`.
+
+        Tensors in the order of `rois`; ``statistics(group_by).anova`` is the table, with the ROIs' names.
+        """
         return anova(self.vectors, self._labels(group_by))
 
     def snci(self, form: Literal["ratio", "db", "bounded"] = "ratio") -> Tensor:
@@ -143,8 +160,18 @@ class SpaceMeasures:
 
     def _labels(self, group_by: str) -> list[Any]:
         if group_by not in self.models.columns:
+            close = get_close_matches(str(group_by), map(str, self.models.columns), n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(
-                f"group_by must be a column of the models table, got {group_by!r}: "
-                f"{list(self.models.columns)}."
+                f"group_by must be a column of the models table, got {group_by!r}.{hint} There are "
+                f"{list(self.models.columns)}; columns of your own come by `table` of NFAS.from_runs, or "
+                "`--table`."
+            )
+        blank = self.models["model"][self.models[group_by].isna()].tolist()
+        if blank:
+            raise ValueError(
+                f"group_by={group_by!r} must say of every model which group it is in, but is blank for "
+                f"{len(blank)} of {len(self.models)}, such as {blank[:3]}: fill them in, or leave them out "
+                f'with where="{group_by}.notna()".'
             )
         return list(self.models[group_by])

@@ -163,6 +163,7 @@ class NFAS(SpaceFigures):
         runs: str | Path | RunResults | Iterable[str | Path | RunResults],
         *,
         where: str | None = None,
+        table: str | Path | pd.DataFrame | None = None,
         feature: str = "stable_mode",
         value: str = "r2",
         subject: str | None = None,
@@ -175,6 +176,8 @@ class NFAS(SpaceFigures):
         Args:
             runs: folders of finished runs, or what they hold; one alone need not be in a list.
             where: which models, as a query of `RunResults.cards`, e.g. ``"family == 'vit'"``; None: all.
+            table: further columns of the models, to choose and to group them by: a table with the column
+                ``model``, or its CSV file. Models that it does not name stay blank there.
             feature: see `from_scores`, as are the others.
             value: see `from_scores`.
             subject: see `from_scores`.
@@ -184,9 +187,10 @@ class NFAS(SpaceFigures):
 
         Raises:
             FileNotFoundError: a folder holds no finished run.
-            ValueError: runs on different ROI axes, both named; or what `from_scores` refuses.
+            ValueError: runs on different ROI axes, both named; a `table` of other models, or with columns
+                that there are already; or what `from_scores` refuses.
         """
-        joined = join_runs(runs, where=where, intersection=axis == "intersection")
+        joined = join_runs(runs, where=where, table=table, intersection=axis == "intersection")
         return cls.from_scores(
             joined,
             feature=feature,
@@ -282,6 +286,17 @@ class NFAS(SpaceFigures):
         """Tests and maps without each model; see `space.stability.leave_one_out`."""
         return leave_one_out(self.regroup(group_by), n_permutations=n_permutations, seed=seed)
 
+    def tables(self, statistics: SpaceStatistics | None = None) -> dict[str, pd.DataFrame]:
+        """Every table that `save` writes, by name: the space's own and those of the statistics.
+
+        Args:
+            statistics: what `statistics` returned; None: computed here.
+        """
+        scores, distance = (self.to_frame(of).reset_index() for of in ("scores", "distances"))
+        scores.insert(1, "modality", self.models["modality"])
+        own = {"scores": scores, "models": self.models, "rois": self.rois, "distances": distance}
+        return own | (statistics or self.statistics()).tables()
+
     def save(self, path: str | Path, statistics: SpaceStatistics | None = None) -> Path:
         """Write scores, models, ROIs, distances and every table of the statistics as parquet and csv.
 
@@ -289,17 +304,7 @@ class NFAS(SpaceFigures):
             path: folder.
             statistics: what `statistics` returned; None: computed here.
         """
-        names = self.models["model"].tolist()
-        scores = pd.DataFrame(self.scores.numpy(), columns=self.rois["roi"].tolist())
-        distance = pd.DataFrame(self.distances().numpy(), columns=names)
-        tables = {
-            "scores": pd.concat([self.models[["model", "modality"]], scores], axis=1),
-            "models": self.models,
-            "rois": self.rois,
-            "distances": pd.concat([self.models[["model"]], distance], axis=1),
-            **(statistics or self.statistics()).tables(),
-        }
-        for name, table in tables.items():
+        for name, table in self.tables(statistics).items():
             write_parquet(Path(path) / f"{name}.parquet", table)
             write_csv(Path(path) / f"{name}.csv", table)
         return Path(path)

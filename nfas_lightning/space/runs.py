@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
+
+import pandas as pd
 
 from nfas_lightning.results import RunResults
 
-__all__ = ["join_runs"]
+__all__ = ["add_columns", "join_runs"]
 
 
 def join_runs(
     runs: str | Path | RunResults | Iterable[str | Path | RunResults],
     *,
     where: str | None = None,
+    table: str | Path | pd.DataFrame | None = None,
     intersection: bool = False,
 ) -> RunResults:
     """Join the tables of finished runs.
@@ -21,14 +26,18 @@ def join_runs(
     Args:
         runs: folders, or what they hold; one alone need not be in a list.
         where: which models, see `RunResults.select`; None: all.
+        table: further columns of the models, joined before `where` is asked, see `add_columns`.
         intersection: keep the ROIs that all runs share, where there are any.
 
     Raises:
-        ValueError: runs on different ROI axes: both are named, with what to do.
+        ValueError: runs on different ROI axes: both are named, with what to do; or what `add_columns`
+            refuses.
     """
     runs = [runs] if isinstance(runs, str | Path | RunResults) else list(runs)
     loaded = [(_name(run, i), _load(run)) for i, run in enumerate(runs)]
     joined = RunResults.concatenate([results for _, results in loaded])
+    if table is not None:
+        joined = add_columns(joined, table)
     if where is not None:
         joined = joined.select(where)
         kept = set(joined.scores["dataset"])
@@ -40,6 +49,63 @@ def join_runs(
     if len(axes) > 1 and not (intersection and shared):
         raise ValueError(_mixed(axes, len(shared), intersection))
     return joined
+
+
+def add_columns(results: RunResults, table: str | Path | pd.DataFrame) -> RunResults:
+    """Add columns of one's own to the models table of a run.
+
+    Args:
+        results: the run.
+        table: ``model`` and the columns to add, or the CSV file that holds them (commas, UTF-8, a header;
+            empty cells are blank). Models that it does not name stay blank.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file that can't be read; no column ``model`` or none beside it; a model named twice; a
+            column that models have already; or names that no run has while models are left without a row,
+            which is what a slip looks like.
+    """
+    name = "table" if isinstance(table, pd.DataFrame) else str(table)
+    columns = table if isinstance(table, pd.DataFrame) else _read(Path(table))
+    if "model" not in columns or columns.shape[1] < 2:
+        raise ValueError(
+            f"{name} must have a column 'model' and at least one other, got {[str(c) for c in columns]}."
+        )
+    twice = columns["model"][columns["model"].duplicated()].tolist()
+    if twice:
+        raise ValueError(f"{name} must name each model once, got {twice[:3]} more than once.")
+    there = [column for column in columns if column != "model" and column in results.cards]
+    if there:
+        raise ValueError(f"{name} has columns that models have already, {there}: rename or drop them.")
+    models = list(dict.fromkeys(results.models["model"]))
+    unknown = [model for model in columns["model"] if model not in set(models)]
+    blank = [model for model in models if model not in set(columns["model"])]
+    if unknown and blank:
+        close = get_close_matches(str(unknown[0]), blank, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"{name} must name models as the runs do: no run has {unknown[:3]}, while {blank[:3]} "
+            f"{'has' if len(blank) == 1 else 'have'} no row.{hint} Correct the names, or give "
+            f"{blank[0]!r} a row of its own, which may be empty."
+        )
+    return replace(results, models=results.models.merge(columns, on="model", how="left"))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"table must be a CSV file with a column 'model', and there is no file {path}."
+        )
+    try:
+        # nothing but an empty cell is blank: a group may be called None or NA
+        return pd.read_csv(
+            path, encoding="utf-8-sig", skipinitialspace=True, dtype={"model": str}, keep_default_na=False,
+            na_values=[""],
+        )  # fmt: skip
+    except (OSError, ValueError) as error:  # pandas' own are ValueErrors
+        raise ValueError(
+            f"{path} must be a CSV file, in UTF-8 and separated by commas ({str(error).strip()})."
+        ) from error
 
 
 def _mixed(axes: dict[frozenset[str], list[str]], n_shared: int, asked: bool) -> str:

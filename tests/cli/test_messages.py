@@ -57,6 +57,7 @@ def refused(capsys, folder, text, *options):
         ("n_permutations", "n_perms", "trainer.callbacks.settings: ScoringSettings has no option 'n_perms'."),
         ("run_dir: run", "name: run", "ScoreWriter needs run_dir."),
         ("n_stimuli: 24", "n_stimuli: many", "data.n_stimuli: expected int, got 'many'."),
+        ("n_stimuli: 24", "tr: fast", "nfas test: error: data.tr: expected float, got 'fast'."),
         ("logger: false", "max_epochs: ten", "trainer.max_epochs: expected int, got 'ten'."),
         ("logger: false", "logger: WandLogger", "there is no class 'WandLogger'. Did you mean 'WandbLogger'"),
         ("n_stimuli: 24", "modality: visoin", "got 'visoin'. Did you mean 'vision'?"),
@@ -70,6 +71,51 @@ def refused(capsys, folder, text, *options):
 def test_typos_in_a_config(capsys, tmp_path, right, wrong, message):
     assert right in TEXT
     assert message in refused(capsys, tmp_path, TEXT.replace(right, wrong, 1))
+
+
+SWEEP = """
+models: [mobilenet_v2]
+benchmarks: {one: {modality: vision, data: {class_path: SimulatedBrainDataModule}}}
+settings: {n_permutations: 19}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("n_permutations", "n_permutation", "unknown key 'settings.n_permutation'."),
+        ("n_permutations", "n_permutation", "Did you mean 'settings.n_permutations'"),
+        ("n_permutations", "n_permutation", " settings has baselines, centering, criterion, "),
+        ("settings:", "setings:", "unknown key 'setings'. Did you mean 'settings'? There are accelerator, "),
+        ("mobilenet_v2", "mobilenet_v3", "there is no packaged model or entry of the zoo 'mobilenet_v3'."),
+        ("n_permutations: 19", "svd_rank: [2]", "settings.svd_rank: "),
+        ("modality: vision", "modality: visoin", "got 'visoin'"),
+        ("one:", "a/b:", "A benchmark's name is a folder's"),
+        ("modality: vision", "modality: audio", "No benchmark is of the modality of ['mobilenet_v2']"),
+        ("[mobilenet_v2]", "[mobilenet_v2]\nslots: many", "slots: expected int, got 'many'."),
+        ("[mobilenet_v2]", "[mobilenet_v2]\nslots: 0", "slots must be at least 1, got 8 and 0."),
+    ],
+)  # fmt: skip
+def test_typos_in_a_sweep(capsys, tmp_path, right, wrong, message):
+    assert right in SWEEP
+    file = tmp_path / "sweep.yaml"
+    file.write_text(SWEEP.replace(right, wrong, 1) + f"out: {tmp_path / 'out'}\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", str(file)])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("nfas sweep: error: ")
+    assert message in said
+    assert " help," not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_job_that_a_sweep_does_not_have(capsys, tmp_path):
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", str(tmp_path / "sweep.yaml"), "--job", "two"])
+    assert stop.value.code == 2
+    assert "The sweep has no benchmark 'two'" in capsys.readouterr().err
 
 
 def test_typos_in_class_path_and_init_args(capsys, tmp_path):
@@ -124,6 +170,7 @@ def test_typos_on_the_command_line(capsys, tmp_path, options, message):
         (["test"], "model and data missing: give a config"),
         (["test", "--config"], "expected one argument"),
         (["space", "--config", "sweep.yaml"], "unknown key 'benchmarks'."),
+        (["space", "runs/nowhere"], "nfas space: error: runs/nowhere holds no scores.parquet"),
     ],
 )
 def test_wrong_commands(capsys, tmp_path, monkeypatch, args, message):

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import nfas_lightning.cli.main  # noqa: F401 - so that it is there
 from nfas_lightning.cli.process import EXIT_CODES, run
+from nfas_lightning.results import RunResults
 
 MODULE = """
 import time
@@ -93,7 +95,9 @@ def test_a_mistake_in_users_code_shows_its_traceback(folder, capsys, mood):
     assert "Union subtypes" not in said
 
 
-def test_an_error_of_ours_is_one_line_unless_debugging(folder, capsys):
+def test_an_error_of_ours_is_one_line_unless_debugging(folder, capsys, monkeypatch):
+    module = sys.modules["nfas_lightning.cli.main"]
+    monkeypatch.setattr(module, "main", lambda given: RunResults.load("nowhere"))
     assert run(["space", "nowhere"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("nfas: error: nowhere holds no scores.parquet")

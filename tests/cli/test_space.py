@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from nfas_lightning.cli.main import main
+from nfas_lightning.cli.process import run
 from nfas_lightning.results import RunResults
 from nfas_lightning.space import NFAS
 from tests.helpers.results import make_results
@@ -24,6 +25,17 @@ def runs(tmp_path_factory):
     for modality in ("vision", "audio", "language"):
         made.select(f"modality == '{modality}'").save(folder / modality)
     return folder
+
+
+def refused(capsys, *args):
+    """What the command says, with the code of a wrong command line."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["space", *map(str, args)])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("nfas space: error: ")
+    return said
 
 
 def test_runs_become_a_space_with_tables_and_a_report(runs, tmp_path, capsys):
@@ -70,25 +82,30 @@ def test_a_subject_is_chosen_and_otherwise_subjects_are_averaged(runs, tmp_path,
         said = "Scores of one subject: b." if option else "means over 2 subjects (a, b), without p values"
         assert said in " ".join(printed.split())
         assert said in page
-    with pytest.raises(ValueError, match=r"one of the table's \['a', 'b'\], got 'c'"):
-        main(["space", str(tmp_path / "run"), "--out", str(tmp_path / "no"), "--subject", "c"])
+    said = refused(capsys, tmp_path / "run", "--out", tmp_path / "no", "--subject", "c")
+    assert "one of the table's ['a', 'b'], got 'c'" in said
     assert not (tmp_path / "no").exists()
 
 
-def test_mixed_axes_and_missing_runs_are_refused(runs, tmp_path):
+def test_mixed_axes_and_missing_runs_are_refused(runs, tmp_path, capsys, monkeypatch):
     other = RunResults.load(runs / "audio")
     renamed = {t: getattr(other, t).assign(roi="own_" + getattr(other, t)["roi"]) for t in ("scores", "rois")}
     RunResults(**renamed, spectra=other.spectra, depth=other.depth, models=other.models).save(
         tmp_path / "own"
     )
-    with pytest.raises(ValueError, match=r"one ROI axis, got 2 that share 0 ROIs.*vision; 12 ROIs \(own_"):
-        main(["space", str(runs / "vision"), str(tmp_path / "own"), "--out", str(tmp_path / "out")])
+    said = refused(capsys, runs / "vision", tmp_path / "own", "--out", tmp_path / "out")
+    assert "one ROI axis, got 2 that share 0 ROIs" in said
+    assert "vision; 12 ROIs (own_" in said
     assert not (tmp_path / "out").exists()
-    with pytest.raises(FileNotFoundError, match="folder of a finished run"):
-        main(["space", str(tmp_path / "nothing")])
-    with pytest.raises(SystemExit) as stop:
-        main(["space", str(runs / "vision"), "--metric", "manhattan"])
-    assert stop.value.code == 2
+    assert "folder of a finished run" in refused(capsys, tmp_path / "nothing")
+    assert "manhattan" in refused(capsys, runs / "vision", "--metric", "manhattan")
+    said = refused(capsys, runs / "vision", "--group_by", "famly", "--out", tmp_path / "out")
+    assert "got 'famly'. Did you mean 'family'?" in said
+    assert "`--table`" in said
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv("NFAS_DEBUG", "1")
+    assert run(["space", str(tmp_path / "nothing")]) == 1
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_figures_in_the_formats_of_papers(runs, tmp_path, capsys):
@@ -115,7 +132,51 @@ def test_notes_are_of_the_groups_that_were_asked_for(runs, tmp_path, capsys):
     assert "family" in said.lower()
 
 
-def test_a_file_is_no_place_for_a_space(runs, tmp_path):
+def test_a_file_is_no_place_for_a_space(runs, tmp_path, capsys):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(OSError, match=r"out must be a folder that can be written, got '.*taken'.*no folder"):
-        main(["space", str(runs / "vision"), "--out", str(tmp_path / "taken")])
+    said = refused(capsys, runs / "vision", "--out", tmp_path / "taken")
+    assert f"out must be a folder that can be written, got '{tmp_path / 'taken'}'" in said
+    assert "no folder" in said
+
+
+def test_columns_of_ones_own_filter_and_group(runs, tmp_path):
+    folders = [str(runs / name) for name in ("vision", "audio", "language")]
+    models = NFAS.from_runs(folders).models["model"].tolist()
+    labs = ["", "NA", "None"] * 3  # groups may be called so; an empty cell is blank
+    rows = [f"{model},{lab},{i}" for i, (model, lab) in enumerate(zip(models, labs, strict=True))]
+    text = "\n".join(["model,lab,year", *reversed(rows), "of_another_run,MIT,2020"])
+    (tmp_path / "mine.csv").write_text("\ufeff" + text)  # as spreadsheets save it
+    asked = ["--table", str(tmp_path / "mine.csv"), "--where", "lab.notna() and year > 1"]
+    options = [*asked, "--group_by", "lab", "--out", str(tmp_path / "out"), "--n_permutations", "9"]
+    main(["space", *folders, *options])
+    assert "5 models of 2 groups by lab" in (tmp_path / "out" / "report.html").read_text()
+    placed = pd.read_parquet(tmp_path / "out" / "space" / "coordinates.parquet").set_index("model")["lab"]
+    expected = {m: lab for i, (m, lab) in enumerate(zip(models, labs, strict=True)) if lab and i > 1}
+    assert placed.to_dict() == expected
+    # and the space that was written is a run with those columns
+    assert set(RunResults.load(tmp_path / "out").models["lab"]) == {"NA", "None"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model,lab\nmobilnet_v2,a\n", "no run has ['mobilnet_v2'], while ['mobilenet_v2', "),
+        ("model,lab\nmobilnet_v2,a\n", "Did you mean 'mobilenet_v2'?"),
+        ("model;lab\nmobilenet_v2;a\n", "a column 'model' and at least one other, got ['model;lab']."),
+        ("model\nmobilenet_v2\n", "at least one other, got ['model']."),
+        ("model,lab\nmobilenet_v2,a\nmobilenet_v2,b\n", "name each model once, got ['mobilenet_v2']"),
+        ("model,size,family\nmobilenet_v2,a,b\n", "columns that models have already, ['size', 'family']"),
+        ("model,lab\nx,a\n,,,,,,\n", "a CSV file, in UTF-8 and separated by commas (Error tokenizing"),
+        ("", "must be a CSV file"),
+        ("model,lab\nmobilenet_v2,a\n", "group_by='lab' must say of every model which group it is in"),
+        ("model,lab\nmobilenet_v2,a\n", "blank for 2 of 3, such as ['efficientnet_lite0'"),
+    ],
+)  # fmt: skip
+def test_tables_that_do_not_fit_the_runs(runs, tmp_path, capsys, text, message):
+    table = tmp_path / "mine.csv"
+    table.write_text(text)
+    out = tmp_path / "out"
+    said = refused(capsys, runs / "vision", "--table", table, "--group_by", "lab", "--out", out)
+    assert message in said
+    assert not out.exists()
+    assert "there is no file no.csv" in refused(capsys, runs / "vision", "--table", "no.csv")

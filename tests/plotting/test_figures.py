@@ -1,9 +1,12 @@
 import re
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from scipy.stats import spearmanr
 
@@ -28,7 +31,7 @@ from nfas_lightning.plotting import (
 from nfas_lightning.plotting.brain import _face_pixels, _hemisphere, _nearest_roi
 from nfas_lightning.plotting.dynamics import _spread
 from nfas_lightning.plotting.space import format_p
-from nfas_lightning.plotting.style import SIMULATED, new_figure
+from nfas_lightning.plotting.style import SIMULATED
 from nfas_lightning.plotting.tables import baseline_table, mean_r2
 from nfas_lightning.space import NFAS
 from tests.helpers.results import make_results, make_statistics, make_zoo
@@ -67,9 +70,76 @@ def test_space_draws_every_model_where_it_lies(results, statistics):
     assert len(figure.axes[0].patches) == 3
 
 
-def test_space_draws_on_the_callers_axes(statistics):
-    own = new_figure(6, 5)
-    assert plot_space(statistics, ax=own.add_subplot(), labels=False) is own
+def _on_axes(results, statistics):
+    x, y = statistics.coordinates["PC1"], statistics.coordinates["PC2"]
+    statistics = replace(
+        statistics, coordinates=statistics.coordinates.assign(simulated=True, MDS1=y, MDS2=x)
+    )
+    return {
+        "The space: one point a model": lambda **own: plot_space(statistics, **own),
+        "The space: one point a model, by correlation distance": lambda **own: plot_space(
+            statistics, projection="MDS", **own
+        ),
+        "SNCI: how far models of one modality agree": lambda **own: plot_snci(statistics, **own),
+        "Convergence: agreement inside every modality": lambda **own: plot_convergence(statistics, **own),
+        "Models by networks": lambda **own: plot_networks(results.scores, **own),
+        "Alignment against size": lambda **own: plot_sizes(results.scores, results.models, **own),
+        "The stable mode beside its baselines": lambda **own: plot_baselines(results.scores, **own),
+    }
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_panels_of_the_callers_figure_keep_to_themselves(results, statistics, layout):
+    draws = _on_axes(results, statistics)
+    own = plt.Figure(figsize=(24, 10), layout=layout)
+    panels = own.subplots(2, 4).ravel()
+    for ax, (title, draw) in zip(panels, draws.items(), strict=False):
+        assert draw(ax=ax) is own
+        assert ax.get_title().replace("\n", " ") == title
+    assert own.get_suptitle() == own.get_supxlabel() == ""
+    assert not own.legends
+    own.draw_without_rendering()
+    for ax in panels[: len(draws)]:
+        frame = ax.get_window_extent()
+        legend = ax.get_legend()
+        marks = [text for text in ax.texts if text.get_text() == SIMULATED]
+        assert len(marks) == 1
+        # labels of points keep their distance to them, where panels that come later make these narrower
+        inside = [*(marks if layout else ax.texts), *([legend] if legend else [])]
+        for artist in inside:
+            box = Text.get_window_extent(artist) if isinstance(artist, Text) else artist.get_window_extent()
+            assert frame.x0 - 1 <= box.x0, artist
+            assert box.x1 <= frame.x1 + 1, artist
+            assert box.y1 <= frame.y1 + 1, artist
+        words = ax.title.get_window_extent()
+        assert frame.x0 - 10 <= words.x0 <= words.x1 <= frame.x1 + 10
+
+
+def test_titles_and_colours_of_ones_own(results, statistics):
+    table = statistics.coordinates[["model", "modality"]].assign(
+        permanova=1.0, silhouette=0.1, snci=0.9, convergence=0.8
+    )
+    left_out = replace(statistics, stability=table)
+    for draw in _on_axes(results, statistics).values():
+        assert draw(title="mine", simulated=True).get_suptitle() == "mine"
+        assert draw(title="", simulated=True).get_suptitle() == ""
+    others = [
+        lambda **own: plot_spectra(results.spectra, simulated=True, **own),
+        lambda **own: plot_depth(results.depth, simulated=True, **own),
+        lambda **own: plot_families(results.spectra, results.models, simulated=True, **own),
+        lambda **own: plot_stability(left_out, simulated=True, **own),
+        lambda **own: plot_truth(results.scores, results.rois, **own),
+        lambda **own: plot_rois(make_results(n_models=1, n_rois=3).scores, **own),
+    ]
+    coloured = [draw for title, draw in _on_axes(results, statistics).items() if "Convergence" not in title]
+    for draw in (*coloured, *others):
+        figure = draw(title="mine", colors={"audio": "#123456"})
+        assert figure.get_suptitle() == "mine"
+        colours = [to_hex(c) for part in figure.findobj(PathCollection) for c in part.get_facecolor()]
+        colours += [to_hex(text.get_color()) for text in figure.findobj(Text)]
+        assert "#123456" in colours
+        with pytest.raises(ValueError, match=r"got one for 'odio'\. Did you mean 'audio'"):
+            draw(colors={"odio": "k"})
 
 
 def test_snci_shows_the_median_over_the_networks_rois(statistics):

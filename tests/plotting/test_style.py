@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
+from nfas_lightning.plotting.labels import place_labels
 from nfas_lightning.plotting.style import (
     SIMULATED,
     check_formats,
     finish,
+    head_legend,
     is_simulated,
+    keep_clear,
+    modality_handles,
     modality_styles,
     new_axes,
     new_figure,
-    place_labels,
     save_figure,
     short_names,
     styled,
@@ -76,6 +79,40 @@ def test_the_mark_stands_only_on_simulated_figures():
     assert plain.get_supxlabel() == ""
     assert is_simulated(make_results(n_models=1, n_rois=3).scores)
     assert not is_simulated(make_results(n_models=1, n_rois=3, simulated=False).scores)
+
+
+def test_colours_of_ones_own_are_of_groups_that_there_are():
+    usual = modality_styles(["audio", "vision"])
+    styles = modality_styles(["audio", "vision"], {"audio": "k", "language": "tab:red"})
+    assert styles == usual | {"audio": usual["audio"]._replace(color="#000000")}
+    with pytest.raises(
+        ValueError, match=r"\['audio', 'vision'\], got one for 'visoin'. Did you mean 'vision'"
+    ):
+        modality_styles(["audio", "vision"], {"visoin": "k"})
+    with pytest.raises(ValueError, match=r"colours of matplotlib.*got 'blak' for 'audio'"):
+        modality_styles(["audio"], {"audio": "blak"})
+    # one mapping for several figures, each of some of its groups
+    assert list(modality_styles(["bert"], {"bert": "r", "vit": "k"})) == ["bert"]
+    assert list(modality_styles(["bert"], {"vit": "k"}, among=["bert", "vit"])) == ["bert"]
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_a_legend_inside_keeps_its_room_and_stays_in_the_axes(layout):
+    figure = plt.Figure(figsize=(5, 4), layout=layout)
+    ax = figure.add_subplot()
+    ax.plot([0, 1], [0, 1])
+    handles = modality_handles(modality_styles([f"a_group_of_some_length_{i}" for i in range(4)]))
+    note = "a note that is far longer than the axes are wide and would be cut off "
+    taken = head_legend(ax, handles, inside=True, simulated=True, columns=9, note=note)
+    keep_clear(ax, taken)
+    figure.draw_without_rendering()
+    frame, legend = ax.get_window_extent(), ax.get_legend().get_window_extent()
+    (mark,) = (text.get_window_extent() for text in ax.texts if text.get_text() == SIMULATED)
+    for box in (legend, mark):
+        assert frame.x0 <= box.x0 <= box.x1 <= frame.x1 + 1
+        assert box.y1 <= frame.y1 + 1
+    assert not legend.overlaps(mark)
+    assert legend.y0 > ax.transData.transform((1, 1))[1]  # no data behind it
 
 
 def test_drawing_leaves_settings_and_pyplot_alone():

@@ -1,0 +1,104 @@
+"""Labels beside points that keep clear of each other, of the points and of each other's lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+__all__ = ["place_labels", "text_size"]
+
+
+def place_labels(
+    ax: Axes,
+    points: np.ndarray,
+    texts: Sequence[str],
+    colors: Sequence[str],
+    *,
+    fontsize: float = 10.5,
+    marker_radius: float = 7.0,
+    clear: float = 0.0,
+) -> None:
+    """Write a label beside each point so that labels cover neither each other nor a point.
+
+    Each label may stand in 24 directions at growing distances; labels take turns choosing the cheapest place
+    given all others, for a few rounds. One that had to move away is tied to its point by a thin line.
+
+    Args:
+        ax: axes whose limits are final.
+        points: (n, 2) data coordinates; rows with a non-finite value get no label.
+        texts: n labels.
+        colors: n colours.
+        fontsize: points.
+        marker_radius: pixels to keep clear around each point.
+        clear: pixels at the top of the axes that belong to something else, see `head_legend`.
+    """
+    figure = ax.figure
+    figure.draw_without_rendering()  # type: ignore[union-attr]
+    keep = np.flatnonzero(np.isfinite(points).all(1))
+    if not keep.size:
+        return
+    pixels = ax.transData.transform(points[keep])
+    sizes = np.array([text_size(ax, texts[i], fontsize) for i in keep.tolist()]) + 3.0
+    frame = np.asarray(ax.get_window_extent().extents) - [0, 0, 0, clear]
+    offsets = _arrange(pixels, sizes, marker_radius, frame)
+    scale = 72.0 / figure.dpi
+    for i, offset, size in zip(keep.tolist(), offsets, sizes, strict=True):
+        gap = float(np.hypot(*np.clip(np.abs(offset) - size / 2, 0, None)))
+        line = {"arrowstyle": "-", "color": colors[i], "lw": 0.7, "alpha": 0.7, "shrinkA": 0, "shrinkB": 4}
+        ax.annotate(
+            texts[i], points[i], xytext=tuple(offset * scale), textcoords="offset points", ha="center",
+            va="center", fontsize=fontsize, color=colors[i], zorder=5,
+            arrowprops=line if gap > 2.0 * marker_radius else None,
+        ).set_in_layout(False)  # fmt: skip
+
+
+def text_size(ax: Axes, text: str, fontsize: float) -> np.ndarray:
+    """Return the width and the height in pixels of a text on these axes."""
+    probe = ax.text(0, 0, text, fontsize=fontsize)
+    box = probe.get_window_extent()
+    probe.remove()
+    return np.array([box.width, box.height])
+
+
+def _arrange(points: np.ndarray, sizes: np.ndarray, radius: float, frame: np.ndarray) -> np.ndarray:
+    """Return (n, 2) pixel offsets from points to the centres of their labels."""
+    n = len(points)
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    reach = np.array([radius + 2, 18, 28, 40, 55, 75, 100, 130, 165, 205])
+    direction = np.stack([np.cos(angles), np.sin(angles)], 1)
+    ring = np.repeat(reach, len(angles))
+    candidates = np.tile(direction, (len(reach), 1))[None] * (sizes[:, None] / 2 + ring[:, None])  # (n, C, 2)
+    own_cost = np.repeat(reach, len(angles)) * 0.05 + np.tile(0.3 * np.abs(np.sin(angles)), len(reach))
+    chosen = candidates[:, 0].copy()
+    # the most crowded points choose last, so that they see what the others left
+    crowding = (np.linalg.norm(points[:, None] - points[None], axis=-1) < 60).sum(1)
+    order = np.argsort(crowding, kind="stable")
+    steps = np.linspace(0.1, 0.9, 12)
+    for _ in range(8):
+        before = chosen.copy()
+        for i in order:
+            others = np.arange(n) != i
+            placed, half = (points + chosen)[others], sizes[others] / 2
+            low, high = points[i] + candidates[i] - sizes[i] / 2, points[i] + candidates[i] + sizes[i] / 2
+            width = np.minimum(high[:, None], placed + half) - np.maximum(low[:, None], placed - half)
+            covered = np.prod(np.clip(width, 0, None), axis=-1).sum(1)
+            near = np.clip(np.maximum(low[:, None] - points, points - high[:, None]), 0, None)
+            hits = (np.hypot(near[..., 0], near[..., 1]) < radius).sum(1)
+            outside = (low < frame[:2]).any(1) | (high > frame[2:]).any(1)
+            cost = own_cost + 0.2 * covered + 20 * hits + 1e4 * outside
+            # lines are dear to look at: only those of the places that are good without them
+            best = np.argsort(cost, kind="stable")[:60]
+            line = points[i] + candidates[i][best, None] * steps[:, None]  # (C, S, 2)
+            crossed = (np.abs(line[:, :, None] - placed) < half + 1).all(-1).any(1).sum(1)
+            through = (np.linalg.norm(line[:, :, None] - points[others], axis=-1) < radius).any(1).sum(1)
+            # and the other labels' lines, which must not run through this one
+            lines = points[others, None] + chosen[others, None] * steps[:, None]  # (n - 1, S, 2)
+            lines = lines[np.linalg.norm(chosen[others], axis=1) > np.linalg.norm(half, axis=1) + 2 * radius]
+            inside = (lines[None] > low[best, None, None]) & (lines[None] < high[best, None, None])
+            total = cost[best] + 45 * crossed + 5 * through + 45 * inside.all(-1).any(2).sum(1)
+            chosen[i] = candidates[i][best[int(np.argmin(total))]]
+        if np.array_equal(chosen, before):
+            break
+    return np.asarray(chosen)
