@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from nfas_lightning.files import write_text
+from nfas_lightning.plotting.agreement import plot_convergence, plot_snci
 from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_rois, plot_truth
 from nfas_lightning.plotting.brain import has_coordinates, plot_brain, plot_glass
 from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
@@ -25,7 +26,7 @@ from nfas_lightning.plotting.models import (
 )
 from nfas_lightning.plotting.page import contents, page_context
 from nfas_lightning.plotting.pictures import embed
-from nfas_lightning.plotting.space import plot_convergence, plot_networks, plot_snci, plot_space
+from nfas_lightning.plotting.space import plot_networks, plot_space
 from nfas_lightning.plotting.style import check_formats, is_simulated, save_figure
 from nfas_lightning.plotting.tables import FEW_ROIS, mean_r2
 from nfas_lightning.results import RunResults, SpaceStatistics, group_words

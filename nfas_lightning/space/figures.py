@@ -74,7 +74,7 @@ class SpaceFigures(SpaceMeasures, ABC):
         colors: Mapping[str, str] | None = None,
     ) -> Figure:
         """Draw SNCI by network and group: on `ax` the bounded form, else both forms."""
-        from nfas_lightning.plotting.space import plot_snci
+        from nfas_lightning.plotting.agreement import plot_snci
 
         return plot_snci(self._quick(group_by), **self._look(ax, title, colors))
 
@@ -82,7 +82,7 @@ class SpaceFigures(SpaceMeasures, ABC):
         self, ax: Axes | None = None, *, group_by: str = "modality", title: str | None = None
     ) -> Figure:
         """Draw the convergence of every ROI by network."""
-        from nfas_lightning.plotting.space import plot_convergence
+        from nfas_lightning.plotting.agreement import plot_convergence
 
         return plot_convergence(self._quick(group_by), ax=ax, title=title, simulated=self._simulated)
 
