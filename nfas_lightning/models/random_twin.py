@@ -158,9 +158,8 @@ def state_sha256(module: nn.Module) -> str:
     for name, value in sorted(module.state_dict().items()):
         name = name.replace("_orig_mod.", "")  # of a submodule that torch.compile wrapped
         if not isinstance(value, Tensor) or value.is_quantized or value.layout != torch.strided:
-            from nfas_lightning.results import (
-                content_key,
-            )  # brings Lightning, which lists of models do without
+            # imported here, since it brings Lightning, which lists of models do without
+            from nfas_lightning.results import content_key
 
             digest.update(f"{name}:{content_key(value)}".encode())
             continue
