@@ -120,7 +120,7 @@ def plot_depth(
     colors: Mapping[str, str] | None = None,
     simulated: bool | None = None,
 ) -> Figure:
-    """Draw, for every model, the stable mode's weights `|c_l|` and each block's own score over relative depth.
+    """Draw for every model the stable mode's weights `|c_l|` and each block's own score over relative depth.
 
     One row a model: on the left the weights, scaled to the row's largest; on the right the correlation of the
     block alone, on one scale for all models. A dot marks the largest value of a row. Relative depth runs from
