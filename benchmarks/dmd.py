@@ -86,7 +86,7 @@ def against_pydmd(H: Tensor, svd_rank: int, loop: int, repeats: int) -> list[lis
 def growth(
     n: int, depth: int, width: int, svd_rank: int, repeats: int, device: torch.device
 ) -> list[list[str]]:
-    """Return the times of `dmd` when one size at a time is halved and doubled."""
+    """Return the times of `dmd`, and its memory on a CUDA device, when one size at a time changes."""
     rows = []
     for name in ("N", "L", "D"):
         for factor in (0.5, 1, 2):
@@ -98,9 +98,19 @@ def growth(
                 seconds = best_of(
                     lambda op=operator, H=H: dmd(H, operator=op, svd_rank=svd_rank), repeats, device
                 )
-                row.append(f"{seconds * 1e3:.1f}")
+                row.append(f"{seconds * 1e3:.1f}" + beyond_the_input(H, operator))
             rows.append(row)
     return rows
+
+
+def beyond_the_input(H: Tensor, operator: str) -> str:
+    """Peak memory of a call on a CUDA device beside its input, in MB; nothing on a CPU."""
+    if not H.is_cuda:
+        return ""
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    dmd(H, operator=operator)
+    return f" ({(torch.cuda.max_memory_allocated() - before) / 2**20:.0f} MB)"
 
 
 def bandwidth(H: Tensor, repeats: int) -> list[list[str]]:
@@ -127,7 +137,8 @@ def main() -> None:
     device = torch.device(arguments.device)
     torch.set_num_threads(arguments.threads)
     H = trajectory(arguments.n, arguments.depth, arguments.width, device)
-    print(f"torch {torch.__version__}, {arguments.threads} threads, {device}, H {tuple(H.shape)} {H.dtype}")
+    place = torch.cuda.get_device_name() if device.type == "cuda" else device
+    print(f"torch {torch.__version__}, {arguments.threads} threads, {place}, H {tuple(H.shape)} {H.dtype}")
     print_table(
         f"Against PyDMD, svd_rank {arguments.svd_rank} (ms)",
         ["operator", "PyDMD", "dmd", "stable_mode", "PyDMD / dmd", "PyDMD / stable_mode"],
@@ -136,7 +147,7 @@ def main() -> None:
     if not arguments.no_growth:
         sizes = (arguments.n, arguments.depth, arguments.width)
         print_table(
-            "Growth of dmd (ms)",
+            "Growth of dmd (ms; on a CUDA device the memory beside the input too)",
             ["varied", "N", "L", "D", "joint", "per_stimulus"],
             growth(*sizes, arguments.svd_rank, arguments.repeats, device),
         )

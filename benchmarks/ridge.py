@@ -1,9 +1,10 @@
 """Time `ridge_cv` against himalaya and scikit-learn on the same folds, and compare the scores.
 
-    python benchmarks/ridge.py [--volumes 3000] [--features 768] [--targets 400] [--repeats 3]
+    python benchmarks/ridge.py [--volumes 3000] [--features 768] [--targets 400] [--repeats 3] [--device cpu]
 
 Every tool gets features and responses standardised on each outer fold's training rows and the same 15
 penalties, and chooses one a target: himalaya in five contiguous inner folds, scikit-learn by leave-one-out.
+On a CUDA device himalaya runs there too, with its own backend for it, and scikit-learn on the CPU.
 Shown are the best of `--repeats`, in wall-clock and in processor seconds (all threads; the number to trust on
 a machine that does other work too), and the largest difference of a target's mean r.
 """
@@ -51,11 +52,11 @@ def loop(X: Tensor, Y: Tensor, predict: Callable[[Tensor, Tensor, Tensor], Tenso
 
 
 def himalaya(penalties: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """RidgeCV with the torch backend and contiguous inner folds."""
-    set_backend("torch")
+    """RidgeCV with the torch backend of the device and contiguous inner folds."""
+    set_backend("torch_cuda" if penalties.is_cuda else "torch")
 
     def predict(x: Tensor, y: Tensor, new: Tensor) -> Tensor:
-        model = HimalayaRidgeCV(alphas=penalties.numpy(), fit_intercept=True, cv=KFold(5))
+        model = HimalayaRidgeCV(alphas=penalties.cpu().numpy(), fit_intercept=True, cv=KFold(5))
         return model.fit(x, y).predict(new)
 
     return predict
@@ -65,18 +66,26 @@ def sklearn(penalties: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """RidgeCV with its closed-form leave-one-out and a penalty a target."""
 
     def predict(x: Tensor, y: Tensor, new: Tensor) -> Tensor:
-        model = SklearnRidgeCV(alphas=penalties.numpy(), alpha_per_target=True).fit(x.numpy(), y.numpy())
-        return torch.from_numpy(np.asarray(model.predict(new.numpy())))
+        model = SklearnRidgeCV(alphas=penalties.cpu().numpy(), alpha_per_target=True)
+        model.fit(x.cpu().numpy(), y.cpu().numpy())
+        return torch.from_numpy(np.asarray(model.predict(new.cpu().numpy()))).to(x.device)
 
     return predict
+
+
+def synchronise() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def clock(run: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
     """Best wall-clock and processor seconds, and the result."""
     wall, processor = [], []
     for _ in range(repeats):
+        synchronise()
         start, spent = time.perf_counter(), time.process_time()
         result = run()
+        synchronise()
         wall.append(time.perf_counter() - start)
         processor.append(time.process_time() - spent)
     return min(wall), min(processor), result
@@ -90,13 +99,18 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=768)
     parser.add_argument("--targets", type=int, default=400)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     sizes = arguments.volumes, arguments.features, arguments.targets
-    penalties = default_penalties(sizes[1])
-    print(f"{sizes[0]} volumes x {sizes[1]} features, {sizes[2]} targets, {torch.get_num_threads()} threads")
+    penalties = default_penalties(sizes[1]).to(arguments.device)
+    place = torch.cuda.get_device_name() if penalties.is_cuda else "CPU"
+    shapes = f"{sizes[0]} volumes x {sizes[1]} features, {sizes[2]} targets"
+    print(f"{shapes}, {torch.get_num_threads()} threads, {place}")
     print(f"{'dtype':8} {'selection':9} {'tool':13} {'wall (s)':>9} {'cpu (s)':>9}  largest |dr|")
     for dtype in (torch.float32, torch.float64):
-        X, Y = simulate(*sizes, dtype)
+        X, Y = (values.to(arguments.device) for values in simulate(*sizes, dtype))
+        if penalties.is_cuda:
+            ridge_cv(X[:100], Y[:100])  # libraries load on first use
         for selection, name, peer in (
             ("folds", "himalaya", himalaya(penalties)),
             ("loo", "scikit-learn", sklearn(penalties)),

@@ -23,8 +23,10 @@ def __getattr__(name: str) -> Any:
     # on first use: the `nfas` command must be able to speak to OpenMP before torch is there
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        return import_module("nfas_lightning.versions").installed_version("nfas-lightning")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

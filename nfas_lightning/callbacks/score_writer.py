@@ -6,7 +6,6 @@ import platform
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,6 +25,7 @@ from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
+from nfas_lightning.versions import installed_version
 
 __all__ = ["ScoreWriter"]
 
@@ -220,7 +220,10 @@ class ScoreWriter(Callback):
             "responses_sha256": responses.fingerprint(),
             "hashes": responses.hashes,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+            "versions": {
+                "python": platform.python_version(),
+                **{name: installed_version(name) for name in _VERSIONS},
+            },
         }
         self.results = self.folder.gather(self._finished, rois, meta)
         return self.results
@@ -293,7 +296,7 @@ class ScoreWriter(Callback):
             self._capture,
             responses.fingerprint(),
             asdict(self.settings),
-            version("nfas-lightning"),
+            installed_version("nfas-lightning"),
         )
 
 

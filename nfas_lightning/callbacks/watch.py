@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -39,6 +38,7 @@ from nfas_lightning.models.preprocess import RawStimuli
 from nfas_lightning.plotting.training import ALL_ROIS, plot_training
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
+from nfas_lightning.versions import installed_version
 
 __all__ = ["BrainWatch"]
 
@@ -224,7 +224,7 @@ class BrainWatch:
             | {"responses_sha256": responses.fingerprint()},
             "layers": list(trajectory.layer_names),
             "pooling": self.pooling,
-            "version": version("nfas-lightning"),
+            "version": installed_version("nfas-lightning"),
         }
 
     def _log_details(self, step: int, loggers: Loggers) -> None:

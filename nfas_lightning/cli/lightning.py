@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from nfas_lightning.cli.messages import PlainErrors, missing_file
 from nfas_lightning.cli.process import is_spoken
 from nfas_lightning.files import staging_file
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run
+from nfas_lightning.versions import installed_version
 
 __all__ = ["NFASCLI", "SaveRunConfig"]
 
@@ -120,7 +120,7 @@ class NFASCLI(LightningCLI):
         """Name the command, and the versions on top of a saved config."""
         names = ("nfas-lightning", "torch", "pytorch-lightning")
         kwargs.setdefault("prog", "nfas")  # python -m nfas_lightning would be called by its file
-        kwargs.setdefault("dump_header", [f"{name}=={version(name)}" for name in names])
+        kwargs.setdefault("dump_header", [f"{name}=={installed_version(name)}" for name in names])
         return super().init_parser(**kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -6,7 +6,6 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from inspect import Parameter, signature
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -14,6 +13,7 @@ from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
 from nfas_lightning.cli.docstrings import summary
 from nfas_lightning.cli.messages import PlainErrors, nearest, refuse, say_loading
 from nfas_lightning.cli.process import EXIT_CODES
+from nfas_lightning.versions import installed_version
 
 __all__ = ["COMMANDS", "main"]
 
@@ -110,7 +110,8 @@ def _run_lightning(given: list[str]) -> None:
 
 def _versions() -> str:
     names = ("nfas-lightning", "torch", "pytorch-lightning")
-    return "\n".join([*(f"{name} {version(name)}" for name in names), f"python {platform.python_version()}"])
+    found = [f"{name} {installed_version(name)}" for name in names]
+    return "\n".join([*found, f"python {platform.python_version()}"])
 
 
 def _load(target: str) -> Callable[..., Any]:

@@ -134,10 +134,24 @@ def fit_pooled(H: Tensor, centering: Centering, svd_rank: float, exact: bool) ->
     usable = powers.abs() >= _SMALLEST_POWER
     weights = torch.where(usable, 1 / powers, 0) / usable.sum(dim=1, keepdim=True)
     coordinates = torch.einsum("nlr,rj,jl->nj", Z.cpu().to(left.dtype), left, weights)
+    left = left * _turn_to_real(coordinates)
     amplitudes = coordinates.abs().square().mean(dim=0).sqrt()
     spectrum = Spectrum(eigenvalues[None], weights[None], amplitudes[None], error.cpu()[None], ranks.cpu())
     dead = _dead_depths(squares, mean, scale, centering, n)
     return Fit(spectrum, mean, scale, dead, U.to(left.dtype) @ left.to(U.device))
+
+
+def _turn_to_real(coordinates: Tensor) -> Tensor:
+    """Return the phases (r,) that give coordinates (N, r) on eigenvectors as much of a real part as they can.
+
+    An eigenvector's phase is free, and LAPACK's choice depends on the basis: on the order of the stimuli, on
+    the device. Here the real and imaginary parts are left without a product, and the largest real part is
+    positive.
+    """
+    turned = torch.polar(torch.ones_like(coordinates[0].real), -coordinates.square().sum(dim=0).angle() / 2)
+    real = (coordinates * turned).real
+    largest = real.gather(0, real.abs().argmax(dim=0, keepdim=True))[0]
+    return torch.where(largest < 0, -turned, turned)
 
 
 def _dead_depths(

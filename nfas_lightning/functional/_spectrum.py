@@ -23,10 +23,13 @@ _ROUNDING = 1e-12
 _TIE = 1e-9
 # A thread costs as much as some tens of small eigendecompositions.
 _MATRICES_A_THREAD = 100
+# An accelerator takes a batch of matrices up to 32 x 32 in one kernel, and larger ones in turn; under so many
+# matrices its launches take longer than LAPACK.
+_LARGEST_BATCHED, _MATRICES_A_DEVICE = 32, 100
 
 
 class Spectrum(NamedTuple):
-    """Decompositions of a batch of B Grams, float64 or complex128 on the CPU.
+    """Decompositions of a batch of B Grams, float64 or complex128.
 
     Attributes:
         eigenvalues: (B, r); of a pair the positive imaginary part comes first.
@@ -91,14 +94,15 @@ def decompose(gram: Tensor, n_rows: int, svd_rank: int | float, exact: bool) -> 
 
     Returns:
         The spectra, r = the largest rank in the batch. A trajectory of lower rank is filled up with modes of
-        eigenvalue, coefficient and amplitude zero.
+        eigenvalue, coefficient and amplitude zero. On the device of `gram` for a large batch, else the CPU.
     """
-    gram = gram.cpu()
+    if len(gram) < _MATRICES_A_DEVICE or gram.shape[1] - 1 > _LARGEST_BATCHED:
+        gram = gram.cpu()
     squares, V = _eigh(gram[:, :-1, :-1])
     s = squares.clamp(min=0).sqrt().flip(-1)
     ranks = effective_rank(s, n_rows, s.shape[1], svd_rank)
     r = max(1, int(ranks.max()))
-    keep = torch.arange(r) < ranks[:, None]
+    keep = torch.arange(r, device=gram.device) < ranks[:, None]
     V = V[:, :, -r:].flip(-1) * keep[:, None]  # eigh ascends
     inverse = torch.where(keep, 1 / s[:, :r], 0)
     W = V * inverse[:, None]  # V S^-1: snapshots of X combined into orthonormal directions U
@@ -124,7 +128,7 @@ def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
     LAPACK goes through a batch one matrix at a time; it runs without Python's lock, so threads add up.
     """
     n_threads = min(torch.get_num_threads(), len(gram) // _MATRICES_A_THREAD)
-    if n_threads < 2:
+    if n_threads < 2 or gram.device.type != "cpu":
         squares, V = torch.linalg.eigh(gram)
         return squares, V
     with ThreadPoolExecutor(n_threads) as pool:
@@ -150,9 +154,9 @@ def eigen_parts(A: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     if r == 1:
         return A[:, 0].to(torch.complex128), start[:, :, None].to(torch.complex128)
     if r > 2:
-        eigenvalues, W = torch.linalg.eig(A)
-        weights = torch.linalg.pinv(W) @ start[..., None].to(W.dtype)
-        return eigenvalues, W * weights.mT
+        eigenvalues, W = torch.linalg.eig(A.cpu())  # on an accelerator a batch goes one matrix at a time
+        weights = torch.linalg.pinv(W) @ start.cpu()[..., None].to(W.dtype)
+        return eigenvalues.to(A.device), (W * weights.mT).to(A.device)
     middle = (A[:, 0, 0] + A[:, 1, 1]) / 2
     spread = (A[:, 0, 0] - A[:, 1, 1]) / 2
     root = (spread.square() + A[:, 0, 1] * A[:, 1, 0]).to(torch.complex128).sqrt()

@@ -15,7 +15,14 @@ from nfas_lightning.functional.moves import block_moves, shift_moves
 
 __all__ = ["block_permutation_null", "circular_shift_null", "permutation_p"]
 
-CHUNK = 2**20  # numbers in one gathered table of moved responses: 8 MB in float64, which a cache can hold
+# numbers in one gathered table of moved responses: 8 MB in float64, which a CPU's cache can hold, and 256 MB,
+# which keep an accelerator busy
+_CHUNK_CPU, _CHUNK_ACCELERATOR = 2**20, 2**25
+
+
+def table_size(device: torch.device) -> int:
+    """Return how many numbers a table of moved responses may hold on `device`."""
+    return _CHUNK_CPU if device.type == "cpu" else _CHUNK_ACCELERATOR
 
 
 def circular_shift_null(
@@ -143,7 +150,7 @@ def _tested(preds: Tensor, Y: Tensor, fold: Tensor) -> tuple[Tensor, Tensor, Ten
 
 def _moved_null(preds: Tensor, Y: Tensor, fold: Tensor, moves: Tensor) -> Tensor:
     """Correlate preds (T, R) with Y moved by each of (M, T), within folds, averaged over them: (M, R)."""
-    chunks = torch.split(moves.to(Y.device), max(1, CHUNK // Y.numel()))
+    chunks = torch.split(moves.to(Y.device), max(1, table_size(Y.device) // Y.numel()))
     null = []
     for chunk in chunks:
         moved = Y[chunk].movedim(0, 1)  # (T, moves, R)

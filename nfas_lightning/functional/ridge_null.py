@@ -16,7 +16,7 @@ from nfas_lightning.functional.encoding import EncodingResult, Scaling, standard
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.moves import block_moves, phase_moves, shift_moves, turn_phases
-from nfas_lightning.functional.nulls import CHUNK
+from nfas_lightning.functional.nulls import table_size
 from nfas_lightning.functional.ridge import RidgeBasis, decompose
 
 __all__ = ["Moves", "ridge_null"]
@@ -179,8 +179,9 @@ def _complete(
     ]
     scored = Y.new_empty(len(drawn), len(parts), n_rois)
     trained = ~penalties.isnan()
-    for some in torch.split(torch.arange(len(drawn)), max(1, CHUNK // n_rows)):
-        for rois in torch.split(torch.arange(n_rois), max(1, CHUNK // (n_rows * len(some)))):
+    size = table_size(Y.device)
+    for some in torch.split(torch.arange(len(drawn)), max(1, size // n_rows)):
+        for rois in torch.split(torch.arange(n_rois), max(1, size // (n_rows * len(some)))):
             if moves == "phase":
                 copies = turn_phases(unit[:, rois], drawn[some], groups).permute(2, 1, 0).contiguous()
             else:
@@ -205,7 +206,7 @@ def _with_missing(
 ) -> tuple[Tensor, Tensor]:
     """Score copies fold by fold, each pattern of missing rows fitted for itself: r and where observed."""
     scored, observed = [], []
-    for chunk in torch.split(drawn, max(1, CHUNK // Y.numel())):
+    for chunk in torch.split(drawn, max(1, table_size(Y.device) // Y.numel())):
         moved = turn_phases(Y, chunk, groups) if moves == "phase" else Y[chunk]
         columns = moved.movedim(0, 1).reshape(len(Y), -1)
         r = [

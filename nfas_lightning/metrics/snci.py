@@ -102,7 +102,7 @@ class SNCI(Metric):
         return plot_grid(val, [str(name) for name in self.modalities], f"SNCI ({self.form})", ax)
 
     def _names(self) -> list[str | int]:
-        return [_from_bytes(row) for row in dim_zero_cat(self.labels)] if len(self.labels) else []
+        return [_from_bytes(row) for row in dim_zero_cat(self.labels).cpu()] if len(self.labels) else []
 
 
 def _to_bytes(label: object) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from nfas_lightning.versions import installed_version
 
 __all__ = ["code_version"]
 
@@ -32,7 +33,7 @@ def code_version() -> str:
     for path in _sources(root):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     for name in _LIBRARIES:
-        digest.update(f"{name}=={_version(name)}\0".encode())
+        digest.update(f"{name}=={installed_version(name)}\0".encode())
     return digest.hexdigest()
 
 
@@ -41,10 +42,3 @@ def _sources(root: Path) -> Iterator[Path]:
     for name in _COMPUTING:
         found = [root / name] if name.endswith(".py") else sorted((root / name).rglob("*.py"))
         yield from (path for path in found if not any(path.is_relative_to(folder) for folder in skipped))
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "none"

@@ -110,6 +110,17 @@ def test_not_a_bit_of_the_training_changes(tmp_path, options):
     assert len(callback.curves["step"].unique()) >= 6
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("options", [{}, {"bf16": True}, {"fp16": True}], ids=["plain", "bf16", "fp16"])
+def test_not_a_bit_changes_on_a_cuda_device(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    callback = BrainAlignmentHF(brain(), every_n_steps=2, at_start=True, settings=QUICK, on_error="raise")
+    options = {"use_cpu": False, **options}
+    assert_same_training(train(tmp_path, **options), train(tmp_path, callback, **options))
+    assert len(callback.curves["step"].unique()) >= 4
+
+
 def test_a_look_is_what_align_finds_and_the_trainer_logs_it(tmp_path):
     callback = BrainAlignmentHF(brain(), settings=ScoringSettings(n_permutations=0), name="vit")
     trainer = train(tmp_path, callback)

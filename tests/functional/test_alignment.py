@@ -487,7 +487,7 @@ def test_moves_of_ridge_null_do_not_depend_on_how_they_are_cut_into_blocks(monke
     result = ridge_cv(X, Y)
     settings = {"n_permutations": 20, "seed": 2, "block_length": 4}
     whole = [ridge_null(X, Y, result, moves=moves, **settings) for moves in ("shift", "phase", "blocks")]
-    monkeypatch.setitem(ridge_null.__globals__, "CHUNK", 360)
+    monkeypatch.setitem(ridge_null.__globals__, "table_size", lambda device: 360)
     cut = [ridge_null(X, Y, result, moves=moves, **settings) for moves in ("shift", "phase", "blocks")]
     torch.testing.assert_close(cut, whole)
 

@@ -10,7 +10,7 @@ import nfas_lightning.functional as F
 from tests.helpers.pretended_device import DEVICE, PretendedDevice, pretend, reveal
 
 _generator = torch.Generator().manual_seed(0)
-H = torch.randn(40, 5, 6, generator=_generator)
+H = torch.randn(120, 5, 6, generator=_generator)  # enough for a batch on the device
 X = torch.randn(80, 7, generator=_generator)
 Y = X[:, :3] + torch.randn(80, 3, generator=_generator)
 MISSING = Y.clone()
@@ -108,6 +108,26 @@ def test_an_accelerator_gives_what_the_cpu_gives(name):
     for one, other in zip(found, expected, strict=True):
         # an accelerator takes more stimuli at a time, and sums round differently
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", CASES)
+def test_cuda_gives_what_the_cpu_gives(name, dtype):
+    def to(device):
+        return lambda value: value.to(device, dtype if value.is_floating_point() else None)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = tensors(CASES[name](to("cpu")))
+        found = tensors(CASES[name](to("cuda")))
+    assert expected
+    assert len(found) == len(expected)
+    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-7, "atol": 1e-9}
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one.cpu(), other, equal_nan=True, **tolerance)
 
 
 def test_scores_stay_on_the_device():

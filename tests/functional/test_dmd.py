@@ -317,19 +317,17 @@ class TestInvariances:
         order = torch.randperm(len(H), generator=torch.Generator().manual_seed(0))
         one = stable_mode(H, operator=operator, centering=centering)
         other = stable_mode(H[order], operator=operator, centering=centering)
-        if operator == "pooled":  # an eigenvector's sign is free there
-            one, other = one.abs(), other.abs()
         np.testing.assert_allclose(other, one[order], atol=1e-8)
 
-    @pytest.mark.parametrize("operator", ["joint", "per_stimulus"])
+    @pytest.mark.parametrize("operator", OPERATORS)
     @pytest.mark.parametrize("centering", ["none", "center", "scale"])
     def test_rotation_of_units(self, operator, centering):
         H = random_walk()
         rotation = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(0)).double())[0]
         one = stable_mode(H, operator=operator, centering=centering)
         turned = stable_mode(H @ rotation, operator=operator, centering=centering)
-        wanted = torch.cat([half @ rotation for half in one.split(5, dim=1)], dim=1)
-        np.testing.assert_allclose(turned, wanted, atol=1e-8)
+        halves = [half if operator == "pooled" else half @ rotation for half in one.split(5, dim=1)]
+        np.testing.assert_allclose(turned, torch.cat(halves, dim=1), atol=1e-8)
 
     @pytest.mark.parametrize("operator", ["joint", "per_stimulus"])
     def test_sign_and_scale_travel_through(self, operator):
@@ -364,8 +362,6 @@ class TestCentring:
         for centering, Z in by_hand.items():
             got = stable_mode(H, operator=operator, centering=centering)
             wanted = stable_mode(Z, operator=operator, centering="none")
-            if operator == "pooled":
-                got, wanted = got.abs(), wanted.abs()
             np.testing.assert_allclose(got, wanted, atol=1e-8)
 
     def test_streamed_statistics_add_up(self):
@@ -429,8 +425,6 @@ class TestCentring:
         whole = stable_mode(H, operator=operator, centering=centering)
         monkeypatch.setattr("nfas_lightning.functional._gram._CHUNK_CPU", 4 * 35)  # 4, 4, 4 and 1 stimuli
         parts = stable_mode(H, operator=operator, centering=centering)
-        if operator == "pooled":  # an eigenvector's sign is free there
-            parts, whole = parts.abs(), whole.abs()
         np.testing.assert_allclose(parts, whole, atol=1e-8)
 
     def test_new_stimuli_use_the_fitted_centring(self):
@@ -473,6 +467,17 @@ class TestPhase:
         assert bool((features[pair, 3:].abs().sum(dim=1) > 0).all())
         real = combine_depths(H, result, phase="real")
         np.testing.assert_allclose(real, features[:, :3] * (1 + pair.double())[:, None], atol=1e-12)
+
+    def test_the_phase_of_a_pooled_pair_is_settled_by_the_stimuli(self):
+        turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]]).double()
+        x0 = torch.randn(30, 2, generator=torch.Generator().manual_seed(1)).double()
+        x0[:, 0] *= 3
+        real, imaginary = stable_mode(linear(turn, x0, 6), operator="pooled", centering="none").T
+        # along the stimuli's own principal axes, whatever phase the eigenvectors came with
+        s = torch.linalg.svdvals(x0)
+        np.testing.assert_allclose([real.norm(), imaginary.norm()], s / 2**0.5, rtol=1e-9)
+        assert float(real @ imaginary) == pytest.approx(0, abs=1e-9)
+        assert real[real.abs().argmax()] > 0
 
     def test_pooled_columns(self):
         H = random_walk(width=4)

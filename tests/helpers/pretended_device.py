@@ -102,7 +102,8 @@ def _run(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     def wrap(value: Any) -> Any:
         if not isinstance(value, Tensor) or stays:
             return value
-        return wrappers[id(value)] if id(value) in wrappers else _Pretended(value)
+        # a wrapper does not know that its values are to be read as conjugates
+        return wrappers[id(value)] if id(value) in wrappers else _Pretended(value.resolve_conj())
 
     return tree_map(wrap, result)
 
