@@ -2,6 +2,7 @@
 
 Runs a convolutional network, a vision transformer and a BERT, random weights, with and without a
 `DepthRecorder` in turns, so that a busy machine slows both alike. Prints the medians and the median ratio.
+The networks are small ones on a CPU and of the usual size on a CUDA device.
 
     python benchmarks/capture.py --repeats 20 --device cpu
 """
@@ -24,23 +25,37 @@ Case = tuple[str, nn.Module, Callable[[nn.Module], object], Tensor | None]
 
 
 def cases(device: str) -> list[Case]:
-    images = torch.rand(16, 3, 160, 160, device=device)
-    ids = torch.randint(0, 1000, (32, 64), device=device)
-    mask = torch.arange(64, device=device) < torch.randint(8, 65, (32, 1), device=device)
+    large = device != "cpu"
+    n, size = (64, 224) if large else (16, 160)
+    images = torch.rand(n, 3, size, size, device=device)
+    batch, length = (64, 128) if large else (32, 64)
+    ids = torch.randint(0, 1000, (batch, length), device=device)
+    mask = torch.arange(length, device=device) < torch.randint(8, length + 1, (batch, 1), device=device)
+    depth, width = (12, 768) if large else (6, 384)
     bert = BertModel(
         BertConfig(
             vocab_size=1000,
-            hidden_size=384,
-            num_hidden_layers=6,
+            hidden_size=width,
+            num_hidden_layers=depth,
             num_attention_heads=12,
-            intermediate_size=1536,
+            intermediate_size=4 * width,
         )
     )
-    vit = timm.create_model("vit_tiny_patch16_224", img_size=160)
+    resnet, vit = ("resnet50", "vit_base_patch16_224") if large else ("resnet18", "vit_tiny_patch16_224")
     return [
-        ("ResNet-18, 16 x 160 px", timm.create_model("resnet18"), lambda net: net(images), None),
-        ("ViT-tiny, 16 x 160 px", vit, lambda net: net(images), None),
-        ("BERT 6 x 384, 32 x 64 tokens", bert, lambda net: net(ids, attention_mask=mask.long()), mask),
+        (f"{resnet}, {n} x {size} px", timm.create_model(resnet), lambda net: net(images), None),
+        (
+            f"{vit}, {n} x {size} px",
+            timm.create_model(vit, img_size=size),
+            lambda net: net(images),
+            None,
+        ),
+        (
+            f"BERT {depth} x {width}, {batch} x {length} tokens",
+            bert,
+            lambda net: net(ids, attention_mask=mask.long()),
+            mask,
+        ),
     ]
 
 
@@ -87,10 +102,10 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    print(f"{'network':30s} {'blocks':>6s} {'bare':>10s} {'recorded':>10s} {'ratio':>7s}")
+    print(f"{'network':40s} {'blocks':>6s} {'bare':>10s} {'recorded':>10s} {'ratio':>7s}")
     for case in cases(options.device):
         n_blocks, bare, recorded, ratio = compare(case, options.repeats, options.device)
-        print(f"{case[0]:30s} {n_blocks:6d} {1e3 * bare:7.1f} ms {1e3 * recorded:7.1f} ms {ratio:7.3f}")
+        print(f"{case[0]:40s} {n_blocks:6d} {1e3 * bare:7.1f} ms {1e3 * recorded:7.1f} ms {ratio:7.3f}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ The first table compares training steps with and without an idle `BrainAlignment
 the callback is in and out of the Trainer's list step by step, in random order within each pair. Beside the
 median ratio stand its bootstrap interval and, free of the machine's noise, what all its hooks take a step.
 The second compares the brain pass (`record_trajectory`: reading, hooks, pooling, copies, restoring the
-network) with bare forward passes over the same batches, in turns; a look adds the scoring.
+network) with bare forward passes over the same batches, in turns; a look adds the scoring. On a CUDA device
+the networks are of the usual size, and the bare passes find their batches there already.
 
     python benchmarks/monitor.py --pairs 300 --repeats 20 --device cpu
 """
@@ -229,7 +230,7 @@ def main() -> None:
     size, batch = (224, 64) if large else (64, 8)
     titles = ("idle callback", "a step", "with / without", "95 %", "its hooks", "of a step")
     print("{:32s} {:>10s} {:>15s} {:>15s} {:>10s} {:>10s}".format(*titles), flush=True)
-    for name in ("mobilenetv3_small_050", "resnet10t"):
+    for name in ("resnet50",) if large else ("mobilenetv3_small_050", "resnet10t"):
         step, ratio, low, high, own = idle(name, size, batch, options.pairs, options.device)
         print(
             f"{f'{name}, {batch} x {size} px':32s} {1e3 * step:7.1f} ms {ratio:15.4f} {low:8.4f}-{high:.4f} "
@@ -239,7 +240,8 @@ def main() -> None:
     size = 224 if large else 128
     titles = ("brain pass", "blocks", "forward", "pass", "ratio", "scoring")
     print("\n{:32s} {:>6s} {:>10s} {:>10s} {:>7s} {:>10s}".format(*titles), flush=True)
-    for name in ("resnet18", "convnext_atto", "vit_tiny_patch16_224"):
+    small = ("resnet18", "convnext_atto", "vit_tiny_patch16_224")
+    for name in ("resnet50", "convnext_small", "vit_base_patch16_224") if large else small:
         blocks, bare, own, ratio, scoring = look(name, size, options.stimuli, options.repeats, options.device)
         print(
             f"{f'{name}, {options.stimuli} x {size} px':32s} {blocks:6.0f} {1e3 * bare:7.1f} ms "

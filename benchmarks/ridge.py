@@ -57,7 +57,7 @@ def himalaya(penalties: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
     def predict(x: Tensor, y: Tensor, new: Tensor) -> Tensor:
         model = HimalayaRidgeCV(alphas=penalties.cpu().numpy(), fit_intercept=True, cv=KFold(5))
-        return model.fit(x, y).predict(new)
+        return model.fit(x, y).predict(new).to(new.device)
 
     return predict
 

@@ -24,8 +24,8 @@ __all__ = [
 
 Centering = Literal["none", "center", "scale", "zscore"]
 
-# Values raised to float64 at a time: 2 MB stays in a CPU's cache, 512 MB keeps an accelerator busy.
-_CHUNK_CPU, _CHUNK_ACCELERATOR = 2**18, 2**26
+# Values raised to float64 at a time: 2 MB stays in a CPU's cache, 128 MB keeps an accelerator busy.
+_CHUNK_CPU, _CHUNK_ACCELERATOR = 2**18, 2**24
 # About eight eps of float32, squared: what `checks.is_constant` allows, on the scale of a power.
 _NO_VARIANCE = 1e-12
 

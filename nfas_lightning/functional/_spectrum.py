@@ -23,9 +23,9 @@ _ROUNDING = 1e-12
 _TIE = 1e-9
 # A thread costs as much as some tens of small eigendecompositions.
 _MATRICES_A_THREAD = 100
-# An accelerator takes a batch of matrices up to 32 x 32 in one kernel, and larger ones in turn; under so many
-# matrices its launches take longer than LAPACK.
-_LARGEST_BATCHED, _MATRICES_A_DEVICE = 32, 100
+# An accelerator takes a batch of matrices up to 32 x 32 in one kernel, and larger ones in turn. Under so many
+# matrices its launches take longer than LAPACK; more at a time would take gigabytes to work in.
+_LARGEST_BATCHED, _MATRICES_A_DEVICE, _MATRICES_A_KERNEL = 32, 100, 512
 
 
 class Spectrum(NamedTuple):
@@ -127,12 +127,13 @@ def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
 
     LAPACK goes through a batch one matrix at a time; it runs without Python's lock, so threads add up.
     """
-    n_threads = min(torch.get_num_threads(), len(gram) // _MATRICES_A_THREAD)
-    if n_threads < 2 or gram.device.type != "cpu":
-        squares, V = torch.linalg.eigh(gram)
-        return squares, V
-    with ThreadPoolExecutor(n_threads) as pool:
-        parts = list(pool.map(torch.linalg.eigh, gram.chunk(n_threads)))
+    if gram.device.type != "cpu":
+        parts = [torch.linalg.eigh(part) for part in torch.split(gram, _MATRICES_A_KERNEL)]
+    elif (n_threads := min(torch.get_num_threads(), len(gram) // _MATRICES_A_THREAD)) < 2:
+        parts = [torch.linalg.eigh(gram)]
+    else:
+        with ThreadPoolExecutor(n_threads) as pool:
+            parts = list(pool.map(torch.linalg.eigh, gram.chunk(n_threads)))
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 

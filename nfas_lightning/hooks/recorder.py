@@ -193,7 +193,6 @@ class DepthRecorder:
 
     def _begin_pass(self) -> None:
         self._states: dict[str, Tensor] = {}
-        self._finite: dict[str, Tensor] = {}
         self._is_checked = False
         self._previous: tuple[str, weakref.ref[Tensor]] | None = None
 
@@ -258,8 +257,6 @@ class DepthRecorder:
             state = pool_checked(raw, self.pooling, mask, layout)
         except ValueError as error:
             raise ValueError(f"Block {name!r}: {error}") from error
-        if self.check_finite:
-            self._finite[key] = state.isfinite().all()  # read once a pass: no synchronisation here
         if key not in self._infos:
             self._infos[key] = LayerInfo(
                 name=key,
@@ -302,7 +299,8 @@ class DepthRecorder:
         """
         if not self._is_checked:
             check_complete(self.names, self._states)
-            check_finite(self._states, self._finite)
+            if self.check_finite:
+                check_finite(self._states)
             if self.dtype is not None:
                 check_real(self._states, self.dtype)
             kept = {
