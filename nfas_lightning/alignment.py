@@ -142,15 +142,24 @@ def record_trajectory(
     with undisturbed(feed.network) as plain:
         recorder = DepthRecorder(plain, layers or feed.layers, pooling=pooling or feed.pooling, device="cpu")
         fits = batch_size
+        shown: Mapping[str, Any] | None = None  # a batch whose states are still to be collected
+
+        def collect() -> None:
+            if shown is not None:
+                recorder.collect(shown["stimulus_id"], shown.get("n_frames"))
+
         with recorder:
             for entries in track(loader, "stimuli", transient=True) if progress else loader:
                 while entries:
                     batch = stimuli.collate(entries[:fits])
-                    if not _show(batch, feed, plain, recorder, context):
+                    # collecting waits for the device, which worked while this batch was read
+                    collect()
+                    shown = batch if _show(batch, feed, plain, recorder, context) else None
+                    if shown is None:
                         fits = _halved(len(batch["stimulus_id"]))
-                        continue
-                    recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
-                    entries = entries[fits:]
+                    else:
+                        entries = entries[fits:]
+            collect()
         return recorder.take()
 
 

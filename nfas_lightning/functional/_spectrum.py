@@ -24,7 +24,8 @@ _TIE = 1e-9
 # A thread costs as much as some tens of small eigendecompositions.
 _MATRICES_A_THREAD = 100
 # An accelerator takes a batch of matrices up to 32 x 32 in one kernel, and larger ones in turn. Under so many
-# matrices its launches take longer than LAPACK; more at a time would take gigabytes to work in.
+# matrices its launches take longer than LAPACK; a kernel wants half a megabyte a matrix to work in, whatever
+# their size.
 _LARGEST_BATCHED, _MATRICES_A_DEVICE, _MATRICES_A_KERNEL = 32, 100, 512
 
 
@@ -111,7 +112,8 @@ def decompose(gram: Tensor, n_rows: int, svd_rank: int | float, exact: bool) -> 
     basis = pad(W, (0, 0, 1, 0)) if exact else pad(W, (0, 0, 0, 1))  # the same combination of Y, or of X
     inner = basis.mT @ gram @ basis
     first = (basis.mT @ gram[:, :, :1]).squeeze(-1)
-    start = (torch.linalg.pinv(inner, hermitian=True) @ first[..., None]).squeeze(-1)  # x_0 ~ basis start
+    inverses = [torch.linalg.pinv(part, hermitian=True) for part in torch.split(inner, _MATRICES_A_KERNEL)]
+    start = (torch.cat(inverses) @ first[..., None]).squeeze(-1)  # x_0 ~ basis start
     eigenvalues, parts = eigen_parts(A, start)
     amplitudes = ((inner.to(parts.dtype) @ parts) * parts.conj()).sum(dim=1).real.clamp(min=0).sqrt()
 
