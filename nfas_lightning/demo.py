@@ -5,18 +5,13 @@ from __future__ import annotations
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from nfas_lightning.callbacks.logging import wandb_offline_without_key
-from nfas_lightning.data.stimulus_set import MODALITIES
-from nfas_lightning.datamodules import SimulatedBrainDataModule
-from nfas_lightning.lightning_packages import Logger, pl
-from nfas_lightning.models.packaged import PACKAGED
-from nfas_lightning.results import RunResults
-from nfas_lightning.runner import quiet_lightning, report_run, score_models
-from nfas_lightning.scoring import ScoringSettings
+if TYPE_CHECKING:
+    from nfas_lightning.lightning_packages import Logger
+    from nfas_lightning.results import RunResults
 
 __all__ = ["demo"]
 
@@ -57,6 +52,14 @@ def demo(
     Raises:
         ValueError: a name that is no packaged model.
     """
+    # here: Lightning takes seconds to import, and a slip of the pen is to be answered before
+    from nfas_lightning.data.stimulus_set import MODALITIES
+    from nfas_lightning.datamodules import SimulatedBrainDataModule
+    from nfas_lightning.models.packaged import PACKAGED
+    from nfas_lightning.results import RunResults
+    from nfas_lightning.runner import quiet_lightning, report_run, score_models
+    from nfas_lightning.scoring import ScoringSettings
+
     started = time.perf_counter()
     console = Console()
     names = list(_MODELS) if models is None else models
@@ -102,6 +105,9 @@ def demo(
 def _loggers(out: str) -> list[Logger]:
     if find_spec("wandb") is None:
         return []
+    from nfas_lightning.callbacks.logging import wandb_offline_without_key
+    from nfas_lightning.lightning_packages import pl
+
     wandb_offline_without_key()
     Path(out).mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"project": "nfas-lightning", "group": "demo", "job_type": "demo"}

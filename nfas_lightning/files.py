@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["safe_name", "staging_file", "write_text", "write_whole"]
+__all__ = ["check_folder", "safe_name", "staging_file", "write_text", "write_whole"]
 
 
 @contextmanager
@@ -51,6 +52,30 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all, see `write_whole`."""
     write_whole(path, lambda staging: staging.write_text(text, encoding="utf-8"))
+
+
+def check_folder(path: str | Path, name: str = "run_dir") -> None:
+    """Make a folder if there is none, and refuse one that can't be written.
+
+    Args:
+        path: the folder.
+        name: of the argument, for the message.
+
+    Raises:
+        OSError: it, or what it would lie in, is no folder or can't be written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # permissions alone don't tell of full and read-only disks
+            pass
+    except OSError as error:
+        in_the_way = (p for p in (folder, *folder.parents) if os.path.exists(p) and not os.path.isdir(p))
+        found = next(in_the_way, None)
+        reason = error.strerror or str(error) if found is None else f"{str(found)!r} is no folder"
+        raise OSError(
+            f"{name} must be a folder that can be written, got {str(path)!r}: {reason}. Choose another one."
+        ) from error
 
 
 def safe_name(text: str) -> str:

@@ -15,12 +15,12 @@ from rich.console import Console
 from torch import nn
 
 from nfas_lightning.alignment import card_of
-from nfas_lightning.callbacks.checks import check_folder
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.callbacks.logging import log_config, log_scalars, wandb_loggers
 from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, scalars_of
 from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.files import check_folder
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key

@@ -6,25 +6,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from nfas_lightning.cli.data_get import get_alice, get_atlases, get_files, nothing_downloaded
-from nfas_lightning.cli.messages import refuse
-from nfas_lightning.data.catalogue import (
-    CATALOGUE,
-    OPENNEURO,
-    Check,
-    Plan,
-    check_folder,
-    find_benchmarks,
-    make_plan,
-)
-from nfas_lightning.data.catalogue.plan import SOURCES
-from nfas_lightning.data.catalogue.rows import Row
-from nfas_lightning.data.catalogue.transfer import Client
+from nfas_lightning.cli.messages import refuse, say_loading
+
+if TYPE_CHECKING:
+    from nfas_lightning.data.catalogue import Check, Plan
+    from nfas_lightning.data.catalogue.rows import Row
+    from nfas_lightning.data.catalogue.transfer import Client
 
 __all__ = ["check_data", "get_data", "list_data"]
 
@@ -37,6 +30,9 @@ def list_data(*, root: str | None = None) -> None:
     Args:
         root: folder to look into; None: ``NFAS_DATA``, if it is set.
     """
+    say_loading("PyTorch")
+    from nfas_lightning.data.catalogue import CATALOGUE, find_benchmarks
+
     given = root or os.environ.get("NFAS_DATA")
     here: dict[str, list[str]] = {}
     for entry, folder in find_benchmarks(Path(given).expanduser()) if given else []:
@@ -65,6 +61,9 @@ def check_data(root: str, *, subjects: str | None = None, deep: bool = False) ->
         deep: read every byte and compare checksums where a format has them; the usual check reads sizes and
             first and last bytes.
     """
+    say_loading("PyTorch")
+    from nfas_lightning.data.catalogue import CATALOGUE, check_folder
+
     folder = Path(root).expanduser()
     try:
         checks = check_folder(folder, subjects=names(subjects), deep=deep, progress=sys.stderr.isatty())
@@ -90,7 +89,7 @@ def get_data(
     kinds: str | None = None,
     tasks: str | None = None,
     source: str | None = None,
-    bucket: str = OPENNEURO,
+    bucket: str | None = None,
     workers: int = 4,
     dry_run: bool = False,
     yes: bool = False,
@@ -111,11 +110,16 @@ def get_data(
             atlases: schaefer100, schaefer200, schaefer400.
         tasks: stories or languages, with commas between: ``pieman,tunnel``, ``lppEN``.
         source: for alice, a folder that holds its unpacked archives: read them, download nothing.
-        bucket: address of the bucket, e.g. of a mirror that answers as S3 does.
+        bucket: address of the bucket, e.g. of a mirror that answers as S3 does; None: OpenNeuro's.
         workers: files at once.
         dry_run: say what would be downloaded, and stop.
         yes: do not ask.
     """
+    say_loading("PyTorch")
+    from nfas_lightning.cli.data_get import get_alice, get_atlases, get_files, nothing_downloaded
+    from nfas_lightning.data.catalogue import CATALOGUE, OPENNEURO, make_plan
+    from nfas_lightning.data.catalogue.plan import SOURCES
+
     if name not in CATALOGUE:
         refuse("nfas data get", f"there is no benchmark {name!r}; there are {', '.join(CATALOGUE)}.")
     entry = CATALOGUE[name]
@@ -138,7 +142,7 @@ def get_data(
 
         def planned(client: Client) -> Plan:
             parts = {"subjects": names(subjects), "kinds": names(kinds), "tasks": names(tasks)}
-            return make_plan(name, folder, client, **parts, bucket=bucket)
+            return make_plan(name, folder, client, **parts, bucket=bucket or OPENNEURO)
 
         if get_files(name, planned, workers=workers, dry_run=dry_run, yes=yes):
             print(f"All of it is in {place}. Next: nfas data check {place}")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
+from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
 from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
@@ -32,6 +33,9 @@ COMMANDS: dict[str, str] = {
 }
 """Command, or command and subcommand, to the function that runs it: imported when it is asked for.
 
+Its module must be quick to import, so that help and slips of the pen are answered at once: what takes seconds
+the function imports itself, and says so with `say_loading`.
+
 A parameter without a default is given by position, a list by one word or more, or by none where its default
 is ``()``; the others are options, and the docstring is the help.
 """
@@ -52,8 +56,6 @@ _USAGE = f"""Neural Functional Alignment Space
 --debug, or NFAS_DEBUG=1, shows the traceback of an error.
 Exit codes: {"; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())}."""
 
-_WITH_LIGHTNING = ("nfas_lightning.demo", "nfas_lightning.cli.space")
-_LIGHT = ("nfas_lightning.cli.sweep", "nfas_lightning.cli.help")  # say what they import when they do
 _LIGHTNING = ("fit", "validate", "test", "predict")
 
 
@@ -116,8 +118,6 @@ def _versions() -> str:
 
 def _load(target: str) -> Callable[..., Any]:
     module, _, function = target.partition(":")
-    if module not in _LIGHT:
-        say_loading("Lightning" if module in _WITH_LIGHTNING else "PyTorch")
     loaded: Callable[..., Any] = getattr(import_module(module), function)
     return loaded
 
@@ -126,7 +126,7 @@ def _run_command(name: str, args: list[str]) -> None:
     command = _load(COMMANDS[name])
     parser = PlainErrors(prog=f"nfas {name}", description=summary(command))
     parser.add_argument("--config", action="config", help="options from a YAML file")
-    hints = get_type_hints(command)
+    hints = _hints(command)
     positional = {
         key
         for key, parameter in signature(command).parameters.items()
@@ -151,10 +151,23 @@ def _run_command(name: str, args: list[str]) -> None:
         default = list(signature(command).parameters[key].default)
         of = get_args(hints[key])[0]
         parser.add_argument(f"--{key}", nargs="+", type=of, default=default, help=summary(command, key))
-    parser.add_function_arguments(command, skip={*positional, *flags, *lists}, as_group=False)
+    # one by one: add_function_arguments would import what the command leaves for later
+    for key, parameter in signature(command).parameters.items():
+        if key not in {*positional, *flags, *lists}:
+            parser.add_argument(
+                f"--{key}", type=hints[key], default=parameter.default, help=summary(command, key)
+            )
     options = parser.parse_args(args)
     options.pop("config")
     command(**parser.instantiate(options).as_dict())
+
+
+def _hints(command: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the parameters; that of what is returned may not be imported yet."""
+    of_parameters = {key: hint for key, hint in command.__annotations__.items() if key != "return"}
+    return get_type_hints(
+        SimpleNamespace(__annotations__=of_parameters, __globals__=vars(sys.modules[command.__module__]))
+    )
 
 
 def _group_usage(given: list[str], group: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
@@ -12,11 +13,12 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
-from nfas_lightning.cli.messages import refuse
-from nfas_lightning.data.stimulus_set import MODALITIES
-from nfas_lightning.models.packaged import PACKAGED, PackagedModel, load_packaged
-from nfas_lightning.models.zoo import ZooEntry, zoo
+from nfas_lightning.cli.messages import refuse, say_loading
 from nfas_lightning.terminal import stdout_console
+
+if TYPE_CHECKING:
+    from nfas_lightning.models.packaged import PackagedModel
+    from nfas_lightning.models.zoo import ZooEntry
 
 __all__ = ["check_models", "list_models", "pin_models", "show_model"]
 
@@ -45,6 +47,11 @@ def list_models(
     """
     if source not in (None, "zoo", "packaged"):
         refuse("nfas models list", f"--source must be zoo or packaged, got {source!r}.")
+    say_loading("PyTorch")
+    from nfas_lightning.data.stimulus_set import MODALITIES
+    from nfas_lightning.models.packaged import PACKAGED
+    from nfas_lightning.models.zoo import zoo
+
     entries: list[ZooEntry | PackagedModel] = [*zoo().values(), *PACKAGED.values()]
     rows = [_row(entry) for entry in entries]
     kept = [
@@ -76,6 +83,10 @@ def show_model(name: str) -> None:
     Args:
         name: of the zoo or a packaged model, as `nfas models list` has it.
     """
+    say_loading("PyTorch")
+    from nfas_lightning.models.packaged import load_packaged
+    from nfas_lightning.models.zoo import ZooEntry
+
     entry = _find(name, "show")
     table = Table(Column("", no_wrap=True), Column("", overflow="fold"), show_header=False)
     if isinstance(entry, ZooEntry):
@@ -119,6 +130,8 @@ def check_models(
             the files themselves): these are loaded and run too, where they are.
         modality: vision, audio or language alone.
     """
+    say_loading("PyTorch")
+    from nfas_lightning.models.zoo import zoo
     from nfas_lightning.models.zoo.check import check_entry
 
     entries = [_zoo_only(name, "check") for name in names] or list(zoo().values())
@@ -164,6 +177,7 @@ def pin_models(
         revision: commit, tag or branch to pin instead of the entry's own.
         lock: file; None: NFAS_MODELS_LOCK, else nfas-models.lock in the working folder.
     """
+    say_loading("PyTorch")
     from nfas_lightning.models.zoo.pins import write_pins
     from nfas_lightning.models.zoo.registry import pin_of
 
@@ -179,6 +193,8 @@ def pin_models(
 
 
 def _row(entry: ZooEntry | PackagedModel) -> dict[str, str]:
+    from nfas_lightning.models.zoo import ZooEntry
+
     is_zoo = isinstance(entry, ZooEntry)
     return {
         "name": f"zoo:{entry.name}" if is_zoo else entry.name,
@@ -203,6 +219,7 @@ def _pinned(entry: ZooEntry) -> str:
 
 
 def _here(entry: ZooEntry | PackagedModel) -> str:
+    from nfas_lightning.models.zoo import ZooEntry
     from nfas_lightning.models.zoo.weights import is_local
 
     if isinstance(entry, ZooEntry):
@@ -232,6 +249,8 @@ def _folders(
 
 
 def _find(name: str, command: str) -> ZooEntry | PackagedModel:
+    from nfas_lightning.models.packaged import PACKAGED
+
     if name in PACKAGED:
         return PACKAGED[name]
     return _zoo_only(name, command)

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from nfas_lightning.callbacks.checks import check_folder
+from nfas_lightning.cli.messages import say_loading
 from nfas_lightning.cli.process import refusing
-from nfas_lightning.plotting.style import Format
-from nfas_lightning.runner import report_run
-from nfas_lightning.space import NFAS
-from nfas_lightning.space.runs import join_runs
+from nfas_lightning.files import check_folder
 
 __all__ = ["space"]
 
@@ -31,7 +28,7 @@ def space(
     metric: Literal["euclidean", "correlation", "cosine"] = "euclidean",
     n_permutations: int = 9999,
     seed: int = 0,
-    formats: Sequence[Format] = ("png",),
+    formats: Sequence[Literal["png", "pdf", "svg"]] = ("png",),
 ) -> None:
     """Join finished runs into one space of models: its statistics as tables and as a report.
 
@@ -54,6 +51,11 @@ def space(
         seed: of the draws.
         formats: of the figures' files, any of ``png pdf svg``; png is always among them.
     """
+    say_loading("PyTorch")
+    from nfas_lightning.runner import report_run
+    from nfas_lightning.space import NFAS
+    from nfas_lightning.space.runs import join_runs
+
     with refusing("nfas space"):
         joined = join_runs(runs, where=where, table=table, intersection=axis == "intersection")
         placed = NFAS.from_scores(

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.results.code import is_transient, name_of
 
 __all__ = ["network_parts"]
@@ -68,5 +67,8 @@ def _hooks(hooks: Mapping[int, Any], with_kwargs: Mapping[int, bool], describe: 
 @functools.cache
 def _framework_attributes() -> frozenset[str]:
     """Attributes that torch and Lightning keep in any module: flags, registries and the Trainer."""
+    # here: it takes seconds to import, which readers of finished runs do without
+    from nfas_lightning.lightning_packages import LightningModule
+
     compiled = ("_compiled_call_impl", "_compile_kwargs", "_is_torch_compile")
     return frozenset((*vars(nn.Module()), *vars(LightningModule()), *compiled))

@@ -1,9 +1,15 @@
 """Run a suite of models on one benchmark: plan first, then model by model, then the tables."""
 
-from nfas_lightning.runner.planning import PlannedModel, plan, plan_table
-from nfas_lightning.runner.report import report_run
-from nfas_lightning.runner.score import score_models
-from nfas_lightning.runner.suite_trainer import SuiteTrainer, quiet_lightning
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nfas_lightning.runner.planning import PlannedModel, plan, plan_table
+    from nfas_lightning.runner.report import report_run
+    from nfas_lightning.runner.score import score_models
+    from nfas_lightning.runner.suite_trainer import SuiteTrainer, quiet_lightning
 
 __all__ = [
     "PlannedModel",
@@ -14,3 +20,24 @@ __all__ = [
     "report_run",
     "score_models",
 ]
+
+_HOMES = {
+    "PlannedModel": "planning",
+    "SuiteTrainer": "suite_trainer",
+    "plan": "planning",
+    "plan_table": "planning",
+    "quiet_lightning": "suite_trainer",
+    "report_run": "report",
+    "score_models": "score",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # on first use: a report of finished runs does without Lightning, which takes seconds to import
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nfas_lightning.callbacks.logging import log_images, log_scalars
-from nfas_lightning.callbacks.model_log import log_run
-from nfas_lightning.callbacks.wandb_runs import log_artifact
-from nfas_lightning.lightning_packages import Logger
 from nfas_lightning.plotting.report import write_report
 from nfas_lightning.plotting.style import check_formats
 from nfas_lightning.plotting.tables import FEW_ROIS, roi_score_table, score_table
 from nfas_lightning.results import RunResults, SpaceStatistics, subject_scores
 from nfas_lightning.space import NFAS
 from nfas_lightning.terminal import stdout_console
+
+if TYPE_CHECKING:
+    from nfas_lightning.lightning_packages import Logger
 
 __all__ = ["report_run"]
 
@@ -63,7 +63,19 @@ def report_run(
     for note in statistics.notes:
         console.print(f"[dim]{note}[/]")
     path = write_report(Path(run_dir) / "report.html", results, statistics, formats=formats)
-    loggers = list(loggers)
+    if loggers := list(loggers):
+        _log(loggers, results, statistics, Path(run_dir))
+    console.print(f"Report: {path}")
+    return path
+
+
+def _log(loggers: list[Logger], results: RunResults, statistics: SpaceStatistics, run_dir: Path) -> None:
+    """Give loggers the space's tests and the figures, and W&B the report."""
+    # here: they import Lightning, which a report without loggers does without
+    from nfas_lightning.callbacks.logging import log_images, log_scalars
+    from nfas_lightning.callbacks.model_log import log_run
+    from nfas_lightning.callbacks.wandb_runs import log_artifact
+
     if "runs" in results.meta:  # joined from several runs; a single run logged its own tables
         log_run(loggers, results)
     tests = {"permanova": statistics.permanova, "silhouette": statistics.silhouette}
@@ -71,9 +83,7 @@ def report_run(
         if test:
             numbers = {f"space/{label}": test["statistic"], f"space/{label}_p": test["p_value"]}
             log_scalars(loggers, numbers, step=0)
-    log_images(loggers, {figure.stem: figure for figure in sorted((Path(run_dir) / "figures").glob("*.png"))})
+    log_images(loggers, {figure.stem: figure for figure in sorted((run_dir / "figures").glob("*.png"))})
     about = {name: results.meta[name] for name in ("dataset", "responses_sha256") if name in results.meta}
-    name = str(results.meta.get("name") or Path(run_dir).name)
-    log_artifact(loggers, name, Path(run_dir), {**about, "models": list(results.models["model"])})
-    console.print(f"Report: {path}")
-    return path
+    name = str(results.meta.get("name") or run_dir.name)
+    log_artifact(loggers, name, run_dir, {**about, "models": list(results.models["model"])})

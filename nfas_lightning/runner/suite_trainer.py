@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
-from nfas_lightning.callbacks.checks import check_folder
 from nfas_lightning.callbacks.wandb_runs import open_runs
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.files import check_folder
 from nfas_lightning.lightning_packages import LightningDataModule, Trainer
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.runner.planning import plan, plan_table

@@ -8,6 +8,7 @@ import pytorch_lightning  # noqa: F401 - so that it is there
 import yaml
 
 from nfas_lightning.cli import main
+from nfas_lightning.cli.main import COMMANDS
 from nfas_lightning.cli.messages import say_loading
 
 GOOD = {
@@ -226,10 +227,22 @@ def test_a_terminal_hears_what_is_loading_and_a_pipe_does_not(capsys, monkeypatc
     assert capsys.readouterr().err == "loading Lightning ...\n"
 
 
-def test_tables_of_models_do_without_lightning():
-    code = (
-        "import sys, nfas_lightning.cli.models; "
-        "print({'pytorch_lightning', 'lightning_fabric', 'torchmetrics', 'transformers'} & set(sys.modules))"
-    )
+def imported(*statements):
+    """Which of the slow packages a new process has imported after these statements."""
+    slow = {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "transformers", "matplotlib"}
+    code = "; ".join(["import sys", *statements, f"print(sorted({slow} & set(sys.modules)))"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    return done.stdout.splitlines()[-1]
+
+
+def test_help_and_mistakes_wait_for_no_import():
+    given = [[*name.split(), "--help"] for name in COMMANDS]
+    given += [["models"], ["space", "--oops"], ["data", "lst"]]
+    run = "from nfas_lightning.cli.process import run"
+    assert imported(run, f"codes = [run(words) for words in {given}]", "assert codes[-2:] == [2, 2]") == "[]"
+
+
+def test_tables_of_models_and_the_space_of_finished_runs_do_without_lightning():
+    assert imported("import nfas_lightning.models.packaged, nfas_lightning.models.zoo") == "['torch']"
+    space = "import nfas_lightning.space.runs; from nfas_lightning.runner import report_run"
+    assert imported(space) == "['matplotlib', 'torch']"
