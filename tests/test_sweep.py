@@ -169,6 +169,7 @@ def test_models_go_by_name_pattern_file_and_mapping(folder):
         (["packaged:zzz*"], "no packaged model 'zzz"),
         (["nothing/*.yaml"], "no config file matches"),
         (["timm:resnet18"], "does not tell its modality; add `modality:`"),
+        ([{"model": "timm:resnet18", "weights": "random"}], "models: 'timm:resnet18' does not tell"),
         (["minilm_l6", "minilm_l6"], r"once, got \['minilm_l6'\]"),
         ([{"layers": "auto"}], "needs the key 'model'"),
         ([], "at least one model"),

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from nfas_lightning.cli.messages import refuse, say_loading
+from nfas_lightning.terminal import stdout_console
 
 if TYPE_CHECKING:
     from nfas_lightning.data.catalogue import Check, Plan
@@ -45,7 +46,7 @@ def list_data(*, root: str | None = None) -> None:
         fields = ("modality", "licence", "size", "access", "reference")
         lines = [entry.what, *(f"{field}: {getattr(entry, field)}" for field in fields)]
         table.add_row(entry.name, escape("\n".join(lines)), escape(present))
-    Console().print(table)
+    stdout_console().print(table)
 
 
 def check_data(root: str, *, subjects: str | None = None, deep: bool = False) -> None:
@@ -169,7 +170,7 @@ def _print_check(check: Check) -> None:
         table.add_row(
             escape(row.what), *_counts(row), escape(row.note), style=None if row.complete else "bold"
         )
-    console = Console()
+    console = stdout_console()
     console.print(table)
     for row in check.rows:
         _print_names(console, f"missing {row.what}", row.missing if row.needed or row.found else ())

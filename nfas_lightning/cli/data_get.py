@@ -18,6 +18,7 @@ from nfas_lightning.data.catalogue.alice_release import convert_alice
 from nfas_lightning.data.catalogue.atlases import ATLAS_KINDS, fetch_atlas
 from nfas_lightning.data.catalogue.get import Outcome, carry_out, room_for
 from nfas_lightning.data.catalogue.transfer import Client, TransferError
+from nfas_lightning.terminal import stdout_console
 
 __all__ = ["get_alice", "get_atlases", "get_files", "nothing_downloaded"]
 
@@ -103,7 +104,7 @@ def _print_plan(plan: Plan) -> None:
         sizes = [decimal(sum(job.remote.size for job in jobs)) for jobs in (own, wanted)]
         here = sum(job.state == "here" for job in own)
         table.add_row(kind, f"{len(own):,}", sizes[0], f"{here:,}", sizes[1])
-    Console().print(table)
+    stdout_console().print(table)
     need, free = room_for(plan)
     print(f"To download: {len(plan.wanted):,} files, {decimal(need)}; free on this disk: {decimal(free)}.")
     for job in plan.obstructed[:_SHOWN]:

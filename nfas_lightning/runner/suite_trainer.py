@@ -6,8 +6,6 @@ import logging
 import warnings
 from typing import Any
 
-from rich.console import Console
-
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.callbacks.wandb_runs import open_runs
 from nfas_lightning.datamodules import BrainDataModule
@@ -15,6 +13,7 @@ from nfas_lightning.files import check_folder
 from nfas_lightning.lightning_packages import LightningDataModule, Trainer
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.runner.planning import plan, plan_table
+from nfas_lightning.terminal import stdout_console
 
 __all__ = ["SuiteTrainer", "quiet_lightning"]
 
@@ -115,7 +114,7 @@ class SuiteTrainer(Trainer):
 
         rows = plan(suite, datamodule, device=self.strategy.root_device, is_finished=is_finished)
         if rows:
-            Console().print(plan_table(rows, datamodule))
+            stdout_console().print(plan_table(rows, datamodule))
         return {i: entry for i, entry in enumerate(found) if entry is not None}
 
     def _open_wandb(self, job_type: str) -> None:

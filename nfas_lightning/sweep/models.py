@@ -123,8 +123,8 @@ def _from_arguments(arguments: dict[str, Any], label: str = "", folder: str = ""
     label = label or _label(model) + ("_random" if arguments.get("weights") == "random" else "")
     if modality not in MODALITIES:
         raise ValueError(
-            f"models: {label!r} does not tell its modality; add `modality:` with one of {list(MODALITIES)}, "
-            f"got {modality!r}."
+            f"models: {model if isinstance(model, str) else label!r} does not tell its modality; add "
+            f"`modality:` with one of {list(MODALITIES)}, got {modality!r}."
         )
     return ModelSpec(label, modality, arguments)
 
