@@ -32,8 +32,12 @@ Block = tuple[Tensor, Tensor]
 # With s the largest eigenvalue, a block's linear system loses s / penalty, a decomposition its square root.
 _MAY_LOSE = 1e4
 
-# A symmetric eigendecomposition of P x P takes about as long as a product of this many times P^3 operations.
-_EIGH = 12
+# A symmetric eigendecomposition of P x P takes about as long as a product of this many times P^3 operations:
+# on a CPU, and on an H200, whose products are faster by more.
+_EIGH_CPU, _EIGH_ACCELERATOR = 12, 500
+
+# Numbers in the systems that an accelerator solves at once (512 MB), one a penalty; a CPU takes one by one.
+_SYSTEMS = 2**26
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,8 @@ def _axes_are_cheaper(basis: RidgeBasis, held: Tensor, guard: Tensor, Y: Tensor,
         return False
     n_out, n_axes, n_rois = len(held) + len(guard), basis.features.shape[1], Y.shape[1]
     each = 2 * n_out * n_axes * n_rois
-    once = _EIGH * n_axes**3 + 4 * n_axes**2 * (n_out + n_rois)
+    eigh = _EIGH_CPU if Y.device.type == "cpu" else _EIGH_ACCELERATOR
+    once = eigh * n_axes**3 + 4 * n_axes**2 * (n_out + n_rois)
     system = 2 * n_out * n_axes * (n_out + n_rois) + n_out**3 / 3 + 4 * n_out**2 * n_rois
     return once + len(penalties) * each < len(penalties) * system
 
@@ -215,9 +220,13 @@ def _errors_by_rows(
         beyond = torch.eye(len(out), dtype=U.dtype, device=U.device) - 1 / len(Y) - U @ U.T
         base = torch.cat([beyond, Y[out] - U @ coordinates], 1)
         right = torch.cat([U.T, coordinates], 1)
-        for error, penalty in zip(errors, penalties.to(dtype), strict=True):
-            both = torch.addmm(base, U * (penalty / (eigenvalues + penalty)), right)
-            factor = torch.linalg.cholesky(both[:, : len(out)])
-            residual = torch.cholesky_solve(both[:, len(out) :], factor)
-            error += residual[: len(held)].square_().sum(0)
+        at_once = 1 if Y.device.type == "cpu" else max(1, _SYSTEMS // base.numel())
+        done = 0
+        for some in torch.split(penalties.to(dtype), at_once):
+            shrunk = U * (some[:, None] / (eigenvalues + some[:, None]))[:, None]
+            both = torch.baddbmm(base.expand(len(some), -1, -1), shrunk, right.expand(len(some), -1, -1))
+            factor = torch.linalg.cholesky(both[:, :, : len(out)])
+            residual = torch.cholesky_solve(both[:, :, len(out) :], factor)
+            errors[done : done + len(some)] += residual[:, : len(held)].square_().sum(1)
+            done += len(some)
     return errors

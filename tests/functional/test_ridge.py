@@ -9,6 +9,7 @@ from sklearn.linear_model import Ridge
 
 from nfas_lightning.functional import ridge
 from nfas_lightning.functional.ridge import decompose, held_out_errors
+from tests.helpers.pretended_device import PretendedDevice, pretend, reveal
 
 PENALTIES = torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64)
 ROUTES = [ridge._errors_by_axes, ridge._errors_by_rows]
@@ -115,6 +116,19 @@ def test_blocks_that_take_different_routes_add_up():
     assert {ridge._axes_are_cheaper(basis, *block, Y, penalties) for block in blocks} == {True, False}
     found = held_out_errors(basis, Y, penalties, blocks)[:3]
     np.testing.assert_allclose(found.numpy(), explicit(X, Y, blocks), rtol=1e-7)
+
+
+@pytest.mark.parametrize("systems", [2**26, 2 * 50 * 54, 1], ids=["all", "two", "one"])
+def test_an_accelerator_solves_several_penalties_at_once(monkeypatch, systems):
+    monkeypatch.setattr(ridge, "_SYSTEMS", systems)
+    X, Y = problem(200, 40)
+    blocks = cut(200, 4, 0)
+    expected = held_out_errors(decompose(X, X[:2]), Y, PENALTIES, blocks)
+    with PretendedDevice():
+        basis = decompose(pretend(X), pretend(X[:2]))
+        assert not ridge._axes_are_cheaper(basis, *blocks[0], pretend(Y), pretend(PENALTIES))
+        found = reveal(held_out_errors(basis, pretend(Y), pretend(PENALTIES), blocks))
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-9)
 
 
 def test_one_row_that_outweighs_all_others_costs_float32_nothing():
