@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from nfas_lightning.cli.docstrings import summary
@@ -56,11 +58,28 @@ _OPTIONS = """\
   --seed_everything N        seed, 0 unless given
   --debug                    show the traceback of an error"""
 
-_NAMES = (
-    ("Models", "nfas_lightning.models", "LightningModule"),
-    ("Data modules", "nfas_lightning.datamodules", "LightningDataModule"),
-    ("Callbacks", "nfas_lightning.callbacks", "Callback"),
-)
+CLASSES: Mapping[str, Mapping[str, str]] = {
+    "models": {"FrozenModel": "frozen", "ModelSuite": "suite", "RandomTwin": "suite"},
+    "datamodules": {
+        "Algonauts2021DataModule": "algonauts2021",
+        "AliceDataModule": "alice",
+        "ArrayDataModule": "array",
+        "BoldMomentsDataModule": "bold_moments",
+        "FolderDataModule": "folder",
+        "LittlePrinceDataModule": "little_prince",
+        "NarrativesDataModule": "narratives",
+        "NaturalSoundsDataModule": "natural_sounds",
+        "SimulatedBrainDataModule": "simulated",
+    },
+    "callbacks": {
+        "BrainAlignment": "brain_alignment",
+        "DepthTrajectory": "depth_trajectory",
+        "ScoreWriter": "score_writer",
+    },
+}
+"""Package and class that a config may name, to the module: written down, for to import them takes seconds."""
+
+_TITLES = {"models": "Models", "datamodules": "Data modules", "callbacks": "Callbacks"}
 
 
 def page(command: str) -> str:
@@ -78,10 +97,10 @@ def page(command: str) -> str:
         "Options",
         _OPTIONS,
     ]
-    for title, module, base in _NAMES:
-        lines += ["", f"{title} that class_path takes"]
-        for kind in _exported(module, base):
-            lines.append(f"  {kind.__name__:<26} {_shorten(summary(kind), 82)}")
+    for package, classes in CLASSES.items():
+        lines += ["", f"{_TITLES[package]} that class_path takes"]
+        for name, module in classes.items():
+            lines.append(f"  {name:<26} {_shorten(_summary_of(package, module, name), 82)}")
     lines += [
         "  Short names do for these and for Lightning's and torch's; a class of your own goes by its module,",
         "  my_module.MyClass, found in the current folder or installed.",
@@ -106,13 +125,16 @@ def help_on(name: str) -> None:
     if name in _PURPOSE:
         print(page(name))
         return
-    homes = {kind.__name__: module for _, module, base in _NAMES for kind in _exported(module, base)}
+    homes = {short: f"nfas_lightning.{package}" for package, classes in CLASSES.items() for short in classes}
     homes["ScoringSettings"] = "nfas_lightning.scoring"
-    known = {short: _load(f"{module}:{short}") for short, module in homes.items()}
-    kind = _load(":".join(name.rpartition(".")[::2])) if "." in name else known.get(name) or _lightning(name)
+    say_loading("Lightning")
+    if "." in name:
+        kind = _load(":".join(name.rpartition(".")[::2]))
+    else:
+        kind = _load(f"{homes[name]}:{name}") if name in homes else _lightning(name)
     if kind is None:
         parser = PlainErrors(prog="nfas help")
-        parser.error(f"there is no class {name!r}.{nearest(name, known)} A full path does too, e.g. a.b.C.")
+        parser.error(f"there is no class {name!r}.{nearest(name, homes)} A full path does too, e.g. a.b.C.")
     parser = PlainErrors(prog=name, add_help=False, usage=name)
     parser.add_class_arguments(kind, as_group=False)
     for action in parser._actions:
@@ -144,19 +166,11 @@ def _lightning(name: str) -> Any:
     return next((kind for home in homes if isinstance(kind := _load(f"{home}:{name}"), type)), None)
 
 
-def _exported(module: str, base: str) -> Iterator[type]:
-    say_loading("Lightning")
-    parent = getattr(import_module("nfas_lightning.lightning_packages"), base)
-    package = import_module(module)
-    for name in package.__all__:
-        kind = getattr(package, name)
-        if isinstance(kind, type) and issubclass(kind, parent) and not _is_open(kind):
-            yield kind
-
-
-def _is_open(kind: type) -> bool:
-    """Whether subclasses must fill in a method first."""
-    return any(getattr(vars(kind).get(name), "__isabstractmethod__", False) for name in vars(kind))
+def _summary_of(package: str, module: str, name: str) -> str:
+    """Return the first line of a class's docstring, read from its source."""
+    tree = ast.parse((Path(__file__).parents[1] / package / f"{module}.py").read_text(encoding="utf-8"))
+    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    return (ast.get_docstring(found) or "").split("\n")[0]
 
 
 def _shorten(text: str, width: int) -> str:

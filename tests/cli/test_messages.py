@@ -237,7 +237,7 @@ def imported(*statements):
 
 def test_help_and_mistakes_wait_for_no_import():
     given = [[*name.split(), "--help"] for name in COMMANDS]
-    given += [["models"], ["space", "--oops"], ["data", "lst"]]
+    given += [["test", "--help"], ["help", "fit"], ["models"], ["space", "--oops"], ["data", "lst"]]
     run = "from nfas_lightning.cli.process import run"
     assert imported(run, f"codes = [run(words) for words in {given}]", "assert codes[-2:] == [2, 2]") == "[]"
 

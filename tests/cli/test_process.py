@@ -6,12 +6,17 @@ import subprocess
 import sys
 import time
 import warnings
+from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import yaml
 
 import nfas_lightning.cli.main  # noqa: F401 - so that it is there
+from nfas_lightning.cli.docstrings import summary
+from nfas_lightning.cli.help import CLASSES
 from nfas_lightning.cli.process import EXIT_CODES, run
 from nfas_lightning.results import RunResults
 
@@ -111,6 +116,28 @@ def test_an_error_of_ours_is_one_line_unless_debugging(folder, capsys, monkeypat
 def test_wrong_command_lines_return_2(folder, capsys):
     assert run(["fit", "--config", "trian.yaml"]) == 2
     assert "Did you mean train.yaml?" in capsys.readouterr().err
+
+
+def test_help_names_every_class_that_a_config_may_name(capsys):
+    bases = {
+        "models": pl.LightningModule,
+        "datamodules": pl.LightningDataModule,
+        "callbacks": pl.Callback,
+    }
+    run(["predict", "--help"])
+    page = capsys.readouterr().out
+    assert set(CLASSES) == set(bases)
+    for name, base in bases.items():
+        package = import_module(f"nfas_lightning.{name}")
+        kinds = [getattr(package, exported) for exported in package.__all__]
+        kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, base)]
+        kinds = [kind for kind in kinds if not isabstract(kind) and not summary(kind).startswith("Base of ")]
+        assert {kind.__name__: kind.__module__ for kind in kinds} == {
+            short: f"nfas_lightning.{name}.{module}" for short, module in CLASSES[name].items()
+        }
+        for kind in kinds:
+            (line,) = (line for line in page.splitlines() if line.startswith(f"  {kind.__name__} "))
+            assert summary(kind).startswith(line.split(maxsplit=1)[1].removesuffix(" ..."))
 
 
 def test_help_and_versions_return_0_and_read_well(capsys):
