@@ -24,14 +24,8 @@ from nfas_lightning.hooks.checks import (
     check_same_blocks,
     check_same_widths,
 )
-from nfas_lightning.hooks.layout import (
-    LAYOUTS,
-    Watch,
-    first_tensor,
-    infer_layout,
-    known_layers,
-    needs_watch,
-)
+from nfas_lightning.hooks.layout import LAYOUTS, first_tensor
+from nfas_lightning.hooks.layouts import BlockLayouts
 from nfas_lightning.hooks.merge import sort_stimuli
 from nfas_lightning.hooks.pooling import (
     POOLINGS,
@@ -108,9 +102,7 @@ class DepthRecorder:
         self.device, self.dtype, self.check_finite = device, dtype, check_finite
         self.mask_source = mask_source
         self._handles: list[Any] = []
-        self._layouts: dict[str, str] = {}
-        self._layouts_by_class: dict[tuple[type, int] | None, str] = {}
-        self._watches: dict[str, Watch] = {}
+        self._layouts = BlockLayouts(model, self.names) if layout == "auto" else None
         self._has_warned = False
         self._mask: Tensor | None = None
         self._mask_is_fresh = self._uses_masks = False
@@ -141,31 +133,20 @@ class DepthRecorder:
             if self.check_finite:
                 check_has_values(self.model)
             self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._begin_pass()))
-            if self.layout == "auto":
-                self._attach_watches()
+            if self._layouts is not None:
+                self._layouts.attach()
             for name in self.names:
                 block = self.model.get_submodule(name)
                 hook = self._make_hook(name)
                 self._handles.append(block.register_forward_hook(hook, with_kwargs=True))
         return self
 
-    def _attach_watches(self) -> None:
-        """Watch the layers of those blocks that would not show their layout otherwise."""
-        blocks = {n: self.model.get_submodule(n) for n in self.names if n not in self._layouts}
-        without_layers = {n for n, block in blocks.items() if not any(True for _ in known_layers(block))}
-        if without_layers:
-            before = Watch(list(known_layers(self.model)))
-            self._watches = dict.fromkeys(without_layers, before)
-        for name, block in blocks.items():
-            if needs_watch(block):
-                self._watches[name] = Watch(list(known_layers(block)), block)
-
     def detach(self) -> None:
         """Remove the hooks; nothing happens if they are gone already."""
         while self._handles:
             self._handles.pop().remove()
-        while self._watches:
-            self._watches.popitem()[1].close()
+        if self._layouts is not None:
+            self._layouts.detach()
 
     def __enter__(self) -> Self:
         return self.attach()
@@ -253,7 +234,10 @@ class DepthRecorder:
         try:
             if raw.is_nested:
                 raw, mask = pad_nested(raw, mask)
-            layout = self._layout(name, module, raw) if self.layout == "auto" else self.layout
+            layout = self.layout
+            if self._layouts is not None:
+                batch = None if self._mask is None else len(self._mask)
+                layout = self._layouts.of(name, module, raw, batch)
             state = pool_checked(raw, self.pooling, mask, layout)
         except ValueError as error:
             raise ValueError(f"Block {name!r}: {error}") from error
@@ -267,27 +251,6 @@ class DepthRecorder:
                 dtype=str(raw.dtype),
             )
         return state
-
-    def _layout(self, name: str, module: nn.Module, raw: Tensor) -> str:
-        """The block's layout, found in the first pass that shows it."""
-        known = self._layouts.get(name)
-        if known is not None or raw.ndim < 3:
-            return known or "channels_last"  # vectors have one axis beside the batch's
-        # what lies in two plain containers need not be alike
-        kind = None if type(module) is nn.Sequential else (type(module), raw.ndim)
-        watch = self._watches.get(name)
-        found = infer_layout(
-            module,
-            raw,
-            batch=None if self._mask is None else len(self._mask),
-            seen=() if watch is None else watch.seen,
-            sibling=self._layouts_by_class.get(kind),
-        )
-        if tuple(raw.shape[:2]) != (1, 1):  # one token of one stimulus fits every order
-            self._layouts[name] = found
-            if kind is not None:
-                self._layouts_by_class[kind] = found
-        return found
 
     @property
     def states(self) -> list[Tensor]:
