@@ -479,6 +479,11 @@ class TestPhase:
         assert float(real @ imaginary) == pytest.approx(0, abs=1e-9)
         assert real[real.abs().argmax()] > 0
 
+    def test_pooled_coordinates_have_a_sign_of_their_own(self):
+        H = random_walk(width=4)
+        one, other = (stable_mode(states, operator="pooled", svd_rank=4) for states in (H, -H))
+        np.testing.assert_allclose(other, one, atol=1e-8)
+
     def test_pooled_columns(self):
         H = random_walk(width=4)
         result = dmd(H, operator="pooled", svd_rank=4)

@@ -159,6 +159,22 @@ def test_what_can_not_be_told_is_an_error_until_it_is_said(block, shape, layout,
         torch.testing.assert_close(rec.states[-1], y.mean(positions))
 
 
+def test_a_block_of_the_same_class_tells_what_a_block_can_not():
+    net = row(lambda _: LastConvNeXt2d(6))
+    net.insert(1, nn.ConstantPad3d((0, 0, 0, 0, 0, 1), 0.0))  # (2, 5, 6, 6) is told, (2, 6, 6, 6) is not
+    with DepthRecorder(net, ["0", "2", "3"]) as rec:
+        y = net(torch.randn(2, 5, 6, 6))
+        torch.testing.assert_close(rec.states[-1], y.mean((1, 2)))
+
+
+def test_one_token_of_one_stimulus_tells_nothing_that_lasts():
+    net = row(lambda _: Attends(6, turns=True))
+    with DepthRecorder(net) as rec:
+        net(torch.randn(1, 1, 6))
+        y = net(torch.randn(8, 16, 6))
+        torch.testing.assert_close(rec.states[-1], y.mean(1))
+
+
 @pytest.mark.parametrize(
     ("first", "shape", "positions"),
     [
