@@ -10,12 +10,12 @@ The networks are small ones on a CPU and of the usual size on a CUDA device.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from statistics import median
 
 import timm
 import torch
+from timing import seconds
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
@@ -59,16 +59,6 @@ def cases(device: str) -> list[Case]:
     ]
 
 
-def seconds(run: Callable[[], object], device: str) -> float:
-    if device != "cpu":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def compare(case: Case, repeats: int, device: str) -> tuple[int, float, float, float]:
     """Return the number of blocks, the two medians in seconds, and the median ratio."""
     _, net, forward, mask = case
@@ -83,9 +73,9 @@ def compare(case: Case, repeats: int, device: str) -> tuple[int, float, float, f
     bare_times, recorded_times = [], []
     with torch.inference_mode():
         for i in range(repeats + 2):
-            bare = seconds(lambda: forward(net), device)
+            bare = seconds(lambda: forward(net))
             with recorder:
-                hooked = seconds(recorded, device)
+                hooked = seconds(recorded)
             if i >= 2:  # the first two warm up
                 bare_times.append(bare)
                 recorded_times.append(hooked)

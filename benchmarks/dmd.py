@@ -11,31 +11,20 @@ setting on a machine that does other work.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterable
 
 import torch
 from pydmd import DMD
+from timing import best
 from torch import Tensor
 
 from nfas_lightning.functional.dmd import depth_gram, dmd, stable_mode
 
 
-def best_of(function: Callable[[], object], repeats: int, device: torch.device) -> float:
+def best_of(function: Callable[[], object], repeats: int) -> float:
     """Return the fastest of some runs in seconds, after one to warm up."""
-    times = []
-    for _ in range(repeats + 1):
-        synchronise(device)
-        start = time.perf_counter()
-        function()
-        synchronise(device)
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    function()
+    return best(function, repeats)[0]
 
 
 def trajectory(n: int, depth: int, width: int, device: torch.device) -> Tensor:
@@ -61,15 +50,14 @@ def against_pydmd(H: Tensor, svd_rank: int, loop: int, repeats: int) -> list[lis
             DMD(svd_rank=svd_rank, exact=True).fit(states.T)
 
     stacked = H.cpu().transpose(0, 1).flatten(1).T.contiguous().numpy()
-    cpu = torch.device("cpu")
     peers = {
-        "per_stimulus": best_of(pydmd_loop, repeats, cpu) * len(H) / len(stimuli),
-        "joint": best_of(lambda: DMD(svd_rank=svd_rank, exact=True).fit(stacked), 1, cpu),
+        "per_stimulus": best_of(pydmd_loop, repeats) * len(H) / len(stimuli),
+        "joint": best_of(lambda: DMD(svd_rank=svd_rank, exact=True).fit(stacked), 1),
     }
     rows = []
     for operator, peer in peers.items():
-        fit = best_of(lambda op=operator: dmd(H, operator=op, svd_rank=svd_rank), repeats, H.device)
-        full = best_of(lambda op=operator: stable_mode(H, operator=op, svd_rank=svd_rank), repeats, H.device)
+        fit = best_of(lambda op=operator: dmd(H, operator=op, svd_rank=svd_rank), repeats)
+        full = best_of(lambda op=operator: stable_mode(H, operator=op, svd_rank=svd_rank), repeats)
         rows.append(
             [
                 operator,
@@ -95,9 +83,7 @@ def growth(
             H = trajectory(*sizes.values(), device)
             row = [name, *(str(size) for size in sizes.values())]
             for operator in ("joint", "per_stimulus"):
-                seconds = best_of(
-                    lambda op=operator, H=H: dmd(H, operator=op, svd_rank=svd_rank), repeats, device
-                )
+                seconds = best_of(lambda op=operator, H=H: dmd(H, operator=op, svd_rank=svd_rank), repeats)
                 row.append(f"{seconds * 1e3:.1f}" + beyond_the_input(H, operator))
             rows.append(row)
     return rows
@@ -117,8 +103,8 @@ def bandwidth(H: Tensor, repeats: int) -> list[list[str]]:
     """Return bytes a second of the Gram pass and of a copy on the same device."""
     size = H.numel() * H.element_size()
     target = torch.empty_like(H)
-    copy = 2 * size / best_of(lambda: target.copy_(H), repeats, H.device)  # a copy reads and writes
-    gram = size / best_of(lambda: depth_gram(H), repeats, H.device)
+    copy = 2 * size / best_of(lambda: target.copy_(H), repeats)  # a copy reads and writes
+    gram = size / best_of(lambda: depth_gram(H), repeats)
     return [[f"{gram / 1e9:.0f}", f"{copy / 1e9:.0f}", f"{gram / copy:.0%}"]]
 
 

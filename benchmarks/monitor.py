@@ -16,7 +16,6 @@ import argparse
 import logging
 import time
 import warnings
-from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -24,6 +23,7 @@ import numpy as np
 import pytorch_lightning as pl
 import timm
 import torch
+from timing import seconds, synchronise
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -66,7 +66,7 @@ class InAndOut(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Between two steps: everything that the loop does for the callback lies between two calls."""
-        synchronise(pl_module.device)
+        synchronise()
         now = clock()
         step = trainer.global_step
         if step > self.warm_up:
@@ -92,11 +92,6 @@ def benchmark_of(n: int, size: int) -> ArrayDataModule:
     datamodule = ArrayDataModule(images_of(n, size), responses, batch_size=16)
     datamodule.setup()
     return datamodule
-
-
-def synchronise(device: torch.device | str) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
 
 
 def idle(name: str, size: int, batch: int, pairs: int, device: str) -> tuple[float, ...]:
@@ -154,16 +149,8 @@ def hooks(trainer: pl.Trainer, module: Classifier, watch: BrainAlignment) -> flo
         one_step()
         trainer.callbacks = [watch]  # type: ignore[attr-defined]
 
-    times = [(seconds(one_step, "cpu"), seconds(no_callback, "cpu")) for _ in range(2000)]
+    times = [(seconds(one_step, clock), seconds(no_callback, clock)) for _ in range(2000)]
     return median(a for a, _ in times) - median(b for _, b in times)
-
-
-def seconds(run: Callable[[], object], device: str) -> float:
-    synchronise(device)
-    start = clock()
-    run()
-    synchronise(device)
-    return clock() - start
 
 
 def look(name: str, size: int, n: int, repeats: int, device: str) -> tuple[float, ...]:
@@ -193,11 +180,11 @@ def look(name: str, size: int, n: int, repeats: int, device: str) -> tuple[float
 
     pairs, scoring = [], []
     for i in range(repeats + 2):
-        pair = seconds(bare, device), seconds(brain_pass, device)
+        pair = seconds(bare, clock), seconds(brain_pass, clock)
         if i >= 2:  # the first two warm up
             pairs.append(pair)
         if i < 3:
-            scoring.append(seconds(score, device))
+            scoring.append(seconds(score, clock))
     assert kept[0] is not None
     ratio = median(b / a for a, b in pairs)
     return (

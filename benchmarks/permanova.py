@@ -11,9 +11,7 @@ default where there is one, ours runs there and the peers on the CPU.
 from __future__ import annotations
 
 import argparse
-import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,30 +21,12 @@ from skbio.stats.distance import DistanceMatrix
 from skbio.stats.distance import permanova as skbio_permanova
 from skbio.stats.distance import permdisp as skbio_permdisp
 from sklearn.metrics import silhouette_score
+from timing import best
 
 from nfas_lightning.functional.embedding import distances
 from nfas_lightning.functional.permanova import permanova
 from nfas_lightning.functional.permdisp import permdisp
 from nfas_lightning.functional.silhouette import silhouette
-
-
-def synchronise() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-
-
-def clock(run: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
-    """Best wall-clock and processor seconds, and the result, after one call to warm up."""
-    result = run()
-    wall, processor = [], []
-    for _ in range(repeats):
-        synchronise()
-        start, spent = time.perf_counter(), time.process_time()
-        result = run()
-        synchronise()
-        wall.append(time.perf_counter() - start)
-        processor.append(time.process_time() - spent)
-    return min(wall), min(processor), result
 
 
 def main() -> None:
@@ -106,8 +86,10 @@ def main() -> None:
     )
     print(f"{head} {'|F - F|':>9} {'p ours':>8} {'p peer':>8}")
     for name, ours, peer, scale in rows:
-        wall, processor, result = clock(ours, repeats)
-        peer_wall, peer_processor, (statistic, p_value) = clock(peer, 1 if scale > 1 else min(repeats, 3))
+        ours()  # warms up
+        wall, processor, result = best(ours, repeats)
+        peer()
+        peer_wall, peer_processor, (statistic, p_value) = best(peer, 1 if scale > 1 else min(repeats, 3))
         peer_wall, peer_processor = scale * peer_wall, scale * peer_processor
         print(
             f"{name:<11} {wall:>9.4f}s {processor:>7.4f}s {peer_wall:>9.3f}s {peer_processor:>7.3f}s "

@@ -12,10 +12,8 @@ a machine that does other work too), and the largest difference of a target's me
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from himalaya.backend import set_backend
 from himalaya.ridge import RidgeCV as HimalayaRidgeCV
 from sklearn.linear_model import RidgeCV as SklearnRidgeCV
 from sklearn.model_selection import KFold
+from timing import best
 from torch import Tensor
 
 from nfas_lightning.functional.correlation import correlate
@@ -73,24 +72,6 @@ def sklearn(penalties: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return predict
 
 
-def synchronise() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-
-
-def clock(run: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
-    """Best wall-clock and processor seconds, and the result."""
-    wall, processor = [], []
-    for _ in range(repeats):
-        synchronise()
-        start, spent = time.perf_counter(), time.process_time()
-        result = run()
-        synchronise()
-        wall.append(time.perf_counter() - start)
-        processor.append(time.process_time() - spent)
-    return min(wall), min(processor), result
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -117,9 +98,9 @@ def main() -> None:
         ):
             ours = partial(ridge_cv, X, Y, penalties=penalties, selection=selection)
             label = f"{str(dtype)[6:]:8} {selection:9}"
-            wall, processor, result = clock(ours, arguments.repeats)
+            wall, processor, result = best(ours, arguments.repeats)
             print(f"{label} {'ours':13} {wall:9.2f} {processor:9.2f}", flush=True)
-            peer_wall, peer_processor, expected = clock(partial(loop, X, Y, peer), arguments.repeats)
+            peer_wall, peer_processor, expected = best(partial(loop, X, Y, peer), arguments.repeats)
             difference = (result.r - expected).abs().max().item()
             print(f"{label} {name:13} {peer_wall:9.2f} {peer_processor:9.2f}  {difference:.1e}")
             print(

@@ -2,6 +2,7 @@ import gc
 import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+import nfas_lightning
+from nfas_lightning import versions
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel, ModelSuite
@@ -67,6 +70,20 @@ def test_a_suite_scores_every_model_and_its_twin(tmp_path):
     assert list(run.rois["roi"]) == ROIS
     assert run.meta["settings"]["n_permutations"] == 19
     assert report_run(run, tmp_path).is_file()
+
+
+def test_a_checkout_that_is_not_installed_runs(tmp_path, monkeypatch):
+    installed = versions.version
+
+    def version(name):
+        if name == "nfas-lightning":
+            raise PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(versions, "version", version)
+    trainer(tmp_path).test(ModelSuite([spec(Net())], random_twins=False), datamodule=brain())
+    assert RunResults.load(tmp_path).meta["versions"]["nfas-lightning"] == "none"
+    assert nfas_lightning.__version__ == "none"
 
 
 def test_one_call_is_the_trainer_its_callbacks_and_the_report(tmp_path, capsys):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.block_layouts import BlockLayouts
 from nfas_lightning.hooks.checks import (
     as_stimulus_ids,
     check_complete,
@@ -25,7 +26,6 @@ from nfas_lightning.hooks.checks import (
     check_same_widths,
 )
 from nfas_lightning.hooks.layout import LAYOUTS, first_tensor
-from nfas_lightning.hooks.layouts import BlockLayouts
 from nfas_lightning.hooks.merge import sort_stimuli
 from nfas_lightning.hooks.pooling import (
     POOLINGS,

@@ -14,7 +14,7 @@ import pytest
 import pytorch_lightning as pl
 import yaml
 
-import nfas_lightning.cli.main  # noqa: F401 - so that it is there
+import nfas_lightning.cli.main
 from nfas_lightning.cli.docstrings import summary
 from nfas_lightning.cli.help import CLASSES
 from nfas_lightning.cli.process import EXIT_CODES, run
@@ -151,7 +151,7 @@ def test_help_and_versions_return_0_and_read_well(capsys):
     assert run(["help", "ScoreWriter"]) == 0
     assert "run_dir        folder of the run" in capsys.readouterr().out
     assert run(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("nfas-lightning ")
+    assert capsys.readouterr().out.startswith(f"nfas-lightning {nfas_lightning.__version__}\n")
     assert run(["--help"]) == 0
     usage = capsys.readouterr().out
     for code in EXIT_CODES:
