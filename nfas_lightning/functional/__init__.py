@@ -25,6 +25,7 @@ from nfas_lightning.functional.permanova import (
     permanova_pairwise,
 )
 from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.ridge_model import RidgeModel, ridge_fit
 from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette
 from nfas_lightning.functional.snci import SNCIInterval, convergence, snci, snci_bootstrap, snci_permutation
@@ -39,6 +40,7 @@ __all__ = [
     "PCAResult",
     "PairwiseResult",
     "PermutationResult",
+    "RidgeModel",
     "SNCIInterval",
     "SilhouetteResult",
     "StateSpace",
@@ -70,6 +72,7 @@ __all__ = [
     "regress_out",
     "regress_out_ar1",
     "ridge_cv",
+    "ridge_fit",
     "ridge_null",
     "silhouette",
     "snci",

@@ -26,7 +26,7 @@ from nfas_lightning.functional.correlation import (
 )
 from nfas_lightning.functional.folds import contiguous_folds, split_rows
 from nfas_lightning.functional.missing import column_patterns
-from nfas_lightning.functional.ridge import decompose, held_out_errors, leave_one_out_errors
+from nfas_lightning.functional.ridge import RidgeBasis, decompose, held_out_errors, leave_one_out_errors
 
 __all__ = ["EncodingResult", "Scaling", "Selection", "default_penalties", "ridge_cv"]
 
@@ -164,32 +164,18 @@ def ridge_cv(
     """
     check_option("negative", negative, get_args(Negative))
     check_option("scaling", scaling, get_args(Scaling))
-    X, Y, penalties, groups, nuisances = _update(X, Y, groups, penalties, selection, nuisances)
+    X, Y, penalties, groups, nuisances = check_encoding(X, Y, groups, penalties, selection, nuisances)
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
     rows_of = tuple(torch.full_like(Y, float("nan")) for _ in range(4))
     chosen, inner, short = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(3))
     fold = torch.full((len(X),), -1, device=X.device)
     for index, (train, test) in enumerate(folds):
         fold[test] = index
-        blocks = []
-        if selection == "folds":
-            train_groups = None if groups is None else groups[train]
-            n_blocks = min(n_inner_folds, len(train))
-            blocks = split_rows(train, groups=train_groups, n_folds=n_blocks, gap=gap)
         for columns, observed in column_patterns(Y[train]):
             rows = train[observed]
             if len(rows) < 2:
                 continue
-            held_out, seen = blocks, observed
-            if (
-                blocks
-                and groups is not None
-                and len(torch.unique(groups[train])) > len(torch.unique(groups[rows])) == 1
-            ):
-                # observed in one run of several: as in training on a single run, its blocks are held out
-                held_out = split_rows(rows, n_folds=min(n_inner_folds, len(rows)), gap=gap)
-                seen = torch.ones_like(rows, dtype=torch.bool)
-            inside = _observed_blocks(held_out, seen, gap)
+            inside = [] if selection == "loo" else inner_blocks(train, observed, groups, gap, n_inner_folds)
             fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances, scaling)
             place = (test[:, None], columns)
             for whole, part in zip(rows_of, fit[:4], strict=True):
@@ -210,7 +196,7 @@ def ridge_cv(
     )
 
 
-def _update(
+def check_encoding(
     X: Tensor,
     Y: Tensor,
     groups: Tensor | None,
@@ -264,10 +250,7 @@ def _fit_fold(
     y = standardise(Y, train, test, nuisances)
     basis = decompose(x.train, x.test)
     untrained = y.constant | (basis.eigenvalues.numel() == 0)
-    if blocks:
-        errors = held_out_errors(basis, y.train, penalties, blocks, Y.dtype)
-    else:
-        errors = leave_one_out_errors(basis, y.train, penalties, Y.dtype)
+    errors = inner_errors(basis, y.train, penalties, blocks, Y.dtype)
     least, best = errors.min(0)
     inner = (1 - least / y.train.square().sum(0)).masked_fill(untrained, float("nan")).to(Y.dtype)
     preds = basis.predict(y.train, penalties[best])
@@ -313,6 +296,9 @@ class Standardised(NamedTuple):
             a column in units of its own deviation; 0 where it does not vary.
         explained: (m, R) what the nuisances predict of `whole`.
         constant: (R,) columns that do not vary, or that the nuisances explain.
+        mean: (R,) of the training rows.
+        factor: (R,) 1 over the deviation that `train` was divided by; 0 where `constant`.
+        slopes: (Q, R) what the nuisances, as they were given, predict of the values; Q = 0 without any.
     """
 
     train: Tensor
@@ -320,6 +306,9 @@ class Standardised(NamedTuple):
     whole: Tensor
     explained: Tensor
     constant: Tensor
+    mean: Tensor
+    factor: Tensor
+    slopes: Tensor
 
 
 def standardise(
@@ -335,12 +324,14 @@ def standardise(
     constant = still = is_constant(spread, magnitude, values.dtype)
     whole, deviation = None, _deviation(inside)
     explained = outside.new_zeros(()).expand_as(outside)
+    slopes = inside.new_zeros(0, inside.shape[1])
     if nuisances is not None:
         known, new = nuisances[train].double(), nuisances[test].double()
-        mean, scale = known.mean(0), known.std(0, correction=0)
+        middle, scale = known.mean(0), known.std(0, correction=0)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        known, new = (known - mean) / scale, (new - mean) / scale
+        known, new = (known - middle) / scale, (new - middle) / scale
         weights = torch.linalg.pinv(known) @ inside
+        slopes = weights / scale[:, None]
         whole, explained, own = outside.clone(), new @ weights, deviation
         inside -= known @ weights
         outside -= explained
@@ -354,9 +345,10 @@ def standardise(
     inside *= factor
     outside *= factor
     if whole is None:
-        return Standardised(inside, outside, outside, explained, constant)
-    factor = torch.where(still, 0, torch.where(constant, 1 / own, factor))
-    return Standardised(inside, outside, whole * factor, explained * factor, constant)
+        return Standardised(inside, outside, outside, explained, constant, mean, factor, slopes)
+    whole_factor = torch.where(still, 0, torch.where(constant, 1 / own, factor))
+    whole, explained = whole * whole_factor, explained * whole_factor
+    return Standardised(inside, outside, whole, explained, constant, mean, factor, slopes)
 
 
 def _deviation(centered: Tensor) -> Tensor:
@@ -367,6 +359,37 @@ def _deviation(centered: Tensor) -> Tensor:
 def _largest(values: Tensor) -> Tensor:
     """Largest modulus of each column."""
     return torch.maximum(values.amax(0), -values.amin(0))
+
+
+def inner_blocks(
+    train: Tensor, observed: Tensor, groups: Tensor | None, gap: int, n_inner_folds: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the inner folds of training rows (n,), of which the ROI has those that `observed` (n,) marks.
+
+    Returns:
+        (held_out, guard) positions among the observed rows.
+    """
+    rows = train[observed]
+    own = None if groups is None else groups[train]
+    if own is not None and len(torch.unique(own)) > len(torch.unique(own[observed])) == 1:
+        # observed in one run of several: as in training on a single run, its blocks are held out
+        blocks = split_rows(rows, n_folds=min(n_inner_folds, len(rows)), gap=gap)
+        return _observed_blocks(blocks, torch.ones_like(rows, dtype=torch.bool), gap)
+    blocks = split_rows(train, groups=own, n_folds=min(n_inner_folds, len(train)), gap=gap)
+    return _observed_blocks(blocks, observed, gap)
+
+
+def inner_errors(
+    basis: RidgeBasis,
+    Y: Tensor,
+    penalties: Tensor,
+    blocks: list[tuple[Tensor, Tensor]],
+    dtype: torch.dtype,
+) -> Tensor:
+    """Sum squared errors of inner folds, or without any of single rows: (A, R)."""
+    if blocks:
+        return held_out_errors(basis, Y, penalties, blocks, dtype)
+    return leave_one_out_errors(basis, Y, penalties, dtype)
 
 
 def _observed_blocks(

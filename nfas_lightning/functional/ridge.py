@@ -72,14 +72,23 @@ class RidgeBasis:
 
     def predict(self, Y: Tensor, penalties: Tensor) -> Tensor:
         """Predict the test rows from centred responses Y (n, R), with one penalty a response (R,): (m, R)."""
-        s, Y = self.eigenvalues[:, None], Y.double()
-        if self.is_wide:
-            weights = (self.vectors.T @ Y) * (s.sqrt() / (s + penalties))
-        else:
-            weights = (self.vectors.T @ (self.features.T @ Y)) / (s + penalties)
-        preds = self.test @ weights
+        preds = self.test @ self._coordinates(Y, penalties)
         # a constant, which must not be rounded into something that correlates
         return preds[:1].expand_as(preds) if bool((self.test == self.test[:1]).all()) else preds
+
+    def weights(self, Y: Tensor, penalties: Tensor) -> Tensor:
+        """Return the (P, R) weights of the features that the same predictions come from."""
+        coordinates = self._coordinates(Y, penalties)
+        if self.is_wide:
+            return self.features.T @ (self.vectors @ (coordinates / self.eigenvalues.sqrt()[:, None]))
+        return self.vectors @ coordinates
+
+    def _coordinates(self, Y: Tensor, penalties: Tensor) -> Tensor:
+        """Return (k, R) weights of the features' principal axes."""
+        s, Y = self.eigenvalues[:, None], Y.double()
+        if self.is_wide:
+            return (self.vectors.T @ Y) * (s.sqrt() / (s + penalties))
+        return (self.vectors.T @ (self.features.T @ Y)) / (s + penalties)
 
 
 def decompose(X: Tensor, X_test: Tensor) -> RidgeBasis:
