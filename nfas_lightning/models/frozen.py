@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nfas_lightning.data.stimulus_set import MODALITIES
-from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.checks import check_option, check_seed
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess, as_inputs, move_inputs
@@ -79,6 +79,7 @@ class FrozenModel(LightningModule):
     ) -> None:
         super().__init__()
         check_option("weights", weights, ("pretrained", "random"))
+        check_seed(seed)
         if modality is not None:
             check_option("modality", modality, MODALITIES)
         self.module: nn.Module | None = None

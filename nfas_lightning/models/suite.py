@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from nfas_lightning.functional.checks import check_seed
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.frozen import FrozenModel
@@ -68,6 +69,7 @@ class ModelSuite(LightningModule):
                 f"name=, e.g. {{'model': ..., 'name': '{repeated[0]}_2'}}."
             )
         self.random_twins = random_twins
+        check_seed(seed)
         self.seed = seed
         self.save_hyperparameters()
 

@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from nfas_lightning.files import safe_name, write_text
+from nfas_lightning.files import load_yaml, safe_name, write_text
 from nfas_lightning.results import COLUMNS, RunResults
 from nfas_lightning.sweep.cell import Cell
 from nfas_lightning.sweep.config import Sweep
@@ -219,7 +218,7 @@ def _report(sweep: Sweep, cells: Sequence[Cell]) -> SweepReport:
             "name": f"{out.name}/{name}",
             "models": len(own),
             "failed": [failure["model"] for failure in failed if failure["benchmark"] == name],
-            "sweep": yaml.safe_load((out / "sweep.yaml").read_text(encoding="utf-8")),
+            "sweep": load_yaml((out / "sweep.yaml").read_text(encoding="utf-8")),
         }
         results = RunResults.concatenate([_named(cell) for cell in own], meta)
         results.save(out / name)
