@@ -13,7 +13,7 @@ from nfas_lightning.functional.checks import check_seed
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.frozen import FrozenModel
-from nfas_lightning.models.loaders import check_name, model_name
+from nfas_lightning.models.loaders import check_label, check_name, model_name
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["ModelSuite", "RandomTwin"]
@@ -62,6 +62,8 @@ class ModelSuite(LightningModule):
             if isinstance(spec["model"], str):
                 check_name(spec["model"])
         names = [_name(spec) for spec in self.specs]
+        for name in names:
+            check_label(name)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
