@@ -63,8 +63,8 @@ class StateSpace:
 
     Args:
         kind: how layers are brought together.
-        n_components: upper bound on k, which never exceeds N - 1 or the widest layer; None: 320. Has no effect
-            on ``native``.
+        n_components: upper bound on k, which never exceeds N - 1 or the widest layer; None: 320. Has no
+            effect on ``native``.
         seed: seed of the random projection.
         sketch_width: columns a wide layer is hashed into by ``random_projection``.
 
