@@ -24,6 +24,7 @@ def scores_table(modalities=("audio", "audio", "audio", "vision", "vision", "vis
     rows = [
         {
             **dict.fromkeys(COLUMNS["scores"], 0.0),
+            "score": "alone",
             **{"model": f"m{i}", "modality": name, "family": "f", "dataset": name, "subject": subject},
             **{"feature": feature, "roi": f"roi{r}", "network": f"net{r % 2}", "simulated": True},
             **{"r2": (level[name][r] + 0.02 * generator.normal()) * (feature == "stable_mode")},

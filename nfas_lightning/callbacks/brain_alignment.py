@@ -37,8 +37,10 @@ class BrainAlignment(Callback):
     outside its wrapper.
 
     Logged to every logger at the optimizer's step, under `prefix`: ``mean_r`` and ``mean_r2`` of the stable
-    mode over ROIs, ``r2/<network>``, ``stable_modulus``, ``best_baseline_r2`` (with `settings.baselines`),
-    ``seconds``; after a failure ``failures``. ``mean_r`` and ``mean_r2`` are in ``trainer.callback_metrics``
+    mode over ROIs, the number that `settings.score` names, and where the benchmark has nuisances all three
+    (``mean_r_alone``, ``mean_r_joint``, ``mean_r_partial``); ``r2/<network>``, ``stable_modulus``,
+    ``best_baseline_r2`` (with `settings.baselines`), ``seconds``; after a failure ``failures``. ``mean_r``
+    and ``mean_r2`` are in ``trainer.callback_metrics``
     too, so that ``ModelCheckpoint(monitor="brain/mean_r2")`` works. Every `details_every` looks, and after
     the last, a table ``scores`` (a row a ROI) and a figure ``curves``.
 

@@ -56,11 +56,13 @@ class ScoreWriter(Callback):
     blocks, pooling, stimuli, responses, settings and the package's version; `resume` finds it again. The
     run's tables hold the models that this writer has tested or found; the others of the folder are named.
 
-    Logged of a model: ``nfas/mean_r``, ``nfas/mean_r2``, ``nfas/stable_modulus``, ``nfas/best_baseline_r2``;
+    Logged of a model: ``nfas/mean_r``, ``nfas/mean_r2`` (of the number that `settings.score` names; with
+    nuisances also ``nfas/mean_r_alone``, ``_joint`` and ``_partial``), ``nfas/stable_modulus``,
+    ``nfas/best_baseline_r2``;
     tables ``nfas/rois`` and ``nfas/spectrum``, figures of spectrum and depth, and what the run was made of as
     config. Of a suite: the scalars at one step a model, and the tables ``nfas/models``, ``nfas/scores``
-    (model x ROI), ``nfas/rois`` and ``nfas/spectra``; in Weights & Biases each model is a run of its own in
-    the suite's group, see `nfas_lightning.callbacks.wandb_runs`.
+    (model x ROI), ``nfas/rois``, ``nfas/numbers`` and ``nfas/spectra``; in Weights & Biases each model is a
+    run of its own in the suite's group, see `nfas_lightning.callbacks.wandb_runs`.
 
     Args:
         run_dir: folder of the run; a run that was stopped continues in the same folder.

@@ -231,7 +231,7 @@ class BrainWatch:
         if self.result is None:
             return
         scores = self.result.scores.assign(step=step)
-        columns = ["step", "feature", "roi", "network", "r", "r2"]
+        columns = ["step", "feature", "roi", "network", "r", "r2", "r_joint", "r_partial"]
         loggers.table(f"{self.prefix}/scores", scores[columns], step)
         simulated = self.datamodule.responses.simulated
         figure = plot_training(self.curves.table(), simulated=simulated)

@@ -66,6 +66,7 @@ class ArrayDataModule(BrainDataModule):
         batch_size: stimuli a batch.
         num_workers: worker processes of the loaders.
         subjects: subjects to keep; None: all.
+        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
 
     Raises:
         ValueError: at `setup`, with what was expected and what came, if counts, shapes or options disagree.
@@ -101,8 +102,11 @@ class ArrayDataModule(BrainDataModule):
         batch_size: int = 16,
         num_workers: int = 0,
         subjects: list[str] | None = None,
+        event_rate: bool = True,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
+        )
         self.source = stimuli
         self.values = responses
         self.modality = modality

@@ -29,10 +29,17 @@ class BrainDataModule(LightningDataModule):
         batch_size: stimuli a batch.
         num_workers: worker processes of the loaders.
         subjects: names of the subjects to keep; None: all.
+        event_rate: where stimuli are events of a time series, make their rate a nuisance, see
+            `Responses.with_event_rate`.
     """
 
     def __init__(
-        self, *, batch_size: int = 16, num_workers: int = 0, subjects: list[str] | None = None
+        self,
+        *,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        subjects: list[str] | None = None,
+        event_rate: bool = True,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -40,6 +47,7 @@ class BrainDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.subjects = subjects
+        self.event_rate = event_rate
         self._stimuli: StimulusSet | None = None
         self._responses: Responses | None = None
 
@@ -81,7 +89,8 @@ class BrainDataModule(LightningDataModule):
                 f"Every stimulus needs one name: got {len(stimuli)} stimuli and "
                 f"{len(responses.stimulus_ids)} names."
             )
-        self._stimuli, self._responses = stimuli, responses
+        self._stimuli = stimuli
+        self._responses = responses.with_event_rate() if self.event_rate else responses
 
     @property
     def responses(self) -> Responses:

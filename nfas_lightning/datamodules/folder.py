@@ -76,6 +76,7 @@ class FolderDataModule(BrainDataModule):
         batch_size: stimuli a batch.
         num_workers: worker processes of the loaders.
         subjects: subjects to keep, by file name or as ``sub-01``; None: all.
+        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
 
     Raises:
         FileNotFoundError: at `setup`: no such folder, no stimuli, or no responses.
@@ -99,8 +100,11 @@ class FolderDataModule(BrainDataModule):
         batch_size: int = 16,
         num_workers: int = 0,
         subjects: list[str] | None = None,
+        event_rate: bool = True,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
+        )
         self.save_hyperparameters()
         self.root = root
         self.size = size

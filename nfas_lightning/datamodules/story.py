@@ -54,6 +54,7 @@ class StoryDataModule(BrainDataModule):
         batch_size: stimuli a batch.
         num_workers: worker processes of the loaders.
         subjects: subjects to keep, with or without ``sub-``; None: all whose files are here.
+        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
     """
 
     dataset: str
@@ -86,8 +87,11 @@ class StoryDataModule(BrainDataModule):
         batch_size: int = 64,
         num_workers: int = 0,
         subjects: list[str] | None = None,
+        event_rate: bool = True,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
+        )
         if min(trim) < 0:
             raise ValueError(f"trim must be volumes dropped at the start and at the end, got {tuple(trim)}.")
         self.settings = StorySettings(

@@ -4,7 +4,14 @@ from nfas_lightning.functional.anova import AnovaResult, anova
 from nfas_lightning.functional.ceiling import noise_ceiling, normalise
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import pearson, squared_correlation
-from nfas_lightning.functional.dmd import DMDResult, combine_depths, depth_gram, dmd, stable_mode
+from nfas_lightning.functional.dmd import (
+    DMDResult,
+    center_depths,
+    combine_depths,
+    depth_gram,
+    dmd,
+    stable_mode,
+)
 from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
 from nfas_lightning.functional.encoding import EncodingResult, default_penalties, ridge_cv
 from nfas_lightning.functional.fdr import fdr
@@ -40,6 +47,7 @@ __all__ = [
     "align_subjects",
     "anova",
     "block_permutation_null",
+    "center_depths",
     "circular_shift_null",
     "combine_depths",
     "contiguous_folds",

@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional._combine import DMDResult, Operator, Phase, combine_depths
+from nfas_lightning.functional._combine import DMDResult, Operator, Phase, center_depths, combine_depths
 from nfas_lightning.functional._fit import (
     Fit,
     check_gram,
@@ -38,6 +38,7 @@ __all__ = [
     "DMDResult",
     "Operator",
     "Phase",
+    "center_depths",
     "combine_depths",
     "depth_gram",
     "dmd",

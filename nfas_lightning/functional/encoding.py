@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -33,6 +33,14 @@ __all__ = ["EncodingResult", "Scaling", "Selection", "default_penalties", "ridge
 Selection = Literal["folds", "loo"]
 Scaling = Literal["unit", "common"]
 
+# A penalty this many times the largest eigenvalue leaves all directions within a tenth of one common factor:
+# predictions then correlate above .998 with those of any larger penalty. One this many times below the
+# smallest eigenvalue is no penalty, nor is one below which a tenth of it changes the inner score by no more
+# than a thousandth.
+_BEYOND = 10.0
+_FLAT = 1e-3
+_MANY = 0.1  # share of targets at an end of the grid that is told
+
 
 @dataclass(frozen=True)
 class EncodingResult:
@@ -40,13 +48,21 @@ class EncodingResult:
 
     Attributes:
         r: (R,) signed correlation, averaged over the folds in which three rows and more of the ROI were
-            observed; large is good.
+            observed; large is good. With nuisances it is partial: of what they leave of both sides.
         r2: (R,) its square, negative r clipped to 0 unless asked otherwise.
+        r_joint: (R,) correlation of the whole responses with what nuisances and features predict together;
+            `r` without nuisances.
+        r2_joint: (R,) its square, as `r2`.
         preds: (T, R) out-of-fold predictions, in responses standardised by their fold's training statistics.
             NaN where a row was never tested or its fold could not be trained.
         target: (T, R) what `preds` was correlated with: the responses, nuisances removed, standardised alike.
+        joint_preds: (T, R) what nuisances and features predict together, in the same units.
+        joint_target: (T, R) what `joint_preds` was correlated with: the responses with their nuisances.
         penalties: (folds, R) chosen penalty; NaN where an ROI could not be trained.
+        fold_at_edge: (folds, R) 1 where that is the least or the largest of the grid, else 0.
+        grid_too_short: share of folds and ROIs at an end of the grid beyond which the score would change.
         fold_r: (folds, R) signed correlation of each fold.
+        fold_r_joint: (folds, R) the same for `r_joint`.
         inner_score: (folds, R) best inner cross-validated 1 - SSE / SST on that fold's training rows: choose
             among feature sets by it and the test rows stay unseen.
         fold: (T,) index of the fold that tested each row, -1 for none.
@@ -57,14 +73,26 @@ class EncodingResult:
 
     r: Tensor
     r2: Tensor
+    r_joint: Tensor
+    r2_joint: Tensor
     preds: Tensor
     target: Tensor
+    joint_preds: Tensor
+    joint_target: Tensor
     penalties: Tensor
+    fold_at_edge: Tensor
+    grid_too_short: float
     fold_r: Tensor
+    fold_r_joint: Tensor
     inner_score: Tensor
     fold: Tensor
     n_volumes: Tensor
     scaling: Scaling = "unit"
+
+    @property
+    def alpha_at_edge(self) -> Tensor:
+        """(R,) share of folds whose penalty is the least or the largest of the grid."""
+        return self.fold_at_edge.nanmean(0)
 
 
 def default_penalties(n_features: int) -> Tensor:
@@ -92,12 +120,13 @@ def ridge_cv(
     .. math:: \hat w_r = \arg\min_w \|y_r - X w\|^2 + \lambda_r \|w\|^2
 
     In every fold features and responses are standardised by their training mean and standard deviation (see
-    `scaling`), and nuisances are partialled out of both by a regression fitted on the training rows. The
-    penalty is chosen per ROI on those rows alone, by summed squared error. One eigendecomposition per fold
-    (and per pattern of missing responses) serves every penalty and every ROI, and inner folds where these
-    are small; inner fits refit the intercept and keep the fold's scale. Gram matrices and eigenvectors are
-    float64, as are penalties too small for float32; the rest runs in the widest dtype of `X` and `Y`,
-    float32 at least.
+    `scaling`), and nuisances are partialled out of both by a regression fitted on the training rows. That is
+    the fit of nuisances without a penalty and features with one, so that one fit scores what both predict
+    together (`r_joint`) and what the features add (`r`). The penalty is chosen per ROI on those rows alone,
+    by summed squared error. One eigendecomposition per fold (and per pattern of missing responses) serves
+    every penalty and every ROI, and inner folds where these are small; inner fits refit the intercept and
+    keep the fold's scale. Gram matrices and eigenvectors are float64, as are penalties too small for float32;
+    the rest runs in the widest dtype of `X` and `Y`, float32 at least.
 
     Args:
         X: (T, P) features. A constant column carries nothing and has no effect.
@@ -117,7 +146,9 @@ def ridge_cv(
         warn: False leaves it to a caller of many fits to say which ROIs score NaN, once.
 
     Returns:
-        An `EncodingResult`. Constant responses, features or predictions score NaN, with a warning.
+        An `EncodingResult`. Constant responses, features or predictions score NaN, with a warning; another
+        where more than a tenth of all folds and ROIs take a penalty at an end of the grid beyond which the
+        score would change.
 
     Raises:
         ValueError: shapes or devices that disagree, values that are not finite, too few rows for the folds.
@@ -135,8 +166,8 @@ def ridge_cv(
     check_option("scaling", scaling, get_args(Scaling))
     X, Y, penalties, groups, nuisances = _update(X, Y, groups, penalties, selection, nuisances)
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
-    preds, target = (torch.full_like(Y, float("nan")) for _ in range(2))
-    chosen, inner = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(2))
+    rows_of = tuple(torch.full_like(Y, float("nan")) for _ in range(4))
+    chosen, inner, short = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(3))
     fold = torch.full((len(X),), -1, device=X.device)
     for index, (train, test) in enumerate(folds):
         fold[test] = index
@@ -161,8 +192,22 @@ def ridge_cv(
             inside = _observed_blocks(held_out, seen, gap)
             fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances, scaling)
             place = (test[:, None], columns)
-            preds[place], target[place], chosen[index, columns], inner[index, columns] = fit
-    return _compute(Y, preds, target, chosen, inner, fold, scaling, negative, warn)
+            for whole, part in zip(rows_of, fit[:4], strict=True):
+                whole[place] = part
+            chosen[index, columns], inner[index, columns], short[index, columns] = fit[4:]
+    ends = torch.stack([penalties.min(), penalties.max()]).to(Y.dtype)
+    return _compute(
+        Y,
+        rows_of,
+        chosen,
+        inner,
+        fold,
+        at_edge=torch.isin(chosen, ends).to(Y.dtype).masked_fill(chosen.isnan(), float("nan")),
+        short=short,
+        scaling=scaling,
+        negative=negative,
+        warn=warn,
+    )
 
 
 def _update(
@@ -208,53 +253,115 @@ def _fit_fold(
     blocks: list[tuple[Tensor, Tensor]],
     nuisances: Tensor | None,
     scaling: Scaling,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Choose penalties on the training rows, predict the test rows: preds, target, penalties, inner score."""
-    x_train, x_test, _ = standardise(X, train, test, nuisances, scaling)
-    y_train, y_test, y_constant = standardise(Y, train, test, nuisances)
-    basis = decompose(x_train, x_test)
-    untrained = y_constant | (basis.eigenvalues.numel() == 0)
+) -> tuple[Tensor, ...]:
+    """Choose penalties on the training rows, predict the test rows.
+
+    Returns:
+        preds, target and both of the joint score, (m, R); penalties, inner scores, and 1 where a wider grid
+        could change these, (R,).
+    """
+    x = standardise(X, train, test, nuisances, scaling)
+    y = standardise(Y, train, test, nuisances)
+    basis = decompose(x.train, x.test)
+    untrained = y.constant | (basis.eigenvalues.numel() == 0)
     if blocks:
-        errors = held_out_errors(basis, y_train, penalties, blocks, Y.dtype)
+        errors = held_out_errors(basis, y.train, penalties, blocks, Y.dtype)
     else:
-        errors = leave_one_out_errors(basis, y_train, penalties, Y.dtype)
+        errors = leave_one_out_errors(basis, y.train, penalties, Y.dtype)
     least, best = errors.min(0)
-    inner = (1 - least / y_train.square().sum(0)).masked_fill(untrained, float("nan")).to(Y.dtype)
-    preds = basis.predict(y_train, penalties[best]).masked_fill(untrained, float("nan")).to(Y.dtype)
+    inner = (1 - least / y.train.square().sum(0)).masked_fill(untrained, float("nan")).to(Y.dtype)
+    preds = basis.predict(y.train, penalties[best])
+    joint = y.explained + preds.masked_fill(y.constant, 0)
+    short = _is_too_short(basis.eigenvalues, penalties, best, 1 - errors / y.train.square().sum(0))
     chosen = penalties[best].to(Y.dtype)
-    target = y_test.to(Y.dtype).masked_fill(y_constant, float("nan"))
-    return preds, target, chosen.masked_fill(untrained, float("nan")), inner
+    return (
+        preds.to(Y.dtype).masked_fill(untrained, float("nan")),
+        y.test.to(Y.dtype).masked_fill(y.constant, float("nan")),
+        joint.to(Y.dtype)
+        if basis.eigenvalues.numel()
+        else torch.full_like(joint, float("nan"), dtype=Y.dtype),
+        y.whole.to(Y.dtype),
+        *(values.masked_fill(untrained, float("nan")) for values in (chosen, inner, short.to(Y.dtype))),
+    )
+
+
+def _is_too_short(eigenvalues: Tensor, penalties: Tensor, best: Tensor, scores: Tensor) -> Tensor:
+    """Tell whose best penalty (R,) lies at an end of the grid beyond which the score would change.
+
+    Args:
+        eigenvalues: of the features.
+        penalties: (A,) the grid.
+        best: (R,) the place in it that was chosen.
+        scores: (A, R) inner scores.
+    """
+    if not eigenvalues.numel() or len(penalties) == 1:  # a penalty that was given is no grid
+        return torch.zeros_like(best, dtype=torch.bool)
+    least, second = penalties.argsort()[:2]
+    decades = (penalties[second] / penalties[least]).log10()
+    slope = (scores[least] - scores[second]) / decades
+    chosen = penalties[best]
+    bottom = (chosen == penalties[least]) & (chosen * _BEYOND > eigenvalues[0]) & (slope > _FLAT)
+    return bottom | ((chosen == penalties.max()) & (chosen < _BEYOND * eigenvalues[-1]))
+
+
+class Standardised(NamedTuple):
+    """Training and test rows of one fold, (n, R) and (m, R) float64.
+
+    Attributes:
+        train, test: nuisances removed, in units of the training rows' deviation; 0 where `constant`.
+        whole: (m, R) the test rows with their nuisances, in the same units, or where the nuisances explain
+            a column in units of its own deviation; 0 where it does not vary.
+        explained: (m, R) what the nuisances predict of `whole`.
+        constant: (R,) columns that do not vary, or that the nuisances explain.
+    """
+
+    train: Tensor
+    test: Tensor
+    whole: Tensor
+    explained: Tensor
+    constant: Tensor
 
 
 def standardise(
     values: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: Scaling = "unit"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Standardise by training statistics, nuisances removed first; and which columns are constant (now 0)."""
+) -> Standardised:
+    """Standardise by training statistics, nuisances removed first."""
     # copies, worked in place: fresh memory costs more than these operations
     inside, outside = values[train].double(), values[test].double()
     magnitude, mean = _largest(inside), inside.mean(0)
     inside -= mean
     outside -= mean
     spread = _largest(inside)
-    constant = is_constant(spread, magnitude, values.dtype)
+    constant = still = is_constant(spread, magnitude, values.dtype)
+    whole, deviation = None, _deviation(inside)
+    explained = outside.new_zeros(()).expand_as(outside)
     if nuisances is not None:
         known, new = nuisances[train].double(), nuisances[test].double()
         mean, scale = known.mean(0), known.std(0, correction=0)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         known, new = (known - mean) / scale, (new - mean) / scale
         weights = torch.linalg.pinv(known) @ inside
+        whole, explained, own = outside.clone(), new @ weights, deviation
         inside -= known @ weights
-        outside -= new @ weights
+        outside -= explained
+        deviation = _deviation(inside)
         # a column that the nuisances explain leaves rounding, which must not be blown up to unit variance
-        constant |= _largest(inside) <= torch.finfo(values.dtype).eps ** 0.7 * spread
-    deviation = torch.linalg.vector_norm(inside, dim=0) / len(train) ** 0.5
+        constant = still | (_largest(inside) <= torch.finfo(values.dtype).eps ** 0.7 * spread)
     if scaling == "common":
         varying = deviation[~constant]
         deviation = torch.full_like(deviation, float(varying.square().mean().sqrt()))
     factor = torch.where(constant, 0, 1 / deviation)
     inside *= factor
     outside *= factor
-    return inside, outside, constant
+    if whole is None:
+        return Standardised(inside, outside, outside, explained, constant)
+    factor = torch.where(still, 0, torch.where(constant, 1 / own, factor))
+    return Standardised(inside, outside, whole * factor, explained * factor, constant)
+
+
+def _deviation(centered: Tensor) -> Tensor:
+    """Standard deviation of each column of mean 0."""
+    return torch.linalg.vector_norm(centered, dim=0) / len(centered) ** 0.5
 
 
 def _largest(values: Tensor) -> Tensor:
@@ -287,22 +394,31 @@ def observed_folds(Y: Tensor, fold: Tensor, n_folds: int) -> Tensor:
     return torch.stack([(~Y[fold == i].isnan()).sum(0) >= MIN_ROWS for i in range(n_folds)])
 
 
+def score_folds(preds: Tensor, target: Tensor, observed: Tensor, fold: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlate within folds, (folds, R), and average over those in which an ROI was observed, (R,)."""
+    scored = torch.stack([correlate(preds[fold == i], target[fold == i]) for i in range(len(observed))])
+    scored = scored.masked_fill(~observed, float("nan"))
+    return scored, average_folds(scored, observed)
+
+
 def _compute(
     Y: Tensor,
-    preds: Tensor,
-    target: Tensor,
+    rows_of: tuple[Tensor, ...],
     chosen: Tensor,
     inner: Tensor,
     fold: Tensor,
+    *,
+    at_edge: Tensor,
+    short: Tensor,
     scaling: Scaling,
     negative: Negative,
     warn: bool,
 ) -> EncodingResult:
     """Correlate within folds and average over the folds in which an ROI was observed."""
-    scored = torch.stack([correlate(preds[fold == i], target[fold == i]) for i in range(len(chosen))])
+    preds, target, joint_preds, joint_target = rows_of
     observed = observed_folds(Y, fold, len(chosen))
-    scored = scored.masked_fill(~observed, float("nan"))
-    r = average_folds(scored, observed)
+    fold_r, r = score_folds(preds, target, observed, fold)
+    fold_joint, joint = score_folds(joint_preds, joint_target, observed, fold)
     undefined = int(r.isnan().sum())
     if undefined and warn:
         warnings.warn(
@@ -310,15 +426,29 @@ def _compute(
             "predictions are constant, or too few responses are observed.",
             stacklevel=3,
         )
+    share = float(short.double().nanmean().nan_to_num(nan=0.0))
+    if share > _MANY and warn:
+        warnings.warn(
+            f"{100 * share:.0f} % of all folds and ROIs take the least or the largest penalty of the grid "
+            "where one beyond it could score otherwise: give penalties that reach further.",
+            stacklevel=3,
+        )
     tested = observed[fold] & (fold >= 0)[:, None]
     n_volumes = (tested & ~target.isnan() & ~preds.isnan()).sum(0)
     return EncodingResult(
         r=r,
         r2=squared_correlation(r, negative),
+        r_joint=joint,
+        r2_joint=squared_correlation(joint, negative),
         preds=preds,
         target=target,
+        joint_preds=joint_preds,
+        joint_target=joint_target,
         penalties=chosen,
-        fold_r=scored,
+        fold_at_edge=at_edge,
+        grid_too_short=share,
+        fold_r=fold_r,
+        fold_r_joint=fold_joint,
         inner_score=inner,
         fold=fold,
         n_volumes=n_volumes,

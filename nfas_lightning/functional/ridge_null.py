@@ -35,6 +35,7 @@ def ridge_null(
     groups: Tensor | None = None,
     gap: int = 0,
     nuisances: Tensor | None = None,
+    joint: bool = False,
     moves: Moves = "shift",
     min_shift: int = 0,
     block_length: int = 1,
@@ -61,6 +62,8 @@ def ridge_null(
         groups: (T,) as given to `ridge_cv`. Responses move within their group.
         gap: as given to `ridge_cv`.
         nuisances: (T, Q) as given to `ridge_cv`.
+        joint: score what features and nuisances predict together, the null of `result.r_joint`: responses
+            then move with all that nuisances explain of them.
         moves: ``"shift"`` rotates the responses in time, for time series; ``"phase"`` gives them random
             phases, for time series too short for small p values (a run of n rows has n rotations);
             ``"blocks"`` shuffles blocks of rows, for one response a stimulus with `block_length` 1.
@@ -98,7 +101,8 @@ def ridge_null(
     groups = None if groups is None else groups.to(X.device)
     nuisances = None if nuisances is None else nuisances.to(X.device)
     folds = _same_folds(len(X), result, groups, gap)
-    Y = _without_nuisances(Y.to(result.preds.dtype), nuisances, moves, groups)
+    Y = Y.to(result.preds.dtype)
+    Y = Y if joint else _without_nuisances(Y, nuisances, moves, groups)
     drawn = _draw(len(Y), groups, moves, min_shift, block_length, n_permutations, seed).to(Y.device)
     if moves == "shift" and len(drawn) < min(19, n_permutations):
         warnings.warn(
@@ -108,9 +112,9 @@ def ridge_null(
         )
     parts = [(train, test, _basis(X, train, test, nuisances, result.scaling)) for train, test in folds]
     if bool(Y.isnan().any()):
-        scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result, nuisances)
+        scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result, nuisances, joint)
     else:
-        scored = _complete(Y, drawn, moves, groups, parts, result.penalties, nuisances)
+        scored = _complete(Y, drawn, moves, groups, parts, result.penalties, nuisances, joint)
         observed = torch.ones_like(scored, dtype=torch.bool)
     return scored if per_fold else average_folds(scored, observed)
 
@@ -167,6 +171,7 @@ def _complete(
     parts: list[Fold],
     penalties: Tensor,
     nuisances: Tensor | None,
+    joint: bool,
 ) -> Tensor:
     """Score copies of responses without a missing value: (M, folds, R)."""
     n_rows, n_rois = Y.shape
@@ -189,7 +194,7 @@ def _complete(
             still = constant_in_training(maps, copies)
             for k, fold in enumerate(maps):
                 lost = still[k].T | ~trained[k, rois]
-                r = refit_scores(fold, copies, rois.to(Y.device)).T
+                r = refit_scores(fold, copies, rois.to(Y.device), joint=joint).T
                 scored[some[:, None], k, rois] = r.masked_fill(lost, float("nan"))
     return scored
 
@@ -203,6 +208,7 @@ def _with_missing(
     parts: list[Fold],
     result: EncodingResult,
     nuisances: Tensor | None,
+    joint: bool,
 ) -> tuple[Tensor, Tensor]:
     """Score copies fold by fold, each pattern of missing rows fitted for itself: r and where observed."""
     scored, observed = [], []
@@ -210,7 +216,7 @@ def _with_missing(
         moved = turn_phases(Y, chunk, groups) if moves == "phase" else Y[chunk]
         columns = moved.movedim(0, 1).reshape(len(Y), -1)
         r = [
-            _score(X, columns, penalty, train, test, nuisances, result.scaling, basis)
+            _score(X, columns, penalty, train, test, nuisances, result.scaling, basis, joint)
             for (train, test, basis), penalty in zip(parts, result.penalties, strict=True)
         ]
         scored.append(torch.stack(r).reshape(len(parts), len(moved), Y.shape[1]).movedim(0, 1))
@@ -222,8 +228,8 @@ def _with_missing(
 
 def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: Scaling) -> RidgeBasis:
     """Decompose a fold's standardised features."""
-    x_train, x_test, _ = standardise(X, train, test, nuisances, scaling)
-    return decompose(x_train, x_test)
+    x = standardise(X, train, test, nuisances, scaling)
+    return decompose(x.train, x.test)
 
 
 def _score(
@@ -235,6 +241,7 @@ def _score(
     nuisances: Tensor | None,
     scaling: Scaling,
     basis: RidgeBasis,
+    joint: bool,
 ) -> Tensor:
     """Correlate a fold's predictions with moved responses (T, C), C = permutations x ROIs: (C,)."""
     penalty = penalties.repeat(moved.shape[1] // len(penalties))
@@ -244,7 +251,9 @@ def _score(
         if len(rows) < 2:
             continue
         axes = basis if bool(observed.all()) else _basis(X, rows, test, nuisances, scaling)
-        y_train, y_test, _ = standardise(moved[:, columns], rows, test, nuisances)
-        preds = axes.predict(y_train, penalty[columns].double()).to(moved.dtype)
-        r[columns] = correlate(preds, y_test.to(moved.dtype))
+        y = standardise(moved[:, columns], rows, test, nuisances)
+        preds, target = axes.predict(y.train, penalty[columns].double()), y.test
+        if joint:
+            preds, target = preds + y.explained, y.whole
+        r[columns] = correlate(preds.to(moved.dtype), target.to(moved.dtype))
     return r

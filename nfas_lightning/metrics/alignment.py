@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional._combine import Operator, Phase, combine_depths
+from nfas_lightning.functional._combine import Operator, Phase, center_depths, combine_depths
 from nfas_lightning.functional._gram import Centering
 from nfas_lightning.functional._spectrum import Criterion
 from nfas_lightning.functional.dmd import dmd
@@ -17,6 +17,7 @@ from nfas_lightning.functional.encoding import Selection
 from nfas_lightning.metrics.base import StimulusIds, TrajectoryMetric, as_ids
 from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps
+from nfas_lightning.results import Score
 from nfas_lightning.scoring.settings import ScoringSettings
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ class DMDAlignment(TrajectoryMetric):
     `compute` returns, on the metric's device:
 
     - ``r`` (R,) signed correlation and ``r2`` (R,) its square where positive, a value a ROI;
-    - ``mean_r``, ``mean_r2`` (), over the ROIs that could be scored;
+    - where the responses have nuisances, ``r_alone``, ``r_joint``, ``r_partial`` and ``r2_alone`` and so on
+      (R,), of which ``r`` is the one that `score` names;
+    - ``mean_r``, ``mean_r2`` () and so on, over the ROIs that could be scored;
     - ``eigenvalue`` () complex, ``distance_to_unit_circle`` () and ``reconstruction_error`` () of the stable
       mode; (N,) each for ``operator="per_stimulus"``.
 
@@ -47,13 +50,14 @@ class DMDAlignment(TrajectoryMetric):
         selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
             one response a stimulus.
         gap: volumes dropped on either side of a test block; None takes the responses' own.
-        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+        score: which number ``r`` and ``r2`` are where there are nuisances: ``"alone"``, ``"joint"`` (features
+            and nuisances together) or ``"partial"`` (what the features add, inside the training folds).
         kwargs: torchmetrics' own.
 
     Raises:
         TypeError: `responses` is no `Responses`.
         ValueError: a choice is none of its options, a number is out of range, or the responses do not allow
-            it: too few rows for the folds, or no nuisances to partial out.
+            it: too few rows for the folds.
 
     Example:
         >>> import pandas as pd
@@ -84,7 +88,7 @@ class DMDAlignment(TrajectoryMetric):
         n_folds: int = 5,
         selection: Selection | None = None,
         gap: int | None = None,
-        partial_nuisances: bool = False,
+        score: Score = "partial",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -97,7 +101,7 @@ class DMDAlignment(TrajectoryMetric):
             n_folds=n_folds,
             selection=selection,
             gap=gap,
-            partial_nuisances=partial_nuisances,
+            score=score,
         )
         self.encoder = RoiEncoder(responses, settings)
         self.responses = responses
@@ -125,6 +129,7 @@ class DMDAlignment(TrajectoryMetric):
         if not self.encoder.is_complete(ids):
             unknown = torch.tensor(float("nan"), dtype=torch.float64)
             return self._result(None, torch.complex(unknown, unknown), unknown, unknown)
+        H = H[self.responses.presented]
         dynamics = dmd(
             H,
             operator=self.operator,
@@ -136,7 +141,7 @@ class DMDAlignment(TrajectoryMetric):
         spectrum = (eigenvalue, dynamics.distance_to_unit_circle, dynamics.reconstruction_error)
         if bool(eigenvalue.isnan().any()):  # and dmd has warned
             return self._result(None, *spectrum)
-        features = combine_depths(H, dynamics, phase=self.phase)
+        features = combine_depths(center_depths(H, dynamics), dynamics, phase=self.phase, centered=True)
         return self._result(self.encoder.score(features), *spectrum)
 
     def plot(
@@ -154,14 +159,12 @@ class DMDAlignment(TrajectoryMetric):
         return plot_steps([float(step["mean_r"]) for step in val], "mean r", ax)
 
     def _result(
-        self, scores: tuple[Tensor, Tensor] | None, eigenvalue: Tensor, distance: Tensor, error: Tensor
+        self, scores: dict[str, Tensor] | None, eigenvalue: Tensor, distance: Tensor, error: Tensor
     ) -> dict[str, Tensor]:
-        r, r2 = scores or self.encoder.unknown()
+        scores = scores or self.encoder.unknown()
         values = {
-            "r": r,
-            "r2": r2,
-            "mean_r": r.nanmean(),
-            "mean_r2": r2.nanmean(),
+            **scores,
+            **{f"mean_{name}": value.nanmean() for name, value in scores.items()},
             "eigenvalue": eigenvalue,
             "distance_to_unit_circle": distance,
             "reconstruction_error": error,

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nfas_lightning.data.stimulus_set import MODALITIES
-from nfas_lightning.results import FEATURES, RunResults, subject_scores
+from nfas_lightning.results import FEATURES, RunResults, reported, subject_scores
 
 __all__ = [
     "FEW_ROIS",
@@ -45,11 +45,11 @@ def model_order(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def feature_scores(scores: pd.DataFrame, feature: str = "stable_mode") -> pd.DataFrame:
-    """Return the rows of one feature that stand for each model, see `subject_scores`.
+    """Return the rows of one feature that stand for each model, see `subject_scores` and `reported`.
 
     A table without a column ``feature`` holds one feature, which is taken as it is.
     """
-    shown = subject_scores(scores)
+    shown = reported(subject_scores(scores))
     return shown[shown["feature"] == feature] if "feature" in shown else shown
 
 
@@ -63,7 +63,7 @@ def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
     Returns:
         Index (modality, model); columns the features of `FEATURES` that were computed, in that order.
     """
-    shown = subject_scores(scores)
+    shown = reported(subject_scores(scores))
     table = shown.pivot_table(index=["modality", "model"], columns="feature", values=value, dropna=False)
     known = [name for name in FEATURES if name in table]
     return _in_order(table, shown)[known + [name for name in table if name not in FEATURES]]
@@ -96,7 +96,7 @@ def mean_scores(scores: pd.DataFrame, *, value: str = "r2", feature: str = "stab
 
 def roi_scores(scores: pd.DataFrame, model: str, modality: str) -> pd.DataFrame:
     """Return one row a ROI of one model: r of each feature, then p, q and ceiling of the stable mode."""
-    shown = subject_scores(scores)
+    shown = reported(subject_scores(scores))
     shown = shown[(shown["model"] == model) & (shown["modality"] == modality)]
     table = shown.pivot_table(index="roi", columns="feature", values="r", dropna=False, sort=False)
     table = table[[name for name in FEATURES if name in table]]

@@ -4,6 +4,7 @@ from nfas_lightning.results.comparison import MEASURED, SIMULATED, compare_featu
 from nfas_lightning.results.files import write_csv, write_parquet
 from nfas_lightning.results.folder import RunFolder
 from nfas_lightning.results.keys import content_key, network_code
+from nfas_lightning.results.numbers import SCORES, Score, report_as, reported, three_numbers
 from nfas_lightning.results.statistics import MIN_MODELS, SpaceStatistics, few_models, group_words
 from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
 from nfas_lightning.results.tables import (
@@ -22,11 +23,13 @@ __all__ = [
     "MEAN",
     "MEASURED",
     "MIN_MODELS",
+    "SCORES",
     "SIMULATED",
     "SIZES",
     "ModelResult",
     "RunFolder",
     "RunResults",
+    "Score",
     "SpaceStatistics",
     "compare_features",
     "content_key",
@@ -34,7 +37,10 @@ __all__ = [
     "group_words",
     "network_code",
     "query_models",
+    "report_as",
+    "reported",
     "subject_scores",
+    "three_numbers",
     "write_csv",
     "write_parquet",
 ]

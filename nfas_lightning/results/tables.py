@@ -15,15 +15,18 @@ import pandas as pd
 
 from nfas_lightning.files import write_text
 from nfas_lightning.results.files import write_parquet
+from nfas_lightning.results.numbers import reported
 from nfas_lightning.results.subjects import subject_scores
 
 __all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "naming", "query_models"]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    # one row a model, subject, feature and ROI; subject "group" is the mean response of all subjects
+    # one row per model, subject, feature and ROI; subject "group" is the mean response of all subjects. r is
+    # the feature alone, r_joint with the nuisances, r_partial what it adds; score: which of them p and q test
     "scores": (
         "model", "modality", "family", "dataset", "subject", "feature", "roi", "network",
-        "r", "r2", "p", "q", "ceiling", "n_volumes", "simulated",
+        "r", "r2", "r_joint", "r2_joint", "r_partial", "r2_partial", "score", "p", "q", "ceiling",
+        "n_volumes", "alpha_at_edge", "simulated",
     ),
     # one row a model and DMD eigenvalue
     "spectra": (
@@ -101,7 +104,7 @@ class ModelResult:
         _check_columns("models", self.card)
 
     def __repr__(self) -> str:
-        scores = subject_scores(self.scores)
+        scores = reported(subject_scores(self.scores))
         features = list(scores["feature"].unique())
         # a random-weights twin has one feature, another one
         feature = "stable_mode" if "stable_mode" in features else features[0]

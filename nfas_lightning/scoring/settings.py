@@ -11,6 +11,7 @@ from nfas_lightning.functional._spectrum import check_svd_rank
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
 from nfas_lightning.functional.state_space import StateSpaceKind
+from nfas_lightning.results import SCORES, Score
 from nfas_lightning.scoring.observed import check_observed
 from nfas_lightning.scoring.ridge import BenchmarkRidge
 
@@ -31,7 +32,10 @@ class ScoringSettings:
         gap: volumes dropped on either side of a test block; None takes the responses' own.
         subjects: score the ``"group"`` mean, ``"each"`` subject, or ``"both"``.
         baselines: also score the last, best and mean block, all blocks, and the nuisances alone.
-        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+        score: the number that p and q test, that the depth table holds and that stands first in every table
+            and figure; all three are computed. ``"alone"``: what a feature predicts; ``"joint"``: what it
+            predicts together with the nuisances; ``"partial"``: what it adds to them, nuisances removed from
+            both sides inside the training folds. Without nuisances the three are one.
         n_permutations: draws of the null; 0 leaves p and q empty.
         null_features: features that get p and q; each costs `n_permutations` fits. ``best_block`` cannot.
         seed: seed of the null and of split halves.
@@ -52,7 +56,7 @@ class ScoringSettings:
     gap: int | None = None
     subjects: Literal["group", "each", "both"] = "group"
     baselines: bool = True
-    partial_nuisances: bool = False
+    score: Score = "partial"
     n_permutations: int = 1000
     null_features: Sequence[str] = ("stable_mode",)
     seed: int = 0
@@ -65,6 +69,7 @@ class ScoringSettings:
             ("phase", get_args(Phase)),
             ("state_space", get_args(StateSpaceKind)),
             ("subjects", ("group", "each", "both")),
+            ("score", SCORES),
         ):
             check_option(name, getattr(self, name), options)
         if self.selection is not None:
@@ -112,5 +117,4 @@ class ScoringSettings:
             n_folds=self.n_folds,
             selection=self.selection,
             gap=self.gap,
-            partial_nuisances=self.partial_nuisances,
         )

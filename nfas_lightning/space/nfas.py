@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.results import RunResults, SpaceStatistics, query_models, write_csv, write_parquet
+from nfas_lightning.results import (
+    SCORES,
+    RunResults,
+    Score,
+    SpaceStatistics,
+    query_models,
+    write_csv,
+    write_parquet,
+)
 from nfas_lightning.space.figures import SpaceFigures
 from nfas_lightning.space.measures import Metric, Standardize
 from nfas_lightning.space.runs import join_runs
@@ -110,6 +118,7 @@ class NFAS(SpaceFigures):
         *,
         feature: str = "stable_mode",
         value: str = "r2",
+        score: Score | None = None,
         subject: str | None = None,
         rois: pd.DataFrame | None = None,
         axis: Literal["strict", "intersection"] = "strict",
@@ -122,7 +131,9 @@ class NFAS(SpaceFigures):
             table: the scores table (see `results.COLUMNS`), or the results that hold one, whose `cards` then
                 describe the models: family, size, objective, parameters.
             feature: which rows, e.g. ``"stable_mode"`` or a baseline.
-            value: which column, ``"r2"`` or ``"r"``.
+            value: ``"r2"`` or ``"r"``.
+            score: which of the three numbers places a model: ``"alone"``, ``"joint"`` or ``"partial"``, see
+                `results.numbers`; None: the one that the runs report, see `ScoringSettings.score`.
             subject: whose scores: ``"group"``, the mean response of all subjects, or the name of one. None:
                 the group's, or where that was not scored the mean over subjects, see
                 `results.subject_scores`.
@@ -138,15 +149,22 @@ class NFAS(SpaceFigures):
 
         Raises:
             ValueError: nothing selected, a subject that a model does not have, a model scored twice at an
-                ROI, or ROI axes that differ.
+                ROI, ROI axes that differ, or runs that report different numbers.
         """
         check_option("axis", axis, ("strict", "intersection"))
+        if score is not None:
+            check_option("score", score, SCORES)
         cards = None
         if isinstance(table, RunResults):
             rois = table.rois if rois is None else rois
             cards, table = table.cards, table.scores
         values, models, columns, notes = score_matrix(
-            table, feature=feature, value=value, subject=subject, intersection=axis == "intersection"
+            table,
+            feature=feature,
+            value=value,
+            score=score,
+            subject=subject,
+            intersection=axis == "intersection",
         )
         if rois is None:
             rois = columns
@@ -166,6 +184,7 @@ class NFAS(SpaceFigures):
         table: str | Path | pd.DataFrame | None = None,
         feature: str = "stable_mode",
         value: str = "r2",
+        score: Score | None = None,
         subject: str | None = None,
         axis: Literal["strict", "intersection"] = "strict",
         standardize: Standardize = "none",
@@ -180,6 +199,7 @@ class NFAS(SpaceFigures):
                 ``model``, or its CSV file. Models that it does not name stay blank there.
             feature: see `from_scores`, as are the others.
             value: see `from_scores`.
+            score: see `from_scores`.
             subject: see `from_scores`.
             axis: see `from_scores`.
             standardize: see the class.
@@ -195,6 +215,7 @@ class NFAS(SpaceFigures):
             joined,
             feature=feature,
             value=value,
+            score=score,
             subject=subject,
             axis=axis,
             standardize=standardize,

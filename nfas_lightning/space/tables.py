@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nfas_lightning.results import GROUP, MEAN, subject_scores
+from nfas_lightning.results import GROUP, MEAN, Score, reported, subject_scores
 
 __all__ = ["check_names", "check_table", "describe_models", "score_matrix"]
 
 
 def score_matrix(
-    table: pd.DataFrame, *, feature: str, value: str, subject: str | None, intersection: bool
+    table: pd.DataFrame,
+    *,
+    feature: str,
+    value: str,
+    score: Score | None = None,
+    subject: str | None,
+    intersection: bool,
 ) -> tuple[np.ndarray[Any, Any], pd.DataFrame, pd.DataFrame, list[str]]:
     """Turn a long scores table into (M, R) values, joined on ``roi``.
 
@@ -25,7 +31,7 @@ def score_matrix(
     Raises:
         ValueError: nothing selected, a model scored twice at an ROI, or ROI axes that differ.
     """
-    rows, notes = _selected(table, feature, subject)
+    rows, notes = _selected(table, feature, score, subject)
     if value not in rows.columns:
         raise ValueError(f"value must be a column of the scores table, got {value!r}: {list(rows.columns)}.")
     row, models = pd.factorize(rows["model"])
@@ -103,7 +109,9 @@ def check_names(scores: pd.DataFrame, models: pd.Series[Any], rois: pd.Series[An
             )
 
 
-def _selected(table: pd.DataFrame, feature: str, subject: str | None) -> tuple[pd.DataFrame, list[str]]:
+def _selected(
+    table: pd.DataFrame, feature: str, score: Score | None, subject: str | None
+) -> tuple[pd.DataFrame, list[str]]:
     rows = table
     if "feature" in rows.columns:
         rows = rows[rows["feature"] == feature]
@@ -112,7 +120,7 @@ def _selected(table: pd.DataFrame, feature: str, subject: str | None) -> tuple[p
             raise ValueError(f"feature must be one of the table's {there}, got {feature!r}.")
     # before subjects are averaged too, which would hide a model that was scored twice
     _check_once(rows, [name for name in ("model", "roi", "subject") if name in rows.columns])
-    shown = subject_scores(rows, subject)
+    shown = reported(subject_scores(rows, subject), score)
     _check_once(shown, ["model", "roi"])
     return shown, _subject_notes(rows, shown)
 

@@ -98,7 +98,7 @@ def test_a_story_by_its_words(tmp_path):
     features = torch.randn(8, 2)
     torch.testing.assert_close(data.responses.to_volumes(features), direct.responses.to_volumes(features))
     assert data.stimuli[0][1] == direct.stimuli[0][1]  # "null" is a word
-    assert data.responses.nuisance_names == ("rate",)
+    assert data.responses.nuisance_names == ("rate", "event_rate")
 
 
 def write_wav(path, samples, rate=8000):
@@ -125,7 +125,7 @@ def test_sounds_in_two_runs(tmp_path):
     assert responses.runs.tolist() == [0] * 8 + [1] * 8
     np.testing.assert_allclose(responses.volume_times.numpy(), times)
     # a sound of the second run reaches no volume of the first
-    reach = responses.to_volumes(torch.eye(6))
+    reach = responses.carry(torch.eye(6))
     assert bool((reach[:8, 3:] == 0).all())
     assert bool((reach[8:, 3:].abs().sum(0) > 0).all())
 
@@ -394,7 +394,7 @@ def test_every_argument_is_a_hyperparameter():
     one, other = FolderDataModule("one", **given), FolderDataModule("other", **given)
     assert dict(one.hparams) == {
         "root": "one", "sampling_rate": 16_000, "window": 20, "hrf": "spm", "dataset": None, "batch_size": 16,
-        "num_workers": 0, **given,
+"num_workers": 0, "event_rate": True, **given,
     }  # fmt: skip
     assert dict(one.hparams) != dict(other.hparams)  # by which a sweep tells their estimates apart
 

@@ -82,7 +82,8 @@ def test_choices_of_dynamics_are_those_of_the_functional_core(options):
         (True, {}, {"gap": 5}),
         (True, {"gap": 0}, {"gap": 0}),
         (True, {"gap": 2, "n_folds": 3, "selection": "loo"}, {"gap": 2, "n_folds": 3, "selection": "loo"}),
-        (True, {"partial_nuisances": True}, {"gap": 5, "nuisances": True}),
+        (True, {"score": "joint"}, {"gap": 5}),
+        (True, {"score": "alone"}, {"gap": 5}),
     ],
 )
 def test_choices_of_encoding_are_those_of_the_functional_core(series, settings, expected):
@@ -92,17 +93,22 @@ def test_choices_of_encoding_are_those_of_the_functional_core(series, settings, 
     responses = dataclasses.replace(responses, values=values, subjects=("s1", "s2"))
     if series:
         responses = dataclasses.replace(responses, tr=2.0, gap=5)
-    if "nuisances" in expected:
-        expected = {**expected, "nuisances": responses.nuisances}
-    X = stable_mode(H)
-    plain = ridge_cv(X, values.mean(0), **expected)
+    X, score = stable_mode(H), settings.get("score", "partial")
+    alone = ridge_cv(X, values.mean(0), **expected)
+    beside = ridge_cv(X, values.mean(0), nuisances=responses.nuisances, **expected)
+    three = {"alone": alone.r, "joint": beside.r_joint, "partial": beside.r}
+    squares = {"alone": alone.r2, "joint": beside.r2_joint, "partial": beside.r2}
     whole = update(DMDAlignment(responses, **settings), H, splits(60, 20)).compute()
     readout = RoiAlignment(responses, **settings)
     readout.update(X, torch.arange(60))
     for result in (whole, readout.compute()):
-        torch.testing.assert_close(result["r"], plain.r)
-        torch.testing.assert_close(result["r2"], plain.r2)
-        torch.testing.assert_close(result["mean_r2"], plain.r2.mean())
+        torch.testing.assert_close(result["r"], three[score])
+        torch.testing.assert_close(result["r2"], squares[score])
+        torch.testing.assert_close(result["mean_r2"], squares[score].mean())
+        for name in three:
+            torch.testing.assert_close(result[f"r_{name}"], three[name])
+            torch.testing.assert_close(result[f"r2_{name}"], squares[name])
+            torch.testing.assert_close(result[f"mean_r_{name}"], three[name].mean())
 
 
 def test_planted_alignment_is_found_and_noise_is_not():
@@ -146,13 +152,22 @@ def test_constant_depth_is_nan():
     assert result["eigenvalue"].isnan()
 
 
-def test_nuisances_can_be_partialled_out():
-    H, responses = planted(nuisance=True)
+def test_without_nuisances_there_is_one_number():
+    H, responses = planted()
+    result = update(DMDAlignment(responses), H, splits(len(H), 20)).compute()
+    assert not any("joint" in name or "alone" in name or "partial" in name for name in result)
+
+
+def test_stimuli_without_a_part_in_any_volume_change_nothing():
+    H, responses = planted(design=True)
     plain = update(DMDAlignment(responses), H, splits(len(H), 20)).compute()
-    partial = update(DMDAlignment(responses, partial_nuisances=True), H, splits(len(H), 20)).compute()
-    assert not torch.allclose(plain["r"], partial["r"])
-    with pytest.raises(ValueError, match="needs nuisances, but the responses of 'toy' hold none"):
-        DMDAlignment(planted()[1], partial_nuisances=True)
+    operator = torch.cat([responses.design[0].to_dense(), torch.zeros(60, 3)], dim=1)
+    ids = (*responses.stimulus_ids, "a", "b", "c")
+    more = dataclasses.replace(responses, design=(operator,), stimulus_ids=ids)
+    longer = torch.cat([H, 50 * torch.ones_like(H[:3])])
+    result = update(DMDAlignment(more), longer, splits(63, 20)).compute()
+    torch.testing.assert_close(result["r"], plain["r"])
+    torch.testing.assert_close(result["eigenvalue"], plain["eigenvalue"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -403,7 +418,7 @@ def test_ids_may_be_integers_of_any_kind(form):
         ("dr", "selection", "cv", "selection must be one of 'folds', 'loo', got 'cv'"),
         ("dr", "n_folds", 1, "n_folds must be at least 2, got 1"),
         ("dr", "gap", -1, "gap must be 0 or more volumes, got -1"),
-        ("dr", "partial_nuisances", True, "needs nuisances, but the responses of 'toy' hold none"),
+        ("dr", "score", "sum", "score must be one of 'alone', 'joint', 'partial', got 'sum'"),
         ("r", "ceiling_threshold", 0.0, "ceiling_threshold must be positive, got 0.0"),
     ],
 )
