@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
@@ -13,7 +12,7 @@ from tests.helpers.results import make_results
 
 @pytest.fixture
 def results():
-    made = make_results(("audio",), n_models=5, n_rois=8, simulated=False)
+    made = make_results(("audio",), n_models=5, n_rois=8, simulated=False, score="alone")
     return replace(made, models=made.models.assign(dataset="audio-story"))
 
 
@@ -26,7 +25,7 @@ def by_hand(results, baseline, column="r"):
 
 @pytest.mark.parametrize("column", ["r", "r2"])
 def test_equals_scipy(results, column):
-    table = compare_features(results, score=column).set_index("baseline")
+    table = compare_features(results.scores, value=column).set_index("baseline")
     assert list(table.index) == [
         "last_block", "best_block", "mean_depth", "all_blocks", "random_weights", "nuisance",
     ]  # fmt: skip
@@ -52,7 +51,7 @@ def test_rois_count_where_both_features_have_them(results):
     gone = (scores["feature"] == "all_blocks") & (scores["model"] == "whisper_base")
     scores.loc[gone, "r"] = np.nan
     partly = replace(results, scores=scores)
-    table = compare_features(partly).set_index("baseline")
+    table = compare_features(partly.scores).set_index("baseline")
     assert table.loc["last_block", "n_rois"] == 7
     assert table.loc["last_block", "difference"] == pytest.approx(by_hand(partly, "last_block").mean())
     assert table.loc["all_blocks", "n_models"] == 4
@@ -67,7 +66,7 @@ def test_a_network_counts_once_over_all_data_sets(results):
     scores = second.scores.assign(dataset="second", r=second.scores["r"] * 0.5)
     models = second.models.assign(dataset="second")
     table = compare_features(
-        RunResults.concatenate([results, replace(second, scores=scores, models=models)])
+        RunResults.concatenate([results, replace(second, scores=scores, models=models)]).scores
     ).set_index(["dataset", "baseline"])
     d = by_hand(results, "last_block")
     names = sorted(results.models["model"])
@@ -82,8 +81,8 @@ def test_a_network_counts_once_over_all_data_sets(results):
 
 
 def test_planted_responses_are_taken_together_apart(results):
-    planted = make_results(("vision", "language"), n_models=3, n_rois=5)
-    table = compare_features(RunResults.concatenate([results, planted]))
+    planted = make_results(("vision", "language"), n_models=3, n_rois=5, score="alone")
+    table = compare_features(RunResults.concatenate([results, planted]).scores)
     datasets = ["audio-story", "simulated-vision", "simulated-language", SIMULATED]  # one measured set is all
     assert list(table["dataset"].unique()) == datasets
     assert table.groupby("dataset")["simulated"].all().to_dict() == {
@@ -92,21 +91,21 @@ def test_planted_responses_are_taken_together_apart(results):
 
 
 def test_one_network_has_a_difference_and_no_test(results):
-    one = compare_features(results.select("model == 'silero_vad'"))
+    one = compare_features(results.select("model == 'silero_vad'").scores)
     assert one[["low", "high", "p_value", "q_value"]].isna().all(axis=None)
     assert one["difference"].notna().all()
 
 
-def test_any_score_that_the_tables_tell(results):
-    more = replace(results, scores=results.scores.assign(r_partial=results.scores["r"] - 0.1))
-    pd.testing.assert_frame_equal(
-        compare_features(more, score="partial"), compare_features(more, score="r_partial")
-    )
-    with pytest.raises(ValueError, match=r"\['r', 'r2', 'r_partial'\], got 'parial'. Did you mean 'partial'"):
-        compare_features(more, score="parial")
+@pytest.mark.parametrize(("score", "column"), [("joint", "r_joint"), ("partial", "r_partial"), (None, "r")])
+def test_one_of_three_numbers_is_compared(results, score, column):
+    table = compare_features(results.scores, score=score).set_index("baseline")
+    d = by_hand(results, "last_block", column)
+    assert table.loc["last_block", "difference"] == pytest.approx(d.mean())
+    # what the nuisances add to themselves is no number
+    assert ("nuisance" in table.index) == (score != "partial")
 
 
 def test_nothing_to_compare(results):
-    alone = replace(results, scores=results.scores.query("feature == 'stable_mode'"))
+    alone = results.scores.query("feature == 'stable_mode'")
     with pytest.raises(ValueError, match="nothing to compare: score with baselines"):
         compare_features(alone)

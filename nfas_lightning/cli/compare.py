@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from nfas_lightning.cli.messages import say_loading
 from nfas_lightning.cli.process import refusing
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
+_WORDS = {"alone": "alone", "joint": "with the nuisances", "partial": "beyond the nuisances"}
+
 
 def compare(
     runs: list[str],
     *,
     feature: str = "stable_mode",
-    score: str = "r",
+    value: Literal["r", "r2"] = "r",
+    score: Literal["alone", "joint", "partial"] | None = None,
     subject: str | None = None,
     where: str | None = None,
     out: str | None = None,
@@ -34,7 +37,9 @@ def compare(
     Args:
         runs: folders of finished runs.
         feature: the one that is compared: stable_mode, last_block, mean_depth, ...
-        score: column of the scores: ``r``, ``r2``, or ``partial`` for ``r_partial``, where runs tell it.
+        value: ``r`` or ``r2``.
+        score: what is compared: features ``alone``, ``joint`` with the nuisances, or ``partial``, what they
+            add to them; else the number that the runs report.
         subject: whose scores: ``group``, or the name of one; else the group's, or the mean over subjects.
         where: which models, as a query of their table, e.g. ``"family == 'bert'"``.
         out: file for the table too: its name ends in .csv, .json or .parquet.
@@ -43,23 +48,26 @@ def compare(
     """
     say_loading("PyTorch")
     from nfas_lightning.results import RunResults
-    from nfas_lightning.results.comparison import compare_features, score_column
+    from nfas_lightning.results.comparison import compare_features
+    from nfas_lightning.results.numbers import reported
 
     with refusing("nfas compare"):
         _check_name(out)
         results = RunResults.concatenate([RunResults.load(run) for run in runs])
         if where is not None:
             results = results.select(where)
-        score = score_column(results.scores, score)
         table = compare_features(
-            results,
+            results.scores,
             feature=feature,
+            value=value,
             score=score,
             subject=subject,
             n_permutations=n_permutations,
             seed=seed,
         )
-    _print(table, feature, score)
+    shown = reported(results.scores, score)
+    number = shown.loc[shown["feature"] == feature, "score"].iloc[0] if "score" in shown else "alone"
+    _print(table, feature, f"{value} {_WORDS[number]}")
     if out is not None:
         _write(Path(out), table)
 
@@ -83,7 +91,7 @@ def _print(table: pd.DataFrame, feature: str, score: str) -> None:
         planted = ", simulated" if bool(part["simulated"].all()) and "simulated" not in str(dataset) else ""
         titles = ("models", name, "baseline", "difference", "95 % interval", "p", "q", "ahead")
         columns = (Column("baseline"), *(Column(title, justify="right", no_wrap=True) for title in titles))
-        shown = Table(*columns, title=escape(f"{dataset}{planted}: {score} of the {name}, and of others"))
+        shown = Table(*columns, title=escape(f"{dataset}{planted}: {score}"))
         for row in part.itertuples():
             shown.add_row(
                 FEATURES.get(row.baseline, row.baseline),

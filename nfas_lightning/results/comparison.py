@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.paired import paired_test
+from nfas_lightning.results.numbers import Score, reported
 from nfas_lightning.results.subjects import subject_scores
-from nfas_lightning.results.tables import FEATURES, RunResults
+from nfas_lightning.results.tables import FEATURES
 
-__all__ = ["MEASURED", "SIMULATED", "compare_features", "score_column"]
+__all__ = ["MEASURED", "SIMULATED", "compare_features"]
 
 MEASURED = "all measured"
 SIMULATED = "all simulated"
 """What stands for the data set where several are taken together: planted responses stay apart."""
 
-_SHORT = "r_"  # "partial" stands for "r_partial"
-
-
-def score_column(scores: pd.DataFrame, name: str) -> str:
-    """Return the column that a score's name stands for: itself, or ``"partial"`` for ``"r_partial"``.
-
-    Raises:
-        ValueError: the tables have no such score.
-    """
-    for column in (name, _SHORT + name):
-        if column in scores:
-            return column
-    there = [column for column in scores if column in ("r", "r2") or column.startswith(("r_", "r2_"))]
-    close = get_close_matches(name, [*there, *(c.removeprefix(_SHORT) for c in there)], n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else " Runs that were scored before it existed lack it."
-    raise ValueError(f"score must be one of the tables' {there}, got {name!r}.{hint}")
-
 
 def compare_features(
-    results: RunResults,
+    scores: pd.DataFrame,
     *,
     feature: str = "stable_mode",
-    score: str = "r",
+    value: Literal["r", "r2"] = "r",
+    score: Score | None = None,
     subject: str | None = None,
     n_permutations: int = 9999,
     seed: int = 0,
@@ -55,10 +39,11 @@ def compare_features(
     differences.
 
     Args:
-        results: one run, or several joined by `RunResults.concatenate`; their ROIs may differ.
+        scores: see `COLUMNS`: of one run, or of several joined by `RunResults.concatenate`; their ROIs may
+            differ.
         feature: the one that is compared.
-        score: column of the scores, ``"r"``, ``"r2"``, or what is told beside them (``"partial"`` for
-            ``r_partial``).
+        value: ``"r"`` or ``"r2"``.
+        score: which of the three numbers, see `reported`; None: the one that the runs report.
         subject: see `subject_scores`.
         n_permutations: draws of `paired_test` where there are too many networks to try all signs.
         seed: of the draws.
@@ -68,26 +53,28 @@ def compare_features(
         (the most of any model), ``feature_mean``, ``baseline_mean``, ``difference`` (feature minus
         baseline), its 95 % limits ``low`` and ``high``, ``p_value``, ``q_value`` (FDR over the baselines of
         the data set) and ``ahead``, the number of models in which the feature is. Where there are several
-        data sets, `MEASURED` and `SIMULATED` take those together that are so.
+        data sets, `MEASURED` and `SIMULATED` take those together that are so. The nuisances are left out
+        where what is added to them is compared.
 
     Raises:
-        ValueError: the tables lack the feature, the score or the subject, hold nothing beside the feature, or
-            have a model twice on one data set.
+        ValueError: the table lacks the feature, the number or the subject, holds nothing beside the feature,
+            or has a model twice on one data set.
     """
-    column = score_column(results.scores, score)
-    scores = subject_scores(results.scores, subject)
-    features = list(scores["feature"].unique())
+    shown = reported(subject_scores(scores, subject), score)
+    features = list(shown["feature"].unique())
     if feature not in features:
         raise ValueError(f"feature must be one of the tables' {features}, got {feature!r}.")
-    _check_once(scores)
-    means = _means(scores, feature, column)
+    if "score" in shown and "partial" in set(shown["score"]):
+        shown = shown[shown["feature"] != "nuisance"]
+    _check_once(shown)
+    means = _means(shown, feature, value)
     if means.empty:
         raise ValueError(
-            f"No model has the {column} of {feature!r} and of another feature, so there is nothing to "
+            f"No model has the {value} of {feature!r} and of another feature, so there is nothing to "
             "compare: score with baselines."
         )
     rows = []
-    for dataset in scores["dataset"].unique():
+    for dataset in shown["dataset"].unique():
         rows += _rows(means[means["dataset"] == dataset], dataset, n_permutations, seed)
     for simulated, name in ((False, MEASURED), (True, SIMULATED)):
         alike = means[means["simulated"] == simulated]

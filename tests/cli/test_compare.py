@@ -16,7 +16,7 @@ def runs(tmp_path_factory):
     """A run per modality, on ROIs of its own."""
     folder = tmp_path_factory.mktemp("runs")
     for modality in ("vision", "audio"):
-        made = make_results((modality,), n_models=4, n_rois=9, seed=len(modality))
+        made = make_results((modality,), n_models=4, n_rois=9, seed=len(modality), score="partial")
         replace(made, models=made.models.assign(twin_of="", weights="pretrained")).save(folder / modality)
     return folder
 
@@ -36,9 +36,9 @@ def test_prints_a_table_per_data_set_and_one_of_all(runs, capsys):
     folders = [str(runs / name) for name in ("vision", "audio")]
     main(["compare", *folders])
     printed = capsys.readouterr().out
-    for title in ("simulated-vision: r of the stable mode", "simulated-audio: r of", "all simulated: r of"):
-        assert title in printed
-    table = compare_features(RunResults.concatenate([RunResults.load(folder) for folder in folders]))
+    for dataset in ("simulated-vision", "simulated-audio", "all simulated"):
+        assert f"{dataset}: r beyond the nuisances" in printed
+    table = compare_features(RunResults.concatenate([RunResults.load(folder) for folder in folders]).scores)
     pooled = table.query("dataset == 'all simulated' and baseline == 'last_block'").iloc[0]
     assert f"{pooled['difference']:+.3f}" in printed
     assert f"{pooled['low']:+.3f} {pooled['high']:+.3f}" in printed
@@ -49,27 +49,27 @@ def test_prints_a_table_per_data_set_and_one_of_all(runs, capsys):
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
 def test_writes_the_table(runs, tmp_path, capsys, suffix):
     path, where = tmp_path / "deep" / f"table.{suffix}", "model != 'hed_vgg16'"
-    main(["compare", str(runs / "vision"), "--out", str(path), "--score", "r2", "--where", where])
+    main(["compare", str(runs / "vision"), "--out", str(path), "--value", "r2", "--where", where])
     read = {
         "csv": pd.read_csv,
         "parquet": pd.read_parquet,
         "json": lambda path: pd.DataFrame(json.loads(path.read_text())),
     }
-    expected = compare_features(RunResults.load(runs / "vision").select(where), score="r2")
+    expected = compare_features(RunResults.load(runs / "vision").select(where).scores, value="r2")
     pd.testing.assert_frame_equal(read[suffix](path), expected)
-    assert "r2 of the stable mode" in capsys.readouterr().out
+    assert "r2 beyond the nuisances" in capsys.readouterr().out
 
 
 def test_another_feature_is_compared(runs, capsys):
-    main(["compare", str(runs / "audio"), "--feature", "all_blocks"])
-    assert "r of the all blocks" in capsys.readouterr().out
+    main(["compare", str(runs / "audio"), "--feature", "all_blocks", "--score", "alone"])
+    printed = capsys.readouterr().out
+    assert "simulated-audio: r alone" in printed
+    assert all(name in printed for name in ("all blocks", "stable mode", "nuisances alone"))
 
 
 def test_refused(runs, tmp_path, capsys):
     run = runs / "vision"
-    assert "got 'partial'. Runs that were scored before it existed lack it." in refused(
-        capsys, run, "--score", "partial"
-    )
+    assert "'alone', 'joint', 'partial'" in refused(capsys, run, "--score", "r_partial")
     assert "feature must be one of the tables' ['stable_mode'" in refused(capsys, run, "--feature", "stable")
     assert "ends in .csv, .json or .parquet, got 'table.txt'" in refused(capsys, run, "--out", "table.txt")
     assert "once on a data set, got 'mobilenet_v2' on 'simulated-vision'" in refused(capsys, run, run)
