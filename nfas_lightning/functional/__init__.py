@@ -18,6 +18,7 @@ from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import align_subjects
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
+from nfas_lightning.functional.paired import PairedResult, paired_test
 from nfas_lightning.functional.permanova import (
     PairwiseResult,
     PermutationResult,
@@ -38,6 +39,7 @@ __all__ = [
     "EncodingResult",
     "MDSResult",
     "PCAResult",
+    "PairedResult",
     "PairwiseResult",
     "PermutationResult",
     "RidgeModel",
@@ -63,6 +65,7 @@ __all__ = [
     "mds",
     "noise_ceiling",
     "normalise",
+    "paired_test",
     "pca",
     "pearson",
     "permanova",

@@ -81,7 +81,7 @@ class DMDAlignment(TrajectoryMetric):
         responses: Responses,
         *,
         operator: Operator = "joint",
-        svd_rank: int | float = 2,
+        svd_rank: int | float | None = None,
         centering: Centering = "scale",
         criterion: Criterion = "unit_circle",
         phase: Phase = "quadrature",

@@ -52,7 +52,7 @@ class DepthSpectrum(TrajectoryMetric):
     def __init__(
         self,
         *,
-        svd_rank: int | float = 2,
+        svd_rank: int | float | None = None,
         centering: Centering = "scale",
         criterion: Criterion = "unit_circle",
         **kwargs: Any,

@@ -1,5 +1,6 @@
 """Result tables of a run, the folder that keeps them, and the statistics of a space."""
 
+from nfas_lightning.results.comparison import MEASURED, SIMULATED, compare_features
 from nfas_lightning.results.files import write_csv, write_parquet
 from nfas_lightning.results.folder import RunFolder
 from nfas_lightning.results.keys import content_key, network_code
@@ -20,14 +21,17 @@ __all__ = [
     "FEATURES",
     "GROUP",
     "MEAN",
+    "MEASURED",
     "MIN_MODELS",
     "SCORES",
+    "SIMULATED",
     "SIZES",
     "ModelResult",
     "RunFolder",
     "RunResults",
     "Score",
     "SpaceStatistics",
+    "compare_features",
     "content_key",
     "few_models",
     "group_words",

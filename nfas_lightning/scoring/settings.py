@@ -45,7 +45,7 @@ class ScoringSettings:
     """
 
     operator: Operator = "joint"
-    svd_rank: int | float = 2
+    svd_rank: int | float | None = None
     centering: Centering = "scale"
     criterion: Criterion = "unit_circle"
     phase: Phase = "quadrature"
