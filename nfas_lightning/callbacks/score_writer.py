@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -186,7 +186,7 @@ class ScoreWriter(Callback):
         label, key = pl_module.info.name, self._key_of_test
         _LEFT_BY_A_PASS.setdefault(pl_module.load().module, {})[_hash(pl_module)] = self._content
         completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
-        result = ModelResult(result.scores, result.spectra, result.depth, completed)
+        result = replace(result, card=completed)
         self.folder.write(label, key, result)
         self._add(label, key)
         self.gather(responses, getattr(trainer.datamodule, "truth", None))  # type: ignore[attr-defined]

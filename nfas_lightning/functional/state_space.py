@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -192,6 +192,36 @@ class StateSpace:
     def fit_transform(self, states: Sequence[Tensor]) -> Tensor:
         """Fit on the stimuli and return their trajectory (N, L, k)."""
         return self.fit(states).transform(states)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what was fitted as named tensors, none of them sparse; empty for ``native``."""
+        tensors = {}
+        for index, layer in enumerate(self._maps):
+            tensors[f"{index}.mean"], tensors[f"{index}.weight"] = layer.mean, layer.weight
+            if layer.sketch is not None:
+                tensors[f"{index}.sketch.indices"] = layer.sketch.indices()
+                tensors[f"{index}.sketch.values"] = layer.sketch.values()
+        return tensors
+
+    @classmethod
+    def from_state(
+        cls, kind: StateSpaceKind, widths: Sequence[int], n_components: int, tensors: Mapping[str, Tensor]
+    ) -> StateSpace:
+        """Return a fitted space from `kind_`, `widths_`, `n_components_` and `state_dict` of another."""
+        space = cls(kind)
+        space.kind_, space.widths_, space.n_components_ = kind, tuple(widths), n_components
+        space._maps = []
+        for index in range(0 if kind == "native" else len(space.widths_)):
+            mean, sketch = tensors[f"{index}.mean"], None
+            if f"{index}.sketch.indices" in tensors:
+                sketch = torch.sparse_coo_tensor(
+                    tensors[f"{index}.sketch.indices"],
+                    tensors[f"{index}.sketch.values"],
+                    (len(mean), space.widths_[index]),
+                    check_invariants=True,
+                ).coalesce()
+            space._maps.append(_LayerMap(sketch, mean, tensors[f"{index}.weight"]))
+        return space
 
     def _fit_maps(self, states: Sequence[Tensor], kind: str) -> tuple[list[_LayerMap], tuple[float, ...]]:
         """Return an affine map of each layer, and the share of its variance that is kept."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -82,6 +82,13 @@ def query_models(models: pd.DataFrame, where: str) -> pd.DataFrame:
     return kept
 
 
+class SavedModel(Protocol):
+    """What writes itself into a file."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the file."""
+
+
 @dataclass(frozen=True, repr=False)
 class ModelResult:
     """Result of one model on one benchmark, as tables with the columns of `COLUMNS`.
@@ -91,12 +98,15 @@ class ModelResult:
         spectra: one row a DMD eigenvalue.
         depth: one row a recorded block.
         card: the row of the models table.
+        region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result that is
+            read back is without it, see `nfas_lightning.scoring.RegionModel.load`.
     """
 
     scores: pd.DataFrame
     spectra: pd.DataFrame
     depth: pd.DataFrame
     card: Mapping[str, Any]
+    region_model: SavedModel | None = None
 
     def __post_init__(self) -> None:
         for name in ("scores", "spectra", "depth"):

@@ -13,6 +13,7 @@ from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS
 from nfas_lightning.functional.encoding import EncodingResult, Scaling, ridge_cv
 from nfas_lightning.functional.folds import contiguous_folds
+from nfas_lightning.functional.ridge_model import RidgeModel, ridge_fit
 from nfas_lightning.functional.ridge_null import Moves, ridge_null
 from nfas_lightning.results import Score
 
@@ -163,6 +164,19 @@ class BenchmarkRidge:
             nuisances=nuisances,
             scaling=scaling,
             warn=warn,
+        )
+
+    def model(self, X: Tensor, targets: Tensor, *, scaling: Scaling = "unit") -> RidgeModel:
+        """Fit features (T, P) beside the nuisances to all rows of targets (T, R), see `ridge_fit`."""
+        dtype = working_dtype(X)
+        return ridge_fit(
+            X.to(dtype),
+            targets.to(X.device, dtype),
+            groups=self.groups,
+            gap=self.gap,
+            selection=self.selection,
+            nuisances=self.nuisances,
+            scaling=scaling,
         )
 
     def group_ceiling(self, seed: int = 0) -> Tensor:

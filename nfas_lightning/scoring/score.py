@@ -17,6 +17,7 @@ from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.results import COLUMNS, ModelResult
 from nfas_lightning.scoring.encoder import Encoded, Encoder, best_block
+from nfas_lightning.scoring.region_model import fit_region_model
 from nfas_lightning.scoring.settings import ScoringSettings
 
 __all__ = ["score_trajectory"]
@@ -66,7 +67,8 @@ def score_trajectory(
     del H
     # a pooled mode's coordinate is a number of its own, not one of a turned space
     scaling = "unit" if settings.operator == "pooled" else space.scaling_
-    stable = encode.features(combine_depths(Z, dynamics, phase=settings.phase, centered=True), scaling)
+    features = combine_depths(Z, dynamics, phase=settings.phase, centered=True)
+    stable = encode.features(features, scaling)
     encoded: dict[str, Encoded] = {}
     blocks: list[Encoded] = []
     if twin:
@@ -117,7 +119,19 @@ def score_trajectory(
         "seconds_scoring": math.nan,
         "key": "",
     }
-    return ModelResult(scores=scores, spectra=spectra, depth=depth, card=completed)
+    kept = None
+    if settings.keep_model and not twin and not bool(features.isnan().any()):
+        kept = fit_region_model(
+            encode.ridge,
+            responses,
+            space=space,
+            dynamics=dynamics,
+            features=features,
+            phase=settings.phase,
+            model=name,
+            layer_names=trajectory.layer_names,
+        )
+    return ModelResult(scores=scores, spectra=spectra, depth=depth, card=completed, region_model=kept)
 
 
 def _check_stimuli(trajectory: Trajectory, responses: Responses) -> None:

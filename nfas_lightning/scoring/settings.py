@@ -38,6 +38,8 @@ class ScoringSettings:
             both sides inside the training folds. Without nuisances the three are one.
         n_permutations: draws of the null; 0 leaves p and q empty.
         null_features: features that get p and q; each costs `n_permutations` fits. ``best_block`` cannot.
+        keep_model: also fit the stable mode to all volumes and keep that encoding model, which predicts the
+            responses to new stimuli: `ModelResult.region_model`, ``region_model.safetensors`` in a run.
         seed: seed of the null and of split halves.
 
     Raises:
@@ -59,6 +61,7 @@ class ScoringSettings:
     score: Score = "partial"
     n_permutations: int = 1000
     null_features: Sequence[str] = ("stable_mode",)
+    keep_model: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,6 +80,11 @@ class ScoringSettings:
         check_svd_rank(self.svd_rank)
         for name, least in (("n_folds", 2), ("n_permutations", 0)):
             check_count(name, getattr(self, name), least)
+        if self.keep_model and self.operator == "per_stimulus":
+            raise ValueError(
+                'keep_model=True needs operator="joint" or "pooled": "per_stimulus" has weights for the '
+                "stimuli that were shown, and none for new ones."
+            )
         check_seed(self.seed)
 
     @classmethod
