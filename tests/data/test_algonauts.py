@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -414,6 +415,21 @@ def test_masks_that_do_not_fit(copy):
         whole(copy).write_bytes(python2_pickle(arrays))
         with pytest.raises(ValueError, match=message):
             read_track_file(whole(copy), strict=False)
+
+
+def test_a_whole_brain_is_held_once_in_single_precision(copy):
+    """18,000 voxels are 432 MB as the files hold them: what reading takes beyond that is half of it."""
+    train = np.random.default_rng(0).normal(size=(20, 3, 20_000))
+    mask = np.zeros((78, 93, 71), np.uint8)
+    mask.flat[:20_000] = 1
+    whole(copy).write_bytes(python2_pickle({"train": train, "voxel_mask": mask}))
+    tracemalloc.start()
+    (voxels,) = read_track_file(whole(copy), strict=False)
+    left, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(voxels.values, train.astype(np.float32))
+    assert most < 1.7 * train.nbytes
+    assert left < 0.7 * train.nbytes
 
 
 # nuisances
