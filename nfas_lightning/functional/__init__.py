@@ -18,7 +18,7 @@ from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import align_subjects
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
-from nfas_lightning.functional.paired import PairedResult, paired_test
+from nfas_lightning.functional.paired import PairedResult, bootstrap_r, paired_test
 from nfas_lightning.functional.permanova import (
     PairwiseResult,
     PermutationResult,
@@ -47,6 +47,7 @@ __all__ = [
     "align_subjects",
     "anova",
     "block_permutation_null",
+    "bootstrap_r",
     "center_depths",
     "circular_shift_null",
     "combine_depths",
