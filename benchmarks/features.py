@@ -158,17 +158,14 @@ def table_of(fitted: Fitted, name: str) -> pd.DataFrame:
 def print_leads(title: str, drawn: Tensor) -> None:
     """Print the 95 % limits of the first feature's lead over each of the others, from draws of all."""
     limits = (drawn[:, :1] - drawn)[:, 1:].quantile(torch.tensor([0.025, 0.975], dtype=drawn.dtype), dim=0)
-    print(
-        f"    {title:<24}{'':>14}" + "".join(f"{low:>+10.3f} {high:+.3f}" for low, high in limits.T.tolist())
-    )
+    cells = [f"{low:>+10.3f} {high:+.3f}" for low, high in limits.T.tolist()]
+    print(f"    {title:<24}{'':>14}" + "".join(cells))
 
 
 def print_networks(bench: Bench, fitted: Fitted) -> None:
     """Print mean r per network and feature, and the stable mode's lead with its interval over rows."""
     _, n_rows, n_rois = bench.responses.values.shape
-    print(
-        f"\n{bench.name}: {n_rows} rows, {n_rois} regions; rows are drawn in blocks of {bench.block_length}"
-    )
+    print(f"\n{bench.name}: {n_rows} rows, {n_rois} regions; drawn in blocks of {bench.block_length}")
     names = list(next(iter(fitted.values())))
     for score in SHOWN:
         print(f"\n    {f'r {WORDS[score]}':<24}" + "".join(f"{name:>14}" for name in names[:1]), end="")
@@ -188,9 +185,8 @@ def print_comparison(scores: pd.DataFrame) -> None:
     """Print the table of `nfas compare`, for both numbers."""
     for score in SHOWN:
         print(f"\nOver networks, r {WORDS[score]}: stable mode minus baseline")
-        print(
-            f"    {'':<22}{'baseline':<14}{'networks':>9}{'difference':>12}{'95 % interval':>18}{'p':>7}{'q':>7}"
-        )
+        titles = f"{'networks':>9}{'difference':>12}{'95 % interval':>18}{'p':>7}{'q':>7}"
+        print(f"    {'':<22}{'baseline':<14}{titles}")
         for row in compare_features(scores, score=score).itertuples():
             print(
                 f"    {row.dataset:<22}{row.baseline:<14}{row.n_models:>9}{row.difference:>+12.3f}"
@@ -221,23 +217,23 @@ def planted_scores(n_brains: int) -> dict[str, list[float]]:
 
 
 def print_rules(scores: Mapping[str, pd.DataFrame], n_brains: int) -> None:
-    """Print every rule's mean r on each data set, its lead over the default, and its r on planted dynamics."""
+    """Print mean r of every rule and its lead over the default; then its r on planted dynamics."""
     found = planted_scores(n_brains)
-    print(
-        f"\n{len(RULES)} rules. Mean r (lead over the default, p); planted: mean r, by what drives the brain"
-    )
+    print(f"\n{len(RULES)} rules: mean r (lead over the default, p)")
     titles = [f"{name} {score}" for name in scores for score in SHOWN]
-    print(f"    {'':<26}" + "".join(f"{t:>25}" for t in titles) + "".join(f"{d:>10.10}" for d in DRIVERS))
-    for rule in found:
-        line = f"    {rule:<26}"
+    print(f"    {'':<26}" + "".join(f"{title:>25}" for title in titles))
+    for rule in RULES:
+        cells = []
         for table in scores.values():
             for column in ("r", "r_partial"):
                 wide = table.pivot_table(index="feature", columns="model", values=column)
-                if rule in wide.index:
-                    lead = paired_test(torch.tensor(list(wide.loc[rule] - wide.loc["default"])))
-                    cell = f"{wide.loc[rule].mean():.3f} ({lead.mean:+.3f}, {lead.p_value:.2f})"
-                line += f"{cell if rule in wide.index else '':>24}"
-        print(line + "".join(f"{r:>17.3f}" for r in found[rule]))
+                lead = paired_test(torch.tensor(list(wide.loc[rule] - wide.loc["default"])))
+                cells.append(f"{wide.loc[rule].mean():.3f} ({lead.mean:+.3f}, {lead.p_value:.2f})")
+        print(f"    {rule:<26}" + "".join(f"{cell:>25}" for cell in cells))
+    print(f"\nOn planted dynamics, {n_brains} brains at each of {DEPTHS} depths: mean r, by what drives them")
+    print(f"    {'':<26}" + "".join(f"{driver:>17}" for driver in (*DRIVERS, "mean")))
+    for rule, r in sorted(found.items(), key=lambda item: -sum(item[1])):
+        print(f"    {rule:<26}" + "".join(f"{value:>17.3f}" for value in (*r, sum(r) / len(r))))
 
 
 def main() -> None:
