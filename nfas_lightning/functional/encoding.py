@@ -301,7 +301,8 @@ def _is_too_short(eigenvalues: Tensor, penalties: Tensor, best: Tensor, scores: 
     slope = (scores[least] - scores[second]) / decades
     chosen = penalties[best]
     bottom = (chosen == penalties[least]) & (chosen * _BEYOND > eigenvalues[0]) & (slope > _FLAT)
-    return bottom | ((chosen == penalties.max()) & (chosen < _BEYOND * eigenvalues[-1]))
+    top = (chosen == penalties.max()) & (chosen < _BEYOND * eigenvalues[-1])
+    return bottom.logical_or(top)
 
 
 class Standardised(NamedTuple):
