@@ -172,8 +172,8 @@ def _baselines(scores: pd.DataFrame) -> _Grid:
     caption = f"{value_name(scores)}, mean over ROIs. The best feature of a row is bold, whichever it is."
     if numbers:
         caption += (
-            " Alone: the feature; joint: with the nuisances; partial: what it adds to them. The nuisances have "
-            "but one number, what they predict alone; it stands in the means too."
+            " Alone: the feature; joint: with the nuisances; partial: what it adds to them. The nuisances "
+            "have but one number, what they predict alone; it stands in the means too."
         )
     return _Grid(
         caption, ("model", "modality", *(FEATURES.get(str(name), str(name)) for name in table)), rows, text=2

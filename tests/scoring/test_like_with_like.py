@@ -113,7 +113,7 @@ def test_a_common_scale_changes_no_score(space, events, factor):
 @given(order=st.permutations(range(5)))
 @RARE
 def test_a_permutation_of_units_changes_no_score(space, events, order):
-    """In a state space each layer has its own order; in a residual stream a unit is the same at each depth."""
+    """In a state space each layer has its own order; in a residual stream all layers have the same."""
     states, responses, wanted = plain(space, events)
     turned = [
         state[:, list(order[i:] + order[:i] if space == "procrustes" else order)]
@@ -164,7 +164,7 @@ def test_ragged_widths_are_read_from_the_state_space_and_not_from_raw_units():
 
 @pytest.mark.parametrize("centering", ["none", "center", "zscore"])
 def test_an_offset_changes_no_baseline_under_any_centering(centering):
-    """With `none` the dynamics see the offset and the stable mode is another; what is compared with it is not."""
+    """With `none` the dynamics see the offset, so the stable mode is another; its baselines are not."""
     states, responses = states_of(0), brain("hrf")
     moved = [state + 5 for state in states]
     got, wanted = (scores(given, responses, centering=centering) for given in (moved, states))
@@ -198,7 +198,7 @@ def test_random_numbers_with_five_added_move_no_feature_on_a_story(shared_data):
 
 
 def test_what_is_compared_is_read_from_one_trajectory():
-    """Each block of the depth table at one norm, whatever the network's own: the mean over depth is of those."""
+    """Each block has one norm, whatever it was in the network; the mean over depth is of those."""
     states, responses = states_of(0), brain("none")
     louder = [state * factor for state, factor in zip(states, (1.0, 100.0, 0.01), strict=True)]
     same(scores(louder, responses), scores(states, responses))
