@@ -28,18 +28,18 @@ from nfas_lightning.functional.folds import contiguous_folds, split_rows
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge import decompose, held_out_errors, leave_one_out_errors
 
-__all__ = ["EncodingResult", "Scaling", "Selection", "default_alphas", "ridge_cv"]
+__all__ = ["MANY_AT_EDGE", "EncodingResult", "Scaling", "Selection", "default_alphas", "ridge_cv"]
 
 Selection = Literal["folds", "loo"]
 Scaling = Literal["unit", "common"]
 
 # A penalty this many times the largest eigenvalue leaves all directions within a tenth of one common factor:
 # predictions then correlate above .998 with those of any larger penalty. One this many times below the
-# smallest eigenvalue is no penalty, nor is one below which a tenth of it changes the inner score by no more
-# than a thousandth.
+# smallest eigenvalue is no penalty; nor is there anything to win below one where the inner score, a share of
+# variance, rises by no more than a hundredth per decade.
 _BEYOND = 10.0
-_FLAT = 1e-3
-_MANY = 0.1  # share of targets at an end of the grid that is told
+_FLAT = 1e-2
+MANY_AT_EDGE = 0.1  # share of folds and targets at an end of the grid that is told
 
 
 @dataclass(frozen=True)
@@ -428,7 +428,7 @@ def _compute(
             stacklevel=3,
         )
     share = float(short.double().nanmean().nan_to_num(nan=0.0))
-    if share > _MANY and warn:
+    if share > MANY_AT_EDGE and warn:
         warnings.warn(
             f"{100 * share:.0f} % of all folds and ROIs take the least or the largest penalty of the grid "
             "where one beyond it could score otherwise: give alphas that reach further.",

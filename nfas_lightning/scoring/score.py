@@ -94,6 +94,7 @@ def score_trajectory(
         }
     if named:
         encode.warn_undefined(card["name"], named, twin=twin)
+        encode.warn_grid(card["name"], encoded)
 
     base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
     labels = {**base, "family": card["family"]}
