@@ -146,9 +146,9 @@ class Encoder:
         if short:
             listed = ", ".join(f"{feature!r} {share:.0%}" for feature, share in list(short.items())[:4])
             warnings.warn(
-                f"The grid of ridge penalties ends too early for {name!r}. Folds and ROIs that take its smallest "
-                f"or largest where one beyond could score otherwise: {listed}. Their scores may be too low; the "
-                "column alpha_at_edge tells of each ROI.",
+                f"The grid of ridge penalties ends too early for {name!r}. Folds and ROIs that take its "
+                f"smallest or largest where one beyond could score otherwise: {listed}. Their scores may be "
+                "too low; the column alpha_at_edge tells of each ROI.",
                 stacklevel=3,
             )
 
