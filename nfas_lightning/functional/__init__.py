@@ -13,7 +13,7 @@ from nfas_lightning.functional.dmd import (
     stable_mode,
 )
 from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
-from nfas_lightning.functional.encoding import EncodingResult, default_penalties, ridge_cv
+from nfas_lightning.functional.encoding import EncodingResult, default_alphas, ridge_cv
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import align_subjects
@@ -53,7 +53,7 @@ __all__ = [
     "combine_depths",
     "contiguous_folds",
     "convergence",
-    "default_penalties",
+    "default_alphas",
     "depth_gram",
     "distances",
     "dmd",
