@@ -10,7 +10,15 @@ import pandas as pd
 from nfas_lightning.callbacks.logging import log_config, log_figure, log_scalars, log_table
 from nfas_lightning.lightning_packages import pl
 from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
-from nfas_lightning.results import SCORES, ModelResult, RunResults, reported, subject_scores, three_numbers
+from nfas_lightning.results import (
+    SCORES,
+    ModelResult,
+    RunResults,
+    reported,
+    subject_scores,
+    tells_apart,
+    three_numbers,
+)
 
 __all__ = ["config_of", "log_model", "log_run", "scalars_of", "summary_scalars"]
 
@@ -40,9 +48,10 @@ def summary_scalars(result: ModelResult) -> dict[str, float]:
 
 def _three(scores: pd.DataFrame) -> dict[str, float]:
     """The three numbers of a feature, where nuisances tell them apart."""
+    if not tells_apart(scores):
+        return {}
     three = three_numbers(scores).mean()
-    differ = set(SCORES) <= set(three.index) and not scores["r"].equals(scores["r_partial"])
-    return {f"mean_r_{score}": float(three[score]) for score in SCORES} if differ else {}
+    return {f"mean_r_{score}": float(three[score]) for score in SCORES}
 
 
 def scalars_of(result: ModelResult) -> dict[str, float]:

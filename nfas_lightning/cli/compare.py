@@ -92,16 +92,17 @@ def _print(table: pd.DataFrame, feature: str, score: str) -> None:
         titles = ("models", name, "baseline", "difference", "95 % interval", "p", "q", "ahead")
         columns = (Column("baseline"), *(Column(title, justify="right", no_wrap=True) for title in titles))
         shown = Table(*columns, title=escape(f"{dataset}{planted}: {score}"))
-        for row in part.itertuples():
+        for row in part.to_dict("records"):
+            several = row["n_models"] > 1
             shown.add_row(
-                FEATURES.get(row.baseline, row.baseline),
-                str(row.n_models),
-                f"{row.feature_mean:.3f}",
-                f"{row.baseline_mean:.3f}",
-                f"{row.difference:+.3f}",
-                f"{row.low:+.3f} {row.high:+.3f}" if row.n_models > 1 else "-",
-                *(f"{p:.3f}" if row.n_models > 1 else "-" for p in (row.p_value, row.q_value)),
-                f"{row.ahead} of {row.n_models}",
+                FEATURES.get(row["baseline"], row["baseline"]),
+                str(row["n_models"]),
+                f"{row['feature_mean']:.3f}",
+                f"{row['baseline_mean']:.3f}",
+                f"{row['difference']:+.3f}",
+                f"{row['low']:+.3f} {row['high']:+.3f}" if several else "-",
+                *(f"{row[name]:.3f}" if several else "-" for name in ("p_value", "q_value")),
+                f"{row['ahead']} of {row['n_models']}",
             )
         console.print(shown)
     fewest = int(table["n_models"].min())

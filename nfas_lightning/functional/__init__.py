@@ -13,12 +13,12 @@ from nfas_lightning.functional.dmd import (
     stable_mode,
 )
 from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
-from nfas_lightning.functional.encoding import EncodingResult, default_penalties, ridge_cv
+from nfas_lightning.functional.encoding import EncodingResult, default_alphas, ridge_cv
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import align_subjects
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
-from nfas_lightning.functional.paired import PairedResult, paired_test
+from nfas_lightning.functional.paired import PairedResult, bootstrap_r, paired_test
 from nfas_lightning.functional.permanova import (
     PairwiseResult,
     PermutationResult,
@@ -49,12 +49,13 @@ __all__ = [
     "align_subjects",
     "anova",
     "block_permutation_null",
+    "bootstrap_r",
     "center_depths",
     "circular_shift_null",
     "combine_depths",
     "contiguous_folds",
     "convergence",
-    "default_penalties",
+    "default_alphas",
     "depth_gram",
     "distances",
     "dmd",

@@ -47,7 +47,7 @@ def fold_map(
     train: Tensor,
     test: Tensor,
     n_rows: int,
-    penalties: Tensor,
+    alphas: Tensor,
     nuisances: Tensor | None,
     dtype: torch.dtype,
 ) -> FoldMap:
@@ -58,7 +58,7 @@ def fold_map(
         train: (n,) rows.
         test: (m,) rows.
         n_rows: T.
-        penalties: (R,), NaN for an ROI that was not trained.
+        alphas: (R,), NaN for an ROI that was not trained.
         nuisances: (T, Q) or None.
         dtype: of the responses.
     """
@@ -68,7 +68,7 @@ def fold_map(
         wide[:, train] = columns
         return wide.to(dtype)
 
-    chosen, choice = torch.unique(penalties.double().nan_to_num(nan=1.0), return_inverse=True)
+    chosen, choice = torch.unique(alphas.double().nan_to_num(nan=1.0), return_inverse=True)
     s, loadings = basis.eigenvalues, basis.test - basis.test.mean(0)
     flat = is_constant(loadings.abs().amax(0), basis.test.abs().amax(0), dtype)
     loadings = loadings.masked_fill(flat, 0)

@@ -28,18 +28,18 @@ from nfas_lightning.functional.folds import contiguous_folds, split_rows
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge import RidgeBasis, decompose, held_out_errors, leave_one_out_errors
 
-__all__ = ["EncodingResult", "Scaling", "Selection", "default_penalties", "ridge_cv"]
+__all__ = ["MANY_AT_EDGE", "EncodingResult", "Scaling", "Selection", "default_alphas", "ridge_cv"]
 
 Selection = Literal["folds", "loo"]
 Scaling = Literal["unit", "common"]
 
 # A penalty this many times the largest eigenvalue leaves all directions within a tenth of one common factor:
 # predictions then correlate above .998 with those of any larger penalty. One this many times below the
-# smallest eigenvalue is no penalty, nor is one below which a tenth of it changes the inner score by no more
-# than a thousandth.
+# smallest eigenvalue is no penalty; nor is there anything to win below one where the inner score, a share of
+# variance, rises by no more than a hundredth per decade.
 _BEYOND = 10.0
-_FLAT = 1e-3
-_MANY = 0.1  # share of targets at an end of the grid that is told
+_FLAT = 1e-2
+MANY_AT_EDGE = 0.1  # share of folds and targets at an end of the grid that is told
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class EncodingResult:
         target: (T, R) what `preds` was correlated with: the responses, nuisances removed, standardised alike.
         joint_preds: (T, R) what nuisances and features predict together, in the same units.
         joint_target: (T, R) what `joint_preds` was correlated with: the responses with their nuisances.
-        penalties: (folds, R) chosen penalty; NaN where an ROI could not be trained.
+        alphas: (folds, R) chosen penalty; NaN where an ROI could not be trained.
         fold_at_edge: (folds, R) 1 where that is the least or the largest of the grid, else 0.
         grid_too_short: share of folds and ROIs at an end of the grid beyond which the score would change.
         fold_r: (folds, R) signed correlation of each fold.
@@ -79,7 +79,7 @@ class EncodingResult:
     target: Tensor
     joint_preds: Tensor
     joint_target: Tensor
-    penalties: Tensor
+    alphas: Tensor
     fold_at_edge: Tensor
     grid_too_short: float
     fold_r: Tensor
@@ -95,7 +95,7 @@ class EncodingResult:
         return self.fold_at_edge.nanmean(0)
 
 
-def default_penalties(n_features: int) -> Tensor:
+def default_alphas(n_features: int) -> Tensor:
     """Return 15 penalties, 1e-2 to 1e5 times P: for standardised features P is a mean squared row norm."""
     return n_features * torch.logspace(-2, 5, 15, dtype=torch.float64)
 
@@ -107,7 +107,7 @@ def ridge_cv(
     groups: Tensor | None = None,
     n_folds: int = 5,
     gap: int = 0,
-    penalties: Tensor | None = None,
+    alphas: Tensor | None = None,
     selection: Selection = "folds",
     nuisances: Tensor | None = None,
     scaling: Scaling = "unit",
@@ -134,7 +134,7 @@ def ridge_cv(
         groups: (T,) run or story of each row; more than one, and whole groups are held out.
         n_folds: folds wanted, see `contiguous_folds`.
         gap: rows dropped from training on either side of a test block, outer and inner alike.
-        penalties: (A,) positive candidates, on the scale of the sum of squares; None: `default_penalties`.
+        alphas: (A,) positive candidates, on the scale of the sum of squares; None: `default_alphas`.
         selection: ``"folds"``, contiguous inner folds, or ``"loo"``, leave-one-out in closed form (no gap).
         nuisances: (T, Q) regressors to partial out of features and responses.
         scaling: ``"unit"`` divides each feature by its own standard deviation; ``"common"`` divides all by
@@ -164,7 +164,7 @@ def ridge_cv(
     """
     check_option("negative", negative, get_args(Negative))
     check_option("scaling", scaling, get_args(Scaling))
-    X, Y, penalties, groups, nuisances = check_encoding(X, Y, groups, penalties, selection, nuisances)
+    X, Y, alphas, groups, nuisances = check_encoding(X, Y, groups, alphas, selection, nuisances)
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
     rows_of = tuple(torch.full_like(Y, float("nan")) for _ in range(4))
     chosen, inner, short = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(3))
@@ -176,12 +176,12 @@ def ridge_cv(
             if len(rows) < 2:
                 continue
             inside = [] if selection == "loo" else inner_blocks(train, observed, groups, gap, n_inner_folds)
-            fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances, scaling)
+            fit = _fit_fold(X, Y[:, columns], rows, test, alphas, inside, nuisances, scaling)
             place = (test[:, None], columns)
             for whole, part in zip(rows_of, fit[:4], strict=True):
                 whole[place] = part
             chosen[index, columns], inner[index, columns], short[index, columns] = fit[4:]
-    ends = torch.stack([penalties.min(), penalties.max()]).to(Y.dtype)
+    ends = torch.stack([alphas.min(), alphas.max()]).to(Y.dtype)
     return _compute(
         Y,
         rows_of,
@@ -200,7 +200,7 @@ def check_encoding(
     X: Tensor,
     Y: Tensor,
     groups: Tensor | None,
-    penalties: Tensor | None,
+    alphas: Tensor | None,
     selection: Selection,
     nuisances: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -221,13 +221,13 @@ def check_encoding(
         check_shape("nuisances", nuisances, "T Q", T=len(X))
         check_finite("nuisances", nuisances)
         nuisances = nuisances.to(X.device)
-    if penalties is None:
-        penalties = default_penalties(X.shape[1])
-    check_shape("penalties", penalties, "A")
-    if not len(penalties) or not bool((penalties > 0).all()):
-        raise ValueError(f"penalties must be positive, at least one, got {penalties.tolist()}.")
+    if alphas is None:
+        alphas = default_alphas(X.shape[1])
+    check_shape("alphas", alphas, "A")
+    if not len(alphas) or not bool((alphas > 0).all()):
+        raise ValueError(f"alphas must be positive, at least one, got {alphas.tolist()}.")
     dtype = working_dtype(X, Y)
-    return X.to(dtype), Y.to(dtype), penalties.to(X.device, torch.float64), groups, nuisances
+    return X.to(dtype), Y.to(dtype), alphas.to(X.device, torch.float64), groups, nuisances
 
 
 def _fit_fold(
@@ -235,7 +235,7 @@ def _fit_fold(
     Y: Tensor,
     train: Tensor,
     test: Tensor,
-    penalties: Tensor,
+    alphas: Tensor,
     blocks: list[tuple[Tensor, Tensor]],
     nuisances: Tensor | None,
     scaling: Scaling,
@@ -250,13 +250,13 @@ def _fit_fold(
     y = standardise(Y, train, test, nuisances)
     basis = decompose(x.train, x.test)
     untrained = y.constant | (basis.eigenvalues.numel() == 0)
-    errors = inner_errors(basis, y.train, penalties, blocks, Y.dtype)
+    errors = inner_errors(basis, y.train, alphas, blocks, Y.dtype)
     least, best = errors.min(0)
     inner = (1 - least / y.train.square().sum(0)).masked_fill(untrained, float("nan")).to(Y.dtype)
-    preds = basis.predict(y.train, penalties[best])
+    preds = basis.predict(y.train, alphas[best])
     joint = y.explained + preds.masked_fill(y.constant, 0)
-    short = _is_too_short(basis.eigenvalues, penalties, best, 1 - errors / y.train.square().sum(0))
-    chosen = penalties[best].to(Y.dtype)
+    short = _is_too_short(basis.eigenvalues, alphas, best, 1 - errors / y.train.square().sum(0))
+    chosen = alphas[best].to(Y.dtype)
     return (
         preds.to(Y.dtype).masked_fill(untrained, float("nan")),
         y.test.to(Y.dtype).masked_fill(y.constant, float("nan")),
@@ -268,23 +268,24 @@ def _fit_fold(
     )
 
 
-def _is_too_short(eigenvalues: Tensor, penalties: Tensor, best: Tensor, scores: Tensor) -> Tensor:
+def _is_too_short(eigenvalues: Tensor, alphas: Tensor, best: Tensor, scores: Tensor) -> Tensor:
     """Tell whose best penalty (R,) lies at an end of the grid beyond which the score would change.
 
     Args:
         eigenvalues: of the features.
-        penalties: (A,) the grid.
+        alphas: (A,) the grid.
         best: (R,) the place in it that was chosen.
         scores: (A, R) inner scores.
     """
-    if not eigenvalues.numel() or len(penalties) == 1:  # a penalty that was given is no grid
+    if not eigenvalues.numel() or len(alphas) == 1:  # a penalty that was given is no grid
         return torch.zeros_like(best, dtype=torch.bool)
-    least, second = penalties.argsort()[:2]
-    decades = (penalties[second] / penalties[least]).log10()
+    least, second = alphas.argsort()[:2]
+    decades = (alphas[second] / alphas[least]).log10()
     slope = (scores[least] - scores[second]) / decades
-    chosen = penalties[best]
-    bottom = (chosen == penalties[least]) & (chosen * _BEYOND > eigenvalues[0]) & (slope > _FLAT)
-    return bottom | ((chosen == penalties.max()) & (chosen < _BEYOND * eigenvalues[-1]))
+    chosen = alphas[best]
+    bottom = (chosen == alphas[least]) & (chosen * _BEYOND > eigenvalues[0]) & (slope > _FLAT)
+    top = (chosen == alphas.max()) & (chosen < _BEYOND * eigenvalues[-1])
+    return bottom.logical_or(top)
 
 
 class Standardised(NamedTuple):
@@ -450,10 +451,10 @@ def _compute(
             stacklevel=3,
         )
     share = float(short.double().nanmean().nan_to_num(nan=0.0))
-    if share > _MANY and warn:
+    if share > MANY_AT_EDGE and warn:
         warnings.warn(
             f"{100 * share:.0f} % of all folds and ROIs take the least or the largest penalty of the grid "
-            "where one beyond it could score otherwise: give penalties that reach further.",
+            "where one beyond it could score otherwise: give alphas that reach further.",
             stacklevel=3,
         )
     tested = observed[fold] & (fold >= 0)[:, None]
@@ -467,7 +468,7 @@ def _compute(
         target=target,
         joint_preds=joint_preds,
         joint_target=joint_target,
-        penalties=chosen,
+        alphas=chosen,
         fold_at_edge=at_edge,
         grid_too_short=share,
         fold_r=fold_r,

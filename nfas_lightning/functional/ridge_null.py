@@ -114,7 +114,7 @@ def ridge_null(
     if bool(Y.isnan().any()):
         scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result, nuisances, joint)
     else:
-        scored = _complete(Y, drawn, moves, groups, parts, result.penalties, nuisances, joint)
+        scored = _complete(Y, drawn, moves, groups, parts, result.alphas, nuisances, joint)
         observed = torch.ones_like(scored, dtype=torch.bool)
     return scored if per_fold else average_folds(scored, observed)
 
@@ -169,7 +169,7 @@ def _complete(
     moves: Moves,
     groups: Tensor | None,
     parts: list[Fold],
-    penalties: Tensor,
+    alphas: Tensor,
     nuisances: Tensor | None,
     joint: bool,
 ) -> Tensor:
@@ -180,10 +180,10 @@ def _complete(
     unit = ((wide - wide.mean(0)) / torch.where(deviation > 0, deviation, 1)).to(Y.dtype)
     maps = [
         fold_map(basis, train, test, n_rows, penalty, nuisances, Y.dtype)
-        for (train, test, basis), penalty in zip(parts, penalties, strict=True)
+        for (train, test, basis), penalty in zip(parts, alphas, strict=True)
     ]
     scored = Y.new_empty(len(drawn), len(parts), n_rois)
-    trained = ~penalties.isnan()
+    trained = ~alphas.isnan()
     size = table_size(Y.device)
     for some in torch.split(torch.arange(len(drawn)), max(1, size // n_rows)):
         for rois in torch.split(torch.arange(n_rois), max(1, size // (n_rows * len(some)))):
@@ -217,7 +217,7 @@ def _with_missing(
         columns = moved.movedim(0, 1).reshape(len(Y), -1)
         r = [
             _score(X, columns, penalty, train, test, nuisances, result.scaling, basis, joint)
-            for (train, test, basis), penalty in zip(parts, result.penalties, strict=True)
+            for (train, test, basis), penalty in zip(parts, result.alphas, strict=True)
         ]
         scored.append(torch.stack(r).reshape(len(parts), len(moved), Y.shape[1]).movedim(0, 1))
         observed.append(
@@ -235,7 +235,7 @@ def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, sca
 def _score(
     X: Tensor,
     moved: Tensor,
-    penalties: Tensor,
+    alphas: Tensor,
     train: Tensor,
     test: Tensor,
     nuisances: Tensor | None,
@@ -244,7 +244,7 @@ def _score(
     joint: bool,
 ) -> Tensor:
     """Correlate a fold's predictions with moved responses (T, C), C = permutations x ROIs: (C,)."""
-    penalty = penalties.repeat(moved.shape[1] // len(penalties))
+    penalty = alphas.repeat(moved.shape[1] // len(alphas))
     r = torch.full_like(penalty, float("nan"))
     for columns, observed in column_patterns(moved[train]):
         rows = train[observed]

@@ -4,7 +4,7 @@ from nfas_lightning.results.comparison import MEASURED, SIMULATED, compare_featu
 from nfas_lightning.results.files import write_csv, write_parquet
 from nfas_lightning.results.folder import RunFolder
 from nfas_lightning.results.keys import content_key, network_code
-from nfas_lightning.results.numbers import SCORES, Score, report_as, reported, three_numbers
+from nfas_lightning.results.numbers import SCORES, Score, report_as, reported, tells_apart, three_numbers
 from nfas_lightning.results.statistics import MIN_MODELS, SpaceStatistics, few_models, group_words
 from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
 from nfas_lightning.results.tables import (
@@ -40,6 +40,7 @@ __all__ = [
     "report_as",
     "reported",
     "subject_scores",
+    "tells_apart",
     "three_numbers",
     "write_csv",
     "write_parquet",

@@ -126,7 +126,8 @@ def _rows(means: pd.DataFrame, dataset: str, n_permutations: int, seed: int) -> 
         part = means[means["baseline"] == baseline]
         networks = part.groupby("model", sort=False)[["feature_mean", "baseline_mean"]].mean()
         difference = networks["feature_mean"] - networks["baseline_mean"]
-        tested = paired_test(torch.tensor(list(difference)), n_permutations=n_permutations, seed=seed)
+        units = torch.tensor(list(difference), dtype=torch.float64)
+        tested = paired_test(units, n_permutations=n_permutations, seed=seed)
         rows.append(
             {
                 "dataset": dataset,

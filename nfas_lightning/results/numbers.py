@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-__all__ = ["SCORES", "Score", "column_of", "report_as", "reported", "three_numbers"]
+__all__ = ["SCORES", "Score", "column_of", "report_as", "reported", "tells_apart", "three_numbers"]
 
 Score = Literal["alone", "joint", "partial"]
 """What is told of a feature: what it predicts alone, with the nuisances, and what it adds to them."""
@@ -72,6 +72,14 @@ def report_as(scores: pd.DataFrame, score: Score) -> pd.DataFrame:
         return scores
     shown = reported(scores, score)
     return scores.assign(**{name: shown[name] for name in ("score", "p", "q") if name in shown})
+
+
+def tells_apart(scores: pd.DataFrame) -> bool:
+    """Whether a scores table holds three numbers that differ, as nuisances make them."""
+    if "r_partial" not in scores:
+        return False
+    rows = scores[scores["feature"] != "nuisance"] if "feature" in scores else scores
+    return not rows["r"].equals(rows["r_partial"])
 
 
 def three_numbers(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:

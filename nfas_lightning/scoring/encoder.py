@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.correlation import average_folds, squared_correlation
-from nfas_lightning.functional.encoding import EncodingResult, Scaling, observed_folds
+from nfas_lightning.functional.encoding import MANY_AT_EDGE, EncodingResult, Scaling, observed_folds
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge_null import ridge_null
@@ -132,6 +132,23 @@ class Encoder:
             warnings.warn(
                 f"ROIs score NaN for {name!r} under some features alone{where}, as their {_UNDEFINED}: "
                 f"{each}{rest}.",
+                stacklevel=3,
+            )
+
+    def warn_grid(self, name: str, encoded: Mapping[str, Encoded]) -> None:
+        """Warn once per model of features whose penalties end before the best one."""
+        shares = {
+            feature: result.fits.fit(self.shown(feature)).grid_too_short
+            for feature, result in encoded.items()
+            if result.fits is not None
+        }
+        short = {feature: share for feature, share in shares.items() if share > MANY_AT_EDGE}
+        if short:
+            listed = ", ".join(f"{feature!r} {share:.0%}" for feature, share in list(short.items())[:4])
+            warnings.warn(
+                f"The grid of ridge penalties ends too early for {name!r}. Folds and ROIs that take its "
+                f"smallest or largest where one beyond could score otherwise: {listed}. Their scores may be "
+                "too low; the column alpha_at_edge tells of each ROI.",
                 stacklevel=3,
             )
 

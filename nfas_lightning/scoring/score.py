@@ -60,7 +60,7 @@ def score_trajectory(
     presented = responses.presented
     states = trajectory.states
     if not bool(presented.all()):
-        states = [state[presented.to(state.device)] for state in states]
+        states = tuple(state[presented.to(state.device)] for state in states)
     H = space.fit_transform(states)
     dynamics = _decompose(H, trajectory.layer_names, card["name"], settings)
     Z = center_depths(H, dynamics)
@@ -96,6 +96,7 @@ def score_trajectory(
         }
     if named:
         encode.warn_undefined(card["name"], named, twin=twin)
+        encode.warn_grid(card["name"], encoded)
 
     base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
     labels = {**base, "family": card["family"]}

@@ -54,7 +54,7 @@ CASES = {
     "ridge, gap": lambda to: F.ridge_cv(to(X), to(Y), gap=2, nuisances=to(NUISANCES)),
     "ridge, runs": lambda to: F.ridge_cv(to(X), to(MISSING), groups=to(RUNS)),
     "ridge, small things on the CPU": lambda to: F.ridge_cv(
-        to(X), to(Y), groups=RUNS, nuisances=NUISANCES, penalties=torch.tensor([1.0, 10.0])
+        to(X), to(Y), groups=RUNS, nuisances=NUISANCES, alphas=torch.tensor([1.0, 10.0])
     ),
     "null, one run": null(),
     "null, runs": null(groups=RUNS, nuisances=NUISANCES),
