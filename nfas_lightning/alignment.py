@@ -13,6 +13,7 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader
 
+from nfas_lightning.data.anchors import check_moment
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.hooks.recorder import DepthRecorder
@@ -132,6 +133,7 @@ def record_trajectory(
         The trajectory of this share; None if the share is empty.
     """
     feed = _Feed(network, preprocess)
+    check_moment(stimuli, pooling or feed.pooling)
     rank, world = share
     indices = list(range(len(stimuli)))[:limit][rank::world]
     if not indices:

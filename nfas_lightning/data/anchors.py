@@ -1,0 +1,93 @@
+"""Where in a stimulus its feature stands: the moment of a window or word that a time series answers."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nfas_lightning.functional.checks import check_option
+
+__all__ = ["ANCHORS", "Anchor", "check_moment", "share_before", "window_pieces"]
+
+Anchor = Literal["start", "center", "end"]
+ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
+_SHARE = {"start": 0.0, "center": 0.5, "end": 1.0}
+
+
+def share_before(anchor: str) -> float:
+    """Return the share of a stimulus's length that lies before its anchor.
+
+    Example:
+        >>> share_before("center")
+        0.5
+    """
+    check_option("anchor", anchor, ANCHORS)
+    return _SHARE[anchor]
+
+
+def window_pieces(
+    stop: float, hop: float, start: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cut a stretch of time into pieces of one hop, for each of which one window stands.
+
+    Every moment of the stretch is in one piece: what is left at the end makes the last piece up to half a hop
+    longer or shorter. A window's anchor is its piece's middle.
+
+    Args:
+        stop: seconds at which the stretch ends.
+        hop: length of a piece in seconds.
+        start: seconds at which the stretch begins.
+
+    Returns:
+        Onsets and durations in seconds, (N,) each; N = 0 where the stretch is shorter than a hop.
+
+    Raises:
+        ValueError: `hop` is not positive.
+
+    Example:
+        >>> onsets, durations = window_pieces(3.25, 1.0)
+        >>> onsets.tolist(), durations.tolist()
+        ([0.0, 1.0, 2.0], [1.0, 1.0, 1.25])
+    """
+    if not hop > 0:
+        raise ValueError(f"hop must be a positive number of seconds, got {hop}.")
+    whole = (stop - start) / hop
+    n = int(np.floor(whole + 0.5)) if whole >= 1 - 1e-9 else 0
+    edges = start + hop * np.arange(n + 1, dtype=np.float64)
+    edges[n:] = stop
+    return edges[:-1], np.diff(edges)
+
+
+def check_moment(stimuli: Any, pooling: str) -> None:
+    """Warn where a pooling describes another moment of the stimuli than the one that they are stamped with.
+
+    The last token of a window describes its end, and an average its middle; a first token that stands for the
+    whole text (CLS) describes all of the context of a word.
+
+    Args:
+        stimuli: a `StimulusSet`, or anything else, which has no windows.
+        pooling: see `nfas_lightning.hooks.pool`.
+    """
+    windows = getattr(stimuli, "items", None)
+    anchor, seconds = getattr(windows, "anchor", None), getattr(windows, "seconds", None)
+    if anchor is not None and seconds is not None:
+        described = "end" if pooling == "last" else "center"
+        away = seconds * (share_before(described) - share_before(anchor))
+        if away:
+            warnings.warn(
+                f"Features come {abs(away):g} s too {'early' if away > 0 else 'late'}: pooling={pooling!r} "
+                f"describes the {described} of windows of {seconds:g} s, and anchor={anchor!r} stamps them "
+                f"with their {anchor}. Cut the windows with anchor={described!r} for this network.",
+                stacklevel=2,
+            )
+    if pooling == "cls" and getattr(stimuli, "modality", None) == "language":
+        last = stimuli[len(stimuli) - 1][1]  # the first words of a story have no context yet
+        if last.span is not None and last.span[0] > 0:
+            warnings.warn(
+                "pooling='cls' describes a whole context, whose middle lies before the word that it is "
+                "stamped with: use 'mean' or 'last', which take the word's own tokens, or window=0.",
+                stacklevel=2,
+            )
