@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from rich.progress import track
 from torch import Tensor
 
-from nfas_lightning.data.parcel_cache import parcels_key, read_parcels, write_parcels
+from nfas_lightning.data.content import require_file
+from nfas_lightning.data.parcel_cache import content_hash, parcels_key, read_parcels, write_parcels
 from nfas_lightning.data.parcels import Parcels
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.video import ClipFiles, every_frame
 
 __all__ = ["VIDEO_NUISANCES", "frame_statistics", "video_nuisances"]
 
@@ -19,33 +20,46 @@ VIDEO_NUISANCES = ("luminance", "contrast", "motion")
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
-def frame_statistics(clip: Tensor) -> Tensor:
-    """Return the mean luminance, its spread over pixels, and its change from frame to frame.
+def frame_statistics(frames: Iterable[tuple[Tensor, float]]) -> Tensor:
+    """Return the mean luminance of a clip, its spread over pixels, and how fast it changes.
 
     Args:
-        clip: (F, 3, H, W) in [0, 1].
+        frames: pictures (3, H, W), uint8 or in [0, 1], each with the seconds that it is on the screen. Motion
+            needs all frames: between frames that are taken twice a second, most of it is lost.
 
     Returns:
-        (3,): means over the frames of luminance and of its standard deviation over the picture, and the mean
-        absolute change of a pixel between neighbouring frames, 0 for a single frame.
+        (3,): means over time of luminance and of its standard deviation over the picture, and the mean
+        absolute change of a pixel from frame to frame, summed and divided by the clip's seconds, so that
+        clips of unlike frame rates compare; 0 for a single frame.
+
+    Raises:
+        ValueError: the frames last no time.
 
     Example:
-        >>> frame_statistics(torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)]))
-        tensor([0.5000, 0.0000, 1.0000])
+        >>> frame_statistics([(torch.zeros(3, 4, 4), 1.0), (torch.ones(3, 4, 4), 1.0)])
+        tensor([0.5000, 0.0000, 0.5000])
     """
-    grey = torch.einsum("fchw,c->fhw", clip, torch.tensor(_LUMA))
-    motion = grey.diff(dim=0).abs().mean() if len(grey) > 1 else grey.new_zeros(())
-    spread = grey.flatten(1).std(dim=1, correction=0).mean()
-    return torch.stack([grey.mean(), spread, motion])
+    luma = torch.tensor(_LUMA)
+    total, sums, before = 0.0, torch.zeros(3, dtype=torch.float64), None
+    for picture, seconds in frames:
+        scale = 255.0 if picture.dtype == torch.uint8 else 1.0
+        gray = torch.einsum("chw,c->hw", picture.float(), luma) / scale
+        sums[0] += seconds * float(gray.mean())
+        sums[1] += seconds * float(gray.std(correction=0))
+        sums[2] += 0.0 if before is None else float((gray - before).abs().mean())
+        total, before = total + seconds, gray
+    if not total > 0:
+        raise ValueError(f"frames must last some time, got {total} s of them.")
+    return (sums / total).float()
 
 
 def video_nuisances(
-    stimuli: StimulusSet, names: Sequence[str], *, cache: Path | None = None, progress: bool = True
+    clips: ClipFiles, names: Sequence[str], *, cache: Path | None = None, progress: bool = True
 ) -> Tensor:
-    """Compute `frame_statistics` of every clip, or take them from the cache: all clips are decoded once.
+    """Compute `frame_statistics` of all frames of every clip, or take them from the cache.
 
     Args:
-        stimuli: N clips.
+        clips: N files, decoded at their own frame rate whatever rate the models see.
         names: columns wanted, of `VIDEO_NUISANCES`.
         cache: folder of the parcel cache, None for none.
         progress: show a bar.
@@ -62,14 +76,17 @@ def video_nuisances(
             f"nuisances must be some of {', '.join(VIDEO_NUISANCES)}, each once, got {list(names)}."
         )
     columns = [VIDEO_NUISANCES.index(name) for name in names]
-    key = parcels_key([stimuli.sha256()], "", {"nuisances": ",".join(VIDEO_NUISANCES)})
+    hashes = [str(content_hash(require_file(path), cache)) for path in clips.paths]
+    key = parcels_key(
+        hashes, "", {"statistics of every frame": ",".join(VIDEO_NUISANCES), "size": str(clips.size)}
+    )
     if cache is not None:
         # damaged or absent, it is computed anew: that costs no more than time
         known, _ = read_parcels(cache, key, len(VIDEO_NUISANCES))
         if known is not None:
             return known.values[:, columns]
-    places = track(range(len(stimuli)), "clips", transient=True, disable=not progress)
-    values = torch.stack([frame_statistics(stimuli[i][1]) for i in places])
+    paths = track(clips.paths, "clips", transient=True, disable=not progress)
+    values = torch.stack([frame_statistics(every_frame(path, size=clips.size)) for path in paths])
     if cache is not None:
         write_parcels(cache, key, Parcels(values, torch.full((len(VIDEO_NUISANCES),), len(values))))
     return values[:, columns]
