@@ -74,7 +74,8 @@ def check_moment(stimuli: Any, pooling: str) -> None:
     windows = getattr(stimuli, "items", None)
     anchor, seconds = getattr(windows, "anchor", None), getattr(windows, "seconds", None)
     if anchor is not None and seconds is not None:
-        described = "end" if pooling == "last" else "center"
+        # frames are averaged over a window, whatever is pooled inside each
+        described = "end" if pooling == "last" and stimuli.modality == "audio" else "center"
         away = seconds * (share_before(described) - share_before(anchor))
         if away:
             warnings.warn(

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from nfas_lightning.data.content import require_file
 from nfas_lightning.data.parcel_cache import content_hash
 from nfas_lightning.data.pictures import check_size
 
-__all__ = ["ClipFiles", "every_frame", "read_clip"]
+__all__ = ["ClipFiles", "clip_seconds", "every_frame", "frames_at", "read_clip"]
 
 
 class ClipFiles(Dataset[Tensor]):
@@ -123,6 +124,46 @@ def every_frame(path: str | os.PathLike[str], *, size: int | None = None) -> Ite
                 since = begins
             shown = frame
         yield _picture(shown, size), max(seconds - since, 0.0)
+
+
+def frames_at(path: str | os.PathLike[str], times: Sequence[float], *, size: int | None = None) -> Tensor:
+    """Decode the part of a video file that is needed for the frames that are shown at some times.
+
+    Args:
+        path: a file that ffmpeg reads.
+        times: F seconds since the film began, ascending; before its beginning stands its first frame, after
+            its end its last.
+        size: pixels of the shorter side; None: as it is.
+
+    Returns:
+        (F, 3, H, W) uint8, RGB.
+
+    Raises:
+        ValueError: times that do not ascend, or what `read_clip` refuses.
+    """
+    check_size(size)
+    if not len(times) or any(later < earlier for earlier, later in pairwise(times)):
+        raise ValueError(f"times must be seconds in ascending order, got {list(times)[:5]}.")
+    path = require_file(path)
+    with _opened(path) as (container, stream, seconds):
+        first = min(max(times[0], 0.0), seconds)
+        container.seek((stream.start_time or 0) + int(first / stream.time_base), stream=stream)
+        taken: list[Any] = []
+        shown: Any = None
+        for frame, begins in _frames(container, stream, seconds, path):
+            while shown is not None and len(taken) < len(times) and times[len(taken)] < begins:
+                taken.append(_pixels(shown, size))
+            if len(taken) == len(times):
+                break
+            shown = frame
+        taken += [_pixels(shown, size)] * (len(times) - len(taken))
+    return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).contiguous()
+
+
+def clip_seconds(path: str | os.PathLike[str]) -> float:
+    """Return how long a video file lasts by its header; nothing is decoded. Raises as `read_clip` does."""
+    with _opened(require_file(path)) as (_, _, seconds):
+        return seconds
 
 
 @contextmanager

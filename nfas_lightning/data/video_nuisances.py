@@ -14,43 +14,56 @@ from nfas_lightning.data.parcel_cache import content_hash, parcels_key, read_par
 from nfas_lightning.data.parcels import Parcels
 from nfas_lightning.data.video import ClipFiles, every_frame
 
-__all__ = ["VIDEO_NUISANCES", "frame_statistics", "video_nuisances"]
+__all__ = ["VIDEO_NUISANCES", "frame_series", "frame_statistics", "video_nuisances"]
 
 VIDEO_NUISANCES = ("luminance", "contrast", "motion")
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
-def frame_statistics(frames: Iterable[tuple[Tensor, float]]) -> Tensor:
-    """Return the mean luminance of a clip, its spread over pixels, and how fast it changes.
+def frame_series(frames: Iterable[tuple[Tensor, float]]) -> tuple[Tensor, Tensor]:
+    """Describe each frame of a clip or film by its luminance, its spread over pixels and its change.
 
     Args:
-        frames: pictures (3, H, W), uint8 or in [0, 1], each with the seconds that it is on the screen. Motion
-            needs all frames: between frames that are taken twice a second, most of it is lost.
+        frames: F pictures (3, H, W), uint8 or in [0, 1], each with the seconds that it is on the screen, as
+            `nfas_lightning.data.video.every_frame` gives them. Motion needs all frames: most of
+            it is lost between frames that are taken twice a second.
 
     Returns:
-        (3,): means over time of luminance and of its standard deviation over the picture, and the mean
-        absolute change of a pixel from frame to frame, summed and divided by the clip's seconds, so that
-        clips of unlike frame rates compare; 0 for a single frame.
+        (F,) seconds, and (F, 3) float64: luminance, its standard deviation over the picture, and the mean
+        absolute change of a pixel since the frame before, a second, so that unlike frame rates compare; the
+        first frame's is 0.
+
+    Example:
+        >>> frame_series([(torch.zeros(3, 4, 4), 1.0), (torch.ones(3, 4, 4), 0.5)])[1]
+        tensor([[0., 0., 0.],
+                [1., 0., 2.]], dtype=torch.float64)
+    """
+    luma = torch.tensor(_LUMA)
+    lasts, values = [], []
+    before: Tensor | None = None
+    for picture, seconds in frames:
+        gray = torch.einsum("chw,c->hw", picture.float(), luma) / (255 if picture.dtype == torch.uint8 else 1)
+        change = 0.0 if before is None or not seconds else float((gray - before).abs().mean()) / seconds
+        lasts.append(seconds)
+        values.append([float(gray.mean()), float(gray.std(correction=0)), change])
+        before = gray
+    return torch.tensor(lasts).double(), torch.tensor(values).double().view(-1, len(VIDEO_NUISANCES))
+
+
+def frame_statistics(frames: Iterable[tuple[Tensor, float]]) -> Tensor:
+    """Return the means over time of `frame_series`, (3,): luminance, contrast and motion of a clip.
+
+    Args:
+        frames: see `frame_series`.
 
     Raises:
         ValueError: the frames last no time.
-
-    Example:
-        >>> frame_statistics([(torch.zeros(3, 4, 4), 1.0), (torch.ones(3, 4, 4), 1.0)])
-        tensor([0.5000, 0.0000, 0.5000])
     """
-    luma = torch.tensor(_LUMA)
-    total, sums, before = 0.0, torch.zeros(3, dtype=torch.float64), None
-    for picture, seconds in frames:
-        scale = 255.0 if picture.dtype == torch.uint8 else 1.0
-        gray = torch.einsum("chw,c->hw", picture.float(), luma) / scale
-        sums[0] += seconds * float(gray.mean())
-        sums[1] += seconds * float(gray.std(correction=0))
-        sums[2] += 0.0 if before is None else float((gray - before).abs().mean())
-        total, before = total + seconds, gray
+    seconds, values = frame_series(frames)
+    total = float(seconds.sum())
     if not total > 0:
-        raise ValueError(f"frames must last some time, got {total} s of them.")
-    return (sums / total).float()
+        raise ValueError(f"frames must last some time, got {total:g} s of them.")
+    return (seconds @ values / total).float()
 
 
 def video_nuisances(

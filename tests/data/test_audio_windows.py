@@ -162,3 +162,11 @@ def test_windows_that_can_not_be_cut(tmp_path, options, message):
         audio_stimuli(
             tmp_path / "story.wav", **{"seconds": 2.0, "hop": 1.0, "sampling_rate": RATE, **options}
         )
+
+
+def test_windows_need_to_know_what_they_stand_for(tmp_path):
+    wavfile.write(tmp_path / "story.wav", RATE, ramp(8.0).astype(np.float32))
+    windows, events = audio_stimuli(tmp_path / "story.wav", seconds=4.0, hop=2.0, sampling_rate=RATE)
+    brain = ArrayDataModule(windows, np.zeros((6, 2)), events=events[["onset"]], tr=2.0, sampling_rate=RATE)
+    with pytest.raises(ValueError, match=r"must have a column 'duration'.*pass the events that came with"):
+        brain.setup()
