@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["ANCHORS", "Anchor", "check_moment", "share_before", "window_pieces"]
+__all__ = ["ANCHORS", "Anchor", "check_moment", "check_own_tokens", "share_before", "window_pieces"]
 
 Anchor = Literal["start", "center", "end"]
 ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
@@ -84,11 +86,31 @@ def check_moment(stimuli: Any, pooling: str) -> None:
                 f"with their {anchor}. Cut the windows with anchor={described!r} for this network.",
                 stacklevel=2,
             )
-    if pooling == "cls" and getattr(stimuli, "modality", None) == "language":
-        last = stimuli[len(stimuli) - 1][1]  # the first words of a story have no context yet
-        if last.span is not None and last.span[0] > 0:
-            warnings.warn(
-                "pooling='cls' describes a whole context, whose middle lies before the word that it is "
-                "stamped with: use 'mean' or 'last', which take the word's own tokens, or window=0.",
-                stacklevel=2,
-            )
+    is_text = pooling == "cls" and getattr(stimuli, "modality", None) == "language"
+    if is_text and _has_context(stimuli[len(stimuli) - 1][1]):  # the first words of a story have none yet
+        warnings.warn(
+            "pooling='cls' describes a whole context, whose middle lies before the word that it is stamped "
+            "with: use 'mean' or 'last', which take the word's own tokens, or window=0.",
+            stacklevel=2,
+        )
+
+
+def check_own_tokens(batch: Mapping[str, Any], mask: Tensor | None) -> None:
+    """Warn where words come with a context and no mask shows which tokens are theirs.
+
+    Args:
+        batch: raw stimuli, see `nfas_lightning.data.stimuli`.
+        mask: (B, K) tokens that a preprocessing lets pooling see, None: all.
+    """
+    if mask is None and any(_has_context(text) for text in batch.get("text", ())):
+        warnings.warn(
+            "The preprocessing returns no mask, so that a mean over tokens describes the middle of a context "
+            "and not the word that it is stamped with: return ModelInputs with a mask over the tokens of each "
+            "text's span, as TextPreprocess does, or use pooling='last'.",
+            stacklevel=2,
+        )
+
+
+def _has_context(text: Any) -> bool:
+    span = getattr(text, "span", None)
+    return span is not None and span[0] > 0
