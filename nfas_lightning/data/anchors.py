@@ -105,7 +105,7 @@ def check_own_tokens(batch: Mapping[str, Any], mask: Tensor | None) -> None:
     if mask is None and any(_has_context(text) for text in batch.get("text", ())):
         warnings.warn(
             "The preprocessing returns no mask, so that a mean over tokens describes the middle of a context "
-            "and not the word that it is stamped with: return ModelInputs with a mask over the tokens of each "
+            "and not the word it is stamped with: return ModelInputs with a mask over the tokens of each "
             "text's span, as TextPreprocess does, or use pooling='last'.",
             stacklevel=2,
         )
