@@ -151,7 +151,7 @@ def test_a_long_recording_becomes_stimuli(tmp_path):
     ("options", "message"),
     [
         ({"hop": 0.0}, "hop must be a positive number"),
-        ({"seconds": 0.0}, "seconds and sampling_rate must be positive"),
+        ({"seconds": 0.0}, "seconds must be positive"),
         ({"anchor": "middle"}, "anchor must be one of 'start', 'center', 'end', got 'middle'"),
         ({"hop": 9.0}, r"story\.wav must last a hop at least, 9.0 s, got 2 s"),
     ],
@@ -170,3 +170,19 @@ def test_windows_need_to_know_what_they_stand_for(tmp_path):
     brain = ArrayDataModule(windows, np.zeros((6, 2)), events=events[["onset"]], tr=2.0, sampling_rate=RATE)
     with pytest.raises(ValueError, match=r"must have a column 'duration'.*pass the events that came with"):
         brain.setup()
+
+
+@pytest.mark.parametrize("rate", [0, -1, 10**9, 16_000.0, "16000", True])
+def test_a_sampling_rate_is_one_that_recorders_have(tmp_path, rate):
+    wavfile.write(tmp_path / "story.wav", RATE, ramp(2.0).astype(np.float32))
+    error = ValueError if type(rate) is int else TypeError
+    with pytest.raises(error, match="sampling_rate must be"):
+        read_wav(tmp_path / "story.wav", rate)
+    with pytest.raises(error, match="sampling_rate must be"):
+        StimulusSet([torch.zeros(100)], "audio", rate)
+
+
+def test_a_wav_file_without_sound(tmp_path):
+    wavfile.write(tmp_path / "empty.wav", RATE, np.zeros(0, np.int16))
+    with pytest.raises(ValueError, match=r"empty\.wav must hold sound, got a wav file without"):
+        read_wav(tmp_path / "empty.wav")
