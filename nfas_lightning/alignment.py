@@ -13,6 +13,7 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader
 
+from nfas_lightning.data.anchors import check_moment, check_own_tokens
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.functional.checks import check_count
@@ -135,6 +136,7 @@ def record_trajectory(
         The trajectory of this share; None if the share is empty.
     """
     feed = _Feed(network, preprocess)
+    check_moment(stimuli, pooling or feed.pooling)
     rank, world = share
     indices = list(range(len(stimuli)))[:limit][rank::world]
     if not indices:
@@ -216,7 +218,9 @@ class _Feed:
         if self._own:
             assert self._frozen is not None
             return self._frozen.inputs(batch)
-        return move_inputs(as_inputs(self._preprocess(batch)), self.network)
+        inputs = as_inputs(self._preprocess(batch))
+        check_own_tokens(batch, inputs.mask)
+        return move_inputs(inputs, self.network)
 
 
 def _show(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from nfas_lightning.callbacks.logging import log_scalars
+from nfas_lightning.data.anchors import check_moment
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import gather_trajectories, to_rank_zero
@@ -151,6 +152,7 @@ class DepthTrajectory(Callback):
         self._detach()
         if trainer.sanity_checking:
             return
+        check_moment(getattr(trainer.datamodule, "stimuli", None), self._target(pl_module)[2])  # type: ignore[attr-defined]
         self._recorder = self._build(pl_module).attach()
         self._trajectory, self._finished, self._shards, self._taken = None, None, {}, []
         self.metric_values = {}

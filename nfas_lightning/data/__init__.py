@@ -3,6 +3,7 @@
 from nfas_lightning.data.atlas import Atlas, load_atlas
 from nfas_lightning.data.audio_windows import audio_stimuli, read_wav
 from nfas_lightning.data.cleaning import clean_series, motion_regressors
+from nfas_lightning.data.clip_windows import video_stimuli
 from nfas_lightning.data.extraction import Scan, extract_scans
 from nfas_lightning.data.parcels import Parcels, array_parcels, surface_parcels, volume_parcels
 from nfas_lightning.data.pictures import ImageFiles, read_image
@@ -12,7 +13,8 @@ from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.transcript import word_stimuli
-from nfas_lightning.data.video import ClipFiles, read_clip
+from nfas_lightning.data.video import ClipFiles, every_frame, read_clip
+from nfas_lightning.data.video_nuisances import frame_series
 
 __all__ = [
     "Atlas",
@@ -27,7 +29,9 @@ __all__ = [
     "audio_stimuli",
     "clean_series",
     "coordinate_atlas",
+    "every_frame",
     "extract_scans",
+    "frame_series",
     "load_atlas",
     "motion_regressors",
     "read_clip",
@@ -36,6 +40,7 @@ __all__ = [
     "read_wav",
     "roi_table",
     "surface_parcels",
+    "video_stimuli",
     "volume_parcels",
     "word_stimuli",
 ]

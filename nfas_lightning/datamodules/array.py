@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nfas_lightning.data.arrays import to_tensor
 from nfas_lightning.data.clock import check_onsets, check_tr, volume_clock
+from nfas_lightning.data.durations import with_durations
 from nfas_lightning.data.events import TEMPORAL, response_gap, volume_design
 from nfas_lightning.data.pairing import events_table, pair_events
 from nfas_lightning.data.pictures import ImageFiles
@@ -49,7 +50,8 @@ class ArrayDataModule(BrainDataModule):
         rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
             known).
         events: table, mapping, or path of a csv or tsv file, with ``onset`` (s) and, if known, ``duration``
-            (s) and ``run`` (labels as in `runs`). N rows, stimulus by stimulus; or any number of them and
+            (s; None: sounds and `ClipFiles` last as long as they are, all else is an instant) and ``run``
+            (labels as in `runs`). N rows, stimulus by stimulus; or any number of them and
             a column that names the stimulus of each: ``stim_file``, as BIDS has it, by the file name of
             `ImageFiles` or `ClipFiles` or by `stimulus_ids`; else ``stimulus``, ids as in `stimulus_ids` or,
             without those, places from 0. The events of one stimulus are summed.
@@ -146,7 +148,7 @@ class ArrayDataModule(BrainDataModule):
         kept = pick("subjects", self.subjects, names)
         nuisances, nuisance_names = _as_nuisances(self.nuisances, n_volumes)
         given_ids = None if self.stimulus_ids is None else ids
-        design, times = self._design(len(stimuli), given_ids, runs, numbers, n_rois)
+        design, times = self._design(stimuli, given_ids, runs, numbers, n_rois)
         if not design and n_volumes != len(stimuli):
             raise ValueError(_uneven(len(stimuli), n_volumes, n_rois))
         responses = Responses(
@@ -170,7 +172,7 @@ class ArrayDataModule(BrainDataModule):
 
     def _design(
         self,
-        n_stimuli: int,
+        stimuli: StimulusSet,
         ids: Sequence[str] | None,
         runs: Tensor,
         numbers: Mapping[Any, int],
@@ -197,7 +199,8 @@ class ArrayDataModule(BrainDataModule):
             )
         check_tr(self.tr)
         paths = self.source.paths if isinstance(self.source, ImageFiles | ClipFiles) else None
-        events, places = pair_events(events_table(self.events), n_stimuli, ids=ids, paths=paths)
+        events, places = pair_events(events_table(self.events), len(stimuli), ids=ids, paths=paths)
+        events = with_durations(events, places, stimuli)
         several = len(set(runs.tolist())) > 1
         if several and "run" not in events:
             raise ValueError("events must have a column 'run' where there are several runs.")
@@ -218,7 +221,7 @@ class ArrayDataModule(BrainDataModule):
             event_runs=event_runs,
             volume_runs=None if event_runs is None else runs,
             event_stimuli=places,
-            n_stimuli=n_stimuli,
+            n_stimuli=len(stimuli),
             temporal=self.temporal,
             hrf=self.hrf,
             delays=self.delays,

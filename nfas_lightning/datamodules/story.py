@@ -30,9 +30,11 @@ class StoryDataModule(BrainDataModule):
         atlas_table: csv or tsv that names a label image's parcels.
         radius: radius of spheres in mm.
         window: words of context before each word (language).
-        anchor: ``"onset"`` or ``"offset"``: the moment of a word that its feature belongs to (language).
-        seconds: length of a window, which ends at its time stamp (audio).
-        hop: seconds between windows (audio).
+        anchor: ``"start"``, ``"center"`` or ``"end"``: the moment of a word, or of a window of sound, that
+            its feature belongs to; None: a word's start, a window's center. Windows for the last state of a
+            causal network (``pooling="last"``) need ``"end"``.
+        seconds: length of a window (audio).
+        hop: seconds between windows, each of which stands for that much of the sound (audio).
         sampling_rate: Hz of the windows; models resample to their own (audio).
         trim: volumes dropped after the story begins and before it ends.
         temporal: ``"hrf"`` convolves with a haemodynamic response, ``"fir"`` stacks `delays`.
@@ -67,7 +69,7 @@ class StoryDataModule(BrainDataModule):
         atlas_table: str | os.PathLike[str] | None = None,
         radius: float = 6.0,
         window: int = 20,
-        anchor: Literal["onset", "offset"] = "onset",
+        anchor: Literal["start", "center", "end"] | None = None,
         seconds: float = 10.0,
         hop: float = 1.0,
         sampling_rate: int = 16_000,

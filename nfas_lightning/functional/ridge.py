@@ -76,19 +76,19 @@ class RidgeBasis:
         # a constant, which must not be rounded into something that correlates
         return preds[:1].expand_as(preds) if bool((self.test == self.test[:1]).all()) else preds
 
-    def weights(self, Y: Tensor, penalties: Tensor) -> Tensor:
+    def weights(self, Y: Tensor, alphas: Tensor) -> Tensor:
         """Return the (P, R) weights of the features that the same predictions come from."""
-        coordinates = self._coordinates(Y, penalties)
+        coordinates = self._coordinates(Y, alphas)
         if self.is_wide:
             return self.features.T @ (self.vectors @ (coordinates / self.eigenvalues.sqrt()[:, None]))
         return self.vectors @ coordinates
 
-    def _coordinates(self, Y: Tensor, penalties: Tensor) -> Tensor:
+    def _coordinates(self, Y: Tensor, alphas: Tensor) -> Tensor:
         """Return (k, R) weights of the features' principal axes."""
         s, Y = self.eigenvalues[:, None], Y.double()
         if self.is_wide:
-            return (self.vectors.T @ Y) * (s.sqrt() / (s + penalties))
-        return (self.vectors.T @ (self.features.T @ Y)) / (s + penalties)
+            return (self.vectors.T @ Y) * (s.sqrt() / (s + alphas))
+        return (self.vectors.T @ (self.features.T @ Y)) / (s + alphas)
 
 
 def decompose(X: Tensor, X_test: Tensor) -> RidgeBasis:

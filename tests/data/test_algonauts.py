@@ -438,6 +438,12 @@ def test_a_whole_brain_is_held_once_in_single_precision(copy):
 def test_frame_statistics():
     clip = torch.zeros(3, 3, 4, 4)
     clip[1, :, :2] = 1.0  # half of the picture lights up, and goes out
-    luminance, contrast, motion = frame_statistics(clip).tolist()
-    assert (luminance, contrast, motion) == pytest.approx((1 / 6, 1 / 6, 0.5))
-    assert frame_statistics(clip[:1]).tolist() == [0.0, 0.0, 0.0]
+    seconds = (0.1, 0.2, 0.1)
+    luminance, contrast, motion = frame_statistics(zip(clip, seconds, strict=True)).tolist()
+    assert (luminance, contrast, motion) == pytest.approx((1 / 4, 1 / 4, 2 * 0.5 / 0.4))
+    pictures = (clip * 255).to(torch.uint8)
+    whole = frame_statistics(zip(pictures, seconds, strict=True)).tolist()
+    assert whole == pytest.approx((luminance, contrast, motion))
+    assert frame_statistics([(clip[0], 0.1)]).tolist() == [0.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="frames must last some time, got 0"):
+        frame_statistics([])

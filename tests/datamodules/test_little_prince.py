@@ -126,9 +126,9 @@ def test_the_same_story_as_text_and_as_sound(root):
     heard = next(iter(sound.predict_dataloader()))
     assert heard["audio"].shape[1] == 3200
     assert set(heard["n_samples"].tolist()) == {3200}
-    # windows end at 2, 4, 6 ... s of each section, as long as its sound lasts
+    # windows stand at 1, 3, 5 ... s of each section, as long as its sound lasts
     assert len(sound.stimuli) == sum(n * 2 // 2 for n in tree.VOLUMES)
-    assert sound.responses.stimulus_ids[0] == "lppEN_section1_00002.00s"
+    assert sound.responses.stimulus_ids[0] == "lppEN_section1_00001.00s"
 
 
 def test_windows_of_words_in_three_languages(root):
@@ -146,7 +146,7 @@ def test_windows_of_words_in_three_languages(root):
 
 
 def test_onset_or_offset_and_fir(root):
-    onset, offset = (loaded(root, anchor=anchor).responses for anchor in ("onset", "offset"))
+    onset, offset = (loaded(root, anchor=anchor).responses for anchor in ("start", "end"))
     feature = planted_feature(loaded(root), "EN")
     rows = onset.runs == 0
 
@@ -162,8 +162,8 @@ def test_onset_or_offset_and_fir(root):
 
 
 def test_textgrids_give_the_same_times(root):
-    csv = loaded(root, language="FR", anchor="offset").responses
-    grid = loaded(root, language="FR", anchor="offset", words_from="textgrid").responses
+    csv = loaded(root, language="FR", anchor="end").responses
+    grid = loaded(root, language="FR", anchor="end", words_from="textgrid").responses
     torch.testing.assert_close(csv.design[0].to_dense(), grid.design[0].to_dense())
     assert csv.stimulus_ids == grid.stimulus_ids
 
@@ -352,7 +352,7 @@ def test_real_words_have_the_official_counts_and_pair_with_features(shared_data)
     ]
     shown = story_stimuli(stories, "language", window=20)
     assert len(shown.stimuli) == len(set(shown.ids)) == 15376
-    design, times, runs = story_design(stories, shown.times, [278] * 9, temporal="hrf")
+    design, times, runs = story_design(stories, shown.onsets, [278] * 9, temporal="hrf")
     # a feature of each word: the length of the text that its span marks
     texts = [shown.stimuli[i][1] for i in range(len(shown.stimuli))]
     lengths = torch.tensor([[float(text.span[1] - text.span[0])] for text in texts])

@@ -502,11 +502,11 @@ def test_real_alignments_have_the_official_counts_and_pair_with_features(shared_
     story = Story(name=name, tr=1.5, offset=clock.wav_offset, scans=(), first=clock.onset + 6, words=words)
     shown = story_stimuli([story], "language")
     n = clock.duration - 6
-    design, times, _ = story_design([story], shown.times, [n], temporal="hrf")
+    design, times, _ = story_design([story], shown.onsets, [n], temporal="hrf")
     feature = torch.tensor([[float(len(shown.stimuli[i][1].text))] for i in range(len(shown.stimuli))])
     assert (design[0] @ feature).shape == (n, 1)
     # words end with the story, give or take a few seconds; the two unverified clocks are the exception
-    beyond = float(shown.times[0].max() - times[-1])
+    beyond = float(shown.onsets[0].max() - times[-1])
     assert beyond < (20 if clock.note else 3)
 
 
