@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,6 +14,7 @@ __all__ = [
     "check_finite",
     "check_option",
     "check_shape",
+    "check_whole",
     "is_constant",
     "working_dtype",
 ]
@@ -104,6 +108,19 @@ def check_option(name: str, value: str, options: tuple[str, ...]) -> None:
     """Raise unless `value` is one of `options`."""
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}.")
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise unless `value` is a whole number, `least` or more; True and 2.0 are none.
+
+    Example:
+        >>> check_whole("gap", 1.5, 0)
+        Traceback (most recent call last):
+        ...
+        ValueError: gap must be a whole number, 0 or more, got 1.5.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise ValueError(f"{name} must be a whole number, {least} or more, got {value!r}.")
 
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:

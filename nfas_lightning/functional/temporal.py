@@ -8,7 +8,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_finite, check_option, check_shape, working_dtype
+from nfas_lightning.functional.checks import (
+    check_finite,
+    check_option,
+    check_shape,
+    check_whole,
+    working_dtype,
+)
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 from nfas_lightning.functional.hrf import HRF_LENGTH, HRFModel, hrf_integral
 from nfas_lightning.functional.hrf import hrf as impulse_response
@@ -124,8 +130,8 @@ def fir_operators(
         One sparse COO (T, N) a delay, float32, or float64 where the times are.
 
     Raises:
-        ValueError: shapes that disagree, times that are not finite, delays that are negative or repeated, or
-            one of the two run vectors alone.
+        ValueError: shapes that disagree, times that are not finite, delays that are negative, repeated or no
+            whole numbers, or one of the two run vectors alone.
 
     Reference:
         Huth et al. (2016), Nature 532, 453-458, doi:10.1038/nature17637.
@@ -142,7 +148,9 @@ def fir_operators(
     """
     _check_times(onsets, volume_times, tr, event_runs, volume_runs)
     check_option("resample", resample, get_args(Resampling))
-    if not delays or min(delays) < 0 or len(set(delays)) < len(delays):
+    for delay in delays:  # half a TR would be an operator like any other
+        check_whole("Each of delays", delay, 0)
+    if not delays or len(set(delays)) < len(delays):
         raise ValueError(f"delays must be non-negative numbers of TRs, each once, got {tuple(delays)}.")
     starts, times = onsets.double() / tr + _CLOCK_SLACK, volume_times.double() / tr
     operators = []

@@ -125,6 +125,7 @@ class Encoder:
             gap=self.ridge.gap,
             nuisances=self.ridge.nuisances,
             moves=self.ridge.moves,
+            together=self.responses.identical,
             n_permutations=self.settings.n_permutations,
             seed=self.settings.seed,
         )

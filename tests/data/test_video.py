@@ -129,7 +129,7 @@ def test_clips_as_stimuli(folder):
     assert batch["n_frames"].tolist() == [8, 6]
     assert batch["image"].shape == (14, 3, 16, 24)
     assert "clip" not in batch
-    equal = StimulusSet(ClipFiles(files.paths, 4, seconds=2.0), "vision")
+    equal = StimulusSet(ClipFiles([folder / "ramp.mp4"] * 2, 4, seconds=2.0), "vision")
     batch = equal.collate([equal[0], equal[1]])
     assert batch["clip"].shape == (2, 8, 3, 16, 24)
     torch.testing.assert_close(batch["clip"].flatten(0, 1), batch["image"])
