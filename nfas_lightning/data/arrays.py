@@ -27,8 +27,6 @@ def to_tensor(what: str, value: Any) -> Tensor:
         torch.Size([2, 1])
     """
     if isinstance(value, Tensor):
-        if hasattr(value, "get_mask"):  # torch's masked tensors take few operations
-            value = value.to_tensor(torch.nan)
         return value.detach().clone()
     array = np.array(_unmasked(value))
     if array.dtype == object and isinstance(value, pd.DataFrame | pd.Series):

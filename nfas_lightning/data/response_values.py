@@ -62,7 +62,7 @@ def column_names(table: pd.DataFrame) -> list[str] | None:
     Raises:
         ValueError: a column without a name.
     """
-    if pd.api.types.is_integer_dtype(table.columns) and list(table.columns) == list(range(table.shape[1])):
+    if pd.api.types.is_integer_dtype(table.columns) and table.columns.equals(pd.RangeIndex(table.shape[1])):
         return None
     nameless = [place for place, name in enumerate(table.columns) if pd.isna(name)]
     if nameless:
@@ -90,6 +90,7 @@ def check_no_labels(what: str, names: Sequence[str], values: Tensor | None = Non
     if values is not None:
         rows = values[0].double()
         counts = (rows.diff(dim=0) == 1).all(dim=0) & (rows[0] == rows[0].round()) & (len(rows) > 2)
+        counts &= ~counts.all()  # nobody's ROIs, but no labels of them either
         whole = (rows == rows.round()).all(dim=0)
         for place, name in enumerate(names):
             if bool(counts[place]):

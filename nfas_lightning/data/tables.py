@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["as_numbers", "as_text", "check_columns", "parse_csv", "read_numbers", "separator"]
+__all__ = ["as_numbers", "as_text", "check_columns", "first_row", "parse_csv", "read_numbers", "separator"]
 
 
 def separator(path: Path) -> str:
@@ -118,7 +118,7 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
             `as_numbers` refuses.
     """
     table = parse_csv(path)
-    names = [name.strip() for name in _header(path)]
+    names = [name.strip() for name in first_row(path, separator(path))]
     named = [name for name in names if name and not name.startswith("Unnamed: ")]
     if named and all(map(_is_number, named)):
         raise ValueError(
@@ -140,11 +140,10 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
     return as_numbers(table, list(table.columns), path, missing=missing, advice=advice)
 
 
-def _header(path: Path) -> list[str]:
+def first_row(path: Path, sep: str) -> list[str]:
     """Return the cells of the first row as they stand: pandas renames those that are empty or come again."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, delimiter=separator(path))
-        return next(row for row in rows if row)
+        return next((row for row in csv.reader(file, delimiter=sep) if row), [])
 
 
 def as_numbers(

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nfas_lightning.data.content import require_file
-from nfas_lightning.data.tables import parse_csv
+from nfas_lightning.data.tables import first_row, parse_csv
 
 __all__ = ["Words", "read_gentle", "read_textgrid", "words_of_table"]
 
@@ -139,15 +139,13 @@ def read_gentle(path: Path) -> Words:
         FileNotFoundError: the file or its content is missing.
         ValueError: it has other columns.
     """
-    name = f"{path.parent.name}/{path.name}"
-    table = parse_csv(
-        require_file(path), sep=",", keep_default_na=False, names=_GENTLE_COLUMNS, text=_GENTLE_COLUMNS
-    )
-    if table.isna().any(axis=None):  # cells that are there and empty are text
+    name, n_columns = f"{path.parent.name}/{path.name}", len(first_row(require_file(path), ","))
+    if n_columns != len(_GENTLE_COLUMNS):
         raise ValueError(
-            f"{name} must have the columns {', '.join(_GENTLE_COLUMNS)} and no header, got rows of fewer "
-            "cells: is it another kind of table?"
+            f"{name} must have the {len(_GENTLE_COLUMNS)} columns {', '.join(_GENTLE_COLUMNS)} and no "
+            f"header, got {n_columns} columns: is it another kind of table?"
         )
+    table = parse_csv(path, sep=",", keep_default_na=False, names=_GENTLE_COLUMNS, text=_GENTLE_COLUMNS)
     return words_of_table(name, table)
 
 

@@ -75,6 +75,7 @@ class ArrayDataModule(BrainDataModule):
         ValueError: at `setup`, with what was expected and what came, if counts, shapes or options disagree.
 
     Example:
+        >>> import torch
         >>> images = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         >>> datamodule = ArrayDataModule(images, torch.zeros(20, 2), rois=["V1", "V2"], dataset="mine")
         >>> datamodule.setup()

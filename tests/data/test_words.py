@@ -91,7 +91,7 @@ def test_gentle_with_blanks_crlf_and_a_mark(tmp_path):
 def test_gentle_refuses_other_tables(tmp_path):
     path = tmp_path / "align.csv"
     path.write_text(",,,,,,\nIndex,Sentence,a,b,c,d,e\n")
-    with pytest.raises(ValueError, match=r"align\.csv must have the columns word, .* 3 more cells"):
+    with pytest.raises(ValueError, match=r"align\.csv must have the 4 columns word, aligned word.*got 7"):
         read_gentle(path)
     with pytest.raises(FileNotFoundError):
         read_gentle(tmp_path / "none.csv")

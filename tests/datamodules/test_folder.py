@@ -71,9 +71,7 @@ def test_a_file_a_subject_with_headers(tmp_path):
     assert list(responses.rois["roi"]) == ["V1", "V4", "IT"]
     assert list(responses.rois["network"]) == ["y", "z", "x"]
     rois.assign(roi=list("abc")).to_csv(tmp_path / "rois.csv", index=False)
-    with pytest.raises(
-        ValueError, match=r"rois\.csv must name the ROIs as the columns .* got \['a', 'b', 'c'\]"
-    ):
+    with pytest.raises(ValueError, match=r"rois\.csv must name the ROIs as the columns .*\['a', 'b', 'c'\]"):
         loaded(tmp_path)
 
 
