@@ -97,13 +97,13 @@ class Responses:
                 f"{len(self.stimulus_ids)}, got T = {n_volumes}. Give onsets for time series."
             )
         if self.identical is not None:
-            check_shape("identical", self.identical, "T", T=n_volumes)
             if self.design:
                 raise ValueError(
                     "groups='identical' keeps identical stimuli in one fold where each row answers one "
                     "stimulus, got a time series, whose volumes answer several: estimate one response per "
                     "stimulus, or leave groups out."
                 )
+            check_shape("identical", self.identical, "T", T=n_volumes)
         for operator in self.design:
             check_shape("design", operator, "T N", T=n_volumes, N=len(self.stimulus_ids))
         if self.drifts is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,16 +45,27 @@ def parse_csv(
     """
     sep = separator(path) if sep is None else sep
     try:
-        table: pd.DataFrame = pd.read_csv(
-            path,
-            sep=sep,
-            encoding="utf-8-sig",
-            keep_default_na=keep_default_na,
-            dtype=dict.fromkeys(text, str),
-            header="infer" if names is None else None,
-            names=None if names is None else list(names),
-            **options,
-        )
+        with warnings.catch_warnings():
+            # without index_col pandas takes surplus cells for row labels, and every value of a row stands
+            # under the next column's name
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table: pd.DataFrame = pd.read_csv(
+                path,
+                sep=sep,
+                encoding="utf-8-sig",
+                keep_default_na=keep_default_na,
+                dtype=dict.fromkeys(text, str),
+                header="infer" if names is None else None,
+                names=None if names is None else list(names),
+                index_col=False,
+                **options,
+            )
+    except pd.errors.ParserWarning as error:
+        wanted = "a name above each column" if names is None else f"the columns {', '.join(names)}"
+        raise ValueError(
+            f"{path} must have {wanted}, got rows of more cells. Quote cells that hold {sep!r}; where the "
+            "first cells are row numbers, write the table with to_csv(path, index=False)."
+        ) from error
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} must be text in UTF-8, got bytes of another encoding ({error}). Save it as UTF-8; in "
@@ -66,13 +78,6 @@ def parse_csv(
             f"{path} must be a table with {sep!r} between cells and in every row as many as in the first "
             f"({str(error).strip()}). Quote cells that hold {sep!r}."
         ) from error
-    if not isinstance(table.index, pd.RangeIndex):
-        # pandas took the first cells for row labels: every value would stand under the next column's name
-        wanted = "a name above each column" if names is None else f"the columns {', '.join(names)}"
-        raise ValueError(
-            f"{path} must have {wanted}, got rows of {table.index.nlevels} more cells. Quote cells that hold "
-            f"{sep!r}; where the first cells are row numbers, write the table with to_csv(path, index=False)."
-        )
     return table
 
 

@@ -119,8 +119,10 @@ def check_whole(name: str, value: Any, least: int) -> None:
         ...
         ValueError: gap must be a whole number, 0 or more, got 1.5.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise ValueError(f"{name} must be a whole number, {least} or more, got {value!r}.")
+    if int(value) < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}.")
 
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:

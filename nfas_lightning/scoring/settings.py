@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional._spectrum import check_svd_rank
-from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.checks import check_option, check_whole
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
 from nfas_lightning.functional.state_space import StateSpaceKind
+from nfas_lightning.results import FEATURES
 from nfas_lightning.scoring.observed import check_observed
 from nfas_lightning.scoring.ridge import BenchmarkRidge
 
@@ -70,9 +71,23 @@ class ScoringSettings:
         if self.selection is not None:
             check_option("selection", self.selection, ("folds", "loo"))
         check_svd_rank(self.svd_rank)
-        for name, least in (("n_folds", 2), ("n_permutations", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        for name, least in (("n_folds", 2), ("n_permutations", 0), ("gap", 0)):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), least)
+        self._check_null_features()
+
+    def _check_null_features(self) -> None:
+        """Refuse features that would get no p, which nobody would say."""
+        named = self.null_features
+        computed = [name for name in FEATURES if name != "best_block"]
+        if not self.baselines:
+            computed = ["stable_mode", "random_weights"]
+        unknown = [named] if isinstance(named, str) else [name for name in named if name not in computed]
+        if unknown:
+            raise ValueError(
+                f"null_features must be a list of features that can be tested, some of {computed}"
+                f"{'' if self.baselines else ' without baselines'}, got {unknown[0]!r}."
+            )
 
     @classmethod
     def given(cls, settings: ScoringSettings | None, **defaults: Any) -> ScoringSettings:

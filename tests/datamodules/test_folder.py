@@ -194,7 +194,7 @@ def test_row_numbers_are_no_roi_and_numbers_no_names(tmp_path):
     with pytest.raises(ValueError, match=r"none for column \[1\]"):
         loaded(tmp_path)
     path.write_text("V1,V4\n" + "1,0.1,0.2\n" * N)  # a header without a cell for the row numbers
-    with pytest.raises(ValueError, match=r"name above each column, got rows of 1 more.*index=False"):
+    with pytest.raises(ValueError, match=r"name above each column, got rows of more cells.*index=False"):
         loaded(tmp_path)
     np.savetxt(path, betas(), delimiter=",")
     with pytest.raises(ValueError, match=r"first row of .*responses\.csv must name the ROIs, got numbers"):
