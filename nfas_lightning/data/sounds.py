@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nfas_lightning.data.acoustics import check_sampling_rate
 from nfas_lightning.data.audio_windows import read_wav
 from nfas_lightning.data.stimulus_files import StimulusFiles
-from nfas_lightning.functional.checks import check_whole
 
 __all__ = ["SoundFiles"]
 
@@ -39,7 +39,7 @@ class SoundFiles(StimulusFiles):
         in_order: bool = False,
     ) -> None:
         super().__init__(paths, in_order=in_order)
-        check_whole("sampling_rate", sampling_rate, 1)
+        check_sampling_rate(sampling_rate)
         self.sampling_rate = int(sampling_rate)
 
     def __getitem__(self, index: int) -> Tensor:

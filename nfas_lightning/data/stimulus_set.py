@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from nfas_lightning.data.acoustics import check_sampling_rate
 from nfas_lightning.data.repeats import first_places, same_rows
 from nfas_lightning.data.stimuli import TextStimulus
-from nfas_lightning.functional.checks import check_option, check_whole
+from nfas_lightning.functional.checks import check_option
 
 __all__ = ["MEDIA", "MODALITIES", "Collate", "Modality", "StimulusSet", "guess_modality", "own_rate"]
 
@@ -89,12 +90,6 @@ def own_rate(stimuli: Any, sampling_rate: int | None) -> int | None:
     return sampling_rate
 
 
-def _as_rate(given: Any) -> int:
-    rate = int(given) if isinstance(given, float) and given.is_integer() else given
-    check_whole("sampling_rate, in Hz,", rate, 1)
-    return int(rate)
-
-
 def _as_sequence(stimuli: Any) -> Any:
     """Return stimuli that go by place: a column of a table gives its values, whatever its labels."""
     if isinstance(stimuli, pd.Series):
@@ -154,8 +149,8 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         items = _as_sequence(items)
         if modality == "audio":
             if sampling_rate is None:
-                raise ValueError("Audio stimuli need sampling_rate, a positive number of Hz, got None.")
-            sampling_rate = _as_rate(sampling_rate)
+                raise ValueError("Audio stimuli need sampling_rate, a number of Hz, got None.")
+            check_sampling_rate(sampling_rate)
         if modality == "language" and isinstance(items, list | tuple):
             _check_no_files(items)
         self.items = items

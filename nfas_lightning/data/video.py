@@ -22,6 +22,9 @@ from nfas_lightning.data.stimulus_files import StimulusFiles
 __all__ = ["ClipFiles", "read_clip"]
 
 _SLACK_S = 0.25  # by which clips of one length differ: encoders round to whole frames
+# Formats that hold their pictures themselves. ffmpeg goes by the content whatever a file is called, and a
+# playlist or a list of parts may name any other file of the disk.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,ogg,asf,flv,gif,m4v,mxf,ivf"
 
 
 class ClipFiles(StimulusFiles):
@@ -108,7 +111,7 @@ def read_clip(
     path = require_file(path)
     av = _pyav()
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
             if not container.streams.video:
                 raise ValueError(f"{path} must hold a video, got a file without one.")
             stream = container.streams.video[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_shape, check_whole
+from nfas_lightning.functional.checks import check_count, check_shape
 
 __all__ = ["connected_groups", "contiguous_folds", "split_rows"]
 
@@ -106,8 +106,8 @@ def split_rows(
     Raises:
         ValueError: fewer rows than folds, fewer than 2 folds, or a gap that is negative or no whole number.
     """
-    check_whole("n_folds", n_folds, 2)
-    check_whole("gap", gap, 0)
+    check_count("n_folds", n_folds, 2)
+    check_count("gap", gap, 0, unit="volumes")
     positions = torch.arange(len(rows), device=rows.device)
     nothing = positions[:0]
     group_of_row = torch.zeros_like(rows) if groups is None else groups

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.functional.checks import (
+    check_count,
     check_finite,
     check_option,
     check_shape,
-    check_whole,
     working_dtype,
 )
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
@@ -149,7 +149,7 @@ def fir_operators(
     _check_times(onsets, volume_times, tr, event_runs, volume_runs)
     check_option("resample", resample, get_args(Resampling))
     for delay in delays:  # half a TR would be an operator like any other
-        check_whole("Each of delays", delay, 0)
+        check_count("delays", delay, 0, unit="volumes")
     if not delays or len(set(delays)) < len(delays):
         raise ValueError(f"delays must be non-negative numbers of TRs, each once, got {tuple(delays)}.")
     starts, times = onsets.double() / tr + _CLOCK_SLACK, volume_times.double() / tr

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional._spectrum import check_svd_rank
-from nfas_lightning.functional.checks import check_option, check_whole
+from nfas_lightning.functional.checks import check_count, check_option, check_seed
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
 from nfas_lightning.functional.state_space import StateSpaceKind
 from nfas_lightning.results import FEATURES
@@ -72,8 +72,9 @@ class ScoringSettings:
             check_option("selection", self.selection, ("folds", "loo"))
         check_svd_rank(self.svd_rank)
         for name, least in (("n_folds", 2), ("n_permutations", 0), ("gap", 0)):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name), least)
+            if name != "gap" or self.gap is not None:
+                check_count(name, getattr(self, name), least)
+        check_seed(self.seed)
         self._check_null_features()
 
     def _check_null_features(self) -> None:

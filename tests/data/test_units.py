@@ -56,26 +56,24 @@ def test_floating_sound_in_the_range_of_integers_is_refused(tmp_path, scale):
     np.testing.assert_allclose(read_wav(tmp_path / "fine.wav")[0], sound, atol=1e-6)
 
 
-@pytest.mark.parametrize("value", [1.5, 2.0, True, "2", None])
+@pytest.mark.parametrize("value", [1.5, 2.0, True, "2"])
 def test_gaps_delays_and_folds_are_whole_numbers(value):
-    with pytest.raises(ValueError, match="gap must be a whole number, 0 or more, got"):
+    with pytest.raises(TypeError, match="gap must be a whole number of volumes, got"):
         contiguous_folds(20, gap=value)
-    with pytest.raises(ValueError, match="n_folds must be a whole number"):
+    with pytest.raises(TypeError, match="n_folds must be a whole number"):
         contiguous_folds(20, n_folds=value)
-    with pytest.raises(ValueError, match="Each of delays must be a whole number"):
+    with pytest.raises(TypeError, match="delays must be a whole number of volumes"):
         fir_operators(torch.zeros(2), torch.arange(4.0), tr=1.0, delays=(1, value))
-    if value is not None:
-        for name in ("gap", "n_folds", "n_permutations"):
-            with pytest.raises(ValueError, match=f"{name} must be a whole number"):
-                ScoringSettings(**{name: value})
+    for name in ("gap", "n_folds", "n_permutations"):
+        with pytest.raises(TypeError, match=f"{name} must be a whole number"):
+            ScoringSettings(**{name: value})
     assert len(contiguous_folds(20, gap=np.int64(1), n_folds=np.int32(4))) == 4
 
 
-@pytest.mark.parametrize("rate", [True, 16000.5, "16000", 0, -8000, float("nan")])
+@pytest.mark.parametrize("rate", [True, 16000.5, "16000"])
 def test_a_rate_is_a_whole_number_of_hertz(rate):
-    with pytest.raises(ValueError, match="sampling_rate, in Hz, must be"):
+    with pytest.raises(TypeError, match="sampling_rate must be a whole number of Hz"):
         StimulusSet([torch.zeros(100)], "audio", rate)
-    assert StimulusSet([torch.zeros(100)], "audio", 16000.0).sampling_rate == 16000
 
 
 @pytest.mark.parametrize("named", ["stable_mode", ["last_blok"], ["stable_mode", "best_block"]])
