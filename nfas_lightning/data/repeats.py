@@ -50,7 +50,7 @@ def warn_of_repeats(first: Tensor, ids: Sequence[str], runs: Tensor | None) -> N
     Args:
         first: (N,) of `first_places`.
         ids: N names.
-        runs: (N,) run of each stimulus's response, which folds never part; None: unknown.
+        runs: (N,) run of each stimulus's response, which folds never part; None: of a time series.
     """
     together = torch.zeros_like(first) if runs is None else runs.to(first.device)
     sets: dict[int, list[int]] = {}
@@ -62,10 +62,15 @@ def warn_of_repeats(first: Tensor, ids: Sequence[str], runs: Tensor | None) -> N
     if not several:
         return
     count = sum(map(len, several))
+    advice = "estimate one response per stimulus, the mean over its repetitions"
+    if runs is not None:
+        advice = (
+            "average their responses; or groups='identical' of ArrayDataModule and FolderDataModule keeps them "
+            "in one fold"
+        )
     warnings.warn(
         f"{count} of {len(first)} stimuli are identical to another one, {len(several)} contents in all, such "
         f"as {[ids[place] for place in several[0][:3]]}. On both sides of a fold any network predicts the "
-        "response to their repetition, so scores are too high: groups='identical' of ArrayDataModule and "
-        "FolderDataModule keeps them in one fold; or average their responses.",
+        f"response to their repetition, so scores are too high: {advice}.",
         stacklevel=3,
     )

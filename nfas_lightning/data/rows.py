@@ -98,7 +98,10 @@ def _match(index: pd.Index, keys: Sequence[pd.Index]) -> Order | None:
     for key in keys:
         if len(key) != len(index):
             continue
-        for one, other in ((key, index), (key.astype(str), index.astype(str))):  # ids are text
+        pairs = [(key, index)]
+        if key.nlevels == index.nlevels == 1:
+            pairs.append((key.astype(str), index.astype(str)))  # ids are text
+        for one, other in pairs:
             order = other.get_indexer(one)
             if other.is_unique and (order >= 0).all():
                 return order.astype(np.intp)

@@ -67,6 +67,15 @@ def test_orders(indices, names, orders):
     assert [None if order is None else order.tolist() for order in found.values()] == orders
 
 
+def test_an_index_of_several_levels():
+    index = pd.MultiIndex.from_product([["a", "b"], [0, 1]])
+    assert row_orders({"stimuli": index, "responses": index[::-1]})["responses"].tolist() == [3, 2, 1, 0]
+    with pytest.raises(ValueError, match="no known|not in order"):
+        row_orders({"stimuli": None, "responses": index}, [list("abcd")])
+    times = pd.date_range("2020-01-01", periods=4, freq="2s")
+    assert row_orders({"responses": times - times[0], "runs": None})["responses"] is None
+
+
 def test_a_series_of_stimuli_goes_by_place_as_responses_do():
     """A Series used to be read by label: stimulus 0 was the row labelled 0, wherever it stood."""
     table = VALUES.assign(text=TEXTS).iloc[ORDER]
