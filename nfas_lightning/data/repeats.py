@@ -65,8 +65,8 @@ def warn_of_repeats(first: Tensor, ids: Sequence[str], runs: Tensor | None) -> N
     advice = "estimate one response per stimulus, the mean over its repetitions"
     if runs is not None:
         advice = (
-            "average their responses; or groups='identical' of ArrayDataModule and FolderDataModule keeps them "
-            "in one fold"
+            "average their responses; or groups='identical' of ArrayDataModule and FolderDataModule keeps "
+            "them in one fold"
         )
     warnings.warn(
         f"{count} of {len(first)} stimuli are identical to another one, {len(several)} contents in all, such "
