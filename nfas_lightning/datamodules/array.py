@@ -175,7 +175,7 @@ class ArrayDataModule(BrainDataModule):
 
     def _paired(self, n_stimuli: int) -> tuple[list[str] | None, dict[str, Any], list[str] | None]:
         """Return stimulus ids, all that goes by rows, in one order, and the names of columns of responses."""
-        responses, index, columns = one_table(self.values)
+        responses, labels, columns = one_table(self.values)
         given = {
             "responses": responses,
             "runs": self.runs,
@@ -184,7 +184,7 @@ class ArrayDataModule(BrainDataModule):
             "events": None if self.events is None else events_table(self.events),
         }
         own = {"stimuli": index_of(self.source)}
-        of_stimuli, of_rows = dict(own), {"responses": index}
+        of_stimuli, of_rows = dict(own), {"responses": labels}
         for what in ("runs", "volume_times", "nuisances"):
             if given[what] is not None:
                 of_rows[what] = index_of(given[what])
@@ -192,7 +192,8 @@ class ArrayDataModule(BrainDataModule):
             of_stimuli["events"] = events_index(self.events)
         ids = None
         if self.stimulus_ids is not None:
-            order = row_orders(own | {"stimulus_ids": index_of(self.stimulus_ids)})["stimulus_ids"]
+            index = index_of(self.stimulus_ids)
+            order = None if index is None else row_orders(own | {"stimulus_ids": index})["stimulus_ids"]
             ids = as_names("stimulus_ids", take_rows(self.stimulus_ids, order), n_stimuli)
         names: list[Sequence[str]] = [] if ids is None else [ids]
         if paths := stimulus_paths(self.source):

@@ -82,6 +82,8 @@ def test_a_series_of_stimuli_goes_by_place_as_responses_do():
     stimuli, got = responses(table["text"], table[["V1", "V2"]])
     assert [stimuli[i][1].text for i in range(N)] == table["text"].tolist()
     same(got.values[0], table[["V1", "V2"]])
+    ids = [f"s{i}" for i in ORDER]  # a list beside tables of one order goes by place, too
+    assert responses(table["text"], table[["V1", "V2"]], stimulus_ids=ids)[1].stimulus_ids == tuple(ids)
     stimuli, got = responses(table["text"].reset_index(drop=True), table[["V1", "V2"]].to_numpy())
     same(got.values[0], table[["V1", "V2"]])
     assert stimuli[0][1].text == table["text"].iloc[0]
