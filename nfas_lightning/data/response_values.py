@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nfas_lightning.data.arrays import to_tensor
@@ -92,10 +93,10 @@ def check_no_labels(what: str, names: Sequence[str], values: Tensor | None = Non
         counts = (rows.diff(dim=0) == 1).all(dim=0) & (rows[0] == rows[0].round()) & (len(rows) > 2)
         counts &= ~counts.all()  # nobody's ROIs, but no labels of them either
         whole = (rows == rows.round()).all(dim=0)
+        for place in counts.nonzero()[:, 0].tolist():
+            wrong.setdefault(place, f"holds row numbers, from {rows[0, place]:g} on")
         for place, name in enumerate(names):
-            if bool(counts[place]):
-                wrong.setdefault(place, f"holds row numbers, from {rows[0, place]:g} on")
-            elif bool(whole[place]) and name.strip().lower() in _LABELS:
+            if name.strip().lower() in _LABELS and bool(whole[place]):
                 wrong.setdefault(place, "holds whole numbers under the name of a label")
     if wrong:
         place, why = min(wrong.items())
@@ -154,10 +155,10 @@ def _warn_of_stand_ins(values: Tensor, names: Sequence[str]) -> None:
     """Say which ROIs hold one extreme value many times over, far from all others."""
     found: dict[float, list[str]] = {}
     times: dict[float, int] = {}
-    blocks = torch.split(values.flatten(0, 1), 256, dim=1)
-    columns = (column for block in blocks for column in block.T.contiguous())
+    # many small steps, which NumPy takes in one thread: several would wait for one another on a busy machine
+    columns = np.ascontiguousarray(values.detach().cpu().flatten(0, 1).double().numpy().T)
     for name, column in zip(names, columns, strict=True):
-        for value in _stand_ins(column[~column.isnan()]):
+        for value in _stand_ins(column[~np.isnan(column)]):
             found.setdefault(value, []).append(name)
             times[value] = times.get(value, 0) + int((column == value).sum())
     for value, rois in found.items():
@@ -170,17 +171,15 @@ def _warn_of_stand_ins(values: Tensor, names: Sequence[str]) -> None:
         )
 
 
-def _stand_ins(column: Tensor) -> list[float]:
+def _stand_ins(column: NDArray[np.float64]) -> list[float]:
     """Return the lowest and the highest value (n,), if they are stand-ins for missing values."""
     out = []
-    for extreme in (column.amin(), column.amax()) if len(column) else ():
+    for extreme in (column.min(), column.max()) if len(column) else ():
         rest = column[column != extreme]
         count = len(column) - len(rest)
-        if len(rest) <= count:
+        if len(rest) <= count or (count < _OFTEN and not _NINES.fullmatch(str(float(extreme)))):
             continue
-        low, high = rest.aminmax()
-        gap = torch.minimum((extreme - low).abs(), (extreme - high).abs())
-        often = count >= _OFTEN or _NINES.fullmatch(str(float(extreme))) is not None
-        if often and high > low and gap > _FAR * (high - low):
+        low, high = rest.min(), rest.max()
+        if high > low and min(abs(extreme - low), abs(extreme - high)) > _FAR * (high - low):
             out.append(float(extreme))
     return out
