@@ -302,7 +302,8 @@ def _is_too_short(eigenvalues: Tensor, alphas: Tensor, best: Tensor, scores: Ten
     chosen = alphas[best]
     bottom = (chosen == alphas[least]) & (chosen * _BEYOND > eigenvalues[0]) & (slope > _FLAT)
     top = (chosen == alphas.max()) & (chosen < _BEYOND * eigenvalues[-1])
-    return bottom.logical_or(top)
+    found: Tensor = bottom | top
+    return found
 
 
 class Standardised(NamedTuple):
@@ -362,7 +363,8 @@ def standardise(
 
 def _deviation(centered: Tensor) -> Tensor:
     """Standard deviation of each column of mean 0."""
-    return torch.linalg.vector_norm(centered, dim=0) / len(centered) ** 0.5
+    deviation: Tensor = torch.linalg.vector_norm(centered, dim=0) / len(centered) ** 0.5
+    return deviation
 
 
 def _largest(values: Tensor) -> Tensor:
