@@ -285,7 +285,8 @@ def _is_too_short(eigenvalues: Tensor, alphas: Tensor, best: Tensor, scores: Ten
     chosen = alphas[best]
     bottom = (chosen == alphas[least]) & (chosen * _BEYOND > eigenvalues[0]) & (slope > _FLAT)
     top = (chosen == alphas.max()) & (chosen < _BEYOND * eigenvalues[-1])
-    return bottom.logical_or(top)
+    found: Tensor = bottom | top
+    return found
 
 
 class Standardised(NamedTuple):

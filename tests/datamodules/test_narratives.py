@@ -69,7 +69,7 @@ def planted(datamodule, name):
     feature[column] = 1.0
     rows = responses.runs == [story.name for story in datamodule.stories()].index(name)
     observed = responses.group_mean[rows]
-    return responses.to_volumes(feature)[rows], observed[:, ~observed.isnan().any(dim=0)]
+    return responses.carry(feature)[rows], observed[:, ~observed.isnan().any(dim=0)]
 
 
 # clocks
@@ -555,5 +555,5 @@ def test_a_real_alignment_and_official_lengths_pass_strict(shared_data, tmp_path
     assert responses.values.shape[1] == 281 - 6
     word = torch.tensor([[float(name.startswith("pieman_00400_"))] for name in responses.stimulus_ids])
     observed = responses.group_mean[:, ~responses.group_mean.isnan().any(dim=0)]
-    assert correlate(responses.to_volumes(word), observed).min() > 0.999
-    assert correlate(responses.to_volumes(word).roll(1, 0), observed).max() < 0.95
+    assert correlate(responses.carry(word), observed).min() > 0.999
+    assert correlate(responses.carry(word).roll(1, 0), observed).max() < 0.95
