@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import tempfile
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["check_folder", "safe_name", "staging_file", "write_text", "write_whole"]
+__all__ = ["check_folder", "safe_name", "short_hash", "staging_file", "write_text", "write_whole"]
 
 
 @contextmanager
@@ -78,11 +81,30 @@ def check_folder(path: str | Path, name: str = "run_dir") -> None:
         ) from error
 
 
+_LONGEST = 60  # characters: 240 bytes at most, of the 255 that file systems give a name
+_TAKEN = frozenset({"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))})
+
+
 def safe_name(text: str) -> str:
-    """Return a name that is a folder's on every system.
+    """Return a name that is a folder's on every system, and that no other text has.
+
+    What a folder can be called everywhere stays as it is. Where characters are lost, a short hash of the text
+    follows: ``"a/b"`` and ``"a:b"`` must not share a folder, nor ``"Net"`` and ``"net"``, which are one folder
+    on file systems that ignore case.
 
     Example:
-        >>> safe_name("openai/whisper-base")
-        'openai_whisper-base'
+        >>> safe_name("whisper-base"), safe_name("openai/whisper-base")
+        ('whisper-base', 'openai_whisper-base-6a4aa629')
     """
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
+    slug = "".join(c if c.isalnum() or c in "._-" else "_" for c in text[:_LONGEST])
+    slug = re.sub(r"^\.+|\.+$", "_", slug) or "_"
+    is_taken = slug.partition(".")[0] in _TAKEN  # on Windows
+    is_hashed = re.search(r"-[0-9a-f]{8}$", slug)  # it could be the name of another text
+    if slug == text == unicodedata.normalize("NFC", text).casefold() and not (is_taken or is_hashed):
+        return slug
+    return f"{slug}-{short_hash(text)}"
+
+
+def short_hash(text: str) -> str:
+    """Return eight hexadecimal digits that tell a text from others."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

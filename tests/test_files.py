@@ -8,6 +8,8 @@ import stat
 import subprocess
 import sys
 import threading
+import unicodedata
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
@@ -199,17 +201,39 @@ def test_configs_of_runs_that_start_at_once_get_a_file_each(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "name"),
+    ("text", "slug"),
     [
         ("resnet18", "resnet18"),
-        ("openai/whisper-base", "openai_whisper-base"),
-        ("hub:a b\\c.d_e", "hub_a_b_c.d_e"),
-        ("/abs/model.pt", "_abs_model.pt"),
+        ("openai/whisper-base", "openai_whisper-base-*"),
+        ("hub:a b\\c.d_e", "hub_a_b_c.d_e-*"),
+        ("/abs/model.pt", "_abs_model.pt-*"),
         ("mod\u00e8le", "mod\u00e8le"),
+        ("mode\u0300le", "mode_le-*"),  # the same word in two characters more
+        ("ResNet", "ResNet-*"),
+        ("..", "_-*"),
+        (".hidden", "_hidden-*"),
+        ("dot.", "dot_-*"),
+        ("", "_-*"),
+        ("nul.v1", "nul.v1-*"),
+        ("a_b-0123abcd", "a_b-0123abcd-*"),  # which could be the hash of another one
+        ("n" * 300, f"{'n' * 60}-*"),
+        ("\u6a21" * 300, f"{chr(0x6A21) * 60}-*"),
     ],
 )
-def test_folder_names(tmp_path, text, name):
-    assert safe_name(text) == name
+def test_folder_names(tmp_path, text, slug):
+    name = safe_name(text)
+    assert fnmatchcase(name, slug.replace("*", "[0-9a-f]" * 8))
     # the folder of a run has it: another name would make a resumed run start anew
     RunFolder(tmp_path).write(text, "k" * 64, model_result())
     assert (tmp_path / "models" / name / ("k" * 16) / "card.json").is_file()
+    assert len(list(tmp_path.rglob("card.json"))) == 1
+
+
+def test_no_two_names_share_a_folder_even_where_case_is_ignored():
+    texts = ["a/b", "a:b", "a b", "a_b", "A_b", "a_B", "a_b.", ".a_b", "a\\b", "Stra\u00dfe", "strasse", "stra\u00dfe"]
+    texts += [safe_name(text) for text in texts] + ["n" * 300, "n" * 301, "", ".", "..", "...", "n" * 61]
+    texts = list(dict.fromkeys(texts))
+    names = [unicodedata.normalize("NFC", safe_name(text)).casefold() for text in texts]
+    assert len(set(names)) == len(texts)
+    assert not {"", ".", ".."} & set(names)
+    assert max(len(name.encode()) for name in names) <= 255

@@ -543,7 +543,7 @@ TWICE = {"m1": "m0", "m3": "m2", "m5": "m4", "m7": "m6"}
 def test_a_model_under_two_names_does_not_make_a_null_space_reject():
     generator = np.random.default_rng(0)
     p_once, p_twice = [], []
-    for _ in range(150):
+    for _ in range(60):
         # three independent models a group, and in one group another one three times
         run = null_run(generator, {"m1": "m0", "m2": "m0", "m3": "m0", "m5": "m4", "m6": "m4", "m7": "m4"})
         extra = null_run(generator)
@@ -560,7 +560,7 @@ def test_a_model_under_two_names_does_not_make_a_null_space_reject():
         both = NFAS.from_scores(run.scores)  # without the cards nothing tells
         p_twice.append(float(both.permanova(n_permutations=99).p_value))
     assert np.mean(np.array(p_twice) <= 0.05) > 0.3
-    assert np.mean(np.array(p_once) <= 0.05) <= 0.09  # 5 % of 150: at most 13 with p > .97
+    assert np.mean(np.array(p_once) <= 0.05) <= 0.12  # 5 % of 60: at most 7 with p > .98
 
 
 def test_a_model_under_two_names_counts_once_and_is_named():

@@ -210,6 +210,40 @@ def test_the_sweeps_that_come_with_it_add_up(name, monkeypatch):
         assert {cell.benchmark for cell in sweep.cells} >= {"alice", "natural_sounds", "simulated_vision"}
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a/b"], "got 'a/b'"),
+        ([".."], "without a dot at its ends.*got '..'"),
+        (["n" * 300], "at most 60 letters"),
+        (["Logs"], "none of cells, logs, submitit; got 'Logs'"),
+        (["story", "Story"], r"more than capitals, got \['story', 'Story'\]"),
+    ],
+)
+def test_names_of_benchmarks_are_folders_of_their_own(folder, names, message):
+    sweep = read_sweep(write(folder, ("one", {})))
+    with pytest.raises(ValueError, match=message):
+        replace(sweep, benchmarks={name: sweep.benchmarks["toy"] for name in names})
+
+
+def test_models_whose_names_a_folder_can_not_tell_apart_have_folders_of_their_own(folder):
+    source = write(folder, ("a b", {"seed": 1}), ("a+b", {"seed": 2}), ("A b", {"seed": 3}))
+    report = run(source)
+    assert len({str(cell.folder).casefold() for cell in report.done}) == 3
+    scores = RunResults.load(folder / "runs" / "toy").scores
+    means = scores[scores["feature"] == "stable_mode"].groupby("model")["r"].mean()
+    assert set(means.index) == {"a b", "a+b", "A b"}
+    assert means.nunique() == 3
+
+
+def test_a_model_goes_by_the_name_that_its_mapping_gives():
+    given = {"model": "timm:resnet18", "modality": "vision"}
+    specs = resolve_models([{**given, "name": "first"}, {**given, "name": "second"}])
+    assert [spec.label for spec in specs] == ["first", "second"]
+    with pytest.raises(ValueError, match=r"must not hold a comma.*\['a,b'\]"):
+        resolve_models([{**given, "name": "a,b"}])
+
+
 # what becomes of it
 
 

@@ -135,10 +135,8 @@ class _Conductor:
     def _job(self, cells: Sequence[Cell]) -> tuple[float, Job]:
         labels = tuple(cell.spec.label for cell in cells)
         name = f"{cells[0].benchmark}:{','.join(labels)}"
-        command = [
-            *(sys.executable, "-m", "nfas_lightning", "sweep", str(self.out / "sweep.yaml")),
-            *("--out", self.sweep.out, "--job", name, *(["--plan"] if self.probing else [])),
-        ]
+        plan = ["--plan"] if self.probing else []
+        command = [sys.executable, *_arguments(self.sweep), "--job", name, *plan]
         self.count += 1
         kind = "plan" if self.probing else "run"
         log = self.out / "logs" / f"{kind}-{safe_name(cells[0].benchmark)}-{self.count:03d}.log"
@@ -178,6 +176,11 @@ class _Conductor:
         return str(status["state"]) if status.get("time", 0.0) >= self.began else "waiting"
 
 
+def _arguments(sweep: Sweep) -> list[str]:
+    """What follows Python on the command line of a job, up to its name."""
+    return ["-m", "nfas_lightning", "sweep", str(Path(sweep.out) / "sweep.yaml"), "--out", sweep.out]
+
+
 def _without_estimate(sweep: Sweep, cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if not cell.estimate(estimate_key(sweep, cell))]
 
@@ -206,8 +209,9 @@ def _report(sweep: Sweep, cells: Sequence[Cell]) -> SweepReport:
                     "error": status.get("error", "it did not run"),
                     "traceback": status.get("traceback", ""),
                     "log": status.get("log", ""),
-                    "command": f"{Path(sys.executable).name} -m nfas_lightning sweep {out / 'sweep.yaml'} "
-                    f"--out {sweep.out} --job {cell.name}",
+                    "command": shlex.join(
+                        [Path(sys.executable).name, *_arguments(sweep), "--job", cell.name]
+                    ),
                 }
             )
     write_text(out / "failures.json", json.dumps(failed, indent=1))
