@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nfas_lightning.files import staging_place
 from nfas_lightning.results import (
     COLUMNS,
     ModelResult,
@@ -58,7 +59,7 @@ def test_a_killed_write_is_not_taken_for_a_result(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write("net", "k" * 64, model_result())
     whole = next(tmp_path.rglob("card.json")).parent
-    whole.rename(whole.parent / ".writing-1234")  # what a kill between write and rename leaves
+    whole.rename(staging_place(whole))  # what a kill between write and rename leaves
     assert not folder.has("net", "k" * 64)
 
 
@@ -73,7 +74,7 @@ def test_two_processes_may_finish_one_model_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", overtaken)
     folder.write("net", "k" * 64, model_result())
     assert folder.has("net", "k" * 64)
-    assert not list(tmp_path.rglob(".writing-*"))
+    assert not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_colleagues_can_read_a_result(tmp_path):
@@ -164,7 +165,7 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
         OSError, match=r"models/net/k{16}/scores.parquet could not be written: .*Error writing"
     ):
         RunFolder(tmp_path).write("net", "k" * 64, model_result())
-    assert not list(tmp_path.rglob(".writing-*"))
+    assert not list(tmp_path.rglob(".*.tmp"))
     with pytest.raises(OSError, match=r"run/scores.parquet could not be written: .*Error writing") as caught:
         make_results(("vision",), n_models=2, n_rois=4).save(tmp_path / "run")
     assert caught.value.errno == errno.ENOSPC

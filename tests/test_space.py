@@ -1,5 +1,7 @@
 """The space of models: joins, statistics, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -547,13 +549,10 @@ def test_a_model_under_two_names_does_not_make_a_null_space_reject():
         # three independent models a group, and in one group another one three times
         run = null_run(generator, {"m1": "m0", "m2": "m0", "m3": "m0", "m5": "m4", "m6": "m4", "m7": "m4"})
         extra = null_run(generator)
-        renamed = extra.scores.assign(model="x" + extra.scores["model"])
-        run = RunResults(
-            pd.concat([run.scores, renamed]), run.spectra, run.depth,
-            pd.concat([run.models, extra.models.assign(model="x" + extra.models["model"],
-                                                       weights_sha256="f" + extra.models["weights_sha256"].str[1:])]),
-            run.rois,
-        )  # fmt: skip
+        cards = extra.models.assign(model="x" + extra.models["model"])
+        cards["weights_sha256"] = "f" + cards["weights_sha256"].str[1:]
+        both = extra.scores.assign(model="x" + extra.scores["model"])
+        run = replace(run, scores=pd.concat([run.scores, both]), models=pd.concat([run.models, cards]))
         space = NFAS.from_scores(run)
         assert len(space) == 10
         p_once.append(float(space.permanova(n_permutations=99).p_value))
@@ -572,11 +571,9 @@ def test_a_model_under_two_names_counts_once_and_is_named():
     # one model on two datasets is no repetition, nor are networks without any weights or known hash
     cards = run.models.assign(dataset=["d", "e"] * 4)
     elsewhere = run.scores.assign(dataset=np.where(run.scores["model"].isin(TWICE), "e", "d"))
-    assert len(NFAS.from_scores(RunResults(elsewhere, run.spectra, run.depth, cards, run.rois))) == 8
+    assert len(NFAS.from_scores(replace(run, scores=elsewhere, models=cards))) == 8
     for unknown in ("", None, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"):
-        blank = RunResults(
-            run.scores, run.spectra, run.depth, run.models.assign(weights_sha256=unknown), run.rois
-        )
+        blank = replace(run, models=run.models.assign(weights_sha256=unknown))
         assert len(NFAS.from_scores(blank)) == 8
 
 

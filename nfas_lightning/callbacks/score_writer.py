@@ -200,6 +200,15 @@ class ScoreWriter(Callback):
                 self._console.print(f"[dim]results in {self.run_dir}[/]", soft_wrap=True)
                 self._has_said_where = True
 
+    def last_words(self) -> str:
+        """Say what a run that is ended before its time leaves, and how it goes on."""
+        done = len(self._finished)
+        return (
+            f"Terminated with {done} model{'s' * (done != 1)} finished, random twins included: "
+            f"{'they are kept' if done else 'nothing is kept yet'} in {self.run_dir}. Start it again, and it "
+            "goes on from there."
+        )
+
     def gather(self, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
         """Join the models that are finished so far into the run's tables, and write these.
 

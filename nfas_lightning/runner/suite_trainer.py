@@ -14,6 +14,7 @@ from nfas_lightning.lightning_packages import LightningDataModule, Trainer
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.runner.planning import plan, plan_table
 from nfas_lightning.terminal import stdout_console
+from nfas_lightning.termination import ending_on_sigterm
 
 __all__ = ["SuiteTrainer", "quiet_lightning"]
 
@@ -58,6 +59,7 @@ class SuiteTrainer(Trainer):
             ValueError: a suite comes without `DepthTrajectory` and `ScoreWriter` callbacks, or its responses
                 can't be scored.
             OSError: the run's folder can't be written.
+            SystemExit: SIGTERM came while a suite was tested (code 143); what is finished is kept.
         """
         if not isinstance(model, ModelSuite):
             for writer in self._writers():
@@ -86,8 +88,12 @@ class SuiteTrainer(Trainer):
         datamodule.setup("test")
         writer.settings.check(datamodule.responses)
         writer.bind(self)
+        with ending_on_sigterm(writer.last_words):
+            return self._test_members(model, datamodule, writer)
+
+    def _test_members(self, model: ModelSuite, datamodule: BrainDataModule, writer: ScoreWriter) -> list[Any]:
         found = self._plan(model, datamodule, writer) if self.is_global_zero else {}
-        outputs = []
+        outputs: list[Any] = []
         for i, member in enumerate(model.members()):
             if self.is_global_zero:  # which alone keeps the run's tables
                 is_done = writer.resume(member, datamodule.responses, found.get(i))

@@ -139,9 +139,9 @@ class NFAS(SpaceFigures):
             metric: see the class.
 
         Returns:
-            The space. ROIs at which any model's score is NaN are left out with a warning and a note, and so is
-            a model that is another one under a second name (the same weights, or scores equal to the last bit,
-            on one dataset): it would count twice. Scores other than the group's have a note too.
+            The space. ROIs at which any model's score is NaN are left out with a warning and a note, and so
+            is a model that is another one under a second name (the same weights, or scores equal to the last
+            bit, on one dataset): it would count twice. Scores other than the group's have a note too.
 
         Raises:
             ValueError: nothing selected, a subject that a model does not have, a model scored twice at an
