@@ -1,6 +1,7 @@
 import errno
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -295,3 +296,17 @@ def test_the_results_of_a_run_print_as_one_line():
     assert text.startswith("RunResults(2 models on ")
     assert "4 ROIs, features " in text
     assert "\n" not in text
+
+
+def test_numbered_rois_of_other_responses_never_join(tmp_path):
+    results = make_results(("vision",), n_models=2, n_rois=4)
+    first = replace(results, rois=results.rois.assign(unnamed=True), meta={"responses_sha256": "a"})
+    same = replace(first, scores=first.scores.assign(model="x"), models=first.models.assign(model="x"))
+    other = replace(first, meta={"responses_sha256": "b"})
+    joined = RunResults.concatenate([first, same])  # the same responses: one axis, whatever it is called
+    joined = replace(joined, models=joined.models.assign(twin_of="", weights="pretrained"))
+    joined.save(tmp_path)
+    named = replace(other, rois=results.rois)
+    for runs in ([first, other], [RunResults.load(tmp_path), other], [named, first]):
+        with pytest.raises(ValueError, match=r"those of 'simulated-vision' have none: seitzman_.*Name them"):
+            RunResults.concatenate(runs)

@@ -584,3 +584,12 @@ def test_equal_scores_tell_a_model_too_where_no_card_does():
         space = NFAS.from_scores(pd.concat([table, again]))
     assert len(space) == 6
     assert len(NFAS.from_scores(table, feature="last_block")) == 6  # all zero, which tells nothing
+
+
+def test_numbered_rois_of_several_datasets_are_no_axis():
+    table = scores_table()
+    numbered = table.assign(roi="roi_00" + table["roi"].str[3:])
+    with pytest.raises(ValueError, match=r"several datasets \(audio, vision\).*roi_000, roi_001"):
+        NFAS.from_scores(numbered)
+    assert len(NFAS.from_scores(numbered.assign(dataset="one"))) == 6
+    assert len(NFAS.from_scores(numbered, rois=numbered[["roi"]])) == 6

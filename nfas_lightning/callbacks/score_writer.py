@@ -21,6 +21,7 @@ from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, sc
 from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.files import check_folder
+from nfas_lightning.functional.folds import count_folds
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key
@@ -226,6 +227,8 @@ class ScoreWriter(Callback):
             "simulated": responses.simulated,
             "subjects": list(responses.subjects),
             "settings": asdict(self.settings),
+            # of two runs no more than two can be held out, whatever was asked for
+            "folds_made": count_folds(len(responses.runs.unique()), self.settings.n_folds),
             "responses_sha256": responses.fingerprint(),
             "hashes": responses.hashes,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

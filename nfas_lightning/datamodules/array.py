@@ -47,7 +47,8 @@ class ArrayDataModule(BrainDataModule):
         sampling_rate: Hz, for audio.
         runs: (T,) run of each row, a number or any label; None: one run.
         rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
-            known).
+            known). None: the columns of a `responses` table, else numbers, ``roi_000``, and the run can then
+            not be joined with one of other responses.
         events: table, mapping, or path of a csv or tsv file, with ``onset`` (s) and, if known, ``duration``
             (s) and ``run`` (labels as in `runs`). N rows, stimulus by stimulus; or any number of them and
             a column that names the stimulus of each: ``stim_file``, as BIDS has it, by the file name of
@@ -128,7 +129,8 @@ class ArrayDataModule(BrainDataModule):
         if len(stimuli) < 2:
             raise ValueError("At least two stimuli are needed to relate features to responses, got one.")
         rois = self.rois
-        if rois is None and isinstance(self.values, pd.DataFrame):
+        columns = getattr(self.values, "columns", None)
+        if rois is None and columns is not None and not isinstance(columns, pd.RangeIndex):
             rois = list(map(str, self.values.columns))
         values = _as_values(self.values)
         n_subjects, n_volumes, n_rois = values.shape
@@ -316,7 +318,8 @@ def _as_values(responses: Any) -> Tensor:
 
 def _as_rois(rois: Sequence[str] | pd.DataFrame | None, n_rois: int) -> pd.DataFrame:
     if rois is None:
-        return roi_table([f"roi_{r:03d}" for r in range(n_rois)])
+        # marked, since number 7 of another experiment is another region: see `RunResults.concatenate`
+        return roi_table([f"roi_{r:03d}" for r in range(n_rois)]).assign(unnamed=True)
     if isinstance(rois, str) or len(rois) != n_rois:
         given = repr(rois) if isinstance(rois, str) else len(rois)
         raise ValueError(f"rois must name the {n_rois} columns of responses, got {given}.")

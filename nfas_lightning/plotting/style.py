@@ -30,7 +30,7 @@ __all__ = [
     "FORMATS", "INK", "MUTED", "PALETTE", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "check_formats",
     "finish", "foot_legend", "has_mark", "head_legend", "is_simulated", "keep_clear", "legend_columns",
     "modality_handles", "modality_styles", "new_axes", "new_figure", "save_figure",
-    "short_names", "styled", "wrapped",
+    "short_names", "styled", "with_count", "wrapped",
 ]  # fmt: skip
 
 INK = "#222222"
@@ -371,6 +371,16 @@ def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
             f"formats must be among {', '.join(map(repr, FORMATS))}, got {', '.join(map(repr, unknown))}."
         )
     return given
+
+
+def with_count(label: str, shown: int, total: int, what: str) -> str:
+    """Return an axis label; where not all is shown, a line under it says so.
+
+    Example:
+        >>> with_count("r", 30, 33, "ROIs").splitlines()
+        ['r', 'the 30 highest of 33 ROIs']
+    """
+    return label if shown >= total else f"{label}\nthe {shown} highest of {total} {what}".lstrip("\n")
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 200, formats: Iterable[str] = ()) -> Path:

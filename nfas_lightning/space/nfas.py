@@ -20,6 +20,7 @@ from nfas_lightning.space.stability import leave_one_out
 from nfas_lightning.space.statistics import space_statistics
 from nfas_lightning.space.tables import (
     check_names,
+    check_numbered,
     check_table,
     count_once,
     describe_models,
@@ -156,6 +157,7 @@ class NFAS(SpaceFigures):
             table, feature=feature, value=value, subject=subject, intersection=axis == "intersection"
         )
         if rois is None:
+            check_numbered(models, columns["roi"])
             rois = columns
         elif "roi" not in rois.columns:
             raise ValueError(f"rois must have a column 'roi', got {list(rois.columns)}.")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from nfas_lightning.results import GROUP, MEAN, subject_scores
 
-__all__ = ["check_names", "check_table", "count_once", "describe_models", "score_matrix"]
+__all__ = ["check_names", "check_numbered", "check_table", "count_once", "describe_models", "score_matrix"]
 
 _NO_STATE = hashlib.sha256().hexdigest()  # of a network that has no weights to be told by
 
@@ -118,6 +118,17 @@ def count_once(
     warnings.warn(note, stacklevel=3)
     kept = ~models["model"].astype(str).isin(set(same)).to_numpy()
     return values[kept], models[kept].reset_index(drop=True), [note]
+
+
+def check_numbered(models: pd.DataFrame, rois: pd.Series[Any]) -> None:
+    """Raise where models of several datasets meet at ROIs that an `ArrayDataModule` has numbered."""
+    datasets = sorted(models["dataset"].astype(str).unique()) if "dataset" in models else []
+    if len(datasets) > 1 and rois.astype(str).str.fullmatch(r"roi_\d{3,}").all():
+        raise ValueError(
+            f"Models of several datasets ({', '.join(datasets)}) are joined on the names of their ROIs, and "
+            f"{', '.join(rois[:3])} are numbers, which in each are other regions. Name the ROIs of each "
+            "dataset, ArrayDataModule(..., rois=[...]); or, where these are names, pass rois=."
+        )
 
 
 def check_table(name: str, table: pd.DataFrame, key: str, columns: tuple[str, ...]) -> pd.DataFrame:
