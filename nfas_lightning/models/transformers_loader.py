@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def load_transformers(
     Raises:
         ImportError: transformers is missing.
         OSError: the folder or the hub entry can't be read.
-        ValueError: a revision is given twice, or the network reads something else.
+        ValueError: a revision is given twice, or the network reads something else, or in a way of its own, or
+            is two networks, as CLIP is.
 
     Warns:
         UserWarning: a hub entry without a revision, which may change under the same name.
@@ -63,6 +65,13 @@ def load_transformers(
             module = seeded(seed, lambda: transformers.AutoModel.from_config(config))
     except (OSError, SafetensorError) as error:  # the latter: a weights file that was cut short
         raise OSError(_unreachable(path, revision, error)) from error
+    if hasattr(module, "get_text_features"):
+        raise ValueError(
+            f"'hf:{path}' holds two networks ({config.model_type}), of which one reads texts and the other "
+            "something else, and a depth trajectory is of one. Choose: load its part yourself (of CLIP, "
+            f"transformers.CLIPVisionModel.from_pretrained({path!r}) or CLIPTextModel) and give FrozenModel "
+            "the module and a preprocess; the zoo has parts of some, see `nfas models list`."
+        )
     _, layers = adapt(module)  # in place
     reads = module.main_input_name
     if config.is_encoder_decoder:
@@ -147,6 +156,12 @@ def _text(tokenizer: Any, config: Any) -> TextPreprocess:
 
 
 def _audio(extractor: Any, config: Any) -> AudioPreprocess:
+    if "return_attention_mask" not in inspect.signature(type(extractor).__call__).parameters:
+        raise ValueError(
+            f"{type(extractor).__name__} prepares sounds for {config.model_type} in a way of its own, which "
+            "is not known here. Load the network yourself (of a codec, its encoder) and give FrozenModel the "
+            "module and a preprocess, which gets 'audio', 'n_samples' and 'sampling_rate'."
+        )
     kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
     # the group norm of the first convolution averages over time: padding would shift every frame
     unpadded = getattr(config, "feat_extract_norm", None) == "group" or (

@@ -253,8 +253,9 @@ def _check_named(runs: list[RunResults]) -> None:
         some = ", ".join(unnamed[0].rois["roi"].astype(str)[:3])
         first = unnamed[0].scores["dataset"].iloc[0]
         raise ValueError(
-            f"Runs are joined on the names of their ROIs, and those of {first!r} have none: {some} are their numbers, which in the responses of another run (datasets: "
-            f"{', '.join(datasets)}) are other regions. Name them, ArrayDataModule(..., rois=[...]) or a "
+            f"Runs are joined on the names of their ROIs, and those of {first!r} have none: {some} are their "
+            f"numbers, which in the responses of another run (datasets: {', '.join(datasets)}) are other "
+            "regions. Name them, ArrayDataModule(..., rois=[...]) or a "
             "rois.csv in the folder, and score the models again."
         )
 

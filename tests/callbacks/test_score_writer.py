@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import nn
 
+from nfas_lightning.alignment import card_of
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import ArrayDataModule
-from nfas_lightning.models import FrozenModel
+from nfas_lightning.models import FrozenModel, load_module
 from nfas_lightning.results import RunResults
 from nfas_lightning.scoring import ScoringSettings
 
@@ -45,6 +48,22 @@ def test_tables_are_whole_after_one_model_and_say_what_was_run(tmp_path, capsys)
     group = results.scores.query("feature == 'stable_mode' and subject == 'group'")["r"].mean()
     assert f"mean r {group:.3f}" in printed  # of the group, not of the group and its subjects mixed
     assert printed.count(f"results in {tmp_path}\n") == 1
+
+
+def test_cards_tell_what_was_loaded():
+    responses = brain()
+    responses.setup()
+    named = load_module(net(), name="mine")
+    timm_like = replace(named, info=replace(named.info, source="timm==1 (in1k)"))
+    for model, told in (
+        (FrozenModel(net()), "as given"),  # trained or not: nobody but its owner knows
+        (FrozenModel(net(), weights="random"), "random"),
+        (FrozenModel(load_module(net(), weights="random")), "random"),
+        (FrozenModel(named), "as given"),
+        (FrozenModel(timm_like), "pretrained"),
+        (net(), "as given"),
+    ):
+        assert card_of(model, responses.responses, None, None, seconds=0)["weights"] == told
 
 
 @pytest.mark.parametrize(("runs", "made"), [(None, 5), ([1] * 15 + [2] * 15, 2), ([*range(6)] * 5, 5)])
