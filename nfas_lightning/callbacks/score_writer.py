@@ -201,6 +201,11 @@ class ScoreWriter(Callback):
                 self._console.print(f"[dim]results in {self.run_dir}[/]", soft_wrap=True)
                 self._has_said_where = True
 
+    @property
+    def has_results(self) -> bool:
+        """Whether any model is finished."""
+        return bool(self._finished)
+
     def last_words(self) -> str:
         """Say what a run that is ended before its time leaves, and how it goes on."""
         done = len(self._finished)

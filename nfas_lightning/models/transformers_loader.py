@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
 from nfas_lightning.models.random_twin import seeded
+from nfas_lightning.models.reach import hub_or_cache
 from nfas_lightning.models.text import has_vocabulary
 
 __all__ = ["load_transformers"]
@@ -57,11 +59,13 @@ def load_transformers(
     transformers = require("transformers", "language")
     path, revision = _split(name, revision)
     options = {"trust_remote_code": False} | ({"revision": revision} if revision else {})
+    reached = nullcontext if Path(path).is_dir() else hub_or_cache
     try:
-        config = transformers.AutoConfig.from_pretrained(path, **options)
-        if pretrained:
-            module = transformers.AutoModel.from_pretrained(path, weights_only=True, **options)
-        else:
+        with reached():
+            config = transformers.AutoConfig.from_pretrained(path, **options)
+            if pretrained:
+                module = transformers.AutoModel.from_pretrained(path, weights_only=True, **options)
+        if not pretrained:
             module = seeded(seed, lambda: transformers.AutoModel.from_config(config))
     except (OSError, SafetensorError) as error:  # the latter: a weights file that was cut short
         raise OSError(_unreachable(path, revision, error)) from error
@@ -76,7 +80,8 @@ def load_transformers(
     reads = module.main_input_name
     if config.is_encoder_decoder:
         module = module.get_encoder()
-    preprocess, modality = _preprocess(transformers, path, options, reads, config)
+    with reached():
+        preprocess, modality = _preprocess(transformers, path, options, reads, config)
     commit = getattr(config, "_commit_hash", None) or revision
     info = model_info(
         module,

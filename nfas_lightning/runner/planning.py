@@ -49,6 +49,7 @@ def plan(
     *,
     device: torch.device | str = "cpu",
     is_finished: Callable[[FrozenModel, str], bool] | None = None,
+    on_missing: Callable[[str, Exception], None] | None = None,
 ) -> list[PlannedModel]:
     """Probe models with a few stimuli: blocks, memory and time of the run that is about to start.
 
@@ -60,13 +61,25 @@ def plan(
         device: where the run's forward passes will be.
         is_finished: whether a member of the suite, which is not loaded yet, is left out; given the member and
             its name, in the order of `ModelSuite.members`. None: all are planned.
+        on_missing: called with the name of a model whose files or library are out of reach, which is then
+            passed over, and the error. None: the error is raised.
+
+    Raises:
+        OSError, ImportError: a model is out of reach.
     """
     rows = []
     for spec in suite.specs:
         probed = _untouched(spec, suite)
+        try:
+            probed.load()
+        except (OSError, ImportError) as error:
+            if on_missing is None:
+                raise
+            on_missing(suite.name_of(spec), error)
+            continue
         trained = probed.info.name.removesuffix("_random")
         waiting = 0
-        for member in ModelSuite([spec], random_twins=suite.random_twins, seed=suite.seed).members():
+        for member in suite.members_of(spec):
             is_random = member.hparams["weights"] == "random"
             name = f"{trained}_random" if is_random else trained
             waiting += is_finished is None or not is_finished(member, name)

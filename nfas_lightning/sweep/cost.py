@@ -6,6 +6,7 @@ import contextlib
 import gc
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,13 @@ def _seconds_scoring(
         score_trajectory(trajectory, datamodule.responses, card, chosen)
         return time.perf_counter() - started
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a model that is none, and whose scores nobody will see
+        return _extrapolated(timed, n_blocks, settings)
+
+
+def _extrapolated(timed: Callable[[int], float], n_blocks: int, settings: ScoringSettings) -> float:
+    """Seconds of the whole scoring, from fits of a few blocks and a few draws of the null."""
     timed(0)  # the first one pays for allocations that later ones do not
     plain = timed(0)
     draws = min(_DRAWS, settings.n_permutations)

@@ -214,7 +214,7 @@ def test_nobody_is_told_to_fetch_what_is_excluded(copy):
     path.write_text(json.dumps({"tunnel": excluded}))
     with pytest.raises(ValueError, match=r"^Story tunnel has no .*sub-001_task-tunnel, sub-002_task-tunnel"):
         ready(copy, stories=["tunnel"])
-    assert ready(copy, stories=["tunnel"], exclude=False).describe()["subjects"] == 2
+    assert ready(copy, stories=["tunnel"], exclude=False).describe()["stories"] == {"tunnel": 2}
 
 
 def test_a_run_is_excluded_by_its_number(copy):

@@ -11,7 +11,7 @@ from torch import nn
 
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.hooks import DepthRecorder
-from nfas_lightning.models import FrozenModel, load_model, load_module
+from nfas_lightning.models import FrozenModel, load_model, load_module, reach
 from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.loaders import model_name
 from nfas_lightning.models.optional import require
@@ -79,6 +79,7 @@ def test_weights_out_of_reach_name_their_hub_entry(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setattr(reach, "is_reachable", lambda url: True)
     with pytest.raises(
         OSError, match=r"could not be read from timm/resnet18\..*no route to host.*weights='random'"
     ):
