@@ -51,14 +51,14 @@ def demo(
 
     Raises:
         ValueError: a name that is no packaged model.
-        ModelsFailed: a model could not be downloaded or failed; the report has the others.
+        FailedModelsError: a model could not be downloaded or failed; the report has the others.
     """
     # here: Lightning takes seconds to import, and a slip of the pen is to be answered before
     from nfas_lightning.data.stimulus_set import MODALITIES
     from nfas_lightning.datamodules import SimulatedBrainDataModule
     from nfas_lightning.models.packaged import PACKAGED
     from nfas_lightning.results import RunResults
-    from nfas_lightning.runner import ModelsFailed, quiet_lightning, report_run, score_models
+    from nfas_lightning.runner import FailedModelsError, quiet_lightning, report_run, score_models
     from nfas_lightning.scoring import ScoringSettings
 
     started = time.perf_counter()
@@ -71,7 +71,7 @@ def demo(
     loggers = _loggers(out) if wandb else []
     settings = ScoringSettings(n_permutations=n_permutations, seed=seed)
     runs: list[RunResults] = []
-    failed: list[ModelsFailed] = []
+    failed: list[FailedModelsError] = []
     for modality in MODALITIES:
         members = [
             {"model": name, "options": _OPTIONS.get(name)}
@@ -87,7 +87,7 @@ def demo(
         options: dict[str, Any] = {"settings": settings, "seed": seed, "loggers": loggers, "report": False}
         try:
             runs.append(score_models(members, brain, f"{out}/{modality}", name=f"demo/{modality}", **options))
-        except ModelsFailed as error:  # raised again after the report of the others
+        except FailedModelsError as error:  # raised again after the report of the others
             failed.append(error)
             if error.results is not None:
                 runs.append(error.results)

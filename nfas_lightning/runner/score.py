@@ -15,7 +15,7 @@ from nfas_lightning.models import LoadedModel, ModelSuite
 from nfas_lightning.results import RunResults
 from nfas_lightning.runner.arguments import check_loggers, check_path, check_trainer_options
 from nfas_lightning.runner.report import report_run
-from nfas_lightning.runner.suite_log import ModelsFailed
+from nfas_lightning.runner.suite_log import FailedModelsError
 from nfas_lightning.runner.suite_trainer import SuiteTrainer, quiet_lightning
 from nfas_lightning.scoring import ScoringSettings
 
@@ -68,7 +68,7 @@ def score_models(
         TypeError: something that is no model, no list of loggers or no path, or an argument that neither
             this function nor the Trainer has.
         OSError: `run_dir` is no folder, or can't be written.
-        ModelsFailed: some of several models failed, such as one whose weights are out of reach. The others'
+        FailedModelsError: some of several models failed, such as one whose weights are out of reach. The others'
             tables and their report are written first; its `results` are what this would have returned.
 
     Example:
@@ -87,7 +87,7 @@ def score_models(
     runner = SuiteTrainer(callbacks=[DepthTrajectory(), writer], logger=loggers, **options)
     try:
         runner.test(suite, datamodule=datamodule)
-    except ModelsFailed as failed:
+    except FailedModelsError as failed:
         if report and failed.results is not None:
             report_run(failed.results, run_dir, loggers)
         raise

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from nfas_lightning.results import RunResults
 
-__all__ = ["ModelsFailed", "WarnedOnce", "say_failed"]
+__all__ = ["FailedModelsError", "WarnedOnce", "say_failed"]
 
 
-class ModelsFailed(RuntimeError):
+class FailedModelsError(RuntimeError):
     """Some models of a suite failed; the others were scored.
 
     Args:
@@ -35,9 +35,7 @@ class ModelsFailed(RuntimeError):
         self.errors, self.results = dict(errors), results
         listed = "".join(f"\n  {name}: {_in_words(error)}" for name, error in errors.items())
         kept = f"; the tables in {run_dir} hold the others" if results is not None else ""
-        super().__init__(
-            f"{len(errors)} of {n_models} models failed{kept}. Run it again for those that are missing:{listed}"
-        )
+        super().__init__(f"{len(errors)} of {n_models} models failed{kept}. Run it again for those:{listed}")
 
 
 def say_failed(console: Console, name: str, error: Exception) -> None:
@@ -71,9 +69,12 @@ class WarnedOnce:
         show = warnings.showwarning
 
         def show_once(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            text = (
-                str(message).replace(repr(name), "this model").replace(repr(f"{name}_random"), "this model")
-            )
+            text = str(message)
+            for own in (name, f"{name}_random"):
+                text = text.replace(repr(own), "this model")
+            if text == str(message):  # not of a model: Python itself shows it once
+                show(message, category, *where, **more)
+                return
             models = self._said.setdefault((category, text), [])
             if name not in models:
                 models.append(name)

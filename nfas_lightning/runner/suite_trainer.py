@@ -15,7 +15,7 @@ from nfas_lightning.lightning_packages import LightningDataModule, Trainer
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.runner.planning import plan, plan_table
-from nfas_lightning.runner.suite_log import ModelsFailed, WarnedOnce, say_failed
+from nfas_lightning.runner.suite_log import FailedModelsError, WarnedOnce, say_failed
 from nfas_lightning.terminal import stdout_console
 from nfas_lightning.termination import ending_on_sigterm
 
@@ -62,7 +62,7 @@ class SuiteTrainer(Trainer):
             ValueError: a suite comes without `DepthTrajectory` and `ScoreWriter` callbacks, or its responses
                 can't be scored.
             OSError: the run's folder can't be written.
-            ModelsFailed: some of several models failed; the others' tables are written.
+            FailedModelsError: some of several models failed; the others' tables are written.
             SystemExit: SIGTERM came while a suite was tested (code 143); what is finished is kept.
         """
         if not isinstance(model, ModelSuite):
@@ -124,7 +124,7 @@ class SuiteTrainer(Trainer):
         if self.is_global_zero and (writer.has_results or not errors):
             writer.finish(self, datamodule.responses, getattr(datamodule, "truth", None))
         if errors:
-            raise ModelsFailed(errors, len(model), writer.run_dir, writer.results) from next(
+            raise FailedModelsError(errors, len(model), writer.run_dir, writer.results) from next(
                 iter(errors.values())
             )
         return outputs
