@@ -27,6 +27,7 @@ from nfas_lightning.functional.correlation import (
 from nfas_lightning.functional.folds import contiguous_folds, split_rows
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge import decompose, held_out_errors, leave_one_out_errors
+from nfas_lightning.functional.threads import one_thread_if_small
 
 __all__ = ["EncodingResult", "Scaling", "Selection", "default_penalties", "ridge_cv"]
 
@@ -138,30 +139,31 @@ def ridge_cv(
     preds, target = (torch.full_like(Y, float("nan")) for _ in range(2))
     chosen, inner = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(2))
     fold = torch.full((len(X),), -1, device=X.device)
-    for index, (train, test) in enumerate(folds):
-        fold[test] = index
-        blocks = []
-        if selection == "folds":
-            train_groups = None if groups is None else groups[train]
-            n_blocks = min(n_inner_folds, len(train))
-            blocks = split_rows(train, groups=train_groups, n_folds=n_blocks, gap=gap)
-        for columns, observed in column_patterns(Y[train]):
-            rows = train[observed]
-            if len(rows) < 2:
-                continue
-            held_out, seen = blocks, observed
-            if (
-                blocks
-                and groups is not None
-                and len(torch.unique(groups[train])) > len(torch.unique(groups[rows])) == 1
-            ):
-                # observed in one run of several: as in training on a single run, its blocks are held out
-                held_out = split_rows(rows, n_folds=min(n_inner_folds, len(rows)), gap=gap)
-                seen = torch.ones_like(rows, dtype=torch.bool)
-            inside = _observed_blocks(held_out, seen, gap)
-            fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances, scaling)
-            place = (test[:, None], columns)
-            preds[place], target[place], chosen[index, columns], inner[index, columns] = fit
+    with one_thread_if_small(X):
+        for index, (train, test) in enumerate(folds):
+            fold[test] = index
+            blocks = []
+            if selection == "folds":
+                train_groups = None if groups is None else groups[train]
+                n_blocks = min(n_inner_folds, len(train))
+                blocks = split_rows(train, groups=train_groups, n_folds=n_blocks, gap=gap)
+            for columns, observed in column_patterns(Y[train]):
+                rows = train[observed]
+                if len(rows) < 2:
+                    continue
+                held_out, seen = blocks, observed
+                if (
+                    blocks
+                    and groups is not None
+                    and len(torch.unique(groups[train])) > len(torch.unique(groups[rows])) == 1
+                ):
+                    # observed in one run of several: as in training on a single run, its blocks are held out
+                    held_out = split_rows(rows, n_folds=min(n_inner_folds, len(rows)), gap=gap)
+                    seen = torch.ones_like(rows, dtype=torch.bool)
+                inside = _observed_blocks(held_out, seen, gap)
+                fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances, scaling)
+                place = (test[:, None], columns)
+                preds[place], target[place], chosen[index, columns], inner[index, columns] = fit
     return _compute(Y, preds, target, chosen, inner, fold, scaling, negative, warn)
 
 

@@ -68,8 +68,9 @@ def score_models(
         TypeError: something that is no model, no list of loggers or no path, or an argument that neither
             this function nor the Trainer has.
         OSError: `run_dir` is no folder, or can't be written.
-        FailedModelsError: some of several models failed, such as one whose weights are out of reach. The others'
-            tables and their report are written first; its `results` are what this would have returned.
+        FailedModelsError: some of several models failed, such as one whose weights are out of reach. The
+            tables and the report of the others are written first; `results` holds what this would have
+            returned.
 
     Example:
         >>> results = score_models(["mobilenet_v2", "xfeat"], brain, "runs/mine")  # doctest: +SKIP
