@@ -167,8 +167,24 @@ def test_plan_measures_where_the_run_will_be_and_leaves_nothing_behind(tmp_path,
     before = sum(type(found) is Net for found in gc.get_objects())
     net = Net()
     plan(ModelSuite([spec(net)]), data, device=torch.device("cpu"))
-    assert waited == [torch.device("cpu")] * 2  # before either reading of the clock
+    assert waited == [torch.device("cpu")] * 4  # before the first of three runs, and in each
     assert sum(type(found) is Net for found in gc.get_objects()) == before + 1
+
+
+def test_what_other_processes_take_is_no_part_of_an_estimate(monkeypatch):
+    clock = iter([0.0, 1.5, 10.0, 10.1, 20.0, 20.4])
+    monkeypatch.setattr(planning.time, "perf_counter", lambda: next(clock))
+    runs = []
+    assert planning.least_seconds(lambda: runs.append(1)) == pytest.approx(0.1)
+    assert len(runs) == 3
+    clock = iter([0.0, 7.0])  # a slow one is not repeated
+    assert planning.least_seconds(lambda: runs.append(1)) == 7.0
+    assert [planning.span(s) for s in (3, 39, 300, 9000)] == [
+        "3 to 9 s",
+        "39 to 117 s",
+        "5 to 15 min",
+        "2.5 to 7.5 h",
+    ]
 
 
 def test_plan_is_of_the_members_that_are_to_be_run(tmp_path, monkeypatch):

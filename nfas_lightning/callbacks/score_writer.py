@@ -233,7 +233,7 @@ class ScoreWriter(Callback):
             "subjects": list(responses.subjects),
             "settings": asdict(self.settings),
             # of two runs no more than two can be held out, whatever was asked for
-            "folds_made": count_folds(len(responses.runs.unique()), self.settings.n_folds),
+            "folds_made": count_folds(len(set(responses.runs.tolist())), self.settings.n_folds),
             "responses_sha256": responses.fingerprint(),
             "hashes": responses.hashes,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -129,9 +129,9 @@ class ArrayDataModule(BrainDataModule):
         if len(stimuli) < 2:
             raise ValueError("At least two stimuli are needed to relate features to responses, got one.")
         rois = self.rois
-        columns = getattr(self.values, "columns", None)
+        columns: Any = getattr(self.values, "columns", None)  # of a table
         if rois is None and columns is not None and not isinstance(columns, pd.RangeIndex):
-            rois = list(map(str, self.values.columns))
+            rois = list(map(str, columns))
         values = _as_values(self.values)
         n_subjects, n_volumes, n_rois = values.shape
         runs, numbers = _as_runs([0] * n_volumes if self.runs is None else self.runs, n_volumes)

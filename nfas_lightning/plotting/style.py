@@ -403,6 +403,11 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 200, formats: Iterable
     with mpl.rc_context(_EDITABLE):
         for file in files:
             kind = file.suffix.removeprefix(".")
-            options = {"dpi": dpi, "facecolor": "white", "metadata": _UNDATED.get(kind), "format": kind}
+            options: dict[str, Any] = {
+                "dpi": dpi,
+                "facecolor": "white",
+                "metadata": _UNDATED.get(kind),
+                "format": kind,
+            }
             write_whole(file, partial(figure.savefig, **options))
     return path
