@@ -57,8 +57,8 @@ def main() -> None:
             seconds.append(least(lambda X=X, Y=Y: ridge_cv(X, Y, selection="loo"), options.repeats))
         several, one = seconds
         print(
-            f"{rows:5} x {features:4}, {targets} targets: {several:6.2f} s in all threads, {one:5.2f} s in one, "
-            f"ratio {several / one:.1f}"
+            f"{rows:5} x {features:4}, {targets} targets: {several:6.2f} s in all threads, {one:5.2f} s "
+            f"in one, ratio {several / one:.1f}"
         )
     for other in others:
         other.terminate()

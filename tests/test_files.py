@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
@@ -24,6 +25,7 @@ from nfas_lightning.data.parcels import Parcels
 from nfas_lightning.files import (
     _machine,
     check_folder,
+    load_yaml,
     safe_name,
     staging_file,
     staging_place,
@@ -302,3 +304,28 @@ def test_two_processes_that_draw_one_figure_never_show_half_a_picture(tmp_path, 
     assert seen == [whole]
     assert path.read_bytes() == whole
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pdf", "a.png"]
+
+
+# YAML from anywhere
+
+
+def test_yaml_of_plain_values():
+    text = "base: &b {a: 1, list: [x, 2.5, null]}\nown: {<<: *b, a: 2}\n"
+    assert load_yaml(text) == yaml.safe_load(text)
+    assert load_yaml("") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]\n" for i in range(40)), "100,000"),
+        ("a: &a [1, *a]", "100,000"),
+        ("[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("{a: 1, a: 2}", "comes twice"),
+        ("!!python/object/apply:os.system [true]", "could not determine a constructor"),
+    ],
+    ids=["doubling", "itself", "deep", "twice", "object"],
+)
+def test_yaml_that_is_more_than_it_looks(text, said):
+    with pytest.raises(yaml.YAMLError, match=said):
+        load_yaml(text)
