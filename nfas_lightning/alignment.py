@@ -181,7 +181,7 @@ def card_of(
             **common,
             "name": name or info["name"],
             "modality": info["modality"] or responses.modality,
-            "weights": model.hparams["weights"],
+            "weights": _weights(info["source"]),
             "pooling": pooling or model.pooling,
         }
     kind = type(model).__name__
@@ -198,6 +198,13 @@ def card_of(
         "weights": "as given",
         "pooling": pooling or "auto",
     }
+
+
+def _weights(source: str) -> str:
+    """What a network's weights are: nobody knows whether one that was handed over was trained."""
+    if source.startswith("random"):
+        return "random"
+    return "as given" if source == "module" else "pretrained"
 
 
 class _Feed:

@@ -22,6 +22,7 @@ from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, sc
 from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.files import check_folder
+from nfas_lightning.functional.folds import count_folds
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key
@@ -205,6 +206,20 @@ class ScoreWriter(Callback):
                 self._console.print(f"[dim]results in {escape(str(self.run_dir))}[/]", soft_wrap=True)
                 self._has_said_where = True
 
+    @property
+    def has_results(self) -> bool:
+        """Whether any model is finished."""
+        return bool(self._finished)
+
+    def last_words(self) -> str:
+        """Say what a run that is ended before its time leaves, and how it goes on."""
+        done = len(self._finished)
+        return (
+            f"Terminated with {done} model{'s' * (done != 1)} finished, random twins included: "
+            f"{'they are kept' if done else 'nothing is kept yet'} in {self.run_dir}. Start it again, and it "
+            "goes on from there."
+        )
+
     def gather(self, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
         """Join the models that are finished so far into the run's tables, and write these.
 
@@ -222,6 +237,8 @@ class ScoreWriter(Callback):
             "simulated": responses.simulated,
             "subjects": list(responses.subjects),
             "settings": asdict(self.settings),
+            # of two runs no more than two can be held out, whatever was asked for
+            "folds_made": count_folds(len(set(responses.runs.tolist())), self.settings.n_folds),
             "responses_sha256": responses.fingerprint(),
             "hashes": responses.hashes,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

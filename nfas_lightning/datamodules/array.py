@@ -52,7 +52,9 @@ class ArrayDataModule(BrainDataModule):
         groups: ``"identical"``: folds keep the responses to one stimulus together, where its content comes
             several times and each row answers a stimulus; else contiguous rows and whole runs are held out.
         rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
-            known); in any order where the columns of the responses have names.
+            known); in any order where the columns of the responses have names. None: the columns of a
+            `responses` table, else numbers, ``roi_000``, and the run can then not be joined with one of other
+            responses.
         events: table, mapping, or path of a csv or tsv file, with ``onset`` (s) and, if known, ``duration``
             (s; None: sounds and `ClipFiles` last as long as they are, all else is an instant) and ``run``
             (labels as in `runs`). N rows, stimulus by stimulus; or any number of them and

@@ -7,7 +7,9 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import torch
 from torch import nn
 
 from nfas_lightning.functional.checks import check_option
@@ -24,6 +26,7 @@ from nfas_lightning.models.preprocess import (
     TextPreprocess,
 )
 from nfas_lightning.models.random_twin import random_twin, seeded
+from nfas_lightning.models.reach import check_reachable, hub_or_cache
 from nfas_lightning.models.untrained import untrained_timm
 from nfas_lightning.models.zoo import ZooEntry, load_zoo, zoo, zoo_entry
 
@@ -254,7 +257,8 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
         if weights == "random":
             module = seeded(seed, lambda: untrained_timm(timm, name, **options))
         else:
-            module = seeded(seed, lambda: timm.create_model(name, pretrained=True, **options))
+            with hub_or_cache():
+                module = seeded(seed, lambda: timm.create_model(name, pretrained=True, **options))
     except (OSError, RuntimeError) as error:
         if weights == "random":
             raise
@@ -298,6 +302,9 @@ def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -
         raise ValueError(f"torchvision has no model {name!r}: {error}") from error
     pretrained = default if weights == "pretrained" else None
     try:
+        if pretrained is not None:
+            file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(default.url).path).name
+            check_reachable(default.url, file)
         module = seeded(seed, lambda: torchvision.models.get_model(name, weights=pretrained))
     except OSError as error:
         raise OSError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
 from nfas_lightning.models.random_twin import seeded
+from nfas_lightning.models.reach import hub_or_cache
 from nfas_lightning.models.text import has_vocabulary
 
 __all__ = ["load_transformers"]
@@ -45,7 +48,8 @@ def load_transformers(
     Raises:
         ImportError: transformers is missing.
         OSError: the folder or the hub entry can't be read.
-        ValueError: a revision is given twice, or the network reads something else.
+        ValueError: a revision is given twice, or the network reads something else, or in a way of its own, or
+            is two networks, as CLIP is.
 
     Warns:
         UserWarning: a hub entry without a revision, which may change under the same name.
@@ -55,19 +59,29 @@ def load_transformers(
     transformers = require("transformers", "language")
     path, revision = _split(name, revision)
     options = {"trust_remote_code": False} | ({"revision": revision} if revision else {})
+    reached = nullcontext if Path(path).is_dir() else hub_or_cache
     try:
-        config = transformers.AutoConfig.from_pretrained(path, **options)
-        if pretrained:
-            module = transformers.AutoModel.from_pretrained(path, weights_only=True, **options)
-        else:
+        with reached():
+            config = transformers.AutoConfig.from_pretrained(path, **options)
+            if pretrained:
+                module = transformers.AutoModel.from_pretrained(path, weights_only=True, **options)
+        if not pretrained:
             module = seeded(seed, lambda: transformers.AutoModel.from_config(config))
     except (OSError, SafetensorError) as error:  # the latter: a weights file that was cut short
         raise OSError(_unreachable(path, revision, error)) from error
+    if hasattr(module, "get_text_features"):
+        raise ValueError(
+            f"'hf:{path}' holds two networks ({config.model_type}), of which one reads texts and the other "
+            "something else, and a depth trajectory is of one. Choose: load its part yourself (of CLIP, "
+            f"transformers.CLIPVisionModel.from_pretrained({path!r}) or CLIPTextModel) and give FrozenModel "
+            "the module and a preprocess; the zoo has parts of some, see `nfas models list`."
+        )
     _, layers = adapt(module)  # in place
     reads = module.main_input_name
     if config.is_encoder_decoder:
         module = module.get_encoder()
-    preprocess, modality = _preprocess(transformers, path, options, reads, config)
+    with reached():
+        preprocess, modality = _preprocess(transformers, path, options, reads, config)
     commit = getattr(config, "_commit_hash", None) or revision
     info = model_info(
         module,
@@ -147,6 +161,12 @@ def _text(tokenizer: Any, config: Any) -> TextPreprocess:
 
 
 def _audio(extractor: Any, config: Any) -> AudioPreprocess:
+    if "return_attention_mask" not in inspect.signature(type(extractor).__call__).parameters:
+        raise ValueError(
+            f"{type(extractor).__name__} prepares sounds for {config.model_type} in a way of its own, which "
+            "is not known here. Load the network yourself (of a codec, its encoder) and give FrozenModel the "
+            "module and a preprocess, which gets 'audio', 'n_samples' and 'sampling_rate'."
+        )
     kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
     # the group norm of the first convolution averages over time: padding would shift every frame
     unpadded = getattr(config, "feat_extract_norm", None) == "group" or (

@@ -354,3 +354,20 @@ def test_hash_follows_the_stimuli():
     one = ready(TEXTS, torch.zeros(6, 1)).responses
     two = ready(TEXTS[::-1], torch.zeros(6, 1)).responses
     assert one.hashes["stimuli"] != two.hashes["stimuli"]
+
+
+def test_rois_without_names_are_marked_as_numbered():
+    images, values = torch.rand(6, 3, 4, 4), np.random.default_rng(0).normal(size=(6, 2)).astype("float32")
+    for responses, named in (
+        (values, False),
+        (pd.DataFrame(values), False),
+        (pd.DataFrame(values, columns=["V1", "V2"]), True),
+    ):
+        datamodule = ArrayDataModule(images, responses)
+        datamodule.setup()
+        rois = datamodule.responses.rois
+        assert list(rois["roi"]) == (["V1", "V2"] if named else ["roi_000", "roi_001"])
+        assert ("unnamed" in rois) is not named
+    datamodule = ArrayDataModule(images, values, rois=["roi_000", "roi_001"])  # names of one's own
+    datamodule.setup()
+    assert "unnamed" not in datamodule.responses.rois

@@ -206,6 +206,17 @@ def test_exclusions_are_matched_entity_by_entity(root):
     assert everybody.describe()["stories"] == {"tunnel": 2, "pieman": 3}
 
 
+def test_nobody_is_told_to_fetch_what_is_excluded(copy):
+    with pytest.raises(ValueError, match=r"^sub-003 has no .*\(sub-003_task-pieman\).*exclude=False"):
+        ready(copy, stories=["pieman"], subjects=["003"])
+    path = copy / "code" / "scan_exclude.json"
+    excluded = {name: [f"{name}_task-tunnel"] for name in ("sub-001", "sub-002")}
+    path.write_text(json.dumps({"tunnel": excluded}))
+    with pytest.raises(ValueError, match=r"^Story tunnel has no .*sub-001_task-tunnel, sub-002_task-tunnel"):
+        ready(copy, stories=["tunnel"])
+    assert ready(copy, stories=["tunnel"], exclude=False).describe()["stories"] == {"tunnel": 2}
+
+
 def test_a_run_is_excluded_by_its_number(copy):
     path = copy / "code" / "scan_exclude.json"
     path.write_text(json.dumps({"pieman": {"sub-001": ["sub-001_task-pieman_run-2"]}}))
