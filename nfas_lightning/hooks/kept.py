@@ -33,7 +33,7 @@ def kept_state(*modules: nn.Module) -> Iterator[list[nn.Module]]:
         The modules that were found: the given ones, their submodules, and those in plain lists.
 
     Raises:
-        ValueError: a parameter or buffer has no shape yet (lazy modules), so that the first pass would make it.
+        ValueError: a parameter or buffer has no shape yet (lazy modules): the first pass would make it.
 
     Example:
         >>> network = nn.Embedding(3, 2, max_norm=0.1)  # writes into its weights whenever it is read
@@ -47,8 +47,8 @@ def kept_state(*modules: nn.Module) -> Iterator[list[nn.Module]]:
     for module in modules:
         if lazy := lazy_parameters(module):
             raise ValueError(
-                f"{lazy[0]!r} of {type(module).__name__} has no shape yet: the first forward pass would make it, "
-                "and a training must make its own. Show the network one batch of the training first."
+                f"{lazy[0]!r} of {type(module).__name__} has no shape yet: the first forward pass would make "
+                "it, and a training must make its own. Show the network one batch of the training first."
             )
     keeper = _Keeper()
     for module in modules:
@@ -163,9 +163,10 @@ class _Keeper:
     def _tensor(self, tensor: Tensor) -> None:
         if tensor.device.type == "meta":
             return
-        if is_traceable_wrapper_subclass(tensor):
-            for name in tensor.__tensor_flatten__()[0]:
-                self._tensor(getattr(tensor, name))
+        value: Any = tensor
+        if is_traceable_wrapper_subclass(value):
+            for name in value.__tensor_flatten__()[0]:
+                self._tensor(getattr(value, name))
             return
         if tensor.layout != torch.strided:  # sparse: without a storage of its own
             before = tensor.detach().clone()
@@ -217,12 +218,10 @@ def _is_same_view(tensor: Tensor, alias: Tensor) -> bool:
     """Whether a tensor still shows the same memory in the same way."""
     if (tensor.device, tensor.dtype, tensor.layout) != (alias.device, alias.dtype, alias.layout):
         return False
-    return (
-        tensor.untyped_storage()._cdata == alias.untyped_storage()._cdata
-        and tensor.shape == alias.shape
-        and tensor.stride() == alias.stride()
-        and tensor.storage_offset() == alias.storage_offset()
-    )
+    if tensor.untyped_storage()._cdata != alias.untyped_storage()._cdata:
+        return False
+    shown = [(view.shape, view.stride(), view.storage_offset()) for view in (tensor, alias)]
+    return bool(shown[0] == shown[1])
 
 
 def _bytes(storage: torch.UntypedStorage) -> Tensor:

@@ -81,6 +81,14 @@ class ImagePreprocess:
         self.crop_pct, self.scale = crop_pct, scale
         self.interpolation, self.channel_order = interpolation, channel_order
 
+    def __repr__(self) -> str:
+        """Say what is done, in the form of a call."""
+        numbers = (tuple(round(float(v), 6) for v in values) for values in (self.mean, self.std))
+        return (
+            f"ImagePreprocess({(self.height, self.width)}, {', '.join(map(str, numbers))}, "
+            f"crop_pct={self.crop_pct:.4g}, interpolation={self.interpolation!r})"
+        )
+
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return pixels (B, 3, height, width)."""
         image = batch_field(batch, "image")

@@ -136,7 +136,7 @@ class OwnGenerators(Base):
     def __init__(self):
         super().__init__()
         self.torch, self.rest = torch.Generator().manual_seed(1), [random.Random(1)]
-        self.numpy = {"new": np.random.default_rng(1), "old": np.random.RandomState(1)}  # noqa: NPY002
+        self.numpy = {"new": np.random.default_rng(1), "old": np.random.RandomState(1)}
 
     def change(self, x):
         more = self.rest[0].random() + self.numpy["new"].random() + self.numpy["old"].rand()
@@ -284,9 +284,14 @@ def test_one_thing_that_can_not_be_put_back_does_not_keep_the_others():
 
     network = nn.Linear(1, 1)
     network.first, network.last = Stubborn(), 0
-    with pytest.raises(RuntimeError, match="never"), kept_state(network):
-        network.first["a"] = network.last = 1
-        network.weight.data.fill_(7)
+
+    def change():
+        with kept_state(network):
+            network.first["a"] = network.last = 1
+            network.weight.data.fill_(7)
+
+    with pytest.raises(RuntimeError, match="never"):
+        change()
     assert network.last == 0
     assert network.weight != 7
 
