@@ -76,22 +76,21 @@ def find_network(module: nn.Module, submodule: str | None = None, *, to_run: boo
 
     Args:
         module: e.g. a LightningModule.
-        submodule: dotted name of the network; None: the attribute ``model`` or ``module`` if there is one,
-            else `module` itself.
-        to_run: the network will be called, so where `module` has no forward pass of its own, and no such
-            attribute, take its only child that is a network (that has parameters and submodules, or else
-            that has parameters).
+        submodule: dotted name of the network; None: the attribute ``model`` or ``module`` if there is one;
+            else, where `module` has no forward pass of its own, its only child that is a network (that has
+            parameters and submodules, or else that has parameters); else `module` itself.
+        to_run: the network will be called, so it has to have a forward pass.
 
     Raises:
-        ValueError: there is no such submodule (the closest names are listed), or no or several networks that
-            could be called (their names are listed).
+        ValueError: there is no such submodule (the closest names are listed); or, with `to_run`, none or
+            several networks that could be called (their names are listed).
     """
     if submodule is None:
         candidates = (getattr(module, name, None) for name in ("model", "module"))
         found = next((c for c in candidates if isinstance(c, nn.Module)), None)
-        if found is not None or not to_run or has_forward(module):
+        if found is not None or has_forward(module):
             return module if found is None else found
-        return _only_network(module)
+        return _only_network(module, to_run)
     names = [name for name, _ in module.named_modules() if name]
     if submodule not in names:
         close = difflib.get_close_matches(submodule, names, n=3)
@@ -112,16 +111,17 @@ def has_forward(module: nn.Module) -> bool:
     return owner is not nn.Module and owner.__module__.split(".")[0] not in _LIGHTNING
 
 
-def _only_network(module: nn.Module) -> nn.Module:
+def _only_network(module: nn.Module, to_run: bool) -> nn.Module:
     children = {name: child for name, child in module.named_children() if list(child.parameters())}
     networks = {name: child for name, child in children.items() if list(child.children())} or children
+    if len(networks) != 1 and not to_run:
+        return module  # its steps run the parts, one after the other
     if len(networks) != 1:
         listed = " or ".join(f"submodule={name!r}" for name in networks)
         advice = f"Name one of them: {listed}." if listed else "Give it one."
         raise ValueError(
             f"{type(module).__name__} has no forward pass of its own, and holds {len(networks)} networks "
-            "that could be shown the stimuli. "
-            + (f"Name one of them: {listed}." if listed else "Give it one.")
+            f"that could be shown the stimuli. {advice}"
         )
     return next(iter(networks.values()))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.encoding import Scaling
 from nfas_lightning.scoring.settings import ScoringSettings
 
 __all__ = ["RoiEncoder"]
@@ -54,9 +55,9 @@ class RoiEncoder:
             )
         return len(ids) == count
 
-    def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def score(self, features: Tensor, scaling: Scaling = "unit") -> tuple[Tensor, Tensor]:
         """Return r and r2, (R,) each, of the features (N, P) of all stimuli."""
-        result = self.ridge.fit(self.ridge.to_volumes(features), self.responses.group_mean)
+        result = self.ridge.fit(self.ridge.to_volumes(features), self.responses.group_mean, scaling=scaling)
         return result.r, result.r2
 
     def unknown(self) -> tuple[Tensor, Tensor]:

@@ -66,8 +66,8 @@ def choose_preprocess(
     """Return how a network wants to be shown stimuli, where nobody has said.
 
     The network's own configuration decides (`known_preprocess`); of a module around such a network, that of
-    the network inside, if images arrive there as they came. Else the stimuli are shown as they are: with a
-    warning, unless the images were prepared already (values outside [0, 1]), or the module prepares them.
+    the network inside, if images arrive there as they came. Else the stimuli are shown as they are, with a
+    warning unless the module is seen to prepare them.
 
     Args:
         network: what will be run.
@@ -79,9 +79,6 @@ def choose_preprocess(
         UserWarning: no configuration was found.
     """
     raw = RawStimuli()
-    pixels = next((batch[key] for key in ("image", "clip") if key in batch), None)
-    if isinstance(pixels, Tensor) and (float(pixels.min()) < 0 or float(pixels.max()) > 1):
-        return raw
     known = known_preprocess(network)
     if known is not None:
         return known
