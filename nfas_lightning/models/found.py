@@ -41,6 +41,9 @@ def known_preprocess(network: nn.Module) -> Preprocess | None:
 def timm_preprocess(network: nn.Module) -> ImagePreprocess | None:
     """Return the preprocessing that timm's configuration of a network asks for; None unless it reads RGB."""
     config = require("timm", "vision").data.resolve_model_data_config(network)
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is not None and first.in_channels % 3:  # create_model(..., in_chans=1), which timm does not note
+        return None
     channels, *size = config["input_size"]
     built = getattr(getattr(network, "patch_embed", None), "img_size", None)
     if built is not None:

@@ -21,6 +21,10 @@ __all__ = ["AudioPreprocess", "ClipPreprocess", "ImagePreprocess", "RawStimuli",
 class RawStimuli:
     """Hand the batch's image, clip or audio to the network as it is; of clips with frames, the frames."""
 
+    def __repr__(self) -> str:
+        """Say what is done, in the form of a call."""
+        return "RawStimuli()"
+
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return the stimuli; the mask shows the real samples of audio of unequal lengths."""
         if "image" in batch:
