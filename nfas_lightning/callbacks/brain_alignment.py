@@ -255,7 +255,7 @@ class BrainAlignment(Callback):
         module: nn.Module = pl_module
         if isinstance(pl_module, FrozenModel) and self.submodule is None:
             return pl_module  # which prepares stimuli itself
-        if self.average:
+        if self.average and not _stage(trainer):
             kept = (getattr(callback, "_average_model", None) for callback in trainer.callbacks)  # type: ignore[attr-defined]
             module = next(average.module for average in kept if average is not None)
         return find_network(module, self.submodule, to_run=True)

@@ -168,10 +168,10 @@ class TrajectoryMetric(StimulusMetric):
         rows, ids = self.collected()
         if not len(ids):
             return torch.empty(0, 0, 0), ids
-        widths = dim_zero_cat(self.widths).unique(dim=0)
+        widths = torch.unique(dim_zero_cat(self.widths), dim=0)
         if len(widths) > 1:
             raise ValueError(f"All processes must record layers of the same widths, got {widths.tolist()}.")
-        return self.space.fit_transform(rows.split(widths[0].tolist(), dim=1)), ids
+        return self.space.fit_transform(torch.split(rows, widths[0].tolist(), dim=1)), ids
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> nn.Module:
         return super()._apply(fn, exclude_state=(*exclude_state, "widths"))

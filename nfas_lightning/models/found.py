@@ -15,7 +15,12 @@ from nfas_lightning.hooks.processes import rank_and_world
 from nfas_lightning.hooks.undisturbed import plain_network, undisturbed
 from nfas_lightning.models.base import ModelInputs, Preprocess, move_inputs
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.preprocess import ImagePreprocess, RawStimuli
+from nfas_lightning.models.preprocess import (
+    AudioPreprocess,
+    ClipPreprocess,
+    ImagePreprocess,
+    RawStimuli,
+)
 from nfas_lightning.models.transformers_loader import own_preprocess
 
 __all__ = ["choose_preprocess", "known_preprocess", "timm_preprocess"]
@@ -83,7 +88,7 @@ def choose_preprocess(
     """
     raw = RawStimuli()
     known = known_preprocess(network)
-    if known is not None:
+    if known is not None and _reads(known, batch):
         return known
     if "text" in batch:
         return raw  # which says that texts need a preprocessing
@@ -98,11 +103,18 @@ def choose_preprocess(
     return raw
 
 
+def _reads(preprocess: Preprocess, batch: Mapping[str, Any]) -> bool:
+    """Whether a preprocessing is for this kind of stimuli: a network may have parts for several."""
+    if isinstance(preprocess, ImagePreprocess | ClipPreprocess):
+        return "image" in batch or ("clip" in batch and isinstance(preprocess, ClipPreprocess))
+    return ("audio" if isinstance(preprocess, AudioPreprocess) else "text") in batch
+
+
 def _configured(network: nn.Module) -> Iterator[tuple[nn.Module, Preprocess]]:
     """The outermost networks inside one that bring a configuration."""
     for child in network.children():
         known = known_preprocess(child)
-        if known is None:
+        if not isinstance(known, ImagePreprocess):
             yield from _configured(child)
         else:
             yield child, known

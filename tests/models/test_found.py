@@ -118,6 +118,12 @@ def test_what_torchvisions_weights_want_is_named():
     assert prepared.shape == (2, 3, 224, 224)
 
 
+def test_a_tokenizer_is_nothing_for_images(tmp_path, monkeypatch):
+    monkeypatch.setattr("nfas_lightning.models.found.own_preprocess", lambda network: TextPreprocess(None, 3))
+    with pytest.warns(UserWarning, match="Linear brings no configuration"):
+        assert isinstance(choose_preprocess(nn.Linear(2, 2), batch()), RawStimuli)
+
+
 def test_sounds_are_said_with_their_rate():
     sounds = {"audio": torch.zeros(1, 8), "n_samples": torch.tensor([8]), "sampling_rate": 22_050}
     with pytest.warns(UserWarning, match="the sounds as they are, at 22050 Hz: preprocess=AudioPreprocess"):
