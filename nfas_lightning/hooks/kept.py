@@ -73,6 +73,9 @@ class _Keeper:
         self._seen: dict[int, object] = {}  # with the objects themselves, so that no id is used twice
         self._storages: set[tuple[str, int, int]] = set()
         self._undo = ExitStack()  # which goes on where one of its callbacks fails
+        # most are, as a module has a dozen dictionaries for hooks; copies would wake the garbage collector
+        self._empty: list[Any] = []
+        self._undo.callback(self._empty_again)
 
     def keep(self, first: object) -> None:
         """Keep an object and all that it holds."""
@@ -96,6 +99,8 @@ class _Keeper:
             self._tensor(value)
         elif isinstance(value, np.ndarray):
             self._array(value)
+        elif isinstance(value, dict | list | deque | set) and not value:
+            self._empty.append(value)
         elif isinstance(value, dict):
             self._contents(value, dict(value), lambda: dict(value), value.update)
             return list(value.values())
@@ -138,6 +143,11 @@ class _Keeper:
                 fill(before)
 
         self._undo.callback(undo)
+
+    def _empty_again(self) -> None:
+        for holder in self._empty:
+            if holder:
+                holder.clear()
 
     def _array(self, array: Any) -> None:
         if array.dtype.hasobject or not array.flags.writeable or isinstance(array, np.memmap):

@@ -262,10 +262,10 @@ def test_stimuli_have_a_preprocessing_of_their_own():
         given: align(
             module.model, brain(), settings=QUICK, preprocess=given, name="net", progress=False
         ).scores
-        for given in (negative, None)
+        for given in (negative, RAW)
     }
     pd.testing.assert_frame_equal(callback.result.scores, scores[negative])
-    assert not np.allclose(callback.result.scores["r"], scores[None]["r"])
+    assert not np.allclose(callback.result.scores["r"], scores[RAW]["r"])
 
 
 def test_sharded_parameters_are_refused():

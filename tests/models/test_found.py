@@ -119,7 +119,9 @@ def test_what_torchvisions_weights_want_is_named():
 
 
 def test_a_tokenizer_is_nothing_for_images(tmp_path, monkeypatch):
-    monkeypatch.setattr("nfas_lightning.models.found.own_preprocess", lambda network: TextPreprocess(None, 3))
+    monkeypatch.setattr(
+        "nfas_lightning.models.found.own_preprocess", lambda network: object.__new__(TextPreprocess)
+    )
     with pytest.warns(UserWarning, match="Linear brings no configuration"):
         assert isinstance(choose_preprocess(nn.Linear(2, 2), batch()), RawStimuli)
 
