@@ -44,13 +44,14 @@ class DepthTrajectory(Callback):
             the subfolder over as it starts: until it has finished, there is nothing to read. None keeps
             states in memory.
         shard_size: stimuli a shard, in each process.
-        metric: a torchmetrics Metric or MetricCollection whose ``update`` takes a batch's trajectory
-            (B, L, D) and stimulus_id (B,), such as `DMDAlignment` and `DepthSpectrum`. States are handed over
-            and, without `save_dir`, not kept. After the stage its values are in `metric_values`; those that
-            are real numbers are logged as ``<stage>/<name>``, and are in ``trainer.callback_metrics``.
+        metric: a torchmetrics Metric or MetricCollection, such as `DMDAlignment` and `DepthSpectrum`, whose
+            ``update`` takes a batch's trajectory and stimulus_id (B,). The trajectory is (B, L, D), or where
+            blocks differ in width a list of L matrices (B, D_l). States are handed over and, without
+            `save_dir`, not kept. After the stage its values are in `metric_values`; those that are real
+            numbers are logged as ``<stage>/<name>``, and are in ``trainer.callback_metrics``.
         submodule: dotted name of the network inside the LightningModule (inside a FrozenModel's network);
-            None: a FrozenModel's network, else the attribute ``model`` or ``module`` if there is one, else
-            the LightningModule itself.
+            None: a FrozenModel's network, else see `find_network`: the attribute ``model`` or ``module``, the
+            only network inside, or the LightningModule itself.
         repeats: what a block that runs twice means, see `DepthRecorder`.
         layout: where maps keep their channels, see `pool`.
 
@@ -121,8 +122,8 @@ class DepthTrajectory(Callback):
         """Build a recorder, so that a wrong name fails before any data is read."""
         self._build(pl_module)
 
-    def _target(self, pl_module: pl.LightningModule) -> tuple[nn.Module, Layers, str]:
-        """The network, its layers and its pooling."""
+    def target(self, pl_module: pl.LightningModule) -> tuple[nn.Module, Layers, str]:
+        """Return the network that is recorded, its layers and its pooling."""
         layers: Layers | None = self.layers
         pooling = self.pooling
         if isinstance(pl_module, FrozenModel):
@@ -136,7 +137,7 @@ class DepthTrajectory(Callback):
         return network, "auto" if layers is None else layers, "auto" if pooling is None else pooling
 
     def _build(self, pl_module: pl.LightningModule) -> DepthRecorder:
-        network, layers, pooling = self._target(pl_module)
+        network, layers, pooling = self.target(pl_module)
         return DepthRecorder(
             network,
             layers,
@@ -173,7 +174,8 @@ class DepthTrajectory(Callback):
         self._recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
         if self.metric is not None:
             states = self._recorder.take()
-            self.metric.update(states.stack(), states.stimulus_ids)
+            given = list(states.states) if states.is_ragged else states.stack()
+            self.metric.update(given, states.stimulus_ids)
             self._taken += [states] if self.save_dir is not None else []
         if self.save_dir is not None and self._n_kept(self._recorder) >= self.shard_size:
             self._write(trainer, self._recorder)

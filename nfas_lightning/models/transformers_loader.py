@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from torch import nn
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.adapters import adapt
-from nfas_lightning.models.base import LoadedModel
+from nfas_lightning.models.base import LoadedModel, Preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
@@ -20,7 +21,7 @@ from nfas_lightning.models.random_twin import seeded
 from nfas_lightning.models.reach import hub_or_cache
 from nfas_lightning.models.text import has_vocabulary
 
-__all__ = ["load_transformers"]
+__all__ = ["load_transformers", "own_preprocess"]
 
 _NO_LIMIT = 100_000  # tokenizers without a window of their own report an astronomical one
 _DEFAULT_WINDOW = 512
@@ -94,6 +95,25 @@ def load_transformers(
     return LoadedModel(module.eval(), preprocess, info, layers)
 
 
+def own_preprocess(network: nn.Module) -> Preprocess | None:
+    """Return the preprocessing that lies where a network of transformers came from, if it is at hand.
+
+    That is a folder, or the hub's cache: nothing is fetched, and no code of the hub's is run.
+    """
+    path = getattr(getattr(network, "config", None), "name_or_path", None)
+    reads = getattr(network, "main_input_name", None)
+    if not isinstance(path, str) or not path or not isinstance(reads, str):
+        return None
+    transformers, config = require("transformers", "language"), network.config
+    options = {"local_files_only": True, "trust_remote_code": False}
+    if commit := getattr(config, "_commit_hash", None):
+        options["revision"] = commit
+    try:
+        return _preprocess(transformers, path, options, reads, config)[0]
+    except (OSError, ValueError, ImportError):  # there is none, or one of a kind that is not known here
+        return None
+
+
 def _split(name: str, revision: str | None) -> tuple[str, str | None]:
     path, _, pinned = name.partition("@")
     if Path(name).is_dir():
@@ -131,7 +151,7 @@ def _unreachable(path: str, revision: str | None, error: Exception) -> str:
 
 def _preprocess(
     transformers: Any, path: str, options: dict[str, Any], reads: str, config: Any
-) -> tuple[Any, str]:
+) -> tuple[Preprocess, str]:
     """The preprocessing of a network and its modality, by the name of what it reads."""
     try:
         if reads == "input_ids":
