@@ -22,6 +22,7 @@ __all__ = [
     "check_same_blocks",
     "check_same_widths",
     "check_tokens",
+    "is_offloaded",
     "is_strided",
     "warn_of_training",
 ]
@@ -127,25 +128,21 @@ def check_in_range(states: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> 
 
 
 def check_has_values(network: nn.Module) -> None:
-    """Raise if some weights are on the meta device, which has shapes and no values.
-
-    Those that accelerate offloads are fetched when their module runs.
-    """
-    offloaded = {
-        part for module in network.modules() if hasattr(module, "_hf_hook") for part in module.modules()
-    }
-    empty = [
-        f"{prefix}.{name}".lstrip(".")
-        for prefix, module in network.named_modules()
-        if module not in offloaded
-        for name, parameter in module.named_parameters(recurse=False)
-        if parameter.is_meta
-    ]
+    """Raise if some weights are on the meta device, which has shapes and no values, and are not offloaded."""
+    if is_offloaded(network):
+        return
+    empty = [name for name, parameter in network.named_parameters() if parameter.is_meta]
     if empty:
         raise ValueError(
             f"Expected weights with values, got {len(empty)} parameters on the meta device, the first "
             f"{empty[0]!r}: load the weights first (network.to_empty(device='cpu'), then load_state_dict)."
         )
+
+
+def is_offloaded(network: nn.Module) -> bool:
+    """Whether weights are elsewhere and fetched as their modules run, as accelerate's hooks do."""
+    held = (module for module in network.modules() if hasattr(module, "_hf_hook"))
+    return any(parameter.is_meta for module in held for parameter in module.parameters())
 
 
 def warn_of_training(network: nn.Module) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.checks import is_offloaded
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess, as_inputs, move_inputs
@@ -154,6 +155,11 @@ class FrozenModel(LightningModule):
         """How a block's output becomes one vector a stimulus; loads the network."""
         pooling: str | None = self._arguments["pooling"]
         return self.load().pooling if pooling is None else pooling
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast the network, unless it is offloaded: its weights come to the device as they are used."""
+        stays = self.module is not None and is_offloaded(self.module)
+        return super()._apply(fn, recurse and not stays)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever is asked: a frozen network has no other."""

@@ -96,7 +96,8 @@ def check(net, x, positions, layers="*", **options):
     handles = [block.register_forward_hook(lambda m, a, out: seen.append(out)) for block in net]
     with DepthRecorder(net, layers, **options) as rec:
         net(x)
-        for state, raw in zip(rec.states, seen, strict=True):
+        # further passes may have told where the batch is
+        for state, raw in zip(rec.states, seen[: len(net)], strict=True):
             torch.testing.assert_close(state, raw.mean(positions))
         assert [layer.width for layer in rec.layers] == [state.shape[1] for state in rec.states]
     for handle in handles:
