@@ -44,9 +44,9 @@ class Succession:
         if rivals:
             shapes = [tuple(tensor.shape) for tensor in (state, *rivals)]
             question = (
-                f"{name!r} returned tensors of shapes {shapes}: the first would be taken as its "
-                f"state, a later one has the shape of its input, and the next block was given neither. Let it "
-                f"return the state alone, or record a module inside it."
+                f"{name!r} returned tensors of shapes {shapes}: the first would be taken as "
+                f"its state, a later one has the shape of its input, and the next block was given neither. "
+                f"Let it return the state alone, or record a module inside it."
             )
             self._doubt = (type(block), weakref.ref(state), question)
         self._warn_of_siblings(name, first, state)

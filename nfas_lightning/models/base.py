@@ -48,7 +48,7 @@ def move_inputs(inputs: ModelInputs, network: nn.Module) -> ModelInputs:
     if weights is None:
         return inputs
 
-    device = None if is_offloaded(network) else weights.device
+    device = None if weights.is_meta and is_offloaded(network) else weights.device
 
     def move(value: Any) -> Any:
         if not isinstance(value, Tensor):

@@ -157,7 +157,7 @@ class FrozenModel(LightningModule):
         return self.load().pooling if pooling is None else pooling
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the network, unless it is offloaded: its weights come to the device as they are used."""
+        """Move or cast the network; what is offloaded stays, and comes to the device as it is used."""
         stays = self.module is not None and is_offloaded(self.module)
         return super()._apply(fn, recurse and not stays)
 
