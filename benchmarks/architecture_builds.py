@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import timm
 import torch
 import transformers
 from torch import Tensor, nn
+
+from nfas_lightning.models.adapters import adapt
 
 __all__ = ["Network", "NotBuiltError", "build", "names"]
 
@@ -76,13 +78,14 @@ class Network:
     Attributes:
         module: the network, in evaluation mode.
         kwargs: keyword arguments of a pass of three stimuli.
-        references: options of the pass that returns the library's own states, see `own_states`.
+        library: ``"timm"`` or ``"hf"``.
+        layers: the blocks to record.
     """
 
     module: nn.Module
     kwargs: dict[str, Tensor]
-    library: str = ""
-    references: dict[str, Any] = field(default_factory=dict)
+    library: str
+    layers: str = "auto"
 
     def rows(self, rows: slice) -> dict[str, Tensor]:
         """The arguments for some of the stimuli."""
@@ -157,10 +160,11 @@ def _transformers(kind: str) -> Network:
         raise
     except Exception as error:
         raise NotBuiltError(f"configuration: {type(error).__name__}: {error}"[:120]) from error
+    _, layers = adapt(module)  # as the loader does
     reads = module.main_input_name
     if config.is_encoder_decoder and hasattr(module, "get_encoder"):
         module = module.get_encoder()
-    return Network(_finished(module), {reads: _input(reads, module, config)}, "hf")
+    return Network(_finished(module), {reads: _input(reads, config)}, "hf", layers)
 
 
 def _shrunk(config: Any) -> Any:
@@ -195,7 +199,7 @@ def _kinds(layer_types: list[str]) -> list[str]:
     return (kinds * 4)[:4]
 
 
-def _input(reads: str, module: nn.Module, config: Any) -> Tensor:
+def _input(reads: str, config: Any) -> Tensor:
     if reads == "input_ids":
         return torch.randint(5, 150, (_BATCH, _TOKENS))
     if reads == "pixel_values":

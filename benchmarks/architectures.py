@@ -43,7 +43,7 @@ def examine(name: str) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            recorder = DepthRecorder(network.module)
+            recorder = DepthRecorder(network.module, network.layers)
             states = record(recorder, network, slice(None))
         except (ValueError, TypeError, RuntimeError) as error:
             return row | {"result": "error", "note": str(error)[:300]}

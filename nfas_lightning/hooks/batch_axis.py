@@ -97,8 +97,8 @@ def find_batch_axes(network: nn.Module, names: Collection[str], given: Given, ba
         batch: B; tensors with B rows hold one for each stimulus.
 
     Returns:
-        0 or 1 by name: the axis that grew by one while what the other stimuli gave stayed the same. A block
-        for which this can't be said is missing.
+        0 or 1 by name: the axis that grew by one row (or by the frames of one clip) while what the other
+        stimuli gave stayed the same. A block for which this can't be said is missing.
 
     Raises:
         TypeError: an argument, such as a cache, can't be given twice or made longer.
@@ -107,7 +107,7 @@ def find_batch_axes(network: nn.Module, names: Collection[str], given: Given, ba
     with undisturbed(network) as plain:
         once = _run(plain, names, given)
         more = _run(plain, names, longer)
-    axes = {name: _axis(once[name], more[name]) for name in names if name in once and name in more}
+    axes = {name: _axis(once[name], more[name], batch) for name in names if name in once and name in more}
     return {name: axis for name, axis in axes.items() if axis is not None}
 
 
@@ -135,12 +135,14 @@ def _run(network: nn.Module, names: Collection[str], given: Given) -> dict[str, 
     return means
 
 
-def _axis(once: tuple[Tensor, Tensor], more: tuple[Tensor, Tensor]) -> int | None:
+def _axis(once: tuple[Tensor, Tensor], more: tuple[Tensor, Tensor], batch: int) -> int | None:
     grew = [len(after) - len(before) for before, after in zip(once, more, strict=True)]
-    if sorted(grew) != [0, 1]:
+    if min(grew) != 0 or max(grew) == 0:
         return None
-    axis = grew.index(1)
-    before, after = once[axis], more[axis][1:]
+    axis = grew.index(max(grew))
+    before, after = once[axis], more[axis][grew[axis] :]
+    if len(before) != batch * grew[axis]:
+        return None
     apart = float((after - before).abs().max())
     return axis if apart <= _TOLERANCE * float(before.abs().max()) else None
 

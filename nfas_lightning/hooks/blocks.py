@@ -27,8 +27,8 @@ def find_blocks(model: nn.Module) -> list[str]:
 
     1. Successive modules of a container, whatever their class (see `Row`): residual blocks of a ResNet,
        inverted residuals, ConvNeXt and Swin blocks, dense blocks, transformer layers. Stages give way to
-       their blocks; stems and transitions between stages, which hold a single weight matrix, are no blocks. Of an
-       encoder and a decoder, the encoder. Between several trunks the one with the most parameters wins, if it
+       their blocks; stems and transitions between stages, which hold a single weight matrix, are no blocks.
+       Of an encoder and a decoder, the encoder. Between several trunks the one with the most parameters wins, if it
        is clearly larger; a warning names what is left out.
     2. A plain `nn.Sequential`: its children.
     3. Convolutions in a row (VGG, AlexNet): the activation after each one.

@@ -267,7 +267,9 @@ class DepthRecorder:
             if self._layouts is not None:
                 n_rows = None if self._mask is None else len(self._mask)
                 layouts = self._layouts.of(name, module, raw, n_rows, self._given.n_rows)
-            states = {layout: self._pool_as(layout, raw, mask) for layout in layouts}
+            states = {layout: pool_checked(raw, self.pooling, mask, layout) for layout in layouts}
+            if len(layouts) == 1:
+                self._check_tokens(tuple(raw.shape), layouts[0], mask)
         except ValueError as error:
             raise ValueError(f"Block {name!r}: {error}") from error
         self._open.pop(key, None)
@@ -284,12 +286,11 @@ class DepthRecorder:
             )
         return states[layouts[0]]
 
-    def _pool_as(self, layout: str, raw: Tensor, mask: Tensor | None) -> Tensor:
-        if raw.ndim == 3 and self.pooling != "cls":
+    def _check_tokens(self, shape: tuple[int, ...], layout: str, mask: Tensor | None) -> None:
+        if len(shape) == 3 and self.pooling != "cls":
             axis = {"sequence_first": 0, "channels_first": 2}.get(layout, 1)
             n_given = None if layout == "channels_first" else self._given.n_tokens
-            check_tokens(raw.shape[axis], mask, n_given, self._is_strided)
-        return pool_checked(raw, self.pooling, mask, layout)
+            check_tokens(shape[axis], mask, n_given, self._is_strided)
 
     def _settle(self) -> None:
         """Find the batch of the blocks that have it on their first axis or on the second."""
@@ -301,6 +302,7 @@ class DepthRecorder:
         assert self._layouts is not None
         for key, block in self._open.items():
             layout = layouts[block.name]
+            self._check_tokens(block.shape, layout, self._mask)
             self._layouts.decide(block.name, self.model.get_submodule(block.name), 3, layout)
             self._states[key] = state = block.states[layout]
             shape = _shape_of_one(block.shape, layout)

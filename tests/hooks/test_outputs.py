@@ -1,4 +1,4 @@
-"""What blocks return beside their state, and what stays of a recorder: the right value, or a refusal by name."""
+"""What blocks return beside their state, and what stays of a recorder: the value, or a refusal by name."""
 
 import copy
 import pickle
@@ -23,7 +23,7 @@ class Block(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Three residual blocks of width 8; `emit` says what a block returns, `take` what the next one gets of it."""
+    """Three residual blocks of width 8: `emit` makes what a block returns, `take` what the next one gets."""
 
     def __init__(self, emit=lambda x, new: new, take=lambda out: out):
         super().__init__()
@@ -144,7 +144,7 @@ def test_of_several_passes_none_is_taken_for_the_stimulus():
     with DepthRecorder(net) as rec, torch.inference_mode():
         for _ in range(4):
             net(X)
-        with pytest.raises(RuntimeError, match="ran 4 times .* token by token"):
+        with pytest.raises(RuntimeError, match=r"ran 4 times .* token by token"):
             rec.collect(range(5))
         rec.clear()
         for _ in range(2):
