@@ -17,6 +17,8 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh)
 
 _MIN_BLOCKS = 3
+_MOST_PARTS = 6  # of a network that is written as stem, backbone, neck and head
+_WHOLE = 0.75  # of a row's parameters: what holds them is the row
 _RIVAL_SHARE = 0.25  # a second trunk with this share of the first one's parameters makes "auto" ambiguous
 
 
@@ -28,8 +30,8 @@ def find_blocks(model: nn.Module) -> list[str]:
     1. Successive modules of a container, whatever their class (see `Row`): residual blocks of a ResNet,
        inverted residuals, ConvNeXt and Swin blocks, dense blocks, transformer layers. Stages give way to
        their blocks; stems and transitions between stages, which hold a single weight matrix, are no blocks.
-       Of an encoder and a decoder, the encoder. Between several trunks the one with the most parameters wins, if it
-       is clearly larger; a warning names what is left out.
+       Of an encoder and a decoder, the encoder. Between several trunks the one with the most parameters
+       wins, if it is clearly larger; a warning names what is left out.
     2. A plain `nn.Sequential`: its children.
     3. Convolutions in a row (VGG, AlexNet): the activation after each one.
     4. Recurrent modules; a stack inside one module fires once and counts once.
@@ -88,14 +90,16 @@ def _long_enough(rows: Sequence[Row]) -> list[Row]:
     """
     counts: dict[type, int] = defaultdict(int)
     for row in rows:
-        for kind in map(type, row.modules):
-            counts[kind] += 1
+        for module in row.modules:
+            counts[type(module)] += 1
     kept: list[Row] = []
     for row in rows:
-        inside = _inside(row)
-        if inside and sum(map(Row.parameters, inside)) > row.parameters() / 2 and row.is_one_module():
-            kept += inside
-        elif len(row.names) >= _MIN_BLOCKS or any(counts[type(m)] >= _MIN_BLOCKS for m in row.modules):
+        is_seen = any(counts[type(module)] >= _MIN_BLOCKS for module in row.modules)
+        inside = [] if len(row.names) > _MOST_PARTS else _inside(row)
+        largest = max(inside, key=Row.parameters, default=row)
+        if largest is not row and largest.parameters() > _WHOLE * row.parameters():
+            kept.append(largest)
+        elif len(row.names) >= _MIN_BLOCKS or is_seen:
             kept.append(row)
         else:
             kept += inside
@@ -104,13 +108,8 @@ def _long_enough(rows: Sequence[Row]) -> list[Row]:
 
 
 def _inside(row: Row) -> list[Row]:
-    return _long_enough(
-        [
-            found
-            for name, module in zip(row.names, row.modules, strict=True)
-            for found in rows_below(name, module)
-        ]
-    )
+    pairs = zip(row.names, row.modules, strict=True)
+    return _long_enough([found for name, module in pairs for found in rows_below(name, module)])
 
 
 def _without_decoders(rows: Sequence[Row]) -> list[Row]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["CONTAINERS", "PARALLEL", "Row", "rows_below", "words_of"]
+__all__ = ["CONTAINERS", "PARALLEL", "Row", "is_container", "rows_below", "words_of"]
 
 # Only these exact types are mere containers: a subclass such as torchvision's ConvNormActivation, which is a
 # Sequential, or a dense block, which is a ModuleDict, computes something and counts as a block.
@@ -52,13 +52,10 @@ class Row:
         """Whether a container's name says so."""
         return any(part in _DECODERS for word in self.words for part in word.split("_"))
 
-    def is_one_module(self) -> bool:
-        """Whether one of the modules holds most of the parameters."""
-        return max(map(_n_parameters, self.modules)) > self.parameters() / 2
-
     def __str__(self) -> str:
         kinds = " and ".join(dict.fromkeys(type(module).__name__ for module in self.modules))
-        return f"{self.names[0]} ... {self.names[-1]} ({len(self.names)} x {kinds})"
+        ends = " ... ".join(dict.fromkeys([self.names[0], self.names[-1]]))
+        return f"{ends} ({len(self.names)} x {kinds})"
 
 
 def rows_below(name: str, module: nn.Module) -> list[Row]:
@@ -80,6 +77,13 @@ def rows_below(name: str, module: nn.Module) -> list[Row]:
         if key not in in_rows and not _is_decoder_of(key, module):
             rows += rows_below(key, child)
     return rows
+
+
+def is_container(module: nn.Module) -> bool:
+    """Whether a module only holds others, as a Sequential does all of whose children hold layers."""
+    children = list(module.children())
+    is_sequence = isinstance(module, nn.Sequential) and bool(children)
+    return type(module) in CONTAINERS or (is_sequence and all(child._modules for child in children))
 
 
 def words_of(name: str) -> tuple[str, ...]:
@@ -113,24 +117,34 @@ def _is_decoder_of(name: str, parent: nn.Module) -> bool:
 def _groups(name: str, module: nn.Module) -> list[list[_Named]]:
     """Children that may follow each other: those of a container, numbered ones, or three of a class."""
     children = _children(name, module)
-    if type(module) in (nn.Sequential, nn.ModuleList):
+    if is_container(module) and not isinstance(module, nn.ModuleDict):
         return [children] if children else []
     by_word: dict[str, list[_Named]] = defaultdict(list)
-    by_kind: dict[str, list[_Named]] = defaultdict(list)
+    words_of_kind: dict[str, list[str]] = defaultdict(list)
     for key, child in children:
-        last = key.rpartition(".")[2]
-        by_word[_word(last)].append((key, child))
-    groups = []
-    for members in by_word.values():
-        if len(members) > 1 or type(members[0][1]) in CONTAINERS:
-            groups.append(members)
-        else:
-            kind = type(members[0][1]).__name__
-            by_kind[_SAME_KIND.get(kind, kind)].append(members[0])
-    for members in by_kind.values():
-        if len(members) > 2 and not any(rows_below(*member) for member in members):
-            groups.append(members)
-    return groups
+        word = _word(key.rpartition(".")[2])
+        by_word[word].append((key, child))
+        if not is_container(child):
+            kind = type(child).__name__
+            words_of_kind[_SAME_KIND.get(kind, kind)].append(word)
+    for words in words_of_kind.values():
+        first, *others = dict.fromkeys(words)
+        members = [member for word in (first, *others) for member in by_word.get(word, [])]
+        # encoders of one class, which hold rows of their own, may be towers
+        if others and not any(rows_below(*member) for member in members):
+            for word in (first, *others):
+                by_word.pop(word, None)
+            by_word[first] = members
+    order = [key for key, _ in children]
+    groups = [sorted(members, key=lambda member: order.index(member[0])) for members in by_word.values()]
+    return [members for members in groups if len(members) > 2 or _is_numbered(members)]
+
+
+def _is_numbered(members: Sequence[_Named]) -> bool:
+    """Whether attributes are told apart by numbers, or a container stands alone."""
+    return len({_word(key.rpartition(".")[2]) for key, _ in members}) == 1 and (
+        len(members) > 1 or is_container(members[0][1])
+    )
 
 
 def _row(members: Sequence[_Named], words: tuple[str, ...]) -> Row | None:
@@ -151,7 +165,7 @@ def _flat(members: Sequence[_Named]) -> list[_Named]:
     """Modules that compute something, in the order of the containers that hold them."""
     flat: list[_Named] = []
     for key, child in members:
-        if type(child) not in CONTAINERS or _is_block(child):
+        if not is_container(child) or _is_block(child):
             flat.append((key, child))
         else:
             flat += _flat(_children(key, child))
@@ -165,7 +179,7 @@ def _is_block(container: nn.Module) -> bool:
     return (
         type(container) is nn.Sequential
         and len(composite) == 1
-        and type(composite[0]) not in CONTAINERS
+        and not is_container(composite[0])
         and any(p.ndim > 1 for child in children if not child._modules for p in child.parameters())
     )
 
@@ -196,17 +210,25 @@ def _are_networks(stages: Sequence[_Named]) -> bool:
 
 
 def _row_inside(name: str, stage: nn.Module) -> list[_Named]:
-    """The blocks in the one container of a stage that holds most of its parameters."""
+    """The blocks in the one container of a stage that holds most of what its modules hold."""
     children = _children(name, stage)
-    containers = [_children(key, child) for key, child in children if type(child) in CONTAINERS]
-    if type(stage).__name__.endswith("Stage"):  # RegNet's stages hold their blocks without a container
-        containers.append([(key, child) for key, child in children if type(child) not in CONTAINERS])
+    containers = [_members(key, child) for key, child in children if is_container(child)]
+    if not any(containers) and type(stage).__name__.endswith("Stage"):  # RegNet's hold theirs without one
+        containers = [children]
+    total = sum(_n_parameters(child) for child in stage.children())
     for members in containers:
         blocks = [(key, child) for key, child in members if _n_weights(child) > 1]
-        is_plain = not any(type(child) in CONTAINERS for _, child in blocks)  # containers inside are branches
-        if blocks and is_plain and 2 * sum(_n_parameters(b) for _, b in blocks) >= _n_parameters(stage):
+        if blocks and 2 * sum(_n_parameters(block) for _, block in blocks) >= total:
             return blocks
     return []
+
+
+def _members(name: str, container: nn.Module) -> list[_Named]:
+    """A container's modules; none of a list of containers, which may be branches."""
+    members = _children(name, container)
+    if isinstance(container, nn.Sequential):
+        return _flat(members)
+    return [] if any(is_container(child) for _, child in members) else members
 
 
 def _n_parameters(module: nn.Module) -> int:

@@ -72,8 +72,10 @@ def test_the_second_pass_is_run_once_and_leaves_no_trace():
     after = torch.get_rng_state()
     torch.set_rng_state(state)
     rec = DepthRecorder(net, ["blocks.0", "blocks.2", "blocks.3"])
-    with rec, pytest.warns(UserWarning, match="training mode"):
-        torch.testing.assert_close(net(x), plain)
+    with rec:
+        with pytest.warns(UserWarning, match="training mode"):
+            recorded = net(x)
+        torch.testing.assert_close(recorded, plain)
         rec.collect(range(6))
         assert torch.equal(torch.get_rng_state(), after)
         assert net.steps == 2
@@ -133,7 +135,7 @@ def test_maps_of_blocks_without_layers_have_their_units_where_the_weights_say(sh
     net, x = nn.Sequential(*(Own(8) for _ in range(3))), torch.randn(shape)
     got, _ = states(net, x, layers="*")
     torch.testing.assert_close(got[:, 0], net[0](x).flatten(1, -2).mean(1))
-    with pytest.raises(ValueError, match="layout='channels_first' for .*layout='channels_last' for"):
+    with pytest.raises(ValueError, match=r"layout='channels_first' for .*layout='channels_last' for"):
         states(net, torch.randn(3, 8, 4, 8), layers="*")
     got, _ = states(net, torch.randn(3, 8, 4, 8), layers="*", layout="channels_last")
     assert got.shape == (3, 3, 8)
@@ -141,7 +143,7 @@ def test_maps_of_blocks_without_layers_have_their_units_where_the_weights_say(sh
 
 def test_maps_of_bare_blocks_without_a_layer_before_them_are_asked_for():
     net = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid())
-    with pytest.raises(ValueError, match="Block '0'.*layout='channels_first' for"):
+    with pytest.raises(ValueError, match=r"Block '0'.*layout='channels_first' for"):
         states(net, torch.randn(3, 4, 5, 8))
 
 
@@ -184,7 +186,7 @@ def test_a_mask_is_shortened_by_strides_alone():
     with DepthRecorder(latents, "blocks.*") as rec, torch.inference_mode():
         rec.mask = mask
         with pytest.raises(
-            ValueError, match="mask has 8 tokens and the block 4, and nothing .* has a stride"
+            ValueError, match=r"mask has 8 tokens and the block 4, and nothing .* has a stride"
         ):
             latents(ids)
 
