@@ -53,9 +53,11 @@ _SIZES: dict[str, Any] = {
     **dict.fromkeys(("num_experts_per_tok", "n_group", "topk_group"), 2),
     **dict.fromkeys(("vocab_size", "text_vocab_size", "entity_vocab_size"), 160),
     **dict.fromkeys(("max_position_embeddings", "n_positions", "max_source_positions"), 256),
-    **dict.fromkeys(("conv_dim_text",), 32),
+    "rotary_dim": 4,
+    "layers_per_block": 1,
+    "num_groups": 4,
 }
-_PICTURE: dict[str, Any] = {"image_size": 32, "patch_size": 8}
+_PICTURE: dict[str, Any] = {"image_size": 64, "patch_size": 8}
 _SPEECH: dict[str, Any] = {
     "conv_dim": [16, 16, 16],
     "conv_kernel": [10, 3, 3],
@@ -162,24 +164,25 @@ def _transformers(kind: str) -> Network:
         raise NotBuiltError(f"configuration: {type(error).__name__}: {error}"[:120]) from error
     _, layers = adapt(module)  # as the loader does
     reads = module.main_input_name
-    if config.is_encoder_decoder and hasattr(module, "get_encoder"):
+    if config.is_encoder_decoder and reads != "pixel_values":
         module = module.get_encoder()
     return Network(_finished(module), {reads: _input(reads, config)}, "hf", layers)
 
 
 def _shrunk(config: Any) -> Any:
     """The configuration with small sizes, sub-configurations included."""
-    values = {**_SIZES, **_PICTURE, **_SPEECH}
-    for key, value in values.items():
-        own = getattr(config, key, None)
-        if own is None or isinstance(own, bool | str | Mapping):
-            continue
-        if isinstance(own, list | tuple) and not isinstance(value, list):
-            continue
+    for key, value in {**_SIZES, **_PICTURE, **_SPEECH}.items():
         try:
+            own = getattr(config, key, None)
+            if own is None or isinstance(own, bool | str | Mapping):
+                continue
+            if isinstance(own, list | tuple) != isinstance(value, list):
+                continue
+            if key == "patch_size" and own < value:
+                continue
             setattr(config, key, value)
         except (AttributeError, NotImplementedError, ValueError, TypeError):
-            continue  # read only: an alias of another size
+            continue  # read only: an alias of another size, or one for each layer
     for key, value in vars(config).items():
         if isinstance(value, transformers.PretrainedConfig):
             _shrunk(value)

@@ -97,7 +97,8 @@ def _long_enough(rows: Sequence[Row]) -> list[Row]:
         is_seen = any(counts[type(module)] >= _MIN_BLOCKS for module in row.modules)
         inside = [] if len(row.names) > _MOST_PARTS else _inside(row)
         largest = max(inside, key=Row.parameters, default=row)
-        if largest is not row and largest.parameters() > _WHOLE * row.parameters():
+        is_whole = largest is not row and len(largest.names) >= _MIN_BLOCKS
+        if is_whole and largest.parameters() > _WHOLE * row.parameters():
             kept.append(largest)
         elif len(row.names) >= _MIN_BLOCKS or is_seen:
             kept.append(row)

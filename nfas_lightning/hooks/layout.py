@@ -159,6 +159,8 @@ def layout_evidence(
         told = "channels_first"
     if told is None:
         widths = _widths(layers) if layers else {n for p in module.parameters() for n in p.shape}
+        if not widths and seen:  # it was given the axes of the last layer in another order
+            widths = {_units_last(seen[-1].shape, seen[-1].layout)[-1]}
         fits = [name for name, axis in zip(candidates, (1, -1), strict=True) if shape[axis] in widths]
         told = fits[0] if len(fits) == 1 else sibling
         if told is None and fits and is_tokens:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["CONTAINERS", "PARALLEL", "Row", "is_container", "rows_below", "words_of"]
+__all__ = ["CONTAINERS", "PARALLEL", "Row", "rows_below", "words_of"]
 
 # Only these exact types are mere containers: a subclass such as torchvision's ConvNormActivation, which is a
 # Sequential, or a dense block, which is a ModuleDict, computes something and counts as a block.
@@ -21,7 +21,7 @@ _DECODERS = ("decoder", "dec")
 # Classes whose modules may be attributes without a number and follow each other all the same.
 _SAME_KIND = dict.fromkeys([f"Inception{letter}" for letter in "ABCDE"], "Inception")
 _MOST_STAGES = 6  # networks in stages have four or five; a longer row of equal modules is the trunk itself
-_STAGE_WORDS = ("stage", "level", "group", "layer")
+_STAGE_WORDS = ("stage", "level", "group", "layer", "block")
 
 _Named = tuple[str, nn.Module]
 
@@ -79,13 +79,6 @@ def rows_below(name: str, module: nn.Module) -> list[Row]:
     return rows
 
 
-def is_container(module: nn.Module) -> bool:
-    """Whether a module only holds others, as a Sequential does all of whose children hold layers."""
-    children = list(module.children())
-    is_sequence = isinstance(module, nn.Sequential) and bool(children)
-    return type(module) in CONTAINERS or (is_sequence and all(child._modules for child in children))
-
-
 def words_of(name: str) -> tuple[str, ...]:
     """The parts of a dotted name without their numbers."""
     return tuple(word for word in map(_word, name.split(".")) if word)
@@ -117,21 +110,21 @@ def _is_decoder_of(name: str, parent: nn.Module) -> bool:
 def _groups(name: str, module: nn.Module) -> list[list[_Named]]:
     """Children that may follow each other: those of a container, numbered ones, or three of a class."""
     children = _children(name, module)
-    if is_container(module) and not isinstance(module, nn.ModuleDict):
+    if type(module) in (nn.Sequential, nn.ModuleList):
         return [children] if children else []
     by_word: dict[str, list[_Named]] = defaultdict(list)
     words_of_kind: dict[str, list[str]] = defaultdict(list)
     for key, child in children:
         word = _word(key.rpartition(".")[2])
         by_word[word].append((key, child))
-        if not is_container(child):
+        if type(child) not in CONTAINERS:
             kind = type(child).__name__
             words_of_kind[_SAME_KIND.get(kind, kind)].append(word)
     for words in words_of_kind.values():
         first, *others = dict.fromkeys(words)
         members = [member for word in (first, *others) for member in by_word.get(word, [])]
         # encoders of one class, which hold rows of their own, may be towers
-        if others and not any(rows_below(*member) for member in members):
+        if others and not any(_holds_trunk(member) for member in members):
             for word in (first, *others):
                 by_word.pop(word, None)
             by_word[first] = members
@@ -143,7 +136,7 @@ def _groups(name: str, module: nn.Module) -> list[list[_Named]]:
 def _is_numbered(members: Sequence[_Named]) -> bool:
     """Whether attributes are told apart by numbers, or a container stands alone."""
     return len({_word(key.rpartition(".")[2]) for key, _ in members}) == 1 and (
-        len(members) > 1 or is_container(members[0][1])
+        len(members) > 1 or type(members[0][1]) in CONTAINERS
     )
 
 
@@ -157,6 +150,8 @@ def _row(members: Sequence[_Named], words: tuple[str, ...]) -> Row | None:
     blocks = flat if has_single_weights else blocks
     if not blocks:
         return None
+    if len(blocks) <= _MOST_STAGES and _are_networks(blocks) and all(map(_holds_trunk, blocks)):
+        return None
     blocks = _of_stages(blocks) or blocks
     return Row([key for key, _ in blocks], [block for _, block in blocks], words, has_single_weights)
 
@@ -165,7 +160,7 @@ def _flat(members: Sequence[_Named]) -> list[_Named]:
     """Modules that compute something, in the order of the containers that hold them."""
     flat: list[_Named] = []
     for key, child in members:
-        if not is_container(child) or _is_block(child):
+        if type(child) not in CONTAINERS or _is_block(child):
             flat.append((key, child))
         else:
             flat += _flat(_children(key, child))
@@ -179,13 +174,13 @@ def _is_block(container: nn.Module) -> bool:
     return (
         type(container) is nn.Sequential
         and len(composite) == 1
-        and not is_container(composite[0])
+        and type(composite[0]) not in CONTAINERS
         and any(p.ndim > 1 for child in children if not child._modules for p in child.parameters())
     )
 
 
 def _of_stages(stages: Sequence[_Named]) -> list[_Named]:
-    """The blocks inside stages; none where the modules are no stages, or are networks of their own."""
+    """The blocks inside stages; none where the modules are no stages."""
     if len(stages) > _MOST_STAGES:
         return []
     rows = [_row_inside(name, stage) for name, stage in stages]
@@ -195,8 +190,6 @@ def _of_stages(stages: Sequence[_Named]) -> list[_Named]:
     # an attention and a feed-forward layer in each block are no row of blocks
     if max(map(len, kinds)) > 1 and all(len(set(row)) == len(row) for row in kinds):
         return []
-    if _are_networks(stages) and min(map(len, kinds)) > 1:
-        return []
     return [block for row in rows for block in row]
 
 
@@ -204,15 +197,20 @@ def _are_networks(stages: Sequence[_Named]) -> bool:
     """Whether modules of one class are equal in every shape: towers, or an ensemble, rather than stages."""
     shapes = {tuple(tuple(p.shape) for p in stage.parameters()) for _, stage in stages}
     name, stage = stages[0]
-    called = f"{name.rpartition('.')[2]} {type(stage).__name__}".lower()
+    called = f"{'.'.join(name.split('.')[-2:])} {type(stage).__name__}".lower()
     is_stage = any(word in called for word in _STAGE_WORDS)
     return len(stages) > 1 and len(shapes) == 1 and not is_stage
+
+
+def _holds_trunk(member: _Named) -> bool:
+    """Whether a module holds blocks of its own, as networks do and blocks do not."""
+    return any(len(row.names) > 2 and not row.has_single_weights for row in rows_below(*member))
 
 
 def _row_inside(name: str, stage: nn.Module) -> list[_Named]:
     """The blocks in the one container of a stage that holds most of what its modules hold."""
     children = _children(name, stage)
-    containers = [_members(key, child) for key, child in children if is_container(child)]
+    containers = [_members(key, child) for key, child in children if type(child) in CONTAINERS]
     if not any(containers) and type(stage).__name__.endswith("Stage"):  # RegNet's hold theirs without one
         containers = [children]
     total = sum(_n_parameters(child) for child in stage.children())
@@ -226,9 +224,9 @@ def _row_inside(name: str, stage: nn.Module) -> list[_Named]:
 def _members(name: str, container: nn.Module) -> list[_Named]:
     """A container's modules; none of a list of containers, which may be branches."""
     members = _children(name, container)
-    if isinstance(container, nn.Sequential):
+    if type(container) is nn.Sequential:
         return _flat(members)
-    return [] if any(is_container(child) for _, child in members) else members
+    return [] if any(type(child) in CONTAINERS for _, child in members) else members
 
 
 def _n_parameters(module: nn.Module) -> int:

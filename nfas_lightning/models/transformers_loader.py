@@ -148,7 +148,10 @@ def _text(tokenizer: Any, config: Any) -> TextPreprocess:
         raise OSError("it has no vocabulary; is tokenizer.json missing?")
     windows = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
     known = [int(window) for window in windows if window and window < _NO_LIMIT]
-    return TextPreprocess(tokenizer, min(known, default=_DEFAULT_WINDOW))
+    attended = getattr(config, "attention_window", 1)  # Longformer and LED pad to a multiple of theirs
+    multiple = max(attended) if isinstance(attended, list | tuple) else int(attended)
+    window = min(known, default=_DEFAULT_WINDOW)
+    return TextPreprocess(tokenizer, window - window % multiple, multiple_of=multiple)
 
 
 def _audio(extractor: Any, config: Any) -> AudioPreprocess:
