@@ -367,7 +367,7 @@ HIERARCHICAL = {
     "Swin": ({"embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2], "image_size": 32}, 4),
     "PoolFormer": ({"hidden_sizes": [8, 8, 16, 16], "depths": [1, 2, 1, 1]}, 5),
     "MobileViTV2": ({"image_size": 64, "width_multiplier": 0.25, "n_attn_blocks": [1, 2, 1]}, 5),
-    "Segformer": ({"hidden_sizes": [8, 8, 16, 16], "depths": [1, 2, 1, 1], "num_attention_heads": [1] * 4}, 5),
+    "Segformer": ({"hidden_sizes": [8, 8, 16, 16], "depths": [1, 2, 1, 1]}, 5),
     "Jamba": ({**SMALL, "num_key_value_heads": 2, "attn_layer_period": 2, "attn_layer_offset": 1,
                "num_experts": 2, "use_mamba_kernels": False}, 4),
 }  # fmt: skip
