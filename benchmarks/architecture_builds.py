@@ -16,7 +16,7 @@ from nfas_lightning.models.adapters import adapt
 
 __all__ = ["Network", "NotBuiltError", "build", "names"]
 
-_MOST_PARAMETERS = 120e6
+_MOST_PARAMETERS = 140e6
 _BATCH = 3
 _TOKENS = 17  # no multiple of a window or chunk: what a network pads inside shows
 _SMALL = (
@@ -213,7 +213,7 @@ def _input(reads: str, config: Any) -> Tensor:
         height, width = size if isinstance(size, list | tuple) else (size, size)
         return torch.randn(_BATCH, getattr(vision or config, "num_channels", 3), height, width)
     if reads == "pixel_values_videos":
-        size = config.image_size if hasattr(config, "image_size") else config.crop_size
+        size = getattr(config, "image_size", 64)
         return torch.randn(_BATCH, getattr(config, "num_frames", 4), 3, size, size)
     if reads == "input_values":
         bins = getattr(config, "num_mel_bins", None)

@@ -58,7 +58,10 @@ def examine(name: str) -> dict[str, Any]:
 def record(recorder: DepthRecorder, network: Network, rows: slice) -> list[Tensor]:
     with recorder, torch.inference_mode():
         network.module(**network.rows(rows))
-        return recorder.states
+        states = recorder.states
+        recorder.collect(range(len(next(iter(network.rows(rows).values())))))  # a row for each stimulus
+        recorder.clear()
+        return states
 
 
 def batch_apart(recorder: DepthRecorder, network: Network, states: list[Tensor]) -> float:

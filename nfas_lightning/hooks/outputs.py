@@ -96,7 +96,9 @@ def _has_streams(output: object, state: Tensor, given: Sequence[Tensor]) -> bool
         return True
     shapes = [tuple(one.shape) for one in given if not one.is_nested]
     twice = shapes[:1] == [tuple(state.shape)] and any(one.shape == state.shape for one in others)
-    streams = any(tuple(one.shape) in shapes[1:] for one in others) and tuple(state.shape) in shapes
+    # what is handed on beside a state, as a bias over positions is, has another width
+    wide = [one for one in others if one.shape[-1] == state.shape[-1]]
+    streams = any(tuple(one.shape) in shapes[1:] for one in wide) and tuple(state.shape) in shapes
     return twice or streams
 
 

@@ -234,5 +234,5 @@ def _n_parameters(module: nn.Module) -> int:
 
 
 def _n_weights(module: nn.Module) -> int:
-    """Number of weight matrices and kernels."""
-    return sum(p.ndim > 1 for p in module.parameters())
+    """Number of weight matrices and kernels; embeddings of positions, (1, K, D), are none."""
+    return sum(p.ndim > 1 and len(p) > 1 for p in module.parameters())

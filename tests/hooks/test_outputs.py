@@ -94,7 +94,8 @@ def test_streams_are_refused_and_layers_of_torch_are_not():
     text, image = torch.randn(2, 5, 8), torch.randn(2, 7, 8)
     with pytest.raises(TypeError, match="streams, branches"):
         main_tensor((text, image), "Block 'joint'", [text, image])
-    assert main_tensor((text, torch.randn(1, 4, 5, 5)), "a", [text, torch.randn(1, 4, 5, 5)]) is text
+    for shape in ((1, 4, 5, 5), (8, 5, 5), (2, 5, 64)):  # biases over positions, the state of a router
+        assert main_tensor((text, torch.randn(shape)), "a", [text, torch.randn(shape)]) is text
     square = torch.randn(2, 8, 8)
     attention, cell = nn.MultiheadAttention(8, 2, batch_first=True), nn.LSTMCell(8, 8)
     for module, args in ((attention, (square, square, square)), (cell, (X,))):
