@@ -163,8 +163,8 @@ class TrajectoryMetric(StimulusMetric):
         """Return the stimuli seen so far in one state space, (N, L, D), and the ids (N,) seen, ascending.
 
         Args:
-            presented: (N,) booleans by id, of all stimuli there are: once all were seen, the space is fitted to
-                these alone, and holds no others; None: to all.
+            presented: (N,) booleans by id, of all stimuli there are: once all were seen, the space is fitted
+                to these alone, and holds no others; None: to all.
 
         Raises:
             ValueError: processes saw networks of different widths, or what `StateSpace.fit` raises.
