@@ -9,7 +9,7 @@ from nfas_lightning.data.pictures import ImageFiles, read_image
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import coordinate_atlas, roi_table
 from nfas_lightning.data.safe_pickle import read_pickle
-from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.data.stimuli import TextStimulus, carried
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.transcript import word_stimuli
 from nfas_lightning.data.video import ClipFiles, read_clip
@@ -25,6 +25,7 @@ __all__ = [
     "TextStimulus",
     "array_parcels",
     "audio_stimuli",
+    "carried",
     "clean_series",
     "coordinate_atlas",
     "extract_scans",

@@ -22,6 +22,7 @@ from nfas_lightning.data.pictures import ImageFiles
 from nfas_lightning.data.readers import pick
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import roi_table
+from nfas_lightning.data.stimuli import carried
 from nfas_lightning.data.stimulus_set import Modality, StimulusSet, guess_modality
 from nfas_lightning.data.video import ClipFiles
 from nfas_lightning.datamodules.base import BrainDataModule
@@ -45,6 +46,8 @@ class ArrayDataModule(BrainDataModule):
             values.
         modality: ``"vision"``, ``"audio"`` or ``"language"``; None: told from the first stimulus.
         sampling_rate: Hz, for audio.
+        carrier: phrase around each text, for single words, such as ``"The word is {}"``: the word's own tokens
+            are pooled, see `carried`. None: texts as they are.
         runs: (T,) run of each row, a number or any label; None: one run.
         rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
             known).
@@ -85,6 +88,7 @@ class ArrayDataModule(BrainDataModule):
         *,
         modality: Modality | None = None,
         sampling_rate: int | None = None,
+        carrier: str | None = None,
         runs: Sequence[Any] | ArrayLike | Tensor | None = None,
         rois: Sequence[str] | pd.DataFrame | None = None,
         events: pd.DataFrame | Mapping[str, ArrayLike] | str | os.PathLike[str] | None = None,
@@ -107,6 +111,7 @@ class ArrayDataModule(BrainDataModule):
         self.values = responses
         self.modality = modality
         self.sampling_rate = sampling_rate
+        self.carrier = carrier
         self.runs = runs
         self.rois = rois
         self.events = events
@@ -124,7 +129,15 @@ class ArrayDataModule(BrainDataModule):
     def load(self) -> tuple[StimulusSet, Responses]:
         """Check and pair what the constructor was given."""
         modality = self.modality or guess_modality(self.source, self.sampling_rate)
-        stimuli = StimulusSet(self.source, modality, self.sampling_rate)
+        source = self.source
+        if self.carrier is not None:
+            if modality != "language":
+                raise ValueError(
+                    f"carrier is a phrase around texts, and the stimuli are {modality}: leave it out."
+                )
+            texts = StimulusSet(source, modality)  # which takes strings out of whatever a dataset returns
+            source = carried([texts[i][1] for i in range(len(texts))], self.carrier)
+        stimuli = StimulusSet(source, modality, self.sampling_rate)
         if len(stimuli) < 2:
             raise ValueError("At least two stimuli are needed to relate features to responses, got one.")
         rois = self.rois

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -25,16 +26,10 @@ from nfas_lightning.hooks.checks import (
     check_same_blocks,
     check_same_widths,
 )
+from nfas_lightning.hooks.first_token import FirstToken
 from nfas_lightning.hooks.layout import LAYOUTS, first_tensor
 from nfas_lightning.hooks.merge import sort_stimuli
-from nfas_lightning.hooks.pooling import (
-    POOLINGS,
-    average_frames,
-    check_mask,
-    main_tensor,
-    pad_nested,
-    pool_checked,
-)
+from nfas_lightning.hooks.pooling import average_frames, check_mask, main_tensor, pad_nested
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 
@@ -53,7 +48,8 @@ class DepthRecorder:
     Args:
         model: the network.
         layers: which modules, see `resolve_layers`.
-        pooling: how an output becomes a vector, see `pool`.
+        pooling: how an output becomes a vector, see `pool`. A first token that is an attention sink stays out
+            of means and maxima over tokens, see `FirstToken`.
         layout: where blocks keep their channels; ``"auto"`` asks each block, see `infer_layout`, once: what
             it finds in the first pass holds from then on.
         repeats: a module that runs more than once in a forward pass (shared weights): ``"error"``, keep the
@@ -92,7 +88,6 @@ class DepthRecorder:
         check_finite: bool = True,
         mask_source: Callable[[], Tensor | None] | None = None,
     ) -> None:
-        check_option("pooling", pooling, POOLINGS)
         check_option("layout", layout, LAYOUTS)
         check_option("repeats", repeats, _REPEATS)
         self.model = model
@@ -103,6 +98,7 @@ class DepthRecorder:
         self.mask_source = mask_source
         self._handles: list[Any] = []
         self._layouts = BlockLayouts(model, self.names) if layout == "auto" else None
+        self._first_token = FirstToken(pooling, type(model).__name__)
         self._has_warned = False
         self._mask: Tensor | None = None
         self._mask_is_fresh = self._uses_masks = False
@@ -188,6 +184,7 @@ class DepthRecorder:
         if self._mask is not None:
             check_mask(self._mask)
         self._mask_is_fresh = False
+        self._first_token.begin(self._mask)
 
     def _make_hook(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
         def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -238,7 +235,7 @@ class DepthRecorder:
             if self._layouts is not None:
                 batch = None if self._mask is None else len(self._mask)
                 layout = self._layouts.of(name, module, raw, batch)
-            state = pool_checked(raw, self.pooling, mask, layout)
+            state = self._first_token.pool(key, raw, mask, layout)
         except ValueError as error:
             raise ValueError(f"Block {name!r}: {error}") from error
         if key not in self._infos:
@@ -262,6 +259,7 @@ class DepthRecorder:
         """
         if not self._is_checked:
             check_complete(self.names, self._states)
+            self._states = self._first_token.settle(self._states)
             if self.check_finite:
                 check_finite(self._states)
             if self.dtype is not None:
@@ -278,8 +276,23 @@ class DepthRecorder:
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
         """The recorded blocks, in the order of execution of the last forward pass."""
-        keys = tuple(self._states) or self._order
-        return tuple(replace(self._infos[key], index=index) for index, key in enumerate(keys))
+        return self._described(tuple(self._states) or self._order)
+
+    def _described(self, keys: Sequence[str]) -> tuple[LayerInfo, ...]:
+        pooling_of = self._first_token.pooling_of
+        return tuple(
+            replace(self._infos[key], index=index, pooling=pooling_of(key)) for index, key in enumerate(keys)
+        )
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Run other forward passes; on leaving, the states of the last one before are there again."""
+        kept = self._states, self._is_checked, self._mask, self._uses_masks
+        try:
+            yield
+        finally:
+            self._begin_pass()
+            self._states, self._is_checked, self._mask, self._uses_masks = kept
 
     # many forward passes
 
@@ -333,7 +346,7 @@ class DepthRecorder:
         """
         if not self._rows:
             raise RuntimeError("Nothing was collected: call collect(stimulus_ids) after each forward pass.")
-        layers = tuple(replace(self._infos[key], index=index) for index, key in enumerate(self._order))
+        layers = self._described(self._order)
         with torch.inference_mode(False):  # so that the states can be used under autograd later
             states = tuple(torch.cat(parts) for parts in zip(*self._rows, strict=True))
             return sort_stimuli(states, layers, torch.cat(self._ids))
