@@ -64,8 +64,8 @@ def carried(texts: Sequence[str | TextStimulus], carrier: str) -> list[TextStimu
     before, _, after = carrier.partition("{}")
     if carrier.count("{}") != 1 or not (before + after).strip():
         raise ValueError(
-            f"carrier must be a phrase with {{}} once, where the text stands, such as 'The word is {{}}', got "
-            f"{carrier!r}."
+            f"carrier must be a phrase with {{}} once, where the text stands, such as 'The word is {{}}', "
+            f"got {carrier!r}."
         )
     stimuli = []
     for text in texts:

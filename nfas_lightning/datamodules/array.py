@@ -46,8 +46,8 @@ class ArrayDataModule(BrainDataModule):
             values.
         modality: ``"vision"``, ``"audio"`` or ``"language"``; None: told from the first stimulus.
         sampling_rate: Hz, for audio.
-        carrier: phrase around each text, for single words, such as ``"The word is {}"``: the word's own tokens
-            are pooled, see `carried`. None: texts as they are.
+        carrier: phrase around each text, for single words, such as ``"The word is {}"``: the word's own
+            tokens are pooled, see `carried`. None: texts as they are.
         runs: (T,) run of each row, a number or any label; None: one run.
         rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
             known).

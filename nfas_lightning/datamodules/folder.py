@@ -170,8 +170,8 @@ class FolderDataModule(BrainDataModule):
             return {"stimuli": as_text(read_csv(place, ["text"]), "text", place)}
         if self.carrier is not None:
             raise ValueError(
-                f"carrier is for single texts, and the words of {place} have those before them: leave it out, or "
-                "write the words as texts.csv."
+                f"carrier is for single texts, and the words of {place} have others before them: leave it "
+                "out, or write the words as texts.csv."
             )
         words = read_csv(place, ["word"])
         told: dict[str, Any] = {"stimuli": word_stimuli(as_text(words, "word", place), window=self.window)}

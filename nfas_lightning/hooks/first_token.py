@@ -31,11 +31,11 @@ class _Seen:
 class FirstToken:
     """Pool over tokens, without the first where the network makes an attention sink of it.
 
-    Causal language models park huge activations on the first token, which carry nothing of what it says. With
-    them, a mean over K tokens measures 1 / K. A network's first token is a sink if in any block its norm is more
-    than five times the median norm of the other tokens, in the median over the stimuli that show both. That is
-    decided once, for all blocks, by the first pass in which a stimulus shows its first token and another, and
-    holds from then on. A stimulus that shows nothing else keeps its first token.
+    Causal language models park huge activations on the first token, which carry nothing of what it says.
+    With them, a mean over K tokens measures 1 / K. A network's first token is a sink if in any block its norm
+    is more than five times the median norm of the other tokens, in the median over the stimuli that show
+    both. That is decided once, for all blocks, by the first pass in which a stimulus shows its first token
+    and another, and holds from then on. A stimulus that shows nothing else keeps its first token.
 
     Args:
         pooling: see `pool`; ``"mean:all"`` and ``"mean:rest"`` decide beforehand.
@@ -103,9 +103,9 @@ class FirstToken:
         ) * (n_alone > 0)
         warnings.warn(
             f"{self._network} uses the first token as an attention sink (in block {block!r} its norm is more "
-            f"than {_FAR_ABOVE:g} times the other tokens'): it stays out of {self._kind!r} pooling over tokens, "
-            f"in every block. pooling='{self._kind}:all' keeps it in, '{self._kind}:rest' says that this is "
-            f"known.{alone}",
+            f"than {_FAR_ABOVE:g} times the other tokens'): it stays out of {self._kind!r} pooling over "
+            f"tokens, in every block. pooling='{self._kind}:all' keeps it in, '{self._kind}:rest' says that "
+            f"this is known.{alone}",
             stacklevel=2,
         )
 
@@ -123,16 +123,16 @@ def joined_pooling(parts: Mapping[str, set[str]]) -> dict[str, str]:
         closed = {how for how in told if not any(other.startswith(f"{how}:") for other in told)}
         if len(closed) > 1:
             raise ValueError(
-                f"Parts of one trajectory were pooled in different ways at {name!r}: {sorted(told)}. Where they "
-                f"differ about the first token (an attention sink or not), say which: pooling='mean:rest' leaves "
-                f"it out, 'mean:all' keeps it in."
+                f"Parts of one trajectory were pooled in different ways at {name!r}: {sorted(told)}. Where "
+                f"they differ about the first token (an attention sink or not), say which: "
+                f"pooling='mean:rest' leaves it out, 'mean:all' keeps it in."
             )
         joined[name] = closed.pop()
     return joined
 
 
 def _look(tokens: Tensor, shown: Tensor, rest: Tensor) -> _Seen:
-    """Compare norms of the first of the tokens (B, K, D) with the others', where the mask (B, K) shows both."""
+    """Compare the norm of the first of tokens (B, K, D) with the others', where (B, K) shows both."""
     norms = torch.linalg.vector_norm(tokens, dim=-1, dtype=torch.promote_types(tokens.dtype, torch.float32))
     others = shown.clone()
     others[:, 0] = False

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["DEFAULT_CELLS", "grid_average"]
 
 DEFAULT_CELLS = 4
-_MOST_PREFIX_TOKENS = 8
-"""CLS, distillation and register tokens stand before the patches; networks in use have at most five."""
+_BEFORE_PATCHES = (0, 1, 2, 4, 5)
+"""How many tokens may stand before the patches: CLS, a distillation token, four registers."""
 
 
 def grid_average(output: Tensor, cells: int, mask: Tensor | None, layout: str) -> Tensor:
-    """Return the mean of each cell of a grid over the last two axes of space; time, if there is any, is averaged.
+    """Return the mean of each cell of a grid over the last two axes; time, if there is any, is averaged.
 
-    Cells are those of `torch.nn.functional.adaptive_avg_pool2d`: where sides do not divide they overlap by one
-    row, and a map smaller than the grid repeats its values, so that the width depends on `cells` alone.
+    Cells are those of `torch.nn.functional.adaptive_avg_pool2d`: where sides do not divide they overlap by
+    one row, and a map smaller than the grid repeats its values, so that every block has `cells` a side.
 
     Args:
         output: (B, K, D) patch tokens, of which the last are a square, row by row; (B, C, H, W) or
@@ -53,8 +52,8 @@ def grid_average(output: Tensor, cells: int, mask: Tensor | None, layout: str) -
     share = F.adaptive_avg_pool2d(shown.to(maps.dtype), cells)
     if not bool((share > 0).all()):
         raise ValueError(
-            f"pooling='grid:{cells}' needs something to see in every cell, and the mask hides whole cells: take "
-            f"fewer cells, pooling='mean', or stimuli of equal length."
+            f"pooling='grid:{cells}' needs something to see in every cell, and the mask hides whole cells: "
+            f"take fewer cells, pooling='mean', or stimuli of equal length."
         )
     # filled rather than multiplied by zero: what is hidden may hold NaN
     return (F.adaptive_avg_pool2d(maps.masked_fill(~shown, 0), cells) / share).flatten(1)
@@ -63,11 +62,11 @@ def grid_average(output: Tensor, cells: int, mask: Tensor | None, layout: str) -
 def _square(tokens: Tensor, mask: Tensor | None, layout: str) -> tuple[Tensor, Tensor | None]:
     """Return patch tokens as a map (B, D, S, S), and their mask (B, S, S)."""
     batch, n_tokens, width = tokens.shape
-    found = [n for n in range(_MOST_PREFIX_TOKENS + 1) if n_tokens - n > 1 and _is_square(n_tokens - n)]
+    found = [n for n in _BEFORE_PATCHES if n_tokens - n > 1 and math.isqrt(n_tokens - n) ** 2 == n_tokens - n]
     if layout != "channels_last" or not found:
         raise ValueError(
-            f"pooling='grid' needs maps (B, C, H, W), or tokens (B, K, D) that are a square of patches after at "
-            f"most {_MOST_PREFIX_TOKENS} others, got shape {tuple(tokens.shape)}: use 'mean'."
+            f"pooling='grid' needs maps (B, C, H, W), or tokens (B, K, D) that are a square of patches after "
+            f"at most {max(_BEFORE_PATCHES)} others, got shape {tuple(tokens.shape)}: use 'mean'."
         )
     side = math.isqrt(n_tokens - found[0])
     maps = tokens[:, found[0] :].transpose(1, 2).reshape(batch, width, side, side)
@@ -90,7 +89,3 @@ def _over_map(mask: Tensor, maps: Tensor) -> Tensor:
             f"{tuple(mask.shape)}."
         )
     return mask.bool().unsqueeze(1).expand(batch, height, width)
-
-
-def _is_square(number: int) -> bool:
-    return math.isqrt(number) ** 2 == number

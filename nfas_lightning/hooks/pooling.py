@@ -65,8 +65,8 @@ def pool(output: Tensor, how: str = "auto", mask: Tensor | None = None, *, layou
     token: `TextPreprocess` hides them with the mask.
 
     Returns:
-        (B, D), of a grid (B, D * n * n), in the dtype of `output`, half precisions raised to float32; detached,
-        and no view of `output`.
+        (B, D), of a grid (B, D * n * n), in the dtype of `output`, half precisions raised to float32;
+        detached, and no view of `output`.
 
     Raises:
         ValueError: unknown option; a mask that fits neither batch nor tokens, that hides a whole stimulus, or

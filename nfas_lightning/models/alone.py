@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,20 +18,20 @@ __all__ = ["BatchCollector"]
 
 _HALF = (torch.float16, torch.bfloat16)
 _ROUNDING = {"cpu": 1e-4, "accelerator": 3e-3, "half": 3e-2}
-"""Difference, as a share of a state's norm, that sums in another order may make: in float32 on the CPU they stay
-a hundred times below it, on accelerators products may be rounded to ten bits."""
-_OF_SPREAD = 0.01
+"""Difference, as a share of a state's norm, that sums in another order may make: in float32 on the CPU they
+stay a hundred times below it, on accelerators products may be rounded to ten bits."""
+_OF_SPREAD = 1e-3
 """Difference, as a share of what stimuli of the batch differ by, that no score would feel."""
 
 
 class BatchCollector:
     """Collect batches; where a network's states depend on the batch, its stimuli one by one.
 
-    Networks that mix over tokens without a mask (FNet, ConvBERT, Nystroemformer) carry padding into a stimulus's
-    states; others use statistics of the batch. So two stimuli of the first batch, and of the first whose
-    stimuli are of unequal lengths, are shown alone: the shortest, which padding changes most, and the longest.
-    Where a block's state differs by more than rounding, this and every later batch is shown stimulus by
-    stimulus, and a warning says so.
+    Networks that mix over tokens without a mask (FNet, ConvBERT, Nystroemformer) carry padding into a
+    stimulus's states; others use statistics of the batch. So two stimuli of the first batch are shown alone:
+    the shortest, which padding changes most, and the longest; and again where a later batch has lengths that
+    differ far more. Where a block's state differs by more than rounding, this and every later batch is shown
+    stimulus by stimulus, and a warning says so.
 
     Args:
         recorder: attached to the network.
@@ -40,7 +41,7 @@ class BatchCollector:
     def __init__(self, recorder: DepthRecorder, show: Callable[[Mapping[str, Any]], object]) -> None:
         self.one_by_one = False
         self._recorder, self._show = recorder, show
-        self._left = {"equal lengths", "unequal lengths"}
+        self._most_uneven = -1.0  # share of the longest that the shortest lacked, of the batches looked at
 
     def collect(self, batch: Mapping[str, Any]) -> None:
         """Collect the batch that was shown last.
@@ -63,15 +64,16 @@ class BatchCollector:
             self._recorder.collect(one["stimulus_id"], one.get("n_frames"))
 
     def _is_due(self, batch: Mapping[str, Any]) -> bool:
-        if self.one_by_one or not self._left or _n_stimuli(batch) < 2 or one_stimulus(batch, 0) is None:
+        if self.one_by_one or _n_stimuli(batch) < 2 or one_stimulus(batch, 0) is None:
             return False
         if len(self._recorder.states[0]) not in (_n_stimuli(batch), _n_frames(batch)):
             return False  # `collect` says what is wrong
-        kind = "equal lengths" if len(set(stimulus_lengths(batch))) == 1 else "unequal lengths"
-        if kind not in self._left:
+        lengths = stimulus_lengths(batch)
+        uneven = 1 - min(lengths) / max(lengths) if max(lengths) else 0.0
+        # far more than before, so that few batches are looked at however many there are
+        if self._most_uneven >= 0 and uneven <= 2 * self._most_uneven + 0.05:
             return False
-        # a batch with padding tells all that one without would
-        self._left = set() if kind == "unequal lengths" else self._left - {kind}
+        self._most_uneven = uneven
         return True
 
     def _changes_states(self, batch: Mapping[str, Any], states: Sequence[Tensor]) -> bool:
@@ -83,7 +85,7 @@ class BatchCollector:
                 alone, is_half = self._alone(batch, row)
             except (RuntimeError, ValueError) as error:
                 warnings.warn(
-                    f"{self._network} takes batches of several stimuli alone ({error}), so that it can't be seen "
+                    f"{self._network} could not be shown a single stimulus ({error}), so it is not known "
                     f"whether a stimulus's states depend on the others in its batch.",
                     stacklevel=4,
                 )
@@ -97,8 +99,8 @@ class BatchCollector:
             if self._first_apart(again, alone, states, is_half) is not None:
                 warnings.warn(
                     f"{self._network} makes different states of one stimulus in two passes, from block "
-                    f"{found[0]!r} on: it draws random numbers or remembers earlier passes. Its scores can't be "
-                    f"reproduced.",
+                    f"{found[0]!r} on: it draws random numbers or remembers earlier passes. Its scores can't "
+                    f"be reproduced.",
                     stacklevel=4,
                 )
                 return False
@@ -107,7 +109,7 @@ class BatchCollector:
         return False
 
     def _alone(self, batch: Mapping[str, Any], row: int) -> tuple[list[Tensor], bool]:
-        """Return a stimulus's states (D_l,), shown alone, and whether they were computed in half precision."""
+        """Return a stimulus's states (D_l,), shown alone, and whether they are of half precision."""
         recorder = self._recorder
         weights = {parameter.dtype for parameter in recorder.model.parameters()}
         seen: list[bool] = [bool(weights & set(_HALF))]
@@ -118,7 +120,8 @@ class BatchCollector:
             self._show(one)
         finally:
             hook.remove()
-        return [state.mean(dim=0) for state in recorder.states], any(seen)
+        states = [state.mean(dim=0) for state in recorder.states]
+        return states, any(seen) or any(state.dtype in _HALF for state in states)
 
     def _first_apart(
         self, one: Sequence[Tensor], other: Sequence[Tensor], states: Sequence[Tensor], is_half: bool
@@ -127,15 +130,12 @@ class BatchCollector:
         device = next((p.device.type for p in self._recorder.model.parameters()), "cpu")
         rounding = _ROUNDING["half" if is_half else "cpu" if device == "cpu" else "accelerator"]
         for layer, a, b, state in zip(self._recorder.layers, one, other, states, strict=True):
-            apart, norm = float(torch.linalg.vector_norm(a - b)), float(torch.linalg.vector_norm(b))
-            centered = state - state.mean(dim=0)
-            spread = float(torch.linalg.vector_norm(centered)) / len(state) ** 0.5
+            if a.shape != b.shape:
+                return layer.name, math.inf, math.inf
+            apart, norm = _norm(a - b), _norm(b)
+            spread = _norm(state - state.mean(dim=0)) / len(state) ** 0.5
             if apart > rounding * norm and apart > _OF_SPREAD * spread:
-                return (
-                    layer.name,
-                    apart / norm if norm else float("inf"),
-                    apart / spread if spread else float("inf"),
-                )
+                return layer.name, _share(apart, norm), _share(apart, spread)
         return None
 
     @property
@@ -144,10 +144,11 @@ class BatchCollector:
 
     def _say(self, stimulus: int, block: str, of_norm: float, of_spread: float) -> None:
         warnings.warn(
-            f"{self._network} makes other states of a stimulus in a batch than alone, first at block {block!r}: "
-            f"there stimulus {stimulus} differs by {of_norm:.2g} of its norm, {of_spread:.2g} of what the batch's "
-            f"stimuli differ by. It mixes padding into its states, or uses statistics of the batch. Going on with "
-            f"one stimulus at a time; batch_size=1 spares the passes that are thrown away.",
+            f"{self._network} makes other states of a stimulus in a batch than alone, first at block "
+            f"{block!r}: there stimulus {stimulus} differs by {of_norm:.2g} of its norm, {of_spread:.2g} of "
+            f"what the batch's stimuli differ by. It mixes padding into its states, or uses statistics of "
+            f"the batch. Going on with one stimulus at a time: the scores are right, and batch_size=1 spares "
+            f"the passes that are thrown away.",
             stacklevel=5,
         )
 
@@ -170,6 +171,14 @@ def _rows_of(state: Tensor, batch: Mapping[str, Any], row: int) -> Tensor:
         return state[row]
     counts = torch.as_tensor(batch["n_frames"]).reshape(-1).tolist()
     return torch.split(state, counts)[row].mean(dim=0)
+
+
+def _norm(value: Tensor) -> float:
+    return float(torch.linalg.vector_norm(value, dtype=torch.promote_types(value.dtype, torch.float32)))
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else math.inf
 
 
 def _is_autocast() -> bool:

@@ -40,8 +40,8 @@ def one_stimulus(batch: Mapping[str, Any], row: int) -> dict[str, Any] | None:
     """Return one stimulus of a raw batch as a batch of its own, without padding.
 
     Args:
-        batch: see `nfas_lightning.data.stimuli`; entries of other names have a row a stimulus, or are one value
-            for all.
+        batch: see `nfas_lightning.data.stimuli`; entries of other names have one row per stimulus, or are one
+            value for all.
         row: of the stimulus.
 
     Returns:
@@ -61,7 +61,7 @@ def one_stimulus(batch: Mapping[str, Any], row: int) -> dict[str, Any] | None:
         frames = slice(ends[row - 1] if row else 0, ends[row])
     one: dict[str, Any] = {}
     for key, value in batch.items():
-        if isinstance(value, Tensor) and value.ndim or isinstance(value, list | tuple):
+        if (isinstance(value, Tensor) and value.ndim) or isinstance(value, list | tuple):
             if key == "image" and counts is not None:
                 one[key] = value[frames]
             elif len(value) == n_stimuli:

@@ -24,16 +24,16 @@ def has_vocabulary(tokenizer: Any) -> bool:
 class TextPreprocess:
     """Tokenise texts, and mark the tokens that a feature is about.
 
-    Tokens that overlap the stimulus's span are in the mask; the prefix, padding and the special tokens that the
-    tokenizer adds (CLS and SEP, the beginning and end of a sequence) never are. A text longer than the window
-    loses its beginning, the oldest context. Padding is on the right.
+    Tokens that overlap the stimulus's span are in the mask; the prefix, padding and the special tokens that
+    the tokenizer adds (CLS and SEP, the beginning and end of a sequence) never are. A text longer than the
+    window loses its beginning, the oldest context. Padding is on the right.
 
     Args:
         tokenizer: a fast tokenizer of transformers: only those report which characters a token covers.
         max_length: window in tokens, special ones included.
         prefix: put before every text, e.g. ``"query: "``; survives truncation, stays out of the mask.
-        equal_lengths: refuse texts of unequal numbers of tokens, for networks that mix over tokens whatever the
-            attention mask says (FNet, ConvBERT, Nystroemformer) and so carry padding into real ones.
+        equal_lengths: refuse texts of unequal numbers of tokens, for networks that mix over tokens whatever
+            the attention mask says (FNet, ConvBERT, Nystroemformer) and so carry padding into real ones.
     """
 
     def __init__(
