@@ -136,6 +136,8 @@ def test_texts(tmp_path):
     data = loaded(tmp_path)
     assert data.responses.modality == "language"
     assert list(data.responses.rois["roi"]) == ["A", "B", "C"]
+    phrased = loaded(tmp_path, carrier="She said {}.").stimuli[3][1]
+    assert (phrased.text, phrased.span) == ("She said sentence 3.", (9, 19))
 
 
 def test_what_is_not_there_or_there_twice_is_named(tmp_path):

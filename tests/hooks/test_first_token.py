@@ -16,7 +16,7 @@ MASK = torch.arange(7) < torch.tensor(LENGTHS)[:, None]
 
 
 class Causal(nn.Module):
-    """Token-wise blocks; the second may get something large in the first token, which the last loses again."""
+    """Token-wise blocks; the second may get something large in the first token, the last loses it again."""
 
     def __init__(self, sink=100.0):
         super().__init__()

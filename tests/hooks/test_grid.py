@@ -59,8 +59,8 @@ def test_masks_are_respected():
     mask[0, 1] = False
     wild = maps.clone()
     wild[..., 1] = torch.nan
-    wanted = torch.stack([maps[0, :, rows][..., columns].mean((1, 2))
-                          for rows in (slice(0, 2), slice(2, 4)) for columns in ([0], [2, 3])], -1)  # fmt: skip
+    places = [(rows, columns) for rows in (slice(0, 2), slice(2, 4)) for columns in ([0], [2, 3])]
+    wanted = torch.stack([maps[0, :, rows][..., columns].mean((1, 2)) for rows, columns in places], dim=-1)
     torch.testing.assert_close(pool(wild, "grid:2", mask), wanted.flatten()[None])
     tokens = wild.flatten(2).transpose(1, 2)
     torch.testing.assert_close(pool(tokens, "grid:2", mask.repeat(1, 4)), wanted.flatten()[None])
