@@ -156,8 +156,8 @@ def record_trajectory(
                 collector.collect(shown)
 
         with recorder:
-            if world > 1 and show(stimuli.collate([stimuli[i] for i in range(min(2, len(stimuli)))])):
-                _ = recorder.states  # what becomes of a first token is decided by the same stimuli everywhere
+            if world > 1:
+                collector.begin(stimuli)
             for entries in track(loader, "stimuli", transient=True) if progress else loader:
                 while entries:
                     batch = stimuli.collate(entries[:fits])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from nfas_lightning.callbacks.logging import log_scalars
+from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import gather_trajectories, to_rank_zero
@@ -157,6 +158,9 @@ class DepthTrajectory(Callback):
         self._recorder = self._build(pl_module).attach()
         if isinstance(pl_module, FrozenModel):  # of other modules it is not known what a step does beside
             self._collector = BatchCollector(self._recorder, _shower(trainer, pl_module))
+            stimuli = getattr(getattr(trainer, "datamodule", None), "stimuli", None)
+            if trainer.world_size > 1 and isinstance(stimuli, StimulusSet):
+                self._collector.begin(stimuli)
         self._trajectory, self._finished, self._shards, self._taken = None, None, {}, []
         self.metric_values = {}
         if self.save_dir is not None and trainer.is_global_zero:

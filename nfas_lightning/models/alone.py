@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.undisturbed import kept_random_states
 from nfas_lightning.models.batch import one_stimulus, stimulus_lengths
@@ -35,13 +36,19 @@ class BatchCollector:
 
     Args:
         recorder: attached to the network.
-        show: runs the network on a batch as the loop does, mask included.
+        show: runs the network on a batch as the loop does, mask included; False where it does not fit.
     """
 
     def __init__(self, recorder: DepthRecorder, show: Callable[[Mapping[str, Any]], object]) -> None:
         self.one_by_one = False
         self._recorder, self._show = recorder, show
         self._most_uneven = -1.0  # share of the longest that the shortest lacked, of the batches looked at
+
+    def begin(self, stimuli: StimulusSet) -> None:
+        """Let the first stimuli decide what becomes of a first token, so that every process decides alike."""
+        for index in range(min(2, len(stimuli))):
+            if self._show(stimuli.collate([stimuli[index]])) is not False:
+                _ = self._recorder.states
 
     def collect(self, batch: Mapping[str, Any]) -> None:
         """Collect the batch that was shown last.

@@ -13,6 +13,7 @@ from nfas_lightning.alignment import record_trajectory
 from nfas_lightning.callbacks import DepthTrajectory
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.datamodules import ArrayDataModule
+from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.models import FrozenModel, TextPreprocess
 from nfas_lightning.models.batch import one_stimulus, stimulus_lengths
 from nfas_lightning.models.zoo.stand_ins import stand_in_batch, stand_in_tokenizer
@@ -98,6 +99,22 @@ def test_padding_that_comes_late_is_looked_at_when_it_comes():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         record_trajectory(model, StimulusSet(EQUAL, "language"), batch_size=3)
+
+
+@pytest.mark.filterwarnings("ignore:LlamaModel uses the first token")
+def test_processes_decide_alike_about_a_first_token():
+    """A text of four does not begin with what makes a sink: the second share alone would find none."""
+    model = text_model("llama")
+    tokenizer = model.load().preprocess.tokenizer
+    model.module.embed_tokens.weight.data[tokenizer.convert_tokens_to_ids("word0")] *= 1000
+    texts = [f"word{int(i % 4 == 1)} {text.replace('word0 ', 'word3 ')}" for i, text in enumerate(TEXTS)]
+    stimuli = StimulusSet(texts, "language")
+    whole = record_trajectory(model, stimuli, batch_size=4)
+    assert whole.layers[-1].pooling == "auto:rest"
+    shares = [record_trajectory(model, stimuli, batch_size=4, share=(rank, 2)) for rank in (0, 1)]
+    joined = concatenate(shares)
+    for one, other in zip(joined.states, whole.states, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 class BatchStatistics(nn.Module):
