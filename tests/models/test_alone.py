@@ -111,6 +111,8 @@ def test_processes_decide_alike_about_a_first_token():
     stimuli = StimulusSet(texts, "language")
     whole = record_trajectory(model, stimuli, batch_size=4)
     assert whole.layers[-1].pooling == "auto:rest"
+    own = record_trajectory(model, StimulusSet(texts[1::2], "language"), batch_size=4)
+    assert own.layers[-1].pooling == "auto:all"
     shares = [record_trajectory(model, stimuli, batch_size=4, share=(rank, 2)) for rank in (0, 1)]
     joined = concatenate(shares)
     for one, other in zip(joined.states, whole.states, strict=True):
