@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.functional.checks import check_count
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.trajectory import Trajectory
@@ -74,6 +75,8 @@ def align(
         >>> sorted(result.scores["feature"].unique())
         ['all_blocks', 'best_block', 'last_block', 'mean_depth', 'stable_mode']
     """
+    if batch_size is not None:
+        check_count("batch_size", batch_size, 1)
     with kept_random_states():  # the benchmark's own draws must not shift a training's
         datamodule.prepare_data()
         datamodule.setup()

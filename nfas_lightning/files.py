@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, then renamed."""
+"""Files that appear whole or not at all, and YAML that is read safely."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["check_folder", "safe_name", "staging_file", "write_text", "write_whole"]
+import yaml
+
+__all__ = ["check_folder", "load_yaml", "safe_name", "staging_file", "write_text", "write_whole"]
+
+_MOST_NODES = 100_000  # of a YAML file, its aliases written out; the largest config here has some hundred
 
 
 @contextmanager
@@ -86,3 +91,55 @@ def safe_name(text: str) -> str:
         'openai_whisper-base'
     """
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
+
+
+def load_yaml(text: str) -> Any:
+    """Read YAML with plain values alone: no objects, no key twice, and no more of it than was written.
+
+    An alias stands for all that its anchor holds, so a file of a few lines can stand for more values than any
+    memory has as soon as somebody walks through them.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, a key of a mapping comes twice, an anchor holds itself, or the aliases
+            stand for too much.
+    """
+    loader = _UniqueKeys(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _written_out(node, {})
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise yaml.constructor.ConstructorError(None, None, "it is nested too deeply") from error
+    finally:
+        loader.dispose()
+
+
+def _written_out(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Count the nodes below a node, aliases written out."""
+    if id(node) not in counted:
+        counted[id(node)] = _MOST_NODES + 1  # until it is known: an anchor that holds itself has no end
+        children = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            children = [part for pair in children for part in pair]
+        counted[id(node)] = 1 + sum(_written_out(child, counted) for child in children)
+    if counted[id(node)] > _MOST_NODES:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"its aliases stand for more than {_MOST_NODES:,} values", node.start_mark
+        )
+    return counted[id(node)]
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader for which a key that comes twice is an error; YAML's own would drop the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} comes twice", key.start_mark
+                )
+            seen.add(key.value if isinstance(key.value, str) else id(key))
+        return super().construct_mapping(node, deep)

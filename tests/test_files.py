@@ -13,12 +13,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from nfas_lightning.cli.lightning import keep_numbered
 from nfas_lightning.data.parcel_cache import read_parcels, write_parcels
 from nfas_lightning.data.parcels import Parcels
-from nfas_lightning.files import safe_name, staging_file, write_text, write_whole
+from nfas_lightning.files import load_yaml, safe_name, staging_file, write_text, write_whole
 from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.results import RunFolder
@@ -213,3 +214,28 @@ def test_folder_names(tmp_path, text, name):
     # the folder of a run has it: another name would make a resumed run start anew
     RunFolder(tmp_path).write(text, "k" * 64, model_result())
     assert (tmp_path / "models" / name / ("k" * 16) / "card.json").is_file()
+
+
+# YAML from anywhere
+
+
+def test_yaml_of_plain_values():
+    text = "base: &b {a: 1, list: [x, 2.5, null]}\nown: {<<: *b, a: 2}\n"
+    assert load_yaml(text) == yaml.safe_load(text)
+    assert load_yaml("") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]\n" for i in range(40)), "100,000"),
+        ("a: &a [1, *a]", "100,000"),
+        ("[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("{a: 1, a: 2}", "comes twice"),
+        ("!!python/object/apply:os.system [true]", "could not determine a constructor"),
+    ],
+    ids=["doubling", "itself", "deep", "twice", "object"],
+)
+def test_yaml_that_is_more_than_it_looks(text, said):
+    with pytest.raises(yaml.YAMLError, match=said):
+        load_yaml(text)

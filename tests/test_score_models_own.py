@@ -167,3 +167,10 @@ def test_a_misspelt_key_names_the_nearest():
         ModelSuite([{"weights": "random"}])
     with pytest.raises(ValueError, match="modality must be one of"):
         FrozenModel(Net(), modality="smell")
+
+
+def test_a_name_that_looks_like_markup_is_printed_as_it_is(tmp_path, capsys):
+    name = "a[/b][red]"
+    results = score_models({"model": Net(), "name": name}, seen(), tmp_path, **{**QUIET, "report": True})
+    assert list(results.models["model"]) == [name]
+    assert f"✓ {name}: mean r" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from torch import nn
 
 from nfas_lightning.alignment import card_of
@@ -127,7 +128,9 @@ class ScoreWriter(Callback):
         found = found or self.find(module, responses)
         if found and found not in self._finished:
             self._add(*found)
-            self._console.print(f"[green]✓[/] {found[0]}: found finished in {self.run_dir}")
+            self._console.print(
+                f"[green]✓[/] {escape(found[0])}: found finished in {escape(str(self.run_dir))}"
+            )
             self._has_said_where = True
         return found is not None
 
@@ -197,7 +200,7 @@ class ScoreWriter(Callback):
                 self._name_others()
             if not self._has_said_where:
                 # not wrapped, so that a path stays one that can be copied
-                self._console.print(f"[dim]results in {self.run_dir}[/]", soft_wrap=True)
+                self._console.print(f"[dim]results in {escape(str(self.run_dir))}[/]", soft_wrap=True)
                 self._has_said_where = True
 
     def gather(self, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
@@ -238,7 +241,9 @@ class ScoreWriter(Callback):
         for logger in wandb_loggers(trainer.loggers):
             if logger.experiment.offline:
                 folder = Path(logger.save_dir or ".") / "wandb"
-                self._console.print(f"W&B ran offline. To upload: wandb sync {folder}/offline-run-*")
+                self._console.print(
+                    f"W&B ran offline. To upload: wandb sync {folder}/offline-run-*", markup=False
+                )
         return results
 
     def _name_others(self) -> None:
@@ -315,7 +320,7 @@ def _in_one_line(label: str, result: ModelResult) -> str:
     scalars, card = scalars_of(result), result.card
     baseline = scalars.get("nfas/best_baseline_r2")
     return (
-        f"[green]✓[/] {label}: mean r {scalars['nfas/mean_r']:.3f}, r² {scalars['nfas/mean_r2']:.3f}"
+        f"[green]✓[/] {escape(label)}: mean r {scalars['nfas/mean_r']:.3f}, r² {scalars['nfas/mean_r2']:.3f}"
         + (f" (best baseline {baseline:.3f})" if baseline is not None else "")
         + f", stable |λ| {scalars['nfas/stable_modulus']:.3f}, {card['n_blocks']} blocks, "
         f"{card['seconds_capture']:.1f} s capture, {card['seconds_scoring']:.1f} s scoring"

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from nfas_lightning.cli.messages import missing_file
+from nfas_lightning.files import load_yaml
 
 __all__ = ["ConfigFileError", "check_config_files"]
 
@@ -67,7 +68,7 @@ def _read(path: Path) -> dict[str, Any]:
         if "\t" in line[: len(line) - len(line.lstrip())]:
             raise ConfigFileError(f"{path}, line {number}: YAML is indented with spaces, and here is a tab.")
     try:
-        config = yaml.load(text, _UniqueKeys)  # a safe loader, see there
+        config = load_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
@@ -79,17 +80,3 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} must hold keys and values (trainer:, model:, data:), got a {type(config).__name__}."
         )
     return config
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader for which a key that comes twice is an error; YAML's own would drop the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} comes twice", key.start_mark
-                )
-            seen.add(key.value if isinstance(key.value, str) else id(key))
-        return super().construct_mapping(node, deep)

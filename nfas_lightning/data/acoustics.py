@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_shape
+from nfas_lightning.functional.checks import check_count, check_shape
 
 __all__ = [
+    "check_sampling_rate",
     "cochleagram",
     "erb_centres",
     "modulation_energy",
@@ -23,6 +24,17 @@ __all__ = [
 
 _FRAME_SECONDS = 0.010
 _WINDOW_SECONDS = 0.032
+_FASTEST = 768_000  # Hz, of the quickest recorders; a rate in the wrong unit would fill the memory
+
+
+def check_sampling_rate(rate: Any) -> None:
+    """Raise unless a sampling rate is a whole number of Hz that a recorder has.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is 0, negative, or more than 768 kHz.
+    """
+    check_count("sampling_rate", rate, 1, _FASTEST, unit="Hz")
 
 
 def resample(sound: NDArray[np.floating[Any]], from_rate: int, to_rate: int) -> NDArray[np.floating[Any]]:

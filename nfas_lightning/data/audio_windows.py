@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.io import wavfile
 from torch import Tensor
 
-from nfas_lightning.data.acoustics import resample, sound_power
+from nfas_lightning.data.acoustics import check_sampling_rate, resample, sound_power
 from nfas_lightning.data.content import require_file
 
 __all__ = ["AudioWindows", "Stretch", "audio_stimuli", "power_frames", "read_wav", "window_ends"]
@@ -43,6 +43,8 @@ def read_wav(
         ValueError: no wav file, or one that is cut short.
     """
     path = require_file(path)
+    if sampling_rate is not None:
+        check_sampling_rate(sampling_rate)
     try:
         with warnings.catch_warnings():
             # unknown chunks (tags, markers) do no harm; an early end is found by counting below
@@ -59,9 +61,11 @@ def read_wav(
             (128.0, 128.0) if samples.dtype == np.uint8 else (0.0, -float(np.iinfo(samples.dtype).min))
         )
         samples = (samples.astype(np.float32) - middle) / scale
+    if not samples.size:
+        raise ValueError(f"{path.name} must hold sound, got a wav file without a single sample.")
     mono = samples.reshape(len(samples), -1).mean(axis=1, dtype=np.float32)
-    if not len(mono) or not np.isfinite(mono).all():
-        raise ValueError(f"{path.name} must hold finite samples, got {len(mono)}.")
+    if lost := int((~np.isfinite(mono)).sum()):
+        raise ValueError(f"{path.name} must hold finite samples, got {lost} of {len(mono)} that are not.")
     wanted = int(rate if sampling_rate is None else sampling_rate)
     # the filter rings a little beyond full scale
     return np.clip(resample(mono, int(rate), wanted), -1.0, 1.0), wanted
@@ -138,10 +142,9 @@ class AudioWindows:
     """
 
     def __init__(self, stretches: Sequence[Stretch], seconds: float, sampling_rate: int) -> None:
-        if not seconds > 0 or sampling_rate < 1:
-            raise ValueError(
-                f"seconds and sampling_rate must be positive, got {seconds} and {sampling_rate}."
-            )
+        if not seconds > 0:
+            raise ValueError(f"seconds must be positive, got {seconds}.")
+        check_sampling_rate(sampling_rate)
         self.seconds, self.sampling_rate = seconds, sampling_rate
         self._place = [(stretch.path, end) for stretch in stretches for end in stretch.ends]
 

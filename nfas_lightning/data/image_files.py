@@ -16,6 +16,7 @@ from xml.parsers.expat import ExpatError
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.gifti.parse_gifti_fast import GiftiImageParser
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -32,6 +33,25 @@ _BROKEN = (
     HeaderDataError,
 )
 _STRUCTURES = {"L": "CortexLeft", "R": "CortexRight"}
+
+
+class _SelfContainedParser(GiftiImageParser):  # type: ignore[misc]
+    """Reads values that stand in the GIfTI file, not those of another file that it names: any of the disk."""
+
+    def StartElementHandler(self, name: str, attributes: dict[str, str]) -> None:  # noqa: N802
+        """Refuse an array whose values are elsewhere."""
+        if name == "DataArray" and (
+            attributes.get("Encoding") == "ExternalFileBinary" or attributes.get("ExternalFileName")
+        ):
+            raise ValueError(
+                f"its values are said to be in another file, {attributes.get('ExternalFileName')!r}, "
+                "which is not opened: write them into the GIfTI file"
+            )
+        super().StartElementHandler(name, attributes)
+
+
+class _SelfContainedGifti(nib.GiftiImage):  # type: ignore[misc]
+    parser = _SelfContainedParser
 
 
 @dataclass(frozen=True)
@@ -155,11 +175,11 @@ def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
 
     Raises:
         FileNotFoundError: the file or its content is missing.
-        ValueError: broken, no data array a TR, or the other hemisphere.
+        ValueError: broken, values in another file, no data array per TR, or the other hemisphere.
     """
     require_file(path)
     try:
-        image = nib.load(path)
+        image = _SelfContainedGifti.from_filename(path)
         arrays = [np.asarray(array.data) for array in image.darrays]
     except (*_BROKEN, ExpatError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,18 @@ from torch.utils.data import Dataset
 
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.functional.checks import check_count
 
 __all__ = ["ImageFiles", "check_size", "read_image"]
 
+_LARGEST = 8192  # pixels a side: 200 MB for each stimulus
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
-def check_size(size: Any) -> None:
-    """Refuse a size in pixels that is neither None nor a whole number from 1."""
-    if size is not None and (not isinstance(size, Integral) or size < 1):
-        raise ValueError(f"size must be a whole number of pixels, 1 or more, got {size!r}.")
+def check_size(size: Any, name: str = "size") -> None:
+    """Refuse a size in pixels that is neither None nor a whole number from 1 to `_LARGEST`."""
+    if size is not None:
+        check_count(name, size, 1, _LARGEST, unit="pixels")
 
 
 class ImageFiles(Dataset[Tensor]):
@@ -38,7 +39,8 @@ class ImageFiles(Dataset[Tensor]):
             is, which needs files of one size or batches of one.
 
     Raises:
-        ValueError: no path, a single string, or a size that is no whole number from 1.
+        TypeError: the size is no whole number.
+        ValueError: no path, a single string, or a size out of bounds.
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]], *, size: int | None = None) -> None:
@@ -82,6 +84,8 @@ def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tens
     path = require_file(path)
     try:
         with Image.open(path) as image:
+            if image.format == "EPS":  # a program, which another program would have to run
+                raise ValueError(f"{path} must hold pixels, got a drawing in PostScript: convert it first.")
             if image.mode not in _EIGHT_BITS:
                 raise ValueError(
                     f"{path} must have 8 bits a channel, got mode {image.mode}: convert it first."

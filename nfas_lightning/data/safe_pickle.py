@@ -1,4 +1,8 @@
-"""Pickles from the internet: numpy arrays and plain containers are read, nothing else, and nothing is run."""
+"""Pickles from the internet: numpy arrays and plain containers are read, nothing else, and nothing is run.
+
+Work and memory are bounded by the size of the file: a length that it announces is compared with what is left
+of it, and an object that it refers to many times is worked on once.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ import io
 import os
 import pickle
 import re
-from collections.abc import Callable
-from typing import Any, NoReturn
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +23,11 @@ __all__ = ["read_pickle"]
 
 # booleans, integers, floats, complex numbers, bytes and text of fixed length: nothing that holds pointers
 _KINDS = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|c(8|16)|[SU][0-9]{1,6})")
-# what pickle.Unpickler documents or is known to raise on data that is damaged
+# what the unpickler documents or is known to raise on data that is damaged
 _DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError,
-            ImportError, OverflowError, RecursionError)  # fmt: skip
+            ImportError, OverflowError, RecursionError, AssertionError, struct.error)  # fmt: skip
+# what can be hashed in no time; a tuple of tuples of tuples takes as long as the tree that it spans
+_PLAIN = (str, bytes, bool, int, float, complex, np.generic, type(None))
 
 
 class _RefusedError(Exception):
@@ -68,12 +75,41 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Resolves names from a table of its own; whatever is absent from it is refused."""
+class _BoundedFile:
+    """The file, which gives as many bytes as were asked for or says that it has not so many."""
 
     def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+
+    def readline(self) -> bytes:
+        line = self._file.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError("a name is cut short")
+        return line
+
+    def read(self, count: int) -> bytes:
+        left = self.size - self._file.tell()
+        if count > left:  # before memory is taken for them
+            raise EOFError(f"{count} bytes are announced and {left} are left")
+        return self._file.read(count)
+
+
+# The unpickler that is written in Python, as joblib and dill build on: the one in C hashes what it is given,
+# and takes memory for any position in its memo and any length that a file announces.
+_PythonUnpickler: Any = pickle._Unpickler
+
+
+class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
+    """Resolves names from a table of its own; whatever is absent from it is refused."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(_PythonUnpickler.dispatch)
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._bounded = _BoundedFile(file)
+        self._may_encode = self._bounded.size  # bytes; what a file holds is no more than the file
         # bytes, not latin1: the same letters without a second copy of each array as text
-        super().__init__(file, encoding="bytes", fix_imports=False)
+        super().__init__(self._bounded, encoding="bytes", fix_imports=False)
 
     def find_class(self, module: str, name: str, /) -> Any:
         """Return the stand-in for a name."""
@@ -85,11 +121,67 @@ class _ArrayUnpickler(pickle.Unpickler):
         rule = _RULES.get((".".join(parts), name))
         if rule is None:
             raise _RefusedError(f"{module}.{name}")
-        return rule
+        return rule if rule is not _ENCODE else _Rule(self._encode)
 
     def persistent_load(self, pid: Any) -> NoReturn:
         """Refuse references to objects outside the file."""
         raise _RefusedError("an object outside the file (a persistent id)")
+
+    def _encode(self, text: Any, encoding: Any) -> bytes:
+        # how Python 3 writes bytes in the protocols of Python 2
+        if _text(encoding) != "latin1" or not isinstance(text, str):
+            raise _RefusedError(f"the codec {encoding!r}")
+        self._may_encode -= len(text)
+        if self._may_encode < 0:
+            raise _RefusedError("more bytes than it holds")
+        return text.encode("latin1")
+
+    def _load_long4(self) -> NoReturn:
+        raise _RefusedError("an integer of more than 255 bytes")
+
+    def _load_bytearray8(self) -> None:
+        (count,) = struct.unpack("<Q", self.read(8))
+        if count > self._bounded.size:
+            raise EOFError(f"{count} bytes are announced in a file of {self._bounded.size}")
+        buffer = bytearray(count)
+        self.readinto(buffer)
+        self.append(buffer)
+
+    def _load_setitem(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        _PythonUnpickler.load_setitem(self)
+
+    def _load_setitems(self) -> None:
+        _check_keys(self.stack[::2])
+        _PythonUnpickler.load_setitems(self)
+
+    def _load_dict(self) -> None:
+        _check_keys(self.stack[::2])
+        _PythonUnpickler.load_dict(self)
+
+    def _load_additems(self) -> None:
+        _check_keys(self.stack)
+        _PythonUnpickler.load_additems(self)
+
+    def _load_frozenset(self) -> None:
+        _check_keys(self.stack)
+        _PythonUnpickler.load_frozenset(self)
+
+    dispatch[pickle.LONG4[0]] = _load_long4
+    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray8
+    dispatch[pickle.SETITEM[0]] = _load_setitem
+    dispatch[pickle.SETITEMS[0]] = _load_setitems
+    dispatch[pickle.DICT[0]] = _load_dict
+    dispatch[pickle.ADDITEMS[0]] = _load_additems
+    dispatch[pickle.FROZENSET[0]] = _load_frozenset
+
+
+def _check_keys(keys: Iterable[Any]) -> None:
+    """Refuse what takes long to hash: containers in containers."""
+    for key in keys:
+        parts = key if isinstance(key, (tuple, frozenset)) else (key,)
+        if not all(isinstance(part, _PLAIN) for part in parts):
+            raise _RefusedError(f"a key or an item of a set that is a {type(key).__name__} of containers")
 
 
 class _Rule:
@@ -158,11 +250,14 @@ def _scalar(kind: Any, data: Any) -> Any:
     return _from_bytes(data, kind, ())[()]
 
 
-def _encode(text: Any, encoding: Any) -> bytes:
-    # how Python 3 writes bytes in the protocols of Python 2
-    if _text(encoding) != "latin1" or not isinstance(text, str):
-        raise _RefusedError(f"the codec {encoding!r}")
-    return text.encode("latin1")
+def _set_of(items: Any = ()) -> set[Any]:
+    _check_keys(items)
+    return set(items)
+
+
+def _frozen_set_of(items: Any = ()) -> frozenset[Any]:
+    _check_keys(items)
+    return frozenset(items)
 
 
 def _reconstruct(kind: Any, shape: Any, typecode: Any) -> _Array:
@@ -179,7 +274,7 @@ def _text(value: Any) -> Any:
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 
-_ARRAY = _Rule(_no_call)
+_ARRAY, _ENCODE = _Rule(_no_call), _Rule(_no_call)  # each unpickler encodes within a limit of its own
 _RULES = {
     ("numpy", "ndarray"): _ARRAY,
     ("numpy", "dtype"): _Rule(_Kind),
@@ -187,26 +282,40 @@ _RULES = {
     ("numpy.core.multiarray", "scalar"): _Rule(_scalar),
     ("numpy.core.numeric", "_frombuffer"): _Rule(_from_bytes),
     # containers and empty bytes in the protocols of Python 2
-    ("_codecs", "encode"): _Rule(_encode),
+    ("_codecs", "encode"): _ENCODE,
     ("builtins", "bytes"): _Rule(lambda: b""),
-    ("builtins", "set"): _Rule(set),
-    ("builtins", "frozenset"): _Rule(frozenset),
+    ("builtins", "set"): _Rule(_set_of),
+    ("builtins", "frozenset"): _Rule(_frozen_set_of),
 }
 
 
-def _finished(value: Any, inside: tuple[int, ...] = ()) -> Any:
-    """Put arrays in the place of their stand-ins, and text in the place of Python 2's strings."""
-    if id(value) in inside:
-        raise _RefusedError("a container that holds itself")
-    inside = (*inside, id(value))
+def _finished(value: Any, done: dict[int, Any] | None = None) -> Any:
+    """Put arrays in the place of their stand-ins, and text in the place of Python 2's strings.
+
+    What stands in several places is worked on once and stays one object: a list of a few lists that each hold
+    the next one twice would otherwise span a tree without end.
+    """
+    done = {} if done is None else done
+    if id(value) in done:
+        if done[id(value)] is _UNDER_WAY:
+            raise _RefusedError("a container that holds itself")
+        return done[id(value)]
+    done[id(value)] = _UNDER_WAY
+    finished = value
     if isinstance(value, _Array):
         if value.value is None:
             raise ValueError("an array without data")
-        return value.value
-    if isinstance(value, (_Kind, _Rule)):
+        finished = value.value
+    elif isinstance(value, (_Kind, _Rule)):
         raise _RefusedError("a type instead of data")
-    if isinstance(value, dict):
-        return {_finished(key, inside): _finished(item, inside) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value)(_finished(item, inside) for item in value)
-    return _text(value)
+    elif isinstance(value, dict):
+        finished = {_finished(key, done): _finished(item, done) for key, item in value.items()}
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        finished = type(value)(_finished(item, done) for item in value)
+    else:
+        finished = _text(value)
+    done[id(value)] = finished
+    return finished
+
+
+_UNDER_WAY = object()

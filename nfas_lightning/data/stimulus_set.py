@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from nfas_lightning.data.acoustics import check_sampling_rate
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.functional.checks import check_option
 
@@ -109,10 +110,10 @@ class StimulusSet(Dataset[tuple[int, Any]]):
     ) -> None:
         check_option("modality", modality, MODALITIES)
         _check_sequence(items)
-        if modality == "audio" and (sampling_rate is None or sampling_rate <= 0):
-            raise ValueError(
-                f"Audio stimuli need sampling_rate, a positive number of Hz, got {sampling_rate}."
-            )
+        if modality == "audio":
+            if sampling_rate is None:
+                raise ValueError("Audio stimuli need sampling_rate, a number of Hz, got None.")
+            check_sampling_rate(sampling_rate)
         self.items = items
         self.modality = modality
         self.sampling_rate = sampling_rate

@@ -21,6 +21,10 @@ from nfas_lightning.data.pictures import check_size
 
 __all__ = ["ClipFiles", "read_clip"]
 
+# Formats that hold their pictures themselves. ffmpeg goes by the content whatever a file is called, and a
+# playlist or a list of parts may name any other file of the disk.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,ogg,asf,flv,gif,m4v,mxf,ivf"
+
 
 class ClipFiles(Dataset[Tensor]):
     """Video files as stimuli of `StimulusSet`: entry i is the frames of file i.
@@ -92,7 +96,7 @@ def read_clip(
     path = require_file(path)
     av = _pyav()
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
             if not container.streams.video:
                 raise ValueError(f"{path} must hold a video, got a file without one.")
             stream = container.streams.video[0]

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.functional.checks import check_count
 from nfas_lightning.lightning_packages import LightningDataModule
 
 __all__ = ["BrainDataModule"]
@@ -35,8 +36,8 @@ class BrainDataModule(LightningDataModule):
         self, *, batch_size: int = 16, num_workers: int = 0, subjects: list[str] | None = None
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        check_count("batch_size", batch_size, 1)
+        check_count("num_workers", num_workers)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.subjects = subjects

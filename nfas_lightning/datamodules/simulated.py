@@ -13,6 +13,7 @@ from torch import Tensor
 from nfas_lightning.data.acoustics import sound_power
 from nfas_lightning.data.cleaning import zscore
 from nfas_lightning.data.events import response_gap
+from nfas_lightning.data.pictures import check_size
 from nfas_lightning.data.readers import pick, sha256_file
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import ATLASES
@@ -29,7 +30,7 @@ from nfas_lightning.data.simulation.sounds import SAMPLING_RATE, sample_sounds
 from nfas_lightning.data.simulation.text import sample_sentences, words_of
 from nfas_lightning.data.stimulus_set import MODALITIES, Modality, StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.checks import check_count, check_option, check_seed
 
 __all__ = ["SimulatedBrainDataModule"]
 
@@ -87,6 +88,11 @@ class SimulatedBrainDataModule(BrainDataModule):
         check_option("modality", modality, MODALITIES)
         check_option("signal", signal, ("planted", "none"))
         check_option("atlas", atlas, ATLASES)
+        counts = {"n_stimuli": n_stimuli, "n_subjects": n_subjects, "n_runs": n_runs}
+        for argument, value in {**counts, "n_components": n_components}.items():
+            check_count(argument, value, 1)
+        check_size(image_size, "image_size")
+        check_seed(seed)
         self.save_hyperparameters()
         self.modality = modality
         self.n_stimuli = n_stimuli

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_option, check_shape
+from nfas_lightning.functional.checks import check_count, check_option, check_shape, seeded_generator
 from nfas_lightning.functional.correlation import MIN_ROWS, correlate
 from nfas_lightning.functional.missing import align_subjects
 
@@ -68,8 +68,7 @@ def noise_ceiling(
     check_option("method", method, get_args(CeilingMethod))
     if len(Y) < 2:
         raise ValueError(f"A noise ceiling needs at least two subjects (or repeats), got {len(Y)}.")
-    if n_splits < 1:
-        raise ValueError(f"n_splits must be at least 1, got {n_splits}.")
+    check_count("n_splits", n_splits, 1)
     labels = torch.zeros(Y.shape[1], dtype=torch.long) if fold is None else fold
     check_shape("fold", labels, "T", T=Y.shape[1])
     parts = [(labels == label).nonzero()[:, 0].to(Y.device) for label in torch.unique(labels[labels >= 0])]
@@ -138,7 +137,7 @@ def _loo_subject(Y: Tensor, parts: list[Tensor]) -> Tensor:
 
 def _split_half(Y: Tensor, parts: list[Tensor], n_splits: int, seed: int) -> Tensor:
     """Correlate random half-means, step the average up to all subjects, return the root of reliability."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     half, rs = len(Y) // 2, []
     for _ in range(n_splits):
         order = torch.randperm(len(Y), generator=generator).to(Y.device)

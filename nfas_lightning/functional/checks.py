@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 __all__ = [
+    "check_count",
     "check_device",
     "check_distances",
     "check_finite",
     "check_option",
+    "check_seed",
     "check_shape",
     "is_constant",
+    "seeded_generator",
     "working_dtype",
 ]
+
+_MOST = 2**63 - 1
 
 
 def check_shape(name: str, value: Tensor, letters: str, **sizes: int) -> None:
@@ -98,6 +106,51 @@ def check_distances(distances: Tensor) -> Tensor:
         )
     wide = ((wide + wide.T) / 2).clamp(min=0)
     return wide.fill_diagonal_(0)
+
+
+def check_count(name: str, value: Any, least: int = 0, most: int | None = None, *, unit: str = "") -> None:
+    """Raise unless `value` is a whole number within bounds; True and "5" are none.
+
+    Args:
+        name: the argument's name, as the caller wrote it.
+        value: what was given.
+        least: smallest value allowed.
+        most: largest value allowed; None: any.
+        unit: what is counted, e.g. ``"pixels"``, for the message.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is out of bounds.
+
+    Example:
+        >>> check_count("n_folds", 5, 2)
+        >>> check_count("n_folds", "5", 2)
+        Traceback (most recent call last):
+        ...
+        TypeError: n_folds must be a whole number, got '5' (str).
+    """
+    of = f" of {unit}" if unit else ""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number{of}, got {value!r:.80} ({type(value).__name__}).")
+    if value < least or (most is not None and value > most):
+        bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {bounds}{' ' + unit if unit else ''}, got {value}.")
+
+
+def check_seed(seed: Any) -> None:
+    """Raise unless a seed is one that both torch and numpy take.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is negative, or 2^63 or more.
+    """
+    check_count("seed", seed, 0, _MOST)
+
+
+def seeded_generator(seed: int) -> torch.Generator:
+    """Return a generator of its own on the CPU; see `check_seed`."""
+    check_seed(seed)
+    return torch.Generator().manual_seed(int(seed))
 
 
 def check_option(name: str, value: str, options: tuple[str, ...]) -> None:

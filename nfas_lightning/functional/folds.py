@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_shape
+from nfas_lightning.functional.checks import check_count, check_shape
 
 __all__ = ["contiguous_folds", "split_rows"]
 
@@ -83,8 +83,7 @@ def split_rows(
     Raises:
         ValueError: fewer rows than folds, fewer than 2 folds, or a negative gap.
     """
-    if n_folds < 2:
-        raise ValueError(f"n_folds must be at least 2, got {n_folds}.")
+    check_count("n_folds", n_folds, 2)
     if gap < 0:
         raise ValueError(f"gap must be 0 or more volumes, got {gap}.")
     positions = torch.arange(len(rows), device=rows.device)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nfas_lightning.functional.checks import check_count, seeded_generator
+
 __all__ = [
     "BLOCK",
     "check_permutations",
@@ -78,8 +80,7 @@ def group_sizes(codes: Tensor, n_groups: int, name: str) -> Tensor:
 
 def check_permutations(n_permutations: int) -> None:
     """Raise unless at least one permutation is asked for."""
-    if n_permutations < 1:
-        raise ValueError(f"n_permutations must be at least 1, got {n_permutations}.")
+    check_count("n_permutations", n_permutations, 1)
 
 
 def permutations(n: int, count: int, seed: int) -> Tensor:
@@ -90,7 +91,7 @@ def permutations(n: int, count: int, seed: int) -> Tensor:
         count: permutations.
         seed: seed of a generator of its own; the global one is untouched.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     return torch.rand(count, n, generator=generator, dtype=torch.float64).argsort(dim=1)
 
 

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_finite, check_shape
+from nfas_lightning.functional.checks import check_count, check_finite, check_shape, seeded_generator
 
 __all__ = ["block_moves", "phase_moves", "shift_moves", "turn_phases"]
 
@@ -60,7 +60,7 @@ def shift_moves(
     total = math.prod(counts) - still
     if not total:
         raise ValueError("Runs (or folds) of one row can't rotate: give longer ones.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     if total <= _FEW:
         number = torch.arange(total) if total <= n_moves else torch.randperm(total, generator=generator)
         number = number[:n_moves] + still
@@ -98,7 +98,7 @@ def block_moves(
         tensor([[0, 1, 2, 3, 4]])
     """
     groups = _check_moves(n_rows, groups, n_moves)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     moves = torch.empty(n_moves, n_rows, dtype=torch.long)
     for label in torch.unique(groups):
         rows = (groups == label).nonzero()[:, 0]
@@ -131,7 +131,7 @@ def phase_moves(n_rows: int, *, groups: Tensor | None = None, n_moves: int = 100
         torch.Size([2, 5])
     """
     groups = _check_moves(n_rows, groups, n_moves)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     angles = torch.zeros(n_moves, n_rows, dtype=torch.float64)
     for label in torch.unique(groups):
         rows = (groups == label).nonzero()[:, 0]
@@ -190,8 +190,7 @@ def turn_phases(Y: Tensor, angles: Tensor, groups: Tensor | None = None) -> Tens
 
 def _check_moves(n_rows: int, groups: Tensor | None, n_moves: int) -> Tensor:
     """Validate, and return the groups on the CPU, where moves are drawn."""
-    if n_moves < 1:
-        raise ValueError(f"n_permutations must be at least 1, got {n_moves}.")
+    check_count("n_permutations", n_moves, 1)
     groups = torch.zeros(n_rows) if groups is None else groups.cpu()
     check_shape("groups", groups, "T", T=n_rows)
     return groups

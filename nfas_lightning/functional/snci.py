@@ -9,7 +9,13 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_option, check_shape, working_dtype
+from nfas_lightning.functional.checks import (
+    check_count,
+    check_option,
+    check_shape,
+    seeded_generator,
+    working_dtype,
+)
 from nfas_lightning.functional.labels import (
     BLOCK,
     check_permutations,
@@ -130,11 +136,10 @@ def snci_bootstrap(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
-    if n_bootstrap < 1:
-        raise ValueError(f"n_bootstrap must be at least 1, got {n_bootstrap}.")
+    check_count("n_bootstrap", n_bootstrap, 1)
     ratios = snci(scores.to(torch.float64), modality)  # and its checks and warnings
     check_option("form", form, get_args(Form))
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     tail = (1 - confidence) / 2
     at = torch.tensor([tail, 1 - tail], dtype=torch.float64, device=scores.device)
     limits = []

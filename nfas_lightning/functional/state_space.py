@@ -16,7 +16,13 @@ from nfas_lightning.functional._components import (
     sketch_matrix,
     unit_weights,
 )
-from nfas_lightning.functional.checks import check_finite, check_option, check_shape, working_dtype
+from nfas_lightning.functional.checks import (
+    check_finite,
+    check_option,
+    check_shape,
+    seeded_generator,
+    working_dtype,
+)
 from nfas_lightning.functional.encoding import Scaling
 
 __all__ = ["StateSpace", "StateSpaceKind"]
@@ -184,7 +190,7 @@ class StateSpace:
         n = len(states[0])
         if n < 2:
             raise ValueError(f"kind={kind!r} needs at least 2 training stimuli, got {n}.")
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = seeded_generator(self.seed)
         sketches = [
             sketch_matrix(state.shape[1], self.sketch_width, generator)
             if kind == "random_projection" and state.shape[1] > self.sketch_width

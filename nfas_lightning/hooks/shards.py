@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from nfas_lightning.files import write_text, write_whole
@@ -71,6 +71,7 @@ def read_shards(folder: str | Path) -> Trajectory:
     Raises:
         FileNotFoundError: no index, or a shard that a later run has overwritten, so that the last run did
             not finish; or a shard is missing.
+        ValueError: a shard is damaged; it is named.
     """
     folder = Path(folder)
     index = folder / _INDEX
@@ -91,8 +92,18 @@ def _check_exists(path: Path) -> None:
 
 def _read(path: Path, mark: str | None) -> Trajectory:
     _check_exists(path)
+    try:
+        return _content(path, mark)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Shard {path} is damaged or cut short ({type(error).__name__}: {error}): record the trajectory "
+            "again."
+        ) from error
+
+
+def _content(path: Path, mark: str | None) -> Trajectory:
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
+        metadata = file.metadata() or {}
         if metadata.get("mark") != mark:
             raise FileNotFoundError(
                 f"Shard {path} is not the one that {_INDEX} lists: the run that overwrote it did not finish. "

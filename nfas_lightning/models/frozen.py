@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from nfas_lightning.data.stimulus_set import MODALITIES
-from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.checks import check_option, check_seed
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess, as_inputs, move_inputs
-from nfas_lightning.models.loaders import check_name, load_model, modality_of
+from nfas_lightning.models.loaders import check_label, check_name, load_model, modality_of
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["FrozenModel"]
@@ -79,6 +79,9 @@ class FrozenModel(LightningModule):
     ) -> None:
         super().__init__()
         check_option("weights", weights, ("pretrained", "random"))
+        check_seed(seed)
+        if name is not None:
+            check_label(name)
         if modality is not None:
             check_option("modality", modality, MODALITIES)
         self.module: nn.Module | None = None

@@ -28,6 +28,7 @@ from nfas_lightning.models.untrained import untrained_timm
 from nfas_lightning.models.zoo import ZooEntry, load_zoo, zoo, zoo_entry
 
 __all__ = [
+    "check_label",
     "check_name",
     "load_model",
     "load_module",
@@ -37,6 +38,7 @@ __all__ = [
     "model_name",
 ]
 
+_LONGEST = 200  # characters of a name; folders take 255 bytes
 _WEIGHTS = ("pretrained", "random")
 _SOURCES = ("zoo", "timm", "torchvision", "hf")
 
@@ -74,6 +76,24 @@ def check_name(model: str) -> None:
         raise ValueError(
             f"Unknown source {source!r} in {model!r}: expected 'zoo:', 'timm:', 'torchvision:', 'hf:' or a "
             f"bare packaged name."
+        )
+
+
+def check_label(name: Any) -> None:
+    """Raise for a name that no table, folder or terminal could show as it is.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it is empty or dots alone, longer than 200 characters, or holds a line break or another
+            character that is not printed.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"A model's name must be text, got {name!r:.80} ({type(name).__name__}).")
+    if not name.strip(" .") or len(name) > _LONGEST or not name.isprintable():
+        shown = name if len(name) <= 60 else f"{name[:60]}... ({len(name)} characters)"
+        raise ValueError(
+            f"A model's name must be 1 to {_LONGEST} printed characters, more than dots, got {shown!r}: give "
+            "another with name=."
         )
 
 

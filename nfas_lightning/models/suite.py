@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from nfas_lightning.functional.checks import check_seed
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.frozen import FrozenModel
-from nfas_lightning.models.loaders import check_name, model_name
+from nfas_lightning.models.loaders import check_label, check_name, model_name
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["ModelSuite", "RandomTwin"]
@@ -61,6 +62,8 @@ class ModelSuite(LightningModule):
             if isinstance(spec["model"], str):
                 check_name(spec["model"])
         names = [_name(spec) for spec in self.specs]
+        for name in names:
+            check_label(name)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
@@ -68,6 +71,7 @@ class ModelSuite(LightningModule):
                 f"name=, e.g. {{'model': ..., 'name': '{repeated[0]}_2'}}."
             )
         self.random_twins = random_twins
+        check_seed(seed)
         self.seed = seed
         self.save_hyperparameters()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
@@ -146,5 +147,5 @@ def plan_table(rows: Iterable[PlannedModel], datamodule: BrainDataModule) -> Tab
             f"{row.megabytes:.0f} MB",
             f"{row.seconds:.0f} s",
         )
-        table.add_row(row.name, *map(str, cells))
+        table.add_row(escape(row.name), *(escape(str(cell)) for cell in cells))
     return table

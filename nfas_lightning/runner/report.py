@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from nfas_lightning.plotting.report import write_report
 from nfas_lightning.plotting.style import check_formats
 from nfas_lightning.plotting.tables import FEW_ROIS, roi_score_table, score_table
@@ -61,11 +63,11 @@ def report_run(
         if test:
             console.print(f"{label}: {test['statistic']:.3f}, p = {test['p_value']:.4f}")
     for note in statistics.notes:
-        console.print(f"[dim]{note}[/]")
+        console.print(f"[dim]{escape(note)}[/]")
     path = write_report(Path(run_dir) / "report.html", results, statistics, formats=formats)
     if loggers := list(loggers):
         _log(loggers, results, statistics, Path(run_dir))
-    console.print(f"Report: {path}")
+    console.print(f"Report: {path}", markup=False)
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional._spectrum import check_svd_rank
-from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.checks import check_count, check_option, check_seed
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
 from nfas_lightning.functional.state_space import StateSpaceKind
 from nfas_lightning.scoring.observed import check_observed
@@ -71,8 +71,8 @@ class ScoringSettings:
             check_option("selection", self.selection, ("folds", "loo"))
         check_svd_rank(self.svd_rank)
         for name, least in (("n_folds", 2), ("n_permutations", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+            check_count(name, getattr(self, name), least)
+        check_seed(self.seed)
 
     @classmethod
     def given(cls, settings: ScoringSettings | None, **defaults: Any) -> ScoringSettings:

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.markup import escape
 
-from nfas_lightning.files import safe_name, write_text
+from nfas_lightning.files import load_yaml, safe_name, write_text
 from nfas_lightning.results import COLUMNS, RunResults
 from nfas_lightning.sweep.cell import Cell
 from nfas_lightning.sweep.config import Sweep
@@ -76,7 +76,9 @@ def conduct(sweep: Sweep, source: str | Path, *, only_estimate: bool = False) ->
         console.print(cost_table(cells))
         if report.failed:
             console.print(failure_table(report.failed))
-        console.print(f"{len(report.done)} of {len(cells)} done, {len(report.failed)} failed: {out}")
+        console.print(
+            f"{len(report.done)} of {len(cells)} done, {len(report.failed)} failed: {out}", markup=False
+        )
         if report.runs:  # the line may be longer than the terminal: whole, to be copied
             joined = " ".join(shlex.quote(str(run)) for run in report.runs)
             console.print(f"Their space: nfas space {joined}", soft_wrap=True, markup=False, highlight=False)
@@ -105,7 +107,8 @@ class _Conductor:
         jobs = self._jobs(cells, _width(engine))
         what = "Estimating" if self.probing else "Running"
         self.console.print(
-            f"{what} {len(cells)} models x benchmarks in {len(jobs)} jobs; logs: {self.out}/logs"
+            f"{what} {len(cells)} models x benchmarks in {len(jobs)} jobs; logs: {self.out}/logs",
+            markup=False,
         )
         engine.run(jobs, self._ended)
 
@@ -163,12 +166,14 @@ class _Conductor:
             status = cell.status()
             mark = {"done": "[green]✓[/]", "failed": "[red]✗[/]"}.get(status["state"], "")
             if mark:
-                self.console.print(f"{mark} {cell.name}{' (found finished)' if status.get('found') else ''}")
+                self.console.print(
+                    f"{mark} {escape(cell.name)}{' (found finished)' if status.get('found') else ''}"
+                )
         if len(left) == len(cells):  # it died before its first model: it would again
             for cell in left:
                 error = f"No model was reached, {how or 'its job ended'}. {_tail(job.log)}"
                 cell.say("failed", error=error, log=str(job.log))
-                self.console.print(f"[red]✗[/] {cell.name}")
+                self.console.print(f"[red]✗[/] {escape(cell.name)}")
             return []
         return [self._job(left)[1]] if left else []
 
@@ -219,7 +224,7 @@ def _report(sweep: Sweep, cells: Sequence[Cell]) -> SweepReport:
             "name": f"{out.name}/{name}",
             "models": len(own),
             "failed": [failure["model"] for failure in failed if failure["benchmark"] == name],
-            "sweep": yaml.safe_load((out / "sweep.yaml").read_text(encoding="utf-8")),
+            "sweep": load_yaml((out / "sweep.yaml").read_text(encoding="utf-8")),
         }
         results = RunResults.concatenate([_named(cell) for cell in own], meta)
         results.save(out / name)

@@ -8,13 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from jsonargparse import ArgumentParser
 
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.datamodules import BrainDataModule
-from nfas_lightning.files import safe_name
+from nfas_lightning.files import load_yaml, safe_name
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.scoring import ScoringSettings
 from nfas_lightning.sweep.cell import Cell
@@ -156,7 +155,7 @@ def read_sweep(
     """
     parser = parser or ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Sweep)  # without a group of their own: an error names keys as the file does
-    given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    given = load_yaml(Path(path).read_text(encoding="utf-8"))
     if not isinstance(given, dict):
         raise ValueError(
             f"{path} must hold keys and values (models:, benchmarks:), got {type(given).__name__}."

@@ -10,11 +10,11 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser
 from torch import nn
 
 from nfas_lightning.data.stimulus_set import MODALITIES
+from nfas_lightning.files import load_yaml
 from nfas_lightning.models.packaged import PACKAGED
 from nfas_lightning.models.zoo.entry import ZooEntry
 from nfas_lightning.models.zoo.registry import zoo
@@ -130,7 +130,7 @@ def _from_arguments(arguments: dict[str, Any], label: str = "", folder: str = ""
 
 
 def _from_file(path: Path) -> ModelSpec:
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = load_yaml(path.read_text(encoding="utf-8"))
     model = config.get("model") if isinstance(config, dict) else None
     kind = str(model.get("class_path", "")) if isinstance(model, dict) else ""
     if not isinstance(model, dict) or not kind.endswith("FrozenModel"):

@@ -32,13 +32,13 @@ def plan_table(sweep: Sweep, cells: Sequence[Cell]) -> Table:
         found = cell.estimate()
         if "memory_mb" not in found:
             unknown += 1
-            table.add_row(cell.benchmark, cell.spec.label, *["–"] * 6)
+            table.add_row(escape(cell.benchmark), escape(cell.spec.label), *["–"] * 6)
             continue
         total += found["seconds_forward"] + found["seconds_scoring"]
         memory = f"{found['memory_mb'] / 1e3:.1f} GB"
         table.add_row(
-            cell.benchmark,
-            cell.spec.label,
+            escape(cell.benchmark),
+            escape(cell.spec.label),
             f"{found['parameters'] / 1e6:.1f} M",
             str(found["n_blocks"]),
             f"{found['trajectory_mb']:.0f} MB",
@@ -72,8 +72,8 @@ def cost_table(cells: Iterable[Cell]) -> Table:
         status, found = cell.status(), cell.estimate()
         known = "memory_mb" in found
         table.add_row(
-            cell.benchmark,
-            cell.spec.label,
+            escape(cell.benchmark),
+            escape(cell.spec.label),
             status["state"],
             f"{status['seconds']:.0f} s" if "seconds" in status else "–",
             f"{found['seconds_forward'] + found['seconds_scoring']:.0f} s" if known else "–",

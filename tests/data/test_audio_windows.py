@@ -159,7 +159,7 @@ def test_a_long_recording_becomes_stimuli(tmp_path):
     ("options", "message"),
     [
         ({"hop": 0.0}, "hop must be a positive number"),
-        ({"seconds": 0.0}, "seconds and sampling_rate must be positive"),
+        ({"seconds": 0.0}, "seconds must be positive"),
         ({"hop": 9.0}, r"story\.wav must last a hop at least, 9.0 s, got 2 s"),
     ],
 )
@@ -169,3 +169,19 @@ def test_windows_that_can_not_be_cut(tmp_path, options, message):
         audio_stimuli(
             tmp_path / "story.wav", **{"seconds": 2.0, "hop": 1.0, "sampling_rate": RATE, **options}
         )
+
+
+@pytest.mark.parametrize("rate", [0, -1, 10**9, 16_000.0, "16000", True])
+def test_a_sampling_rate_is_one_that_recorders_have(tmp_path, rate):
+    wavfile.write(tmp_path / "story.wav", RATE, ramp(2.0).astype(np.float32))
+    error = ValueError if type(rate) is int else TypeError
+    with pytest.raises(error, match="sampling_rate must be"):
+        read_wav(tmp_path / "story.wav", rate)
+    with pytest.raises(error, match="sampling_rate must be"):
+        StimulusSet([torch.zeros(100)], "audio", rate)
+
+
+def test_a_wav_file_without_sound(tmp_path):
+    wavfile.write(tmp_path / "empty.wav", RATE, np.zeros(0, np.int16))
+    with pytest.raises(ValueError, match=r"empty\.wav must hold sound, got a wav file without"):
+        read_wav(tmp_path / "empty.wav")

@@ -12,6 +12,7 @@ import pytest
 from scipy.io import wavfile
 
 from nfas_lightning.data.catalogue import CATALOGUE, check_folder, find_benchmarks
+from nfas_lightning.data.catalogue.alice_archives import ARCHIVES, convert_archives
 from nfas_lightning.data.catalogue.alice_release import convert_alice
 from nfas_lightning.data.catalogue.files import Inspector
 from nfas_lightning.data.little_prince import VOLUMES, WORDS
@@ -399,3 +400,17 @@ def test_a_folder_that_is_not_alice_release(tmp_path):
     with pytest.raises(FileNotFoundError, match="must hold the unpacked release of Alice"):
         convert_alice(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_with_a_password_is_named(tmp_path):
+    (tmp_path / "release").mkdir()
+    archive = tmp_path / "release" / next(iter(ARCHIVES))
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.txt", "words")
+    raw = bytearray(archive.read_bytes())
+    for start, flag in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # as encrypted, in both headers
+        raw[raw.index(start) + flag] |= 1
+    archive.write_bytes(raw)
+    with pytest.raises(ValueError, match="must be a whole zip archive without a password"):
+        convert_archives(tmp_path)

@@ -538,6 +538,25 @@ def test_broken_and_unfit_gifti(tmp_path, surface_atlas):
         )
 
 
+def test_values_in_another_file_are_not_read(tmp_path, surface_atlas):
+    """A GIfTI file may name any file of the disk as the place of its values."""
+    _, (_, right) = both_sides(tmp_path, 642)
+    secret = np.arange(642, dtype="<f4")
+    secret.tofile(tmp_path / "secret.bin")
+    (tmp_path / "plain_hemi-L.func.gii").write_text(
+        '<?xml version="1.0"?><GIFTI Version="1.0" NumberOfDataArrays="1">'
+        '<DataArray Intent="NIFTI_INTENT_NONE" '
+        'DataType="NIFTI_TYPE_FLOAT32" ArrayIndexingOrder="RowMajorOrder" Dimensionality="1" Dim0="642" '
+        'Encoding="ExternalFile&#66;inary" Endian="LittleEndian" ExternalFileName="secret.bin" '
+        'ExternalFileOffset="0"><Data></Data></DataArray></GIFTI>'
+    )
+    # what nibabel would make of it: the test is of a file that can be read
+    read = nib.load(tmp_path / "plain_hemi-L.func.gii").darrays[0].data
+    np.testing.assert_array_equal(read, secret)
+    with pytest.raises(ValueError, match=r"hemi-L\.func\.gii must be.*another file, 'secret\.bin'"):
+        surface_parcels(tmp_path / "plain_hemi-L.func.gii", right, surface_atlas)
+
+
 def test_an_atlas_of_the_other_kind(tmp_path, atlas, surface_atlas):
     _, paths = both_sides(tmp_path, 642)
     with pytest.raises(ValueError, match="blocks is in MNI152, a volume"):

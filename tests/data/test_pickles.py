@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -177,3 +179,85 @@ def test_cut_short_or_damaged(tmp_path):
     (tmp_path / "x.pkl").write_bytes(b"\x80\x02" + b"]" * deep + b"a" * (deep - 1) + b".")
     with pytest.raises(ValueError, match="RecursionError"):
         read_pickle(tmp_path / "x.pkl")
+
+
+# work and memory that a small file asks for
+
+
+def doubling(depth, wrap):
+    """A pickle in which every container holds the one before it twice: 2 ** depth leaves."""
+    data = [pickle.PROTO, b"\x04", pickle.EMPTY_LIST, pickle.MEMOIZE]
+    for level in range(depth):
+        get = pickle.BINGET + bytes([level])
+        data += [pickle.MARK, get, get, *wrap, pickle.MEMOIZE]
+    return b"".join(data)
+
+
+def test_lists_that_double_are_read_in_no_time(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(doubling(60, [pickle.LIST]) + pickle.STOP)
+    got = read_pickle(tmp_path / "a.pkl")
+    for _ in range(60):
+        assert got[0] is got[1]
+        got = got[0]
+    assert got == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        pickle.EMPTY_DICT + pickle.BINGET + b"\x3c" + pickle.NONE + pickle.SETITEM,
+        pickle.EMPTY_DICT + pickle.MARK + pickle.BINGET + b"\x3c" + pickle.NONE + pickle.SETITEMS,
+        pickle.MARK + pickle.BINGET + b"\x3c" + pickle.NONE + pickle.DICT,
+        pickle.EMPTY_SET + pickle.MARK + pickle.BINGET + b"\x3c" + pickle.ADDITEMS,
+        pickle.MARK + pickle.BINGET + b"\x3c" + pickle.FROZENSET,
+        pickle.GLOBAL + b"__builtin__\nset\n" + pickle.BINGET + b"\x3c" + pickle.TUPLE1 + pickle.REDUCE,
+    ],
+    ids=["setitem", "setitems", "dict", "additems", "frozenset", "set"],
+)
+def test_tuples_that_double_are_not_hashed(tmp_path, use):
+    leaf = pickle.PROTO + b"\x04" + pickle.EMPTY_TUPLE + pickle.MEMOIZE
+    data = doubling(60, [pickle.TUPLE]).replace(
+        pickle.PROTO + b"\x04" + pickle.EMPTY_LIST + pickle.MEMOIZE, leaf
+    )
+    (tmp_path / "a.pkl").write_bytes(data + use + pickle.STOP)
+    with pytest.raises(ValueError, match="of containers"):
+        read_pickle(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pickle.PROTO + b"\x05" + pickle.BYTEARRAY8 + (3 * 10**9).to_bytes(8, "little"),
+        pickle.PROTO + b"\x04" + pickle.BINBYTES8 + (3 * 10**9).to_bytes(8, "little"),
+        pickle.PROTO + b"\x04" + pickle.BINUNICODE8 + (3 * 10**9).to_bytes(8, "little"),
+        pickle.PROTO + b"\x04" + pickle.FRAME + (3 * 10**9).to_bytes(8, "little"),
+        pickle.NONE + pickle.LONG_BINPUT + (2**31).to_bytes(4, "little") + pickle.STOP,
+        pickle.LONG4 + (2**30).to_bytes(4, "little"),
+    ],
+    ids=["bytearray8", "binbytes8", "binunicode8", "frame", "memo", "long4"],
+)
+def test_memory_that_is_announced_is_not_taken(tmp_path, data):
+    (tmp_path / "a.pkl").write_bytes(data.ljust(201, b"."))
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ValueError):
+            assert read_pickle(tmp_path / "a.pkl") is None  # a position in the memo is no damage
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+
+
+def test_text_is_encoded_once(tmp_path):
+    """Encoding the same long text again and again would fill the memory."""
+    once = pickle.BINGET + b"\x00" + pickle.BINGET + b"\x01" + pickle.REDUCE
+    data = [
+        pickle.PROTO + b"\x04",
+        pickle.GLOBAL + b"_codecs\nencode\n" + pickle.MEMOIZE + pickle.POP,
+        pickle.BINUNICODE + (1000).to_bytes(4, "little") + b"x" * 1000,
+        pickle.BINUNICODE + (6).to_bytes(4, "little") + b"latin1" + pickle.TUPLE2 + pickle.MEMOIZE,
+        pickle.POP,
+        pickle.MARK + once * 200 + pickle.LIST + pickle.STOP,
+    ]
+    (tmp_path / "a.pkl").write_bytes(b"".join(data))
+    with pytest.raises(ValueError, match="more bytes than it holds"):
+        read_pickle(tmp_path / "a.pkl")

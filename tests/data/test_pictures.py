@@ -75,7 +75,16 @@ def test_files_are_a_benchmarks_stimuli(tmp_path, pixels):
     assert other.responses.hashes != brain.responses.hashes
 
 
-@pytest.mark.parametrize("size", ["224", 0, 2.5, (8, 8)])
+@pytest.mark.parametrize("size", ["224", 0, 2.5, (8, 8), True, 10**6])
 def test_a_size_is_a_whole_number_of_pixels(size):
-    with pytest.raises(ValueError, match=r"size must be a whole number of pixels, 1 or more, got "):
+    number = type(size) is int
+    said = r"size must be from 1 to 8192 pixels" if number else r"size must be a whole number of pixels, got"
+    with pytest.raises(ValueError if number else TypeError, match=said):
         ImageFiles(["a.png"], size=size)
+
+
+def test_a_drawing_in_postscript_is_not_run(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="PostScript"):
+        read_image(tmp_path / "a.png")

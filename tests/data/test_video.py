@@ -59,13 +59,26 @@ def test_one_decode_a_clip(folder, monkeypatch):
         error = av.error
 
         @staticmethod
-        def open(path):
+        def open(path, **options):
             opened.append(path)
-            return av.open(path)
+            return av.open(path, **options)
 
     monkeypatch.setattr(video, "_pyav", lambda: Counting)
     read_clip(folder / "ramp.mp4", 10)
     assert len(opened) == 1
+
+
+def test_a_playlist_under_a_videos_name_opens_nothing(folder, tmp_path):
+    """ffmpeg goes by the content, and these name another file of the disk."""
+    target = folder / "ramp.mp4"
+    lists = {
+        "hls.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n",
+        "concat.mp4": f"ffconcat version 1.0\nfile '{target}'\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match="must be a whole video file"):
+            read_clip(tmp_path / name, 4)
 
 
 def test_damaged_files_are_named(folder, tmp_path):

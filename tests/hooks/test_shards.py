@@ -69,3 +69,12 @@ def test_parts_of_different_layers_do_not_join():
         concatenate([_part([0]), _part([1], name="b")])
     with pytest.raises(ValueError, match="at least one trajectory"):
         concatenate([])
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-1], lambda raw: b"", lambda raw: b"\xff" * len(raw)])
+def test_a_damaged_shard_is_named(tmp_path, damage):
+    _write(tmp_path)
+    shard = tmp_path / "1.safetensors"
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(ValueError, match=r"1\.safetensors is damaged or cut short"):
+        read_shards(tmp_path)

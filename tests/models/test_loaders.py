@@ -11,7 +11,7 @@ from torch import nn
 
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.hooks import DepthRecorder
-from nfas_lightning.models import FrozenModel, load_model, load_module
+from nfas_lightning.models import FrozenModel, ModelSuite, load_model, load_module
 from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.loaders import model_name
 from nfas_lightning.models.optional import require
@@ -345,3 +345,15 @@ def test_a_compiled_module_keeps_the_names_of_its_layers():
     loaded = load_module(torch.compile(network), layers=["0", "1", "2"])
     assert loaded.module is network
     assert loaded.info.name == model_name(network)
+
+
+@pytest.mark.parametrize("name", ["", " ", "..", "a\nb", "a\x1b[31m", "x" * 201])
+def test_a_name_that_nothing_could_show_is_refused_before_the_run(name):
+    net = nn.Linear(2, 2)
+    if name:  # an empty one is none given
+        with pytest.raises(ValueError, match="A model's name must be"):
+            ModelSuite([{"model": net, "name": name}])
+    with pytest.raises(ValueError, match="A model's name must be"):
+        FrozenModel(net, name=name)
+    with pytest.raises(TypeError, match="A model's name must be text, got 3"):
+        FrozenModel(net, name=3)

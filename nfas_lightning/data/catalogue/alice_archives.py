@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
@@ -83,10 +84,11 @@ def _unpack(archive: Path, place: Path) -> None:
             # extract() keeps members below `place`, and compares the CRC of each
             for member in members:
                 opened.extract(member, place)
-    except zipfile.BadZipFile as error:
+    # zipfile raises RuntimeError where an archive has a password or an odd compression
+    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise ValueError(
-            f"{archive} must be a whole zip archive ({error}): delete it and run again, or unpack what the "
-            "authors' page gives and name the folder with --source."
+            f"{archive} must be a whole zip archive without a password ({error}): delete it and run again, "
+            "or unpack what the authors' page gives and name the folder with --source."
         ) from error
 
 

@@ -8,8 +8,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-import yaml
-
+from nfas_lightning.files import load_yaml
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.info import model_info
@@ -52,8 +51,7 @@ def read_entry(path: Path) -> ZooEntry | None:
     Raises:
         ValueError: the entry does not say what an entry must say, or not under its own name.
     """
-    with path.open(encoding="utf-8") as stream:
-        config = yaml.safe_load(stream)
+    config = load_yaml(path.read_text(encoding="utf-8"))
     model = config["model"]["init_args"]["model"]
     if not isinstance(model, dict) or not str(model.get("class_path", "")).endswith("ZooEntry"):
         return None
