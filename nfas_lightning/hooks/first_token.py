@@ -21,8 +21,16 @@ _LONGEST_STRIDE = 8
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a block of the present pass shows of its first token."""
+    """What a block of the present pass shows of its first token.
 
+    Attributes:
+        state: (B, D) with the first token, which stands for the block.
+        rest: (B, D) without it.
+        ratio: of the first token's norm to the others', NaN where no stimulus shows both.
+        n_alone: stimuli that show the first token alone.
+    """
+
+    state: Tensor
     rest: Tensor
     ratio: Tensor
     n_alone: Tensor
@@ -48,28 +56,32 @@ class FirstToken:
         self.is_left_out: bool | None = {"all": False, "rest": True}.get(detail)
         self._may_leave_out = self._kind in ("auto", "mean", "max")
         self._over_tokens: set[str] = set()
-        self._seen: dict[str, _Seen] = {}
+        # by the identity of their states: a block may be pooled in several ways before one is chosen
+        self._pooled: dict[int, Tensor] = {}
+        self._seen: dict[int, _Seen] = {}
         self._asks = False
 
     def begin(self, mask: Tensor | None) -> None:
         """Begin a forward pass with this mask (B, K)."""
-        self._seen = {}
+        self._pooled, self._seen = {}, {}
         self._asks = self._may_leave_out and self.is_left_out is None
         if self._asks and mask is not None:  # of words in context the first token is shown by the first alone
             shown = mask.bool()
             self._asks = bool((shown[:, :_LONGEST_STRIDE].any(dim=1) & (shown.sum(dim=1) > 1)).any())
 
-    def pool(self, key: str, output: Tensor, mask: Tensor | None, layout: str) -> Tensor:
+    def pool(self, output: Tensor, mask: Tensor | None, layout: str) -> Tensor:
         """Pool a block's output, see `pool_checked`; `settle` has the last word."""
         is_tokens = output.ndim == 3 and layout != "channels_first" and output.is_floating_point()
         if not (is_tokens and self._may_leave_out):
             return pool_checked(output, self._pooling, mask, layout)
-        self._over_tokens.add(key)
+        how = f"{self._kind}:rest" if self.is_left_out else self._kind
+        state = pool_checked(output, how, mask, layout)
+        self._pooled[id(state)] = state  # held, so that no other comes to lie at its address
         if self._asks and output.shape[0 if layout == "sequence_first" else 1] > 1:
             tokens = output.detach().transpose(0, 1) if layout == "sequence_first" else output.detach()
             rest = pool_checked(output, f"{self._kind}:rest", mask, layout)
-            self._seen[key] = _look(tokens, shown_tokens(tokens, mask), rest)
-        return pool_checked(output, f"{self._kind}:rest" if self.is_left_out else self._kind, mask, layout)
+            self._seen[id(state)] = _Seen(state, rest, *_look(tokens, shown_tokens(tokens, mask)))
+        return state
 
     def settle(self, states: dict[str, Tensor]) -> dict[str, Tensor]:
         """Decide after a pass that shows enough, and return its states (B, D) pooled accordingly.
@@ -77,18 +89,20 @@ class FirstToken:
         Warns:
             UserWarning: the first token is a sink and stays out.
         """
-        if self.is_left_out is not None or not self._seen:
+        self._over_tokens |= {key for key, state in states.items() if id(state) in self._pooled}
+        seen = {key: self._seen[id(state)] for key, state in states.items() if id(state) in self._seen}
+        self._pooled, self._seen = {}, {}
+        if not seen:
             return states
-        ratios = torch.stack([seen.ratio.float().cpu() for seen in self._seen.values()])
+        ratios = torch.stack([block.ratio.float().cpu() for block in seen.values()])
         if bool(ratios.isnan().all()):
             return states
         largest = int(ratios.nan_to_num(nan=0.0).argmax())
         self.is_left_out = bool(ratios[largest] > _FAR_ABOVE)
-        if self.is_left_out:
-            self._say(list(self._seen)[largest], max(int(seen.n_alone) for seen in self._seen.values()))
-            states = {key: self._seen[key].rest if key in self._seen else states[key] for key in states}
-        self._seen = {}
-        return states
+        if not self.is_left_out:
+            return states
+        self._say(list(seen)[largest], max(int(block.n_alone) for block in seen.values()))
+        return {key: seen[key].rest if key in seen else state for key, state in states.items()}
 
     def pooling_of(self, key: str) -> str:
         """What the states of a block were pooled with, once it ran: the pooling, with what was decided."""
@@ -131,11 +145,16 @@ def joined_pooling(parts: Mapping[str, set[str]]) -> dict[str, str]:
     return joined
 
 
-def _look(tokens: Tensor, shown: Tensor, rest: Tensor) -> _Seen:
-    """Compare the norm of the first of tokens (B, K, D) with the others', where (B, K) shows both."""
+def _look(tokens: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare the norm of the first of tokens (B, K, D) with the others', where (B, K) shows both.
+
+    Returns:
+        The median over stimuli of the ratio of its norm to the median of the others', NaN where none shows
+        both; and how many stimuli show the first alone.
+    """
     norms = torch.linalg.vector_norm(tokens, dim=-1, dtype=torch.promote_types(tokens.dtype, torch.float32))
     others = shown.clone()
     others[:, 0] = False
     typical = norms.masked_fill(~others, torch.nan).nanmedian(dim=1).values
     ratio = (norms[:, 0] / typical).masked_fill(~shown[:, 0] | (typical == 0), torch.nan)
-    return _Seen(rest, ratio.nanmedian(), (shown[:, 0] & ~others.any(dim=1)).sum())
+    return ratio.nanmedian(), (shown[:, 0] & ~others.any(dim=1)).sum()

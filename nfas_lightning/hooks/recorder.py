@@ -235,7 +235,7 @@ class DepthRecorder:
             if self._layouts is not None:
                 batch = None if self._mask is None else len(self._mask)
                 layout = self._layouts.of(name, module, raw, batch)
-            state = self._first_token.pool(key, raw, mask, layout)
+            state = self._first_token.pool(raw, mask, layout)
         except ValueError as error:
             raise ValueError(f"Block {name!r}: {error}") from error
         if key not in self._infos:
