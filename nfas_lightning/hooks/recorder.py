@@ -284,6 +284,10 @@ class DepthRecorder:
             replace(self._infos[key], index=index, pooling=pooling_of(key)) for index, key in enumerate(keys)
         )
 
+    def forget_pass(self) -> None:
+        """Forget the last forward pass, which is not to be collected."""
+        self._begin_pass()
+
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Run other forward passes; on leaving, the states of the last one before are there again."""
@@ -291,7 +295,7 @@ class DepthRecorder:
         try:
             yield
         finally:
-            self._begin_pass()
+            self.forget_pass()
             self._states, self._is_checked, self._mask, self._uses_masks = kept
 
     # many forward passes

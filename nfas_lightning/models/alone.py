@@ -64,6 +64,7 @@ class BatchCollector:
         if not self.one_by_one or n_stimuli < 2:
             self._recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
             return
+        self._recorder.forget_pass()
         for row in range(n_stimuli):
             one = one_stimulus(batch, row)
             assert one is not None  # else it could not have been seen that the batch matters
