@@ -396,7 +396,7 @@ def test_every_argument_is_a_hyperparameter():
     one, other = FolderDataModule("one", **given), FolderDataModule("other", **given)
     assert dict(one.hparams) == {
         "root": "one", "sampling_rate": 16_000, "window": 20, "hrf": "spm", "dataset": None, "batch_size": 16,
-        "num_workers": 0, **given,
+        "num_workers": 0, "carrier": None, **given,
     }  # fmt: skip
     assert dict(one.hparams) != dict(other.hparams)  # by which a sweep tells their estimates apart
 
