@@ -34,6 +34,7 @@ def grid_average(output: Tensor, cells: int, mask: Tensor | None, layout: str) -
         ValueError: there is no map and no square of tokens, or the mask hides a whole cell.
 
     Example:
+        >>> import torch
         >>> maps = torch.arange(16.0).view(1, 1, 4, 4)
         >>> grid_average(maps, 2, None, "channels_first")
         tensor([[ 2.5000,  4.5000, 10.5000, 12.5000]])
