@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.grid import DEFAULT_CELLS, grid_average
@@ -16,7 +13,6 @@ __all__ = [
     "POOLINGS",
     "average_frames",
     "check_mask",
-    "main_tensor",
     "pad_nested",
     "pool",
     "pool_checked",
@@ -288,75 +284,3 @@ def pad_nested(output: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     padded = torch.stack([nn.functional.pad(row, (0, 0, 0, length - len(row))) for row in rows])
     exists = (torch.arange(length) < lengths[:, None]).to(padded.device)
     return padded, exists if mask is None else exists & mask.to(padded.device).bool()
-
-
-def main_tensor(output: object, name: str = "the block", given: Tensor | None = None) -> Tensor:
-    """Return the tensor that carries a block's state.
-
-    That is the output itself; the first tensor of a tuple or list, nested ones included, as transformers
-    order theirs; of a mapping or a named tuple ``last_hidden_state``, or its only tensor.
-
-    Args:
-        output: what the block returned.
-        name: the block's, for errors.
-        given: the block's input.
-
-    Raises:
-        TypeError: a `PackedSequence`, which hides the time axis; a mapping or named tuple of several tensors,
-            none of which says that it is the state; a tuple that begins with attention weights over the
-            tokens of `given` and holds a state of its shape later; or no tensor at all.
-    """
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, PackedSequence) or (
-        isinstance(output, tuple) and output and isinstance(output[0], PackedSequence)
-    ):
-        raise TypeError(
-            f"{name} returned a PackedSequence, whose rows are no stimuli: run the recurrent layers on "
-            f"padded batches and give the mask, or stimuli of one length at a time."
-        )
-    named = output._asdict() if isinstance(output, tuple) and hasattr(output, "_asdict") else output
-    if isinstance(named, Mapping):
-        state = named.get("last_hidden_state")
-        values = [state] if isinstance(state, Tensor) else list(named.values())
-        found = {key: tuple(v.shape) for key, v in named.items() if isinstance(v, Tensor)}
-        if len(found) > 1 and not isinstance(state, Tensor):
-            kind = "mapping" if named is output else "named tuple"
-            raise TypeError(
-                f"{name} returned a {kind} of several tensors, {found}, and none is said to be the state: "
-                "record a module inside it, or call that entry 'last_hidden_state'."
-            )
-    else:
-        values = list(output) if isinstance(output, (tuple, list)) else []
-    tensors = list(_tensors(values))
-    if not tensors:
-        raise TypeError(f"{name} returned {type(output).__name__} without a tensor: record another module.")
-    first, *others = tensors
-    if (
-        given is not None
-        and _is_attention(first, given)
-        and any(not tensor.is_nested and tensor.shape == given.shape for tensor in others)
-    ):
-        raise TypeError(
-            f"{name} returned tensors of shapes {[tuple(t.shape) for t in tensors]}: the first, which would "
-            f"be taken as the state, looks like attention weights, and its input had shape "
-            f"{tuple(given.shape)}. Let it return the state first, or record a module inside it."
-        )
-    return first
-
-
-def _tensors(values: list[object] | tuple[object, ...]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            yield from _tensors(value)
-
-
-def _is_attention(tensor: Tensor, given: Tensor) -> bool:
-    """Whether a tensor has the shape of weights (B, K, K) or (B, heads, K, K) over an input's tokens."""
-    if tensor.is_nested or given.is_nested or given.ndim != 3 or tensor.shape == given.shape:
-        return False
-    return (
-        tensor.ndim in (3, 4) and tensor.shape[-1] == tensor.shape[-2] and tensor.shape[-1] in given.shape[:2]
-    )

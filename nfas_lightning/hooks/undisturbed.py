@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -132,7 +133,8 @@ def _uncompiled(network: nn.Module) -> Iterator[None]:
         if getattr(module, "_compiled_call_impl", None) is not None
     }
     stance: AbstractContextManager[object] = nullcontext()
-    if hasattr(torch.compiler, "set_stance"):  # from torch 2.6 on
+    # from torch 2.6 on; where dynamo was never imported, which takes seconds, nothing is compiled
+    if hasattr(torch.compiler, "set_stance") and "torch._dynamo" in sys.modules:
         stance = torch.compiler.set_stance("force_eager")
     with stance:
         try:

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 
 from nfas_lightning.functional.checks import check_option
@@ -30,7 +31,8 @@ def load_transformers(
 ) -> LoadedModel:
     """Load a transformers network with its preprocessing; of an encoder and a decoder, the encoder.
 
-    Code from the hub is never run, and pickled weights are read with ``weights_only``.
+    Code from the hub is never run, and pickled weights are read with ``weights_only``. Weights stored in half
+    precision are raised to float32, in which random ones are drawn too; the card says so.
 
     Args:
         name: a folder (``"./minilm"``), or a hub entry, best pinned: ``"org/name@commit"``.
@@ -57,10 +59,12 @@ def load_transformers(
     options = {"trust_remote_code": False} | ({"revision": revision} if revision else {})
     try:
         config = transformers.AutoConfig.from_pretrained(path, **options)
+        stored = getattr(config, "dtype", None)  # building a network overwrites it
+        raised = {"dtype": torch.float32}
         if pretrained:
-            module = transformers.AutoModel.from_pretrained(path, weights_only=True, **options)
+            module = transformers.AutoModel.from_pretrained(path, weights_only=True, **raised, **options)
         else:
-            module = seeded(seed, lambda: transformers.AutoModel.from_config(config))
+            module = seeded(seed, lambda: transformers.AutoModel.from_config(config, **raised))
     except (OSError, SafetensorError) as error:  # the latter: a weights file that was cut short
         raise OSError(_unreachable(path, revision, error)) from error
     _, layers = adapt(module)  # in place
@@ -76,6 +80,7 @@ def load_transformers(
         family=config.model_type,
         source=f"hf:{path}@{commit}" if commit else f"hf:{path}",
         seed=None if pretrained else seed,
+        note="" if stored in (None, torch.float32) else f"Stored in {stored}, raised to torch.float32.",
     )
     return LoadedModel(module.eval(), preprocess, info, layers)
 
@@ -143,7 +148,10 @@ def _text(tokenizer: Any, config: Any) -> TextPreprocess:
         raise OSError("it has no vocabulary; is tokenizer.json missing?")
     windows = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
     known = [int(window) for window in windows if window and window < _NO_LIMIT]
-    return TextPreprocess(tokenizer, min(known, default=_DEFAULT_WINDOW))
+    attended = getattr(config, "attention_window", 1)  # Longformer and LED pad to a multiple of theirs
+    multiple = max(attended) if isinstance(attended, list | tuple) else int(attended)
+    window = min(known, default=_DEFAULT_WINDOW)
+    return TextPreprocess(tokenizer, window - window % multiple, multiple_of=multiple)
 
 
 def _audio(extractor: Any, config: Any) -> AudioPreprocess:
