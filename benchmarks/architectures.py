@@ -86,7 +86,7 @@ def agreement(network: Network, states: list[Tensor]) -> tuple[str, list[int]]:
     if not own:
         return "none", []
     found = [any(is_mean(one, state) for state in states) for one in own]
-    first = 1 if network.library == "hf" and not found[0] else 0
+    first = 0 if found[0] else 1  # the embedding, or a stem
     last = len(own) - 1 if not found[-1] else len(own)
     inside = range(first, last)
     missing = [i for i in inside if not found[i]]

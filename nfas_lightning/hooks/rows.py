@@ -67,7 +67,7 @@ def rows_below(name: str, module: nn.Module) -> list[Row]:
     """
     rows: list[Row] = []
     groups = _groups(name, module)
-    in_rows = set()
+    in_rows: set[str] = set()
     for members in groups:
         row = _row(members, words_of(_parent(members)))
         if row is not None:

@@ -162,7 +162,8 @@ class FrozenModel(LightningModule):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast the network; what is offloaded stays, and comes to the device as it is used."""
         stays = self.module is not None and is_offloaded(self.module)
-        return super()._apply(fn, recurse and not stays)
+        super()._apply(fn, recurse and not stays)  # type: ignore[no-untyped-call]
+        return self
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever is asked: a frozen network has no other."""

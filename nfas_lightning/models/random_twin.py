@@ -160,8 +160,8 @@ def _state(module: nn.Module) -> dict[str, Any]:
     """The state dict, with the values that accelerate keeps elsewhere and fetches when a module runs."""
     state: dict[str, Any] = module.state_dict()
     for prefix, part in module.named_modules():
-        hook = getattr(part, "_hf_hook", None)
-        for one in getattr(hook, "hooks", (hook,)):
+        hook: Any = getattr(part, "_hf_hook", None)
+        for one in getattr(hook, "hooks", [hook]):
             weights = getattr(one, "weights_map", None)
             if weights is not None:
                 own = part.state_dict() if one.place_submodules else {**part._parameters, **part._buffers}
