@@ -26,6 +26,7 @@ from nfas_lightning.hooks.undisturbed import (
     undisturbed,
     without_autocast,
 )
+from nfas_lightning.models.alone import BatchCollector
 from nfas_lightning.models.base import LoadedModel, ModelInputs, Preprocess, as_inputs, move_inputs
 from nfas_lightning.models.found import choose_preprocess
 from nfas_lightning.models.frozen import FrozenModel
@@ -128,7 +129,8 @@ def record_trajectory(
 ) -> Trajectory | None:
     """Run a network over stimuli, frozen and undisturbed, and return its depth trajectory.
 
-    A batch that does not fit into an accelerator's memory is halved until it does, with a warning.
+    A batch that does not fit into an accelerator's memory is halved until it does, with a warning. Where a
+    stimulus's states depend on what else is in its batch, stimuli are shown one by one, see `BatchCollector`.
 
     Args:
         network: any module; its own modes and random states are left as they were.
@@ -163,21 +165,30 @@ def record_trajectory(
         fits = batch_size
         shown: Mapping[str, Any] | None = None  # a batch whose states are still to be collected
 
+        def show(batch: Mapping[str, Any]) -> bool:
+            return _show(batch, feed, plain, recorder, context)
+
+        collector = BatchCollector(recorder, show)
+
         def collect() -> None:
             if shown is not None:
-                recorder.collect(shown["stimulus_id"], shown.get("n_frames"))
+                collector.collect(shown)
 
         with recorder:
+            if world > 1:
+                collector.begin(stimuli)
             for entries in track(loader, "stimuli", transient=True) if progress else loader:
                 while entries:
                     batch = stimuli.collate(entries[:fits])
                     # collecting waits for the device, which worked while this batch was read
                     collect()
-                    shown = batch if _show(batch, feed, plain, recorder, context) else None
+                    shown = batch if show(batch) else None
                     if shown is None:
                         fits = _halved(len(batch["stimulus_id"]))
                     else:
-                        entries = entries[fits:]
+                        entries = entries[len(batch["stimulus_id"]) :]
+                    if collector.one_by_one:
+                        fits = 1
             collect()
         return recorder.take()
 

@@ -13,6 +13,7 @@ from torchmetrics import Metric, MetricCollection
 
 from nfas_lightning.callbacks.logging import log_scalars
 from nfas_lightning.data.anchors import check_moment
+from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import gather_trajectories, to_rank_zero
@@ -21,6 +22,7 @@ from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.hooks.shards import read_shards, remove_index, write_index, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.lightning_packages import Callback, pl
+from nfas_lightning.models.alone import BatchCollector
 from nfas_lightning.models.frozen import FrozenModel
 
 __all__ = ["DepthTrajectory"]
@@ -33,7 +35,8 @@ class DepthTrajectory(Callback):
 
     Hooks are on the network from a stage's start to its end, an exception included. Batches are dictionaries
     with ``stimulus_id``; padded duplicates of distributed samplers are dropped by it. After the stage
-    `trajectory` holds every stimulus once, gathered from all processes on rank zero.
+    `trajectory` holds every stimulus once, gathered from all processes on rank zero. Where a FrozenModel's
+    states depend on what else is in a batch, its stimuli are shown one by one, see `BatchCollector`.
 
     Args:
         layers: blocks to record, see `resolve_layers`; None: a FrozenModel's own, else ``"auto"``.
@@ -86,6 +89,7 @@ class DepthTrajectory(Callback):
         self.metric = metric
         self.metric_values: dict[str, Any] = {}
         self._recorder: DepthRecorder | None = None
+        self._collector: BatchCollector | None = None
         self._trajectory: Trajectory | None = None
         self._finished: Path | None = None
         self._shards: dict[str, str] = {}  # marks by names
@@ -155,6 +159,11 @@ class DepthTrajectory(Callback):
             return
         check_moment(getattr(trainer.datamodule, "stimuli", None), self._target(pl_module)[2])  # type: ignore[attr-defined]
         self._recorder = self._build(pl_module).attach()
+        if isinstance(pl_module, FrozenModel):  # of other modules it is not known what a step does beside
+            self._collector = BatchCollector(self._recorder, _shower(trainer, pl_module))
+            stimuli = getattr(getattr(trainer, "datamodule", None), "stimuli", None)
+            if trainer.world_size > 1 and isinstance(stimuli, StimulusSet):
+                self._collector.begin(stimuli)
         self._trajectory, self._finished, self._shards, self._taken = None, None, {}, []
         self.metric_values = {}
         if self.save_dir is not None and trainer.is_global_zero:
@@ -171,7 +180,10 @@ class DepthTrajectory(Callback):
                 f"DepthTrajectory needs batches with a 'stimulus_id', got {got}. Let each item of the "
                 "dataset be a dictionary {'stimulus_id': i, ...} that holds its index i beside its data."
             )
-        self._recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
+        if self._collector is None:
+            self._recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
+        else:
+            self._collector.collect(batch)
         if self.metric is not None:
             states = self._recorder.take()
             given = list(states.states) if states.is_ragged else states.stack()
@@ -239,7 +251,7 @@ class DepthTrajectory(Callback):
     def _detach(self) -> None:
         if self._recorder is not None:
             self._recorder.detach()
-            self._recorder = None
+            self._recorder = self._collector = None
 
     # Lightning's hooks, in the order in which they run
 
@@ -317,3 +329,17 @@ class DepthTrajectory(Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Detach; the trajectory stays."""
         self._detach()
+
+
+def _shower(trainer: pl.Trainer, model: FrozenModel) -> Callable[[Mapping[str, Any]], None]:
+    """Return what shows a model a further batch as the Trainer's step does, and leaves no trace in it."""
+
+    def show(batch: Mapping[str, Any]) -> None:
+        mask = model.mask
+        try:
+            with trainer.precision_plugin.forward_context():
+                model(batch)
+        finally:
+            model.mask = mask
+
+    return show

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfas_lightning.hooks.layout import first_tensor
+from nfas_lightning.hooks.outputs import first_tensor
 from nfas_lightning.hooks.processes import rank_and_world
 from nfas_lightning.hooks.undisturbed import plain_network, undisturbed
 from nfas_lightning.models.base import ModelInputs, Preprocess, move_inputs
@@ -135,7 +135,7 @@ def _arrival(
     """The first of these networks that a pass reaches, and whether it gets the images as they came."""
 
     def stop(module: nn.Module, args: Any, kwargs: Any) -> None:
-        raise _Arrived(module, first_tensor(args, kwargs))
+        raise _Arrived(module, first_tensor((args, kwargs)))
 
     image = inputs.args[0]
     with undisturbed(network, owner) as plain:

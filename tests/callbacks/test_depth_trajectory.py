@@ -167,7 +167,7 @@ def test_activations_of_a_batch_are_gone_with_the_batch(stage, keep, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         getattr(run, stage)(FrozenModel(net), loader(12), **options)
-    assert len(net.alive) == 4 * 6
+    assert len(net.alive) == 4 * (6 + 2)  # six batches, and two stimuli of the first that were shown alone
     assert max(most) <= 4  # those of the batch just done, at most
     assert sum(ref() is not None for ref in net.alive) <= 4
 
