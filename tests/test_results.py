@@ -194,6 +194,7 @@ def subjects_table():
     rows = [
         {
             **dict.fromkeys(COLUMNS["scores"], ""),
+            "score": "alone",
             **{"model": model, "subject": subject, "feature": feature, "roi": roi},
             **dict(zip(("r", "r2", "p", "q", "ceiling"), generator.random(5), strict=True)),
             **{"n_volumes": 30, "simulated": False},

@@ -17,6 +17,7 @@ from nfas_lightning.plotting.style import SIMULATED
 from nfas_lightning.results import COLUMNS, RunResults, few_models
 from nfas_lightning.space import NFAS
 from nfas_lightning.space.figures import SpaceFigures
+from tests.helpers.results import make_results
 
 
 def scores_table(modalities=("audio", "audio", "audio", "vision", "vision", "vision"), n_rois=8, seed=0):
@@ -26,6 +27,7 @@ def scores_table(modalities=("audio", "audio", "audio", "vision", "vision", "vis
     rows = [
         {
             **dict.fromkeys(COLUMNS["scores"], 0.0),
+            "score": "alone",
             **{"model": f"m{i}", "modality": name, "family": "f", "dataset": name, "subject": subject},
             **{"feature": feature, "roi": f"roi{r}", "network": f"net{r % 2}", "simulated": True},
             **{"r2": (level[name][r] + 0.02 * generator.normal()) * (feature == "stable_mode")},
@@ -241,7 +243,7 @@ def test_scores_are_copied():
     for given in (V, V.numpy()):
         space = NFAS(given, models, pd.DataFrame({"roi": list("pqr")}))
         before = space.scores.clone()
-        V += 1
+        V *= 0.5
         assert torch.equal(space.scores, before)
 
 
@@ -346,7 +348,7 @@ def test_tables_of_the_statistics_row_by_row():
 
 def test_the_value_that_was_asked_for_is_the_one_that_is_read():
     table = scores_table()
-    table["r"] = np.random.default_rng(7).normal(size=len(table))
+    table["r"] = np.random.default_rng(7).uniform(-1, 1, size=len(table))
     chosen = table[(table["feature"] == "stable_mode") & (table["subject"] == "s1")]
     space = NFAS.from_scores(table, value="r", subject="s1")
     expected = chosen.set_index(["model", "roi"])["r"].unstack()  # noqa: PD010  # the pivot is the oracle
@@ -513,6 +515,29 @@ def test_a_space_of_ones_own_scores_draws_without_a_mark():
 def test_figures_need_statistics_of_their_own():
     with pytest.raises(TypeError, match="abstract"):
         SpaceFigures()
+
+
+@pytest.mark.parametrize("score", [None, "alone", "joint", "partial"])
+def test_any_of_the_three_numbers_can_place_the_models(score):
+    results = make_results(("vision", "audio"), n_models=2, n_rois=6, score="partial")
+    column = {None: "r_partial", "alone": "r"}.get(score, f"r_{score}")
+    space = NFAS.from_runs(results, value="r", score=score)
+    stable = results.scores.query("feature == 'stable_mode'")
+    wanted = stable.pivot_table(index="model", columns="roi", values=column)
+    found = space.to_frame("scores")
+    pd.testing.assert_frame_equal(found, wanted.loc[found.index, found.columns], check_names=False)
+
+
+def test_runs_that_report_different_numbers_are_compared_by_one_that_is_named():
+    runs = [
+        make_results((modality,), n_models=2, n_rois=6, score=score)
+        for modality, score in (("vision", "partial"), ("audio", "alone"))
+    ]
+    with pytest.raises(ValueError, match=r"different numbers, \['alone', 'partial'\]: say which"):
+        NFAS.from_runs(runs)
+    assert len(NFAS.from_runs(runs, score="joint")) == 4
+    with pytest.raises(ValueError, match="score must be one of 'alone', 'joint', 'partial', got 'sum'"):
+        NFAS.from_runs(runs, score="sum")
 
 
 def null_run(generator, copies=()):

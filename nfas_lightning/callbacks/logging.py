@@ -38,7 +38,7 @@ __all__ = [
 STEP_KEY = "trainer/global_step"
 """What WandbLogger calls the step that it is given."""
 
-_HIGHER = ("mean_r", "mean_r2", "best_baseline_r2")
+_HIGHER = ("mean_r", "best_baseline_r2")
 _defined: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # W&B run to the keys that it knows
 
 
@@ -135,4 +135,4 @@ def _define(logger: Any, keys: Iterable[str]) -> None:
 
 def _summary(key: str) -> str:
     name = key.rpartition("/")[2]
-    return "max,last" if name in _HIGHER or "/r2/" in key else "last"
+    return "max,last" if name.startswith(_HIGHER) or "/r2/" in key else "last"

@@ -16,6 +16,7 @@ from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.undisturbed import plain_network
 from nfas_lightning.models.base import LoadedModel, Preprocess
+from nfas_lightning.models.found import known_preprocess, timm_preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import (
@@ -218,14 +219,14 @@ def load_module(
             where this does not tell.
         weights: ``"random"`` for a copy with random weights, see `random_twin`.
         seed: of the random weights.
-        preprocess: see `LoadedModel`, as the two that follow; None: the module gets the batch's image or
-            audio as it is.
+        preprocess: see `LoadedModel`, as the two that follow; None: what the module's own configuration asks
+            for (see `known_preprocess`), else the batch's image or audio as it is.
         layers: blocks to record.
         pooling: how a block's output becomes one vector a stimulus.
     """
     check_option("weights", weights, _WEIGHTS)
     module = plain_network(module)  # what was compiled has its names behind a prefix
-    family, preprocess = model_name(module), preprocess or RawStimuli()
+    family, preprocess = model_name(module), preprocess or known_preprocess(module) or RawStimuli()
     modality = modality or modality_of(preprocess)
     info = model_info(
         module, name=name or family, modality=modality, family=family, source="module", seed=None
@@ -268,14 +269,11 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
             f"The weights of 'timm:{name}' could not be read from {hub}: {str(error).rstrip('.')}. Fetch "
             f"them where the hub can be reached (the cache can be copied), or choose weights='random'."
         ) from error
-    config = timm.data.resolve_model_data_config(module)
-    preprocess = ImagePreprocess(
-        tuple(config["input_size"][1:]),
-        tuple(config["mean"]),
-        tuple(config["std"]),
-        crop_pct=config["crop_pct"],
-        interpolation=config["interpolation"],
-    )
+    preprocess = timm_preprocess(module)
+    if preprocess is None:
+        raise ValueError(
+            f"'timm:{name}' does not read RGB images. Give FrozenModel the module and a preprocess."
+        )
     origin: dict[str, Any] = getattr(module, "pretrained_cfg", {})
     source = f"timm=={timm.__version__} ({origin.get('tag') or 'untagged'})"
     return _vision(module, preprocess, name, source, weights, seed, licence=origin.get("license") or "")

@@ -8,11 +8,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.adapters import adapt
-from nfas_lightning.models.base import LoadedModel
+from nfas_lightning.models.base import LoadedModel, Preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
@@ -20,7 +22,7 @@ from nfas_lightning.models.random_twin import seeded
 from nfas_lightning.models.reach import hub_or_cache
 from nfas_lightning.models.text import has_vocabulary
 
-__all__ = ["load_transformers"]
+__all__ = ["load_transformers", "own_preprocess"]
 
 _NO_LIMIT = 100_000  # tokenizers without a window of their own report an astronomical one
 _DEFAULT_WINDOW = 512
@@ -33,7 +35,8 @@ def load_transformers(
 ) -> LoadedModel:
     """Load a transformers network with its preprocessing; of an encoder and a decoder, the encoder.
 
-    Code from the hub is never run, and pickled weights are read with ``weights_only``.
+    Code from the hub is never run, and pickled weights are read with ``weights_only``. Weights stored in half
+    precision are raised to float32, in which random ones are drawn too; the card says so.
 
     Args:
         name: a folder (``"./minilm"``), or a hub entry, best pinned: ``"org/name@commit"``.
@@ -63,10 +66,12 @@ def load_transformers(
     try:
         with reached():
             config = transformers.AutoConfig.from_pretrained(path, **options)
+            stored = getattr(config, "dtype", None)  # building a network overwrites it
+            raised = {"dtype": torch.float32}
             if pretrained:
-                module = transformers.AutoModel.from_pretrained(path, weights_only=True, **options)
+                module = transformers.AutoModel.from_pretrained(path, weights_only=True, **raised, **options)
         if not pretrained:
-            module = seeded(seed, lambda: transformers.AutoModel.from_config(config))
+            module = seeded(seed, lambda: transformers.AutoModel.from_config(config, **raised))
     except (OSError, SafetensorError) as error:  # the latter: a weights file that was cut short
         raise OSError(_unreachable(path, revision, error)) from error
     if hasattr(module, "get_text_features"):
@@ -90,8 +95,28 @@ def load_transformers(
         family=config.model_type,
         source=f"hf:{path}@{commit}" if commit else f"hf:{path}",
         seed=None if pretrained else seed,
+        note="" if stored in (None, torch.float32) else f"Stored in {stored}, raised to torch.float32.",
     )
     return LoadedModel(module.eval(), preprocess, info, layers)
+
+
+def own_preprocess(network: nn.Module) -> Preprocess | None:
+    """Return the preprocessing that lies where a network of transformers came from, if it is at hand.
+
+    That is a folder, or the hub's cache: nothing is fetched, and no code of the hub's is run.
+    """
+    path = getattr(getattr(network, "config", None), "name_or_path", None)
+    reads = getattr(network, "main_input_name", None)
+    if not isinstance(path, str) or not path or not isinstance(reads, str):
+        return None
+    transformers, config = require("transformers", "language"), network.config
+    options = {"local_files_only": True, "trust_remote_code": False}
+    if commit := getattr(config, "_commit_hash", None):
+        options["revision"] = commit
+    try:
+        return _preprocess(transformers, path, options, reads, config)[0]
+    except (OSError, ValueError, ImportError):  # there is none, or one of a kind that is not known here
+        return None
 
 
 def _split(name: str, revision: str | None) -> tuple[str, str | None]:
@@ -131,7 +156,7 @@ def _unreachable(path: str, revision: str | None, error: Exception) -> str:
 
 def _preprocess(
     transformers: Any, path: str, options: dict[str, Any], reads: str, config: Any
-) -> tuple[Any, str]:
+) -> tuple[Preprocess, str]:
     """The preprocessing of a network and its modality, by the name of what it reads."""
     try:
         if reads == "input_ids":
@@ -157,7 +182,10 @@ def _text(tokenizer: Any, config: Any) -> TextPreprocess:
         raise OSError("it has no vocabulary; is tokenizer.json missing?")
     windows = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
     known = [int(window) for window in windows if window and window < _NO_LIMIT]
-    return TextPreprocess(tokenizer, min(known, default=_DEFAULT_WINDOW))
+    attended = getattr(config, "attention_window", 1)  # Longformer and LED pad to a multiple of theirs
+    multiple = max(attended) if isinstance(attended, list | tuple) else int(attended)
+    window = min(known, default=_DEFAULT_WINDOW)
+    return TextPreprocess(tokenizer, window - window % multiple, multiple_of=multiple)
 
 
 def _audio(extractor: Any, config: Any) -> AudioPreprocess:

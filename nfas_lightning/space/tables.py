@@ -8,16 +8,31 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from nfas_lightning.results import GROUP, MEAN, subject_scores
+from nfas_lightning.results import GROUP, MEAN, Score, reported, subject_scores
 
-__all__ = ["check_names", "check_numbered", "check_table", "count_once", "describe_models", "score_matrix"]
+__all__ = [
+    "check_names",
+    "check_numbered",
+    "check_range",
+    "check_table",
+    "count_once",
+    "describe_models",
+    "score_matrix",
+]
 
 _NO_STATE = hashlib.sha256().hexdigest()  # of a network that has no weights to be told by
 
 
 def score_matrix(
-    table: pd.DataFrame, *, feature: str, value: str, subject: str | None, intersection: bool
+    table: pd.DataFrame,
+    *,
+    feature: str,
+    value: str,
+    score: Score | None = None,
+    subject: str | None,
+    intersection: bool,
 ) -> tuple[np.ndarray[Any, Any], pd.DataFrame, pd.DataFrame, list[str]]:
     """Turn a long scores table into (M, R) values, joined on ``roi``.
 
@@ -28,7 +43,7 @@ def score_matrix(
     Raises:
         ValueError: nothing selected, a model scored twice at an ROI, or ROI axes that differ.
     """
-    rows, notes = _selected(table, feature, subject)
+    rows, notes = _selected(table, feature, score, subject)
     if value not in rows.columns:
         raise ValueError(f"value must be a column of the scores table, got {value!r}: {list(rows.columns)}.")
     row, models = pd.factorize(rows["model"])
@@ -159,7 +174,31 @@ def check_names(scores: pd.DataFrame, models: pd.Series[Any], rois: pd.Series[An
             )
 
 
-def _selected(table: pd.DataFrame, feature: str, subject: str | None) -> tuple[pd.DataFrame, list[str]]:
+def check_range(scores: torch.Tensor, value: str) -> None:
+    """Raise where scores called r2 are no squared correlations, or those called r no correlations.
+
+    Raises:
+        ValueError: one is out of range, for more than rounding.
+    """
+    kind = value.split("_")[0]
+    low = {"r2": 0.0, "r": -1.0}.get(kind)
+    if low is None:
+        return
+    outside = (scores < low - 1e-6) | (scores > 1 + 1e-6)
+    if bool(outside.any()):
+        what = "squared correlations" if kind == "r2" else "correlations"
+        other = "value='r'" if kind == "r2" else "value='r2'"
+        raise ValueError(
+            f"scores of value={value!r} must be {what} in [{low:g}, 1], got {int(outside.sum())} of "
+            f"{scores.numel()} outside, from {float(scores.min()):g} to {float(scores.max()):g}. Divide "
+            "percent by 100; a coefficient of determination below 0 explains nothing: write 0; or pass "
+            f"{other}."
+        )
+
+
+def _selected(
+    table: pd.DataFrame, feature: str, score: Score | None, subject: str | None
+) -> tuple[pd.DataFrame, list[str]]:
     rows = table
     if "feature" in rows.columns:
         rows = rows[rows["feature"] == feature]
@@ -168,7 +207,7 @@ def _selected(table: pd.DataFrame, feature: str, subject: str | None) -> tuple[p
             raise ValueError(f"feature must be one of the table's {there}, got {feature!r}.")
     # before subjects are averaged too, which would hide a model that was scored twice
     _check_once(rows, [name for name in ("model", "roi", "subject") if name in rows.columns])
-    shown = subject_scores(rows, subject)
+    shown = reported(subject_scores(rows, subject), score)
     _check_once(shown, ["model", "roi"])
     return shown, _subject_notes(rows, shown)
 

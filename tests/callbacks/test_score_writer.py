@@ -82,13 +82,32 @@ def test_a_recorder_must_stand_before_it(tmp_path, shown):
     assert not shown
 
 
-class Plain(LightningModule):
+class Own(LightningModule):
+    """Somebody's module: it feeds its network itself."""
+
     def __init__(self):
         super().__init__()
-        self.blocks = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+        self.net = net()
 
     def test_step(self, batch, batch_idx):
-        raise AssertionError("a batch was shown")
+        self.net(batch["image"])
+
+
+@pytest.mark.parametrize("name", [None, "mine"])
+def test_a_module_of_ones_own_scores_as_its_network_does(tmp_path, name):
+    run(tmp_path / "frozen", DepthTrajectory())
+    writer = ScoreWriter(
+        str(tmp_path / "own"),
+        settings=ScoringSettings(n_permutations=19, subjects="both"),
+        model_name=name,
+    )
+    quiet_trainer(writer).test(Own(), datamodule=brain(), verbose=False)
+    frozen, own = (RunResults.load(tmp_path / folder) for folder in ("frozen", "own"))
+    assert list(own.models["model"]) == [name or "sequential"]
+    same = ["subject", "feature", "roi", "r", "r2"]
+    pd.testing.assert_frame_equal(own.scores[same], frozen.scores[same])
+    assert len(own.models["weights_sha256"].iloc[0]) == 64
+    assert own.models["modality"].tolist() == ["vision"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +115,6 @@ class Plain(LightningModule):
     [
         (lambda: FrozenModel(net()), "loader", "datamodule with brain responses, .* got none: trainer.test"),
         (lambda: FrozenModel(net()), "other", "datamodule with brain responses, .* got a Other"),
-        (Plain, "brain", "scores a FrozenModel, got a Plain: test FrozenModel"),
     ],
 )
 def test_what_could_not_be_scored_is_refused_before_a_batch_is_shown(tmp_path, shown, model, given, message):
@@ -109,7 +127,6 @@ def test_what_could_not_be_scored_is_refused_before_a_batch_is_shown(tmp_path, s
     options = {
         "loader": {"dataloaders": ready.test_dataloader()},
         "other": {"datamodule": Other()},
-        "brain": {"datamodule": ready},
     }[given]
     writer = ScoreWriter(str(tmp_path))
     trainer = Trainer(callbacks=[DepthTrajectory(), writer], logger=False, enable_checkpointing=False)

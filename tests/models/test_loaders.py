@@ -201,6 +201,39 @@ def test_random_weights_read_the_configuration_alone(tokenizer, tmp_path):
         load_model(f"hf:{tmp_path}")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_raised_and_the_card_says_so(dtype, tokenizer, tmp_path):
+    saved = _save(tmp_path, "GPT2", TEXT["GPT2"])
+    saved.to(dtype).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_model(f"hf:{tmp_path}")
+    twin = load_model(f"hf:{tmp_path}", weights="random")
+    for model in (loaded, twin):
+        assert {p.dtype for p in model.module.parameters()} == {torch.float32}
+    assert _same(loaded.module, saved.float())
+    assert loaded.info.note == f"Stored in {dtype}, raised to torch.float32."
+    # what is handed over stays as it is
+    half = load_module(nn.Sequential(*(nn.Linear(2, 2) for _ in range(3))).to(dtype))
+    assert half.info.note == f"Runs in {dtype}."
+    assert load_model(half, weights="random").info.note.endswith(f"Runs in {dtype}.")
+
+
+def test_longformer_is_padded_before_it_pads_itself(tokenizer, tmp_path):
+    window = {"max_position_embeddings": 40, "attention_window": 8, "pad_token_id": 0}
+    _save(tmp_path, "Longformer", {**SMALL, "vocab_size": 9, **window})
+    tokenizer.model_max_length = 100_001
+    tokenizer.save_pretrained(tmp_path)
+    model = FrozenModel(load_model(f"hf:{tmp_path}"))
+    assert (model.load().preprocess.max_length, model.load().preprocess.multiple_of) == (40, 8)
+    texts = [TextStimulus("the cat sat on the mat the mat sat"), TextStimulus("cat")]
+    with DepthRecorder(model.module, mask_source=lambda: model.mask) as rec, torch.no_grad():
+        model({"text": texts})
+        together = torch.stack(rec.states, 1)
+        assert rec.layers[0].shape == (16, 16)
+        model({"text": texts[1:]})
+        torch.testing.assert_close(together[1:], torch.stack(rec.states, 1), rtol=1e-4, atol=1e-5)
+
+
 WHISPER = {"d_model": 16, "encoder_layers": 3, "decoder_layers": 1, "encoder_attention_heads": 2,
            "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 9,
            "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0,

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from torch import nn
 
@@ -71,7 +72,8 @@ def is_local(entry: ZooEntry) -> bool:
 def load_network(entry: ZooEntry, revision: str, folder: Path | None) -> nn.Module:
     """Return the network with its pretrained weights.
 
-    Code from the hub is never run, and pickled weights are read with ``weights_only``.
+    Code from the hub is never run, and pickled weights are read with ``weights_only``. Weights stored in half
+    precision are raised to float32, in which a random network is drawn too.
 
     Args:
         entry: the model.
@@ -219,6 +221,11 @@ def _transformers(entry: ZooEntry, revision: str, folder: Path | None) -> tuple[
         if not (folder / "config.json").is_file():
             options["config"] = configuration(entry)
     loaded: tuple[nn.Module, dict[str, Any]] = network_class(entry).from_pretrained(
-        place, weights_only=True, output_loading_info=True, **options, **entry.architecture.get("options", {})
+        place,
+        weights_only=True,
+        output_loading_info=True,
+        dtype=torch.float32,
+        **options,
+        **entry.architecture.get("options", {}),
     )
     return loaded
