@@ -27,6 +27,7 @@ __all__ = ["Encoded", "Encoder", "best_block"]
 
 GROUP = "group"
 _TIE = 1e-5  # shares of variance this close are float32's rounding
+_ENOUGH = 30  # folds and ROIs of which a share is told
 _UNDEFINED = "responses, features or predictions are constant in some fold"
 
 
@@ -137,10 +138,16 @@ class Encoder:
 
     def warn_grid(self, name: str, encoded: Mapping[str, Encoded]) -> None:
         """Warn once per model of features whose penalties end before the best one."""
-        shares = {
-            feature: result.fits.fit(self.shown(feature)).grid_too_short
+        fits = {
+            feature: result.fits.fit(self.shown(feature))
             for feature, result in encoded.items()
             if result.fits is not None
+        }
+        # a tenth of fewer is a handful of folds
+        shares = {
+            feature: fit.grid_too_short
+            for feature, fit in fits.items()
+            if int((~fit.alphas.isnan()).sum()) >= _ENOUGH
         }
         short = {feature: share for feature, share in shares.items() if share > MANY_AT_EDGE}
         if short:
