@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_device, check_finite, check_shape, working_dtype
-from nfas_lightning.functional.encoding import (
+from nfas_lightning.functional._encoding_rows import (
     Scaling,
     Selection,
     check_encoding,
@@ -16,6 +15,7 @@ from nfas_lightning.functional.encoding import (
     inner_errors,
     standardise,
 )
+from nfas_lightning.functional.checks import check_device, check_finite, check_shape, working_dtype
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge import decompose
 

@@ -8,11 +8,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from nfas_lightning.functional._encoding_rows import Scaling, standardise
 from nfas_lightning.functional._refits import constant_in_training, fold_map, refit_scores
 from nfas_lightning.functional.checks import check_device, check_option, check_shape
 from nfas_lightning.functional.confounds import regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate
-from nfas_lightning.functional.encoding import EncodingResult, Scaling, standardise
+from nfas_lightning.functional.encoding import EncodingResult
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.moves import block_moves, phase_moves, shift_moves, turn_phases

@@ -52,6 +52,16 @@ def test_without_nuisances_they_stay_at_their_means():
     torch.testing.assert_close(found, torch.from_numpy(plain.coef_[0]), rtol=1e-2, atol=1e-2)
 
 
+def test_a_result_that_kept_its_model_predicts_new_rows():
+    X, Y = simulate(T=120, P=6, R=3, noise=0.1)
+    result = ridge_cv(X[:80], Y[:80], keep_model=True)
+    torch.testing.assert_close(result.predict(X[80:]), ridge_fit(X[:80], Y[:80]).predict(X[80:]))
+    for r in range(3):
+        assert torch.corrcoef(torch.stack([result.predict(X[80:])[:, r], Y[80:, r]]))[0, 1] > 0.99
+    with pytest.raises(RuntimeError, match=r"keep_model=True"):
+        ridge_cv(X, Y).predict(X)
+
+
 def test_missing_rows_and_constant_responses():
     X, Y = simulate(T=90, P=4, R=4)
     Y[:20, 0] = float("nan")
