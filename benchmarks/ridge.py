@@ -25,7 +25,7 @@ from timing import best
 from torch import Tensor
 
 from nfas_lightning.functional.correlation import correlate
-from nfas_lightning.functional.encoding import default_penalties, ridge_cv
+from nfas_lightning.functional.encoding import default_alphas, ridge_cv
 from nfas_lightning.functional.folds import contiguous_folds
 
 
@@ -50,22 +50,22 @@ def loop(X: Tensor, Y: Tensor, predict: Callable[[Tensor, Tensor, Tensor], Tenso
     return torch.stack(scores).mean(0)
 
 
-def himalaya(penalties: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def himalaya(alphas: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """RidgeCV with the torch backend of the device and contiguous inner folds."""
-    set_backend("torch_cuda" if penalties.is_cuda else "torch")
+    set_backend("torch_cuda" if alphas.is_cuda else "torch")
 
     def predict(x: Tensor, y: Tensor, new: Tensor) -> Tensor:
-        model = HimalayaRidgeCV(alphas=penalties.cpu().numpy(), fit_intercept=True, cv=KFold(5))
+        model = HimalayaRidgeCV(alphas=alphas.cpu().numpy(), fit_intercept=True, cv=KFold(5))
         return model.fit(x, y).predict(new).to(new.device)
 
     return predict
 
 
-def sklearn(penalties: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def sklearn(alphas: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """RidgeCV with its closed-form leave-one-out and a penalty a target."""
 
     def predict(x: Tensor, y: Tensor, new: Tensor) -> Tensor:
-        model = SklearnRidgeCV(alphas=penalties.cpu().numpy(), alpha_per_target=True)
+        model = SklearnRidgeCV(alphas=alphas.cpu().numpy(), alpha_per_target=True)
         model.fit(x.cpu().numpy(), y.cpu().numpy())
         return torch.from_numpy(np.asarray(model.predict(new.cpu().numpy()))).to(x.device)
 
@@ -83,20 +83,20 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     sizes = arguments.volumes, arguments.features, arguments.targets
-    penalties = default_penalties(sizes[1]).to(arguments.device)
-    place = torch.cuda.get_device_name() if penalties.is_cuda else "CPU"
+    alphas = default_alphas(sizes[1]).to(arguments.device)
+    place = torch.cuda.get_device_name() if alphas.is_cuda else "CPU"
     shapes = f"{sizes[0]} volumes x {sizes[1]} features, {sizes[2]} targets"
     print(f"{shapes}, {torch.get_num_threads()} threads, {place}")
     print(f"{'dtype':8} {'selection':9} {'tool':13} {'wall (s)':>9} {'cpu (s)':>9}  largest |dr|")
     for dtype in (torch.float32, torch.float64):
         X, Y = (values.to(arguments.device) for values in simulate(*sizes, dtype))
-        if penalties.is_cuda:
+        if alphas.is_cuda:
             ridge_cv(X[:100], Y[:100])  # libraries load on first use
         for selection, name, peer in (
-            ("folds", "himalaya", himalaya(penalties)),
-            ("loo", "scikit-learn", sklearn(penalties)),
+            ("folds", "himalaya", himalaya(alphas)),
+            ("loo", "scikit-learn", sklearn(alphas)),
         ):
-            ours = partial(ridge_cv, X, Y, penalties=penalties, selection=selection)
+            ours = partial(ridge_cv, X, Y, alphas=alphas, selection=selection)
             label = f"{str(dtype)[6:]:8} {selection:9}"
             wall, processor, result = best(ours, arguments.repeats)
             print(f"{label} {'ours':13} {wall:9.2f} {processor:9.2f}", flush=True)

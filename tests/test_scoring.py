@@ -13,6 +13,7 @@ from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks import LayerInfo, Trajectory
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from nfas_lightning.scoring.encoder import best_block
+from nfas_lightning.scoring.ridge import Fits
 
 CARD = {
     "name": "net", "modality": "vision", "family": "toy", "source": "", "licence": "", "parameters": 0,
@@ -35,6 +36,22 @@ def trajectory(n=120, depths=5, width=6, seed=0):
         LayerInfo(f"block.{i}", i, "Block", (width,), width, "torch.float32") for i in range(depths)
     )
     return Trajectory(tuple(states), layers, torch.arange(n))
+
+
+def centered(track):
+    """Each depth without its mean over stimuli, at unit Frobenius norm."""
+    H = track.stack() - track.stack().mean(0)
+    return H / H.square().sum((0, 2), keepdim=True).sqrt()
+
+
+def test_the_card_tells_that_the_first_token_stayed_out():
+    track = trajectory()
+    layers = tuple(dataclasses.replace(layer, pooling="mean:rest") for layer in track.layers)
+    told = [
+        score_trajectory(one, brain(track), CARD, QUICK).card["pooling"]
+        for one in (track, dataclasses.replace(track, layers=layers))
+    ]
+    assert told == ["mean", "mean:rest"]
 
 
 def brain(track, n_subjects=3, noise=1.0, seed=1, **changes):
@@ -134,14 +151,16 @@ def test_nuisances_alone_and_partialled_out():
     responses = brain(track, noise=0.3)
     signal = responses.group_mean[:, :1]
     with_nuisance = dataclasses.replace(responses, nuisances=signal, nuisance_names=("leak",))
-    alone = score_trajectory(track, with_nuisance, CARD, QUICK)
-    assert pick(alone, "nuisance", "signal")["r"] > 0.99
+    alone = score_trajectory(track, with_nuisance, CARD, dataclasses.replace(QUICK, score="alone"))
+    own = pick(alone, "nuisance", "signal")
+    assert own["r"] == own["r_joint"] > 0.99
+    assert pd.isna(own["r_partial"])
     with pytest.warns(UserWarning, match="score NaN"):  # the nuisance explains the ROI, nothing is left
-        partial = score_trajectory(
-            track, with_nuisance, CARD, dataclasses.replace(QUICK, partial_nuisances=True)
-        )
-    assert pd.isna(pick(partial, "stable_mode", "signal")["r"])
-    assert "nuisance" not in set(partial.scores["feature"])
+        result = score_trajectory(track, with_nuisance, CARD, QUICK)
+    row = pick(result, "stable_mode", "signal")
+    assert pd.isna(row["r_partial"])
+    assert row["r_joint"] > 0.99
+    assert row["r"] == pytest.approx(pick(alone, "stable_mode", "signal")["r"])
 
 
 def test_ceilings_of_group_and_subjects_differ():
@@ -196,8 +215,18 @@ CASES = {
     ),
     "nuisances": (
         {"tr": 2.0, "gap": 2, "nuisances": NUISANCES, "nuisance_names": ("a", "b")},
-        {"partial_nuisances": True},
+        {},
         {"selection": "folds", "gap": 2, "nuisances": NUISANCES},
+    ),
+    "joint": (
+        {"tr": 2.0, "gap": 2, "nuisances": NUISANCES, "nuisance_names": ("a", "b")},
+        {"score": "joint"},
+        {"selection": "folds", "gap": 2, "nuisances": NUISANCES},
+    ),
+    "alone": (
+        {"tr": 2.0, "gap": 2, "nuisances": NUISANCES, "nuisance_names": ("a", "b")},
+        {"score": "alone"},
+        {"selection": "folds", "gap": 2},
     ),
 }
 
@@ -212,29 +241,40 @@ def test_every_row_is_ridge_on_its_feature(case):
     features = {
         "stable_mode": stable_mode(track.stack()),
         "last_block": track.states[4],
-        "mean_depth": track.stack().mean(1),
+        "mean_depth": centered(track).mean(1),  # of depths that weigh the same
         "all_blocks": torch.cat(track.states, 1),
     }
     for subject, Y in {"group": responses.values.mean(0), "s1": responses.values[1]}.items():
         for feature, X in features.items():
             plain = ridge_cv(X, Y, **options)
+            alone = ridge_cv(X, Y, **{key: value for key, value in options.items() if key != "nuisances"})
+            shown = plain.r_joint if case == "joint" else plain.r
             table = result.scores
             rows = table[(table["feature"] == feature) & (table["subject"] == subject)]
             assert rows["roi"].tolist() == ["signal", "noise"]
-            torch.testing.assert_close(torch.tensor(rows["r"].to_numpy()), plain.r, check_dtype=False)
-            torch.testing.assert_close(torch.tensor(rows["r2"].to_numpy()), plain.r2, check_dtype=False)
+            wanted = {"r": alone.r, "r2": alone.r2}
+            if case != "alone":
+                wanted |= {"r_partial": plain.r, "r2_partial": plain.r2}
+                wanted |= {"r_joint": plain.r_joint, "r2_joint": plain.r2_joint}
+            for column, value in wanted.items():
+                np.testing.assert_allclose(rows[column], value, rtol=1e-4, atol=1e-5, err_msg=column)
+            assert set(rows["score"]) == {settings.score}
+            np.testing.assert_allclose(rows["alpha_at_edge"], plain.alpha_at_edge)
             if feature != "stable_mode":
                 assert rows[["p", "q"]].isna().all(axis=None)
                 continue
             moves = "shift" if responses.tr else "blocks"
             kept = {name: options[name] for name in ("groups", "gap", "nuisances") if name in options}
-            null = ridge_null(X, Y, plain, moves=moves, n_permutations=39, seed=4, **kept)
-            p = permutation_p(plain.r, null)
+            joint = {"joint": case == "joint"}
+            null = ridge_null(X, Y, plain, moves=moves, n_permutations=39, seed=4, **joint, **kept)
+            p = permutation_p(shown, null)
             np.testing.assert_allclose(rows["p"], p, rtol=1e-6)
             np.testing.assert_allclose(rows["q"], fdr(p), rtol=1e-6)
     by_block = [ridge_cv(state, responses.values.mean(0), **options) for state in track.states]
-    np.testing.assert_allclose(result.depth["r"], [block.r.mean() for block in by_block], rtol=1e-5)
-    np.testing.assert_allclose(result.depth["r2"], [block.r2.mean() for block in by_block], rtol=1e-5)
+    for column in ("r", "r2"):
+        name = f"{column}_joint" if case == "joint" else column
+        wanted = [getattr(block, name).mean() for block in by_block]
+        np.testing.assert_allclose(result.depth[column], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_the_nuisance_row_is_the_nuisances_on_their_own_volumes():
@@ -383,17 +423,21 @@ def test_volumes_are_counted_by_roi_and_feature():
         assert counts == [113, 120, 113, 80, 113, 120]
 
 
-def test_nuisances_that_are_not_there_are_an_error_before_anything_is_computed():
+def test_without_nuisances_the_three_numbers_are_one_and_nothing_is_fitted_twice(monkeypatch):
     track = trajectory()
-    settings = ScoringSettings(partial_nuisances=True)
-    wrong = r"partial_nuisances=True needs nuisances, but the responses of 'toy' hold none"
-    with pytest.raises(ValueError, match=wrong):
-        settings.ridge(brain(track))
-    incomplete = dataclasses.replace(
-        track, states=tuple(state[:3] for state in track.states), stimulus_ids=track.stimulus_ids[:3]
+    fitted = []
+    monkeypatch.setattr(
+        "nfas_lightning.scoring.ridge.ridge_cv",
+        lambda *args, **options: fitted.append(options) or ridge_cv(*args, **options),
     )
-    with pytest.raises(ValueError, match=wrong):
-        score_trajectory(incomplete, brain(track), CARD, settings)
+    scores = score_trajectory(track, brain(track), CARD, QUICK).scores
+    assert len(fitted) == 8  # the stable mode, five blocks, their mean and all of them
+    for value in ("r", "r2"):
+        for score in ("joint", "partial"):
+            np.testing.assert_array_equal(scores[value], scores[f"{value}_{score}"])
+
+
+def test_a_choice_of_subjects_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="subjects must be one of 'group', 'each', 'both', got 'all'"):
         ScoringSettings(subjects="all")
 
@@ -408,16 +452,31 @@ def test_features_set_the_precision(dtype):
     plain = ridge_cv(X, responses.group_mean.to(X.dtype), selection="loo")
     rows = result.scores.query("feature == 'last_block'")
     assert rows["r"].dtype == str(plain.r.dtype).removeprefix("torch.")
-    np.testing.assert_array_equal(rows["r"], plain.r)
+    np.testing.assert_allclose(rows["r"], plain.r, rtol=1e-4)
+
+
+def chosen(blocks, targets, score="alone"):
+    best = best_block([Fits(block, block) for block in blocks], targets, score)
+    return best.scores[score].r
+
+
+def test_each_number_of_the_best_block_has_a_choice_of_its_own():
+    X, Y = torch.randn(100, 4, generator=torch.Generator().manual_seed(0)), torch.randn(100, 2)
+    first, second = ridge_cv(X, Y), ridge_cv(X.flip(1), Y)
+    better = dataclasses.replace(second, inner_score=first.inner_score + 1e-3, fold_r=first.fold_r + 1)
+    best = best_block([Fits(first, better), Fits(better, first)], Y, "partial").scores
+    torch.testing.assert_close(best["alone"].r, first.r + 1)  # of the second block's fit alone
+    torch.testing.assert_close(best["partial"].r, first.r + 1)  # of the first block's beside nuisances
+    torch.testing.assert_close(best["joint"].r, second.r_joint)
 
 
 def test_blocks_tied_but_for_rounding_go_to_the_earliest():
     X, Y = torch.randn(100, 4, generator=torch.Generator().manual_seed(0)), torch.randn(100, 2)
     first, second = ridge_cv(X, Y), ridge_cv(X.flip(1), Y)
     nudged = dataclasses.replace(second, inner_score=first.inner_score + 1e-6, fold_r=first.fold_r + 1)
-    torch.testing.assert_close(best_block([first, nudged], Y).r, first.r)
+    assert torch.equal(chosen([first, nudged], Y), first.r)
     better = dataclasses.replace(nudged, inner_score=first.inner_score + 1e-3)
-    assert (best_block([first, better], Y).r > first.r).all()
+    assert (chosen([first, better], Y) > first.r).all()
 
 
 def test_too_few_rows_for_a_correlation_are_refused_before_anything_runs():
@@ -466,10 +525,10 @@ def test_best_block_counts_the_volumes_of_the_blocks_that_won():
     Y[:7, 1] = float("nan")
     X[1][20:] = 1.0  # untrained in the first fold
     blocks = [ridge_cv(x, Y, warn=False) for x in X]
-    best = best_block(blocks, Y)
-    assert best.n_volumes.tolist() == [100, 93]
-    torch.testing.assert_close(best.r, torch.stack([blocks[0].r[0], blocks[2].r[1]]))
-    assert best_block(blocks[1:2], Y).n_volumes.tolist() == [80, 80]
+    fits = [Fits(block, block) for block in blocks]
+    assert best_block(fits, Y, "alone").n_volumes.tolist() == [100, 93]
+    torch.testing.assert_close(chosen(blocks, Y), torch.stack([blocks[0].r[0], blocks[2].r[1]]))
+    assert best_block(fits[1:2], Y, "alone").n_volumes.tolist() == [80, 80]
 
 
 def test_a_block_that_is_constant_in_training_is_never_the_best():

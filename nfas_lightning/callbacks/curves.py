@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 
 from nfas_lightning.plotting.training import ALL_ROIS
-from nfas_lightning.results import ModelResult, subject_scores, write_parquet
+from nfas_lightning.results import ModelResult, reported, subject_scores, write_parquet
 
 __all__ = ["AlignmentCurves", "summarise"]
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Average a scores table over ROIs: one row a feature and network, and one over all ROIs."""
-    shown = subject_scores(scores)
+    """Average the reported number over ROIs: one row a feature and network, and one over all ROIs."""
+    shown = reported(subject_scores(scores))
     columns = ["r", "r2"]
     by_network = shown.groupby(["feature", "network"], as_index=False)[columns].mean()
     by_network = by_network.loc[by_network["network"] != ""]

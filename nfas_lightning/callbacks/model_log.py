@@ -10,7 +10,15 @@ import pandas as pd
 from nfas_lightning.callbacks.logging import log_config, log_figure, log_scalars, log_table
 from nfas_lightning.lightning_packages import pl
 from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
-from nfas_lightning.results import ModelResult, RunResults, subject_scores
+from nfas_lightning.results import (
+    SCORES,
+    ModelResult,
+    RunResults,
+    reported,
+    subject_scores,
+    tells_apart,
+    three_numbers,
+)
 
 __all__ = ["config_of", "log_model", "log_run", "scalars_of", "summary_scalars"]
 
@@ -19,19 +27,31 @@ def summary_scalars(result: ModelResult) -> dict[str, float]:
     """Return a model's few numbers: means over ROIs, see `subject_scores`.
 
     Returns:
-        ``mean_r``, ``mean_r2``, ``stable_modulus`` and, where baselines were scored, ``best_baseline_r2``.
+        ``mean_r`` and ``mean_r2`` of the number that the run reports, where there are nuisances all three of
+        them (``mean_r_alone``, ``mean_r_joint``, ``mean_r_partial``), ``stable_modulus`` and, where baselines
+        were scored, ``best_baseline_r2``.
     """
-    means = subject_scores(result.scores).groupby("feature")[["r", "r2"]].mean()
+    scores = subject_scores(result.scores)
+    means = reported(scores).groupby("feature")[["r", "r2"]].mean()
     feature = _main_feature(means.index)
     baselines = means["r2"].drop([feature, "nuisance"], errors="ignore")
     scalars = {
         "mean_r": float(means["r"][feature]),
         "mean_r2": float(means["r2"][feature]),
+        **_three(scores[scores["feature"] == feature]),
         "stable_modulus": float(result.spectra.loc[result.spectra["stable"], "modulus"].iloc[0]),
     }
     if len(baselines):
         scalars["best_baseline_r2"] = float(baselines.max())
     return scalars
+
+
+def _three(scores: pd.DataFrame) -> dict[str, float]:
+    """The three numbers of a feature, where nuisances tell them apart."""
+    if not tells_apart(scores):
+        return {}
+    three = three_numbers(scores).mean()
+    return {f"mean_r_{score}": float(three[score]) for score in SCORES}
 
 
 def scalars_of(result: ModelResult) -> dict[str, float]:
@@ -87,9 +107,10 @@ def log_model(
 
 
 def log_run(loggers: Iterable[pl.loggers.Logger], results: RunResults) -> None:
-    """Log the tables of a whole run: models with their scores, models x ROIs, ROIs, eigenvalues."""
+    """Log the tables of a whole run: models, models x ROIs, ROIs, eigenvalues, three numbers per feature."""
     loggers = list(loggers)
-    scores = subject_scores(results.scores)
+    everything = subject_scores(results.scores)
+    scores = reported(everything)
     stable = scores[scores["feature"] == "stable_mode"]
     grid = stable.pivot_table(index="model", columns="roi", values="r2", dropna=False).reset_index()
     log_table(loggers, "nfas/scores", grid)
@@ -101,6 +122,7 @@ def log_run(loggers: Iterable[pl.loggers.Logger], results: RunResults) -> None:
     rois = results.rois.merge(mean, on="roi", how="left").merge(best, on="roi", how="left")
     log_table(loggers, "nfas/rois", rois)
     log_table(loggers, "nfas/spectra", results.spectra)
+    log_table(loggers, "nfas/numbers", three_numbers(everything).reset_index())
 
 
 def _main_feature(features: Container[object]) -> str:
@@ -110,10 +132,13 @@ def _main_feature(features: Container[object]) -> str:
 
 def _rois(scores: pd.DataFrame) -> pd.DataFrame:
     """One row a ROI: the stable mode's scores, and r of each baseline beside them."""
-    shown = subject_scores(scores)
+    everything = subject_scores(scores)
+    shown = reported(everything)
     own = _main_feature(set(shown["feature"]))
     table = shown.loc[shown["feature"] == own, ["roi", "network", "r", "r2", "p", "q", "ceiling"]]
     others = shown[shown["feature"] != own]
     beside = others.pivot_table(index="roi", columns="feature", values="r", dropna=False).add_prefix("r_")
+    numbers = everything.loc[everything["feature"] == own, ["roi", "r", "r_joint", "r_partial"]]
+    table = table.merge(numbers.rename(columns={"r": "r_alone"}), on="roi", how="left")
     joined: pd.DataFrame = table.merge(beside, left_on="roi", right_index=True, how="left")
     return joined.reset_index(drop=True)

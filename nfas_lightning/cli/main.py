@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "demo": "nfas_lightning.demo:demo",
     "sweep": "nfas_lightning.cli.sweep:sweep",
     "space": "nfas_lightning.cli.space:space",
+    "compare": "nfas_lightning.cli.compare:compare",
     "models list": "nfas_lightning.cli.models:list_models",
     "models show": "nfas_lightning.cli.models:show_model",
     "models check": "nfas_lightning.cli.models:check_models",
@@ -48,6 +49,7 @@ _USAGE = f"""Neural Functional Alignment Space
                                      the other commands of LightningCLI
   nfas sweep FILE                    models x benchmarks, resumable: configs/sweeps/packaged.yaml
   nfas space RUN [RUN ...]           join finished runs into one space and its report
+  nfas compare RUN [RUN ...]         the stable mode against its baselines, over every data set
   nfas models list|show|check|pin    pretrained models: the zoo and those that registry packages carry
   nfas data list|check|get           benchmarks: what they are, what of them is here, and downloads
   nfas help NAME                     options of a class that a config may name, or of a command

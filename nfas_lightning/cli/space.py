@@ -22,6 +22,7 @@ def space(
     group_by: str = "modality",
     feature: str = "stable_mode",
     value: Literal["r2", "r"] = "r2",
+    score: Literal["alone", "joint", "partial"] | None = None,
     subject: str | None = None,
     axis: Literal["strict", "intersection"] = "strict",
     standardize: Literal["none", "model"] = "none",
@@ -43,6 +44,8 @@ def space(
         group_by: column of the models that groups are of: modality, family, size, objective_kind, ...
         feature: which feature's scores place a model.
         value: ``r2`` or ``r``.
+        score: what places a model: a feature ``alone``, ``joint`` with the nuisances, or ``partial``, what it
+            adds to them; else the number that the runs report.
         subject: whose scores: ``group``, or the name of one; else the group's, or the mean over subjects.
         axis: ``intersection`` keeps the ROIs that all runs share, where they differ.
         standardize: ``model`` compares patterns over ROIs, without their level.
@@ -62,6 +65,7 @@ def space(
             joined,
             feature=feature,
             value=value,
+            score=score,
             subject=subject,
             axis=axis,
             standardize=standardize,
@@ -71,4 +75,4 @@ def space(
     statistics = placed.statistics(n_permutations=n_permutations, seed=seed)
     joined.save(out)
     placed.save(Path(out) / "space", statistics)
-    report_run(joined, out, subject=subject, statistics=statistics, formats=formats)
+    report_run(joined, out, score=score, subject=subject, statistics=statistics, formats=formats)

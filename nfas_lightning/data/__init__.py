@@ -3,16 +3,20 @@
 from nfas_lightning.data.atlas import Atlas, load_atlas
 from nfas_lightning.data.audio_windows import audio_stimuli, read_wav
 from nfas_lightning.data.cleaning import clean_series, motion_regressors
+from nfas_lightning.data.clip_windows import video_stimuli
 from nfas_lightning.data.extraction import Scan, extract_scans
 from nfas_lightning.data.parcels import Parcels, array_parcels, surface_parcels, volume_parcels
 from nfas_lightning.data.pictures import ImageFiles, read_image
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import coordinate_atlas, roi_table
 from nfas_lightning.data.safe_pickle import read_pickle
-from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.data.sounds import SoundFiles
+from nfas_lightning.data.stimuli import TextStimulus, carried
+from nfas_lightning.data.stimulus_files import natural_key
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.transcript import word_stimuli
-from nfas_lightning.data.video import ClipFiles, read_clip
+from nfas_lightning.data.video import ClipFiles, every_frame, read_clip
+from nfas_lightning.data.video_nuisances import frame_series
 
 __all__ = [
     "Atlas",
@@ -21,21 +25,27 @@ __all__ = [
     "Parcels",
     "Responses",
     "Scan",
+    "SoundFiles",
     "StimulusSet",
     "TextStimulus",
     "array_parcels",
     "audio_stimuli",
+    "carried",
     "clean_series",
     "coordinate_atlas",
+    "every_frame",
     "extract_scans",
+    "frame_series",
     "load_atlas",
     "motion_regressors",
+    "natural_key",
     "read_clip",
     "read_image",
     "read_pickle",
     "read_wav",
     "roi_table",
     "surface_parcels",
+    "video_stimuli",
     "volume_parcels",
     "word_stimuli",
 ]

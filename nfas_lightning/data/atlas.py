@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 
 from nfas_lightning.data.label_files import (
     FSAVERAGE,
+    MAP_VERTICES,
     read_annotation,
     read_labels,
     surface_centroids,
+    surface_labels,
     volume_centroids,
 )
 from nfas_lightning.data.parcel_names import (
@@ -72,6 +75,24 @@ class Atlas:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @cached_property
+    def rois(self) -> pd.DataFrame:
+        """The table with a column ``vertices``, so that maps show parcels as they are.
+
+        It names the parcel's vertices on fsaverage5, as numbers between spaces, those of the right hemisphere
+        10242 higher; empty for a parcel that reaches no vertex, and for spheres, which are no parcels.
+        """
+        sides = self.hemispheres
+        if self.labels is not None and self.affine is not None:
+            sides = surface_labels(self.labels, self.affine)
+        vertices = [""] * len(self.table)
+        if sides is not None and len(sides[0]) >= MAP_VERTICES:
+            # a finer fsaverage begins with the vertices of a coarser one
+            row = np.concatenate([side[:MAP_VERTICES] for side in sides])
+            for parcel in np.unique(row[row > 0]):
+                vertices[parcel - 1] = " ".join(map(str, np.flatnonzero(row == parcel)))
+        return self.table.reset_index(drop=True).assign(vertices=vertices)
 
     def sha256(self) -> str:
         """Return a hash over names, order, geometry and space: another atlas gives another one."""

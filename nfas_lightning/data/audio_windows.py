@@ -1,7 +1,8 @@
-"""Sound files of stories: read, resampled, cut into windows that end at their time stamps."""
+"""Sound files of stories: read, resampled, cut into windows around their time stamps."""
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import warnings
@@ -11,19 +12,22 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.io import wavfile
 from torch import Tensor
 
 from nfas_lightning.data.acoustics import check_sampling_rate, resample, sound_power
+from nfas_lightning.data.anchors import share_before, window_pieces
 from nfas_lightning.data.content import require_file
 
-__all__ = ["AudioWindows", "Stretch", "audio_stimuli", "power_frames", "read_wav", "window_ends"]
+__all__ = ["AudioWindows", "Stretch", "audio_stimuli", "power_frames", "read_wav"]
 
 _FRAME_SECONDS = 0.1
 # quieter than this below the loudest frame counts as silence
 _RANGE_DB = 60.0
+_LOUDEST = 4.0  # floating point may go beyond full scale; 12 dB are no overshoot, but another scale
 
 
 def read_wav(
@@ -40,7 +44,7 @@ def read_wav(
 
     Raises:
         FileNotFoundError: the file or its content is missing.
-        ValueError: no wav file, or one that is cut short.
+        ValueError: no wav file, one that is cut short, or floating point samples in the range of integers.
     """
     path = require_file(path)
     if sampling_rate is not None:
@@ -61,6 +65,8 @@ def read_wav(
             (128.0, 128.0) if samples.dtype == np.uint8 else (0.0, -float(np.iinfo(samples.dtype).min))
         )
         samples = (samples.astype(np.float32) - middle) / scale
+    else:
+        _check_full_scale(path, samples)
     if not samples.size:
         raise ValueError(f"{path.name} must hold sound, got a wav file without a single sample.")
     mono = samples.reshape(len(samples), -1).mean(axis=1, dtype=np.float32)
@@ -69,6 +75,23 @@ def read_wav(
     wanted = int(rate if sampling_rate is None else sampling_rate)
     # the filter rings a little beyond full scale
     return np.clip(resample(mono, int(rate), wanted), -1.0, 1.0), wanted
+
+
+def _check_full_scale(path: Path, samples: NDArray[np.generic]) -> None:
+    """Refuse floating point samples on another scale than [-1, 1]: all of them would be clipped."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if np.isfinite(peak) and peak > _LOUDEST:
+        raise ValueError(
+            f"{path.name} must hold floating point samples in [-1, 1], got a peak of {peak:g}: divide the "
+            "integers that they were by 32768 (16 bit) or 2147483648 (32 bit), and write the file again."
+        )
+    if peak > 1:
+        over = float((np.abs(samples) > 1).mean())
+        warnings.warn(
+            f"{path.name} holds samples beyond full scale, up to {peak:.3g}: {over:.2%} of them are clipped "
+            "to [-1, 1]. Divide by the peak before writing to keep them.",
+            stacklevel=3,
+        )
 
 
 def _check_length(path: Path, samples: NDArray[np.generic]) -> None:
@@ -104,94 +127,97 @@ def power_frames(samples: NDArray[np.float32], sampling_rate: int) -> tuple[Tens
     return (power - power.max() + _RANGE_DB).clamp_min(0.0).double(), size / sampling_rate
 
 
-def window_ends(seconds: float, hop: float) -> NDArray[np.float64]:
-    """Return the ends of windows in a sound of a length: hop, 2 hop, ... (seconds).
-
-    Example:
-        >>> window_ends(3.2, 1.0).tolist()
-        [1.0, 2.0, 3.0]
-    """
-    return hop * np.arange(1, int(np.floor(seconds / hop + 1e-9)) + 1, dtype=np.float64)
-
-
 class Stretch(NamedTuple):
     """Windows of one sound file.
 
     Attributes:
         path: the wav file.
-        ends: seconds on its clock at which windows end.
+        times: seconds on its clock at which windows stand.
+        span: seconds of the file that may be heard in them.
     """
 
     path: Path
-    ends: tuple[float, ...]
+    times: tuple[float, ...]
+    span: tuple[float, float] = (0.0, math.inf)
 
 
 class AudioWindows:
-    """A map-style dataset of windows of equal length that end at given times, read when asked for.
+    """A map-style dataset of windows of equal length that stand at given times, read when asked for.
 
-    What would lie before the file's beginning is silence. A window looks back only: none holds sound that was
-    not heard yet.
+    What would lie outside the file, or outside its span, is silence.
 
     Args:
-        stretches: files and the ends of their windows, in the order of the stimuli.
+        stretches: files and the times of their windows, in the order of the stimuli.
         seconds: length of a window.
         sampling_rate: Hz of the windows.
+        anchor: the moment of a window that stands at its time: ``"center"`` where states are averaged over
+            the window, ``"end"`` for the last state of a causal network, or ``"start"``.
 
     Raises:
-        ValueError: a length or rate that is not positive.
+        ValueError: a length or rate that is not positive, or an unknown anchor.
     """
 
-    def __init__(self, stretches: Sequence[Stretch], seconds: float, sampling_rate: int) -> None:
+    def __init__(
+        self, stretches: Sequence[Stretch], seconds: float, sampling_rate: int, anchor: str = "center"
+    ) -> None:
         if not seconds > 0:
             raise ValueError(f"seconds must be positive, got {seconds}.")
         check_sampling_rate(sampling_rate)
-        self.seconds, self.sampling_rate = seconds, sampling_rate
-        self._place = [(stretch.path, end) for stretch in stretches for end in stretch.ends]
+        self.seconds, self.sampling_rate, self.anchor = seconds, sampling_rate, anchor
+        self._before = seconds * share_before(anchor)
+        self._place = [(stretch.path, time, stretch.span) for stretch in stretches for time in stretch.times]
 
     def __len__(self) -> int:
         return len(self._place)
 
     def __getitem__(self, index: int) -> Tensor:
-        path, end = self._place[index]
+        path, time, span = self._place[index]
         samples = _resampled(path, self.sampling_rate)
-        n, stop = round(self.seconds * self.sampling_rate), round(end * self.sampling_rate)
-        if stop > len(samples) + self.sampling_rate // 100:
-            raise ValueError(
-                f"{path.name} lasts {len(samples) / self.sampling_rate:.3f} s, no window ends at {end} s."
-            )
-        part = samples[max(0, stop - n) : stop]
+        if not 0 <= time <= (lasts := len(samples) / self.sampling_rate) + 0.01:
+            raise ValueError(f"{path.name} lasts {lasts:.3f} s, no window stands at {time} s.")
+        n, first = (round(at * self.sampling_rate) for at in (self.seconds, time - self._before))
+        edges = [round(min(max(edge, 0.0), lasts) * self.sampling_rate) for edge in span]
+        low, high = max(first, edges[0]), min(first + n, edges[1])
         window = np.zeros(n, dtype=np.float32)
-        window[n - min(n, stop) :][: len(part)] = part
+        if high > low:
+            window[low - first : high - first] = samples[low:high]
         return torch.from_numpy(window)
 
 
 def audio_stimuli(
-    path: str | os.PathLike[str], *, seconds: float, hop: float, sampling_rate: int = 16_000
-) -> tuple[AudioWindows, NDArray[np.float64]]:
-    """Cut a long recording into stimuli: windows that end every `hop` seconds and look back `seconds`.
+    path: str | os.PathLike[str],
+    *,
+    seconds: float,
+    hop: float,
+    sampling_rate: int = 16_000,
+    anchor: str = "center",
+) -> tuple[AudioWindows, pd.DataFrame]:
+    """Cut a long recording into stimuli: a window of `seconds` for every piece of one `hop`.
 
     Args:
         path: the wav file.
-        seconds: length of a window; what would lie before the file's beginning is silence.
+        seconds: length of a window; what would lie outside the file is silence.
         hop: seconds from one window to the next.
         sampling_rate: Hz of the windows; models resample to their own.
+        anchor: the moment of a window that stands in the middle of its piece, see `AudioWindows`.
 
     Returns:
-        N windows (K,), read when asked for, and the seconds (N,) at which they end on the file's clock: the
-        onsets of their events, once the time at which the sound began is added.
+        N windows (K,), read when asked for, and their events: the onset and duration (s) on the file's clock
+        of the piece that each stands for. Add the time at which the sound began to the onsets.
 
     Raises:
         FileNotFoundError: the file or its content is missing.
-        ValueError: no wav file, a length or rate that is not positive, or a sound shorter than `hop`.
+        ValueError: no wav file, an unknown anchor, a length or rate that is not positive, or a sound shorter
+            than `hop`.
     """
     path = require_file(path)
-    if not hop > 0:
-        raise ValueError(f"hop must be a positive number of seconds, got {hop}.")
     lasts = len(_resampled(path, sampling_rate)) / sampling_rate
-    ends = window_ends(lasts, hop)
-    if not len(ends):
+    onsets, durations = window_pieces(lasts, hop)
+    if not len(onsets):
         raise ValueError(f"{path.name} must last a hop at least, {hop} s, got {lasts:.3g} s.")
-    return AudioWindows([Stretch(path, tuple(ends))], seconds, sampling_rate), ends
+    times = tuple((onsets + durations / 2).tolist())
+    windows = AudioWindows([Stretch(path, times)], seconds, sampling_rate, anchor)
+    return windows, pd.DataFrame({"onset": onsets, "duration": durations})
 
 
 @lru_cache(maxsize=2)

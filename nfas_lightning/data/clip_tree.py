@@ -88,7 +88,7 @@ def clip_array(
         empty: there may be no voxel.
 
     Returns:
-        (T, K, V) responses to T videos, K repetitions, V voxels.
+        (T, K, V) float32 responses to T videos, K repetitions, V voxels; `held` keeps this copy alone.
 
     Raises:
         ValueError: there is no such array, or its shape is wrong.
@@ -108,4 +108,8 @@ def clip_array(
             f"{path}: {key!r} must have {official[0]} videos and {official[1]} repetitions, got "
             f"{array.shape[0]} and {array.shape[1]}: strict=False reads it all the same."
         )
-    return array
+    # half the memory of the files' float64, whose means are kept in single precision; the array that was read
+    # is let go of here, before a copy of all voxels is needed
+    held[key] = array.astype(np.float32)
+    single: NDArray[np.floating[Any]] = held[key]
+    return single

@@ -39,7 +39,7 @@ def volume_design(
         onsets: (E,) seconds on the clock of `volume_times`.
         volume_times: (T,) seconds.
         tr: repetition time in seconds.
-        durations: (E,) seconds; None: impulses.
+        durations: (E,) seconds, for which a stimulus lasts under either choice of `temporal`; None: instants.
         event_runs: (E,) run of each event; None: one run.
         volume_runs: (T,) run of each volume; None: one run.
         event_stimuli: (E,) stimulus of each event, whose events are summed; None: event n is stimulus n.
@@ -62,7 +62,13 @@ def volume_design(
             raise ValueError(f"Every run with events needs volumes, got none for the runs {lost}.")
     if temporal == "fir":
         operators = fir_operators(
-            onsets, volume_times, tr=tr, delays=delays, event_runs=event_runs, volume_runs=volume_runs
+            onsets,
+            volume_times,
+            tr=tr,
+            delays=delays,
+            durations=durations,
+            event_runs=event_runs,
+            volume_runs=volume_runs,
         )
     else:
         operator = hrf_operator(

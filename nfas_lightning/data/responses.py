@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import pandas as pd
@@ -11,11 +11,16 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
-from nfas_lightning.functional.checks import check_shape
+from nfas_lightning.functional.checks import check_shape, is_constant, working_dtype
 from nfas_lightning.functional.confounds import regress_out
 from nfas_lightning.functional.missing import align_subjects
 
 __all__ = ["Responses"]
+
+_COLUMNS = 4096  # features raised to float64 at a time
+# An event rate that a nuisance follows this closely in every run is that nuisance: word rate, where words are
+# the events.
+_SAME = 0.999
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Responses:
         noise_ceiling: (R,) correlation an ideal model could reach, None where nothing tells.
         subject_ceilings: (S, R) the same for a model of each subject, None where nothing tells.
         gap: volumes dropped on either side of a test block.
+        identical: (T,) labels of rows that answer the same stimulus and that folds keep together; None: folds
+            may part them.
         simulated: the responses were planted, not measured. Every page and figure says so.
         hashes: what was read, by file name, and the stimuli under ``"stimuli"``, to their sha256.
     """
@@ -67,6 +74,7 @@ class Responses:
     noise_ceiling: Tensor | None = None
     subject_ceilings: Tensor | None = None
     gap: int = 0
+    identical: Tensor | None = None
     simulated: bool = False
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -93,6 +101,14 @@ class Responses:
                 f"Without a design each row of values answers one stimulus: expected T = N = "
                 f"{len(self.stimulus_ids)}, got T = {n_volumes}. Give onsets for time series."
             )
+        if self.identical is not None:
+            if self.design:
+                raise ValueError(
+                    "groups='identical' keeps identical stimuli in one fold where each row answers one "
+                    "stimulus, got a time series, whose volumes answer several: estimate one response per "
+                    "stimulus, or leave groups out."
+                )
+            check_shape("identical", self.identical, "T", T=n_volumes)
         for operator in self.design:
             check_shape("design", operator, "T N", T=n_volumes, N=len(self.stimulus_ids))
         if self.drifts is not None:
@@ -115,10 +131,101 @@ class Responses:
         """(T, R) mean over the subjects that have a value, offsets aligned where some lack one; else NaN."""
         return align_subjects(self.values, self.runs).nanmean(dim=0)
 
-    def to_volumes(self, features: Tensor) -> Tensor:
-        """Carry stimulus features (N, P) to volumes: (T, P * delays), or (N, P) without a design.
+    @cached_property
+    def weights(self) -> Tensor:
+        """(N,) share of each stimulus in the volumes, float64, from absolute sums of its columns.
 
-        Drifts that the responses lost are taken out: what is slow in a feature predicts nothing of them.
+        Shares add up to 1. Without a design all stimuli have the same.
+        """
+        n = len(self.stimulus_ids)
+        if not self.design:
+            return torch.full((n,), 1 / n, dtype=torch.float64)
+        parts = [operator.abs().sum(dim=0) for operator in self.design]
+        total = (
+            torch.stack([part.to_dense() if part.is_sparse else part for part in parts]).double().sum(dim=0)
+        )
+        return total / total.sum() if bool(total.any()) else total
+
+    @cached_property
+    def presented(self) -> Tensor:
+        """(N,) booleans: the stimulus has a part in some volume. What is fitted to stimuli skips others."""
+        return self.weights > 0
+
+    def to_volumes(self, features: Tensor) -> Tensor:
+        """Carry stimulus features to volumes: (T, P * delays), or (N, P) without a design.
+
+        Every feature is centered over stimuli first, each stimulus weighted by its share in the volumes: the
+        mean of a feature, summed over events, is the event rate, which is a nuisance (see `event_rate`) and
+        no property of a network. An offset of a feature changes nothing, and neither does a stimulus that has
+        no part in any volume. Drifts that the responses lost are taken out too: what is slow in a feature
+        predicts nothing of them.
+
+        Args:
+            features: (N, P), or those of the `presented` stimuli alone.
+        """
+        weights = self.weights.to(features.device)
+        if len(features) < len(weights) and len(features) == int(self.presented.sum()):
+            weights = weights[self.presented.to(features.device)]
+            check_shape("features", features, "N P")
+            all_of_them = features.new_zeros(len(self.stimulus_ids), features.shape[1])
+            all_of_them[self.presented.to(features.device)] = _centered(features, weights)
+            return self.carry(all_of_them)
+        check_shape("features", features, "N P", N=len(self.stimulus_ids))
+        return self.carry(_centered(features, weights))
+
+    def event_rate(self) -> Tensor:
+        """Return what a feature that is 1 for every stimulus becomes on the volumes' clock: (T, delays).
+
+        Without a design it is empty, (T, 0), and a column that does not vary is left out: with several delays
+        every repetition time may hold as much of an event as any other.
+        """
+        if not self.design:
+            return self.values.new_zeros(self.values.shape[1], 0)
+        rate = self.carry(torch.ones(len(self.stimulus_ids), 1, dtype=torch.float64))
+        still = is_constant(rate.amax(0) - rate.amin(0), rate.abs().amax(0), torch.float32)
+        return rate[:, ~still].float()
+
+    def with_event_rate(self) -> Responses:
+        """Return the same responses with the event rate among their nuisances, under that name.
+
+        Nothing changes without a design, and where a nuisance is the event rate already: in every run the
+        same up to offset and scale, as the rate of words is where words are the stimuli.
+        """
+        rate = self.event_rate()
+        known = self.nuisances
+        if known is not None:
+            rate = rate[:, [not self._is_known(column) for column in rate.T]]
+        if not rate.shape[1]:
+            return self
+        names = ["event_rate"]
+        if rate.shape[1] > 1:
+            names = [f"event_rate_{delay + 1}" for delay in range(rate.shape[1])]
+        if taken := set(names) & set(self.nuisance_names):
+            raise ValueError(
+                f"nuisances name {sorted(taken)}, which is what the rate of events is called here: rename "
+                "that column, or give event_rate=False."
+            )
+        joined = rate if known is None else torch.cat([known, rate.to(known)], dim=1)
+        return replace(self, nuisances=joined, nuisance_names=(*self.nuisance_names, *names))
+
+    def _is_known(self, rate: Tensor) -> bool:
+        """Whether one nuisance is (T,) this rate, up to offset and scale in every run."""
+        assert self.nuisances is not None
+        both = torch.cat([rate[:, None].double(), self.nuisances.double()], dim=1)
+        parts = []
+        for run in torch.unique(self.runs):
+            part = both[self.runs == run]
+            part = part - part.mean(dim=0)
+            norm = torch.linalg.vector_norm(part, dim=0)
+            parts.append(part / torch.where(norm > 0, norm, 1))
+        unit = torch.cat(parts)
+        r = unit[:, 1:].T @ unit[:, 0] / torch.linalg.vector_norm(unit, dim=0)[0].square()
+        return bool((r.abs() > _SAME).any())
+
+    def carry(self, features: Tensor) -> Tensor:
+        """Carry numbers of the stimuli (N, P) to volumes as they are, without the centering of `to_volumes`.
+
+        For a count or a power, whose sum over events means something; features go through `to_volumes`.
         """
         check_shape("features", features, "N P", N=len(self.stimulus_ids))
         if self.design:
@@ -165,12 +272,28 @@ class Responses:
         sparse = [operator.to_sparse().coalesce() for operator in self.design]
         parts = [part for operator in sparse for part in (operator.indices(), operator.values())]
         ceilings = (self.noise_ceiling, self.subject_ceilings)
-        for tensor in (self.values, self.runs, self.drifts, self.nuisances, *ceilings, *parts):
+        tensors = (self.values, self.runs, self.drifts, self.nuisances, *ceilings, *parts, self.identical)
+        for tensor in tensors:
             if tensor is not None:
                 digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
                 digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         digest.update(f"{[tuple(operator.shape) for operator in sparse]} {self.tr} {self.gap}".encode())
         return digest.hexdigest()
+
+
+def _centered(features: Tensor, weights: Tensor) -> Tensor:
+    """Take the weighted mean off each column of (N, P), in float64; a column that does not vary becomes 0."""
+    dtype = working_dtype(features)
+    centered = torch.empty_like(features, dtype=dtype)
+    for columns in torch.split(torch.arange(features.shape[1]), _COLUMNS):
+        part = slice(int(columns[0]), int(columns[-1]) + 1)
+        wide = features[:, part].double()
+        size = wide.abs().amax(0)
+        wide = wide - weights @ wide
+        # rounding, which an encoding model would raise to unit variance
+        still = is_constant(wide.abs().amax(0), size, dtype)
+        centered[:, part] = wide.masked_fill(still, 0).to(dtype)
+    return centered
 
 
 def _is_name(value: object) -> bool:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.audio_windows import AudioWindows, Stretch, power_frames, read_wav, window_ends
+from nfas_lightning.data.anchors import share_before, window_pieces
+from nfas_lightning.data.audio_windows import AudioWindows, Stretch, read_wav
 from nfas_lightning.data.events import volume_design
 from nfas_lightning.data.extraction import Scan
 from nfas_lightning.data.readers import sha256_file
@@ -24,19 +25,8 @@ from nfas_lightning.data.transcript import context_windows
 from nfas_lightning.data.words import Words
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.hrf import HRFModel
-from nfas_lightning.functional.temporal import hrf_operator
 
-__all__ = [
-    "NUISANCES",
-    "Story",
-    "StoryScan",
-    "StoryStimuli",
-    "nuisance_series",
-    "story_design",
-    "story_stimuli",
-]
-
-NUISANCES = ("word_rate", "sound_power")
+__all__ = ["Story", "StoryScan", "StoryStimuli", "story_design", "story_stimuli"]
 
 
 class StoryScan(NamedTuple):
@@ -89,6 +79,37 @@ class Story:
     span: tuple[float, float] = (0.0, math.inf)
     files: tuple[Path, ...] = ()
 
+    def volume_times(self, n_volumes: int) -> Tensor:
+        """Return the (T,) seconds since the scan's start at which the kept volumes began."""
+        return (self.first + torch.arange(n_volumes, dtype=torch.float64)) * self.tr
+
+    def word_times(self, anchor: str = "start") -> Tensor:
+        """Return the (N,) seconds since the scan's start of the words whose time is known.
+
+        Args:
+            anchor: ``"start"``, ``"center"`` or ``"end"`` of each word.
+
+        Raises:
+            ValueError: the story has no words here, or the anchor is unknown.
+        """
+        words, share = self.needed_words(), share_before(anchor)
+        times = words.onset + share * (words.offset - words.onset)
+        return torch.from_numpy(times[words.timed] + self.offset)
+
+    def needed_words(self) -> Words:
+        """Return the words, or raise where there are none."""
+        if self.words is None:
+            raise ValueError(
+                f"Story {self.name} has no words here: language and word_rate need its word table."
+            )
+        return self.words
+
+    def needed_wav(self) -> Path:
+        """Return the sound file, or raise where there is none."""
+        if self.wav is None:
+            raise ValueError(f"Story {self.name} has no sound file here: audio and sound_power need its wav.")
+        return self.wav
+
 
 class StoryStimuli(NamedTuple):
     """Stimuli of all stories, one after the other.
@@ -96,13 +117,15 @@ class StoryStimuli(NamedTuple):
     Attributes:
         stimuli: N of them.
         ids: N names.
-        times: per story, the seconds on the scan's clock that its stimuli are anchored to.
+        onsets: per story, the seconds on the scan's clock at which what its stimuli stand for begins.
+        durations: per story, the seconds that it lasts; 0: an instant.
         sha256: hash of what is shown.
     """
 
     stimuli: StimulusSet
     ids: tuple[str, ...]
-    times: tuple[Tensor, ...]
+    onsets: tuple[Tensor, ...]
+    durations: tuple[Tensor, ...]
     sha256: str
 
 
@@ -111,7 +134,7 @@ def story_stimuli(
     modality: str,
     *,
     window: int = 20,
-    anchor: str = "onset",
+    anchor: str | None = None,
     seconds: float = 10.0,
     hop: float = 1.0,
     sampling_rate: int = 16_000,
@@ -119,70 +142,73 @@ def story_stimuli(
     """Make the stimuli of a modality and the times that their features belong to.
 
     - ``"language"``: every word whose time is known, with the words before it; words of unknown time are
-      context alone. A window never reaches into another story.
-    - ``"audio"``: windows of equal length that end at their time, a hop apart.
+      context alone. A word is an instant. A window never reaches into another story.
+    - ``"audio"``: a window for every piece of one hop, which the window's feature stands for. Sound of
+      another story in the same file is silence.
 
     Args:
         stories: at least one.
         modality: ``"language"`` or ``"audio"``.
         window: words of context before each word.
-        anchor: ``"onset"`` or ``"offset"``: the moment of a word that its feature belongs to.
+        anchor: ``"start"``, ``"center"`` or ``"end"``: the moment of a word, or of a window of sound, that
+            its feature belongs to; None: a word's start, a window's center.
         seconds: length of an audio window.
-        hop: seconds between the ends of two of them.
+        hop: seconds from one of them to the next.
         sampling_rate: Hz of audio windows.
 
     Raises:
         ValueError: an unknown option, or a story without stimuli.
     """
     check_option("modality", modality, ("audio", "language"))
-    check_option("anchor", anchor, ("onset", "offset"))
     if modality == "audio":
-        return _sounds(stories, seconds, hop, sampling_rate)
+        return _sounds(stories, seconds, hop, sampling_rate, anchor or "center")
     texts: list[TextStimulus] = []
     ids: list[str] = []
-    times = []
+    onsets = []
     for story in stories:
-        words = _words(story)
+        words = story.needed_words()
         timed = np.flatnonzero(words.timed)
         if not len(timed):
             raise ValueError(f"Story {story.name} must have words with times, got none of {len(words)}.")
         windows = context_windows(*join_story(words.words, story.language, story.text), window)
         texts += [windows[i] for i in timed]
         ids += [f"{story.name}_{i:05d}_{words.words[i]}" for i in timed]
-        times.append(
-            torch.from_numpy((words.onset if anchor == "onset" else words.offset)[timed] + story.offset)
-        )
+        onsets.append(story.word_times(anchor or "start"))
     stimuli = StimulusSet(texts, "language")
-    return StoryStimuli(stimuli, tuple(ids), tuple(times), stimuli.sha256())
+    instants = tuple(torch.zeros_like(times) for times in onsets)
+    return StoryStimuli(stimuli, tuple(ids), tuple(onsets), instants, stimuli.sha256())
 
 
-def _sounds(stories: Sequence[Story], seconds: float, hop: float, sampling_rate: int) -> StoryStimuli:
-    if not hop > 0:
-        raise ValueError(f"hop must be a positive number of seconds, got {hop}.")
-    stretches, ids, times = [], [], []
-    digest = hashlib.sha256(f"{seconds} {hop} {sampling_rate}".encode())
+def _sounds(
+    stories: Sequence[Story], seconds: float, hop: float, sampling_rate: int, anchor: str
+) -> StoryStimuli:
+    stretches, ids, onsets, durations = [], [], [], []
+    digest = hashlib.sha256(f"{seconds} {hop} {sampling_rate} {anchor}".encode())
     for story in stories:
-        path = _wav(story)
+        path = story.needed_wav()
         samples, rate = read_wav(path)
-        ends = window_ends(len(samples) / rate, hop)
-        ends = ends[(ends > story.span[0]) & (ends <= story.span[1])]
-        if not len(ends):
+        begins, lasts = window_pieces(min(len(samples) / rate, story.span[1]), hop, story.span[0])
+        if not len(begins):
             raise ValueError(
                 f"Story {story.name} must have sound for one hop of {hop} s, got {path.name} without."
             )
-        stretches.append(Stretch(path, tuple(ends.tolist())))
-        ids += [f"{story.name}_{end:08.2f}s" for end in ends]
-        times.append(torch.from_numpy(ends + story.offset))
-        digest.update(f"{sha256_file(path)} {len(ends)} {ends[0]}".encode())
-    stimuli = StimulusSet(AudioWindows(stretches, seconds, sampling_rate), "audio", sampling_rate)
-    return StoryStimuli(stimuli, tuple(ids), tuple(times), digest.hexdigest())
+        times = tuple((begins + lasts / 2).tolist())
+        stretches.append(Stretch(path, times, story.span))
+        ids += [f"{story.name}_{time:08.2f}s" for time in times]
+        onsets.append(torch.from_numpy(begins + story.offset))
+        durations.append(torch.from_numpy(lasts))
+        digest.update(f"{sha256_file(path)} {story.span} {times}".encode())
+    windows = AudioWindows(stretches, seconds, sampling_rate, anchor)
+    stimuli = StimulusSet(windows, "audio", sampling_rate)
+    return StoryStimuli(stimuli, tuple(ids), tuple(onsets), tuple(durations), digest.hexdigest())
 
 
 def story_design(
     stories: Sequence[Story],
-    times: Sequence[Tensor],
+    onsets: Sequence[Tensor],
     n_volumes: Sequence[int],
     *,
+    durations: Sequence[Tensor] | None = None,
     temporal: str,
     hrf: HRFModel = "spm",
     delays: Sequence[int] = (1, 2, 3, 4),
@@ -192,83 +218,38 @@ def story_design(
 
     Args:
         stories: J of them.
-        times: per story, seconds of its stimuli on the scan's clock.
+        onsets: per story, seconds of its stimuli on the scan's clock.
         n_volumes: per story, the volumes kept.
+        durations: per story, the seconds that they last; None: instants.
         temporal: ``"hrf"`` or ``"fir"``, see `volume_design`.
         hrf: ``"spm"`` or ``"glover"``.
         delays: of ``"fir"``, in volumes.
         slice_time_reference: the moment that a volume stands for, as a share of the repetition time.
 
     Returns:
-        Sparse (T, N) operators, one a delay; (T,) seconds since each scan's start; (T,) number of the story.
+        Sparse (T, N) operators, one per delay; (T,) seconds since each scan's start; (T,) number of the
+        story.
     """
     parts = []
     volume_times = []
-    for story, onsets, n in zip(stories, times, n_volumes, strict=True):
-        at = _volume_times(story, n)
+    lengths = [None] * len(stories) if durations is None else durations
+    for story, begins, lasts, n in zip(stories, onsets, lengths, n_volumes, strict=True):
+        at = story.volume_times(n)
         volume_times.append(at)
-        shifted = at + slice_time_reference * story.tr
-        parts.append(volume_design(onsets, shifted, tr=story.tr, temporal=temporal, hrf=hrf, delays=delays))
+        parts.append(
+            volume_design(
+                begins,
+                at + slice_time_reference * story.tr,
+                tr=story.tr,
+                durations=lasts,
+                temporal=temporal,
+                hrf=hrf,
+                delays=delays,
+            )
+        )
     runs = torch.repeat_interleave(torch.arange(len(stories)), torch.tensor(list(n_volumes)))
     operators = tuple(_block_diagonal(blocks) for blocks in zip(*parts, strict=True))
     return operators, torch.cat(volume_times), runs
-
-
-def nuisance_series(
-    story: Story,
-    names: Sequence[str],
-    n_volumes: int,
-    *,
-    hrf: HRFModel = "spm",
-    slice_time_reference: float = 0.0,
-) -> Tensor:
-    """Convolve what every listener heard with a haemodynamic response.
-
-    Args:
-        story: with words for ``"word_rate"``, with a wav for ``"sound_power"``.
-        names: of `NUISANCES`.
-        n_volumes: volumes kept.
-        hrf: ``"spm"`` or ``"glover"``.
-        slice_time_reference: see `story_design`.
-
-    Returns:
-        (T, Q) float64. Word rate counts timed words; sound power is in dB above silence, a frame of 0.1 s.
-
-    Raises:
-        ValueError: an unknown name.
-        FileNotFoundError: the wav file is missing.
-    """
-    at = _volume_times(story, n_volumes) + slice_time_reference * story.tr
-    columns = []
-    for name in names:
-        check_option("nuisances", name, NUISANCES)
-        if name == "word_rate":
-            words = _words(story)
-            onsets = torch.from_numpy(words.onset[words.timed] + story.offset)
-            series = hrf_operator(onsets, at, tr=story.tr, hrf=hrf) @ torch.ones(len(onsets), 1).double()
-        else:
-            power, step = power_frames(*read_wav(_wav(story)))
-            starts = step * torch.arange(len(power)).double() + story.offset
-            durations = torch.full_like(starts, step)
-            series = hrf_operator(starts, at, tr=story.tr, durations=durations, hrf=hrf) @ power[:, None]
-        columns.append(series)
-    return torch.cat([torch.zeros(n_volumes, 0).double(), *columns], dim=1)
-
-
-def _volume_times(story: Story, n_volumes: int) -> Tensor:
-    return (story.first + torch.arange(n_volumes, dtype=torch.float64)) * story.tr
-
-
-def _words(story: Story) -> Words:
-    if story.words is None:
-        raise ValueError(f"Story {story.name} has no words here: language and word_rate need its word table.")
-    return story.words
-
-
-def _wav(story: Story) -> Path:
-    if story.wav is None:
-        raise ValueError(f"Story {story.name} has no sound file here: audio and sound_power need its wav.")
-    return story.wav
 
 
 def _block_diagonal(blocks: Sequence[Tensor]) -> Tensor:

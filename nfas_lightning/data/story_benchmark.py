@@ -13,7 +13,8 @@ from nfas_lightning.data.events import response_gap
 from nfas_lightning.data.readers import sha256_file
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
-from nfas_lightning.data.story import Story, nuisance_series, story_design, story_stimuli
+from nfas_lightning.data.story import Story, story_design, story_stimuli
+from nfas_lightning.data.story_nuisances import nuisance_names, nuisance_series
 from nfas_lightning.data.story_responses import StoryResponses, StoryScans, clean_scan, fewest_counts
 from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import check_option
@@ -32,7 +33,7 @@ class StorySettings:
 
     modality: str
     window: int = 20
-    anchor: str = "onset"
+    anchor: str | None = None
     seconds: float = 10.0
     hop: float = 1.0
     sampling_rate: int = 16_000
@@ -97,8 +98,9 @@ def load_stories(
     lengths = [part.shape[1] for part in values]
     design, times, runs = story_design(
         stories,
-        shown.times,
+        shown.onsets,
         lengths,
+        durations=shown.durations,
         temporal=settings.temporal,
         hrf=settings.hrf,
         delays=settings.delays,
@@ -123,7 +125,9 @@ def load_stories(
         volume_times=times,
         drifts=_drifts(trs, lengths, scans.high_pass),
         nuisances=torch.cat(nuisances) if settings.nuisances else None,
-        nuisance_names=tuple(settings.nuisances),
+        nuisance_names=tuple(
+            nuisance_names(settings.nuisances, temporal=settings.temporal, delays=settings.delays)
+        ),
         noise_ceiling=ceiling if bool(ceiling.isfinite().any()) else None,
         # the shortest repetition time has the most volumes in a response
         gap=response_gap(settings.temporal, min(trs), settings.delays),
@@ -148,7 +152,15 @@ def _nuisances(
     """Nuisances of the kept volumes, filtered and z-scored as the responses are; a constant one is 0."""
     n = heard.values.shape[1]
     series = nuisance_series(
-        story, settings.nuisances, n, hrf=settings.hrf, slice_time_reference=settings.slice_time_reference
+        story,
+        settings.nuisances,
+        n,
+        # words count at the moment at which their features stand
+        anchor=(settings.anchor if settings.modality == "language" else None) or "start",
+        temporal=settings.temporal,
+        hrf=settings.hrf,
+        delays=settings.delays,
+        slice_time_reference=settings.slice_time_reference,
     )
     cleaned = clean_scan(series, tr=story.tr, high_pass=high_pass) if series.shape[1] else series
     return cleaned.nan_to_num(nan=0.0).float()

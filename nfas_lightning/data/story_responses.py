@@ -172,7 +172,7 @@ class StoryScans:
 
     def rois(self, counts: Tensor) -> pd.DataFrame:
         """Return the atlas's table with the parcels' voxel counts, 0 for missing ones."""
-        return self.atlas.table.reset_index(drop=True).assign(n_voxels=counts.numpy())
+        return self.atlas.rois.assign(n_voxels=counts.numpy())
 
 
 def fewest_counts(counts: Sequence[Tensor]) -> Tensor:

@@ -2,50 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from rich.progress import track
 from torch import Tensor
 
-from nfas_lightning.data.parcel_cache import parcels_key, read_parcels, write_parcels
+from nfas_lightning.data.content import require_file
+from nfas_lightning.data.parcel_cache import content_hash, parcels_key, read_parcels, write_parcels
 from nfas_lightning.data.parcels import Parcels
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.video import ClipFiles, every_frame
 
-__all__ = ["VIDEO_NUISANCES", "frame_statistics", "video_nuisances"]
+__all__ = ["VIDEO_NUISANCES", "frame_series", "frame_statistics", "video_nuisances"]
 
 VIDEO_NUISANCES = ("luminance", "contrast", "motion")
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
-def frame_statistics(clip: Tensor) -> Tensor:
-    """Return the mean luminance, its spread over pixels, and its change from frame to frame.
+def frame_series(frames: Iterable[tuple[Tensor, float]]) -> tuple[Tensor, Tensor]:
+    """Describe each frame of a clip or film by its luminance, its spread over pixels and its change.
 
     Args:
-        clip: (F, 3, H, W) in [0, 1].
+        frames: F pictures (3, H, W), uint8 or in [0, 1], each with the seconds that it is on the screen, as
+            `nfas_lightning.data.video.every_frame` gives them. Motion needs all frames: most of
+            it is lost between frames that are taken twice a second.
 
     Returns:
-        (3,): means over the frames of luminance and of its standard deviation over the picture, and the mean
-        absolute change of a pixel between neighbouring frames, 0 for a single frame.
+        (F,) seconds, and (F, 3) float64: luminance, its standard deviation over the picture, and the mean
+        absolute change of a pixel since the frame before, a second, so that unlike frame rates compare; the
+        first frame's is 0.
 
     Example:
-        >>> frame_statistics(torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)]))
-        tensor([0.5000, 0.0000, 1.0000])
+        >>> frame_series([(torch.zeros(3, 4, 4), 1.0), (torch.ones(3, 4, 4), 0.5)])[1]
+        tensor([[0., 0., 0.],
+                [1., 0., 2.]], dtype=torch.float64)
     """
-    grey = torch.einsum("fchw,c->fhw", clip, torch.tensor(_LUMA))
-    motion = grey.diff(dim=0).abs().mean() if len(grey) > 1 else grey.new_zeros(())
-    spread = grey.flatten(1).std(dim=1, correction=0).mean()
-    return torch.stack([grey.mean(), spread, motion])
+    luma = torch.tensor(_LUMA)
+    lasts, values = [], []
+    before: Tensor | None = None
+    for picture, seconds in frames:
+        gray = torch.einsum("chw,c->hw", picture.float(), luma) / (255 if picture.dtype == torch.uint8 else 1)
+        change = 0.0 if before is None or not seconds else float((gray - before).abs().mean()) / seconds
+        lasts.append(seconds)
+        values.append([float(gray.mean()), float(gray.std(correction=0)), change])
+        before = gray
+    return torch.tensor(lasts).double(), torch.tensor(values).double().view(-1, len(VIDEO_NUISANCES))
+
+
+def frame_statistics(frames: Iterable[tuple[Tensor, float]]) -> Tensor:
+    """Return the means over time of `frame_series`, (3,): luminance, contrast and motion of a clip.
+
+    Args:
+        frames: see `frame_series`.
+
+    Raises:
+        ValueError: the frames last no time.
+    """
+    seconds, values = frame_series(frames)
+    total = float(seconds.sum())
+    if not total > 0:
+        raise ValueError(f"frames must last some time, got {total:g} s of them.")
+    return (seconds @ values / total).float()
 
 
 def video_nuisances(
-    stimuli: StimulusSet, names: Sequence[str], *, cache: Path | None = None, progress: bool = True
+    clips: ClipFiles, names: Sequence[str], *, cache: Path | None = None, progress: bool = True
 ) -> Tensor:
-    """Compute `frame_statistics` of every clip, or take them from the cache: all clips are decoded once.
+    """Compute `frame_statistics` of all frames of every clip, or take them from the cache.
 
     Args:
-        stimuli: N clips.
+        clips: N files, decoded at their own frame rate whatever rate the models see.
         names: columns wanted, of `VIDEO_NUISANCES`.
         cache: folder of the parcel cache, None for none.
         progress: show a bar.
@@ -62,14 +89,17 @@ def video_nuisances(
             f"nuisances must be some of {', '.join(VIDEO_NUISANCES)}, each once, got {list(names)}."
         )
     columns = [VIDEO_NUISANCES.index(name) for name in names]
-    key = parcels_key([stimuli.sha256()], "", {"nuisances": ",".join(VIDEO_NUISANCES)})
+    hashes = [str(content_hash(require_file(path), cache)) for path in clips.paths]
+    key = parcels_key(
+        hashes, "", {"statistics of every frame": ",".join(VIDEO_NUISANCES), "size": str(clips.size)}
+    )
     if cache is not None:
         # damaged or absent, it is computed anew: that costs no more than time
         known, _ = read_parcels(cache, key, len(VIDEO_NUISANCES))
         if known is not None:
             return known.values[:, columns]
-    places = track(range(len(stimuli)), "clips", transient=True, disable=not progress)
-    values = torch.stack([frame_statistics(stimuli[i][1]) for i in places])
+    paths = track(clips.paths, "clips", transient=True, disable=not progress)
+    values = torch.stack([frame_statistics(every_frame(path, size=clips.size)) for path in paths])
     if cache is not None:
         write_parcels(cache, key, Parcels(values, torch.full((len(VIDEO_NUISANCES),), len(values))))
     return values[:, columns]

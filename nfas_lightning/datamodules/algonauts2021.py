@@ -135,4 +135,4 @@ class Algonauts2021DataModule(ClipDataModule):
         if self.track == "mini":
             return functional_rois(self.rois), None
         atlas = load_atlas(self.atlas, table=self.atlas_table, radius=self.radius)
-        return atlas.table, atlas
+        return atlas.rois, atlas

@@ -30,6 +30,7 @@ class AliceDataModule(BrainDataModule):
         batch_size: words a batch.
         num_workers: worker processes of the loaders.
         subjects: listeners to keep; None: all.
+        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
     """
 
     def __init__(
@@ -47,8 +48,11 @@ class AliceDataModule(BrainDataModule):
         batch_size: int = 64,
         num_workers: int = 0,
         subjects: list[str] | None = None,
+        event_rate: bool = True,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
+        )
         self.save_hyperparameters()
         self.root = root
         self.window = window

@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from nfas_lightning.data.audio_windows import AudioWindows
+from nfas_lightning.data.clip_windows import ClipWindows
+from nfas_lightning.data.repeats import warn_of_repeats
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.functional.checks import check_count
@@ -30,10 +33,17 @@ class BrainDataModule(LightningDataModule):
         batch_size: stimuli a batch.
         num_workers: worker processes of the loaders.
         subjects: names of the subjects to keep; None: all.
+        event_rate: where stimuli are events of a time series, make their rate a nuisance, see
+            `Responses.with_event_rate`.
     """
 
     def __init__(
-        self, *, batch_size: int = 16, num_workers: int = 0, subjects: list[str] | None = None
+        self,
+        *,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        subjects: list[str] | None = None,
+        event_rate: bool = True,
     ) -> None:
         super().__init__()
         check_count("batch_size", batch_size, 1)
@@ -41,6 +51,7 @@ class BrainDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.subjects = subjects
+        self.event_rate = event_rate
         self._stimuli: StimulusSet | None = None
         self._responses: Responses | None = None
 
@@ -82,7 +93,11 @@ class BrainDataModule(LightningDataModule):
                 f"Every stimulus needs one name: got {len(stimuli)} stimuli and "
                 f"{len(responses.stimulus_ids)} names."
             )
-        self._stimuli, self._responses = stimuli, responses
+        if responses.identical is None and not _is_speech(stimuli, responses):
+            first = stimuli.identical()
+            warn_of_repeats(first, responses.stimulus_ids, None if responses.design else responses.runs)
+        self._stimuli = stimuli
+        self._responses = responses.with_event_rate() if self.event_rate else responses
 
     @property
     def responses(self) -> Responses:
@@ -137,6 +152,15 @@ class BrainDataModule(LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=self.stimuli.collate,
         )
+
+
+def _is_speech(stimuli: StimulusSet, responses: Responses) -> bool:
+    """Tell whether stimuli are the words or the windows of a story: words and pauses come again there."""
+    if not responses.design:
+        return False
+    if isinstance(stimuli.items, AudioWindows | ClipWindows):
+        return True
+    return responses.modality == "language" and stimuli[0][1].span is not None
 
 
 def _as_yaml(value: Any) -> Any:

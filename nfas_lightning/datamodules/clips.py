@@ -30,8 +30,8 @@ class ClipDataModule(BrainDataModule):
             read (16 / 3 for 16).
         size: pixels to which the frames' shorter side is brought; None: 268, as the files have it.
         as_clips: batches hold clips alone, for bare video modules without a preprocess.
-        nuisances: any of ``"luminance"``, ``"contrast"`` and ``"motion"``; every clip is then decoded once
-            more, before the run.
+        nuisances: any of ``"luminance"``, ``"contrast"`` and ``"motion"``, of all frames of a clip; every
+            clip is then decoded once more, before the run.
         cache: folder of the cache of ROI means, nuisances and hashes, None for none; ``"auto"``: ``parcels``
             in ``NFAS_CACHE`` or the user's cache folder.
         progress: show bars while files are read.
@@ -100,7 +100,7 @@ class ClipDataModule(BrainDataModule):
         stimuli = StimulusSet(clips, "vision", as_clips=self.as_clips)
         nuisances = None
         if self.nuisances:
-            nuisances = video_nuisances(stimuli, self.nuisances, cache=cache, progress=self.progress)
+            nuisances = video_nuisances(clips, self.nuisances, cache=cache, progress=self.progress)
         return stimuli, Responses(
             values=values,
             rois=rois,

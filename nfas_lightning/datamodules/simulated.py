@@ -63,6 +63,7 @@ class SimulatedBrainDataModule(BrainDataModule):
         batch_size: stimuli a batch.
         num_workers: worker processes of the loaders.
         subjects: subjects to keep (``"sim-01"``, ...); None: all.
+        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
     """
 
     def __init__(
@@ -83,8 +84,11 @@ class SimulatedBrainDataModule(BrainDataModule):
         batch_size: int = 16,
         num_workers: int = 0,
         subjects: list[str] | None = None,
+        event_rate: bool = True,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
+        )
         check_option("modality", modality, MODALITIES)
         check_option("signal", signal, ("planted", "none"))
         check_option("atlas", atlas, ATLASES)

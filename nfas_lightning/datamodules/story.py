@@ -30,9 +30,11 @@ class StoryDataModule(BrainDataModule):
         atlas_table: csv or tsv that names a label image's parcels.
         radius: radius of spheres in mm.
         window: words of context before each word (language).
-        anchor: ``"onset"`` or ``"offset"``: the moment of a word that its feature belongs to (language).
-        seconds: length of a window, which ends at its time stamp (audio).
-        hop: seconds between windows (audio).
+        anchor: ``"start"``, ``"center"`` or ``"end"``: the moment of a word, or of a window of sound, that
+            its feature belongs to; None: a word's start, a window's center. Windows for the last state of a
+            causal network (``pooling="last"``) need ``"end"``.
+        seconds: length of a window (audio).
+        hop: seconds between windows, each of which stands for that much of the sound (audio).
         sampling_rate: Hz of the windows; models resample to their own (audio).
         trim: volumes dropped after the story begins and before it ends.
         temporal: ``"hrf"`` convolves with a haemodynamic response, ``"fir"`` stacks `delays`.
@@ -54,6 +56,7 @@ class StoryDataModule(BrainDataModule):
         batch_size: stimuli a batch.
         num_workers: worker processes of the loaders.
         subjects: subjects to keep, with or without ``sub-``; None: all whose files are here.
+        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
     """
 
     dataset: str
@@ -66,7 +69,7 @@ class StoryDataModule(BrainDataModule):
         atlas_table: str | os.PathLike[str] | None = None,
         radius: float = 6.0,
         window: int = 20,
-        anchor: Literal["onset", "offset"] = "onset",
+        anchor: Literal["start", "center", "end"] | None = None,
         seconds: float = 10.0,
         hop: float = 1.0,
         sampling_rate: int = 16_000,
@@ -86,8 +89,11 @@ class StoryDataModule(BrainDataModule):
         batch_size: int = 64,
         num_workers: int = 0,
         subjects: list[str] | None = None,
+        event_rate: bool = True,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
+        )
         if min(trim) < 0:
             raise ValueError(f"trim must be volumes dropped at the start and at the end, got {tuple(trim)}.")
         self.settings = StorySettings(

@@ -4,13 +4,21 @@ from nfas_lightning.functional.anova import AnovaResult, anova
 from nfas_lightning.functional.ceiling import noise_ceiling, normalise
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import pearson, squared_correlation
-from nfas_lightning.functional.dmd import DMDResult, combine_depths, depth_gram, dmd, stable_mode
+from nfas_lightning.functional.dmd import (
+    DMDResult,
+    center_depths,
+    combine_depths,
+    depth_gram,
+    dmd,
+    stable_mode,
+)
 from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
-from nfas_lightning.functional.encoding import EncodingResult, default_penalties, ridge_cv
+from nfas_lightning.functional.encoding import EncodingResult, default_alphas, ridge_cv
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import align_subjects
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
+from nfas_lightning.functional.paired import PairedResult, bootstrap_r, paired_test
 from nfas_lightning.functional.permanova import (
     PairwiseResult,
     PermutationResult,
@@ -18,6 +26,7 @@ from nfas_lightning.functional.permanova import (
     permanova_pairwise,
 )
 from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.ridge_model import RidgeModel, ridge_fit
 from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette
 from nfas_lightning.functional.snci import SNCIInterval, convergence, snci, snci_bootstrap, snci_permutation
@@ -30,19 +39,23 @@ __all__ = [
     "EncodingResult",
     "MDSResult",
     "PCAResult",
+    "PairedResult",
     "PairwiseResult",
     "PermutationResult",
+    "RidgeModel",
     "SNCIInterval",
     "SilhouetteResult",
     "StateSpace",
     "align_subjects",
     "anova",
     "block_permutation_null",
+    "bootstrap_r",
+    "center_depths",
     "circular_shift_null",
     "combine_depths",
     "contiguous_folds",
     "convergence",
-    "default_penalties",
+    "default_alphas",
     "depth_gram",
     "distances",
     "dmd",
@@ -53,6 +66,7 @@ __all__ = [
     "mds",
     "noise_ceiling",
     "normalise",
+    "paired_test",
     "pca",
     "pearson",
     "permanova",
@@ -62,6 +76,7 @@ __all__ = [
     "regress_out",
     "regress_out_ar1",
     "ridge_cv",
+    "ridge_fit",
     "ridge_null",
     "silhouette",
     "snci",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nfas_lightning.functional._gram import Centering, chunks, standardise
 from nfas_lightning.functional._spectrum import Criterion
-from nfas_lightning.functional.checks import check_option, check_shape, working_dtype
+from nfas_lightning.functional.checks import check_option, check_shape, is_constant, working_dtype
 
-__all__ = ["DMDResult", "Operator", "Phase", "combine_depths"]
+__all__ = ["DMDResult", "Operator", "Phase", "center_depths", "combine_depths"]
 
 Operator = Literal["joint", "per_stimulus", "pooled"]
 Phase = Literal["quadrature", "real"]
@@ -83,7 +83,51 @@ class DMDResult:
 
 
 @torch.no_grad()
-def combine_depths(H: Tensor, result: DMDResult, *, phase: Phase = "quadrature") -> Tensor:
+def center_depths(H: Tensor, result: DMDResult) -> Tensor:
+    """Return the trajectory that the modes are combined from, Z = (H - mean) / scale: what `centering` asks.
+
+    Features that are to be compared with the stable mode, such as the last block Z[:, -1] or the mean over
+    depth, are read from it, so that all of them went through the same steps.
+
+    Args:
+        H: (N, L, D) depth trajectory, of the fitted stimuli or of others.
+        result: what `dmd` returned.
+
+    Returns:
+        (N, L, D) in the working dtype of `H`. A unit that does not vary over these stimuli is 0 where a mean
+        is taken off: what is left of it is rounding, which must not be scaled up.
+
+    Raises:
+        ValueError: the shape is not the one that was fitted.
+    """
+    _check_trajectory(H, result)
+    Z = torch.empty_like(H, dtype=working_dtype(H))
+    size = spread = torch.zeros(H.shape[1:], dtype=Z.dtype, device=H.device)
+    buffer: Tensor | None = None
+    for part in chunks(H):
+        moved = buffer = standardise(H[part], result.mean, result.scale, out=buffer)
+        Z[part] = moved.to(device=H.device, dtype=Z.dtype)
+        size = torch.maximum(size, H[part].abs().amax(0).to(Z.dtype))
+    if result.mean is None or not len(H):
+        return Z
+    scale = torch.ones_like(size) if result.scale is None else result.scale.to(size)
+    for part in chunks(Z):
+        spread = torch.maximum(spread, Z[part].abs().amax(0))
+    still = is_constant(spread * scale, size, Z.dtype)
+    return Z.masked_fill_(still, 0)
+
+
+def _check_trajectory(H: Tensor, result: DMDResult) -> None:
+    """Raise unless (N, L, D) has the fitted depths and width."""
+    fitted = result.mean.T if result.mean is not None else result.left_vectors  # either has D rows
+    sizes = {} if fitted is None else {"D": len(fitted)}
+    check_shape("H", H, "N L D", L=result.mode_coefficients.shape[-1], **sizes)
+
+
+@torch.no_grad()
+def combine_depths(
+    H: Tensor, result: DMDResult, *, phase: Phase = "quadrature", centered: bool = False
+) -> Tensor:
     """Apply fitted weights over depth to stimuli, the same or new ones.
 
     f_n = sum_l c_l (H_nl - mean_l) / scale_l, with mean, scale and c of the stimuli that `result` was fitted
@@ -95,6 +139,7 @@ def combine_depths(H: Tensor, result: DMDResult, *, phase: Phase = "quadrature")
         result: what `dmd` returned.
         phase: a conjugate pair gives ``"quadrature"``: Re(b phi) and Im(b phi) side by side, or ``"real"``:
             2 Re(b phi), the sum of the two conjugate modes.
+        centered: `H` is what `center_depths` returned.
 
     Returns:
         (N, 2 D) for a pair with ``"quadrature"``, else (N, D), in the working dtype and on the device of `H`.
@@ -106,10 +151,9 @@ def combine_depths(H: Tensor, result: DMDResult, *, phase: Phase = "quadrature")
         ValueError: the shape is not the one that was fitted.
     """
     check_option("phase", phase, get_args(Phase))
-    depth = result.mode_coefficients.shape[-1]
-    fitted = result.mean.T if result.mean is not None else result.left_vectors  # either has D rows
-    sizes = {} if fitted is None else {"D": len(fitted)}
-    check_shape("H", H, "N L D", L=depth, **sizes)
+    _check_trajectory(H, result)
+    if centered:
+        result = replace(result, mean=None, scale=None)
     weights = result.mode_coefficients if result.operator == "pooled" else result.coefficients[..., None, :]
     if result.operator == "per_stimulus" and len(H) != len(weights):
         raise ValueError(

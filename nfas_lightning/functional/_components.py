@@ -10,15 +10,7 @@ from torch import Tensor
 from nfas_lightning.functional._gram import double_device, has_no_variance
 from nfas_lightning.functional.checks import working_dtype
 
-__all__ = [
-    "Components",
-    "fix_sign",
-    "hash_units",
-    "layer_components",
-    "procrustes",
-    "sketch_matrix",
-    "unit_weights",
-]
+__all__ = ["Components", "align", "hash_units", "layer_components", "sketch_matrix", "unit_weights"]
 
 # Rows or columns raised to float64 at a time.
 _BLOCK = 4096
@@ -27,25 +19,26 @@ _ROUNDING = 1e-7
 
 
 class Components(NamedTuple):
-    """Principal components of a layer at unit Frobenius norm.
+    """Principal components of a layer at unit Frobenius norm, d of them: its rank, or what was asked for.
 
     Attributes:
-        scores: (N, k) float64.
+        scores: (N, d) float64.
         mean: (D,) float64.
-        basis: (D, k), directions over units, or (N, k), over stimuli, if the layer has more units than
+        basis: (D, d), directions over units, or (N, d), over stimuli, if the layer has more units than
             stimuli.
+        kept: share of the layer's variance that the scores hold, in (0, 1].
     """
 
     scores: Tensor
     mean: Tensor
     basis: Tensor
+    kept: float
 
 
 def layer_components(X: Tensor, k: int) -> Components | None:
-    """Return the k leading components of a layer (N, D), None if it does not vary over stimuli.
+    """Return the leading components of a layer (N, D), k at most; None if it does not vary over stimuli.
 
-    From the smaller Gram, N x N or D x D, summed in float64 over blocks: a wide layer is never copied. A
-    layer of lower rank has zeros for its last components.
+    From the smaller Gram, N x N or D x D, summed in float64 over blocks: a wide layer is never copied.
     """
     n, width = X.shape
     device = double_device(X.device)
@@ -59,14 +52,14 @@ def layer_components(X: Tensor, k: int) -> Components | None:
     if bool(has_no_variance(power, power + n * mean.square().sum())):
         return None
     squares, vectors = torch.linalg.eigh(gram)
-    s, vectors = squares.clamp(min=0).sqrt().flip(0)[:k], vectors.flip(1)[:, :k]
-    s = torch.where(s > _ROUNDING * s[0], s, 0)
+    s = squares.clamp(min=0).sqrt().flip(0)[:k]
+    s = s[s > _ROUNDING * s[0]]
+    vectors, kept = vectors.flip(1)[:, : len(s)], float(s.square().sum() / power)
     if wide:
-        inverse = torch.where(s > 0, 1 / s, 0)
-        return Components(vectors * s / power.sqrt(), mean, vectors * inverse / power.sqrt())
-    basis = vectors * (s > 0) / power.sqrt()
+        return Components(vectors * s / power.sqrt(), mean, vectors / s / power.sqrt(), kept)
+    basis = vectors / power.sqrt()
     scores = torch.cat([(X[part].to(device) - mean) @ basis for part in _blocks(n)])
-    return Components(scores, mean, basis)
+    return Components(scores, mean, basis, kept)
 
 
 def unit_weights(X: Tensor, layer: Components, turn: Tensor) -> Tensor:
@@ -79,20 +72,24 @@ def unit_weights(X: Tensor, layer: Components, turn: Tensor) -> Tensor:
     return torch.cat([(X[:, part].to(mean.device) - mean[part]).T @ basis for part in _blocks(width)])
 
 
-def fix_sign(scores: Tensor) -> Tensor:
-    """Return the diagonal (k, k) that makes every component's largest score positive.
+def align(scores: Tensor, target: Tensor) -> Tensor:
+    """Return the turn (d, max(d, m)) that brings `scores` (N, d) nearest to `target` (N, m).
 
-    Principal components have no sign of their own; the stimuli fix it, which no rotation of units touches.
+    Orthogonal Procrustes in max(d, m) dimensions, the narrower of the two padded with zeros, which leaves the
+    solution exact. A layer's d - m directions that the target has no room for may then lie anywhere in the
+    new dimensions: they become their own principal components there, the largest score of each positive.
+    What does not depend on the layer's axes before does not depend on them after.
     """
-    peak = scores.gather(0, scores.abs().argmax(dim=0, keepdim=True)).squeeze(0)
-    return torch.diag(torch.where(peak < 0, -1.0, 1.0).to(scores))
-
-
-def procrustes(scores: Tensor, target: Tensor) -> Tensor:
-    """Return the orthogonal (k, k) matrix R that brings `scores` R nearest to `target`."""
-    P, _, Qh = torch.linalg.svd(scores.T @ target)
-    turn: Tensor = P @ Qh
-    return turn
+    d, m = scores.shape[1], target.shape[1]
+    P, _, Qh = torch.linalg.svd(scores.T @ target, full_matrices=d > m)
+    turn: Tensor = P[:, :m] @ Qh
+    if d <= m:
+        return turn
+    own = scores @ P[:, m:]
+    axes = torch.linalg.eigh(own.T @ own)[1].flip(1)
+    own = own @ axes
+    peak = own.gather(0, own.abs().argmax(dim=0, keepdim=True))
+    return torch.cat([turn, P[:, m:] @ axes * torch.where(peak < 0, -1, 1)], dim=1)
 
 
 def _blocks(length: int) -> list[slice]:

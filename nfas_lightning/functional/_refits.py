@@ -47,7 +47,7 @@ def fold_map(
     train: Tensor,
     test: Tensor,
     n_rows: int,
-    penalties: Tensor,
+    alphas: Tensor,
     nuisances: Tensor | None,
     dtype: torch.dtype,
 ) -> FoldMap:
@@ -58,7 +58,7 @@ def fold_map(
         train: (n,) rows.
         test: (m,) rows.
         n_rows: T.
-        penalties: (R,), NaN for an ROI that was not trained.
+        alphas: (R,), NaN for an ROI that was not trained.
         nuisances: (T, Q) or None.
         dtype: of the responses.
     """
@@ -68,7 +68,7 @@ def fold_map(
         wide[:, train] = columns
         return wide.to(dtype)
 
-    chosen, choice = torch.unique(penalties.double().nan_to_num(nan=1.0), return_inverse=True)
+    chosen, choice = torch.unique(alphas.double().nan_to_num(nan=1.0), return_inverse=True)
     s, loadings = basis.eigenvalues, basis.test - basis.test.mean(0)
     flat = is_constant(loadings.abs().amax(0), basis.test.abs().amax(0), dtype)
     loadings = loadings.masked_fill(flat, 0)
@@ -94,13 +94,14 @@ def fold_map(
     )
 
 
-def refit_scores(fold: FoldMap, copies: Tensor, rois: Tensor) -> Tensor:
+def refit_scores(fold: FoldMap, copies: Tensor, rois: Tensor, *, joint: bool = False) -> Tensor:
     """Correlate a fold's predictions with the copies it was refitted on.
 
     Args:
         fold: the maps.
         copies: (C, T, M) copies of C ROIs, of about unit variance and zero mean over all rows.
         rois: (C,) which ROIs they are.
+        joint: predict the copies as they are by features and nuisances, not what the nuisances leave of them.
 
     Returns:
         (C, M); NaN where predictions or test responses are constant.
@@ -114,7 +115,11 @@ def refit_scores(fold: FoldMap, copies: Tensor, rois: Tensor) -> Tensor:
     together = last - first + 1 == len(fold.test)
     target = copies[:, first : last + 1] if together else copies[:, fold.test]
     if fold.nuisances is not None:
-        target = target - fold.nuisances @ copies
+        explained = fold.nuisances @ copies
+        if joint:
+            preds = preds + explained - explained.mean(1, keepdim=True)
+        else:
+            target = target - explained
     # predictions have mean zero over the test rows, so the target's mean drops out of the product
     square, mean = torch.linalg.vector_norm(target, dim=1).square(), target.mean(1)
     variance = square - len(fold.test) * mean.square()

@@ -14,7 +14,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["Criterion", "Spectrum", "choose_mode", "decompose", "effective_rank", "eigen_parts", "jump_rate"]
+__all__ = [
+    "Criterion",
+    "Spectrum",
+    "check_svd_rank",
+    "choose_mode",
+    "decompose",
+    "effective_rank",
+    "eigen_parts",
+    "jump_rate",
+    "rank_for_depth",
+]
 
 Criterion = Literal["unit_circle", "unit", "dominant", "amplitude"]
 
@@ -47,15 +57,24 @@ class Spectrum(NamedTuple):
     ranks: Tensor
 
 
-def check_svd_rank(svd_rank: int | float) -> None:
-    """Raise unless `svd_rank` follows PyDMD's convention."""
+def check_svd_rank(svd_rank: int | float | None) -> None:
+    """Raise unless `svd_rank` is None or follows PyDMD's convention."""
     whole = isinstance(svd_rank, int) and not isinstance(svd_rank, bool) and svd_rank >= -1
     share = isinstance(svd_rank, float) and 0 < svd_rank < 1
-    if not (whole or share):
+    if not (svd_rank is None or whole or share):
         raise ValueError(
-            "svd_rank must be a positive int (directions kept), 0 (Gavish-Donoho threshold), -1 (no cut) or "
-            f"a float in (0, 1) (energy kept), got {svd_rank!r}."
+            "svd_rank must be a positive int (directions kept), 0 (Gavish-Donoho threshold), -1 (no cut), a "
+            f"float in (0, 1) (energy kept) or None (2, or 1 below five depths), got {svd_rank!r}."
         )
+
+
+def rank_for_depth(depth: int) -> int:
+    """Return the directions that L depths carry: 2, the fewest that turn, or 1 below five depths.
+
+    A direction needs two transitions to be fitted on, and there are L - 1: with fewer, the operator follows
+    the snapshots rather than what they have in common.
+    """
+    return max(1, min(2, (depth - 1) // 2))
 
 
 def effective_rank(s: Tensor, n_rows: int, n_cols: int, svd_rank: int | float) -> Tensor:

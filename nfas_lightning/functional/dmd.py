@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional._combine import DMDResult, Operator, Phase, combine_depths
+from nfas_lightning.functional._combine import DMDResult, Operator, Phase, center_depths, combine_depths
 from nfas_lightning.functional._fit import (
     Fit,
     check_gram,
@@ -23,7 +23,13 @@ from nfas_lightning.functional._gram import (
     depth_statistics,
     double_device,
 )
-from nfas_lightning.functional._spectrum import Criterion, check_svd_rank, choose_mode, jump_rate
+from nfas_lightning.functional._spectrum import (
+    Criterion,
+    check_svd_rank,
+    choose_mode,
+    jump_rate,
+    rank_for_depth,
+)
 from nfas_lightning.functional.checks import check_option, check_shape
 
 __all__ = [
@@ -32,6 +38,7 @@ __all__ = [
     "DMDResult",
     "Operator",
     "Phase",
+    "center_depths",
     "combine_depths",
     "depth_gram",
     "dmd",
@@ -44,7 +51,7 @@ def dmd(
     H: Tensor,
     *,
     operator: Operator = "joint",
-    svd_rank: int | float = 2,
+    svd_rank: int | float | None = None,
     centering: Centering = "scale",
     criterion: Criterion = "unit_circle",
     exact: bool = True,
@@ -64,7 +71,9 @@ def dmd(
         operator: what a snapshot is. ``"joint"``: the whole stimulus set at one depth, one spectrum a model.
             ``"per_stimulus"``: one decomposition a stimulus. ``"pooled"``: one D x D operator fitted on all
             N (L - 1) transitions.
-        svd_rank: directions kept: a positive int, 0 (Gavish-Donoho), a float in (0, 1) (energy), -1 (all).
+        svd_rank: directions kept: a positive int, 0 (Gavish-Donoho), a float in (0, 1) (energy), -1 (all);
+            None: 2, the fewest that turn, or 1 below five depths, which carry no more (two transitions for
+            each direction). ``"pooled"``, which has N (L - 1) transitions, keeps 2 at any depth.
         centering: per depth, over stimuli. ``"none"``; ``"center"``: the mean off; ``"scale"``: then divided
             by the depth's Frobenius norm; ``"zscore"``: each unit of each depth.
         criterion: the stable mode has the eigenvalue with modulus nearest 1 (``"unit_circle"``), nearest 1 +
@@ -95,6 +104,8 @@ def dmd(
     check_shape("H", H, "N L D")
     check_option("operator", operator, get_args(Operator))
     _check_options(len(H), H.shape[1], svd_rank, centering, criterion)
+    if svd_rank is None:
+        svd_rank = 2 if operator == "pooled" else rank_for_depth(H.shape[1])
     if operator == "joint" and centering != "zscore":
         statistics = depth_statistics(H)
         check_gram(statistics.gram, H)
@@ -113,7 +124,7 @@ def stable_mode(
     H: Tensor,
     *,
     operator: Operator = "joint",
-    svd_rank: int | float = 2,
+    svd_rank: int | float | None = None,
     criterion: Criterion = "unit_circle",
     phase: Phase = "quadrature",
     centering: Centering = "scale",
@@ -148,7 +159,7 @@ def stable_mode(
 
 
 def _check_options(
-    count: int, depth: int, svd_rank: int | float, centering: Centering, criterion: Criterion
+    count: int, depth: int, svd_rank: int | float | None, centering: Centering, criterion: Criterion
 ) -> None:
     """Raise on options that no trajectory could satisfy, and on a trajectory too small for them."""
     check_svd_rank(svd_rank)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -26,12 +26,21 @@ from nfas_lightning.functional.correlation import (
 )
 from nfas_lightning.functional.folds import contiguous_folds, split_rows
 from nfas_lightning.functional.missing import column_patterns
-from nfas_lightning.functional.ridge import decompose, held_out_errors, leave_one_out_errors
+from nfas_lightning.functional.ridge import RidgeBasis, decompose, held_out_errors, leave_one_out_errors
+from nfas_lightning.functional.threads import one_thread_if_small
 
-__all__ = ["EncodingResult", "Scaling", "Selection", "default_penalties", "ridge_cv"]
+__all__ = ["MANY_AT_EDGE", "EncodingResult", "Scaling", "Selection", "default_alphas", "ridge_cv"]
 
 Selection = Literal["folds", "loo"]
 Scaling = Literal["unit", "common"]
+
+# A penalty this many times the largest eigenvalue leaves all directions within a tenth of one common factor:
+# predictions then correlate above .998 with those of any larger penalty. One this many times below the
+# smallest eigenvalue is no penalty; nor is there anything to win below one where the inner score, a share of
+# variance, rises by no more than a hundredth per decade.
+_BEYOND = 10.0
+_FLAT = 1e-2
+MANY_AT_EDGE = 0.1  # share of folds and targets at an end of the grid that is told
 
 
 @dataclass(frozen=True)
@@ -40,13 +49,21 @@ class EncodingResult:
 
     Attributes:
         r: (R,) signed correlation, averaged over the folds in which three rows and more of the ROI were
-            observed; large is good.
+            observed; large is good. With nuisances it is partial: of what they leave of both sides.
         r2: (R,) its square, negative r clipped to 0 unless asked otherwise.
+        r_joint: (R,) correlation of the whole responses with what nuisances and features predict together;
+            `r` without nuisances.
+        r2_joint: (R,) its square, as `r2`.
         preds: (T, R) out-of-fold predictions, in responses standardised by their fold's training statistics.
             NaN where a row was never tested or its fold could not be trained.
         target: (T, R) what `preds` was correlated with: the responses, nuisances removed, standardised alike.
-        penalties: (folds, R) chosen penalty; NaN where an ROI could not be trained.
+        joint_preds: (T, R) what nuisances and features predict together, in the same units.
+        joint_target: (T, R) what `joint_preds` was correlated with: the responses with their nuisances.
+        alphas: (folds, R) chosen penalty; NaN where an ROI could not be trained.
+        fold_at_edge: (folds, R) 1 where that is the least or the largest of the grid, else 0.
+        grid_too_short: share of folds and ROIs at an end of the grid beyond which the score would change.
         fold_r: (folds, R) signed correlation of each fold.
+        fold_r_joint: (folds, R) the same for `r_joint`.
         inner_score: (folds, R) best inner cross-validated 1 - SSE / SST on that fold's training rows: choose
             among feature sets by it and the test rows stay unseen.
         fold: (T,) index of the fold that tested each row, -1 for none.
@@ -57,19 +74,31 @@ class EncodingResult:
 
     r: Tensor
     r2: Tensor
+    r_joint: Tensor
+    r2_joint: Tensor
     preds: Tensor
     target: Tensor
-    penalties: Tensor
+    joint_preds: Tensor
+    joint_target: Tensor
+    alphas: Tensor
+    fold_at_edge: Tensor
+    grid_too_short: float
     fold_r: Tensor
+    fold_r_joint: Tensor
     inner_score: Tensor
     fold: Tensor
     n_volumes: Tensor
     scaling: Scaling = "unit"
 
+    @property
+    def alpha_at_edge(self) -> Tensor:
+        """(R,) share of folds whose penalty is the least or the largest of the grid."""
+        return self.fold_at_edge.nanmean(0)
 
-def default_penalties(n_features: int) -> Tensor:
-    """Return 15 penalties, 1e-2 to 1e5 times P: for standardised features P is a mean squared row norm."""
-    return n_features * torch.logspace(-2, 5, 15, dtype=torch.float64)
+
+def default_alphas(n_features: int) -> Tensor:
+    """Return 19 penalties, 1e-4 to 1e5 times P: for standardised features P is a mean squared row norm."""
+    return n_features * torch.logspace(-4, 5, 19, dtype=torch.float64)
 
 
 def ridge_cv(
@@ -79,7 +108,7 @@ def ridge_cv(
     groups: Tensor | None = None,
     n_folds: int = 5,
     gap: int = 0,
-    penalties: Tensor | None = None,
+    alphas: Tensor | None = None,
     selection: Selection = "folds",
     nuisances: Tensor | None = None,
     scaling: Scaling = "unit",
@@ -92,12 +121,13 @@ def ridge_cv(
     .. math:: \hat w_r = \arg\min_w \|y_r - X w\|^2 + \lambda_r \|w\|^2
 
     In every fold features and responses are standardised by their training mean and standard deviation (see
-    `scaling`), and nuisances are partialled out of both by a regression fitted on the training rows. The
-    penalty is chosen per ROI on those rows alone, by summed squared error. One eigendecomposition per fold
-    (and per pattern of missing responses) serves every penalty and every ROI, and inner folds where these
-    are small; inner fits refit the intercept and keep the fold's scale. Gram matrices and eigenvectors are
-    float64, as are penalties too small for float32; the rest runs in the widest dtype of `X` and `Y`,
-    float32 at least.
+    `scaling`), and nuisances are partialled out of both by a regression fitted on the training rows. That is
+    the fit of nuisances without a penalty and features with one, so that one fit scores what both predict
+    together (`r_joint`) and what the features add (`r`). The penalty is chosen per ROI on those rows alone,
+    by summed squared error. One eigendecomposition per fold (and per pattern of missing responses) serves
+    every penalty and every ROI, and inner folds where these are small; inner fits refit the intercept and
+    keep the fold's scale. Gram matrices and eigenvectors are float64, as are penalties too small for float32;
+    the rest runs in the widest dtype of `X` and `Y`, float32 at least.
 
     Args:
         X: (T, P) features. A constant column carries nothing and has no effect.
@@ -105,7 +135,7 @@ def ridge_cv(
         groups: (T,) run or story of each row; more than one, and whole groups are held out.
         n_folds: folds wanted, see `contiguous_folds`.
         gap: rows dropped from training on either side of a test block, outer and inner alike.
-        penalties: (A,) positive candidates, on the scale of the sum of squares; None: `default_penalties`.
+        alphas: (A,) positive candidates, on the scale of the sum of squares; None: `default_alphas`.
         selection: ``"folds"``, contiguous inner folds, or ``"loo"``, leave-one-out in closed form (no gap).
         nuisances: (T, Q) regressors to partial out of features and responses.
         scaling: ``"unit"`` divides each feature by its own standard deviation; ``"common"`` divides all by
@@ -117,7 +147,9 @@ def ridge_cv(
         warn: False leaves it to a caller of many fits to say which ROIs score NaN, once.
 
     Returns:
-        An `EncodingResult`. Constant responses, features or predictions score NaN, with a warning.
+        An `EncodingResult`. Constant responses, features or predictions score NaN, with a warning; another
+        where more than a tenth of all folds and ROIs take a penalty at an end of the grid beyond which the
+        score would change.
 
     Raises:
         ValueError: shapes or devices that disagree, values that are not finite, too few rows for the folds.
@@ -133,43 +165,46 @@ def ridge_cv(
     """
     check_option("negative", negative, get_args(Negative))
     check_option("scaling", scaling, get_args(Scaling))
-    X, Y, penalties, groups, nuisances = _update(X, Y, groups, penalties, selection, nuisances)
+    X, Y, alphas, groups, nuisances = check_encoding(X, Y, groups, alphas, selection, nuisances)
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
-    preds, target = (torch.full_like(Y, float("nan")) for _ in range(2))
-    chosen, inner = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(2))
+    rows_of = tuple(torch.full_like(Y, float("nan")) for _ in range(4))
+    chosen, inner, short = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(3))
     fold = torch.full((len(X),), -1, device=X.device)
-    for index, (train, test) in enumerate(folds):
-        fold[test] = index
-        blocks = []
-        if selection == "folds":
-            train_groups = None if groups is None else groups[train]
-            n_blocks = min(n_inner_folds, len(train))
-            blocks = split_rows(train, groups=train_groups, n_folds=n_blocks, gap=gap)
-        for columns, observed in column_patterns(Y[train]):
-            rows = train[observed]
-            if len(rows) < 2:
-                continue
-            held_out, seen = blocks, observed
-            if (
-                blocks
-                and groups is not None
-                and len(torch.unique(groups[train])) > len(torch.unique(groups[rows])) == 1
-            ):
-                # observed in one run of several: as in training on a single run, its blocks are held out
-                held_out = split_rows(rows, n_folds=min(n_inner_folds, len(rows)), gap=gap)
-                seen = torch.ones_like(rows, dtype=torch.bool)
-            inside = _observed_blocks(held_out, seen, gap)
-            fit = _fit_fold(X, Y[:, columns], rows, test, penalties, inside, nuisances, scaling)
-            place = (test[:, None], columns)
-            preds[place], target[place], chosen[index, columns], inner[index, columns] = fit
-    return _compute(Y, preds, target, chosen, inner, fold, scaling, negative, warn)
+    with one_thread_if_small(X):
+        for index, (train, test) in enumerate(folds):
+            fold[test] = index
+            for columns, observed in column_patterns(Y[train]):
+                rows = train[observed]
+                if len(rows) < 2:
+                    continue
+                inside = (
+                    [] if selection == "loo" else inner_blocks(train, observed, groups, gap, n_inner_folds)
+                )
+                fit = _fit_fold(X, Y[:, columns], rows, test, alphas, inside, nuisances, scaling)
+                place = (test[:, None], columns)
+                for whole, part in zip(rows_of, fit[:4], strict=True):
+                    whole[place] = part
+                chosen[index, columns], inner[index, columns], short[index, columns] = fit[4:]
+    ends = torch.stack([alphas.min(), alphas.max()]).to(Y.dtype)
+    return _compute(
+        Y,
+        rows_of,
+        chosen,
+        inner,
+        fold,
+        at_edge=torch.isin(chosen, ends).to(Y.dtype).masked_fill(chosen.isnan(), float("nan")),
+        short=short,
+        scaling=scaling,
+        negative=negative,
+        warn=warn,
+    )
 
 
-def _update(
+def check_encoding(
     X: Tensor,
     Y: Tensor,
     groups: Tensor | None,
-    penalties: Tensor | None,
+    alphas: Tensor | None,
     selection: Selection,
     nuisances: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -190,13 +225,13 @@ def _update(
         check_shape("nuisances", nuisances, "T Q", T=len(X))
         check_finite("nuisances", nuisances)
         nuisances = nuisances.to(X.device)
-    if penalties is None:
-        penalties = default_penalties(X.shape[1])
-    check_shape("penalties", penalties, "A")
-    if not len(penalties) or not bool((penalties > 0).all()):
-        raise ValueError(f"penalties must be positive, at least one, got {penalties.tolist()}.")
+    if alphas is None:
+        alphas = default_alphas(X.shape[1])
+    check_shape("alphas", alphas, "A")
+    if not len(alphas) or not bool((alphas > 0).all()):
+        raise ValueError(f"alphas must be positive, at least one, got {alphas.tolist()}.")
     dtype = working_dtype(X, Y)
-    return X.to(dtype), Y.to(dtype), penalties.to(X.device, torch.float64), groups, nuisances
+    return X.to(dtype), Y.to(dtype), alphas.to(X.device, torch.float64), groups, nuisances
 
 
 def _fit_fold(
@@ -204,62 +239,164 @@ def _fit_fold(
     Y: Tensor,
     train: Tensor,
     test: Tensor,
-    penalties: Tensor,
+    alphas: Tensor,
     blocks: list[tuple[Tensor, Tensor]],
     nuisances: Tensor | None,
     scaling: Scaling,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Choose penalties on the training rows, predict the test rows: preds, target, penalties, inner score."""
-    x_train, x_test, _ = standardise(X, train, test, nuisances, scaling)
-    y_train, y_test, y_constant = standardise(Y, train, test, nuisances)
-    basis = decompose(x_train, x_test)
-    untrained = y_constant | (basis.eigenvalues.numel() == 0)
-    if blocks:
-        errors = held_out_errors(basis, y_train, penalties, blocks, Y.dtype)
-    else:
-        errors = leave_one_out_errors(basis, y_train, penalties, Y.dtype)
+) -> tuple[Tensor, ...]:
+    """Choose penalties on the training rows, predict the test rows.
+
+    Returns:
+        preds, target and both of the joint score, (m, R); penalties, inner scores, and 1 where a wider grid
+        could change these, (R,).
+    """
+    x = standardise(X, train, test, nuisances, scaling)
+    y = standardise(Y, train, test, nuisances)
+    basis = decompose(x.train, x.test)
+    untrained = y.constant | (basis.eigenvalues.numel() == 0)
+    errors = inner_errors(basis, y.train, alphas, blocks, Y.dtype)
     least, best = errors.min(0)
-    inner = (1 - least / y_train.square().sum(0)).masked_fill(untrained, float("nan")).to(Y.dtype)
-    preds = basis.predict(y_train, penalties[best]).masked_fill(untrained, float("nan")).to(Y.dtype)
-    chosen = penalties[best].to(Y.dtype)
-    target = y_test.to(Y.dtype).masked_fill(y_constant, float("nan"))
-    return preds, target, chosen.masked_fill(untrained, float("nan")), inner
+    inner = (1 - least / y.train.square().sum(0)).masked_fill(untrained, float("nan")).to(Y.dtype)
+    preds = basis.predict(y.train, alphas[best])
+    joint = y.explained + preds.masked_fill(y.constant, 0)
+    short = _is_too_short(basis.eigenvalues, alphas, best, 1 - errors / y.train.square().sum(0))
+    chosen = alphas[best].to(Y.dtype)
+    return (
+        preds.to(Y.dtype).masked_fill(untrained, float("nan")),
+        y.test.to(Y.dtype).masked_fill(y.constant, float("nan")),
+        joint.to(Y.dtype)
+        if basis.eigenvalues.numel()
+        else torch.full_like(joint, float("nan"), dtype=Y.dtype),
+        y.whole.to(Y.dtype),
+        *(values.masked_fill(untrained, float("nan")) for values in (chosen, inner, short.to(Y.dtype))),
+    )
+
+
+def _is_too_short(eigenvalues: Tensor, alphas: Tensor, best: Tensor, scores: Tensor) -> Tensor:
+    """Tell whose best penalty (R,) lies at an end of the grid beyond which the score would change.
+
+    Args:
+        eigenvalues: of the features.
+        alphas: (A,) the grid.
+        best: (R,) the place in it that was chosen.
+        scores: (A, R) inner scores.
+    """
+    if not eigenvalues.numel() or len(alphas) == 1:  # a penalty that was given is no grid
+        return torch.zeros_like(best, dtype=torch.bool)
+    least, second = alphas.argsort()[:2]
+    decades = (alphas[second] / alphas[least]).log10()
+    slope = (scores[least] - scores[second]) / decades
+    chosen = alphas[best]
+    bottom = (chosen == alphas[least]) & (chosen * _BEYOND > eigenvalues[0]) & (slope > _FLAT)
+    top = (chosen == alphas.max()) & (chosen < _BEYOND * eigenvalues[-1])
+    found: Tensor = bottom | top
+    return found
+
+
+class Standardised(NamedTuple):
+    """Training and test rows of one fold, (n, R) and (m, R) float64.
+
+    Attributes:
+        train, test: nuisances removed, in units of the training rows' deviation; 0 where `constant`.
+        whole: (m, R) the test rows with their nuisances, in the same units, or where the nuisances explain
+            a column in units of its own deviation; 0 where it does not vary.
+        explained: (m, R) what the nuisances predict of `whole`.
+        constant: (R,) columns that do not vary, or that the nuisances explain.
+        mean: (R,) of the training rows.
+        factor: (R,) 1 over the deviation that `train` was divided by; 0 where `constant`.
+        slopes: (Q, R) what the nuisances, as they were given, predict of the values; Q = 0 without any.
+    """
+
+    train: Tensor
+    test: Tensor
+    whole: Tensor
+    explained: Tensor
+    constant: Tensor
+    mean: Tensor
+    factor: Tensor
+    slopes: Tensor
 
 
 def standardise(
     values: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: Scaling = "unit"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Standardise by training statistics, nuisances removed first; and which columns are constant (now 0)."""
+) -> Standardised:
+    """Standardise by training statistics, nuisances removed first."""
     # copies, worked in place: fresh memory costs more than these operations
     inside, outside = values[train].double(), values[test].double()
     magnitude, mean = _largest(inside), inside.mean(0)
     inside -= mean
     outside -= mean
     spread = _largest(inside)
-    constant = is_constant(spread, magnitude, values.dtype)
+    constant = still = is_constant(spread, magnitude, values.dtype)
+    whole, deviation = None, _deviation(inside)
+    explained = outside.new_zeros(()).expand_as(outside)
+    slopes = inside.new_zeros(0, inside.shape[1])
     if nuisances is not None:
         known, new = nuisances[train].double(), nuisances[test].double()
-        mean, scale = known.mean(0), known.std(0, correction=0)
+        middle, scale = known.mean(0), known.std(0, correction=0)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        known, new = (known - mean) / scale, (new - mean) / scale
+        known, new = (known - middle) / scale, (new - middle) / scale
         weights = torch.linalg.pinv(known) @ inside
+        slopes = weights / scale[:, None]
+        whole, explained, own = outside.clone(), new @ weights, deviation
         inside -= known @ weights
-        outside -= new @ weights
+        outside -= explained
+        deviation = _deviation(inside)
         # a column that the nuisances explain leaves rounding, which must not be blown up to unit variance
-        constant |= _largest(inside) <= torch.finfo(values.dtype).eps ** 0.7 * spread
-    deviation = torch.linalg.vector_norm(inside, dim=0) / len(train) ** 0.5
+        constant = still | (_largest(inside) <= torch.finfo(values.dtype).eps ** 0.7 * spread)
     if scaling == "common":
         varying = deviation[~constant]
         deviation = torch.full_like(deviation, float(varying.square().mean().sqrt()))
     factor = torch.where(constant, 0, 1 / deviation)
     inside *= factor
     outside *= factor
-    return inside, outside, constant
+    if whole is None:
+        return Standardised(inside, outside, outside, explained, constant, mean, factor, slopes)
+    whole_factor = torch.where(still, 0, torch.where(constant, 1 / own, factor))
+    whole, explained = whole * whole_factor, explained * whole_factor
+    return Standardised(inside, outside, whole, explained, constant, mean, factor, slopes)
+
+
+def _deviation(centered: Tensor) -> Tensor:
+    """Standard deviation of each column of mean 0."""
+    deviation: Tensor = torch.linalg.vector_norm(centered, dim=0) / len(centered) ** 0.5
+    return deviation
 
 
 def _largest(values: Tensor) -> Tensor:
     """Largest modulus of each column."""
     return torch.maximum(values.amax(0), -values.amin(0))
+
+
+def inner_blocks(
+    train: Tensor, observed: Tensor, groups: Tensor | None, gap: int, n_inner_folds: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the inner folds of training rows (n,), of which the ROI has those that `observed` (n,) marks.
+
+    Returns:
+        (held_out, guard) positions among the observed rows.
+    """
+    rows = train[observed]
+    own = None if groups is None else groups[train]
+    if own is not None and len(torch.unique(own)) > len(torch.unique(own[observed])) == 1:
+        # observed in one run of several: as in training on a single run, its blocks are held out
+        blocks = split_rows(rows, n_folds=min(n_inner_folds, len(rows)), gap=gap)
+        return _observed_blocks(blocks, torch.ones_like(rows, dtype=torch.bool), gap)
+    blocks = split_rows(train, groups=own, n_folds=min(n_inner_folds, len(train)), gap=gap)
+    return _observed_blocks(blocks, observed, gap)
+
+
+def inner_errors(
+    basis: RidgeBasis,
+    Y: Tensor,
+    penalties: Tensor,
+    blocks: list[tuple[Tensor, Tensor]],
+    dtype: torch.dtype,
+) -> Tensor:
+    """Sum squared errors of inner folds, or without any of single rows: (A, R)."""
+    if blocks:
+        return held_out_errors(basis, Y, penalties, blocks, dtype)
+    return leave_one_out_errors(basis, Y, penalties, dtype)
 
 
 def _observed_blocks(
@@ -287,22 +424,31 @@ def observed_folds(Y: Tensor, fold: Tensor, n_folds: int) -> Tensor:
     return torch.stack([(~Y[fold == i].isnan()).sum(0) >= MIN_ROWS for i in range(n_folds)])
 
 
+def score_folds(preds: Tensor, target: Tensor, observed: Tensor, fold: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlate within folds, (folds, R), and average over those in which an ROI was observed, (R,)."""
+    scored = torch.stack([correlate(preds[fold == i], target[fold == i]) for i in range(len(observed))])
+    scored = scored.masked_fill(~observed, float("nan"))
+    return scored, average_folds(scored, observed)
+
+
 def _compute(
     Y: Tensor,
-    preds: Tensor,
-    target: Tensor,
+    rows_of: tuple[Tensor, ...],
     chosen: Tensor,
     inner: Tensor,
     fold: Tensor,
+    *,
+    at_edge: Tensor,
+    short: Tensor,
     scaling: Scaling,
     negative: Negative,
     warn: bool,
 ) -> EncodingResult:
     """Correlate within folds and average over the folds in which an ROI was observed."""
-    scored = torch.stack([correlate(preds[fold == i], target[fold == i]) for i in range(len(chosen))])
+    preds, target, joint_preds, joint_target = rows_of
     observed = observed_folds(Y, fold, len(chosen))
-    scored = scored.masked_fill(~observed, float("nan"))
-    r = average_folds(scored, observed)
+    fold_r, r = score_folds(preds, target, observed, fold)
+    fold_joint, joint = score_folds(joint_preds, joint_target, observed, fold)
     undefined = int(r.isnan().sum())
     if undefined and warn:
         warnings.warn(
@@ -310,15 +456,29 @@ def _compute(
             "predictions are constant, or too few responses are observed.",
             stacklevel=3,
         )
+    share = float(short.double().nanmean().nan_to_num(nan=0.0))
+    if share > MANY_AT_EDGE and warn:
+        warnings.warn(
+            f"{100 * share:.0f} % of all folds and ROIs take the least or the largest penalty of the grid "
+            "where one beyond it could score otherwise: give alphas that reach further.",
+            stacklevel=3,
+        )
     tested = observed[fold] & (fold >= 0)[:, None]
     n_volumes = (tested & ~target.isnan() & ~preds.isnan()).sum(0)
     return EncodingResult(
         r=r,
         r2=squared_correlation(r, negative),
+        r_joint=joint,
+        r2_joint=squared_correlation(joint, negative),
         preds=preds,
         target=target,
-        penalties=chosen,
-        fold_r=scored,
+        joint_preds=joint_preds,
+        joint_target=joint_target,
+        alphas=chosen,
+        fold_at_edge=at_edge,
+        grid_too_short=share,
+        fold_r=fold_r,
+        fold_r_joint=fold_joint,
         inner_score=inner,
         fold=fold,
         n_volumes=n_volumes,

@@ -70,16 +70,25 @@ class RidgeBasis:
             return self.vectors
         return self.features @ (self.vectors / self.eigenvalues.sqrt())
 
-    def predict(self, Y: Tensor, penalties: Tensor) -> Tensor:
+    def predict(self, Y: Tensor, alphas: Tensor) -> Tensor:
         """Predict the test rows from centred responses Y (n, R), with one penalty a response (R,): (m, R)."""
-        s, Y = self.eigenvalues[:, None], Y.double()
-        if self.is_wide:
-            weights = (self.vectors.T @ Y) * (s.sqrt() / (s + penalties))
-        else:
-            weights = (self.vectors.T @ (self.features.T @ Y)) / (s + penalties)
-        preds = self.test @ weights
+        preds = self.test @ self._coordinates(Y, alphas)
         # a constant, which must not be rounded into something that correlates
         return preds[:1].expand_as(preds) if bool((self.test == self.test[:1]).all()) else preds
+
+    def weights(self, Y: Tensor, alphas: Tensor) -> Tensor:
+        """Return the (P, R) weights of the features that the same predictions come from."""
+        coordinates = self._coordinates(Y, alphas)
+        if self.is_wide:
+            return self.features.T @ (self.vectors @ (coordinates / self.eigenvalues.sqrt()[:, None]))
+        return self.vectors @ coordinates
+
+    def _coordinates(self, Y: Tensor, alphas: Tensor) -> Tensor:
+        """Return (k, R) weights of the features' principal axes."""
+        s, Y = self.eigenvalues[:, None], Y.double()
+        if self.is_wide:
+            return (self.vectors.T @ Y) * (s.sqrt() / (s + alphas))
+        return (self.vectors.T @ (self.features.T @ Y)) / (s + alphas)
 
 
 def decompose(X: Tensor, X_test: Tensor) -> RidgeBasis:
@@ -103,38 +112,38 @@ def decompose(X: Tensor, X_test: Tensor) -> RidgeBasis:
 
 
 def held_out_errors(
-    basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block], dtype: torch.dtype = torch.float64
+    basis: RidgeBasis, Y: Tensor, alphas: Tensor, blocks: list[Block], dtype: torch.dtype = torch.float64
 ) -> Tensor:
     """Sum squared errors of blocks that were left out in turn, for every penalty.
 
     Args:
         basis: decomposition of the training features.
         Y: (n, R) centred training responses, float64: rounding leaves a mean, which small penalties magnify.
-        penalties: (A,).
+        alphas: (A,).
         blocks: (held_out, guard) positions; both leave training, held_out alone is scored.
         dtype: to work in where a penalty allows it.
 
     Returns:
         (A, R) squared errors summed over all held-out rows.
     """
-    by_axes = [_axes_are_cheaper(basis, held, guard, Y, penalties) for held, guard in blocks]
-    errors = Y.new_zeros(len(penalties), Y.shape[1])
+    by_axes = [_axes_are_cheaper(basis, held, guard, Y, alphas) for held, guard in blocks]
+    errors = Y.new_zeros(len(alphas), Y.shape[1])
     for solve, lost, wanted in (
         (_errors_by_axes, _MAY_LOSE**2, True),
         (_errors_by_rows, _MAY_LOSE, False),
     ):
         some = [block for block, axes in zip(blocks, by_axes, strict=True) if axes == wanted]
-        for chosen, allowed in _passes(basis, penalties, lost, dtype) if some else ():
-            errors[chosen] += solve(basis, Y, penalties[chosen], some, allowed)
+        for chosen, allowed in _passes(basis, alphas, lost, dtype) if some else ():
+            errors[chosen] += solve(basis, Y, alphas[chosen], some, allowed)
     return errors
 
 
 def leave_one_out_errors(
-    basis: RidgeBasis, Y: Tensor, penalties: Tensor, dtype: torch.dtype = torch.float64
+    basis: RidgeBasis, Y: Tensor, alphas: Tensor, dtype: torch.dtype = torch.float64
 ) -> Tensor:
     """Sum squared leave-one-out errors, intercept refitted: (A, R). Blocks of one row, in closed form."""
-    errors = Y.new_zeros(len(penalties), Y.shape[1])
-    for chosen, allowed in _passes(basis, penalties, _MAY_LOSE, dtype):
+    errors = Y.new_zeros(len(alphas), Y.shape[1])
+    for chosen, allowed in _passes(basis, alphas, _MAY_LOSE, dtype):
         U, targets, eigenvalues = basis.train.to(allowed), Y.to(allowed), basis.eigenvalues.to(allowed)
         coordinates = U.T @ targets
         unexplained = targets - U @ coordinates
@@ -142,7 +151,7 @@ def leave_one_out_errors(
         beyond = (1 - 1 / len(Y) - squares.sum(1)).clamp(min=0)
         residual = torch.empty_like(targets)
         sums = []
-        for penalty in penalties[chosen].to(allowed):
+        for penalty in alphas[chosen].to(allowed):
             shrink = penalty / (eigenvalues + penalty)
             own_share = beyond + squares @ shrink
             torch.addmm(unexplained, U, coordinates * shrink[:, None], out=residual)
@@ -157,17 +166,17 @@ def _is_wide(X: Tensor) -> bool:
 
 
 def _passes(
-    basis: RidgeBasis, penalties: Tensor, may_lose: float, dtype: torch.dtype
+    basis: RidgeBasis, alphas: Tensor, may_lose: float, dtype: torch.dtype
 ) -> Iterator[tuple[Tensor, torch.dtype]]:
     """Yield (mask of penalties, dtype): what `dtype` can carry, then the rest in float64."""
     largest = basis.eigenvalues[-1:].sum()  # of none, 0
-    precise = (penalties * may_lose < largest) | (dtype == torch.float64)
+    precise = (alphas * may_lose < largest) | (dtype == torch.float64)
     for allowed, chosen in ((dtype, ~precise), (torch.float64, precise)):
         if bool(chosen.any()):
             yield chosen, allowed
 
 
-def _axes_are_cheaper(basis: RidgeBasis, held: Tensor, guard: Tensor, Y: Tensor, penalties: Tensor) -> bool:
+def _axes_are_cheaper(basis: RidgeBasis, held: Tensor, guard: Tensor, Y: Tensor, alphas: Tensor) -> bool:
     """Compare the operations of one decomposition without the block with those of a system a penalty."""
     if basis.is_wide:
         return False
@@ -176,17 +185,17 @@ def _axes_are_cheaper(basis: RidgeBasis, held: Tensor, guard: Tensor, Y: Tensor,
     eigh = _EIGH_CPU if Y.device.type == "cpu" else _EIGH_ACCELERATOR
     once = eigh * n_axes**3 + 4 * n_axes**2 * (n_out + n_rois)
     system = 2 * n_out * n_axes * (n_out + n_rois) + n_out**3 / 3 + 4 * n_out**2 * n_rois
-    return once + len(penalties) * each < len(penalties) * system
+    return once + len(alphas) * each < len(alphas) * system
 
 
 def _errors_by_axes(
-    basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block], dtype: torch.dtype
+    basis: RidgeBasis, Y: Tensor, alphas: Tensor, blocks: list[Block], dtype: torch.dtype
 ) -> Tensor:
     """Return (A, R) squared errors, from an eigendecomposition of what each block leaves to train on.
 
     What is subtracted is float64 (one row can outweigh all that are left); what is rotated is `dtype`.
     """
-    errors = Y.new_zeros(len(penalties), Y.shape[1])
+    errors = Y.new_zeros(len(alphas), Y.shape[1])
     moments = basis.features.T @ Y
     for held, guard in blocks:
         out = torch.cat([held, guard])
@@ -199,7 +208,7 @@ def _errors_by_axes(
         features = (X[: len(held)] - mean).to(dtype) @ vectors
         coordinates, targets = vectors.T @ left.to(dtype), (Y[held] - offset).to(dtype)
         weights, residual = torch.empty_like(coordinates), torch.empty_like(targets)
-        for error, penalty in zip(errors, penalties.to(dtype), strict=True):
+        for error, penalty in zip(errors, alphas.to(dtype), strict=True):
             torch.div(coordinates, (values.clamp(min=0) + penalty)[:, None], out=weights)
             torch.addmm(targets, features, weights, alpha=-1, out=residual)
             error += residual.square_().sum(0)
@@ -207,10 +216,10 @@ def _errors_by_axes(
 
 
 def _errors_by_rows(
-    basis: RidgeBasis, Y: Tensor, penalties: Tensor, blocks: list[Block], dtype: torch.dtype
+    basis: RidgeBasis, Y: Tensor, alphas: Tensor, blocks: list[Block], dtype: torch.dtype
 ) -> Tensor:
     """Return the same errors (A, R) through each block's (b, b) system I - B D B^T."""
-    errors = Y.new_zeros(len(penalties), Y.shape[1])
+    errors = Y.new_zeros(len(alphas), Y.shape[1])
     train, eigenvalues, Y = basis.train.to(dtype), basis.eigenvalues.to(dtype), Y.to(dtype)
     coordinates = train.T @ Y
     for held, guard in blocks:
@@ -222,7 +231,7 @@ def _errors_by_rows(
         right = torch.cat([U.T, coordinates], 1)
         at_once = 1 if Y.device.type == "cpu" else max(1, _SYSTEMS // base.numel())
         done = 0
-        for some in torch.split(penalties.to(dtype), at_once):
+        for some in torch.split(alphas.to(dtype), at_once):
             shrunk = U * (some[:, None] / (eigenvalues + some[:, None]))[:, None]
             both = torch.baddbmm(base.expand(len(some), -1, -1), shrunk, right.expand(len(some), -1, -1))
             factor = torch.linalg.cholesky(both[:, :, : len(out)])

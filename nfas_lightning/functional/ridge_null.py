@@ -18,6 +18,7 @@ from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.moves import block_moves, phase_moves, shift_moves, turn_phases
 from nfas_lightning.functional.nulls import table_size
 from nfas_lightning.functional.ridge import RidgeBasis, decompose
+from nfas_lightning.functional.threads import one_thread_if_small
 
 __all__ = ["Moves", "ridge_null"]
 
@@ -35,9 +36,11 @@ def ridge_null(
     groups: Tensor | None = None,
     gap: int = 0,
     nuisances: Tensor | None = None,
+    joint: bool = False,
     moves: Moves = "shift",
     min_shift: int = 0,
     block_length: int = 1,
+    together: Tensor | None = None,
     n_permutations: int = 1000,
     seed: int = 0,
     per_fold: bool = False,
@@ -61,12 +64,15 @@ def ridge_null(
         groups: (T,) as given to `ridge_cv`. Responses move within their group.
         gap: as given to `ridge_cv`.
         nuisances: (T, Q) as given to `ridge_cv`.
+        joint: score what features and nuisances predict together, the null of `result.r_joint`: responses
+            then move with all that nuisances explain of them.
         moves: ``"shift"`` rotates the responses in time, for time series; ``"phase"`` gives them random
             phases, for time series too short for small p values (a run of n rows has n rotations);
             ``"blocks"`` shuffles blocks of rows, for one response a stimulus with `block_length` 1.
         min_shift: smallest rotation in rows, either way. Above 0 the neighbours of the observed score are
             missing from the null, which makes p too small, the more the slower the series.
         block_length: rows in a block.
+        together: (T,) labels of rows that ``"blocks"`` moves as one, see `block_moves`; None: none do.
         n_permutations: M wanted; ``"shift"`` gives fewer where there are fewer rotations.
         seed: of the moves; all ROIs share them, so the null keeps their dependence.
         per_fold: return the folds' correlations instead of their average.
@@ -98,20 +104,22 @@ def ridge_null(
     groups = None if groups is None else groups.to(X.device)
     nuisances = None if nuisances is None else nuisances.to(X.device)
     folds = _same_folds(len(X), result, groups, gap)
-    Y = _without_nuisances(Y.to(result.preds.dtype), nuisances, moves, groups)
-    drawn = _draw(len(Y), groups, moves, min_shift, block_length, n_permutations, seed).to(Y.device)
+    Y = Y.to(result.preds.dtype)
+    Y = Y if joint else _without_nuisances(Y, nuisances, moves, groups)
+    drawn = _draw(len(Y), groups, moves, min_shift, block_length, together, n_permutations, seed).to(Y.device)
     if moves == "shift" and len(drawn) < min(19, n_permutations):
         warnings.warn(
             f"The series have {len(drawn)} rotations, too few for a p of .05: give longer runs, or "
             'take moves="phase".',
             stacklevel=2,
         )
-    parts = [(train, test, _basis(X, train, test, nuisances, result.scaling)) for train, test in folds]
-    if bool(Y.isnan().any()):
-        scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result, nuisances)
-    else:
-        scored = _complete(Y, drawn, moves, groups, parts, result.penalties, nuisances)
-        observed = torch.ones_like(scored, dtype=torch.bool)
+    with one_thread_if_small(X):
+        parts = [(train, test, _basis(X, train, test, nuisances, result.scaling)) for train, test in folds]
+        if bool(Y.isnan().any()):
+            scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result, nuisances, joint)
+        else:
+            scored = _complete(Y, drawn, moves, groups, parts, result.alphas, nuisances, joint)
+            observed = torch.ones_like(scored, dtype=torch.bool)
     return scored if per_fold else average_folds(scored, observed)
 
 
@@ -148,6 +156,7 @@ def _draw(
     moves: Moves,
     min_shift: int,
     block_length: int,
+    together: Tensor | None,
     n_permutations: int,
     seed: int,
 ) -> Tensor:
@@ -156,7 +165,14 @@ def _draw(
         return shift_moves(n_rows, groups=groups, n_moves=n_permutations, min_shift=min_shift, seed=seed)
     if moves == "phase":
         return phase_moves(n_rows, groups=groups, n_moves=n_permutations, seed=seed)
-    return block_moves(n_rows, groups=groups, n_moves=n_permutations, block_length=block_length, seed=seed)
+    return block_moves(
+        n_rows,
+        groups=groups,
+        n_moves=n_permutations,
+        block_length=block_length,
+        together=together,
+        seed=seed,
+    )
 
 
 def _complete(
@@ -165,8 +181,9 @@ def _complete(
     moves: Moves,
     groups: Tensor | None,
     parts: list[Fold],
-    penalties: Tensor,
+    alphas: Tensor,
     nuisances: Tensor | None,
+    joint: bool,
 ) -> Tensor:
     """Score copies of responses without a missing value: (M, folds, R)."""
     n_rows, n_rois = Y.shape
@@ -175,10 +192,10 @@ def _complete(
     unit = ((wide - wide.mean(0)) / torch.where(deviation > 0, deviation, 1)).to(Y.dtype)
     maps = [
         fold_map(basis, train, test, n_rows, penalty, nuisances, Y.dtype)
-        for (train, test, basis), penalty in zip(parts, penalties, strict=True)
+        for (train, test, basis), penalty in zip(parts, alphas, strict=True)
     ]
     scored = Y.new_empty(len(drawn), len(parts), n_rois)
-    trained = ~penalties.isnan()
+    trained = ~alphas.isnan()
     size = table_size(Y.device)
     for some in torch.split(torch.arange(len(drawn)), max(1, size // n_rows)):
         for rois in torch.split(torch.arange(n_rois), max(1, size // (n_rows * len(some)))):
@@ -189,7 +206,7 @@ def _complete(
             still = constant_in_training(maps, copies)
             for k, fold in enumerate(maps):
                 lost = still[k].T | ~trained[k, rois]
-                r = refit_scores(fold, copies, rois.to(Y.device)).T
+                r = refit_scores(fold, copies, rois.to(Y.device), joint=joint).T
                 scored[some[:, None], k, rois] = r.masked_fill(lost, float("nan"))
     return scored
 
@@ -203,6 +220,7 @@ def _with_missing(
     parts: list[Fold],
     result: EncodingResult,
     nuisances: Tensor | None,
+    joint: bool,
 ) -> tuple[Tensor, Tensor]:
     """Score copies fold by fold, each pattern of missing rows fitted for itself: r and where observed."""
     scored, observed = [], []
@@ -210,8 +228,8 @@ def _with_missing(
         moved = turn_phases(Y, chunk, groups) if moves == "phase" else Y[chunk]
         columns = moved.movedim(0, 1).reshape(len(Y), -1)
         r = [
-            _score(X, columns, penalty, train, test, nuisances, result.scaling, basis)
-            for (train, test, basis), penalty in zip(parts, result.penalties, strict=True)
+            _score(X, columns, penalty, train, test, nuisances, result.scaling, basis, joint)
+            for (train, test, basis), penalty in zip(parts, result.alphas, strict=True)
         ]
         scored.append(torch.stack(r).reshape(len(parts), len(moved), Y.shape[1]).movedim(0, 1))
         observed.append(
@@ -222,29 +240,32 @@ def _with_missing(
 
 def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: Scaling) -> RidgeBasis:
     """Decompose a fold's standardised features."""
-    x_train, x_test, _ = standardise(X, train, test, nuisances, scaling)
-    return decompose(x_train, x_test)
+    x = standardise(X, train, test, nuisances, scaling)
+    return decompose(x.train, x.test)
 
 
 def _score(
     X: Tensor,
     moved: Tensor,
-    penalties: Tensor,
+    alphas: Tensor,
     train: Tensor,
     test: Tensor,
     nuisances: Tensor | None,
     scaling: Scaling,
     basis: RidgeBasis,
+    joint: bool,
 ) -> Tensor:
     """Correlate a fold's predictions with moved responses (T, C), C = permutations x ROIs: (C,)."""
-    penalty = penalties.repeat(moved.shape[1] // len(penalties))
+    penalty = alphas.repeat(moved.shape[1] // len(alphas))
     r = torch.full_like(penalty, float("nan"))
     for columns, observed in column_patterns(moved[train]):
         rows = train[observed]
         if len(rows) < 2:
             continue
         axes = basis if bool(observed.all()) else _basis(X, rows, test, nuisances, scaling)
-        y_train, y_test, _ = standardise(moved[:, columns], rows, test, nuisances)
-        preds = axes.predict(y_train, penalty[columns].double()).to(moved.dtype)
-        r[columns] = correlate(preds, y_test.to(moved.dtype))
+        y = standardise(moved[:, columns], rows, test, nuisances)
+        preds, target = axes.predict(y.train, penalty[columns].double()), y.test
+        if joint:
+            preds, target = preds + y.explained, y.whole
+        r[columns] = correlate(preds.to(moved.dtype), target.to(moved.dtype))
     return r

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from nfas_lightning.functional._components import (
-    fix_sign,
+    align,
     hash_units,
     layer_components,
-    procrustes,
     sketch_matrix,
     unit_weights,
 )
@@ -29,6 +28,9 @@ __all__ = ["StateSpace", "StateSpaceKind"]
 
 StateSpaceKind = Literal["auto", "native", "procrustes", "random_projection"]
 
+# Components of a layer where nobody says how many: its alignment takes an SVD of this size, 0.1 s.
+_MOST_COMPONENTS = 320
+
 
 class _LayerMap(NamedTuple):
     """Affine map of one layer into the state space: (x sketch - mean) @ weight.
@@ -36,7 +38,8 @@ class _LayerMap(NamedTuple):
     Attributes:
         sketch: sparse (P, D_l) projection, None where the layer is narrow enough.
         mean: (P,) or (D_l,) mean over the training stimuli.
-        weight: (P, k) or (D_l, k), principal directions, scale and rotation in one.
+        weight: (P, m) or (D_l, m), principal directions, scale and rotation in one, m <= k: the layer has no
+            part in the coordinates that only later ones bring.
     """
 
     sketch: Tensor | None
@@ -48,13 +51,15 @@ class StateSpace:
     r"""Carry layers of any widths into one space of k dimensions, so that depth has a trajectory.
 
     - ``native``: widths are equal (a residual stream); the layers are stacked as they are.
-    - ``procrustes``: each layer is centred, scaled to unit Frobenius norm and reduced to its k leading
-      principal components, and then turned onto the layer before it,
+    - ``procrustes``: each layer is centered, scaled to unit Frobenius norm, reduced to its leading principal
+      components, and then turned onto the layer before it,
 
-          min_R || Z_l R - Z'_{l-1} ||_F,  R^T R = 1:  Z_l^T Z'_{l-1} = P S Q^T,  R = P Q^T,
+          min_R || Z_l R - T_{l-1} ||_F,  R^T R = 1:  Z_l^T T_{l-1} = P S Q^T,  R = P Q^T,
 
-      so that a coordinate means the same thing at neighbouring depths. k is the least, over layers, of D_l, N
-      - 1 and `n_components`. The result does not change when the units of a layer are rotated or permuted.
+      so that a coordinate means the same thing at neighboring depths. k is the largest rank of any layer,
+      at most `n_components`: a layer keeps what it has, and zeros fill up those that have less, which leaves
+      the solution exact. T_{l-1} is the layer before; in the coordinates that this one lacks, the last layer
+      that has them. The result does not change when the units of a layer are rotated or permuted.
     - ``random_projection``: layers wider than `sketch_width` (unpooled feature maps) are first hashed into
       that many columns, each unit to one column with a random sign; then ``procrustes``. Inner products
       between stimuli are kept up to a relative error of about sqrt(2 / sketch_width).
@@ -64,7 +69,8 @@ class StateSpace:
 
     Args:
         kind: how layers are brought together.
-        n_components: upper bound on k; None: no bound. Has no effect on ``native``.
+        n_components: upper bound on k, which never exceeds N - 1 or the widest layer; None: 320. Has no
+            effect on ``native``.
         seed: seed of the random projection.
         sketch_width: columns a wide layer is hashed into by ``random_projection``.
 
@@ -72,6 +78,7 @@ class StateSpace:
         kind_: the kind that ``auto`` became.
         n_components_: k.
         widths_: D_l of the fitted layers.
+        kept_: (L,) share of each layer's variance over the training stimuli that the space holds.
 
     Raises:
         ValueError: an argument is out of range.
@@ -85,12 +92,13 @@ class StateSpace:
         >>> layers = [torch.randn(10, width, generator=generator) for width in (6, 4, 5)]
         >>> space = StateSpace().fit(layers)
         >>> space.kind_, space.transform(layers).shape
-        ('procrustes', torch.Size([10, 3, 4]))
+        ('procrustes', torch.Size([10, 3, 6]))
     """
 
     kind_: str
     n_components_: int
     widths_: tuple[int, ...]
+    kept_: tuple[float, ...]
 
     def __init__(
         self,
@@ -145,9 +153,9 @@ class StateSpace:
                 f"kind='native' needs layers of one width, got {listed}: use kind='procrustes', or record "
                 "layers of one width."
             )
-        maps = [] if kind == "native" else self._fit_maps(states, kind)
-        self.kind_, self.widths_, self._maps = kind, widths, maps
-        self.n_components_ = maps[0].weight.shape[1] if maps else widths[0]
+        maps, kept = ([], (1.0,) * len(states)) if kind == "native" else self._fit_maps(states, kind)
+        self.kind_, self.widths_, self._maps, self.kept_ = kind, widths, maps, kept
+        self.n_components_ = maps[-1].weight.shape[1] if maps else widths[0]
         return self
 
     @torch.no_grad()
@@ -175,18 +183,48 @@ class StateSpace:
         dtype, device = working_dtype(*states), states[0].device
         if not self._maps:
             return torch.stack([state.to(device=device, dtype=dtype) for state in states], dim=1)
-        H = torch.empty(len(states[0]), len(states), self.n_components_, dtype=dtype, device=device)
+        H = torch.zeros(len(states[0]), len(states), self.n_components_, dtype=dtype, device=device)
         for index, (state, layer) in enumerate(zip(states, self._maps, strict=True)):
             X = hash_units(state, layer.sketch).to(layer.weight)
-            H[:, index] = ((X - layer.mean) @ layer.weight).to(device=device, dtype=dtype)
+            H[:, index, : layer.weight.shape[1]] = ((X - layer.mean) @ layer.weight).to(H)
         return H
 
     def fit_transform(self, states: Sequence[Tensor]) -> Tensor:
         """Fit on the stimuli and return their trajectory (N, L, k)."""
         return self.fit(states).transform(states)
 
-    def _fit_maps(self, states: Sequence[Tensor], kind: str) -> list[_LayerMap]:
-        """Return one affine map a layer."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what was fitted as named tensors, none of them sparse; empty for ``native``."""
+        tensors = {}
+        for index, layer in enumerate(self._maps):
+            tensors[f"{index}.mean"], tensors[f"{index}.weight"] = layer.mean, layer.weight
+            if layer.sketch is not None:
+                tensors[f"{index}.sketch.indices"] = layer.sketch.indices()
+                tensors[f"{index}.sketch.values"] = layer.sketch.values()
+        return tensors
+
+    @classmethod
+    def from_state(
+        cls, kind: StateSpaceKind, widths: Sequence[int], n_components: int, tensors: Mapping[str, Tensor]
+    ) -> StateSpace:
+        """Return a fitted space from `kind_`, `widths_`, `n_components_` and `state_dict` of another."""
+        space = cls(kind)
+        space.kind_, space.widths_, space.n_components_ = kind, tuple(widths), n_components
+        space._maps = []
+        for index in range(0 if kind == "native" else len(space.widths_)):
+            mean, sketch = tensors[f"{index}.mean"], None
+            if f"{index}.sketch.indices" in tensors:
+                sketch = torch.sparse_coo_tensor(
+                    tensors[f"{index}.sketch.indices"],
+                    tensors[f"{index}.sketch.values"],
+                    (len(mean), space.widths_[index]),
+                    check_invariants=True,
+                ).coalesce()
+            space._maps.append(_LayerMap(sketch, mean, tensors[f"{index}.weight"]))
+        return space
+
+    def _fit_maps(self, states: Sequence[Tensor], kind: str) -> tuple[list[_LayerMap], tuple[float, ...]]:
+        """Return an affine map of each layer, and the share of its variance that is kept."""
         n = len(states[0])
         if n < 2:
             raise ValueError(f"kind={kind!r} needs at least 2 training stimuli, got {n}.")
@@ -197,11 +235,10 @@ class StateSpace:
             else None
             for state in states
         ]
-        k = min(n - 1, self.n_components or n, *(state.shape[1] for state in states))
-        if any(sketch is not None for sketch in sketches):
-            k = min(k, self.sketch_width)
+        k = min(n - 1, self.n_components or _MOST_COMPONENTS)
         maps: list[_LayerMap] = []
-        before: Tensor | None = None
+        kept: list[float] = []
+        target: Tensor | None = None
         for index, (state, sketch) in enumerate(zip(states, sketches, strict=True)):
             X = hash_units(state, sketch)
             layer = layer_components(X, k)
@@ -210,12 +247,17 @@ class StateSpace:
                     f"Layer {index} is the same for all {n} training stimuli, so it has no direction to "
                     "align: leave it out, or pool it differently."
                 )
-            turn = fix_sign(layer.scores) if before is None else procrustes(layer.scores, before)
-            before = layer.scores @ turn
+            turn = align(layer.scores, layer.scores[:, :0] if target is None else target)
+            aligned = layer.scores @ turn
+            if target is not None and len(turn) < turn.shape[1]:
+                # coordinates that this layer lacks stay those of the last layer that had them
+                aligned = aligned + target - target @ turn.T @ turn
+            target = aligned
             dtype = working_dtype(state)
             weight = unit_weights(X, layer, turn).to(dtype)
             maps.append(_LayerMap(sketch, layer.mean.to(dtype), weight))
-        return maps
+            kept.append(layer.kept)
+        return maps, tuple(kept)
 
 
 def _check_states(states: Sequence[Tensor] | Tensor) -> None:

@@ -8,7 +8,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_finite, check_option, check_shape, working_dtype
+from nfas_lightning.functional.checks import (
+    check_count,
+    check_finite,
+    check_option,
+    check_shape,
+    working_dtype,
+)
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 from nfas_lightning.functional.hrf import HRF_LENGTH, HRFModel, hrf_integral
 from nfas_lightning.functional.hrf import hrf as impulse_response
@@ -19,6 +25,8 @@ Resampling = Literal["average", "sum", "lanczos"]
 
 # A volume's clock is often a rounded product n * tr: an onset this share of a TR before a bin is inside it.
 _CLOCK_SLACK = 1e-6
+# An overlap of a smaller share of a TR is that rounding, not a part of the event.
+_LEAST_OVERLAP = 1e-5
 _LANCZOS_LOBES = 3
 
 
@@ -73,14 +81,10 @@ def hrf_operator(
         10.0
     """
     _check_times(onsets, volume_times, tr, event_runs, volume_runs)
-    durations = torch.zeros_like(onsets) if durations is None else durations
-    check_shape("durations", durations, "N", N=len(onsets))
-    check_finite("durations", durations)
-    if bool((durations < 0).any()):
-        raise ValueError(f"durations must be 0 or more seconds, got {durations.min().item():g}.")
+    lengths = _checked_durations(durations, onsets)
     if not 0 <= slice_time_reference <= 1:
         raise ValueError(f"slice_time_reference must lie in [0, 1], got {slice_time_reference}.")
-    starts, lengths = onsets.double(), durations.double()
+    starts = onsets.double()
     times = volume_times.double() + slice_time_reference * tr
     row, column = _pairs(times, starts, starts + lengths + HRF_LENGTH, event_runs, volume_runs)
     since, length = times[row] - starts[column], lengths[column]
@@ -95,19 +99,23 @@ def fir_operators(
     *,
     tr: float,
     delays: Sequence[int] = (1, 2, 3, 4),
+    durations: Tensor | None = None,
     resample: Resampling = "average",
     event_runs: Tensor | None = None,
     volume_runs: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    r"""Build one operator a delay that resamples event features to the TR and lags them.
+    r"""Build one operator per delay that resamples event features to the TR and lags them.
 
-    Row t of delay d looks at the TR that began d TRs before volume t, [t - d tr, t - d tr + tr):
+    Row t of delay d looks at the TR that began d TRs before volume t, [t - d tr, t - d tr + tr). An event
+    counts with the seconds of it that lie in that TR; one without a duration counts as 1 s where its onset
+    is, as in `hrf_operator`.
 
-    - ``"average"``: the mean of the events with their onset in it, 0 where there is none;
-    - ``"sum"``: their sum;
+    - ``"average"``: the mean of the events in it, weighted so; 0 where there is none;
+    - ``"sum"``: their weighted sum;
     - ``"lanczos"``: a low-pass of the train of events at the volumes' Nyquist frequency, with weights
-      :math:`\mathrm{sinc}(u)\,\mathrm{sinc}(u / 3)`, u the onset's distance in TRs from the middle of that
-      TR, ``|u| < 3``. Like ``"sum"`` it grows with the rate of events.
+      :math:`\mathrm{sinc}(u)\,\mathrm{sinc}(u / 3)`, u the distance in TRs from the middle of the event to
+      the middle of that TR, ``|u| < 3``, times the event's seconds. Like ``"sum"`` it grows with the rate of
+      events.
 
     Side by side the delayed features let the regression find each ROI's own response.
 
@@ -116,16 +124,17 @@ def fir_operators(
         volume_times: (T,) seconds at which each volume's acquisition starts, since the start of the run.
         tr: repetition time in seconds.
         delays: in TRs, non-negative, each once.
+        durations: (N,) seconds, 0 for an instant; None: all instants.
         resample: ``"average"``, ``"sum"`` or ``"lanczos"``.
         event_runs: (N,) run of each event; None: one run. Goes together with `volume_runs`.
         volume_runs: (T,) run of each volume. No event reaches another run.
 
     Returns:
-        One sparse COO (T, N) a delay, float32, or float64 where the times are.
+        One sparse COO (T, N) per delay, float32, or float64 where the times are.
 
     Raises:
-        ValueError: shapes that disagree, times that are not finite, delays that are negative or repeated, or
-            one of the two run vectors alone.
+        ValueError: shapes that disagree, times that are not finite, a negative duration, delays that are
+            negative, repeated or no whole numbers, or one of the two run vectors alone.
 
     Reference:
         Huth et al. (2016), Nature 532, 453-458, doi:10.1038/nature17637.
@@ -142,26 +151,42 @@ def fir_operators(
     """
     _check_times(onsets, volume_times, tr, event_runs, volume_runs)
     check_option("resample", resample, get_args(Resampling))
-    if not delays or min(delays) < 0 or len(set(delays)) < len(delays):
+    for delay in delays:  # half a TR would be an operator like any other
+        check_count("delays", delay, 0, unit="volumes")
+    if not delays or len(set(delays)) < len(delays):
         raise ValueError(f"delays must be non-negative numbers of TRs, each once, got {tuple(delays)}.")
+    length = _checked_durations(durations, onsets) / tr
     starts, times = onsets.double() / tr + _CLOCK_SLACK, volume_times.double() / tr
     operators = []
     for delay in delays:
         if resample == "lanczos":
-            centres = times - delay + 0.5
+            middles, centers = starts + length / 2, times - delay + 0.5
             row, column = _pairs(
-                centres, starts - _LANCZOS_LOBES, starts + _LANCZOS_LOBES, event_runs, volume_runs
+                centers, middles - _LANCZOS_LOBES, middles + _LANCZOS_LOBES, event_runs, volume_runs
             )
-            distance = centres[row] - starts[column] + _CLOCK_SLACK
+            distance = centers[row] - middles[column] + _CLOCK_SLACK
             values = torch.sinc(distance) * torch.sinc(distance / _LANCZOS_LOBES)
+            values = values * torch.where(length[column] > 0, length[column] * tr, 1.0)
         else:
-            # volume t holds onset o for t - d <= o < t - d + 1, that is o + d - 1 < t <= o + d
-            row, column = _pairs(times, starts + delay - 1, starts + delay, event_runs, volume_runs)
-            values = torch.ones_like(times[row])
+            # volume t holds [t - d, t - d + 1) of an event from o to o + n, where o + d - 1 < t <= o + n + d
+            row, column = _pairs(times, starts + delay - 1, starts + length + delay, event_runs, volume_runs)
+            row, column, values = _overlaps(times - delay, starts, length, row, column, tr)
             if resample == "average":
-                values = values / torch.bincount(row, minlength=len(times))[row]
+                total = torch.zeros_like(times).index_add_(0, row, values)
+                values = values / total[row]
         operators.append(_sparse(row, column, values, onsets, volume_times))
     return tuple(operators)
+
+
+def _overlaps(
+    begins: Tensor, starts: Tensor, length: Tensor, row: Tensor, column: Tensor, tr: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the pairs that share time, and the seconds that they share; an instant counts as one."""
+    start, stop = starts[column], (starts + length)[column]
+    shared = torch.minimum(stop, begins[row] + 1) - torch.maximum(start, begins[row])
+    instant = length[column] == 0
+    kept = instant | (shared > _LEAST_OVERLAP)
+    return row[kept], column[kept], torch.where(instant, 1.0, shared * tr)[kept]
 
 
 def _check_times(
@@ -179,6 +204,16 @@ def _check_times(
     if event_runs is not None and volume_runs is not None:
         check_shape("event_runs", event_runs, "N", N=len(onsets))
         check_shape("volume_runs", volume_runs, "T", T=len(volume_times))
+
+
+def _checked_durations(durations: Tensor | None, onsets: Tensor) -> Tensor:
+    """Return the events' seconds (N,), float64; None: all instants."""
+    durations = torch.zeros_like(onsets) if durations is None else durations
+    check_shape("durations", durations, "N", N=len(onsets))
+    check_finite("durations", durations)
+    if bool((durations < 0).any()):
+        raise ValueError(f"durations must be 0 or more seconds, got {durations.min().item():g}.")
+    return durations.double()
 
 
 def _pairs(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -29,16 +30,11 @@ from nfas_lightning.hooks.checks import (
     is_strided,
     warn_of_training,
 )
+from nfas_lightning.hooks.first_token import FirstToken
 from nfas_lightning.hooks.layout import LAYOUTS
 from nfas_lightning.hooks.merge import sort_stimuli
 from nfas_lightning.hooks.outputs import given_tensors, main_tensor, rivals
-from nfas_lightning.hooks.pooling import (
-    POOLINGS,
-    average_frames,
-    check_mask,
-    pad_nested,
-    pool_checked,
-)
+from nfas_lightning.hooks.pooling import average_frames, check_mask, pad_nested
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
 from nfas_lightning.hooks.succession import Succession
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
@@ -58,7 +54,8 @@ class DepthRecorder:
     Args:
         model: the network.
         layers: which modules, see `resolve_layers`.
-        pooling: how an output becomes a vector, see `pool`.
+        pooling: how an output becomes a vector, see `pool`. A first token that is an attention sink stays out
+            of means and maxima over tokens, see `FirstToken`.
         layout: where blocks keep their channels; ``"auto"`` asks each block, see `infer_layout`, once: what
             it finds in the first pass holds from then on.
         repeats: a module that runs more than once in a forward pass (shared weights): ``"error"``, keep the
@@ -97,7 +94,6 @@ class DepthRecorder:
         check_finite: bool = True,
         mask_source: Callable[[], Tensor | None] | None = None,
     ) -> None:
-        check_option("pooling", pooling, POOLINGS)
         check_option("layout", layout, LAYOUTS)
         check_option("repeats", repeats, _REPEATS)
         self.model = model
@@ -108,6 +104,7 @@ class DepthRecorder:
         self.mask_source = mask_source
         self._handles: list[Any] = []
         self._layouts = BlockLayouts(model, self.names) if layout == "auto" else None
+        self._first_token = FirstToken(pooling, type(model).__name__)
         self._succession = Succession()
         self._is_strided = is_strided(model)
         self._is_probing = self._knows_mode = False
@@ -221,6 +218,7 @@ class DepthRecorder:
         self._mask_is_fresh, self._has_mask = False, True
         if self._mask is not None:
             check_mask(self._mask)
+        self._first_token.begin(self._mask)
 
     def _make_hook(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
         def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -267,7 +265,7 @@ class DepthRecorder:
             if self._layouts is not None:
                 n_rows = None if self._mask is None else len(self._mask)
                 layouts = self._layouts.of(name, module, raw, n_rows, self._given.n_rows)
-            states = {layout: pool_checked(raw, self.pooling, mask, layout) for layout in layouts}
+            states = {layout: self._first_token.pool(raw, mask, layout) for layout in layouts}
             if len(layouts) == 1:
                 self._check_tokens(tuple(raw.shape), layouts[0], mask)
         except ValueError as error:
@@ -323,6 +321,7 @@ class DepthRecorder:
             self._succession.finish()
             if self._open:  # the network's own forward was passed over
                 self._settle()
+            self._states = self._first_token.settle(self._states)
             if self.check_finite:
                 check_finite(self._states)
             if self.dtype is not None:
@@ -340,8 +339,28 @@ class DepthRecorder:
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
         """The recorded blocks, in the order of execution of the last forward pass."""
-        keys = tuple(self._states) or self._order
-        return tuple(replace(self._infos[key], index=index) for index, key in enumerate(keys))
+        return self._described(tuple(self._states) or self._order)
+
+    def _described(self, keys: Sequence[str]) -> tuple[LayerInfo, ...]:
+        pooling_of = self._first_token.pooling_of
+        return tuple(
+            replace(self._infos[key], index=index, pooling=pooling_of(key)) for index, key in enumerate(keys)
+        )
+
+    def forget_pass(self) -> None:
+        """Forget the last forward pass, which is not to be collected."""
+        self._begin_pass()
+        self._n_passes = 0
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Run other forward passes; on leaving, the states of the last one before are there again."""
+        kept = self._states, self._is_checked, self._mask, self._uses_masks
+        try:
+            yield
+        finally:
+            self.forget_pass()
+            self._states, self._is_checked, self._mask, self._uses_masks = kept
 
     # many forward passes
 
@@ -397,7 +416,7 @@ class DepthRecorder:
         """
         if not self._rows:
             raise RuntimeError("Nothing was collected: call collect(stimulus_ids) after each forward pass.")
-        layers = tuple(replace(self._infos[key], index=index) for index, key in enumerate(self._order))
+        layers = self._described(self._order)
         with torch.inference_mode(False):  # so that the states can be used under autograd later
             states = tuple(torch.cat(parts) for parts in zip(*self._rows, strict=True))
             return sort_stimuli(states, layers, torch.cat(self._ids))

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional._combine import Operator, Phase, combine_depths
+from nfas_lightning.functional._combine import Operator, Phase, center_depths, combine_depths
 from nfas_lightning.functional._gram import Centering
 from nfas_lightning.functional._spectrum import Criterion
 from nfas_lightning.functional.dmd import dmd
 from nfas_lightning.functional.encoding import Selection
+from nfas_lightning.functional.state_space import StateSpaceKind
 from nfas_lightning.metrics.base import StimulusIds, TrajectoryMetric, as_ids
 from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps
+from nfas_lightning.results import Score
 from nfas_lightning.scoring.settings import ScoringSettings
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ class DMDAlignment(TrajectoryMetric):
     `compute` returns, on the metric's device:
 
     - ``r`` (R,) signed correlation and ``r2`` (R,) its square where positive, a value a ROI;
-    - ``mean_r``, ``mean_r2`` (), over the ROIs that could be scored;
+    - where the responses have nuisances, ``r_alone``, ``r_joint``, ``r_partial`` and ``r2_alone`` and so on
+      (R,), of which ``r`` is the one that `score` names;
+    - ``mean_r``, ``mean_r2`` () and so on, over the ROIs that could be scored;
     - ``eigenvalue`` () complex, ``distance_to_unit_circle`` () and ``reconstruction_error`` () of the stable
       mode; (N,) each for ``operator="per_stimulus"``.
 
@@ -43,17 +47,20 @@ class DMDAlignment(TrajectoryMetric):
     Args:
         responses: what the brain did; the mean over subjects is predicted.
         operator, svd_rank, centering, criterion, phase: see `nfas_lightning.functional.dmd.stable_mode`.
+        state_space, n_components, seed: what depths of different widths go into, see `StateSpace`; fitted on
+            all stimuli, as everywhere here, and never on a response.
         n_folds: outer folds where there is a single run; whole runs are held out where there are more.
         selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
             one response a stimulus.
         gap: volumes dropped on either side of a test block; None takes the responses' own.
-        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+        score: which number ``r`` and ``r2`` are where there are nuisances: ``"alone"``, ``"joint"`` (features
+            and nuisances together) or ``"partial"`` (what the features add, inside the training folds).
         kwargs: torchmetrics' own.
 
     Raises:
         TypeError: `responses` is no `Responses`.
         ValueError: a choice is none of its options, a number is out of range, or the responses do not allow
-            it: too few rows for the folds, or no nuisances to partial out.
+            it: too few rows for the folds.
 
     Example:
         >>> import pandas as pd
@@ -77,17 +84,20 @@ class DMDAlignment(TrajectoryMetric):
         responses: Responses,
         *,
         operator: Operator = "joint",
-        svd_rank: int | float = 2,
+        svd_rank: int | float | None = None,
         centering: Centering = "scale",
         criterion: Criterion = "unit_circle",
         phase: Phase = "quadrature",
+        state_space: StateSpaceKind = "auto",
+        n_components: int | None = None,
+        seed: int = 0,
         n_folds: int = 5,
         selection: Selection | None = None,
         gap: int | None = None,
-        partial_nuisances: bool = False,
+        score: Score = "partial",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(state_space, n_components, seed, **kwargs)
         settings = ScoringSettings(
             operator=operator,
             svd_rank=svd_rank,
@@ -97,23 +107,24 @@ class DMDAlignment(TrajectoryMetric):
             n_folds=n_folds,
             selection=selection,
             gap=gap,
-            partial_nuisances=partial_nuisances,
+            score=score,
         )
         self.encoder = RoiEncoder(responses, settings)
         self.responses = responses
         self.operator, self.svd_rank, self.centering = operator, svd_rank, centering
         self.criterion, self.phase = criterion, phase
 
-    def update(self, trajectory: Tensor, stimulus_id: StimulusIds) -> None:
+    def update(self, trajectory: Tensor | Sequence[Tensor], stimulus_id: StimulusIds) -> None:
         """Add a batch.
 
         Args:
-            trajectory: (B, L, D) pooled states of B stimuli at L >= 3 depths.
+            trajectory: pooled states of B stimuli at L >= 3 depths: (B, L, D), or a list of L matrices
+                (B, D_l).
             stimulus_id: (B,) indices into `Responses.stimulus_ids`. A repeated one counts once.
 
         Raises:
             TypeError: the ids are no integers.
-            ValueError: another shape than before, an index out of range, NaN or infinity.
+            ValueError: other depths or widths than before, an index out of range, NaN or infinity.
         """
         ids = as_ids(stimulus_id)
         self.encoder.check_ids(ids)
@@ -121,7 +132,7 @@ class DMDAlignment(TrajectoryMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """Decompose, encode and score all stimuli; see the class."""
-        H, ids = self.collected()
+        H, ids = self.trajectories(self.responses.presented)
         if not self.encoder.is_complete(ids):
             unknown = torch.tensor(float("nan"), dtype=torch.float64)
             return self._result(None, torch.complex(unknown, unknown), unknown, unknown)
@@ -136,8 +147,10 @@ class DMDAlignment(TrajectoryMetric):
         spectrum = (eigenvalue, dynamics.distance_to_unit_circle, dynamics.reconstruction_error)
         if bool(eigenvalue.isnan().any()):  # and dmd has warned
             return self._result(None, *spectrum)
-        features = combine_depths(H, dynamics, phase=self.phase)
-        return self._result(self.encoder.score(features), *spectrum)
+        features = combine_depths(center_depths(H, dynamics), dynamics, phase=self.phase, centered=True)
+        # a pooled mode's coordinate is a number of its own, not one of a turned space
+        scaling = "unit" if self.operator == "pooled" else self.space.scaling_
+        return self._result(self.encoder.score(features, scaling), *spectrum)
 
     def plot(
         self, val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None, ax: Axes | None = None
@@ -154,14 +167,12 @@ class DMDAlignment(TrajectoryMetric):
         return plot_steps([float(step["mean_r"]) for step in val], "mean r", ax)
 
     def _result(
-        self, scores: tuple[Tensor, Tensor] | None, eigenvalue: Tensor, distance: Tensor, error: Tensor
+        self, scores: dict[str, Tensor] | None, eigenvalue: Tensor, distance: Tensor, error: Tensor
     ) -> dict[str, Tensor]:
-        r, r2 = scores or self.encoder.unknown()
+        scores = scores or self.encoder.unknown()
         values = {
-            "r": r,
-            "r2": r2,
-            "mean_r": r.nanmean(),
-            "mean_r2": r2.nanmean(),
+            **scores,
+            **{f"mean_{name}": value.nanmean() for name, value in scores.items()},
             "eigenvalue": eigenvalue,
             "distance_to_unit_circle": distance,
             "reconstruction_error": error,

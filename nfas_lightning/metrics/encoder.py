@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.encoding import Scaling
+from nfas_lightning.results import SCORES, Score
+from nfas_lightning.scoring.ridge import Fits
 from nfas_lightning.scoring.settings import ScoringSettings
 
 __all__ = ["RoiEncoder"]
@@ -18,7 +21,7 @@ class RoiEncoder:
 
     Args:
         responses: what the brain did; the mean over subjects is predicted.
-        settings: folds, penalties, gap and nuisances; see `ScoringSettings`.
+        settings: folds, penalties, gap and which number is reported; see `ScoringSettings`.
 
     Raises:
         TypeError: `responses` is no `Responses`.
@@ -33,6 +36,7 @@ class RoiEncoder:
             )
         self.responses = responses
         self.ridge = settings.ridge(responses)
+        self.reported = settings.score
 
     def check_ids(self, stimulus_id: Tensor) -> None:
         """Raise for an index that no stimulus of the benchmark has."""
@@ -54,12 +58,27 @@ class RoiEncoder:
             )
         return len(ids) == count
 
-    def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return r and r2, (R,) each, of the features (N, P) of all stimuli."""
-        result = self.ridge.fit(self.ridge.to_volumes(features), self.responses.group_mean)
-        return result.r, result.r2
+    def score(self, features: Tensor, scaling: Scaling = "unit") -> dict[str, Tensor]:
+        """Return the numbers of the features (N, P) of all stimuli, or of the presented ones.
 
-    def unknown(self) -> tuple[Tensor, Tensor]:
-        """Return r and r2 of which nothing is known: NaN, (R,) each."""
+        Returns:
+            ``r`` and ``r2`` (R,), the reported number; where the responses have nuisances also all three:
+            ``r_alone``, ``r_joint``, ``r_partial`` and ``r2_alone`` and so on.
+        """
+        X = self.ridge.to_volumes(features)
+        return self._named(self.ridge.fits(X, self.responses.group_mean, scaling=scaling, warn=self.reported))
+
+    def unknown(self) -> dict[str, Tensor]:
+        """Return the same of which nothing is known: NaN, (R,) each."""
         nan = torch.full((len(self.responses.rois),), float("nan"))
-        return nan, nan
+        return dict.fromkeys(self._names(), nan)
+
+    def _named(self, fits: Fits) -> dict[str, Tensor]:
+        numbers = {None: fits.scores(self.reported)} | {score: fits.scores(score) for score in SCORES}
+        return {name: getattr(numbers[score], value) for name, (value, score) in self._names().items()}
+
+    def _names(self) -> dict[str, tuple[str, Score | None]]:
+        scores = SCORES if self.ridge.nuisances is not None else ()
+        return {value: (value, None) for value in ("r", "r2")} | {
+            f"{value}_{score}": (value, score) for value in ("r", "r2") for score in scores
+        }

@@ -14,6 +14,7 @@ from nfas_lightning.functional.encoding import Selection
 from nfas_lightning.metrics.base import StimulusIds, StimulusMetric, as_ids
 from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps
+from nfas_lightning.results import Score
 from nfas_lightning.scoring.settings import ScoringSettings
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ class RoiAlignment(StimulusMetric):
     device:
 
     - ``r`` (R,) signed correlation and ``r2`` (R,) its square where positive, a value a ROI;
-    - ``mean_r``, ``mean_r2`` (), over the ROIs that could be scored;
+    - where the responses have nuisances, ``r_alone``, ``r_joint``, ``r_partial`` and ``r2_alone`` and so on
+      (R,), of which ``r`` is the one that `score` names;
+    - ``mean_r``, ``mean_r2`` () and so on, over the ROIs that could be scored;
     - ``n_rois`` (), how many those are.
 
     All but the count are NaN, with a warning, until every stimulus that the responses are about was seen.
@@ -45,14 +48,14 @@ class RoiAlignment(StimulusMetric):
         selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
             one response a stimulus.
         gap: volumes dropped on either side of a test block; None takes the responses' own.
-        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+        score: which number ``r`` and ``r2`` are where there are nuisances: ``"alone"``, ``"joint"`` (features
+            and nuisances together) or ``"partial"`` (what the features add, inside the training folds).
         kwargs: torchmetrics' own.
 
     Raises:
         TypeError: `responses` is no `Responses`.
         ValueError: a choice is none of its options, a number is out of range, or the responses do not allow
-            it: too few rows for the folds, no nuisances to partial out, or `normalise` without a ceiling and
-            with one subject alone.
+            it: too few rows for the folds, or `normalise` without a ceiling and with one subject alone.
 
     Example:
         >>> import pandas as pd
@@ -82,13 +85,11 @@ class RoiAlignment(StimulusMetric):
         n_folds: int = 5,
         selection: Selection | None = None,
         gap: int | None = None,
-        partial_nuisances: bool = False,
+        score: Score = "partial",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        settings = ScoringSettings(
-            n_folds=n_folds, selection=selection, gap=gap, partial_nuisances=partial_nuisances
-        )
+        settings = ScoringSettings(n_folds=n_folds, selection=selection, gap=gap, score=score)
         self.encoder = RoiEncoder(responses, settings)
         if not ceiling_threshold > 0:
             raise ValueError(f"ceiling_threshold must be positive, got {ceiling_threshold}.")
@@ -114,12 +115,14 @@ class RoiAlignment(StimulusMetric):
     def compute(self) -> dict[str, Tensor]:
         """Encode and score all stimuli; see the class."""
         features, ids = self.collected()
-        r, r2 = self.encoder.score(features) if self.encoder.is_complete(ids) else self.encoder.unknown()
+        scores = self.encoder.score(features) if self.encoder.is_complete(ids) else self.encoder.unknown()
         if self.ceiling is not None:
-            r = normalise(r, self.ceiling.to(r.dtype), self.ceiling_threshold)
-            r2 = squared_correlation(r)
-        scored = r.isfinite().sum()
-        values = {"r": r, "r2": r2, "mean_r": r.nanmean(), "mean_r2": r2.nanmean(), "n_rois": scored}
+            ceiling = self.ceiling.to(scores["r"].dtype)
+            for name in [name for name in scores if not name.startswith("r2")]:
+                scores[name] = normalise(scores[name], ceiling, self.ceiling_threshold)
+                scores[name.replace("r", "r2", 1)] = squared_correlation(scores[name])
+        means = {f"mean_{name}": value.nanmean() for name, value in scores.items()}
+        values = {**scores, **means, "n_rois": scores["r"].isfinite().sum()}
         return {name: value.to(self.device) for name, value in values.items()}
 
     def plot(

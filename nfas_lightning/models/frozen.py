@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Self
 import torch
 from torch import Tensor, nn
 
+from nfas_lightning.data.anchors import check_own_tokens
 from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.functional.checks import check_option, check_seed
 from nfas_lightning.hooks.checks import is_offloaded
@@ -182,7 +183,9 @@ class FrozenModel(LightningModule):
                     f"With a Trainer choose precision='bf16-mixed' or '16-mixed', which halve the network's "
                     f"work alone."
                 )
-        return move_inputs(as_inputs(self.load().preprocess(batch)), self)
+        inputs = as_inputs(self.load().preprocess(batch))
+        check_own_tokens(batch, inputs.mask)
+        return move_inputs(inputs, self)
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """Run the network on a raw batch; `mask` then says which tokens count."""

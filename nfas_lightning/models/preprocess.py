@@ -21,6 +21,10 @@ __all__ = ["AudioPreprocess", "ClipPreprocess", "ImagePreprocess", "RawStimuli",
 class RawStimuli:
     """Hand the batch's image, clip or audio to the network as it is; of clips with frames, the frames."""
 
+    def __repr__(self) -> str:
+        """Say what is done, in the form of a call."""
+        return "RawStimuli()"
+
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return the stimuli; the mask shows the real samples of audio of unequal lengths."""
         if "image" in batch:
@@ -80,6 +84,14 @@ class ImagePreprocess:
         check_shape("std", self.std, "C", C=3)
         self.crop_pct, self.scale = crop_pct, scale
         self.interpolation, self.channel_order = interpolation, channel_order
+
+    def __repr__(self) -> str:
+        """Say what is done, in the form of a call."""
+        numbers = (tuple(round(float(v), 6) for v in values) for values in (self.mean, self.std))
+        return (
+            f"ImagePreprocess({(self.height, self.width)}, {', '.join(map(str, numbers))}, "
+            f"crop_pct={self.crop_pct:.4g}, interpolation={self.interpolation!r})"
+        )
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return pixels (B, 3, height, width)."""

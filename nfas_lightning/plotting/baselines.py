@@ -27,7 +27,7 @@ from nfas_lightning.plotting.style import (
     short_names,
     styled,
 )
-from nfas_lightning.plotting.tables import baseline_table, mean_r2, model_order, roi_scores
+from nfas_lightning.plotting.tables import baseline_table, mean_r2, model_order, roi_scores, value_name
 from nfas_lightning.results import FEATURES, SpaceStatistics
 
 __all__ = ["has_truth", "plot_baselines", "plot_rois", "plot_truth"]
@@ -104,7 +104,7 @@ def plot_baselines(
     for tick, color in zip(ax.get_yticklabels(), inks, strict=True):
         tick.set_color(color)
     ax.set_ylim(-0.7, len(table) - 0.3)
-    ax.set_xlabel("correlation r, mean over ROIs")
+    ax.set_xlabel(f"{_axis_name(scores)}, mean over ROIs")
     ax.grid(True, axis="x")
     handles = _feature_handles(
         table.columns.astype(str).tolist(), {f"stable mode, {name}": style for name, style in styles.items()}
@@ -176,7 +176,7 @@ def plot_rois(
         ax.set_title(short_names([model])[0], color=style.color, fontweight="bold", loc="left")
         ax.grid(True, axis="x")
         ax.tick_params(labelbottom=True)
-        ax.set_xlabel("correlation r")
+        ax.set_xlabel(_axis_name(scores))
     features = [name for name in FEATURES if any(name in table for table in tables.values())]
     symbol = "q" if any(table["q"].notna().any() for table in tables.values()) else "p"
     style = styles[pairs[0][0]]
@@ -194,6 +194,11 @@ def plot_rois(
     ceiling = Line2D([], [], marker="|", ls="", color=INK, markersize=13, mew=2.2, label="noise ceiling")
     foot_legend(figure, [handles[0], hollow, *handles[1:], ceiling], simulated=simulated)
     return finish(figure, "ROI by ROI", title=title, simulated=simulated)
+
+
+def _axis_name(scores: pd.DataFrame) -> str:
+    name = value_name(scores).split(" (")[0]
+    return name[0].lower() + name[1:]
 
 
 def has_truth(rois: pd.DataFrame) -> bool:

@@ -29,6 +29,7 @@ from nfas_lightning.plotting.style import (
     modality_styles,
     new_figure,
     styled,
+    with_count,
 )
 
 __all__ = ["has_coordinates", "plot_brain", "plot_glass", "plot_rows", "plot_surface"]
@@ -68,27 +69,30 @@ def plot_surface(
 ) -> Figure:
     """Draw per-ROI values on the inflated fsaverage5 cortex, one row of four views a map.
 
-    Every vertex takes the value of the nearest ROI within `radius` of its place on the pial surface; grey is
-    cortex without a ROI. ROIs under the cortex or in the cerebellum reach no vertex: `plot_glass` shows them.
+    A parcel colors its own vertices, which the column ``vertices`` of the ROI table names. Where no ROI is a
+    parcel, each colors a disc: the vertices that are nearest to its center, within `radius` on the pial
+    surface. Gray is cortex without a ROI. ROIs under the cortex or in the cerebellum reach no vertex:
+    `plot_glass` shows them.
 
     Args:
         values: ROIs x maps; index ``roi``, one row of pictures a column. All maps share one colour scale.
-        rois: ROI table with ``x``, ``y``, ``z`` in MNI millimetres.
+        rois: ROI table with ``x``, ``y``, ``z`` in MNI millimeters, and ``vertices`` where ROIs are parcels
+            (see `Atlas.rois`).
         title: title of the figure.
-        label: label of the colour bar.
+        label: label of the color bar.
         simulated: mark the figure as drawn from planted responses; None: where `rois` says what was planted.
-        radius: millimetres around a ROI's centre that are coloured.
+        radius: millimeters around the centers of ROIs that are no parcels.
     """
     known = rois.dropna(subset=["x", "y", "z"]).drop_duplicates("roi")
-    points = known[["x", "y", "z"]].to_numpy(float)
     table = values.reindex(known["roi"])
     rows = list(table)
     norm = _norm(table)
     styles = modality_styles(name for name in map(str, rows) if name in MODALITIES)
     figure = new_figure(11.5, 1.1 + 2.05 * max(len(rows), 1))
     panels = figure.subplots(max(len(rows), 1), 4, squeeze=False, gridspec_kw={"wspace": 0, "hspace": 0})
-    nearest = {side: _nearest_roi(side, points, radius) for side in ("left", "right")}
+    nearest, n_discs = _vertex_rois(known, radius)
     reached = np.unique(np.concatenate([index[index >= 0] for index in nearest.values()])).size
+    discs = f"; discs of {radius:g} mm for {n_discs} that are known by their center alone" if n_discs else ""
     for name, line in zip(rows, panels, strict=False):
         column = table[name].to_numpy(float)
         for (side, view), ax in zip(_VIEWS, line, strict=True):
@@ -103,7 +107,10 @@ def plot_surface(
         ax.set_title(f"{side}, {view}", fontsize=10.5, color=MUTED)
     _colorbar(figure, panels, norm, label, table)
     panels[-1, 0].set_xlabel(
-        f"{reached} of {len(known)} ROIs reach the cortical surface", fontsize=10, color=MUTED, loc="left"
+        f"{reached} of {len(known)} ROIs reach the cortical surface{discs}",
+        fontsize=10,
+        color=MUTED,
+        loc="left",
     )
     return finish(figure, title, simulated=has_truth(rois) if simulated is None else simulated)
 
@@ -187,7 +194,7 @@ def plot_rows(
         )
     ax.set_yticks(range(len(table)), table.index.astype(str))
     ax.set_ylim(-0.6, len(table) - 0.4)
-    ax.set_xlabel(label)
+    ax.set_xlabel(with_count(label, len(table), len(values), "ROIs"))
     ax.grid(True, axis="x")
     if len(styles) > 1:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(styles))
@@ -270,6 +277,26 @@ def _face_pixels(side: str, view: str) -> tuple[np.ndarray, np.ndarray]:
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(np.int64)  # type: ignore[no-untyped-call]
     return (pixels << np.array([16, 8, 0])).sum(-1) - 1, 0.72 + 0.28 * np.clip(facing, 0, 1)
+
+
+def _vertex_rois(rois: pd.DataFrame, radius: float) -> tuple[dict[str, np.ndarray], int]:
+    """Return the row of the ROI of each vertex (V,), -1 where there is none, by side; how many are discs."""
+    none = pd.Series("", index=rois.index)
+    listed = rois.get("vertices", none).fillna("").astype(str)
+    owner = np.full(sum(len(_hemisphere(side).pial) for side in ("left", "right")), -1)
+    for row, text in enumerate(listed):
+        own = np.array(text.split(), dtype=np.int64)
+        owner[own[own < len(owner)]] = row
+    # in an atlas of parcels, one without vertices lies elsewhere: it is no disc
+    is_disc = np.full(len(rois), not listed.str.strip().any())
+    points = np.where(is_disc[:, None], rois[["x", "y", "z"]].to_numpy(float), np.nan)
+    start, found = 0, {}
+    for side in ("left", "right"):
+        stop = start + len(_hemisphere(side).pial)
+        near = _nearest_roi(side, points, radius)
+        found[side] = np.where(owner[start:stop] >= 0, owner[start:stop], near)
+        start = stop
+    return found, int(is_disc.sum())
 
 
 def _nearest_roi(side: str, points: np.ndarray, radius: float) -> np.ndarray:

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nfas_lightning.plotting import reading
-from nfas_lightning.plotting.tables import FEW_ROIS, baseline_table, human, model_order, roi_scores
+from nfas_lightning.plotting.tables import (
+    FEW_ROIS,
+    baseline_table,
+    human,
+    model_order,
+    number_rows,
+    rivals_of,
+    roi_scores,
+    value_name,
+)
 from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics, group_words
 
 __all__ = ["contents", "page_context"]
@@ -143,20 +152,29 @@ def _agreement(statistics: SpaceStatistics) -> _Grid | None:
 
 def _baselines(scores: pd.DataFrame) -> _Grid:
     table = baseline_table(scores)
-    rows = [
-        [_Cell(str(model)), _Cell(str(modality)), *(_number(value, best=value == row.max()) for value in row)]
-        for (modality, model), (_, row) in zip(table.index, table.iterrows(), strict=True)
-    ]
+    numbers, rows = number_rows(scores), []
+    for (modality, model), (_, row) in zip(table.index, table.iterrows(), strict=True):
+        for label, number in numbers.get((modality, model), {"": row}).items():
+            values = number.reindex(table.columns)
+            name = f"{model}, {label}" if label else str(model)
+            cells = [_number(value, best=value == values.max()) for value in values]
+            rows.append([_Cell(name), _Cell(str(modality)), *cells])
+    rivals = rivals_of(scores, [str(name) for name in table])
     means = table.groupby(level="modality", sort=False).mean()
     rows += [
         [
             _Cell(f"mean of {modality}"),
             _Cell(str(modality)),
-            *(_number(value, best=value == row.max()) for value in row),
+            *(_number(value, best=value == row[rivals].max()) for value in row),
         ]
         for modality, row in means.iterrows()
     ]
-    caption = "Correlation r, mean over ROIs. The best feature of a row is bold, whichever it is."
+    caption = f"{value_name(scores)}, mean over ROIs. The best feature of a row is bold, whichever it is."
+    if numbers:
+        caption += (
+            " Alone: the feature; joint: with the nuisances; partial: what it adds to them. The nuisances "
+            "have but one number, what they predict alone; it stands in the means too."
+        )
     return _Grid(
         caption, ("model", "modality", *(FEATURES.get(str(name), str(name)) for name in table)), rows, text=2
     )
@@ -164,6 +182,7 @@ def _baselines(scores: pd.DataFrame) -> _Grid:
 
 def _roi_grid(scores: pd.DataFrame) -> _Grid:
     features = list(baseline_table(scores).columns)
+    rivals = rivals_of(scores, features)
     rows, count = [], scores["roi"].nunique()
     for modality, model in model_order(scores):
         table = roi_scores(scores, model, modality)
@@ -171,7 +190,7 @@ def _roi_grid(scores: pd.DataFrame) -> _Grid:
             table = table.nlargest(FEW_ROIS, "stable_mode")
         for roi, row in table.iterrows():
             values = row.reindex(features)
-            cells = [_number(value, best=value == values.max()) for value in values]
+            cells = [_number(value, best=value == values[rivals].max()) for value in values]
             rows.append(
                 [
                     _Cell(model),
@@ -182,7 +201,7 @@ def _roi_grid(scores: pd.DataFrame) -> _Grid:
                 ]
             )
     names = (*(FEATURES.get(name, name) for name in features), "null p", "q", "noise ceiling")
-    caption = "Correlation r by ROI; p, q and ceiling of the stable mode"
+    caption = f"{value_name(scores)} by ROI; p, q and ceiling of the stable mode"
     if count > FEW_ROIS:
         caption += f". The {FEW_ROIS} of {count} ROIs with the highest r; scores.parquet has all"
     return _Grid(caption, ("model", "ROI", *names), rows, text=2)

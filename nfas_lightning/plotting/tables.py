@@ -10,7 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from nfas_lightning.data.stimulus_set import MODALITIES
-from nfas_lightning.results import FEATURES, RunResults, subject_scores
+from nfas_lightning.results import (
+    FEATURES,
+    SCORES,
+    RunResults,
+    Score,
+    reported,
+    subject_scores,
+    tells_apart,
+    three_numbers,
+)
 
 __all__ = [
     "FEW_ROIS",
@@ -21,9 +30,12 @@ __all__ = [
     "mean_scores",
     "model_order",
     "network_table",
+    "number_rows",
+    "rivals_of",
     "roi_score_table",
     "roi_scores",
     "score_table",
+    "value_name",
 ]  # fmt: skip
 
 FEW_ROIS = 20
@@ -45,11 +57,11 @@ def model_order(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def feature_scores(scores: pd.DataFrame, feature: str = "stable_mode") -> pd.DataFrame:
-    """Return the rows of one feature that stand for each model, see `subject_scores`.
+    """Return the rows of one feature that stand for each model, see `subject_scores` and `reported`.
 
     A table without a column ``feature`` holds one feature, which is taken as it is.
     """
-    shown = subject_scores(scores)
+    shown = reported(subject_scores(scores))
     return shown[shown["feature"] == feature] if "feature" in shown else shown
 
 
@@ -63,7 +75,7 @@ def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
     Returns:
         Index (modality, model); columns the features of `FEATURES` that were computed, in that order.
     """
-    shown = subject_scores(scores)
+    shown = reported(subject_scores(scores))
     table = shown.pivot_table(index=["modality", "model"], columns="feature", values=value, dropna=False)
     known = [name for name in FEATURES if name in table]
     return _in_order(table, shown)[known + [name for name in table if name not in FEATURES]]
@@ -96,7 +108,7 @@ def mean_scores(scores: pd.DataFrame, *, value: str = "r2", feature: str = "stab
 
 def roi_scores(scores: pd.DataFrame, model: str, modality: str) -> pd.DataFrame:
     """Return one row a ROI of one model: r of each feature, then p, q and ceiling of the stable mode."""
-    shown = subject_scores(scores)
+    shown = reported(subject_scores(scores))
     shown = shown[(shown["model"] == model) & (shown["modality"] == modality)]
     table = shown.pivot_table(index="roi", columns="feature", values="r", dropna=False, sort=False)
     table = table[[name for name in FEATURES if name in table]]
@@ -105,13 +117,17 @@ def roi_scores(scores: pd.DataFrame, model: str, modality: str) -> pd.DataFrame:
 
 
 def score_table(results: RunResults) -> Table:
-    """Return the terminal's table of a run: one line a model, the best feature in bold.
+    """Return the terminal's table of a run: one line per model, the best feature in bold.
 
-    Correlations are averaged over ROIs; ``best ROI`` is the one that the stable mode predicts best.
+    Correlations are averaged over ROIs; ``best ROI`` is the one that the stable mode predicts best. Where
+    there are nuisances, the number that the run reports stands first and the other two under it.
     """
     means = baseline_table(results.scores)
     stable = feature_scores(results.scores)
-    title = "Correlation r of each feature, mean over ROIs; r2 and best ROI of the stable mode"
+    numbers = number_rows(results.scores)
+    title = (
+        f"{value_name(results.scores)} of each feature, mean over ROIs; r2 and best ROI of the stable mode"
+    )
     table = _table(results, title, "model")
     _add_numbers(table, [*(_SHORT.get(str(name), str(name)) for name in means), "r2"])
     table.add_column("best ROI", overflow="fold")
@@ -120,25 +136,80 @@ def score_table(results: RunResults) -> Table:
         own = stable[(stable["model"] == model) & (stable["modality"] == modality)]
         best = own.sort_values("r", na_position="first").iloc[-1] if own["r"].notna().any() else None
         place = "-" if best is None else str(best["roi"])
-        cells = [_bold(value, row.max()) for value in row]
+        rows = numbers.get((modality, model), {"": row})
         if modality != seen:
             _add_heading(table, modality)
             seen = modality
-        table.add_row(escape(model), *cells, _number(own["r2"].mean()), escape(place))
+        extra = (_number(own["r2"].mean()), escape(place))
+        for count, (label, values) in enumerate(rows.items()):
+            values = values.reindex(means.columns)
+            cells = [_bold(value, values.max()) for value in values]
+            if count == 0:
+                table.add_row(escape(model), *cells, *extra)
+            else:
+                table.add_row(f"[dim]  {label}[/dim]", *cells)
     return table
+
+
+def value_name(scores: pd.DataFrame) -> str:
+    """Return what the reported number is called.
+
+    >>> value_name(pd.DataFrame({"score": ["partial"], "r": [0.1], "r_partial": [0.0]}))
+    'Partial r (what is added to the nuisances)'
+    """
+    names = {
+        "partial": "Partial r (what is added to the nuisances)",
+        "joint": "r together with the nuisances",
+        "alone": "r alone",
+    }
+    return names[_reported_number(scores)] if tells_apart(scores) else "Correlation r"
+
+
+def number_rows(scores: pd.DataFrame) -> dict[tuple[str, str], dict[str, pd.Series]]:
+    """Return the three numbers of each model's features, means over ROIs, the reported one first.
+
+    Returns:
+        By (modality, model) and name of the number, a series over features. Empty where no nuisances tell
+        them apart. The nuisances themselves have but one number, what they predict alone.
+    """
+    if not tells_apart(scores):
+        return {}
+    first = _reported_number(scores)
+    table = three_numbers(subject_scores(scores))
+    table.loc[table.index.get_level_values("feature") == "nuisance", ["joint", "partial"]] = float("nan")
+    order = [first, *(score for score in SCORES if score != first)]
+    rows = {}
+    for (modality, model), part in table.groupby(level=["modality", "model"], sort=False):
+        features = part.droplevel(["modality", "model"])
+        rows[str(modality), str(model)] = {str(score): features[score] for score in order}
+    return rows
+
+
+def rivals_of(scores: pd.DataFrame, features: list[str]) -> list[str]:
+    """Return the features that may be the best of a row: what nuisances predict alone is no partial score."""
+    if tells_apart(scores) and _reported_number(scores) != "alone":
+        return [name for name in features if name != "nuisance"]
+    return features
+
+
+def _reported_number(scores: pd.DataFrame) -> Score:
+    of_network = scores[scores["feature"] != "nuisance"] if "feature" in scores else scores
+    found: Score = of_network["score"].iloc[0] if len(of_network) else "alone"
+    return found
 
 
 def roi_score_table(results: RunResults) -> Table:
     """Return the terminal's table of ROIs, one line a model and ROI: for experiments with few ROIs."""
     features = list(baseline_table(results.scores).columns)
-    title = "Correlation r of each feature; p, q and ceiling of the stable mode"
+    title = f"{value_name(results.scores)} of each feature; p, q and ceiling of the stable mode"
+    rivals = rivals_of(results.scores, features)
     table = _table(results, title, "ROI")
     _add_numbers(table, [*(_SHORT.get(name, name) for name in features), "p", "q", "ceiling"])
     for modality, model in model_order(results.scores):
         _add_heading(table, model)
         for roi, row in roi_scores(results.scores, model, modality).iterrows():
             values = row.reindex(features)
-            cells = [_bold(value, values.max()) for value in values]
+            cells = [_bold(value, values[rivals].max()) for value in values]
             extra = (_number(row["p"], 4), _number(row["q"], 4), _number(row["ceiling"]))
             table.add_row(escape(str(roi)), *cells, *extra)
     return table

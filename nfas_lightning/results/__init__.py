@@ -1,8 +1,10 @@
 """Result tables of a run, the folder that keeps them, and the statistics of a space."""
 
+from nfas_lightning.results.comparison import MEASURED, SIMULATED, compare_features
 from nfas_lightning.results.files import write_csv, write_parquet
 from nfas_lightning.results.folder import RunFolder
 from nfas_lightning.results.keys import content_key, network_code
+from nfas_lightning.results.numbers import SCORES, Score, report_as, reported, tells_apart, three_numbers
 from nfas_lightning.results.statistics import MIN_MODELS, SpaceStatistics, few_models, group_words
 from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
 from nfas_lightning.results.tables import (
@@ -19,18 +21,27 @@ __all__ = [
     "FEATURES",
     "GROUP",
     "MEAN",
+    "MEASURED",
     "MIN_MODELS",
+    "SCORES",
+    "SIMULATED",
     "SIZES",
     "ModelResult",
     "RunFolder",
     "RunResults",
+    "Score",
     "SpaceStatistics",
+    "compare_features",
     "content_key",
     "few_models",
     "group_words",
     "network_code",
     "query_models",
+    "report_as",
+    "reported",
     "subject_scores",
+    "tells_apart",
+    "three_numbers",
     "write_csv",
     "write_parquet",
 ]

@@ -4,6 +4,7 @@ It looks so::
 
     RUN/config.yaml                       what was asked for
     RUN/models/NAME/KEY/*.parquet         one finished model; KEY hashes all that could change a number
+    RUN/models/NAME/KEY/region_model.safetensors    its encoding model, where it was to be kept
     RUN/{scores,spectra,depth,models,rois}.parquet, meta.json     the models together
     RUN/report.html, RUN/figures/
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from nfas_lightning.files import safe_name
+from nfas_lightning.files import safe_name, staging_place
 from nfas_lightning.results.tables import ModelResult, RunResults, naming
 
 __all__ = ["RunFolder"]
@@ -56,12 +56,15 @@ class RunFolder:
         target = self._folder(model, key)
         self._known.pop(target, None)
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = target.parent / f".writing-{uuid.uuid4().hex}"
+        staging = staging_place(target)
         staging.mkdir()
         try:
             for name in ("scores", "spectra", "depth"):
                 with naming(target / f"{name}.parquet"):
                     getattr(result, name).to_parquet(staging / f"{name}.parquet", index=False)
+            if result.region_model is not None:
+                with naming(target / "region_model.safetensors"):
+                    result.region_model.save(staging / "region_model.safetensors")
             with naming(target / "card.json"):
                 (staging / "card.json").write_text(json.dumps({**result.card, "key": key}, default=str))
             self._place(staging, target)
@@ -81,7 +84,7 @@ class RunFolder:
                 _read(target)
                 return
             except ValueError:
-                aside = target.with_name(f".damaged-{uuid.uuid4().hex}")
+                aside = staging_place(target)
                 with suppress(FileNotFoundError):  # another process has moved it
                     os.replace(target, aside)
                 shutil.rmtree(aside, ignore_errors=True)
@@ -135,7 +138,8 @@ def _read(folder: Path) -> ModelResult:
         tables = {
             name: pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "spectra", "depth")
         }
-        return ModelResult(**tables, card=json.loads((folder / "card.json").read_text()))
+        card = json.loads((folder / "card.json").read_text())
+        return ModelResult(tables["scores"], tables["spectra"], tables["depth"], card)
     except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
         raise ValueError(
             f"{folder} holds a damaged result ({error}): delete that folder, and the model is run again."

@@ -9,21 +9,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from nfas_lightning.files import write_text
 from nfas_lightning.results.files import write_parquet
+from nfas_lightning.results.numbers import reported
 from nfas_lightning.results.subjects import subject_scores
 
 __all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "naming", "query_models"]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    # one row a model, subject, feature and ROI; subject "group" is the mean response of all subjects
+    # one row per model, subject, feature and ROI; subject "group" is the mean response of all subjects. r is
+    # the feature alone, r_joint with the nuisances, r_partial what it adds; score: which of them p and q test
     "scores": (
         "model", "modality", "family", "dataset", "subject", "feature", "roi", "network",
-        "r", "r2", "p", "q", "ceiling", "n_volumes", "simulated",
+        "r", "r2", "r_joint", "r2_joint", "r_partial", "r2_partial", "score", "p", "q", "ceiling",
+        "n_volumes", "alpha_at_edge", "simulated",
     ),
     # one row a model and DMD eigenvalue
     "spectra": (
@@ -79,6 +82,13 @@ def query_models(models: pd.DataFrame, where: str) -> pd.DataFrame:
     return kept
 
 
+class SavedModel(Protocol):
+    """What writes itself into a file."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the file."""
+
+
 @dataclass(frozen=True, repr=False)
 class ModelResult:
     """Result of one model on one benchmark, as tables with the columns of `COLUMNS`.
@@ -88,12 +98,15 @@ class ModelResult:
         spectra: one row a DMD eigenvalue.
         depth: one row a recorded block.
         card: the row of the models table.
+        region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result that is
+            read back is without it, see `nfas_lightning.scoring.RegionModel.load`.
     """
 
     scores: pd.DataFrame
     spectra: pd.DataFrame
     depth: pd.DataFrame
     card: Mapping[str, Any]
+    region_model: SavedModel | None = None
 
     def __post_init__(self) -> None:
         for name in ("scores", "spectra", "depth"):
@@ -101,7 +114,7 @@ class ModelResult:
         _check_columns("models", self.card)
 
     def __repr__(self) -> str:
-        scores = subject_scores(self.scores)
+        scores = reported(subject_scores(self.scores))
         features = list(scores["feature"].unique())
         # a random-weights twin has one feature, another one
         feature = "stable_mode" if "stable_mode" in features else features[0]
@@ -207,10 +220,15 @@ class RunResults:
 
     @classmethod
     def concatenate(cls, runs: Iterable[RunResults], meta: Mapping[str, Any] | None = None) -> RunResults:
-        """Join runs on several benchmarks. The ROI axis is the union over runs, joined on ``roi``."""
+        """Join runs on several benchmarks. The ROI axis is the union over runs, joined on ``roi``.
+
+        Raises:
+            ValueError: no run, or runs of different responses, where the ROIs of one were only numbered.
+        """
         runs = list(runs)
         if not runs:
             raise ValueError("Expected at least one run to join, got none.")
+        _check_named(runs)
         tables = {
             name: pd.concat([getattr(run, name) for run in runs], ignore_index=True) for name in COLUMNS
         }
@@ -237,6 +255,22 @@ def naming(path: Path) -> Iterator[None]:
     except OSError as error:
         told = f"{path} could not be written: {error}"
         raise (OSError(error.errno, told) if error.errno else OSError(told)) from error
+
+
+def _check_named(runs: list[RunResults]) -> None:
+    """Refuse to join numbered ROIs of different responses: number 7 of each is another region."""
+    unnamed = [run for run in runs if "unnamed" in run.rois and run.rois["unnamed"].eq(True).any()]
+    different = {part.get("responses_sha256") for run in runs for part in run.meta.get("runs", [run.meta])}
+    if unnamed and len(different) > 1:
+        datasets = sorted({str(name) for run in runs for name in run.scores["dataset"].unique()})
+        some = ", ".join(unnamed[0].rois["roi"].astype(str)[:3])
+        first = unnamed[0].scores["dataset"].iloc[0]
+        raise ValueError(
+            f"Runs are joined on the names of their ROIs, and those of {first!r} have none: {some} are their "
+            f"numbers, which in the responses of another run (datasets: {', '.join(datasets)}) are other "
+            "regions. Name them, ArrayDataModule(..., rois=[...]) or a "
+            "rois.csv in the folder, and score the models again."
+        )
 
 
 def _check_columns(table: str, got: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from nfas_lightning.plotting.report import write_report
 from nfas_lightning.plotting.style import check_formats
 from nfas_lightning.plotting.tables import FEW_ROIS, roi_score_table, score_table
-from nfas_lightning.results import RunResults, SpaceStatistics, subject_scores
+from nfas_lightning.results import RunResults, Score, SpaceStatistics, report_as, subject_scores
 from nfas_lightning.space import NFAS
 from nfas_lightning.terminal import stdout_console
 
@@ -29,6 +29,7 @@ def report_run(
     *,
     feature: str = "stable_mode",
     value: str = "r2",
+    score: Score | None = None,
     subject: str | None = None,
     statistics: SpaceStatistics | None = None,
     formats: Iterable[str] = ("png",),
@@ -41,6 +42,7 @@ def report_run(
         loggers: get the space's tests and the figures, W&B the report as an artifact too.
         feature: which feature's scores place a model in the space.
         value: ``"r2"`` or ``"r"``.
+        score: which of the three numbers is shown, see `NFAS.from_scores`.
         subject: whose scores are shown, see `NFAS.from_scores`.
         statistics: of their space, where they are known already.
         formats: of the figures' files, ``"png"``, ``"pdf"`` and ``"svg"``, see `write_report`.
@@ -53,12 +55,16 @@ def report_run(
     """
     formats = check_formats(formats)
     everyone, results = results, replace(results, scores=subject_scores(results.scores, subject))
+    if score is not None:
+        results = replace(results, scores=report_as(results.scores, score))
     console = stdout_console()
     console.print(score_table(results))
     if len(results.rois) <= FEW_ROIS:
         console.print(roi_score_table(results))
     if statistics is None:
-        statistics = NFAS.from_scores(everyone, feature=feature, value=value, subject=subject).statistics()
+        statistics = NFAS.from_scores(
+            everyone, feature=feature, value=value, score=score, subject=subject
+        ).statistics()
     for label, test in (("PERMANOVA", statistics.permanova), ("silhouette", statistics.silhouette)):
         if test:
             console.print(f"{label}: {test['statistic']:.3f}, p = {test['p_value']:.4f}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,29 +14,38 @@ from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.correlation import average_folds, squared_correlation
-from nfas_lightning.functional.encoding import EncodingResult, Scaling, observed_folds
+from nfas_lightning.functional.encoding import MANY_AT_EDGE, EncodingResult, Scaling, observed_folds
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge_null import ridge_null
+from nfas_lightning.results import SCORES, Score
+from nfas_lightning.results.numbers import column_of
+from nfas_lightning.scoring.ridge import Fits, Scores
 from nfas_lightning.scoring.settings import ScoringSettings
 
-__all__ = ["Encoded", "Encoder", "Scores", "best_block"]
+__all__ = ["Encoded", "Encoder", "best_block"]
 
 GROUP = "group"
 _TIE = 1e-5  # shares of variance this close are float32's rounding
 _UNDEFINED = "responses, features or predictions are constant in some fold"
 
 
-class Scores(NamedTuple):
-    """What the tables tell of a feature: `r`, `r2` and `n_volumes` as in `EncodingResult`, (K * R,) each."""
+class Encoded(NamedTuple):
+    """What became of one feature.
 
-    r: Tensor
-    r2: Tensor
+    Attributes:
+        scores: the three numbers, (K * R,) each.
+        n_volumes: (K * R,) as in `EncodingResult`.
+        alpha_at_edge: (K * R,) the same of the fit that is reported.
+        X: (T, P) features on the volumes' clock; None where there is nothing to test.
+        fits: what the numbers come from; None for a choice among several.
+    """
+
+    scores: Mapping[Score, Scores]
     n_volumes: Tensor
-
-
-Encoded = tuple[Tensor | None, EncodingResult]
-"""Features on the volumes' clock (T, P), and what became of them."""
+    alpha_at_edge: Tensor
+    X: Tensor | None = None
+    fits: Fits | None = None
 
 
 class Encoder:
@@ -59,27 +68,47 @@ class Encoder:
         return group + (self.ridge.subject_ceilings() if self._each else [])
 
     def features(self, features: Tensor, scaling: Scaling = "unit") -> Encoded:
-        """Encode stimulus features (N, P), scaled as `ridge_cv` says."""
-        return self.volumes(self.ridge.to_volumes(features), scaling)
-
-    def volumes(self, X: Tensor, scaling: Scaling = "unit") -> Encoded:
-        """Encode features that are on the volumes' clock, (T, P)."""
+        """Encode stimulus features (N, P), or those of presented stimuli, scaled as `ridge_cv` says."""
+        X = self.ridge.to_volumes(features)
         if bool(X.isnan().any()):  # of a trajectory without dynamics
-            return None, self._undefined(X)
+            # constant features go through the same folds and score NaN everywhere
+            undefined = self.ridge.fit(torch.zeros_like(X[:, :1]), self.targets, warn=False)
+            return self._encoded(Fits(undefined, undefined), None)
         # a fit a block, each with the same ROIs missing: warn_undefined says it once
-        return X, self.ridge.fit(X, self.targets, scaling=scaling, warn=False)
+        return self._encoded(self.ridge.fits(X, self.targets, scaling=scaling), X)
 
-    def warn_undefined(
-        self, name: str, results: Mapping[str, EncodingResult | Scores], *, twin: bool
-    ) -> None:
+    def nuisances(self) -> Encoded | None:
+        """Encode the nuisances as a feature, which has no other to be joined with or to add to."""
+        X = self.ridge.nuisances
+        if X is None:
+            return None
+        alone = self.ridge.fit(X, self.targets, warn=False)
+        own = Fits(alone, alone)
+        nothing = Scores(*(torch.full_like(part, math.nan) for part in own.scores("alone")))
+        return self._encoded(own, X)._replace(
+            scores={"alone": own.scores("alone"), "joint": own.scores("alone"), "partial": nothing}
+        )
+
+    def _encoded(self, fits: Fits, X: Tensor | None) -> Encoded:
+        shown = fits.fit(self.settings.score)
+        numbers = {score: fits.scores(score) for score in SCORES}
+        return Encoded(numbers, shown.n_volumes, shown.alpha_at_edge, X, fits)
+
+    def shown(self, feature: str) -> Score:
+        """Return which of a feature's numbers is reported and tested: the nuisances have but one."""
+        return "alone" if feature == "nuisance" else self.settings.score
+
+    def warn_undefined(self, name: str, encoded: Mapping[str, Encoded], *, twin: bool) -> None:
         """Warn once a model of the ROIs that score NaN, and why; once more where features add some.
 
         Args:
             name: of the model.
-            results: of its features and blocks, by what they are called.
+            encoded: its features and blocks, by what they are called.
             twin: ROIs without responses were named for the model itself.
         """
-        undefined = {feature: result.r.isnan() for feature, result in results.items()}
+        undefined = {
+            feature: result.scores[self.shown(feature)].r.isnan() for feature, result in encoded.items()
+        }
         everywhere = torch.stack(list(undefined.values())).all(dim=0)
         silent = everywhere & self.targets.isnan().all(dim=0).to(everywhere.device)
         where = f" in one of {len(self.labels)} sets of subjects or more" if len(self.labels) > 1 else ""
@@ -106,45 +135,67 @@ class Encoder:
                 stacklevel=3,
             )
 
-    def _undefined(self, X: Tensor) -> EncodingResult:
-        """Return what features (T, P) score that are not there: NaN in every fold."""
-        # constant features go through the same folds and score NaN everywhere
-        return self.ridge.fit(torch.zeros_like(X[:, :1]), self.targets, warn=False)
+    def warn_grid(self, name: str, encoded: Mapping[str, Encoded]) -> None:
+        """Warn once per model of features whose penalties end before the best one."""
+        shares = {
+            feature: result.fits.fit(self.shown(feature)).grid_too_short
+            for feature, result in encoded.items()
+            if result.fits is not None
+        }
+        short = {feature: share for feature, share in shares.items() if share > MANY_AT_EDGE}
+        if short:
+            listed = ", ".join(f"{feature!r} {share:.0%}" for feature, share in list(short.items())[:4])
+            warnings.warn(
+                f"The grid of ridge penalties ends too early for {name!r}. Folds and ROIs that take its "
+                f"smallest or largest where one beyond could score otherwise: {listed}. Their scores may be "
+                "too low; the column alpha_at_edge tells of each ROI.",
+                stacklevel=3,
+            )
 
     def _count(self, columns: Tensor) -> int:
         """Number of ROIs with any of these (K * R,) columns."""
         return int(columns.view(len(self.labels), -1).any(dim=0).sum())
 
-    def p_values(self, X: Tensor, result: EncodingResult) -> Tensor:
-        """(K * R,) one-sided p: the same fits on shifted (time series) or permuted responses."""
+    def p_values(self, encoded: Encoded, score: Score) -> Tensor:
+        """(K * R,) one-sided p of a number: the same fits on shifted (time series) or permuted responses."""
+        assert encoded.fits is not None
+        assert encoded.X is not None
+        result = encoded.fits.fit(score)
         null = ridge_null(
-            X,
+            encoded.X,
             self.targets.to(result.preds),
             result,
             groups=self.ridge.groups,
             gap=self.ridge.gap,
-            nuisances=self.ridge.nuisances,
+            nuisances=None if score == "alone" else self.ridge.nuisances,
+            joint=score == "joint",
             moves=self.ridge.moves,
+            together=self.responses.identical,
             n_permutations=self.settings.n_permutations,
             seed=self.settings.seed,
         )
-        return permutation_p(result.r, null)
+        return permutation_p(encoded.scores[score].r, null)
 
-    def table(
-        self, X: Tensor | None, result: EncodingResult | Scores, base: Mapping[str, Any]
-    ) -> pd.DataFrame:
+    def table(self, encoded: Encoded, base: Mapping[str, Any]) -> pd.DataFrame:
         """Long-form rows of one feature: one a subject and ROI."""
         n_rois = len(self.responses.rois)
+        shown = self.shown(base["feature"])
+        r = encoded.scores[shown].r
+        p = torch.full_like(r, math.nan)
         tested = self.settings.n_permutations and base["feature"] in self.settings.null_features
-        p = torch.full_like(result.r, math.nan)
-        if tested and X is not None and isinstance(result, EncodingResult):
-            p = self.p_values(X, result)
-            if lost := self._count(p.isnan() & ~result.r.isnan()):
+        if tested and encoded.X is not None:
+            p = self.p_values(encoded, shown)
+            if lost := self._count(p.isnan() & ~r.isnan()):
                 warnings.warn(
                     f"{lost} of {n_rois} ROIs have r but no p for {base['model']!r} under "
                     f"{base['feature']!r}: some permutations leave their responses constant in a fold.",
                     stacklevel=3,
                 )
+        columns = {
+            column_of(value, score): getattr(numbers, value)
+            for score, numbers in encoded.scores.items()
+            for value in ("r", "r2")
+        } | {"p": p, "n_volumes": encoded.n_volumes, "alpha_at_edge": encoded.alpha_at_edge}
         frames = []
         for k, label in enumerate(self.labels):
             part = slice(k * n_rois, (k + 1) * n_rois)
@@ -152,20 +203,18 @@ class Encoder:
                 {
                     "roi": self.responses.rois["roi"].to_numpy(),
                     "network": self._network(),
-                    "r": result.r[part].cpu().numpy(),
-                    "r2": result.r2[part].cpu().numpy(),
-                    "p": p[part].cpu().numpy(),
+                    **{name: values[part].cpu().numpy() for name, values in columns.items()},
                     "q": fdr(p[part]).cpu().numpy(),
                     "ceiling": self.ceilings[k].cpu().numpy(),
-                    "n_volumes": result.n_volumes[part].cpu().numpy(),
                 }
             )
             frames.append(frame.assign(subject=label))
-        return pd.concat(frames, ignore_index=True).assign(**base, simulated=self.responses.simulated)
+        labels = {**base, "score": shown, "simulated": self.responses.simulated}
+        return pd.concat(frames, ignore_index=True).assign(**labels)
 
-    def group_rows(self, result: EncodingResult) -> tuple[Tensor, Tensor]:
-        """Return r and r2 (R,) of the group mean, or where it is not scored their mean over subjects."""
-        r, r2 = (scores.view(len(self.labels), -1) for scores in (result.r, result.r2))
+    def group_rows(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """Return the reported r and r2 (R,) of the group mean, or where there is none the subjects' mean."""
+        r, r2 = (part.view(len(self.labels), -1) for part in encoded.scores[self.settings.score][:2])
         return (r[0], r2[0]) if self._group else (r.nanmean(dim=0), r2.nanmean(dim=0))
 
     def _network(self) -> Any:
@@ -173,22 +222,37 @@ class Encoder:
         return rois["network"].to_numpy() if "network" in rois.columns else self.responses.dataset
 
 
-def best_block(blocks: list[EncodingResult], targets: Tensor) -> Scores:
+def best_block(blocks: Sequence[Fits], targets: Tensor, shown: Score) -> Encoded:
     """Score blocks together: per fold and ROI the earliest block that won inside that fold's training data.
 
+    Each number has a choice of its own, by the inner scores of the fit that it comes from.
+
     Args:
-        blocks: results of the same folds.
+        blocks: fits in the same folds.
         targets: (T, K * R) the responses that all of them were fitted to.
+        shown: the number that volumes and edges are reported of.
     """
-    inner = torch.stack([block.inner_score for block in blocks]).nan_to_num(nan=-math.inf)
+    scores: dict[Score, Scores] = {}
+    for score in SCORES:
+        fits = [block.fit(score) for block in blocks]
+        winner = _winner(fits)
+        fold_r = torch.stack([block.scores(score).fold_r for block in blocks]).gather(0, winner)[0]
+        observed = observed_folds(targets.to(fold_r.device), fits[0].fold, len(fold_r))
+        r = average_folds(fold_r, observed)
+        scores[score] = Scores(r, squared_correlation(r), fold_r)
+    fits = [block.fit(shown) for block in blocks]
+    winner = _winner(fits)
+    n_volumes = torch.stack([_volumes_by_fold(fit) for fit in fits]).gather(0, winner)[0].sum(dim=0)
+    at_edge = torch.stack([fit.fold_at_edge for fit in fits]).gather(0, winner)[0].nanmean(dim=0)
+    return Encoded(scores, n_volumes, at_edge)
+
+
+def _winner(fits: Sequence[EncodingResult]) -> Tensor:
+    """Return (1, folds, K * R): the earliest fit of the best score inside each fold's training rows."""
+    inner = torch.stack([fit.inner_score for fit in fits]).nan_to_num(nan=-math.inf)
     # where no block predicts, all stand at the same score but for rounding, which differs between machines
     tied = inner >= inner.amax(dim=0) - _TIE
-    winner = tied.int().argmax(dim=0)[None]  # (1, folds, K * R), the earliest of those tied
-    fold_r = torch.stack([block.fold_r for block in blocks]).gather(0, winner)[0]
-    n_volumes = torch.stack([_volumes_by_fold(block) for block in blocks]).gather(0, winner)[0].sum(dim=0)
-    observed = observed_folds(targets.to(fold_r.device), blocks[0].fold, len(fold_r))
-    r = average_folds(fold_r, observed)
-    return Scores(r=r, r2=squared_correlation(r), n_volumes=n_volumes)
+    return tied.int().argmax(dim=0)[None]
 
 
 def _volumes_by_fold(result: EncodingResult) -> Tensor:

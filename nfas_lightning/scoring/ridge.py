@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,43 @@ from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS
 from nfas_lightning.functional.encoding import EncodingResult, Scaling, ridge_cv
-from nfas_lightning.functional.folds import contiguous_folds
+from nfas_lightning.functional.folds import connected_groups, contiguous_folds
+from nfas_lightning.functional.ridge_model import RidgeModel, ridge_fit
 from nfas_lightning.functional.ridge_null import Moves, ridge_null
+from nfas_lightning.results import Score
 
-__all__ = ["BenchmarkRidge"]
+__all__ = ["BenchmarkRidge", "Fits", "Scores"]
+
+
+class Scores(NamedTuple):
+    """Numbers of one feature and kind, as in `EncodingResult`: (R,) each, `fold_r` (folds, R)."""
+
+    r: Tensor
+    r2: Tensor
+    fold_r: Tensor
+
+
+class Fits(NamedTuple):
+    """The two fits that three numbers of a feature come from.
+
+    Attributes:
+        alone: of the features.
+        beside: of the features and, without a penalty, the nuisances; `alone` where there are none.
+    """
+
+    alone: EncodingResult
+    beside: EncodingResult
+
+    def fit(self, score: Score) -> EncodingResult:
+        """Return the fit that a number comes from."""
+        return self.alone if score == "alone" else self.beside
+
+    def scores(self, score: Score) -> Scores:
+        """Return one of the three numbers."""
+        fit = self.fit(score)
+        if score == "joint":
+            return Scores(fit.r_joint, fit.r2_joint, fit.fold_r_joint)
+        return Scores(fit.r, fit.r2, fit.fold_r)
 
 
 class BenchmarkRidge:
@@ -27,18 +60,19 @@ class BenchmarkRidge:
     Args:
         responses: what the brain did.
         n_folds: outer folds where there is a single run; whole runs are held out where there are more.
-        selection: ``"folds"`` or ``"loo"``; None: folds for time series, loo for one response a stimulus.
+        selection: ``"folds"`` or ``"loo"``; None: folds for time series and where stimuli are kept together,
+            loo for one response a stimulus.
         gap: volumes dropped on either side of a test block; None takes the responses' own.
-        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
 
     Attributes:
-        groups: (T,) runs to hold out whole; None where there is one.
+        groups: (T,) what is held out whole: runs, identical stimuli where `responses` says which, or what
+            both leave together; None where there is one run alone.
         fold: (T,) index of the fold that tests each row.
-        nuisances: (T, Q) what is regressed out; None: nothing.
+        nuisances: (T, Q) of the responses; None: there are none.
 
     Raises:
-        ValueError: nuisances are to be partialled out and there are none, too few rows for the folds, or a
-            gap that leaves a fold nothing to train on.
+        ValueError: all runs share identical stimuli, too few rows for the folds, or a gap that leaves a fold
+            nothing to train on.
     """
 
     def __init__(
@@ -48,19 +82,14 @@ class BenchmarkRidge:
         n_folds: int = 5,
         selection: Literal["folds", "loo"] | None = None,
         gap: int | None = None,
-        partial_nuisances: bool = False,
     ) -> None:
-        if partial_nuisances and responses.nuisances is None:
-            raise ValueError(
-                f"partial_nuisances=True needs nuisances, but the responses of {responses.dataset!r} hold "
-                "none: set it to False, or give the datamodule nuisances."
-            )
         self.responses = responses
         self.n_folds = n_folds
-        self.selection = selection or ("loo" if responses.tr is None else "folds")
+        alone = responses.tr is None and responses.identical is None
+        self.selection = selection or ("loo" if alone else "folds")
         self.gap = responses.gap if gap is None else gap
-        self.groups = responses.runs if len(torch.unique(responses.runs)) > 1 else None
-        self.nuisances = responses.nuisances if partial_nuisances else None
+        self.groups = _groups(responses)
+        self.nuisances = responses.nuisances
         self.fold = torch.empty(len(responses.runs), dtype=torch.int64)
         folds = contiguous_folds(len(self.fold), groups=self.groups, n_folds=n_folds, gap=self.gap)
         for index, (_, test) in enumerate(folds):
@@ -91,14 +120,50 @@ class BenchmarkRidge:
         X, Y = torch.randn(2, len(self.fold), 1, generator=generator)
         result = self.fit(X, Y, warn=False)
         if null:
-            ridge_null(X, Y, result, groups=self.groups, gap=self.gap, moves=self.moves, n_permutations=1)
+            ridge_null(
+                X,
+                Y,
+                result,
+                groups=self.groups,
+                gap=self.gap,
+                moves=self.moves,
+                together=self.responses.identical,
+                n_permutations=1,
+            )
 
     def to_volumes(self, features: Tensor) -> Tensor:
-        """Carry stimulus features (N, P) to the clock of the responses, (T, P * delays)."""
+        """Carry stimulus features to the clock of the responses, (T, P * delays), see `Responses`."""
         return self.responses.to_volumes(features.to(working_dtype(features)))
 
+    def fits(
+        self, X: Tensor, targets: Tensor, *, scaling: Scaling = "unit", warn: Score | None = None
+    ) -> Fits:
+        """Encode features on the responses' clock (T, P) into targets (T, R), alone and beside the nuisances.
+
+        Args:
+            X: (T, P) features.
+            targets: (T, R) responses.
+            scaling: see `ridge_cv`.
+            warn: the number whose fit says which ROIs score NaN; None: the caller does.
+        """
+        alone = self.fit(
+            X, targets, scaling=scaling, warn=warn == "alone" or bool(warn and self.nuisances is None)
+        )
+        if self.nuisances is None:
+            return Fits(alone, alone)
+        both = self.fit(
+            X, targets, nuisances=self.nuisances, scaling=scaling, warn=warn in ("joint", "partial")
+        )
+        return Fits(alone, both)
+
     def fit(
-        self, X: Tensor, targets: Tensor, *, scaling: Scaling = "unit", warn: bool = True
+        self,
+        X: Tensor,
+        targets: Tensor,
+        *,
+        nuisances: Tensor | None = None,
+        scaling: Scaling = "unit",
+        warn: bool = True,
     ) -> EncodingResult:
         """Encode features on the responses' clock (T, P) into targets (T, R), see `ridge_cv`."""
         dtype = working_dtype(X)
@@ -109,9 +174,22 @@ class BenchmarkRidge:
             n_folds=self.n_folds,
             gap=self.gap,
             selection=self.selection,
-            nuisances=self.nuisances,
+            nuisances=nuisances,
             scaling=scaling,
             warn=warn,
+        )
+
+    def model(self, X: Tensor, targets: Tensor, *, scaling: Scaling = "unit") -> RidgeModel:
+        """Fit features (T, P) beside the nuisances to all rows of targets (T, R), see `ridge_fit`."""
+        dtype = working_dtype(X)
+        return ridge_fit(
+            X.to(dtype),
+            targets.to(X.device, dtype),
+            groups=self.groups,
+            gap=self.gap,
+            selection=self.selection,
+            nuisances=self.nuisances,
+            scaling=scaling,
         )
 
     def group_ceiling(self, seed: int = 0) -> Tensor:
@@ -133,3 +211,18 @@ class BenchmarkRidge:
         if len(self.responses.subjects) < 2:
             return torch.full((len(self.responses.rois),), torch.nan)
         return self.responses.estimate_ceiling(method, seed=seed, fold=self.fold)
+
+
+def _groups(responses: Responses) -> Tensor | None:
+    """Return what folds hold out whole, (T,); None where they are blocks of a single run."""
+    runs = responses.runs if len(torch.unique(responses.runs)) > 1 else None
+    if responses.identical is None or runs is None:
+        return runs if responses.identical is None else responses.identical
+    groups = connected_groups(responses.identical, runs)
+    if len(torch.unique(groups)) < 2:
+        raise ValueError(
+            f"groups='identical' keeps all of {responses.dataset!r} in one fold: its runs, which are held "
+            "out whole, share stimuli with one another. Leave runs out, so that folds go by stimuli alone; "
+            "or leave groups out, so that a stimulus may stand on both sides."
+        )
+    return groups

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional.dmd import DMDResult, combine_depths, dmd
+from nfas_lightning.functional.dmd import DMDResult, center_depths, combine_depths, dmd
 from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.results import COLUMNS, ModelResult
-from nfas_lightning.scoring.encoder import Encoded, Encoder, Scores, best_block
+from nfas_lightning.scoring.encoder import Encoded, Encoder, best_block
+from nfas_lightning.scoring.region_model import fit_region_model
 from nfas_lightning.scoring.settings import ScoringSettings
 
 __all__ = ["score_trajectory"]
@@ -30,9 +31,10 @@ def score_trajectory(
 ) -> ModelResult:
     """Score one model on one benchmark.
 
-    The stable mode of the trajectory and its baselines go through the same encoding model with the same
+    The stable mode of the trajectory and its baselines are read from one prepared trajectory (the state
+    space's, each depth centered as the dynamics ask), and go through the same encoding model with the same
     folds. Nothing that is fitted to a response sees a test volume; the state space and the depth dynamics
-    are fitted to stimuli alone.
+    are fitted to the presented stimuli alone.
 
     Args:
         trajectory: states of all N stimuli, in the order of `Responses.stimulus_ids`.
@@ -55,45 +57,60 @@ def score_trajectory(
     _check_stimuli(trajectory, responses)
     twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]
     space = StateSpace(settings.state_space, n_components=settings.n_components, seed=settings.seed)
-    H = space.fit_transform(trajectory.states)
+    presented = responses.presented
+    states = trajectory.states
+    if not bool(presented.all()):
+        states = tuple(state[presented.to(state.device)] for state in states)
+    H = space.fit_transform(states)
     dynamics = _decompose(H, trajectory.layer_names, card["name"], settings)
+    Z = center_depths(H, dynamics)
+    del H
     # a pooled mode's coordinate is a number of its own, not one of a turned space
     scaling = "unit" if settings.operator == "pooled" else space.scaling_
-    stable = encode.features(combine_depths(H, dynamics, phase=settings.phase), scaling)
-    encoded: dict[str, Encoded | tuple[None, Scores]] = {}
+    features = combine_depths(Z, dynamics, phase=settings.phase, centered=True)
+    stable = encode.features(features, scaling)
+    encoded: dict[str, Encoded] = {}
     blocks: list[Encoded] = []
     if twin:
         encoded["random_weights"] = stable
     else:
         encoded["stable_mode"] = stable
-        blocks = [encode.features(state) for state in trajectory.states] if settings.baselines else []
+        if settings.baselines:
+            blocks = [encode.features(state, space.scaling_) for state in Z.unbind(1)]
     if blocks:
         encoded["last_block"] = blocks[-1]
-        encoded["best_block"] = None, best_block([result for _, result in blocks], encode.targets)
-        encoded["mean_depth"] = encode.features(H.mean(dim=1), scaling)
-        encoded["all_blocks"] = encode.features(torch.cat(trajectory.states, dim=1))
-        if responses.nuisances is not None and not settings.partial_nuisances:
-            encoded["nuisance"] = encode.volumes(responses.nuisances)
+        encoded["best_block"] = best_block(
+            [block.fits for block in blocks if block.fits], encode.targets, settings.score
+        )
+        encoded["mean_depth"] = encode.features(Z.mean(dim=1), space.scaling_)
+        encoded["all_blocks"] = encode.features(Z.flatten(1), space.scaling_)
+        nuisances = encode.nuisances()
+        if nuisances is not None:
+            encoded["nuisance"] = nuisances
     named = {**encoded, **dict(zip(trajectory.layer_names, blocks, strict=False))}
-    results = {key: result for key, (_, result) in named.items()}
     if bool(dynamics.stable_eigenvalue.isnan().any()):  # said already: what follows from it is no news
-        results = {key: result for key, result in results.items() if not bool(result.r.isnan().all())}
-    if results:
-        encode.warn_undefined(card["name"], results, twin=twin)
+        named = {
+            key: result
+            for key, result in named.items()
+            if not bool(result.scores[encode.shown(key)].r.isnan().all())
+        }
+    if named:
+        encode.warn_undefined(card["name"], named, twin=twin)
+        encode.warn_grid(card["name"], encoded)
 
     base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
     labels = {**base, "family": card["family"]}
-    frames = [
-        encode.table(X, result, {**labels, "feature": feature}) for feature, (X, result) in encoded.items()
-    ]
+    frames = [encode.table(result, {**labels, "feature": feature}) for feature, result in encoded.items()]
     scores = pd.concat(frames, ignore_index=True)[list(COLUMNS["scores"])]
     spectra = _spectrum_table(dynamics, base)
     depth = _depth_table(trajectory, dynamics, encode, blocks, base)
     chosen = spectra[spectra["stable"]].iloc[0]
+    poolings = [layer.pooling for layer in trajectory.layers]
     completed = {
         **card,
         "model": name,
         "dataset": responses.dataset,
+        "pooling": next((p for p in poolings if p.endswith(":rest")), card["pooling"]),
         "n_blocks": len(trajectory.states),
         "n_stimuli": len(trajectory.stimulus_ids),
         "state_space": space.kind_,
@@ -105,7 +122,19 @@ def score_trajectory(
         "seconds_scoring": math.nan,
         "key": "",
     }
-    return ModelResult(scores=scores, spectra=spectra, depth=depth, card=completed)
+    kept = None
+    if settings.keep_model and not twin and not bool(features.isnan().any()):
+        kept = fit_region_model(
+            encode.ridge,
+            responses,
+            space=space,
+            dynamics=dynamics,
+            features=features,
+            phase=settings.phase,
+            model=name,
+            layer_names=trajectory.layer_names,
+        )
+    return ModelResult(scores=scores, spectra=spectra, depth=depth, card=completed, region_model=kept)
 
 
 def _check_stimuli(trajectory: Trajectory, responses: Responses) -> None:
@@ -172,7 +201,7 @@ def _depth_table(
     blocks: list[Encoded],
     base: Mapping[str, Any],
 ) -> pd.DataFrame:
-    scores = [encode.group_rows(result) for _, result in blocks]
+    scores = [encode.group_rows(block) for block in blocks]
     weights = dynamics.coefficients.abs()
     if weights.ndim == 2:
         weights = weights.nanmean(dim=0)

@@ -11,6 +11,7 @@ from nfas_lightning.functional._spectrum import check_svd_rank
 from nfas_lightning.functional.checks import check_count, check_option, check_seed
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
 from nfas_lightning.functional.state_space import StateSpaceKind
+from nfas_lightning.results import FEATURES, SCORES, Score
 from nfas_lightning.scoring.observed import check_observed
 from nfas_lightning.scoring.ridge import BenchmarkRidge
 
@@ -24,16 +25,21 @@ class ScoringSettings:
     Attributes:
         operator, svd_rank, centering, criterion, phase: see `nfas_lightning.functional.dmd`.
         state_space: ``"auto"``, ``"native"``, ``"procrustes"`` or ``"random_projection"``.
-        n_components: width of the state space; None keeps what the layers and stimuli allow.
+        n_components: upper bound on the width of the state space; None: 320.
         n_folds: outer folds where there is a single run; whole runs are held out where there are more.
         selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
             one response a stimulus.
         gap: volumes dropped on either side of a test block; None takes the responses' own.
         subjects: score the ``"group"`` mean, ``"each"`` subject, or ``"both"``.
         baselines: also score the last, best and mean block, all blocks, and the nuisances alone.
-        partial_nuisances: regress the nuisances out of features and responses, inside the training folds.
+        score: the number that p and q test, that the depth table holds and that stands first in every table
+            and figure; all three are computed. ``"alone"``: what a feature predicts; ``"joint"``: what it
+            predicts together with the nuisances; ``"partial"``: what it adds to them, nuisances removed from
+            both sides inside the training folds. Without nuisances the three are one.
         n_permutations: draws of the null; 0 leaves p and q empty.
         null_features: features that get p and q; each costs `n_permutations` fits. ``best_block`` cannot.
+        keep_model: also fit the stable mode to all volumes and keep that encoding model, which predicts the
+            responses to new stimuli: `ModelResult.region_model`, ``region_model.safetensors`` in a run.
         seed: seed of the null and of split halves.
 
     Raises:
@@ -41,7 +47,7 @@ class ScoringSettings:
     """
 
     operator: Operator = "joint"
-    svd_rank: int | float = 2
+    svd_rank: int | float | None = None
     centering: Centering = "scale"
     criterion: Criterion = "unit_circle"
     phase: Phase = "quadrature"
@@ -52,9 +58,10 @@ class ScoringSettings:
     gap: int | None = None
     subjects: Literal["group", "each", "both"] = "group"
     baselines: bool = True
-    partial_nuisances: bool = False
+    score: Score = "partial"
     n_permutations: int = 1000
     null_features: Sequence[str] = ("stable_mode",)
+    keep_model: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,14 +72,35 @@ class ScoringSettings:
             ("phase", get_args(Phase)),
             ("state_space", get_args(StateSpaceKind)),
             ("subjects", ("group", "each", "both")),
+            ("score", SCORES),
         ):
             check_option(name, getattr(self, name), options)
         if self.selection is not None:
             check_option("selection", self.selection, ("folds", "loo"))
         check_svd_rank(self.svd_rank)
-        for name, least in (("n_folds", 2), ("n_permutations", 0)):
-            check_count(name, getattr(self, name), least)
+        for name, least in (("n_folds", 2), ("n_permutations", 0), ("gap", 0)):
+            if name != "gap" or self.gap is not None:
+                check_count(name, getattr(self, name), least)
+        if self.keep_model and self.operator == "per_stimulus":
+            raise ValueError(
+                'keep_model=True needs operator="joint" or "pooled": "per_stimulus" has weights for the '
+                "stimuli that were shown, and none for new ones."
+            )
         check_seed(self.seed)
+        self._check_null_features()
+
+    def _check_null_features(self) -> None:
+        """Refuse features that would get no p, which nobody would say."""
+        named = self.null_features
+        computed = [name for name in FEATURES if name != "best_block"]
+        if not self.baselines:
+            computed = ["stable_mode", "random_weights"]
+        unknown = [named] if isinstance(named, str) else [name for name in named if name not in computed]
+        if unknown:
+            raise ValueError(
+                f"null_features must be a list of features that can be tested, some of {computed}"
+                f"{'' if self.baselines else ' without baselines'}, got {unknown[0]!r}."
+            )
 
     @classmethod
     def given(cls, settings: ScoringSettings | None, **defaults: Any) -> ScoringSettings:
@@ -112,5 +140,4 @@ class ScoringSettings:
             n_folds=self.n_folds,
             selection=self.selection,
             gap=self.gap,
-            partial_nuisances=self.partial_nuisances,
         )

@@ -12,13 +12,29 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.results import RunResults, SpaceStatistics, query_models, write_csv, write_parquet
+from nfas_lightning.results import (
+    SCORES,
+    RunResults,
+    Score,
+    SpaceStatistics,
+    query_models,
+    write_csv,
+    write_parquet,
+)
 from nfas_lightning.space.figures import SpaceFigures
 from nfas_lightning.space.measures import Metric, Standardize
 from nfas_lightning.space.runs import join_runs
 from nfas_lightning.space.stability import leave_one_out
 from nfas_lightning.space.statistics import space_statistics
-from nfas_lightning.space.tables import check_names, check_table, describe_models, score_matrix
+from nfas_lightning.space.tables import (
+    check_names,
+    check_numbered,
+    check_range,
+    check_table,
+    count_once,
+    describe_models,
+    score_matrix,
+)
 
 __all__ = ["NFAS"]
 
@@ -44,7 +60,8 @@ class NFAS(SpaceFigures):
         group_by: the column that groups are of: ``"modality"``, or what `regroup` was given.
 
     Raises:
-        ValueError: tables that do not match the scores, repeated names, or missing scores.
+        ValueError: tables that do not match the scores, repeated names, missing scores, or scores that are no
+            squared correlations (`value` ``"r2"``) or correlations (``"r"``).
 
     Example:
         >>> import pandas as pd
@@ -99,6 +116,7 @@ class NFAS(SpaceFigures):
                 f"scores must be finite, got {int(missing.sum())} missing at {len(names)} ROIs, such as "
                 f"{names[:3]}: drop those ROIs, or build the space with NFAS.from_scores, which does."
             )
+        check_range(self.scores, value)
         self.value, self.standardize, self.metric = value, standardize, metric
         self.notes = tuple(notes)
         self.group_by = "modality"
@@ -110,6 +128,7 @@ class NFAS(SpaceFigures):
         *,
         feature: str = "stable_mode",
         value: str = "r2",
+        score: Score | None = None,
         subject: str | None = None,
         rois: pd.DataFrame | None = None,
         axis: Literal["strict", "intersection"] = "strict",
@@ -122,7 +141,9 @@ class NFAS(SpaceFigures):
             table: the scores table (see `results.COLUMNS`), or the results that hold one, whose `cards` then
                 describe the models: family, size, objective, parameters.
             feature: which rows, e.g. ``"stable_mode"`` or a baseline.
-            value: which column, ``"r2"`` or ``"r"``.
+            value: ``"r2"`` or ``"r"``.
+            score: which of the three numbers places a model: ``"alone"``, ``"joint"`` or ``"partial"``, see
+                `results.numbers`; None: the one that the runs report, see `ScoringSettings.score`.
             subject: whose scores: ``"group"``, the mean response of all subjects, or the name of one. None:
                 the group's, or where that was not scored the mean over subjects, see
                 `results.subject_scores`.
@@ -133,28 +154,39 @@ class NFAS(SpaceFigures):
             metric: see the class.
 
         Returns:
-            The space. ROIs at which any model's score is NaN are left out with a warning and a note; scores
-            other than the group's have a note too.
+            The space. ROIs at which any model's score is NaN are left out with a warning and a note, and so
+            is a model that is another one under a second name (the same weights, or scores equal to the last
+            bit, on one dataset): it would count twice. Scores other than the group's have a note too.
 
         Raises:
             ValueError: nothing selected, a subject that a model does not have, a model scored twice at an
-                ROI, or ROI axes that differ.
+                ROI, ROI axes that differ, or runs that report different numbers.
         """
         check_option("axis", axis, ("strict", "intersection"))
+        if score is not None:
+            check_option("score", score, SCORES)
         cards = None
         if isinstance(table, RunResults):
             rois = table.rois if rois is None else rois
             cards, table = table.cards, table.scores
         values, models, columns, notes = score_matrix(
-            table, feature=feature, value=value, subject=subject, intersection=axis == "intersection"
+            table,
+            feature=feature,
+            value=value,
+            score=score,
+            subject=subject,
+            intersection=axis == "intersection",
         )
         if rois is None:
+            check_numbered(models, columns["roi"])
             rois = columns
         elif "roi" not in rois.columns:
             raise ValueError(f"rois must have a column 'roi', got {list(rois.columns)}.")
         rois = rois.drop_duplicates("roi").set_index("roi").reindex(columns["roi"]).reset_index()
         if cards is not None and "model" in cards:
             models = describe_models(models, cards)
+        values, models, repeated = count_once(values, models)
+        notes += repeated
         return cls(values, models, rois, value=value, standardize=standardize, metric=metric, notes=notes)
 
     @classmethod
@@ -166,6 +198,7 @@ class NFAS(SpaceFigures):
         table: str | Path | pd.DataFrame | None = None,
         feature: str = "stable_mode",
         value: str = "r2",
+        score: Score | None = None,
         subject: str | None = None,
         axis: Literal["strict", "intersection"] = "strict",
         standardize: Standardize = "none",
@@ -180,6 +213,7 @@ class NFAS(SpaceFigures):
                 ``model``, or its CSV file. Models that it does not name stay blank there.
             feature: see `from_scores`, as are the others.
             value: see `from_scores`.
+            score: see `from_scores`.
             subject: see `from_scores`.
             axis: see `from_scores`.
             standardize: see the class.
@@ -195,6 +229,7 @@ class NFAS(SpaceFigures):
             joined,
             feature=feature,
             value=value,
+            score=score,
             subject=subject,
             axis=axis,
             standardize=standardize,

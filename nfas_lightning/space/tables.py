@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from nfas_lightning.results import GROUP, MEAN, subject_scores
+from nfas_lightning.results import GROUP, MEAN, Score, reported, subject_scores
 
-__all__ = ["check_names", "check_table", "describe_models", "score_matrix"]
+__all__ = [
+    "check_names",
+    "check_numbered",
+    "check_range",
+    "check_table",
+    "count_once",
+    "describe_models",
+    "score_matrix",
+]
+
+_NO_STATE = hashlib.sha256().hexdigest()  # of a network that has no weights to be told by
 
 
 def score_matrix(
-    table: pd.DataFrame, *, feature: str, value: str, subject: str | None, intersection: bool
+    table: pd.DataFrame,
+    *,
+    feature: str,
+    value: str,
+    score: Score | None = None,
+    subject: str | None,
+    intersection: bool,
 ) -> tuple[np.ndarray[Any, Any], pd.DataFrame, pd.DataFrame, list[str]]:
     """Turn a long scores table into (M, R) values, joined on ``roi``.
 
@@ -25,7 +43,7 @@ def score_matrix(
     Raises:
         ValueError: nothing selected, a model scored twice at an ROI, or ROI axes that differ.
     """
-    rows, notes = _selected(table, feature, subject)
+    rows, notes = _selected(table, feature, score, subject)
     if value not in rows.columns:
         raise ValueError(f"value must be a column of the scores table, got {value!r}: {list(rows.columns)}.")
     row, models = pd.factorize(rows["model"])
@@ -75,6 +93,59 @@ def describe_models(models: pd.DataFrame, cards: pd.DataFrame) -> pd.DataFrame:
     return models.join(known[new], on="model") if new else models
 
 
+def count_once(
+    values: np.ndarray[Any, Any], models: pd.DataFrame
+) -> tuple[np.ndarray[Any, Any], pd.DataFrame, list[str]]:
+    """Leave out models that are another one of the table under a second name.
+
+    A model counts as another one if both met one dataset with the same weights, or with equal scores at every
+    ROI, bit for bit. Tests between groups take models for independent; a network that counts twice looks like
+    two that agree, and makes them reject where there is nothing.
+
+    Args:
+        values: (M, R) scores.
+        models: M rows, with ``weights_sha256`` where that is known.
+
+    Returns:
+        The values and the models table without repetitions, and notes that name what was left out.
+    """
+    dataset = models["dataset"].astype(str) if "dataset" in models else pd.Series("", models.index)
+    first: dict[tuple[str, object], str] = {}
+    same: dict[str, str] = {}
+    for row, (name, data) in enumerate(zip(models["model"], dataset, strict=True)):
+        told: list[object] = []
+        if "weights_sha256" in models and pd.notna(weights := models["weights_sha256"].iloc[row]):
+            told += [str(weights)] if weights not in ("", _NO_STATE) else []
+        if len(np.unique(values[row])) > 1:  # a model that scores alike everywhere is not told by its scores
+            told.append(values[row].tobytes())
+        twin = next((first[data, key] for key in told if (data, key) in first), None)
+        if twin is not None:
+            same[str(name)] = twin
+        for key in told:
+            first.setdefault((data, key), twin or str(name))
+    if not same:
+        return values, models, []
+    named = ", ".join(f"{name} (as {twin})" for name, twin in same.items())
+    note = (
+        f"{len(same)} of {len(models)} models are another one under a second name, by their weights or their "
+        f"scores, and are counted once: {named}."
+    )
+    warnings.warn(note, stacklevel=3)
+    kept = ~models["model"].astype(str).isin(set(same)).to_numpy()
+    return values[kept], models[kept].reset_index(drop=True), [note]
+
+
+def check_numbered(models: pd.DataFrame, rois: pd.Series[Any]) -> None:
+    """Raise where models of several datasets meet at ROIs that an `ArrayDataModule` has numbered."""
+    datasets = sorted(models["dataset"].astype(str).unique()) if "dataset" in models else []
+    if len(datasets) > 1 and rois.astype(str).str.fullmatch(r"roi_\d{3,}").all():
+        raise ValueError(
+            f"Models of several datasets ({', '.join(datasets)}) are joined on the names of their ROIs, and "
+            f"{', '.join(rois[:3])} are numbers, which in each are other regions. Name the ROIs of each "
+            "dataset, ArrayDataModule(..., rois=[...]); or, where these are names, pass rois=."
+        )
+
+
 def check_table(name: str, table: pd.DataFrame, key: str, columns: tuple[str, ...]) -> pd.DataFrame:
     """Return a copy of `table`, rows numbered, after checking its columns and that `key` is unique."""
     missing = [column for column in columns if column not in table.columns]
@@ -103,7 +174,31 @@ def check_names(scores: pd.DataFrame, models: pd.Series[Any], rois: pd.Series[An
             )
 
 
-def _selected(table: pd.DataFrame, feature: str, subject: str | None) -> tuple[pd.DataFrame, list[str]]:
+def check_range(scores: torch.Tensor, value: str) -> None:
+    """Raise where scores called r2 are no squared correlations, or those called r no correlations.
+
+    Raises:
+        ValueError: one is out of range, for more than rounding.
+    """
+    kind = value.split("_")[0]
+    low = {"r2": 0.0, "r": -1.0}.get(kind)
+    if low is None:
+        return
+    outside = (scores < low - 1e-6) | (scores > 1 + 1e-6)
+    if bool(outside.any()):
+        what = "squared correlations" if kind == "r2" else "correlations"
+        other = "value='r'" if kind == "r2" else "value='r2'"
+        raise ValueError(
+            f"scores of value={value!r} must be {what} in [{low:g}, 1], got {int(outside.sum())} of "
+            f"{scores.numel()} outside, from {float(scores.min()):g} to {float(scores.max()):g}. Divide "
+            "percent by 100; a coefficient of determination below 0 explains nothing: write 0; or pass "
+            f"{other}."
+        )
+
+
+def _selected(
+    table: pd.DataFrame, feature: str, score: Score | None, subject: str | None
+) -> tuple[pd.DataFrame, list[str]]:
     rows = table
     if "feature" in rows.columns:
         rows = rows[rows["feature"] == feature]
@@ -112,7 +207,7 @@ def _selected(table: pd.DataFrame, feature: str, subject: str | None) -> tuple[p
             raise ValueError(f"feature must be one of the table's {there}, got {feature!r}.")
     # before subjects are averaged too, which would hide a model that was scored twice
     _check_once(rows, [name for name in ("model", "roi", "subject") if name in rows.columns])
-    shown = subject_scores(rows, subject)
+    shown = reported(subject_scores(rows, subject), score)
     _check_once(shown, ["model", "roi"])
     return shown, _subject_notes(rows, shown)
 

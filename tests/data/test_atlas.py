@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from nilearn import datasets
+from nilearn import datasets, surface
 from scipy import ndimage
 
 from nfas_lightning.data.atlas import load_atlas
@@ -337,3 +337,49 @@ def test_the_hash_sees_every_part_and_nothing_else(image):
         load_atlas("seitzman", radius=5),
     ]
     assert len({atlas.sha256() for atlas in (base, *changed)}) == len(changed) + 1
+
+
+# maps
+
+
+def owners(atlas):
+    """(2 x 10242,) row of each vertex's parcel as the maps have it, -1 without."""
+    owner = np.full(2 * 10242, -1)
+    for row, text in enumerate(atlas.rois["vertices"]):
+        owner[np.array(text.split(), dtype=int)] = row
+    return owner
+
+
+def test_label_images_reach_the_vertices_that_nilearn_finds(tmp_path):
+    """Large blocks: nilearn's nearest voxel in the middle of the cortex is mostly the most frequent one."""
+    labels = np.zeros((46, 55, 46), np.int16)
+    affine = np.array([[-4.0, 0, 0, 90], [0, 4, 0, -126], [0, 0, 4, -72], [0, 0, 0, 1]])
+    x, y, z = np.indices(labels.shape)
+    labels[...] = 1 + (x // 12) + 4 * (y // 14) + 16 * (z // 12)
+    picture = nib.Nifti1Image(labels, affine)
+    picture.to_filename(tmp_path / "blocks.nii.gz")
+    atlas = load_atlas(tmp_path / "blocks.nii.gz")
+    mesh = datasets.fetch_surf_fsaverage("fsaverage5")
+    found = [
+        surface.vol_to_surf(
+            picture, mesh[f"pial_{side}"], inner_mesh=mesh[f"white_{side}"], kind="depth", depth=[0.5],
+            interpolation="nearest_most_frequent" if hasattr(surface, "SurfaceImage") else "nearest",
+        )
+        for side in ("left", "right")
+    ]  # fmt: skip
+    wanted = np.concatenate(found).astype(int)
+    names = np.array([int(name.split("_")[1]) for name in atlas.table["roi"]])
+    agree = names[owners(atlas)] == wanted
+    assert agree.mean() > 0.9
+    assert (owners(atlas) >= 0).all()
+
+
+def test_spheres_and_coarse_surfaces_have_no_vertices(annotations):
+    assert set(load_atlas("dosenbach").rois["vertices"]) == {""}
+    assert set(load_atlas(annotations).rois["vertices"]) == {""}
+
+
+@pytest.mark.shared_data
+def test_annotations_reach_their_own_vertices(shared_data):
+    atlas = load_atlas([shared_data / "atlases" / f"fsa5_{side}_schaefer_100.annot" for side in ("lh", "rh")])
+    np.testing.assert_array_equal(owners(atlas), np.concatenate(atlas.hemispheres) - 1)

@@ -14,7 +14,6 @@ from nfas_lightning.data.audio_windows import (
     audio_stimuli,
     power_frames,
     read_wav,
-    window_ends,
 )
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.datamodules import ArrayDataModule
@@ -81,24 +80,16 @@ def test_chunks_of_odd_length_are_padded_and_an_unstopped_recorder_is_read(tmp_p
     assert len(read_wav(path)[0]) == 4000
 
 
-def test_a_hop_that_is_no_binary_fraction_loses_no_window():
-    assert window_ends(0.3, 0.1).tolist() == pytest.approx([0.1, 0.2, 0.3])
-    assert len(window_ends(0.6, 0.2)) == 3
-    assert len(window_ends(0.59, 0.2)) == 2
-
-
-def test_windows_end_at_their_time_and_begin_in_silence(tmp_path):
+@pytest.mark.parametrize(("anchor", "before"), [("start", 0.0), ("center", 1.0), ("end", 2.0)])
+def test_windows_lie_around_their_time_and_outside_is_silence(tmp_path, anchor, before):
     path = tmp_path / "a.wav"
     wavfile.write(path, RATE, ramp(5).astype(np.float32))
-    ends = window_ends(5.0, 0.5)
-    windows = AudioWindows([Stretch(path, tuple(ends))], 2.0, RATE)
-    assert len(windows) == len(ends) == 10
-    for end, window in zip(ends, (windows[i] for i in range(10)), strict=True):
-        assert window.shape == (2 * RATE,)
-        # the last sample was heard just before the window's time stamp
-        assert 100 * float(window[-1]) == pytest.approx(end - 1 / RATE, abs=1e-4)
-        assert 100 * float(window[0]) == pytest.approx(max(0.0, end - 2.0), abs=1e-4)
-    assert bool((windows[0][: round(1.5 * RATE)] == 0).all())
+    times = np.arange(0.25, 5, 0.5)
+    windows = AudioWindows([Stretch(path, tuple(times))], 2.0, RATE, anchor)
+    assert len(windows) == len(times) == 10
+    for time, window in zip(times, (windows[i] for i in range(10)), strict=True):
+        clock = time - before + np.arange(2 * RATE) / RATE
+        np.testing.assert_allclose(window, np.where((clock >= 0) & (clock < 5), clock / 100, 0), atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -125,7 +116,7 @@ def test_two_files_make_one_batch(tmp_path):
     torch.testing.assert_close(batch["audio"][:, 100], torch.tensor([0.25, 0.25, 0.5, 0.5]))
     # workers of a loader get a copy
     torch.testing.assert_close(pickle.loads(pickle.dumps(stimuli))[3][1], stimuli[3][1])
-    with pytest.raises(ValueError, match=r"lasts 1\.000 s, no window ends at 9\.0 s"):
+    with pytest.raises(ValueError, match=r"lasts 1\.000 s, no window stands at 9\.0 s"):
         AudioWindows([Stretch(tmp_path / "a.wav", (9.0,))], 0.5, RATE)[0]
 
 
@@ -141,15 +132,16 @@ def test_power_counts_from_silence():
 
 def test_a_long_recording_becomes_stimuli(tmp_path):
     wavfile.write(tmp_path / "story.wav", RATE, ramp(6.3).astype(np.float32))
-    windows, ends = audio_stimuli(tmp_path / "story.wav", seconds=2.0, hop=1.5, sampling_rate=RATE)
-    assert ends.tolist() == [1.5, 3.0, 4.5, 6.0]
+    windows, events = audio_stimuli(tmp_path / "story.wav", seconds=2.0, hop=1.5, sampling_rate=RATE)
+    assert events["onset"].tolist() == [0.0, 1.5, 3.0, 4.5]
+    np.testing.assert_allclose(events["duration"], [1.5, 1.5, 1.5, 1.8])  # 0.3 s are left at the end
     assert len(windows) == 4
-    for i, end in enumerate(ends):
-        window = windows[i].numpy()
-        heard = np.maximum(end - 2.0 + np.arange(2 * RATE) / RATE, 0) / 100  # silence before the beginning
-        np.testing.assert_allclose(window, heard, atol=1e-6)
-    # they pair with a time series by their ends
-    brain = ArrayDataModule(windows, np.zeros((6, 2)), events={"onset": ends}, tr=2.0, sampling_rate=RATE)
+    for i, middle in enumerate(events["onset"] + events["duration"] / 2):
+        clock = middle - 1.0 + np.arange(2 * RATE) / RATE
+        heard = np.where((clock >= 0) & (clock < 6.3), clock / 100, 0)  # silence around the file
+        np.testing.assert_allclose(windows[i].numpy(), heard, atol=1e-4)
+    # they pair with a time series by their events
+    brain = ArrayDataModule(windows, np.zeros((6, 2)), events=events, tr=2.0, sampling_rate=RATE)
     brain.setup()
     assert brain.responses.modality == "audio"
     assert next(iter(brain.test_dataloader()))["audio"].shape == (4, 2 * RATE)
@@ -160,6 +152,7 @@ def test_a_long_recording_becomes_stimuli(tmp_path):
     [
         ({"hop": 0.0}, "hop must be a positive number"),
         ({"seconds": 0.0}, "seconds must be positive"),
+        ({"anchor": "middle"}, "anchor must be one of 'start', 'center', 'end', got 'middle'"),
         ({"hop": 9.0}, r"story\.wav must last a hop at least, 9.0 s, got 2 s"),
     ],
 )
@@ -169,6 +162,14 @@ def test_windows_that_can_not_be_cut(tmp_path, options, message):
         audio_stimuli(
             tmp_path / "story.wav", **{"seconds": 2.0, "hop": 1.0, "sampling_rate": RATE, **options}
         )
+
+
+def test_windows_need_to_know_what_they_stand_for(tmp_path):
+    wavfile.write(tmp_path / "story.wav", RATE, ramp(8.0).astype(np.float32))
+    windows, events = audio_stimuli(tmp_path / "story.wav", seconds=4.0, hop=2.0, sampling_rate=RATE)
+    brain = ArrayDataModule(windows, np.zeros((6, 2)), events=events[["onset"]], tr=2.0, sampling_rate=RATE)
+    with pytest.raises(ValueError, match=r"must have a column 'duration'.*pass the events that came with"):
+        brain.setup()
 
 
 @pytest.mark.parametrize("rate", [0, -1, 10**9, 16_000.0, "16000", True])

@@ -86,8 +86,8 @@ def test_a_voxel_that_fails_in_one_set_is_left_out_of_both(copy):
     train[..., 2] = 0
     spoil(copy, train_data_allvoxel=train, test_data_allvoxel=test)
     first, second = read_roi_file(tree.file(copy), strict=False)
-    np.testing.assert_array_equal(first.values, train[..., [1, 3]])
-    np.testing.assert_array_equal(second.values, test[..., [1, 3]])
+    np.testing.assert_array_equal(first.values, train[..., [1, 3]].astype(np.float32))
+    np.testing.assert_array_equal(second.values, test[..., [1, 3]].astype(np.float32))
     test[...] = 0
     spoil(copy, test_data_allvoxel=test)
     with pytest.raises(ValueError, match=r"V1v_.* must have a voxel that is finite .* got none of 4"):

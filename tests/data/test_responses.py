@@ -1,6 +1,7 @@
 """Responses: what their hash depends on, and what it costs."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nfas_lightning.data.events import volume_design
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional import high_pass_basis, noise_ceiling
 
@@ -128,9 +130,10 @@ def test_features_lose_the_drifts_that_the_responses_lost_run_by_run():
     brain = responses(design=(torch.eye(8, 6).to_sparse(),), runs=runs, drifts=drifts)
     features = torch.randn(6, 4, generator=torch.Generator().manual_seed(2))
     found = brain.to_volumes(features)
+    centered = features - features.mean(0)  # every stimulus has the same share
     for run in (0, 1):
         rows = (runs == run).numpy()
-        plain = (torch.eye(8, 6) @ features).numpy()[rows]
+        plain = (torch.eye(8, 6) @ centered).numpy()[rows]
         own = np.column_stack([np.ones(rows.sum()), drifts.numpy()[rows]])
         fitted = own @ np.linalg.lstsq(own, plain, rcond=None)[0]
         np.testing.assert_allclose(found.numpy()[rows], plain - fitted, atol=1e-6)
@@ -140,3 +143,64 @@ def test_features_lose_the_drifts_that_the_responses_lost_run_by_run():
 def test_drifts_must_cover_the_volumes():
     with pytest.raises(ValueError, match=r"drifts must have shape \(T=8, K\), got \(6, 2\)"):
         responses(drifts=torch.zeros(6, 2))
+
+
+# --- events
+
+
+def story(onsets, *, temporal="hrf", volumes=40, **fields):
+    """Responses to events at these seconds; a volume per second."""
+    times = torch.arange(volumes).double()
+    design = volume_design(torch.tensor(onsets).double(), times, tr=1.0, temporal=temporal, delays=(1, 2))
+    given = {"values": torch.zeros(1, volumes, 1), "rois": pd.DataFrame({"roi": ["a"]}), "subjects": ("s",)}
+    n = len(onsets)
+    return responses(**{
+        **given, "design": design, "tr": 1.0, "stimulus_ids": tuple(map(str, range(n))),
+        "runs": torch.zeros(volumes, dtype=torch.long), **fields,
+    })  # fmt: skip
+
+
+def test_the_event_rate_is_what_a_constant_becomes():
+    brain = story([2.0, 5.0, 6.0, 20.0])
+    torch.testing.assert_close(brain.event_rate()[:, 0], brain.design[0].to_dense().sum(1), check_dtype=False)
+    named = brain.with_event_rate()
+    assert named.nuisance_names == ("event_rate",)
+    torch.testing.assert_close(named.nuisances, brain.event_rate())
+    assert named.with_event_rate() is named  # it is there
+    assert brain.to_volumes(torch.full((4, 3), 7.0)).abs().max() == 0
+
+
+def test_the_event_rate_of_several_delays_leaves_constant_columns_out():
+    steady = story(np.arange(-2, 40) + 0.5, temporal="fir")  # an event in every repetition time
+    assert steady.event_rate().shape == (40, 0)
+    assert steady.with_event_rate() is steady
+    paused = story([2.5, 3.5, 20.5], temporal="fir").with_event_rate()
+    assert paused.nuisance_names == ("event_rate_1", "event_rate_2")
+    images = responses(design=(), tr=None, values=torch.zeros(3, 6, 2), runs=torch.zeros(6, dtype=torch.long))
+    assert images.event_rate().shape == (6, 0)
+    assert images.with_event_rate() is images  # no events
+
+
+def test_a_nuisance_that_is_the_event_rate_is_not_there_twice():
+    runs = (torch.arange(40) >= 20).long()
+    brain = story([2.0, 5.0, 6.0, 22.0, 31.0], runs=runs)
+    rate = brain.event_rate()
+    # each run z-scored by itself, as the nuisances of stories are
+    scaled = torch.cat([3 * rate[:20] - 1, 0.2 * rate[20:] + 4])
+    known = replace(brain, nuisances=scaled, nuisance_names=("word_rate",))
+    assert known.with_event_rate().nuisance_names == ("word_rate",)
+    other = replace(brain, nuisances=torch.randn(40, 1), nuisance_names=("power",))
+    assert other.with_event_rate().nuisance_names == ("power", "event_rate")
+    taken = replace(brain, nuisances=torch.randn(40, 1), nuisance_names=("event_rate",))
+    with pytest.raises(ValueError, match=r"event_rate.*rename that column, or give event_rate=False"):
+        taken.with_event_rate()
+
+
+def test_the_mean_that_is_taken_off_is_that_of_what_the_volumes_hold():
+    brain = story([2.0, 5.0, 37.5, 60.0])  # the third hardly begins, the last comes after the end
+    assert brain.presented.tolist() == [True, True, True, False]
+    features = torch.tensor([[1.0], [3.0], [10.0], [1e6]])
+    weights = brain.design[0].to_dense().abs().sum(0)
+    centered = features - (weights @ features) / weights.sum()
+    torch.testing.assert_close(brain.to_volumes(features), brain.carry(centered))
+    torch.testing.assert_close(brain.to_volumes(features[:3]), brain.to_volumes(features))

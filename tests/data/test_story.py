@@ -7,7 +7,8 @@ from scipy.io import wavfile
 
 from nfas_lightning.data.audio_windows import power_frames, read_wav
 from nfas_lightning.data.events import response_gap, volume_design
-from nfas_lightning.data.story import Story, nuisance_series, story_design, story_stimuli
+from nfas_lightning.data.story import Story, story_design, story_stimuli
+from nfas_lightning.data.story_nuisances import nuisance_series
 from nfas_lightning.data.story_text import join_story
 from nfas_lightning.data.words import Words
 from nfas_lightning.functional.hrf import hrf
@@ -58,12 +59,12 @@ def test_words_without_times_are_context_alone():
     shown = story_stimuli([story()], "language", window=2)
     assert shown.ids == ("one_00000_w0", "one_00001_w1", "one_00003_w3")
     assert shown.stimuli[2][1].text == "w1 w2 w3"
-    torch.testing.assert_close(shown.times[0], torch.tensor([1.0, 2.0, 4.0]).double())
+    torch.testing.assert_close(shown.onsets[0], torch.tensor([1.0, 2.0, 4.0]).double())
 
 
 def test_times_move_with_the_sound_file_and_the_anchor():
-    shown = story_stimuli([story(offset=4.5)], "language", anchor="offset")
-    torch.testing.assert_close(shown.times[0], torch.tensor([6.0, 7.0, 9.0]).double())
+    shown = story_stimuli([story(offset=4.5)], "language", anchor="end")
+    torch.testing.assert_close(shown.onsets[0], torch.tensor([6.0, 7.0, 9.0]).double())
 
 
 def test_stories_without_anything_to_show(tmp_path):
@@ -85,8 +86,8 @@ def test_windows_stay_in_their_part_of_a_file(tmp_path):
         story("second", wav=tmp_path / "a.wav", span=(4.0, float("inf")), offset=3.0),
     ]
     shown = story_stimuli(parts, "audio", seconds=1.0, hop=1.0, sampling_rate=1000)
-    assert [len(times) for times in shown.times] == [4, 6]
-    torch.testing.assert_close(shown.times[1][0], torch.tensor(8.0).double())
+    assert [len(times) for times in shown.onsets] == [4, 6]
+    torch.testing.assert_close(shown.onsets[1][0], torch.tensor(7.0).double())
     assert len(shown.stimuli) == 10
 
 

@@ -6,7 +6,9 @@ import torch
 
 from nfas_lightning.data import video
 from nfas_lightning.data.stimulus_set import StimulusSet, guess_modality
-from nfas_lightning.data.video import ClipFiles, read_clip
+from nfas_lightning.data.video import ClipFiles, every_frame, read_clip
+from nfas_lightning.data.video_nuisances import frame_statistics, video_nuisances
+from nfas_lightning.functional.correlation import correlate
 from tests.helpers.clips import grey_levels, write_clip
 
 LEVELS = np.arange(60) * 4  # two seconds at 30 fps, each frame its own grey
@@ -142,12 +144,17 @@ def test_clips_as_stimuli(folder):
     assert batch["n_frames"].tolist() == [8, 6]
     assert batch["image"].shape == (14, 3, 16, 24)
     assert "clip" not in batch
-    equal = StimulusSet(ClipFiles(files.paths, 4, seconds=2.0), "vision")
+    equal = StimulusSet(ClipFiles([folder / "ramp.mp4"] * 2, 4, seconds=2.0), "vision")
     batch = equal.collate([equal[0], equal[1]])
     assert batch["clip"].shape == (2, 8, 3, 16, 24)
     torch.testing.assert_close(batch["clip"].flatten(0, 1), batch["image"])
     assert batch["image"].data_ptr() == batch["clip"].data_ptr()
     assert batch["n_frames"].tolist() == [8, 8]
+    # the frames of a shorter clip would stand for other times
+    with pytest.raises(ValueError, match=r"still\.mp4 must last 2 s, got 1\.50 s"):
+        ClipFiles(files.paths, 4, seconds=2.0)[1]
+    with pytest.raises(ValueError, match="seconds must be a positive number, got 0"):
+        ClipFiles(files.paths, 4, seconds=0)
 
 
 def test_clips_alone(folder):
@@ -164,3 +171,38 @@ def test_the_hash_is_of_files_and_choice(folder):
     assert first == StimulusSet(ClipFiles(paths, 4), "vision").sha256()
     others = [ClipFiles(paths[::-1], 4), ClipFiles(paths, 5), ClipFiles(paths, 4, size=8)]
     assert len({first, *(StimulusSet(files, "vision").sha256() for files in others)}) == 4
+
+
+def test_every_frame_has_its_time_on_the_screen(folder):
+    frames = list(every_frame(folder / "ramp.mp4", size=8))
+    assert len(frames) == 60
+    assert sum(seconds for _, seconds in frames) == pytest.approx(2.0)
+    assert {round(seconds, 4) for _, seconds in frames} == {0.0333}
+    pictures = torch.stack([picture for picture, _ in frames])
+    assert pictures.shape == (60, 3, 8, 12)
+    assert (seen(pictures) - torch.from_numpy(LEVELS).float()).abs().max() < 2.5
+
+
+def test_motion_is_that_of_all_frames(tmp_path):
+    """Gratings drift at speeds of their own, which frames taken twice a second cannot tell apart."""
+    speeds = np.random.default_rng(0).permutation(np.linspace(0, 4, 12))
+    x = np.arange(24)
+    for i, speed in enumerate(speeds):
+        levels = 128 + 60 * np.sin(2 * np.pi * (x[None] - speed * np.arange(60)[:, None]) / 12)
+        frames = np.broadcast_to(levels[:, None, :, None], (60, 16, 24, 3)).astype(np.uint8)
+        write_clip(tmp_path / f"{i}.mp4", frames)
+    clips = ClipFiles([tmp_path / f"{i}.mp4" for i in range(12)], 2)
+    truth = torch.from_numpy(speeds)[:, None]
+    found = video_nuisances(clips, ["motion"], progress=False)
+    assert float(correlate(found, truth)) > 0.97
+    sampled = torch.stack([frame_statistics([(picture, 0.5) for picture in clips[i]]) for i in range(12)])
+    assert float(correlate(sampled[:, 2:], truth)) < 0.8
+    # the same film at half the frames has the same motion a second
+    few = (128 + 60 * np.sin(2 * np.pi * (x[None] - 0.5 * np.arange(30)[:, None]) / 12)).astype(np.uint8)
+    many = (128 + 60 * np.sin(2 * np.pi * (x[None] - 0.25 * np.arange(60)[:, None]) / 12)).astype(np.uint8)
+    write_clip(tmp_path / "few.mp4", np.broadcast_to(few[:, None, :, None], (30, 16, 24, 3)), fps=15)
+    write_clip(tmp_path / "many.mp4", np.broadcast_to(many[:, None, :, None], (60, 16, 24, 3)), fps=30)
+    both = video_nuisances(
+        ClipFiles([tmp_path / "few.mp4", tmp_path / "many.mp4"], 2), ["motion"], progress=False
+    )
+    assert float(both[0]) == pytest.approx(float(both[1]), rel=0.1)

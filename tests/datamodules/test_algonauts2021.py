@@ -110,11 +110,11 @@ def test_nuisances_are_read_off_the_clips(root, tmp_path):
     assert float(correlate(responses.nuisances[:, 1:], grey[:, None])) > 0.999
     # the square moves by one, two or three pixels a frame
     speed = torch.tensor([float(1 + number % 3) for number in range(1, 21)])[:, None]
-    assert float(correlate(responses.nuisances[:, :1], speed)) > 0.8
+    assert float(correlate(responses.nuisances[:, :1], speed)) > 0.98
     again = ready(root, nuisances=("motion", "luminance"), cache=tmp_path / "cache").responses
     assert again.fingerprint() == responses.fingerprint()
     faster = ready(root, nuisances=("motion",), cache=tmp_path / "cache", frames_per_second=8).responses
-    assert not torch.allclose(faster.nuisances[:, 0], responses.nuisances[:, 0])
+    torch.testing.assert_close(faster.nuisances[:, 0], responses.nuisances[:, 0])  # of all frames
 
 
 def test_subjects_keep_their_order_and_their_ceilings(root):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nfas_lightning.data import ImageFiles
+from nfas_lightning.data import ImageFiles, TextStimulus
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.hrf import hrf
 
@@ -28,8 +28,21 @@ def test_one_response_a_stimulus():
     assert responses.design == ()
     assert responses.gap == 0
     assert not responses.simulated
+    assert responses.nuisances is None  # no events, no event rate
     features = torch.randn(6, 2)
-    assert responses.to_volumes(features) is features
+    assert responses.carry(features) is features
+    torch.testing.assert_close(responses.to_volumes(features), features - features.mean(0))
+
+
+def test_single_words_stand_in_a_carrier_phrase():
+    words = ["cat", "dog", "the sun"]
+    data = ready(words, torch.randn(3, 4), carrier="The word is {}")
+    assert [data.stimuli[i][1] for i in range(3)] == [
+        TextStimulus(f"The word is {word}", (12, 12 + len(word))) for word in words
+    ]
+    assert data.responses.hashes != ready(words, torch.randn(3, 4)).responses.hashes
+    with pytest.raises(ValueError, match="carrier is a phrase around texts, and the stimuli are vision"):
+        ready(torch.rand(3, 3, 4, 4), torch.randn(3, 4), carrier="The word is {}")
 
 
 def test_what_the_user_holds_is_copied():
@@ -58,7 +71,7 @@ def test_events_are_convolved_at_their_onsets_within_their_runs():
     responses = ready(TEXTS, torch.randn(22, 3), events=events, runs=runs, tr=2.0).responses
     features = torch.zeros(6, 1)
     features[4] = 1.0  # the event at 5.5 s of run 1
-    volumes = responses.to_volumes(features)[:, 0].double()
+    volumes = responses.carry(features)[:, 0].double()
     expected = torch.zeros(22).double()
     expected[12:] = hrf(2.0 * torch.arange(10).double() - 5.5)
     torch.testing.assert_close(volumes, expected, atol=1e-6, rtol=1e-5)
@@ -71,7 +84,7 @@ def test_fir_stacks_delays():
     responses = ready(
         TEXTS, torch.randn(8, 1), events=events, tr=2.0, temporal="fir", delays=(1, 2)
     ).responses
-    volumes = responses.to_volumes(torch.arange(1.0, 7.0)[:, None])
+    volumes = responses.carry(torch.arange(1.0, 7.0)[:, None])
     assert volumes[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 0]
     assert volumes[:, 1].tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
     assert responses.gap == 2
@@ -292,20 +305,21 @@ def test_the_events_of_one_stimulus_are_summed(temporal):
     with pytest.warns(UserWarning, match=r"2 of 6 stimuli are shown more than once: \['0', '1'\]"):
         repeated = ready(TEXTS, values, events=events.assign(stimulus=shown), **options).responses
     # the oracle: as many stimuli as events, features repeated
-    each = ready([TEXTS[i] for i in shown], values, events=events, **options).responses
+    with pytest.warns(UserWarning, match="5 of 9 stimuli are identical"):
+        each = ready([TEXTS[i] for i in shown], values, events=events, **options).responses
     features = torch.randn(6, 2)
-    torch.testing.assert_close(repeated.to_volumes(features), each.to_volumes(features[shown]))
+    torch.testing.assert_close(repeated.carry(features), each.carry(features[shown]))
     assert repeated.design[0].shape == (21, 6)
 
 
 def test_image_files_are_paired_by_their_names(tmp_path):
     images = ImageFiles([tmp_path / f"img{i}.png" for i in range(6)], size=8)
-    for path in images.paths:
-        Image.new("RGB", (8, 8)).save(path)
+    for i, path in enumerate(images.paths):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(path)
     files = [f"stimuli/img{i}.png" for i in (3, 0, 1, 5, 4, 2)]
     events = pd.DataFrame({"onset": 2.0 * np.arange(6), "stim_file": files})
     responses = ready(images, torch.zeros(9, 1), events=events, tr=2.0, temporal="fir", delays=[0]).responses
-    assert responses.to_volumes(torch.arange(6.0)[:, None])[:6, 0].tolist() == [3, 0, 1, 5, 4, 2]
+    assert responses.carry(torch.arange(6.0)[:, None])[:6, 0].tolist() == [3, 0, 1, 5, 4, 2]
     events.to_csv(tmp_path / "events.tsv", sep="\t", index=False)
     read = ready(
         images, torch.zeros(9, 1), events=tmp_path / "events.tsv", tr=2.0, temporal="fir", delays=[0]
@@ -340,11 +354,31 @@ def test_parcels_numbers_are_names(rois):
 
 def test_an_expanded_tensor_has_a_hash():
     one = torch.rand(1, 3, 4, 4)
-    same = ready(one.expand(6, 3, 4, 4), torch.zeros(6, 1)).responses.hashes
-    assert same == ready(one.repeat(6, 1, 1, 1), torch.zeros(6, 1)).responses.hashes
+    hashes = []
+    for images in (one.expand(6, 3, 4, 4), one.repeat(6, 1, 1, 1)):
+        with pytest.warns(UserWarning, match="6 of 6 stimuli are identical"):
+            hashes.append(ready(images, torch.zeros(6, 1)).responses.hashes)
+    assert hashes[0] == hashes[1]
 
 
 def test_hash_follows_the_stimuli():
     one = ready(TEXTS, torch.zeros(6, 1)).responses
     two = ready(TEXTS[::-1], torch.zeros(6, 1)).responses
     assert one.hashes["stimuli"] != two.hashes["stimuli"]
+
+
+def test_rois_without_names_are_marked_as_numbered():
+    images, values = torch.rand(6, 3, 4, 4), np.random.default_rng(0).normal(size=(6, 2)).astype("float32")
+    for responses, named in (
+        (values, False),
+        (pd.DataFrame(values), False),
+        (pd.DataFrame(values, columns=["V1", "V2"]), True),
+    ):
+        datamodule = ArrayDataModule(images, responses)
+        datamodule.setup()
+        rois = datamodule.responses.rois
+        assert list(rois["roi"]) == (["V1", "V2"] if named else ["roi_000", "roi_001"])
+        assert ("unnamed" in rois) is not named
+    datamodule = ArrayDataModule(images, values, rois=["roi_000", "roi_001"])  # names of one's own
+    datamodule.setup()
+    assert "unnamed" not in datamodule.responses.rois

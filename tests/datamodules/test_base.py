@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 
-from nfas_lightning.data import algonauts, bold_moments, little_prince, narratives_tree, rois, story
+from nfas_lightning.data import algonauts, bold_moments, little_prince, narratives_tree, rois, story_nuisances
+from nfas_lightning.data.anchors import ANCHORS
 from nfas_lightning.data.events import TEMPORAL
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import roi_table
@@ -121,7 +122,8 @@ def test_picklable_and_read_by_workers():
         (LittlePrinceDataModule, "language", little_prince.LANGUAGES),
         (SimulatedBrainDataModule, "modality", MODALITIES),
         (SimulatedBrainDataModule, "atlas", rois.ATLASES),
-        (StoryDataModule, "nuisances", story.NUISANCES),
+        (StoryDataModule, "nuisances", story_nuisances.NUISANCES),
+        (StoryDataModule, "anchor", ANCHORS),
         (StoryDataModule, "temporal", TEMPORAL[:2]),
         (AliceDataModule, "temporal", TEMPORAL[:2]),
         (ArrayDataModule, "temporal", TEMPORAL),

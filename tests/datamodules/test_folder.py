@@ -63,9 +63,16 @@ def test_a_file_a_subject_with_headers(tmp_path):
     torch.testing.assert_close(data.responses.values[1, 1:], torch.from_numpy(betas(10)[1:]))
     with pytest.warns(UserWarning, match="NaN"):
         assert loaded(tmp_path, subjects=["sub-10"]).responses.subjects == ("sub-10",)
-    pd.DataFrame({"roi": list("abc"), "network": list("xxy")}).to_csv(tmp_path / "rois.csv", index=False)
+    # rows of rois.csv go by name
+    rois = pd.DataFrame({"roi": ["IT", "V1", "V4"], "network": list("xyz")})
+    rois.to_csv(tmp_path / "rois.csv", index=False)
     with pytest.warns(UserWarning, match="NaN"):
-        assert list(loaded(tmp_path).responses.rois["network"]) == ["x", "x", "y"]
+        responses = loaded(tmp_path).responses
+    assert list(responses.rois["roi"]) == ["V1", "V4", "IT"]
+    assert list(responses.rois["network"]) == ["y", "z", "x"]
+    rois.assign(roi=list("abc")).to_csv(tmp_path / "rois.csv", index=False)
+    with pytest.raises(ValueError, match=r"rois\.csv must name the ROIs as the columns .*\['a', 'b', 'c'\]"):
+        loaded(tmp_path)
 
 
 def test_an_rois_name_is_text_whatever_it_looks_like(tmp_path):
@@ -98,7 +105,7 @@ def test_a_story_by_its_words(tmp_path):
     features = torch.randn(8, 2)
     torch.testing.assert_close(data.responses.to_volumes(features), direct.responses.to_volumes(features))
     assert data.stimuli[0][1] == direct.stimuli[0][1]  # "null" is a word
-    assert data.responses.nuisance_names == ("rate",)
+    assert data.responses.nuisance_names == ("rate", "event_rate")
 
 
 def write_wav(path, samples, rate=8000):
@@ -125,7 +132,7 @@ def test_sounds_in_two_runs(tmp_path):
     assert responses.runs.tolist() == [0] * 8 + [1] * 8
     np.testing.assert_allclose(responses.volume_times.numpy(), times)
     # a sound of the second run reaches no volume of the first
-    reach = responses.to_volumes(torch.eye(6))
+    reach = responses.carry(torch.eye(6))
     assert bool((reach[:8, 3:] == 0).all())
     assert bool((reach[8:, 3:].abs().sum(0) > 0).all())
 
@@ -136,6 +143,8 @@ def test_texts(tmp_path):
     data = loaded(tmp_path)
     assert data.responses.modality == "language"
     assert list(data.responses.rois["roi"]) == ["A", "B", "C"]
+    phrased = loaded(tmp_path, carrier="She said {}.").stimuli[3][1]
+    assert (phrased.text, phrased.span) == ("She said sentence 3.", (9, 19))
 
 
 def test_what_is_not_there_or_there_twice_is_named(tmp_path):
@@ -187,7 +196,7 @@ def test_row_numbers_are_no_roi_and_numbers_no_names(tmp_path):
     with pytest.raises(ValueError, match=r"none for column \[1\]"):
         loaded(tmp_path)
     path.write_text("V1,V4\n" + "1,0.1,0.2\n" * N)  # a header without a cell for the row numbers
-    with pytest.raises(ValueError, match=r"name above each column, got rows of 1 more.*index=False"):
+    with pytest.raises(ValueError, match=r"name above each column, got rows of more cells.*index=False"):
         loaded(tmp_path)
     np.savetxt(path, betas(), delimiter=",")
     with pytest.raises(ValueError, match=r"first row of .*responses\.csv must name the ROIs, got numbers"):
@@ -337,7 +346,7 @@ def test_every_table_may_be_tab_separated(tmp_path):
         "responses": pd.DataFrame(betas(n=n), columns=["V1", "V4", "IT"]),
         "events": pd.DataFrame({"onset": np.tile(np.arange(5) * 3.0, 2), "run": [0] * 5 + [1] * 5}),
         "volumes": pd.DataFrame({"run": [0] * 10 + [1] * 10}),
-        "rois": pd.DataFrame({"roi": ["a", "b", "c"], "x": [1.0, 2, 3]}),
+        "rois": pd.DataFrame({"roi": ["IT", "V1", "V4"], "x": [1.0, 2, 3]}),
         "nuisances": pd.DataFrame({"rate": np.arange(n) * 1.0}),
     }
     for name, separator in (("csv", ","), ("tsv", "\t")):
@@ -394,7 +403,7 @@ def test_every_argument_is_a_hyperparameter():
     one, other = FolderDataModule("one", **given), FolderDataModule("other", **given)
     assert dict(one.hparams) == {
         "root": "one", "sampling_rate": 16_000, "window": 20, "hrf": "spm", "dataset": None, "batch_size": 16,
-        "num_workers": 0, **given,
+        "num_workers": 0, "event_rate": True, "groups": None, "carrier": None, **given,
     }  # fmt: skip
     assert dict(one.hparams) != dict(other.hparams)  # by which a sweep tells their estimates apart
 

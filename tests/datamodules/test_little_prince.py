@@ -67,7 +67,7 @@ def test_the_tree_is_small(root):
 def test_a_known_word_comes_out_at_the_right_volume(root, language):
     datamodule = loaded(root, language=language)
     responses = datamodule.responses
-    predicted = responses.to_volumes(planted_feature(datamodule, language))[:, 0]
+    predicted = responses.carry(planted_feature(datamodule, language))[:, 0]
     observed = responses.group_mean
     present = ~observed.isnan().any(dim=0)
     assert int(present.sum()) > 100
@@ -111,7 +111,7 @@ def test_slice_time_reference_moves_the_volumes(root):
     word = torch.tensor([tree.planted_onset("EN", 1)], dtype=torch.float64)
     times = early.volume_times[early.runs == 0]
     wanted = hrf_operator(word, times + 0.5 * tree.TR, tr=tree.TR).to_dense()[:, 0].float()
-    torch.testing.assert_close(middle.to_volumes(feature)[early.runs == 0, 0], wanted)
+    torch.testing.assert_close(middle.carry(feature)[early.runs == 0, 0], wanted)
 
 
 # stimuli
@@ -126,9 +126,9 @@ def test_the_same_story_as_text_and_as_sound(root):
     heard = next(iter(sound.predict_dataloader()))
     assert heard["audio"].shape[1] == 3200
     assert set(heard["n_samples"].tolist()) == {3200}
-    # windows end at 2, 4, 6 ... s of each section, as long as its sound lasts
+    # windows stand at 1, 3, 5 ... s of each section, as long as its sound lasts
     assert len(sound.stimuli) == sum(n * 2 // 2 for n in tree.VOLUMES)
-    assert sound.responses.stimulus_ids[0] == "lppEN_section1_00002.00s"
+    assert sound.responses.stimulus_ids[0] == "lppEN_section1_00001.00s"
 
 
 def test_windows_of_words_in_three_languages(root):
@@ -146,12 +146,12 @@ def test_windows_of_words_in_three_languages(root):
 
 
 def test_onset_or_offset_and_fir(root):
-    onset, offset = (loaded(root, anchor=anchor).responses for anchor in ("onset", "offset"))
+    onset, offset = (loaded(root, anchor=anchor).responses for anchor in ("start", "end"))
     feature = planted_feature(loaded(root), "EN")
     rows = onset.runs == 0
 
     def centre(responses):
-        series = responses.to_volumes(feature)[rows, 0].clamp(min=0).double()
+        series = responses.carry(feature)[rows, 0].clamp(min=0).double()
         return float((series * responses.volume_times[rows]).sum() / series.sum())
 
     # a word of the tree lasts 0.4 s
@@ -162,8 +162,8 @@ def test_onset_or_offset_and_fir(root):
 
 
 def test_textgrids_give_the_same_times(root):
-    csv = loaded(root, language="FR", anchor="offset").responses
-    grid = loaded(root, language="FR", anchor="offset", words_from="textgrid").responses
+    csv = loaded(root, language="FR", anchor="end").responses
+    grid = loaded(root, language="FR", anchor="end", words_from="textgrid").responses
     torch.testing.assert_close(csv.design[0].to_dense(), grid.design[0].to_dense())
     assert csv.stimulus_ids == grid.stimulus_ids
 
@@ -190,7 +190,7 @@ def test_nuisances_are_convolved_and_standardised(root):
         part = responses.nuisances[responses.runs == run]
         torch.testing.assert_close(part.mean(0), torch.zeros(2), atol=1e-4, rtol=0)
         torch.testing.assert_close(part.std(0, correction=0), torch.ones(2))
-    rate = responses.to_volumes(torch.ones(len(responses.stimulus_ids), 1))[:, 0]
+    rate = responses.carry(torch.ones(len(responses.stimulus_ids), 1))[:, 0]
     for run in range(9):
         rows = responses.runs == run
         assert float(correlate(rate[rows][:, None], responses.nuisances[rows][:, :1])) > 0.999
@@ -352,7 +352,7 @@ def test_real_words_have_the_official_counts_and_pair_with_features(shared_data)
     ]
     shown = story_stimuli(stories, "language", window=20)
     assert len(shown.stimuli) == len(set(shown.ids)) == 15376
-    design, times, runs = story_design(stories, shown.times, [278] * 9, temporal="hrf")
+    design, times, runs = story_design(stories, shown.onsets, [278] * 9, temporal="hrf")
     # a feature of each word: the length of the text that its span marks
     texts = [shown.stimuli[i][1] for i in range(len(shown.stimuli))]
     lengths = torch.tensor([[float(text.span[1] - text.span[0])] for text in texts])
@@ -415,7 +415,7 @@ def test_the_real_words_and_official_lengths_pass_strict(official):
     assert len(responses.stimulus_ids) == 15376
     assert responses.values.shape[1] == sum(VOLUMES["EN"]) - 9 * 4
     prince = torch.tensor([[float(name.endswith("_prince"))] for name in responses.stimulus_ids])
-    predicted = responses.to_volumes(prince)
+    predicted = responses.carry(prince)
     observed = responses.group_mean[:, ~responses.group_mean.isnan().any(dim=0)]
     for run in range(9):
         rows = responses.runs == run

@@ -345,6 +345,8 @@ def test_block_moves_permute_whole_blocks():
     assert (singles % 2 == torch.tensor([0, 1, 0, 1, 0, 1])).all()
     with pytest.raises(ValueError, match="at least two blocks"):
         block_moves(10, block_length=10)
+    with pytest.raises(ValueError, match="a run of one row has none to change with: give longer runs"):
+        block_moves(4, groups=torch.tensor([0, 0, 0, 1]))
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -428,7 +430,7 @@ def test_ridge_null_is_ridge_cv_on_moved_responses(case, moves, n_features):
     if case == "groups":
         options = {"groups": torch.arange(80) // 20}
     penalty = torch.tensor([3.0]).double()
-    result = ridge_cv(X, Y, penalties=penalty, **options)
+    result = ridge_cv(X, Y, alphas=penalty, **options)
     settings = {"n_permutations": 6, "seed": 4}
     null = ridge_null(X, Y, result, moves=moves, min_shift=5, block_length=5, **settings, **options)
     groups = options.get("groups")
@@ -447,12 +449,28 @@ def test_ridge_null_is_ridge_cv_on_moved_responses(case, moves, n_features):
     else:
         moved = Y[rows]
     for m in range(6):
-        expected = ridge_cv(X, moved[m], penalties=penalty, **options)
+        expected = ridge_cv(X, moved[m], alphas=penalty, **options)
         torch.testing.assert_close(null[m], expected.r)
     folds = ridge_null(
         X, Y, result, moves=moves, min_shift=5, block_length=5, per_fold=True, **settings, **options
     )
     assert folds.shape == (6, len(result.fold_r), 3)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("n_features", [4, 60])
+def test_the_null_of_a_joint_score_is_the_joint_score_of_moved_responses(missing, n_features):
+    X, Y, N = normal(80, n_features), normal(80, 3, seed=1), normal(80, 2, seed=2)
+    Y = Y + N[:, :1]
+    if missing:
+        Y[5:9, 1] = nan
+    options = {"gap": 2, "nuisances": N}
+    result = ridge_cv(X, Y, alphas=torch.tensor([3.0]), **options)
+    null = ridge_null(X, Y, result, joint=True, n_permutations=6, seed=4, **options)
+    rows = shift_moves(80, n_moves=6, min_shift=0, seed=4, groups=None)
+    for m in range(6):
+        expected = ridge_cv(X, Y[rows[m]], alphas=torch.tensor([3.0]), **options)
+        torch.testing.assert_close(null[m], expected.r_joint)
 
 
 def test_ridge_null_finds_a_planted_effect_and_keeps_each_rois_penalty():
@@ -475,7 +493,7 @@ def test_ridge_null_keeps_each_rois_penalty_where_responses_are_missing():
     Y[:, 0] += 3 * X[:, 0]
     Y[5:8] = nan
     result = ridge_cv(X, Y)
-    assert (result.penalties[:, 0] < result.penalties[:, 1]).all()
+    assert (result.alphas[:, 0] < result.alphas[:, 1]).all()
     null = ridge_null(X, Y, result, n_permutations=6)
     for k in (0, 1):
         alone = ridge_null(X, Y[:, k : k + 1], ridge_cv(X, Y[:, k : k + 1]), n_permutations=6)
@@ -498,7 +516,7 @@ def test_ridge_null_is_nan_where_a_copy_does_not_vary_in_training_or_test(n_feat
     Y[:, 0] = normal(60, 1)[:, 0]
     Y[20:22, 1] = torch.tensor([1.0, 3.0]).double()  # all that ROI 1 ever does
     groups = torch.arange(60) // 30
-    result = replace(ridge_cv(X, Y[:, [0, 0]], groups=groups), penalties=torch.ones(2, 2).double())
+    result = replace(ridge_cv(X, Y[:, [0, 0]], groups=groups), alphas=torch.ones(2, 2).double())
     null = ridge_null(X, Y, result, groups=groups, n_permutations=50, per_fold=True)
     assert not null[:, :, 0].isnan().any()
     assert null[:, :, 1].isnan().all()

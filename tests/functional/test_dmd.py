@@ -17,6 +17,7 @@ from nfas_lightning.functional._gram import (
 )
 from nfas_lightning.functional._spectrum import choose_mode, effective_rank, eigen_parts, jump_rate
 from nfas_lightning.functional.dmd import (
+    center_depths,
     combine_depths,
     depth_gram,
     dmd,
@@ -669,3 +670,25 @@ class TestContract:
             combine_depths(H[:, :6], dmd(H))
         with pytest.raises(ValueError, match=r"H must have shape \(N, L, D\)"):
             dmd(H[0])
+
+
+@pytest.mark.parametrize("operator", ["joint", "per_stimulus", "pooled"])
+@pytest.mark.parametrize("centering", ["none", "center", "scale", "zscore"])
+def test_modes_are_combined_from_the_centered_depths(operator, centering):
+    H = torch.randn(12, 5, 4, generator=torch.Generator().manual_seed(0)).double() + 3
+    result = dmd(H, operator=operator, centering=centering, svd_rank=3)
+    Z = center_depths(H, result)
+    torch.testing.assert_close(combine_depths(Z, result, centered=True), combine_depths(H, result))
+    if centering in ("center", "scale"):
+        expected = H - H.mean(0)
+        if centering == "scale":
+            expected = expected / torch.linalg.matrix_norm(expected.movedim(1, 0))[:, None]
+        torch.testing.assert_close(Z, expected)
+
+
+def test_what_rounding_leaves_of_a_constant_unit_is_zero():
+    H = torch.randn(50, 4, 3, generator=torch.Generator().manual_seed(0))
+    H[:, 2, 1] = 0.1 + 1e-9 * torch.randn(50)
+    Z = center_depths(H, dmd(H))
+    assert (Z[:, 2, 1] == 0).all()
+    assert (Z.abs().amax(0) > 0).sum() == 11

@@ -12,7 +12,8 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.linear_model import RidgeCV as SklearnRidgeCV
 from sklearn.model_selection import KFold
 
-from nfas_lightning.functional.encoding import default_penalties, ridge_cv
+from nfas_lightning.functional.correlation import pearson
+from nfas_lightning.functional.encoding import default_alphas, ridge_cv
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.ridge_null import ridge_null
 
@@ -98,10 +99,10 @@ def test_matches_explicit_nested_cross_validation(P, gap):
             first, last = train[held[0]], train[held[-1]]
             yield held, [i for i, t in enumerate(train) if t < first - gap or t > last + gap]
 
-    result = ridge_cv(X, Y, n_folds=3, gap=gap, penalties=GRID, n_inner_folds=4)
+    result = ridge_cv(X, Y, n_folds=3, gap=gap, alphas=GRID, n_inner_folds=4)
     fold_r, best, inner_score = explicit(X, Y, contiguous_folds(90, n_folds=3, gap=gap), inner, GRID.numpy())
     np.testing.assert_allclose(result.fold_r.numpy(), fold_r, atol=1e-8)
-    np.testing.assert_array_equal(result.penalties.numpy(), best)
+    np.testing.assert_array_equal(result.alphas.numpy(), best)
     np.testing.assert_allclose(result.inner_score.numpy(), inner_score, atol=1e-8)
     np.testing.assert_allclose(result.r.numpy(), fold_r.mean(0), atol=1e-8)
 
@@ -115,44 +116,44 @@ def test_runs_hold_out_runs_inside_too():
             inside = (groups[train] == run).numpy()
             yield np.flatnonzero(inside), np.flatnonzero(~inside)
 
-    result = ridge_cv(X, Y, groups=groups, penalties=GRID)
+    result = ridge_cv(X, Y, groups=groups, alphas=GRID)
     fold_r, best, _ = explicit(X, Y, contiguous_folds(90, groups=groups), inner, GRID.numpy())
     np.testing.assert_allclose(result.fold_r.numpy(), fold_r, atol=1e-8)
-    np.testing.assert_array_equal(result.penalties.numpy(), best)
+    np.testing.assert_array_equal(result.alphas.numpy(), best)
     assert torch.equal(result.fold, groups)
 
 
 @pytest.mark.parametrize("P", [5, 60])
 def test_matches_himalaya(P):
     X, Y = simulate(T=100, P=P, R=4)  # 80 training rows: inner folds of one size, so one weighting of errors
-    result = ridge_cv(X, Y, penalties=GRID)
+    result = ridge_cv(X, Y, alphas=GRID)
     for index, (train, test) in enumerate(contiguous_folds(100)):
         x, x_test = standardised(X, train, test)
         y, y_test = standardised(Y, train, test)
         model = HimalayaRidgeCV(alphas=GRID.numpy(), fit_intercept=True, cv=KFold(5)).fit(x, y)
         expected = [pearsonr(p, t)[0] for p, t in zip(model.predict(x_test).T, y_test.T, strict=True)]
         np.testing.assert_allclose(result.fold_r[index].numpy(), expected, atol=1e-8)
-        np.testing.assert_allclose(result.penalties[index].numpy(), model.best_alphas_)
+        np.testing.assert_allclose(result.alphas[index].numpy(), model.best_alphas_)
 
 
 @pytest.mark.parametrize("P", [5, 60, 150])
 def test_loo_matches_sklearn(P):
     X, Y = simulate(T=100, P=P, R=4)
-    result = ridge_cv(X, Y, penalties=GRID, selection="loo")
+    result = ridge_cv(X, Y, alphas=GRID, selection="loo")
     for index, (train, test) in enumerate(contiguous_folds(100)):
         x, x_test = standardised(X, train, test)
         y, y_test = standardised(Y, train, test)
         model = SklearnRidgeCV(alphas=GRID.numpy(), alpha_per_target=True).fit(x, y)
         expected = [pearsonr(p, t)[0] for p, t in zip(model.predict(x_test).T, y_test.T, strict=True)]
         np.testing.assert_allclose(result.fold_r[index].numpy(), expected, atol=1e-8)
-        np.testing.assert_array_equal(result.penalties[index].numpy(), model.alpha_)
+        np.testing.assert_array_equal(result.alphas[index].numpy(), model.alpha_)
         np.testing.assert_allclose(result.inner_score[index].numpy(), 1 + model.best_score_, atol=1e-8)
 
 
 def test_loo_is_folds_of_one_row():
     X, Y = simulate(T=40, P=3)
-    loo = ridge_cv(X, Y, n_folds=2, penalties=GRID, selection="loo")
-    folds = ridge_cv(X, Y, n_folds=2, penalties=GRID, n_inner_folds=20)
+    loo = ridge_cv(X, Y, n_folds=2, alphas=GRID, selection="loo")
+    folds = ridge_cv(X, Y, n_folds=2, alphas=GRID, n_inner_folds=20)
     torch.testing.assert_close(loo.inner_score, folds.inner_score)
 
 
@@ -160,7 +161,7 @@ def test_nuisances_are_partialled_out_of_both_sides_by_training_rows():
     X, Y = simulate(P=4)
     N = torch.randn(90, 2, generator=torch.Generator().manual_seed(5)).double()
     X, Y = X + N @ torch.ones(2, 4).double(), Y + 10 * N[:, :1]
-    result = ridge_cv(X, Y, penalties=GRID[2:3], nuisances=N)
+    result = ridge_cv(X, Y, alphas=GRID[2:3], nuisances=N)
     for train, test in contiguous_folds(90):
         cleaned = []
         for values in (X, Y):
@@ -172,11 +173,78 @@ def test_nuisances_are_partialled_out_of_both_sides_by_training_rows():
         np.testing.assert_allclose(result.target[test].numpy(), y_test, atol=1e-8)
 
 
-def test_nuisances_that_explain_everything_leave_nothing():
+def test_the_joint_score_is_least_squares_on_nuisances_and_ridge_on_features():
+    """The oracle solves both at once: a block-diagonal penalty, zero for the nuisances and the intercept."""
+    X, Y = simulate(P=4)
+    N = torch.randn(90, 2, generator=torch.Generator().manual_seed(5)).double()
+    X, Y = X + N @ torch.ones(2, 4).double(), Y + 3 * N[:, :1]
+    alpha = 7.0
+    result = ridge_cv(X, Y, alphas=torch.tensor([alpha]), nuisances=N, scaling="common")
+    expected = torch.zeros(3)
+    for train, test in contiguous_folds(90):
+        residual = X[train] - torch.from_numpy(LinearRegression().fit(N[train], X[train]).predict(N[train]))
+        scale = residual.square().mean().sqrt()  # of what is left, one for all features
+        design = torch.cat([torch.ones(90, 1), N, X / scale], 1).double()
+        A = design[train]
+        penalty = torch.diag(torch.tensor([0.0] * 3 + [alpha] * 4).double())
+        preds = design[test] @ torch.linalg.solve(A.T @ A + penalty, A.T @ Y[train])
+        expected += pearson(preds, Y[test]).float() / 5
+    torch.testing.assert_close(result.r_joint.float(), expected)
+    torch.testing.assert_close(result.r2_joint, result.r_joint.clamp(min=0).square())
+    alone = ridge_cv(X, Y)
+    torch.testing.assert_close(alone.r_joint, alone.r)
+    torch.testing.assert_close(alone.joint_preds, alone.preds)
+
+
+def test_nuisances_that_explain_everything_leave_nothing_to_add_and_all_of_the_joint_score():
     X, _ = simulate()
+    N = torch.randn(90, 3, generator=torch.Generator().manual_seed(5)).double()
     with pytest.warns(UserWarning, match="3 of 3 ROIs score NaN"):
-        result = ridge_cv(X, X[:, :3] * 2 - 1, nuisances=X)
+        result = ridge_cv(X, N * 2 - 1, nuisances=N)
     assert result.r.isnan().all()
+    torch.testing.assert_close(result.r_joint, torch.ones(3).double())
+
+
+def test_a_missing_response_is_missing_in_the_joint_score_too():
+    X, Y = simulate(P=4)
+    Y[10:20, 0] = float("nan")
+    result = ridge_cv(X, Y, nuisances=X[:, :1] + X[:, 1:2] ** 2)
+    assert result.joint_target[10:20, 0].isnan().all()
+    assert result.r_joint.isfinite().all()
+    rows = torch.arange(90)[~Y[:, 0].isnan()]
+    assert result.joint_target[rows].isfinite().all()
+
+
+# --- whether the grid was long enough
+
+
+def test_a_grid_that_is_too_short_is_said_and_one_that_reaches_is_not():
+    generator = torch.Generator().manual_seed(0)
+    X, Y = torch.randn(120, 60, generator=generator), torch.randn(120, 40, generator=generator)
+    with pytest.warns(UserWarning, match="the least or the largest penalty of the grid"):
+        short = ridge_cv(X, Y, alphas=torch.tensor([1e-3, 1e-2]))
+    assert short.alpha_at_edge.tolist() == [1.0] * 40
+    assert short.grid_too_short > 0.9  # noise wants more shrinkage
+    with pytest.warns(UserWarning, match="largest penalty of the grid"):
+        signal = ridge_cv(X, X[:, :3] + 0.1 * Y[:, :3], alphas=torch.tensor([1e3, 1e4]))
+    assert signal.alpha_at_edge.tolist() == [1.0] * 3  # and this wants less
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        noise = ridge_cv(X, Y)  # most of it at the largest penalty, where all is shrunk already
+        exact = ridge_cv(X[:, :5], X[:, :3])  # at the least, where nothing is
+        ridge_cv(X, Y, alphas=torch.tensor([1.0]))  # a penalty that was given is no grid
+    assert noise.alpha_at_edge.mean() > 0.3
+    assert exact.alpha_at_edge.tolist() == [1.0] * 3
+    assert noise.grid_too_short < 0.1 > exact.grid_too_short
+
+
+def test_beyond_an_end_that_is_no_fault_nothing_changes():
+    generator = torch.Generator().manual_seed(0)
+    X, Y = torch.randn(120, 60, generator=generator), torch.randn(120, 40, generator=generator)
+    result = ridge_cv(X, Y)
+    ends = result.alphas == result.alphas.max()
+    further = ridge_cv(X, Y, alphas=100 * result.alphas.max()[None])
+    torch.testing.assert_close(result.fold_r[ends], further.fold_r[ends], atol=2e-3, rtol=0)
 
 
 # --- what the numbers mean
@@ -251,7 +319,7 @@ def test_missing_responses_equal_dropping_their_rows():
     Y[[3, 40, 41, 80], 1] = torch.nan
     Y[[3, 40, 41, 80], 2] = torch.nan
     Y[:30, 0] = torch.nan  # a whole fold
-    result = ridge_cv(X, Y, n_folds=3, penalties=GRID[2:3])
+    result = ridge_cv(X, Y, n_folds=3, alphas=GRID[2:3])
     assert result.n_volumes.tolist() == [60, 86, 86]
     assert not result.preds[3].isnan().any()
     expected = []
@@ -275,7 +343,7 @@ def test_missing_responses_with_inner_folds_equal_a_column_alone():
     Y[20:35, 1] = torch.nan
     together, alone = ridge_cv(X, Y, gap=2), ridge_cv(X, Y[:, 1:2], gap=2)
     torch.testing.assert_close(together.r[1:2], alone.r)
-    torch.testing.assert_close(together.penalties[:, 1:2], alone.penalties)
+    torch.testing.assert_close(together.alphas[:, 1:2], alone.alphas)
     torch.testing.assert_close(together.r[::2], ridge_cv(X, Y[:, ::2], gap=2).r)
 
 
@@ -288,7 +356,7 @@ def test_an_roi_observed_in_one_training_run_holds_out_blocks_of_it():
     # as if the run that lacks it did not exist
     alone = ridge_cv(X[30:], Y[30:, 1:2], groups=runs[30:], gap=2)
     torch.testing.assert_close(result.fold_r[1:, 1], alone.fold_r[:, 0])
-    torch.testing.assert_close(result.penalties[1:, 1], alone.penalties[:, 0])
+    torch.testing.assert_close(result.alphas[1:, 1], alone.alphas[:, 0])
     torch.testing.assert_close(result.inner_score[1:, 1], alone.inner_score[:, 0])
     assert result.r[1].item() == pytest.approx(result.fold_r[1:, 1].mean().item())
 
@@ -297,13 +365,11 @@ def test_redundant_features_and_rows_are_harmless():
     X, Y = simulate(P=4)
     twice = torch.cat([X, X], 1)
     # a feature given twice shares its weight: the same fit at twice the penalty
-    torch.testing.assert_close(
-        ridge_cv(twice, Y, penalties=2 * GRID).preds, ridge_cv(X, Y, penalties=GRID).preds
-    )
+    torch.testing.assert_close(ridge_cv(twice, Y, alphas=2 * GRID).preds, ridge_cv(X, Y, alphas=GRID).preds)
     repeated = X[torch.arange(90) // 3]
     assert ridge_cv(repeated, Y).r.isfinite().all()
     dead = torch.cat([X, torch.full((90, 2), 3.3).double()], 1)
-    torch.testing.assert_close(ridge_cv(dead, Y, penalties=GRID).preds, ridge_cv(X, Y, penalties=GRID).preds)
+    torch.testing.assert_close(ridge_cv(dead, Y, alphas=GRID).preds, ridge_cv(X, Y, alphas=GRID).preds)
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e8])
@@ -315,7 +381,7 @@ def test_constant_roi_is_nan_with_a_warning(constant, dtype):
         result = ridge_cv(X, Y)
     assert result.r.isnan().tolist() == [False, True, False]
     assert result.r2.isnan().tolist() == [False, True, False]
-    assert result.penalties[:, 1].isnan().all()
+    assert result.alphas[:, 1].isnan().all()
 
 
 @pytest.mark.parametrize("selection", ["folds", "loo"])
@@ -352,17 +418,17 @@ def test_inputs_stay_as_they_were_and_result_is_frozen():
         result.r = None
 
 
-def test_default_penalties_run_from_free_to_crushed():
+def test_default_alphas_run_from_free_to_crushed():
     X, Y = simulate(T=200, P=8)
-    ends = default_penalties(8)[[0, -1]]
-    free, crushed = (ridge_cv(X, Y, penalties=end[None]).preds for end in ends)
+    ends = default_alphas(8)[[0, -1]]
+    free, crushed = (ridge_cv(X, Y, alphas=end[None]).preds for end in ends)
     assert crushed.std() < 0.01 * free.std()
     ols = LinearRegression().fit(X[40:], Y[40:]).predict(X[:40])
     expected = (ols - Y[40:].mean(0).numpy()) / Y[40:].numpy().std(0)
     np.testing.assert_allclose(free[:40].numpy(), expected, atol=1e-2)
 
 
-def test_default_penalties_grow_with_the_number_of_features():
+def test_default_alphas_grow_with_the_number_of_features():
     X, Y = simulate()
     # a feature given three times has three times the squared row norm, and the penalty follows
     torch.testing.assert_close(ridge_cv(torch.cat([X, X, X], 1), Y).preds, ridge_cv(X, Y).preds)
@@ -371,7 +437,7 @@ def test_default_penalties_grow_with_the_number_of_features():
 def test_a_weak_direction_is_no_rounding():
     x, difference = (torch.randn(90, 1, generator=torch.Generator().manual_seed(s)).double() for s in (0, 1))
     X = torch.cat([x, x + 1e-5 * difference], 1)  # its share of the variance is 2e-11
-    result = ridge_cv(X, difference, penalties=torch.tensor([1e-14]))
+    result = ridge_cv(X, difference, alphas=torch.tensor([1e-14]))
     assert result.r.item() == pytest.approx(1, abs=1e-6)
 
 
@@ -381,7 +447,7 @@ def test_penalties_too_small_for_float32(P, selection):
     X, Y = simulate(P=P)
     X[:, 1:] = X[:, :1] + 1e-2 * (X[:, 1:] / X[:, 1:].std(0))  # what little varies on its own decides
     X, Y = X.float(), Y.float()
-    settings = {"selection": selection, "penalties": torch.tensor([1e-5])}
+    settings = {"selection": selection, "alphas": torch.tensor([1e-5])}
     single, double = ridge_cv(X, Y, **settings), ridge_cv(X.double(), Y.double(), **settings)
     torch.testing.assert_close(single.inner_score.double(), double.inner_score, atol=0, rtol=1e-3)
 
@@ -396,7 +462,7 @@ def test_float32_agrees_where_penalties_are_small_beside_slow_features(selection
     Y = X @ torch.randn(400, 8, generator=generator) / 20 + 0.1 * torch.randn(200, 8, generator=generator)
     settings = {
         "groups": torch.arange(4).repeat_interleave(50),
-        "penalties": torch.logspace(smallest, 6, 7 - smallest),
+        "alphas": torch.logspace(smallest, 6, 7 - smallest),
         "selection": selection,
     }
     single, double = ridge_cv(X, Y, **settings), ridge_cv(X.double(), Y.double(), **settings)
@@ -438,7 +504,7 @@ def test_a_common_scale_forgets_the_axes(selection):
     settings = {"selection": selection, "scaling": "common", "gap": 0}
     plain, turned = ridge_cv(X, Y, **settings), ridge_cv(X @ Q, Y, **settings)
     torch.testing.assert_close(turned.r, plain.r, atol=1e-9, rtol=0)
-    torch.testing.assert_close(turned.penalties, plain.penalties)
+    torch.testing.assert_close(turned.alphas, plain.alphas)
     torch.testing.assert_close(ridge_null(X @ Q, Y, turned), ridge_null(X, Y, plain), atol=1e-9, rtol=0)
     assert (
         ridge_cv(X @ Q, Y, selection=selection).r - ridge_cv(X, Y, selection=selection).r
@@ -447,7 +513,7 @@ def test_a_common_scale_forgets_the_axes(selection):
 
 def test_a_common_scale_equals_ridge_on_features_divided_by_one_number():
     X, Y = simulate(P=5)
-    result = ridge_cv(X, Y, scaling="common", penalties=torch.tensor([3.0]))
+    result = ridge_cv(X, Y, scaling="common", alphas=torch.tensor([3.0]))
     for index, (train, test) in enumerate(contiguous_folds(90)):
         x, y = X.numpy(), Y.numpy()
         scale = np.sqrt(x[train].var(0).mean())
@@ -474,14 +540,14 @@ def test_features_that_are_rounding_carry_nothing():
     # one unit in the last place of 1e8 is 8: about the mean that would pass for a feature of variance 16
     jitter = 1e8 + 8 * signs
     torch.testing.assert_close(
-        ridge_cv(torch.cat([X, jitter], 1), Y).r, ridge_cv(X, Y, penalties=default_penalties(7)).r
+        ridge_cv(torch.cat([X, jitter], 1), Y).r, ridge_cv(X, Y, alphas=default_alphas(7)).r
     )
     # and so does what float32 leaves of a feature that the nuisances explain
     explained = 1e8 * N + 8 * signs
     assert (explained - 1e8 * N).abs().max() > 0
     torch.testing.assert_close(
         ridge_cv(torch.cat([X, explained], 1), Y, nuisances=N).r,
-        ridge_cv(X, Y, nuisances=N, penalties=default_penalties(7)).r,
+        ridge_cv(X, Y, nuisances=N, alphas=default_alphas(7)).r,
     )
 
 
@@ -489,7 +555,7 @@ def test_what_was_not_trained_says_nothing():
     _, Y = simulate()
     with pytest.warns(UserWarning, match="3 of 3 ROIs score NaN"):
         result = ridge_cv(torch.ones(90, 4), Y)
-    assert result.penalties.isnan().all()
+    assert result.alphas.isnan().all()
     assert result.inner_score.isnan().all()
     assert result.preds.isnan().all()
     assert result.n_volumes.tolist() == [0, 0, 0]
@@ -497,7 +563,7 @@ def test_what_was_not_trained_says_nothing():
 
 def test_fewer_training_rows_than_inner_folds():
     x = torch.tensor([0.0, 1, 3, 4, 6, 8])[:, None]
-    result = ridge_cv(x, 2 * x, n_folds=2, penalties=torch.tensor([1e-9]))
+    result = ridge_cv(x, 2 * x, n_folds=2, alphas=torch.tensor([1e-9]))
     assert result.r.item() == pytest.approx(1)
 
 
@@ -513,8 +579,8 @@ def test_errors_say_what_to_do():
         ridge_cv(X, Y / 0)
     with pytest.raises(ValueError, match="selection must be one of 'folds', 'loo', got 'cv'"):
         ridge_cv(X, Y, selection="cv")
-    with pytest.raises(ValueError, match="penalties must be positive"):
-        ridge_cv(X, Y, penalties=torch.tensor([0.0, 1.0]))
+    with pytest.raises(ValueError, match="alphas must be positive"):
+        ridge_cv(X, Y, alphas=torch.tensor([0.0, 1.0]))
     with pytest.raises(ValueError, match="negative must be one of 'clip', 'square'"):
         ridge_cv(X, Y, negative="abs")
     with pytest.raises(ValueError, match="leaves nothing to train on inside a fold"):

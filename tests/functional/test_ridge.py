@@ -101,8 +101,8 @@ def test_the_cheaper_route_is_taken(monkeypatch, n, P, n_blocks, expected):
             return route(*arguments)
 
         monkeypatch.setattr(ridge, route.__name__, note)
-    penalties = torch.logspace(-1, 3, 15, dtype=torch.float64)
-    held_out_errors(decompose(X, X[:2]), Y, penalties, cut(n, n_blocks, 0))
+    alphas = torch.logspace(-1, 3, 15, dtype=torch.float64)
+    held_out_errors(decompose(X, X[:2]), Y, alphas, cut(n, n_blocks, 0))
     assert taken == [expected]
 
 
@@ -112,9 +112,9 @@ def test_blocks_that_take_different_routes_add_up():
     nothing = torch.arange(0)
     blocks = [(first, nothing), *((row, nothing) for row in rest)]
     basis = decompose(X, X[:2])
-    penalties = PENALTIES.repeat(5)
-    assert {ridge._axes_are_cheaper(basis, *block, Y, penalties) for block in blocks} == {True, False}
-    found = held_out_errors(basis, Y, penalties, blocks)[:3]
+    alphas = PENALTIES.repeat(5)
+    assert {ridge._axes_are_cheaper(basis, *block, Y, alphas) for block in blocks} == {True, False}
+    found = held_out_errors(basis, Y, alphas, blocks)[:3]
     np.testing.assert_allclose(found.numpy(), explicit(X, Y, blocks), rtol=1e-7)
 
 
@@ -138,8 +138,8 @@ def test_one_row_that_outweighs_all_others_costs_float32_nothing():
     Y[7] = X[7] @ torch.ones(30, 4, dtype=torch.float64)
     Y = Y - Y.mean(0)
     blocks, basis = cut(400, 5, 0), decompose(X, X[:2])
-    penalties = 30 * torch.logspace(1, 4, 4, dtype=torch.float64)
-    assert bool((penalties * ridge._MAY_LOSE**2 > basis.eigenvalues[-1]).all())
-    exact = ridge._errors_by_axes(basis, Y, penalties, blocks, torch.float64)
-    single = ridge._errors_by_axes(basis, Y, penalties, blocks, torch.float32)
+    alphas = 30 * torch.logspace(1, 4, 4, dtype=torch.float64)
+    assert bool((alphas * ridge._MAY_LOSE**2 > basis.eigenvalues[-1]).all())
+    exact = ridge._errors_by_axes(basis, Y, alphas, blocks, torch.float64)
+    single = ridge._errors_by_axes(basis, Y, alphas, blocks, torch.float32)
     torch.testing.assert_close(single, exact, rtol=1e-3, atol=0)

@@ -1,9 +1,12 @@
+import time
+
 import numpy as np
 import pytest
 import torch
 
 from nfas_lightning.functional._components import sketch_matrix
-from nfas_lightning.functional.dmd import depth_gram
+from nfas_lightning.functional.dmd import combine_depths, depth_gram, dmd
+from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.functional.state_space import StateSpace
 
 WIDTHS = (9, 40, 64, 12)
@@ -30,7 +33,7 @@ def orthogonal(width, seed=0):
 
 
 def plain_procrustes(states, k):
-    """Centre, unit norm, PCA by SVD, sequential Procrustes: H (N, L, k) up to the first layer's signs."""
+    """Center, unit norm, PCA by SVD, sequential Procrustes: H (N, L, k) up to the first layer's signs."""
     aligned = []
     for state in states:
         Z = state.numpy() - state.numpy().mean(axis=0)
@@ -43,11 +46,11 @@ def plain_procrustes(states, k):
     return np.stack(aligned, axis=1)
 
 
-@pytest.mark.parametrize("n", [6, 30, 80])
-def test_equals_a_plain_implementation(n):
+@pytest.mark.parametrize(("n", "bound"), [(6, None), (30, 9), (80, 5)])
+def test_equals_a_plain_implementation_where_every_layer_is_wide_enough(n, bound):
     states = layers(n)
-    H = StateSpace("procrustes").fit_transform(states).numpy()
-    wanted = plain_procrustes(states, min(9, n - 1))
+    H = StateSpace("procrustes", n_components=bound).fit_transform(states).numpy()
+    wanted = plain_procrustes(states, min(9, n - 1, bound or 9))
     signs = np.sign((H[:, 0] * wanted[:, 0]).sum(axis=0))
     np.testing.assert_allclose(H, wanted * signs, atol=1e-7)
 
@@ -64,6 +67,35 @@ def test_rotating_units_changes_nothing(dtype):
     np.testing.assert_allclose(other.transform(new_turned), one.transform(new), atol=10 * tolerance)
 
 
+@pytest.mark.parametrize("widths", [(40, 4, 64, 12, 50), (4, 64, 9, 40), (12, 30, 50)])
+def test_coordinates_that_a_narrow_layer_lacks_do_not_depend_on_axes_either(widths):
+    """Layers beside a narrow one share more than it holds; nothing of that may be left to LAPACK's choice."""
+    states, order = layers(80, widths), torch.Generator().manual_seed(0)
+    H = StateSpace().fit_transform(states)
+    moved = [s[:, torch.randperm(s.shape[1], generator=order)] for s in states]
+    np.testing.assert_allclose(StateSpace().fit_transform(moved), H, atol=1e-9)
+    turned = [s @ orthogonal(s.shape[1], i) for i, s in enumerate(states)]
+    np.testing.assert_allclose(StateSpace().fit_transform(turned), H, atol=1e-9)
+
+
+def test_padding_keeps_procrustes_exact():
+    """No turn of a layer, of 300 drawn, brings it nearer to the layer before, zeros beside the narrower."""
+    for widths in ((12, 5), (5, 12)):
+        before, after = StateSpace().fit_transform(layers(40, widths)).unbind(1)
+        reached = float((before - after).norm())
+        for seed in range(300):
+            small = torch.randn(12, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            turn = torch.linalg.matrix_exp((seed % 10 + 1) / 20 * (small - small.T))
+            assert float((before - after @ turn).norm()) >= reached - 1e-12
+
+
+def test_a_layer_is_turned_onto_the_last_one_that_had_its_coordinates():
+    """Wide, narrow and the same wide layer again: the third lies on the first, however narrow the second."""
+    wide = torch.randn(60, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first, _, third = StateSpace().fit_transform([wide, wide[:, :3], wide]).unbind(1)
+    np.testing.assert_allclose(third, first, atol=0.05)
+
+
 def test_scale_offset_and_order():
     states = layers()
     H = StateSpace().fit_transform(states)
@@ -73,10 +105,10 @@ def test_scale_offset_and_order():
     np.testing.assert_allclose(StateSpace().fit_transform([s[order] for s in states]), H[order], atol=1e-9)
 
 
-def test_alignment_makes_neighbours_alike():
+def test_alignment_makes_neighbors_alike():
     states = layers()
     H = StateSpace().fit_transform(states)
-    shuffled = torch.stack([H[:, i] @ orthogonal(9, i) for i in range(4)], dim=1)
+    shuffled = torch.stack([H[:, i] @ orthogonal(29, i) for i in range(4)], dim=1)
     assert float((H[:, 1:] - H[:, :-1]).norm()) < 0.7 * float((shuffled[:, 1:] - shuffled[:, :-1]).norm())
 
 
@@ -90,14 +122,71 @@ def test_only_training_stimuli_are_looked_at():
     assert float(space.transform([s.mean(0, keepdim=True) for s in train]).abs().max()) < 1e-12
 
 
-def test_components():
-    states = layers()
-    assert StateSpace().fit(states).n_components_ == 9
-    assert StateSpace(n_components=4).fit(states).transform(states).shape == (30, 4, 4)
+def test_the_space_is_as_wide_as_the_largest_rank():
+    states = layers(80)
+    space = StateSpace().fit(states)
+    assert space.n_components_ == 64
+    assert space.kept_ == pytest.approx((1,) * 4)
+    H = space.transform(states)
+    # an isometry: every layer keeps all of its variance, in as many coordinates as it has units
+    np.testing.assert_allclose(H.norm(dim=(0, 2)), 1, atol=1e-12)
+    assert [int(torch.linalg.matrix_rank(H[:, i], rtol=1e-6)) for i in range(4)] == list(WIDTHS)
+    assert not H[:, 0, 9:].any()
     assert StateSpace().fit([s[:6] for s in states]).n_components_ == 5
-    H = StateSpace().fit_transform(states)
-    # the narrowest layer keeps all of its variance, so its norm stays one
-    assert float(H[:, 0].norm()) == pytest.approx(1)
+
+
+def test_n_components_is_an_upper_bound():
+    states = layers(80)
+    space = StateSpace(n_components=20).fit(states)
+    assert space.transform(states).shape == (80, 4, 20)
+    assert space.kept_[0] == pytest.approx(1)
+    for state, kept in zip(states, space.kept_, strict=True):
+        share = torch.linalg.svdvals(state - state.mean(0)).square()
+        assert kept == pytest.approx(float(share[:20].sum() / share.sum()))
+    assert StateSpace(n_components=500).fit(states).n_components_ == 64
+    assert StateSpace("native", n_components=2).fit([states[0]] * 3).n_components_ == 9
+
+
+def test_time_and_memory_are_bounded_for_many_stimuli_and_wide_layers():
+    generator = torch.Generator().manual_seed(0)
+    states = [torch.randn(900, width, generator=generator) for width in (700, 16, 1200)]
+    started = time.process_time()
+    space = StateSpace().fit(states)
+    assert space.n_components_ == 320
+    assert space.transform(states).shape == (900, 3, 320)
+    assert max(layer.weight.numel() for layer in space._maps) <= 320 * 1200
+    assert time.process_time() - started < 20  # 1 s; an SVD of all 899 components takes longer
+
+
+def test_dynamics_survive_a_narrow_layer():
+    """Twelve directions persist through depth; one block of three units must not decide what is seen."""
+    generator = torch.Generator().manual_seed(0)
+    n, widths = 240, (40, 3, 32, 48, 24)
+    lasting = torch.randn(n, 12, generator=generator, dtype=torch.float64)
+    states = [
+        torch.cat([lasting, 2 * torch.randn(n, 12, generator=generator, dtype=torch.float64)], 1)
+        @ torch.randn(24, width, generator=generator, dtype=torch.float64)
+        for width in widths
+    ]
+    Y = lasting @ torch.randn(12, 6, generator=generator, dtype=torch.float64)
+    Y = Y + 0.5 * Y.std() * torch.randn(Y.shape, generator=generator, dtype=torch.float64)
+    train, new = [s[:200] for s in states], [s[200:] for s in states]
+    scored = {}
+    for bound in (None, 3):
+        space = StateSpace(n_components=bound).fit(train)
+        H = space.transform(train)
+        result = dmd(H)
+        features = combine_depths(H, result)
+        scored[bound] = float(ridge_cv(features, Y[:200], scaling="common").r.mean())
+        # new stimuli go the way of the training stimuli
+        later = combine_depths(space.transform(new), result)
+        weights = torch.linalg.lstsq(
+            torch.cat([features, torch.eye(features.shape[1]).double()]),
+            torch.cat([Y[:200], torch.zeros(features.shape[1], 6).double()]),
+        ).solution
+        scored[bound, "new"] = float(torch.corrcoef(torch.stack([(later @ weights)[:, 0], Y[200:, 0]]))[0, 1])
+    assert scored[None] > 0.75 > 0.5 > scored[3]
+    assert scored[None, "new"] > 0.7 > scored[3, "new"]
 
 
 def test_auto():

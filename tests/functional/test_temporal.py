@@ -125,6 +125,45 @@ def test_fir_matches_a_plain_loop(resample):
         torch.testing.assert_close(A @ features, expected)
 
 
+@pytest.mark.parametrize("resample", ["average", "sum"])
+def test_fir_counts_an_event_for_the_seconds_that_lie_in_a_tr(resample):
+    rng = np.random.default_rng(1)
+    onsets = torch.from_numpy(np.sort(rng.uniform(-3, 118, 80)))
+    durations = torch.from_numpy(rng.uniform(0.1, 5, 80))
+    durations[::9] = 0.0
+    features = torch.from_numpy(rng.normal(size=(80, 3)))
+    for delay, A in zip(
+        (0, 2),
+        fir_operators(onsets, TIMES, tr=TR, delays=(0, 2), durations=durations, resample=resample),
+        strict=True,
+    ):
+        expected = torch.zeros(60, 3).double()
+        for t in range(60):
+            begin, end, weights = (t - delay) * TR, (t - delay + 1) * TR, torch.zeros(80).double()
+            for n, (onset, duration) in enumerate(zip(onsets.tolist(), durations.tolist(), strict=True)):
+                shared = min(onset + duration, end) - max(onset, begin)
+                weights[n] = max(shared, 0.0) if duration else float(begin <= onset < end)
+            scale = weights.sum() if resample == "average" and weights.sum() else 1
+            expected[t] = weights @ features / scale
+        torch.testing.assert_close(A @ features, expected, atol=1e-4, rtol=0)
+
+
+def test_fir_does_not_take_rounding_for_a_part_of_an_event():
+    tr = 0.7
+    onsets = torch.tensor([0.7 * k for k in range(9)]).double()
+    times = torch.arange(10).double() * 0.7
+    (A,) = fir_operators(onsets, times, tr=tr, delays=(0,), durations=torch.full((9,), 0.7).double())
+    torch.testing.assert_close(A.to_dense()[:9], torch.eye(9).double(), atol=1e-5, rtol=0)
+    assert not A.to_dense()[9].any()
+
+
+def test_lanczos_takes_an_event_by_its_middle():
+    onsets, durations = torch.tensor([4.0, 9.0]).double(), torch.tensor([3.0, 0.5]).double()
+    (A,) = fir_operators(onsets, TIMES, tr=TR, delays=(0,), durations=durations, resample="lanczos")
+    (B,) = fir_operators(onsets + durations / 2, TIMES, tr=TR, delays=(0,), resample="lanczos")
+    torch.testing.assert_close(A.to_dense(), B.to_dense() * durations)
+
+
 def test_fir_keeps_onsets_on_a_volume_in_its_own_tr():
     tr = 0.7  # 3 * 0.7 is not 2.1 in binary
     onsets = torch.tensor([0.7 * k for k in range(9)]).double()

@@ -108,9 +108,10 @@ def make_results(
     simulated: bool = True,
     coordinates: bool = True,
     features: tuple[str, ...] = tuple(FEATURES),
+    score: str = "alone",
     seed: int = 0,
 ) -> RunResults:
-    """Results of `n_models` models a modality over `n_rois` ROIs."""
+    """Results of `n_models` models a modality over `n_rois` ROIs; nuisances take a tenth of every r."""
     rng = np.random.default_rng(seed)
     rois = make_rois(n_rois, seed=seed)
     if not simulated:
@@ -126,6 +127,8 @@ def make_results(
             skill = rng.uniform(0.75, 1.1) * truth["network"].map(taste).to_numpy(float)
             for feature in features:
                 r = level * skill * GAIN[feature] + rng.normal(0, 0.04, n_rois)
+                own = feature == "nuisance"
+                partial, joint = (np.full(n_rois, np.nan), r) if own else (0.9 * r, r + 0.02)
                 p = np.clip(10 ** (-25 * np.clip(r, 0, None)) * rng.uniform(0.5, 1, n_rois), 1e-4, 1)
                 scores.append(
                     pd.DataFrame(
@@ -134,6 +137,9 @@ def make_results(
                             "dataset": f"simulated-{modality}" if simulated else f"{modality}-story",
                             "subject": "group", "feature": feature, "roi": truth["roi"],
                             "network": truth["network"], "r": r, "r2": np.clip(r, 0, None) ** 2,
+                            "r_joint": joint, "r2_joint": np.clip(joint, 0, None) ** 2,
+                            "r_partial": partial, "r2_partial": np.clip(partial, 0, None) ** 2,
+                            "score": "alone" if own else score, "alpha_at_edge": 0.0,
                             "p": p, "q": np.minimum(1, 2 * p), "ceiling": truth["ceiling"],
                             "n_volumes": 300, "simulated": simulated,
                         }
@@ -182,7 +188,7 @@ def make_results(
     meta = {
         "experiment": "demo",
         "versions": {"nfas_lightning": "0.1.0", "torch": "2.4.0", "nilearn": "0.11"},
-        "settings": {"operator": "joint", "svd_rank": 2, "centering": "scale"},
+        "settings": {"operator": "joint", "svd_rank": 2, "centering": "scale", "score": score},
         "data_sha256": {"responses": "ab" * 32},
         "simulated": simulated,
     }

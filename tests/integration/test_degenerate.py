@@ -126,8 +126,8 @@ def test_constant_roi():
 def test_constant_feature():
     X, Y = normal(40, 3), normal(40, 2, seed=1)
     wide = torch.cat([X, torch.full((40, 1), 7.0)], 1)
-    penalties = torch.tensor([1.0, 10.0])
-    assert torch.allclose(F.ridge_cv(wide, Y, penalties=penalties).r, F.ridge_cv(X, Y, penalties=penalties).r)
+    alphas = torch.tensor([1.0, 10.0])
+    assert torch.allclose(F.ridge_cv(wide, Y, alphas=alphas).r, F.ridge_cv(X, Y, alphas=alphas).r)
     with pytest.warns(UserWarning, match="2 of 2 ROIs score NaN"):
         assert F.ridge_cv(torch.ones(40, 3), Y).r.isnan().all()
 

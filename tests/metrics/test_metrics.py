@@ -10,11 +10,14 @@ import torch
 from torchmetrics import MetricCollection, MetricTracker
 from torchmetrics.metric import CompositionalMetric
 
+from nfas_lightning.alignment import card_of
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.dmd import dmd, stable_mode
 from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.functional.snci import snci
+from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.metrics import SNCI, DepthSpectrum, DMDAlignment, RoiAlignment
+from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from tests.helpers.metrics import SHARES, planted, run_processes, splits
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
@@ -82,7 +85,8 @@ def test_choices_of_dynamics_are_those_of_the_functional_core(options):
         (True, {}, {"gap": 5}),
         (True, {"gap": 0}, {"gap": 0}),
         (True, {"gap": 2, "n_folds": 3, "selection": "loo"}, {"gap": 2, "n_folds": 3, "selection": "loo"}),
-        (True, {"partial_nuisances": True}, {"gap": 5, "nuisances": True}),
+        (True, {"score": "joint"}, {"gap": 5}),
+        (True, {"score": "alone"}, {"gap": 5}),
     ],
 )
 def test_choices_of_encoding_are_those_of_the_functional_core(series, settings, expected):
@@ -92,17 +96,22 @@ def test_choices_of_encoding_are_those_of_the_functional_core(series, settings, 
     responses = dataclasses.replace(responses, values=values, subjects=("s1", "s2"))
     if series:
         responses = dataclasses.replace(responses, tr=2.0, gap=5)
-    if "nuisances" in expected:
-        expected = {**expected, "nuisances": responses.nuisances}
-    X = stable_mode(H)
-    plain = ridge_cv(X, values.mean(0), **expected)
+    X, score = stable_mode(H), settings.get("score", "partial")
+    alone = ridge_cv(X, values.mean(0), **expected)
+    beside = ridge_cv(X, values.mean(0), nuisances=responses.nuisances, **expected)
+    three = {"alone": alone.r, "joint": beside.r_joint, "partial": beside.r}
+    squares = {"alone": alone.r2, "joint": beside.r2_joint, "partial": beside.r2}
     whole = update(DMDAlignment(responses, **settings), H, splits(60, 20)).compute()
     readout = RoiAlignment(responses, **settings)
     readout.update(X, torch.arange(60))
     for result in (whole, readout.compute()):
-        torch.testing.assert_close(result["r"], plain.r)
-        torch.testing.assert_close(result["r2"], plain.r2)
-        torch.testing.assert_close(result["mean_r2"], plain.r2.mean())
+        torch.testing.assert_close(result["r"], three[score])
+        torch.testing.assert_close(result["r2"], squares[score])
+        torch.testing.assert_close(result["mean_r2"], squares[score].mean())
+        for name in three:
+            torch.testing.assert_close(result[f"r_{name}"], three[name])
+            torch.testing.assert_close(result[f"r2_{name}"], squares[name])
+            torch.testing.assert_close(result[f"mean_r_{name}"], three[name].mean())
 
 
 def test_planted_alignment_is_found_and_noise_is_not():
@@ -146,13 +155,22 @@ def test_constant_depth_is_nan():
     assert result["eigenvalue"].isnan()
 
 
-def test_nuisances_can_be_partialled_out():
-    H, responses = planted(nuisance=True)
+def test_without_nuisances_there_is_one_number():
+    H, responses = planted()
+    result = update(DMDAlignment(responses), H, splits(len(H), 20)).compute()
+    assert not any("joint" in name or "alone" in name or "partial" in name for name in result)
+
+
+def test_stimuli_without_a_part_in_any_volume_change_nothing():
+    H, responses = planted(design=True)
     plain = update(DMDAlignment(responses), H, splits(len(H), 20)).compute()
-    partial = update(DMDAlignment(responses, partial_nuisances=True), H, splits(len(H), 20)).compute()
-    assert not torch.allclose(plain["r"], partial["r"])
-    with pytest.raises(ValueError, match="needs nuisances, but the responses of 'toy' hold none"):
-        DMDAlignment(planted()[1], partial_nuisances=True)
+    operator = torch.cat([responses.design[0].to_dense(), torch.zeros(60, 3)], dim=1)
+    ids = (*responses.stimulus_ids, "a", "b", "c")
+    more = dataclasses.replace(responses, design=(operator,), stimulus_ids=ids)
+    longer = torch.cat([H, 50 * torch.ones_like(H[:3])])
+    result = update(DMDAlignment(more), longer, splits(63, 20)).compute()
+    torch.testing.assert_close(result["r"], plain["r"])
+    torch.testing.assert_close(result["eigenvalue"], plain["eigenvalue"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -196,6 +214,9 @@ def test_two_and_three_processes_with_uneven_shares_agree():
     H, responses = planted()
     alignment = update(DMDAlignment(responses), H, splits(len(H), 20)).compute()
     spectrum = update(DepthSpectrum(), H, splits(len(H), 20)).compute()
+    uneven = DepthSpectrum()
+    uneven.update([H[:, depth, : 4 + depth] for depth in range(4)], torch.arange(len(H)))
+    apart = uneven.compute()
     consistency = snci(
         torch.rand(9, 4, generator=torch.Generator().manual_seed(0)), ["vision", "audio", "language"] * 3
     )
@@ -204,6 +225,7 @@ def test_two_and_three_processes_with_uneven_shares_agree():
     for (world, rank), result in results.items():
         torch.testing.assert_close(result["alignment"], alignment, rtol=0, atol=1e-6)
         torch.testing.assert_close(result["spectrum"], spectrum, rtol=0, atol=1e-6)
+        torch.testing.assert_close(result["uneven"], apart, rtol=0, atol=1e-6)
         torch.testing.assert_close(result["snci"], consistency, rtol=0, atol=1e-6)
         # after compute each process holds its own share again
         assert result["kept"] == len(SHARES[world][rank])
@@ -255,9 +277,9 @@ def test_states_do_not_alias_the_batch_and_stay_on_the_host():
     metric.update(batch, ids)
     batch.zero_()
     ids.fill_(3)
-    assert torch.equal(metric.collected()[0], H)
+    assert torch.equal(metric.trajectories()[0], H)
     moved = metric.to("meta")  # any other device: what moved there would be lost
-    assert torch.equal(moved.collected()[0], H)
+    assert torch.equal(moved.trajectories()[0], H)
     assert moved.device.type == "meta"
 
 
@@ -271,6 +293,46 @@ def test_device_memory_does_not_grow_with_stimuli():
     metric.update(H[10:].cuda(), torch.arange(10, len(H)))
     assert torch.cuda.memory_allocated() == before
     assert metric.compute()["r"].device.type == "cuda"
+
+
+def ragged(n=60, seed=0):
+    """States of five depths of other widths."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(n, width, generator=generator).double() for width in (8, 6, 9, 5, 7)]
+
+
+@pytest.mark.parametrize("operator", ["joint", "per_stimulus", "pooled"])
+@pytest.mark.parametrize("space", [{}, {"n_components": 3}, {"state_space": "random_projection", "seed": 2}])
+def test_depths_of_other_widths_score_as_they_do_elsewhere(operator, space):
+    _, responses = planted()
+    states = ragged()
+    metric = DMDAlignment(responses, operator=operator, **space)
+    for batch in splits(60, 13):
+        metric.update([state[batch] for state in states], batch)
+    result = metric.compute()
+    settings = ScoringSettings(n_permutations=0, baselines=False, operator=operator, **space)
+    layers = tuple(LayerInfo(str(i), i, "Linear", s.shape[1:], s.shape[1], "") for i, s in enumerate(states))
+    trajectory = Trajectory(tuple(states), layers, torch.arange(60))
+    card = card_of(torch.nn.Identity(), responses, "net", "mean", seconds=0.0)
+    table = score_trajectory(trajectory, responses, card, settings).scores
+    assert result["r"].tolist() == pytest.approx(table["r"].tolist(), abs=1e-9)
+    spectrum = DepthSpectrum(**space)
+    spectrum.update(states, torch.arange(60))
+    if operator == "joint":
+        torch.testing.assert_close(spectrum.compute()["stable_eigenvalue"], result["eigenvalue"])
+
+
+def test_depths_change_their_widths_within_no_epoch():
+    metric, states = DepthSpectrum(), ragged()
+    metric.update(states, torch.arange(60))
+    with pytest.raises(ValueError, match=r"of widths \[8, 6, 9, 5, 7\], got \[7, 5, 9, 6, 8\]"):
+        metric.update(states[::-1], torch.arange(60, 120))
+    with pytest.raises(ValueError, match=r"trajectory\[1\] must have shape \(B=60, D\), got \(59, 6\)"):
+        metric.update([states[0], states[1][1:], *states[2:]], torch.arange(60))
+    with pytest.raises(ValueError, match="kind must be one of"):
+        DepthSpectrum(state_space="flat")
+    metric.reset()
+    metric.update(states[::-1], torch.arange(60))
 
 
 def test_figures():
@@ -297,7 +359,9 @@ def test_errors_say_what_came():
         metric.update(H[:1], torch.tensor([60]))
     with pytest.raises(ValueError, match=r"trajectory must have shape \(B, L, D\), got \(60, 5\)"):
         metric.update(H[:, :, 0], torch.arange(60))
-    with pytest.raises(TypeError, match=r"trajectory must be a torch.Tensor, got list"):
+    with pytest.raises(
+        TypeError, match=r"trajectory must be a torch.Tensor \(B, L, D\) or a list .* got a list of list"
+    ):
         metric.update(H.tolist(), torch.arange(60))
     with pytest.raises(ValueError, match=r"stimulus_id must have shape \(B=2,\), got \(3,\)"):
         metric.update(H[:2], torch.arange(3))
@@ -310,7 +374,7 @@ def test_errors_say_what_came():
     with pytest.raises(ValueError, match="trajectory must be finite"):
         metric.update(H[:2].log(), torch.arange(2))
     metric.update(H[:2], torch.arange(2))
-    with pytest.raises(ValueError, match=r"trajectory must have shape \(B, L=5, D=8\), got \(2, 4, 8\)"):
+    with pytest.raises(ValueError, match=r"of widths \[8, 8, 8, 8, 8\], got \[8, 8, 8, 8\]"):
         metric.update(H[2:4, :4], torch.arange(2, 4))
     scores = SNCI()
     with pytest.raises(ValueError, match="seen no model"):
@@ -386,7 +450,7 @@ def test_ids_may_be_integers_of_any_kind(form):
         ids = torch.arange(60)
         metric.update(rows[30:], form(ids[30:].tolist()))
         metric.update(rows[:30], ids[:30])
-        assert torch.equal(metric.collected()[0], rows)
+        assert torch.equal(metric.collected()[0], rows.flatten(1))
     with pytest.raises(ValueError, match="below the 60 stimuli of 'toy', got 60"):
         DMDAlignment(responses).update(H[:1], [60])
 
@@ -402,8 +466,8 @@ def test_ids_may_be_integers_of_any_kind(form):
         ("ds", "svd_rank", 1.5, "svd_rank must be a positive int"),
         ("dr", "selection", "cv", "selection must be one of 'folds', 'loo', got 'cv'"),
         ("dr", "n_folds", 1, "n_folds must be at least 2, got 1"),
-        ("dr", "gap", -1, "gap must be 0 or more volumes, got -1"),
-        ("dr", "partial_nuisances", True, "needs nuisances, but the responses of 'toy' hold none"),
+        ("dr", "gap", -1, "gap must be at least 0, got -1"),
+        ("dr", "score", "sum", "score must be one of 'alone', 'joint', 'partial', got 'sum'"),
         ("r", "ceiling_threshold", 0.0, "ceiling_threshold must be positive, got 0.0"),
     ],
 )

@@ -11,7 +11,7 @@ from torch import nn
 
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.hooks import DepthRecorder
-from nfas_lightning.models import FrozenModel, ModelSuite, load_model, load_module
+from nfas_lightning.models import FrozenModel, ModelSuite, load_model, load_module, reach
 from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.loaders import model_name
 from nfas_lightning.models.optional import require
@@ -21,6 +21,12 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+@pytest.fixture(autouse=True)
+def hub_that_answers(monkeypatch):
+    """No test asks the network: each says itself what its hub does."""
+    monkeypatch.setattr(reach, "is_reachable", lambda url: True)
 
 
 def _same(one: nn.Module, other: nn.Module) -> bool:
@@ -281,6 +287,27 @@ def test_wav2vec2_with_group_norm_takes_one_length_at_a_time(tmp_path):
         _together_and_alone(loaded, [3_000, 2_000])
     together, alone = _together_and_alone(loaded, [2_000, 2_000])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_codec_and_a_pair_of_networks_are_asked_back(tmp_path):
+    sizes = {"num_filters": 4, "hidden_size": 8, "codebook_size": 16, "num_lstm_layers": 1}
+    codec = transformers.EncodecConfig(**sizes, codebook_dim=8, target_bandwidths=[1.5])
+    transformers.EncodecModel(codec).save_pretrained(tmp_path / "codec")
+    transformers.EncodecFeatureExtractor().save_pretrained(tmp_path / "codec")
+    with pytest.raises(
+        ValueError, match=r"EncodecFeatureExtractor .* for encodec in a way of its own.*module"
+    ):
+        load_model(f"hf:{tmp_path / 'codec'}")
+    tower = {**SMALL, "num_attention_heads": 2}
+    text, vision = (
+        {**tower, "bos_token_id": 0, "eos_token_id": 1},
+        {**tower, "image_size": 32, "patch_size": 8},
+    )
+    pair = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+    transformers.CLIPModel(pair).save_pretrained(tmp_path / "pair")
+    for weights in ("pretrained", "random"):
+        with pytest.raises(ValueError, match=r"holds two networks \(clip\).*CLIPVisionModel.from_pretrained"):
+            load_model(f"hf:{tmp_path / 'pair'}", weights=weights)
 
 
 def test_image_models_take_their_processors_numbers(tmp_path):

@@ -28,7 +28,7 @@ from nfas_lightning.plotting import (
     plot_surface,
     plot_truth,
 )
-from nfas_lightning.plotting.brain import _face_pixels, _hemisphere, _nearest_roi
+from nfas_lightning.plotting.brain import _face_pixels, _hemisphere, _nearest_roi, _vertex_rois
 from nfas_lightning.plotting.dynamics import _spread
 from nfas_lightning.plotting.space import format_p
 from nfas_lightning.plotting.style import SIMULATED
@@ -323,6 +323,21 @@ def test_nearest_roi_equals_the_plain_search():
     np.testing.assert_array_equal(_nearest_roi("left", points, 15.0), expected)
 
 
+def test_parcels_are_drawn_as_they_are(results):
+    """Every vertex of a parcel is its own, however far from its center; other vertices stay gray."""
+    rois = results.rois.head(3).assign(x=[-40.0, -40.0, 40.0], y=0.0, z=20.0, hemisphere=["L", "L", "R"])
+    rois = rois.assign(vertices=["0 5 10241", "7", "10242 20483"])
+    found, n_discs = _vertex_rois(rois, 12.0)
+    assert n_discs == 0
+    wanted = np.full((2, 10242), -1)
+    wanted[0, [0, 5, 10241]], wanted[0, 7], wanted[1, [0, 10241]] = 0, 1, 2
+    np.testing.assert_array_equal(np.stack([found["left"], found["right"]]), wanted)
+    values = pd.DataFrame({"r2": [0.1, 0.2, 0.3]}, index=rois["roi"])
+    assert "3 of 3 ROIs reach the cortical surface" in _texts(plot_surface(values, rois))
+    discs = _texts(plot_surface(values, rois.drop(columns="vertices")))
+    assert "discs of 12 mm for 3 that are known by their center alone" in discs
+
+
 def test_glass_brain_has_a_panel_a_map(results):
     figure = plot_glass(mean_r2(results.scores), results.rois, title="r2", simulated=True)
     assert figure.get_supxlabel() == SIMULATED
@@ -339,6 +354,26 @@ def test_without_coordinates_rois_become_rows(results):
 def test_rows_show_at_most_so_many(results):
     figure = plot_rows(mean_r2(results.scores), results.rois, max_rows=10)
     assert len(figure.axes[0].get_yticklabels()) == 10
+
+
+def test_figures_that_leave_rois_out_say_how_many(results, statistics):
+    scores, count = results.scores.assign(network=""), results.scores["roi"].nunique()
+    alone = replace(
+        statistics,
+        snci=statistics.snci.assign(network=""),
+        convergence=statistics.convergence.assign(network=""),
+    )
+    for draw in (
+        lambda most: plot_rows(mean_r2(scores), results.rois, label="r²", max_rows=most),
+        lambda most: plot_snci(alone, max_rows=most),
+        lambda most: plot_convergence(alone, max_rows=most),
+        lambda most: plot_networks(scores, max_columns=most),
+    ):
+        assert f"the 7 highest of {count} ROIs" in draw(7).axes[0].get_xlabel()
+        assert "highest of" not in draw(count).axes[0].get_xlabel()
+    networks = results.scores["network"].nunique()
+    label = plot_networks(results.scores, max_columns=3).axes[0].get_xlabel()
+    assert label == f"the 3 highest of {networks} networks"
 
 
 def test_missing_scores_do_not_stop_a_figure(results, statistics):

@@ -1,3 +1,4 @@
+import pytest
 from rich.console import Console
 
 from nfas_lightning.plotting import roi_score_table, score_table
@@ -54,3 +55,38 @@ def test_a_model_without_any_score_has_dashes():
     results = make_results(("audio",), n_models=1, n_rois=2)
     results.scores[["r", "r2"]] = float("nan")
     assert "-" in _print(score_table(results))
+
+
+def test_the_three_numbers_stand_under_one_another_in_eighty_columns():
+    results = make_results(("audio",), n_models=1, n_rois=4, simulated=False, score="partial")
+    results.scores["roi"] = results.scores["roi"].str.slice(-3)
+    text = _print(score_table(results), width=80)
+    lines = text.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "Partial r (what is added to the nuisances)" in text
+    first = next(i for i, line in enumerate(lines) if "whisper_base" in line)
+    assert [line.split()[0] for line in lines[first + 1 : first + 3]] == ["alone", "joint"]
+    means = results.scores.groupby("feature")[["r", "r_joint", "r_partial"]].mean()
+    for line, column in zip(lines[first : first + 3], ("r_partial", "r", "r_joint"), strict=True):
+        for feature in ("stable_mode", "all_blocks", "random_weights"):
+            assert f"{means.loc[feature, column]:.3f}" in line
+    # what nuisances predict alone stands in its own line only
+    nuisance = f"{means.loc['nuisance', 'r']:.3f}"
+    assert [nuisance in line for line in lines[first : first + 3]] == [False, True, False]
+
+
+def test_what_nuisances_predict_alone_is_never_the_best_partial_score():
+    results = make_results(("audio",), n_models=1, n_rois=2, simulated=False, score="partial")
+    results.scores.loc[results.scores["feature"] == "nuisance", ["r", "r_joint"]] = 0.99
+    assert "[bold]0.990[/bold]" not in [c for col in roi_score_table(results).columns for c in col._cells]
+
+
+@pytest.mark.parametrize("score", ["alone", "joint", "partial"])
+def test_the_reported_number_is_what_tables_average(score):
+    results = make_results(("audio",), n_models=1, n_rois=4, score=score)
+    column = "r" if score == "alone" else f"r_{score}"
+    means = results.scores.groupby("feature")[column].mean()
+    table = baseline_table(results.scores).iloc[0]
+    for feature in ("stable_mode", "last_block"):
+        assert table[feature] == pytest.approx(means[feature])
+    assert table["nuisance"] == pytest.approx(results.scores.query("feature == 'nuisance'")["r"].mean())

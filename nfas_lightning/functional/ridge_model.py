@@ -1,0 +1,158 @@
+"""A ridge encoding model that is kept: fitted to all rows, to predict new ones and to be looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.functional.checks import check_device, check_finite, check_shape, working_dtype
+from nfas_lightning.functional.encoding import (
+    Scaling,
+    Selection,
+    check_encoding,
+    inner_blocks,
+    inner_errors,
+    standardise,
+)
+from nfas_lightning.functional.missing import column_patterns
+from nfas_lightning.functional.ridge import decompose
+
+__all__ = ["RidgeModel", "ridge_fit"]
+
+
+@dataclass(frozen=True)
+class RidgeModel:
+    r"""A linear map of features, and of nuisances, to responses in their own units.
+
+    .. math:: \hat y = b + (x - \bar x) W + (n - \bar n) V
+
+    Attributes:
+        weights: (P, R) W, change of a response per unit of a feature; NaN for an ROI that could not be
+            trained.
+        intercept: (R,) b, the response where features and nuisances are at their means.
+        center: (P,) mean of the features over the training rows.
+        alphas: (R,) chosen penalty, on the scale of standardized features.
+        nuisance_weights: (Q, R) V, None without nuisances.
+        nuisance_center: (Q,) mean of the nuisances, None without.
+    """
+
+    weights: Tensor
+    intercept: Tensor
+    center: Tensor
+    alphas: Tensor
+    nuisance_weights: Tensor | None = None
+    nuisance_center: Tensor | None = None
+
+    def predict(self, X: Tensor, nuisances: Tensor | None = None) -> Tensor:
+        """Predict the responses to new features.
+
+        Args:
+            X: (T, P) features, made as those of the training were.
+            nuisances: (T, Q) as in the training; None: they stay at their means.
+
+        Returns:
+            (T, R) in the units of the responses and the working dtype of `X`.
+
+        Raises:
+            ValueError: shapes that disagree, values that are not finite, or nuisances for a model that was
+                fitted without.
+        """
+        check_shape("X", X, "T P", P=len(self.center))
+        check_device("X", X, "weights", self.weights)
+        check_finite("X", X)
+        dtype = working_dtype(X, self.weights)
+        preds = self.intercept.to(dtype) + (X.to(dtype) - self.center.to(dtype)) @ self.weights.to(dtype)
+        if nuisances is None:
+            return preds
+        if self.nuisance_weights is None or self.nuisance_center is None:
+            raise ValueError("nuisances must be None: this model was fitted without any.")
+        check_shape("nuisances", nuisances, "T Q", T=len(X), Q=len(self.nuisance_center))
+        check_finite("nuisances", nuisances)
+        known = nuisances.to(preds) - self.nuisance_center.to(preds)
+        return preds + known @ self.nuisance_weights.to(preds)
+
+
+def ridge_fit(
+    X: Tensor,
+    Y: Tensor,
+    *,
+    groups: Tensor | None = None,
+    gap: int = 0,
+    alphas: Tensor | None = None,
+    selection: Selection = "folds",
+    nuisances: Tensor | None = None,
+    scaling: Scaling = "unit",
+    n_inner_folds: int = 5,
+) -> RidgeModel:
+    """Fit to all rows what `ridge_cv` fits to the training rows of each fold, and keep it.
+
+    The penalty is chosen per ROI by the same inner cross-validation. How well such a model predicts is what
+    `ridge_cv` tells: this one has no rows left to be tested on.
+
+    Args:
+        X: (T, P) features.
+        Y: (T, R) responses. NaN marks a missing value: the ROI is fitted without that row.
+        groups: (T,) run or story of each row, held out whole where there are several.
+        gap: rows dropped around inner folds.
+        alphas: (A,) candidates; None: `default_penalties`.
+        selection: ``"folds"`` or ``"loo"``, how the penalty is chosen.
+        nuisances: (T, Q) regressors that are fitted beside the features, without a penalty.
+        scaling: of the features, ``"unit"`` or ``"common"``, see `ridge_cv`.
+        n_inner_folds: inner folds of ``selection="folds"``.
+
+    Returns:
+        A `RidgeModel` in the working dtype of `X` and `Y`, on their device.
+
+    Raises:
+        ValueError: see `ridge_cv`.
+
+    Example:
+        >>> X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+        >>> model = ridge_fit(X[:40], 2 * X[:40, :1] + 7)
+        >>> bool((model.predict(X[40:]) - 2 * X[40:, :1] - 7).abs().max() < 0.1)
+        True
+    """
+    X, Y, alphas, groups, nuisances = check_encoding(X, Y, groups, alphas, selection, nuisances)
+    n_rois, everything = Y.shape[1], torch.arange(len(X), device=X.device)
+    center = X.double().mean(0)
+    known_center = None if nuisances is None else nuisances.double().mean(0)
+    n_nuisances = 0 if nuisances is None else nuisances.shape[1]
+    weights = torch.full((X.shape[1], n_rois), float("nan"), dtype=torch.float64, device=X.device)
+    slopes = torch.full((n_nuisances, n_rois), float("nan"), dtype=torch.float64, device=X.device)
+    intercept, chosen = weights.new_full((n_rois,), float("nan")), weights.new_full((n_rois,), float("nan"))
+    for columns, observed in column_patterns(Y):
+        rows = everything[observed]
+        if len(rows) < 2:
+            continue
+        blocks = [] if selection == "loo" else inner_blocks(everything, observed, groups, gap, n_inner_folds)
+        none = rows[:0]
+        x = standardise(X, rows, none, nuisances, scaling)
+        y = standardise(Y[:, columns], rows, none, nuisances)
+        basis = decompose(x.train, x.train[:1])
+        if not basis.eigenvalues.numel():
+            continue
+        best = inner_errors(basis, y.train, alphas, blocks, Y.dtype).argmin(0)
+        own = x.factor[:, None] * basis.weights(y.train, alphas[best]) / y.factor
+        # the ridge saw features without what the nuisances explain of them: take that off the nuisances' part
+        through = y.slopes - x.slopes @ own
+        keep = ~y.constant
+        trained = columns[keep]
+        weights[:, trained] = own[:, keep]
+        slopes[:, trained] = through[:, keep]
+        # the means are those of the rows that this ROI has; told at the common centers
+        offset = y.mean + (center - x.mean) @ own
+        if nuisances is not None and known_center is not None:
+            offset = offset + (known_center - nuisances[rows].double().mean(0)) @ through
+        intercept[trained] = offset[keep]
+        chosen[trained] = alphas[best][keep]
+    dtype = Y.dtype
+    return RidgeModel(
+        weights.to(dtype),
+        intercept.to(dtype),
+        center.to(dtype),
+        chosen.to(dtype),
+        None if nuisances is None else slopes.to(dtype),
+        None if known_center is None else known_center.to(dtype),
+    )

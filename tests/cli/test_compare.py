@@ -1,0 +1,78 @@
+"""`nfas compare` on folders of runs: tables printed and written, and what it refuses."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from nfas_lightning.cli.main import main
+from nfas_lightning.results import RunResults, compare_features
+from tests.helpers.results import make_results
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run per modality, on ROIs of its own."""
+    folder = tmp_path_factory.mktemp("runs")
+    for modality in ("vision", "audio"):
+        made = make_results((modality,), n_models=4, n_rois=9, seed=len(modality), score="partial")
+        replace(made, models=made.models.assign(twin_of="", weights="pretrained")).save(folder / modality)
+    return folder
+
+
+def refused(capsys, *args):
+    """What the command says, with the code of a wrong command line."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", *map(str, args)])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("nfas compare: error: ")
+    return said
+
+
+def test_prints_a_table_per_data_set_and_one_of_all(runs, capsys):
+    folders = [str(runs / name) for name in ("vision", "audio")]
+    main(["compare", *folders])
+    printed = capsys.readouterr().out
+    for dataset in ("simulated-vision", "simulated-audio", "all simulated"):
+        assert f"{dataset}: r beyond the nuisances" in printed
+    table = compare_features(RunResults.concatenate([RunResults.load(folder) for folder in folders]).scores)
+    pooled = table.query("dataset == 'all simulated' and baseline == 'last_block'").iloc[0]
+    assert f"{pooled['difference']:+.3f}" in printed
+    assert f"{pooled['low']:+.3f} {pooled['high']:+.3f}" in printed
+    assert f"{pooled['ahead']} of 8" in printed
+    assert "no p below 2 / 2^n: 0.125 for 4" in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_writes_the_table(runs, tmp_path, capsys, suffix):
+    path, where = tmp_path / "deep" / f"table.{suffix}", "model != 'hed_vgg16'"
+    main(["compare", str(runs / "vision"), "--out", str(path), "--value", "r2", "--where", where])
+    read = {
+        "csv": pd.read_csv,
+        "parquet": pd.read_parquet,
+        "json": lambda path: pd.DataFrame(json.loads(path.read_text())),
+    }
+    expected = compare_features(RunResults.load(runs / "vision").select(where).scores, value="r2")
+    pd.testing.assert_frame_equal(read[suffix](path), expected)
+    assert "r2 beyond the nuisances" in capsys.readouterr().out
+
+
+def test_another_feature_is_compared(runs, capsys):
+    main(["compare", str(runs / "audio"), "--feature", "all_blocks", "--score", "alone"])
+    printed = capsys.readouterr().out
+    assert "simulated-audio: r alone" in printed
+    assert all(name in printed for name in ("all blocks", "stable mode", "nuisances alone"))
+
+
+def test_refused(runs, tmp_path, capsys):
+    run = runs / "vision"
+    assert "'alone', 'joint', 'partial'" in refused(capsys, run, "--score", "r_partial")
+    assert "feature must be one of the tables' ['stable_mode'" in refused(capsys, run, "--feature", "stable")
+    assert "ends in .csv, .json or .parquet, got 'table.txt'" in refused(capsys, run, "--out", "table.txt")
+    assert "once on a data set, got 'mobilenet_v2' on 'simulated-vision'" in refused(capsys, run, run)
+    assert "holds no scores.parquet" in refused(capsys, tmp_path)
+    assert "keeps none of 4 models" in refused(capsys, run, "--where", "family == 'x'")
+    assert "got 'sub-01'" in refused(capsys, run, "--subject", "sub-01")
