@@ -14,6 +14,7 @@ from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.undisturbed import plain_network
 from nfas_lightning.models.base import LoadedModel, Preprocess
+from nfas_lightning.models.image_config import timm_config_preprocess, torchvision_preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import (
@@ -264,14 +265,7 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
             f"The weights of 'timm:{name}' could not be read from {hub}: {str(error).rstrip('.')}. Fetch "
             f"them where the hub can be reached (the cache can be copied), or choose weights='random'."
         ) from error
-    config = timm.data.resolve_model_data_config(module)
-    preprocess = ImagePreprocess(
-        tuple(config["input_size"][1:]),
-        tuple(config["mean"]),
-        tuple(config["std"]),
-        crop_pct=config["crop_pct"],
-        interpolation=config["interpolation"],
-    )
+    preprocess = timm_config_preprocess(timm.data.resolve_model_data_config(module))
     origin: dict[str, Any] = getattr(module, "pretrained_cfg", {})
     source = f"timm=={timm.__version__} ({origin.get('tag') or 'untagged'})"
     return _vision(module, preprocess, name, source, weights, seed, licence=origin.get("license") or "")
@@ -304,15 +298,7 @@ def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -
             f"The weights of 'torchvision:{name}' could not be fetched from {default.url}: "
             f"{str(error).rstrip('.')}. Put the file into torch's hub cache, or choose weights='random'."
         ) from error
-    transform = default.transforms()
-    crop, resize = transform.crop_size[0], transform.resize_size[0]
-    preprocess = ImagePreprocess(
-        crop,
-        tuple(transform.mean),
-        tuple(transform.std),
-        crop_pct=crop / resize,
-        interpolation=transform.interpolation.value,
-    )
+    preprocess = torchvision_preprocess(default.transforms())
     return _vision(
         module, preprocess, name, f"torchvision=={torchvision.__version__} ({default})", weights, seed
     )
