@@ -10,7 +10,9 @@ from nfas_lightning.data.pictures import ImageFiles, read_image
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import coordinate_atlas, roi_table
 from nfas_lightning.data.safe_pickle import read_pickle
+from nfas_lightning.data.sounds import SoundFiles
 from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.data.stimulus_files import natural_key
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.transcript import word_stimuli
 from nfas_lightning.data.video import ClipFiles, every_frame, read_clip
@@ -23,6 +25,7 @@ __all__ = [
     "Parcels",
     "Responses",
     "Scan",
+    "SoundFiles",
     "StimulusSet",
     "TextStimulus",
     "array_parcels",
@@ -34,6 +37,7 @@ __all__ = [
     "frame_series",
     "load_atlas",
     "motion_regressors",
+    "natural_key",
     "read_clip",
     "read_image",
     "read_pickle",

@@ -17,7 +17,7 @@ def to_tensor(what: str, value: Any) -> Tensor:
 
     Args:
         what: what errors call it.
-        value: a tensor, array, data frame, or nested lists.
+        value: a tensor, array, data frame, or nested lists. What a masked array masks becomes NaN.
 
     Raises:
         ValueError: it holds anything but numbers.
@@ -28,7 +28,7 @@ def to_tensor(what: str, value: Any) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value.detach().clone()
-    array = np.array(value)
+    array = np.array(_unmasked(value))
     if array.dtype == object and isinstance(value, pd.DataFrame | pd.Series):
         # booleans beside numbers, or pandas's own kinds of missing
         array = pd.DataFrame(value).apply(pd.to_numeric, errors="coerce").to_numpy("float64", na_value=np.nan)
@@ -48,3 +48,14 @@ def to_tensor(what: str, value: Any) -> Tensor:
             ".astype(float), and write NaN where a value is missing."
         )
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+
+
+def _unmasked(value: Any) -> Any:
+    """Return a masked array, or a list of such, with NaN where it is masked."""
+    if isinstance(value, list | tuple) and any(isinstance(part, np.ma.MaskedArray) for part in value):
+        return [_unmasked(part) for part in value]
+    if not isinstance(value, np.ma.MaskedArray):
+        return value
+    if not np.ma.is_masked(value):
+        return value.data
+    return np.ma.filled(value if value.dtype.kind in "fc" else value.astype(np.float64), np.nan)

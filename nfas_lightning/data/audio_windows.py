@@ -27,6 +27,7 @@ __all__ = ["AudioWindows", "Stretch", "audio_stimuli", "power_frames", "read_wav
 _FRAME_SECONDS = 0.1
 # quieter than this below the loudest frame counts as silence
 _RANGE_DB = 60.0
+_LOUDEST = 4.0  # floating point may go beyond full scale; 12 dB are no overshoot, but another scale
 
 
 def read_wav(
@@ -43,7 +44,7 @@ def read_wav(
 
     Raises:
         FileNotFoundError: the file or its content is missing.
-        ValueError: no wav file, or one that is cut short.
+        ValueError: no wav file, one that is cut short, or floating point samples in the range of integers.
     """
     path = require_file(path)
     if sampling_rate is not None:
@@ -64,6 +65,8 @@ def read_wav(
             (128.0, 128.0) if samples.dtype == np.uint8 else (0.0, -float(np.iinfo(samples.dtype).min))
         )
         samples = (samples.astype(np.float32) - middle) / scale
+    else:
+        _check_full_scale(path, samples)
     if not samples.size:
         raise ValueError(f"{path.name} must hold sound, got a wav file without a single sample.")
     mono = samples.reshape(len(samples), -1).mean(axis=1, dtype=np.float32)
@@ -72,6 +75,23 @@ def read_wav(
     wanted = int(rate if sampling_rate is None else sampling_rate)
     # the filter rings a little beyond full scale
     return np.clip(resample(mono, int(rate), wanted), -1.0, 1.0), wanted
+
+
+def _check_full_scale(path: Path, samples: NDArray[np.generic]) -> None:
+    """Refuse floating point samples on another scale than [-1, 1]: all of them would be clipped."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if np.isfinite(peak) and peak > _LOUDEST:
+        raise ValueError(
+            f"{path.name} must hold floating point samples in [-1, 1], got a peak of {peak:g}: divide the "
+            "integers that they were by 32768 (16 bit) or 2147483648 (32 bit), and write the file again."
+        )
+    if peak > 1:
+        over = float((np.abs(samples) > 1).mean())
+        warnings.warn(
+            f"{path.name} holds samples beyond full scale, up to {peak:.3g}: {over:.2%} of them are clipped "
+            "to [-1, 1]. Divide by the peak before writing to keep them.",
+            stacklevel=3,
+        )
 
 
 def _check_length(path: Path, samples: NDArray[np.generic]) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nfas_lightning.data.arrays import to_tensor
+from nfas_lightning.data.rows import index_of, row_orders, take_rows
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.temporal import high_pass_basis, regress_out
 
@@ -53,7 +54,8 @@ def clean_series(
             a parcel without voxels, stays so.
         tr: repetition time in seconds.
         high_pass: cut-off in Hz of the discrete cosine filter; None: only the mean is removed.
-        confounds: (T, C) regressors, likewise: `motion_regressors`, or columns of a table of confounds.
+        confounds: (T, C) regressors, likewise: `motion_regressors`, or columns of a table of confounds, which
+            go by the index where `series` has the same.
         drop_volumes: volumes dropped at the start, after the regression.
 
     Returns:
@@ -61,8 +63,12 @@ def clean_series(
         columns that are constant.
 
     Raises:
-        ValueError: a shape differs, a value is not finite, or fewer than two volumes are left.
+        ValueError: a shape differs, a value is not finite, an index is in no known order, or fewer than two
+            volumes are left.
     """
+    if confounds is not None:
+        orders = row_orders({"series": index_of(series), "confounds": index_of(confounds)})
+        confounds = take_rows(confounds, orders["confounds"])
     series = to_tensor("series", series)
     check_shape("series", series, "T R")
     check_finite("series", series[:, ~series.isnan().all(dim=0)])

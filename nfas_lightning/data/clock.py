@@ -9,9 +9,10 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_finite, check_shape
 
-__all__ = ["check_onsets", "check_tr", "volume_clock"]
+__all__ = ["check_durations", "check_onsets", "check_tr", "volume_clock"]
 
 _LONGEST_TR = 60.0  # seconds; sparse sampling stays below, milliseconds do not
+_OVERLAP = 50  # a typical event lasts this many times the distance to the next: milliseconds beside seconds
 _TOLERANCE = 0.1  # share of tr by which the median spacing of volumes may differ
 
 
@@ -111,3 +112,29 @@ def check_onsets(
         f"onset must be seconds since the run began, but {said}, with tr={tr:g} s. Divide milliseconds by "
         "1000; onsets in volumes are times tr."
     )
+
+
+def check_durations(
+    onsets: Tensor, durations: Tensor, event_runs: Tensor | None, times: Tensor, *, tr: float
+) -> None:
+    """Refuse durations in another unit than the onsets'.
+
+    Args:
+        onsets: (E,) seconds.
+        durations: (E,) seconds.
+        event_runs: (E,) run of each event; None: one run.
+        times: (T,) of `volume_clock`.
+        tr: repetition time in seconds.
+
+    Raises:
+        ValueError: a typical event lasts as long as the longest run, or overlaps with tens of others.
+    """
+    typical, longest = float(durations.median()), float(times.max()) + tr
+    labels = torch.zeros(len(onsets)) if event_runs is None else event_runs
+    steps = torch.cat([torch.unique(onsets[labels == run]).diff() for run in torch.unique(labels)])
+    step = float(steps.median()) if len(steps) else longest
+    if (len(onsets) > 1 and typical > max(longest, step)) or typical > _OVERLAP * step:
+        raise ValueError(
+            f"duration must be seconds, got a median of {typical:g} for events that begin {step:g} s apart "
+            f"in runs of at most {longest:g} s: divide milliseconds by 1000."
+        )

@@ -19,7 +19,7 @@ from nfas_lightning.data.content import require_file
 from nfas_lightning.data.stimulus_set import MEDIA
 from nfas_lightning.data.tables import as_numbers, check_columns, parse_csv
 
-__all__ = ["STIMULUS_COLUMNS", "events_table", "pair_events"]
+__all__ = ["STIMULUS_COLUMNS", "events_index", "events_table", "pair_events"]
 
 STIMULUS_COLUMNS = ("stim_file", "stimulus")
 """Columns of events that name stimuli, the first that is there counts; BIDS has the first."""
@@ -56,6 +56,13 @@ def events_table(given: Any) -> pd.DataFrame:
     return events
 
 
+def events_index(given: Any) -> pd.Index | None:
+    """Return the index of what `events_table` takes, None of a file: columns are put together by theirs."""
+    if isinstance(given, pd.DataFrame):
+        return given.index
+    return pd.DataFrame(given).index if isinstance(given, Mapping) else None
+
+
 def _of_columns(given: Any) -> pd.DataFrame:
     several = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping) or any(isinstance(part, pd.DataFrame | Mapping) for part in several):
@@ -68,7 +75,7 @@ def _of_columns(given: Any) -> pd.DataFrame:
             "with a column 'run'."
         )
     try:
-        return pd.DataFrame(given)
+        return pd.DataFrame(given).reset_index(drop=True)
     except ValueError as error:
         raise ValueError(f"events must have columns of one length ({error}).") from error
 

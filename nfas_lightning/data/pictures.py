@@ -5,23 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.data.stimulus_files import StimulusFiles
 from nfas_lightning.functional.checks import check_count
 
 __all__ = ["ImageFiles", "check_size", "read_image"]
 
 _LARGEST = 8192  # pixels a side: 200 MB for each stimulus
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+_WITH_PREVIEWS = {"MPO"}  # what phones write: the picture first, then smaller copies or a second eye's
 
 
 def check_size(size: Any, name: str = "size") -> None:
@@ -30,31 +30,33 @@ def check_size(size: Any, name: str = "size") -> None:
         check_count(name, size, 1, _LARGEST, unit="pixels")
 
 
-class ImageFiles(Dataset[Tensor]):
+class ImageFiles(StimulusFiles):
     """Image files as stimuli of `StimulusSet`: entry i is file i.
 
     Args:
         paths: the files, in the order of the responses.
-        size: pixels of the square that each image is resized and cropped to, about its centre; None: as it
+        size: pixels of the square that each image is resized and cropped to, about its center; None: as it
             is, which needs files of one size or batches of one.
+        in_order: see `StimulusFiles`.
 
     Raises:
         TypeError: the size is no whole number.
         ValueError: no path, a single string, or a size out of bounds.
     """
 
-    def __init__(self, paths: Sequence[str | os.PathLike[str]], *, size: int | None = None) -> None:
-        if isinstance(paths, (str, os.PathLike)) or not len(paths):
-            raise ValueError(
-                "paths must list image files in the order of the responses, e.g. "
-                f"sorted(Path('images').glob('*.png')), got {paths!r}."
-            )
-        check_size(size)
-        self.paths = [Path(path) for path in paths]
-        self.size = size
+    suffixes = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+    kind = "image"
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        size: int | None = None,
+        in_order: bool = False,
+    ) -> None:
+        check_size(size)
+        super().__init__(paths, in_order=in_order)
+        self.size = size
 
     def __getitem__(self, index: int) -> Tensor:
         return read_image(self.paths[index], size=self.size)
@@ -62,8 +64,8 @@ class ImageFiles(Dataset[Tensor]):
     def sha256(self) -> str:
         """Hash files and size; nothing is decoded."""
         digest = hashlib.sha256(f"images {self.size}".encode())
-        for path in self.paths:
-            digest.update(sha256_file(require_file(path)).encode())
+        for value in self.hashes:
+            digest.update(value.encode())
         return digest.hexdigest()
 
 
@@ -79,7 +81,8 @@ def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tens
 
     Raises:
         FileNotFoundError: the file or its content is missing.
-        ValueError: no image, one that is damaged or cut short, more than 8 bits a channel, or transparent.
+        ValueError: no image, one that is damaged or cut short, more than 8 bits a channel, transparent,
+            or several pictures, such as an animation.
     """
     path = require_file(path)
     try:
@@ -89,6 +92,12 @@ def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tens
             if image.mode not in _EIGHT_BITS:
                 raise ValueError(
                     f"{path} must have 8 bits a channel, got mode {image.mode}: convert it first."
+                )
+            n_frames = getattr(image, "n_frames", 1)
+            if n_frames > 1 and image.format not in _WITH_PREVIEWS:
+                raise ValueError(
+                    f"{path} must hold one picture, got {n_frames} ({image.format}): save the one that was "
+                    "shown, or all as a video for ClipFiles."
                 )
             turned = ImageOps.exif_transpose(image)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:

@@ -52,6 +52,8 @@ class Responses:
         noise_ceiling: (R,) correlation an ideal model could reach, None where nothing tells.
         subject_ceilings: (S, R) the same for a model of each subject, None where nothing tells.
         gap: volumes dropped on either side of a test block.
+        identical: (T,) labels of rows that answer the same stimulus and that folds keep together; None: folds
+            may part them.
         simulated: the responses were planted, not measured. Every page and figure says so.
         hashes: what was read, by file name, and the stimuli under ``"stimuli"``, to their sha256.
     """
@@ -72,6 +74,7 @@ class Responses:
     noise_ceiling: Tensor | None = None
     subject_ceilings: Tensor | None = None
     gap: int = 0
+    identical: Tensor | None = None
     simulated: bool = False
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -98,6 +101,14 @@ class Responses:
                 f"Without a design each row of values answers one stimulus: expected T = N = "
                 f"{len(self.stimulus_ids)}, got T = {n_volumes}. Give onsets for time series."
             )
+        if self.identical is not None:
+            if self.design:
+                raise ValueError(
+                    "groups='identical' keeps identical stimuli in one fold where each row answers one "
+                    "stimulus, got a time series, whose volumes answer several: estimate one response per "
+                    "stimulus, or leave groups out."
+                )
+            check_shape("identical", self.identical, "T", T=n_volumes)
         for operator in self.design:
             check_shape("design", operator, "T N", T=n_volumes, N=len(self.stimulus_ids))
         if self.drifts is not None:
@@ -261,7 +272,8 @@ class Responses:
         sparse = [operator.to_sparse().coalesce() for operator in self.design]
         parts = [part for operator in sparse for part in (operator.indices(), operator.values())]
         ceilings = (self.noise_ceiling, self.subject_ceilings)
-        for tensor in (self.values, self.runs, self.drifts, self.nuisances, *ceilings, *parts):
+        tensors = (self.values, self.runs, self.drifts, self.nuisances, *ceilings, *parts, self.identical)
+        for tensor in tensors:
             if tensor is not None:
                 digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
                 digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)

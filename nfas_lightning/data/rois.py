@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nfas_lightning.data.rows import index_of, row_orders
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["ATLASES", "coordinate_atlas", "roi_table"]
+__all__ = ["ATLASES", "coordinate_atlas", "given_rois", "roi_table"]
 
 ATLASES = ("seitzman", "dosenbach", "power")
 _COLUMNS = ("roi", "network", "hemisphere", "x", "y", "z")
@@ -42,6 +44,53 @@ def roi_table(
     table["hemisphere"] = hemisphere if isinstance(hemisphere, str) else list(hemisphere)
     table[["x", "y", "z"]] = xyz
     return table[list(_COLUMNS)]
+
+
+def given_rois(
+    rois: Any, n_rois: int, columns: Sequence[str] | None = None, what: str = "rois"
+) -> pd.DataFrame:
+    """Return the table of the ROIs of responses, in the order of their columns.
+
+    Args:
+        rois: R names, or a table with the column ``roi``; None: the columns' names, or numbers.
+        n_rois: R.
+        columns: R names of the columns, which `rois` must have too, in any order; None: they have none, and
+            `rois` is in their order.
+        what: what errors call `rois`.
+
+    Raises:
+        ValueError: another number of ROIs, other names than the columns', or an order that is not known.
+
+    Example:
+        >>> table = pd.DataFrame({"roi": ["V4", "V1"], "network": ["late", "early"]})
+        >>> given_rois(table, 2, ["V1", "V4"])["network"].tolist()
+        ['early', 'late']
+    """
+    if rois is None:
+        return roi_table(columns or [f"roi_{r:03d}" for r in range(n_rois)])
+    if isinstance(rois, str) or len(rois) != n_rois:
+        given = repr(rois) if isinstance(rois, str) else len(rois)
+        raise ValueError(f"{what} must name the {n_rois} columns of responses, got {given}.")
+    if isinstance(rois, pd.DataFrame):
+        table = rois.reset_index(drop=True)
+        if "roi" not in table:
+            raise ValueError(f"{what} must have a column 'roi', got {list(table.columns)}.")
+        if pd.api.types.is_integer_dtype(table["roi"]):  # parcels' numbers are names
+            table["roi"] = table["roi"].astype(str)
+    else:  # a name that is missing stays so, and is refused
+        table = roi_table([name if pd.isna(name) else str(name) for name in rois])
+    if columns is None:
+        row_orders({"responses": None, what: index_of(rois)})
+        return table
+    place = {name: i for i, name in enumerate(table["roi"])}
+    if set(place) != set(columns):
+        lacking = [name for name in columns if name not in place]
+        raise ValueError(
+            f"{what} must name the ROIs as the columns of responses do, in any order, got "
+            f"{list(table['roi'][:5])} for columns such as {lacking[:5] or list(columns[:5])}. Rename one of "
+            "the two."
+        )
+    return table.iloc[[place[name] for name in columns]].reset_index(drop=True)
 
 
 def coordinate_atlas(name: str = "seitzman") -> pd.DataFrame:

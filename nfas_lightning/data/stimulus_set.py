@@ -6,23 +6,28 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from nfas_lightning.data.acoustics import check_sampling_rate
+from nfas_lightning.data.repeats import first_places, same_rows
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["MEDIA", "MODALITIES", "Collate", "Modality", "StimulusSet", "guess_modality"]
+__all__ = ["MEDIA", "MODALITIES", "Collate", "Modality", "StimulusSet", "guess_modality", "own_rate"]
 
 Modality = Literal["vision", "audio", "language"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 MEDIA = "png|jpe?g|bmp|gif|tiff?|webp|mp4|avi|mov|mkv|webm|wav|flac|mp3|ogg"
-_FILE_NAME = re.compile(rf"^\S.*\.({MEDIA})$", re.IGNORECASE)
+_FILE_NAME = re.compile(
+    rf"^\S.*\.({MEDIA}|heic|m4[av]|aac|npy|npz|mat|pt|txt|csv|tsv|nii(\.gz)?)$", re.IGNORECASE
+)
 _KEYS = {"vision": "image", "audio": "audio", "language": "text"}
 
 
@@ -41,15 +46,9 @@ def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
         >>> guess_modality(torch.zeros(2, 3, 8, 8))
         'vision'
     """
-    _check_sequence(stimuli)
+    stimuli = _as_sequence(stimuli)
     first = _unwrap(stimuli[0])
-    if isinstance(first, os.PathLike) or (isinstance(first, str) and _FILE_NAME.search(first)):
-        raise ValueError(
-            f"stimuli must hold the stimuli themselves, got the file name {str(first)!r}. Read images with "
-            "ImageFiles(paths), clips with ClipFiles(paths, frames_per_second) and sounds with "
-            "read_wav(path, sampling_rate), all in nfas_lightning.data; modality='language' shows the "
-            "strings as text."
-        )
+    _check_no_files([first])
     if isinstance(first, str | TextStimulus):
         return "language"
     shape = tuple(getattr(first, "shape", ()))
@@ -75,7 +74,31 @@ def _hint(shape: tuple[int, ...]) -> str:
     return "Pass modality='vision', 'audio' or 'language'."
 
 
-def _check_sequence(stimuli: Any) -> None:
+def own_rate(stimuli: Any, sampling_rate: int | None) -> int | None:
+    """Return the sampling rate of sounds: the one given, or the one that their dataset says.
+
+    Raises:
+        ValueError: the two differ.
+    """
+    own = None if isinstance(stimuli, pd.Series | Tensor) else getattr(stimuli, "sampling_rate", None)
+    if own is None or sampling_rate is None:
+        return own if sampling_rate is None else sampling_rate
+    if own != sampling_rate:
+        raise ValueError(
+            f"sampling_rate must be that of the stimuli, {own} Hz, got {sampling_rate}: leave it out."
+        )
+    return sampling_rate
+
+
+def _as_sequence(stimuli: Any) -> Any:
+    """Return stimuli that go by place: a column of a table gives its values, whatever its labels."""
+    if isinstance(stimuli, pd.Series):
+        stimuli = stimuli.tolist()
+    if isinstance(stimuli, pd.DataFrame | Mapping):
+        raise TypeError(
+            f"stimuli must be one sequence, got a {type(stimuli).__name__} with {[*map(str, stimuli)][:5]}: "
+            "give the column that holds them, such as table['text'], or list(stimuli.values())."
+        )
     if isinstance(stimuli, str) or not hasattr(stimuli, "__len__") or not hasattr(stimuli, "__getitem__"):
         raise TypeError(
             "stimuli must be a tensor, a list or a map-style Dataset (with __len__ and __getitem__), "
@@ -83,15 +106,29 @@ def _check_sequence(stimuli: Any) -> None:
         )
     if len(stimuli) == 0:
         raise ValueError("stimuli must hold at least one stimulus, got none.")
+    return stimuli
+
+
+def _check_no_files(stimuli: Sequence[Any]) -> None:
+    """Refuse stimuli all of which are names of files."""
+    for item in stimuli:
+        if not isinstance(item, os.PathLike) and not (isinstance(item, str) and _FILE_NAME.search(item)):
+            return
+    raise ValueError(
+        f"stimuli must hold the stimuli themselves, got the file name {str(stimuli[0])!r}. Read images with "
+        "ImageFiles(paths), clips with ClipFiles(paths, frames_per_second) and sounds with SoundFiles(paths) "
+        "of nfas_lightning.data, and texts with Path.read_text; TextStimulus(name) shows a name as text."
+    )
 
 
 class StimulusSet(Dataset[tuple[int, Any]]):
     """N stimuli of one modality, checked one by one as they are read.
 
     Args:
-        items: N images, clips (the frames of each), waveforms or texts: a tensor, a sequence, or a map-style
-            dataset whose entries are the stimulus, a tuple that starts with it, or a mapping with ``image``,
-            ``audio`` or ``text``. An object with a method ``sha256()`` is hashed by it, not read.
+        items: N images, clips (the frames of each), waveforms or texts: a tensor, a sequence, a column of a
+            table, which goes by place and not by its index, or a map-style dataset whose entries are the
+            stimulus, a tuple that starts with it, or a mapping with ``image``, ``audio`` or ``text``. An
+            object with a method ``sha256()`` is hashed by it, not read.
         modality: ``"vision"``, ``"audio"`` or ``"language"``.
         sampling_rate: Hz, required for audio.
         as_clips: batches of clips hold ``clip`` alone, no frames as images; see `data.stimuli`.
@@ -109,11 +146,13 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         self, items: Any, modality: str, sampling_rate: int | None = None, *, as_clips: bool = False
     ) -> None:
         check_option("modality", modality, MODALITIES)
-        _check_sequence(items)
+        items = _as_sequence(items)
         if modality == "audio":
             if sampling_rate is None:
                 raise ValueError("Audio stimuli need sampling_rate, a number of Hz, got None.")
             check_sampling_rate(sampling_rate)
+        if modality == "language" and isinstance(items, list | tuple):
+            _check_no_files(items)
         self.items = items
         self.modality = modality
         self.sampling_rate = sampling_rate
@@ -145,14 +184,35 @@ class StimulusSet(Dataset[tuple[int, Any]]):
             digest.update(f"{self.items.dtype} {tuple(self.items.shape)}".encode())
             digest.update(np.ascontiguousarray(self.items.numpy(force=True)).data)
             return digest.hexdigest()
+        for value in self._digests:
+            digest.update(value)
+        return digest.hexdigest()
+
+    def identical(self) -> Tensor:
+        """Return the place of the first stimulus with the same content, (N,): its own, where there is none.
+
+        Files are compared by their hashes, as are all other stimuli but those of an object that hashes itself
+        (`sha256()` without `hashes`), which are taken to differ.
+        """
+        if isinstance(self.items, Tensor):
+            return same_rows(self.items)
+        if hasattr(self.items, "hashes"):
+            return first_places(self.items.hashes)
+        return torch.arange(len(self)) if hasattr(self.items, "sha256") else first_places(self._digests)
+
+    @cached_property
+    def _digests(self) -> tuple[bytes, ...]:
+        """The sha256 of each stimulus: all are read once."""
+        digests = []
         for index in range(len(self)):
             item = self[index][1]
             if isinstance(item, TextStimulus):
-                digest.update(f"{item.text}\0{item.span}\0".encode())
+                digests.append(hashlib.sha256(f"{item.text}\0{item.span}\0".encode()).digest())
             else:
-                digest.update(f"{tuple(item.shape)}".encode())
-                digest.update(np.ascontiguousarray(item.numpy()).tobytes())
-        return digest.hexdigest()
+                digest = hashlib.sha256(f"{tuple(item.shape)}".encode())
+                digest.update(np.ascontiguousarray(item.numpy()).data)
+                digests.append(digest.digest())
+        return tuple(digests)
 
 
 class Collate:
@@ -197,6 +257,12 @@ def _unwrap(item: Any) -> Any:
     return item[0] if isinstance(item, tuple) else item
 
 
+def _as_tensor(item: Any, index: int) -> Tensor:
+    if np.ma.is_masked(item):
+        raise ValueError(f"Stimulus {index} must be whole, got a masked array: fill in what was shown.")
+    return torch.as_tensor(item)
+
+
 def _visual(items: list[Tensor], as_clips: bool) -> dict[str, Tensor]:
     """Images stacked; of clips the frames one after the other, and the clips where they are equally long."""
     sizes = {tuple(image.shape[-3:]) for image in items}
@@ -228,7 +294,7 @@ def _as_text(item: Any, index: int) -> TextStimulus:
 
 
 def _as_image(item: Any, index: int) -> Tensor:
-    image = torch.as_tensor(item)
+    image = _as_tensor(item, index)
     if image.ndim not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
         raise ValueError(
             f"Stimulus {index} must be an RGB image of shape (3, H, W), or a clip of shape (F, 3, H, W), got "
@@ -247,7 +313,7 @@ def _as_image(item: Any, index: int) -> Tensor:
 
 
 def _as_audio(item: Any, index: int) -> Tensor:
-    wave = torch.as_tensor(item)
+    wave = _as_tensor(item, index)
     if wave.dtype == torch.int16:
         wave = wave.float() / 32768
     wave = wave.float()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["as_numbers", "as_text", "check_columns", "parse_csv", "read_numbers", "separator"]
+__all__ = ["as_numbers", "as_text", "check_columns", "first_row", "parse_csv", "read_numbers", "separator"]
 
 
 def separator(path: Path) -> str:
@@ -19,29 +21,51 @@ def separator(path: Path) -> str:
 
 
 def parse_csv(
-    path: Path, *, sep: str | None = None, keep_default_na: bool = True, text: Sequence[str] = ()
+    path: Path,
+    *,
+    sep: str | None = None,
+    keep_default_na: bool = True,
+    text: Sequence[str] = (),
+    names: Sequence[str] | None = None,
+    **options: Any,
 ) -> pd.DataFrame:
-    """Read a table in UTF-8, with or without a byte-order mark.
+    """Read a table in UTF-8, with or without a byte-order mark: the one reader of all tables.
 
     Args:
         path: the file.
         sep: what stands between two cells; None: what its name says, see `separator`.
         keep_default_na: read ``NA``, ``null`` and the like as missing.
         text: columns that are not made numbers.
+        names: of the columns of a table without a header; None: the first row names them.
+        options: of `pandas.read_csv`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is empty, not UTF-8, or no table.
+        ValueError: it is empty, not UTF-8, no table, or a row has more cells than the header.
     """
     sep = separator(path) if sep is None else sep
     try:
-        table = pd.read_csv(
-            path,
-            sep=sep,
-            encoding="utf-8-sig",
-            keep_default_na=keep_default_na,
-            dtype=dict.fromkeys(text, str),
-        )
+        with warnings.catch_warnings():
+            # without index_col pandas takes surplus cells for row labels, and every value of a row stands
+            # under the next column's name
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table: pd.DataFrame = pd.read_csv(
+                path,
+                sep=sep,
+                encoding="utf-8-sig",
+                keep_default_na=keep_default_na,
+                dtype=dict.fromkeys(text, str),
+                header="infer" if names is None else None,
+                names=None if names is None else list(names),
+                index_col=False,
+                **options,
+            )
+    except pd.errors.ParserWarning as error:
+        wanted = "a name above each column" if names is None else f"the columns {', '.join(names)}"
+        raise ValueError(
+            f"{path} must have {wanted}, got rows of more cells. Quote cells that hold {sep!r}; where the "
+            "first cells are row numbers, write the table with to_csv(path, index=False)."
+        ) from error
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} must be text in UTF-8, got bytes of another encoding ({error}). Save it as UTF-8; in "
@@ -50,7 +74,10 @@ def parse_csv(
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} must have a header and rows, got an empty file: write it again.") from error
     except ValueError as error:
-        raise ValueError(f"{path} must be a table with {sep!r} between cells ({error}).") from error
+        raise ValueError(
+            f"{path} must be a table with {sep!r} between cells and in every row as many as in the first "
+            f"({str(error).strip()}). Quote cells that hold {sep!r}."
+        ) from error
     return table
 
 
@@ -96,22 +123,7 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
             `as_numbers` refuses.
     """
     table = parse_csv(path)
-    if not isinstance(table.index, pd.RangeIndex):  # pandas took the cells without a name as row labels
-        raise ValueError(
-            f"{path} must have a name above each column, got rows of {table.index.nlevels} more. If the "
-            "first holds row numbers, write the table with to_csv(path, index=False)."
-        )
-    # pandas renames empty and repeated names as it reads them
-    first = pd.read_csv(
-        path,
-        sep=separator(path),
-        header=None,
-        nrows=1,
-        dtype=str,
-        encoding="utf-8-sig",
-        keep_default_na=False,
-    )
-    names = [name.strip() for name in first.iloc[0]]
+    names = [name.strip() for name in first_row(path, separator(path))]
     named = [name for name in names if name and not name.startswith("Unnamed: ")]
     if named and all(map(_is_number, named)):
         raise ValueError(
@@ -131,6 +143,12 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
             f"{path} must name each column once, got more than once: {repeated[:5]}. Rename one."
         )
     return as_numbers(table, list(table.columns), path, missing=missing, advice=advice)
+
+
+def first_row(path: Path, sep: str) -> list[str]:
+    """Return the cells of the first row as they stand: pandas renames those that are empty or come again."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return next((row for row in csv.reader(file, delimiter=sep) if row), [])
 
 
 def as_numbers(
@@ -182,7 +200,7 @@ def as_text(table: pd.DataFrame, column: str, path: Path) -> list[str]:
     Raises:
         ValueError: a cell is empty.
     """
-    words = table[column].astype(str)
+    words = table[column].fillna("").astype(str)  # a row that ends early
     rows = np.flatnonzero(words.str.strip() == "")
     if len(rows):
         raise ValueError(

@@ -15,30 +15,35 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.parcel_cache import content_hash
 from nfas_lightning.data.pictures import check_size
+from nfas_lightning.data.stimulus_files import StimulusFiles
 
 __all__ = ["ClipFiles", "clip_seconds", "every_frame", "frames_at", "read_clip"]
 
+_SLACK_S = 0.25  # by which clips of one length differ: encoders round to whole frames
 # Formats that hold their pictures themselves. ffmpeg goes by the content whatever a file is called, and a
 # playlist or a list of parts may name any other file of the disk.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,ogg,asf,flv,gif,m4v,mxf,ivf"
 
 
-class ClipFiles(Dataset[Tensor]):
+class ClipFiles(StimulusFiles):
     """Video files as stimuli of `StimulusSet`: entry i is the frames of file i.
 
     Args:
-        paths: the files.
+        paths: the files, in the order of the responses.
         frames_per_second: frames taken a second.
-        seconds: what every clip lasts, give or take a frame: all clips then have the same number of frames.
-            None: each clip's own length.
+        seconds: what every clip lasts, give or take a quarter of a second: all clips then have the same
+            number of frames. None: each clip's own length.
         size: pixels of the shorter side; None: as it is.
         cache: folder that remembers the files' hashes; None: none.
+        in_order: see `StimulusFiles`.
     """
+
+    suffixes = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+    kind = "video"
 
     def __init__(
         self,
@@ -48,24 +53,32 @@ class ClipFiles(Dataset[Tensor]):
         seconds: float | None = None,
         size: int | None = None,
         cache: Path | None = None,
+        in_order: bool = False,
     ) -> None:
         _check(frames_per_second, size)
-        self.paths = [Path(path) for path in paths]
+        super().__init__(paths, in_order=in_order)
+        if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+            raise ValueError(f"seconds must be a positive number, got {seconds}.")
         self.frames_per_second, self.seconds, self.size, self.cache = frames_per_second, seconds, size, cache
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __getitem__(self, index: int) -> Tensor:
-        n_frames = None if self.seconds is None else max(1, round(self.frames_per_second * self.seconds))
-        return read_clip(self.paths[index], self.frames_per_second, n_frames=n_frames, size=self.size)
+        return read_clip(
+            self.paths[index],
+            self.frames_per_second,
+            n_frames=None if self.seconds is None else max(1, round(self.frames_per_second * self.seconds)),
+            seconds=self.seconds,
+            size=self.size,
+        )
 
     def sha256(self) -> str:
         """Hash files and choice of frames; nothing is decoded."""
         digest = hashlib.sha256(f"clips {self.frames_per_second:g} {self.seconds} {self.size}".encode())
-        for path in self.paths:
-            digest.update(str(content_hash(require_file(path), self.cache)).encode())
+        for value in self.hashes:
+            digest.update(value.encode())
         return digest.hexdigest()
+
+    def _hash(self, path: Path) -> str:
+        return str(content_hash(path, self.cache))
 
 
 def read_clip(
@@ -73,6 +86,7 @@ def read_clip(
     frames_per_second: float,
     *,
     n_frames: int | None = None,
+    seconds: float | None = None,
     size: int | None = None,
 ) -> Tensor:
     """Decode a video file once and take frames at equal distances.
@@ -84,6 +98,7 @@ def read_clip(
         path: a file that ffmpeg reads.
         frames_per_second: frames taken a second; a rate above the file's own repeats frames.
         n_frames: F; None: the clip's length times `frames_per_second`, rounded, at least one.
+        seconds: what the clip must last, give or take a quarter of a second; None: any length.
         size: pixels of the shorter side; None: as it is.
 
     Returns:
@@ -91,15 +106,20 @@ def read_clip(
 
     Raises:
         FileNotFoundError: the file or its content is missing.
-        ValueError: the file is no video, is damaged or cut short.
+        ValueError: the file is no video, is damaged or cut short, or lasts another time than `seconds`.
         ImportError: PyAV is missing.
     """
     _check(frames_per_second, size)
     path = require_file(path)
-    with _opened(path) as (container, stream, seconds):
-        count = n_frames or max(1, round(seconds * frames_per_second))
-        middles = (np.arange(count) + 0.5) * seconds / count
-        taken = list(_at(middles, container, stream, size, seconds, path))
+    with _opened(path) as (container, stream, lasts):
+        if seconds is not None and abs(lasts - seconds) > _SLACK_S:
+            raise ValueError(
+                f"{path} must last {seconds:g} s, got {lasts:.2f} s: its frames would stand for other times "
+                "than those of the other clips. Cut it, or pass seconds=None for clips that differ."
+            )
+        count = n_frames or max(1, round(lasts * frames_per_second))
+        middles = (np.arange(count) + 0.5) * lasts / count
+        taken = list(_at(middles, container, stream, size, lasts, path))
     return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).contiguous()
 
 

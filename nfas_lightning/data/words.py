@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nfas_lightning.data.content import require_file
+from nfas_lightning.data.tables import first_row, parse_csv
 
 __all__ = ["Words", "read_gentle", "read_textgrid", "words_of_table"]
 
@@ -138,19 +139,13 @@ def read_gentle(path: Path) -> Words:
         FileNotFoundError: the file or its content is missing.
         ValueError: it has other columns.
     """
-    require_file(path)
-    # a table of other columns would fail as a parsing error of pandas in the middle of the file
-    with path.open(encoding="utf-8-sig") as file:
-        n_columns = len(pd.read_csv(file, header=None, nrows=1, keep_default_na=False).columns)
-    name = f"{path.parent.name}/{path.name}"
+    name, n_columns = f"{path.parent.name}/{path.name}", len(first_row(require_file(path), ","))
     if n_columns != len(_GENTLE_COLUMNS):
         raise ValueError(
             f"{name} must have the {len(_GENTLE_COLUMNS)} columns {', '.join(_GENTLE_COLUMNS)} and no "
             f"header, got {n_columns} columns: is it another kind of table?"
         )
-    table = pd.read_csv(
-        path, header=None, names=list(_GENTLE_COLUMNS), encoding="utf-8-sig", keep_default_na=False, dtype=str
-    )
+    table = parse_csv(path, sep=",", keep_default_na=False, names=_GENTLE_COLUMNS, text=_GENTLE_COLUMNS)
     return words_of_table(name, table)
 
 

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from nfas_lightning.data.arrays import to_tensor
-from nfas_lightning.data.clock import check_onsets, check_tr, volume_clock
+from nfas_lightning.data.clock import check_durations, check_onsets, check_tr, volume_clock
 from nfas_lightning.data.durations import with_durations
 from nfas_lightning.data.events import TEMPORAL, response_gap, volume_design
-from nfas_lightning.data.pairing import events_table, pair_events
-from nfas_lightning.data.pictures import ImageFiles
+from nfas_lightning.data.labels import as_names, as_runs, check_one_run, runs_of_events
+from nfas_lightning.data.pairing import STIMULUS_COLUMNS, events_index, events_table, pair_events
 from nfas_lightning.data.readers import pick
+from nfas_lightning.data.response_values import as_values, check_no_labels, one_table
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.rois import roi_table
-from nfas_lightning.data.stimulus_set import Modality, StimulusSet, guess_modality
-from nfas_lightning.data.video import ClipFiles
+from nfas_lightning.data.rois import given_rois
+from nfas_lightning.data.rows import index_of, row_orders, take_rows
+from nfas_lightning.data.stimulus_files import stimulus_paths
+from nfas_lightning.data.stimulus_set import Modality, StimulusSet, guess_modality, own_rate
 from nfas_lightning.datamodules.base import BrainDataModule
 from nfas_lightning.functional.checks import check_option, check_shape
 
@@ -39,22 +37,28 @@ class ArrayDataModule(BrainDataModule):
     and onsets are on the same clock. Row i of `events` is stimulus i, not the i-th that was presented, unless
     a column names the stimulus of each event. All subjects share one table of events.
 
+    Tables of pandas are paired by their index where two have the same labels (those of responses may also be
+    `stimulus_ids` or the names of files), else row by row; an index in no order that nothing else has, as
+    that of a shuffled table, is refused.
+
     Args:
-        stimuli: N of them: a tensor (N, 3, H, W) in [0, 1], a list of strings or `TextStimulus`, a list of
-            (K,) waveforms, or a map-style dataset of such.
-        responses: (T, R), or (S, T, R) for S subjects; a table's columns name the ROIs. NaN marks missing
-            values.
+        stimuli: N of them: a tensor (N, 3, H, W) in [0, 1], a list or Series of strings or `TextStimulus`, a
+            list of (K,) waveforms, or a map-style dataset of such.
+        responses: (T, R), or (S, T, R) for S subjects, or a list of tables, one per subject; a table's
+            columns name the ROIs. NaN, or the mask of a masked array, marks missing values.
         modality: ``"vision"``, ``"audio"`` or ``"language"``; None: told from the first stimulus.
-        sampling_rate: Hz, for audio.
+        sampling_rate: Hz, for audio; None: that of `SoundFiles` or of the windows of `audio_stimuli`.
         runs: (T,) run of each row, a number or any label; None: one run.
+        groups: ``"identical"``: folds keep the responses to one stimulus together, where its content comes
+            several times and each row answers a stimulus; else contiguous rows and whole runs are held out.
         rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
-            known).
+            known); in any order where the columns of the responses have names.
         events: table, mapping, or path of a csv or tsv file, with ``onset`` (s) and, if known, ``duration``
             (s; None: sounds and `ClipFiles` last as long as they are, all else is an instant) and ``run``
             (labels as in `runs`). N rows, stimulus by stimulus; or any number of them and
             a column that names the stimulus of each: ``stim_file``, as BIDS has it, by the file name of
-            `ImageFiles` or `ClipFiles` or by `stimulus_ids`; else ``stimulus``, ids as in `stimulus_ids` or,
-            without those, places from 0. The events of one stimulus are summed.
+            `ImageFiles`, `ClipFiles` or `SoundFiles` or by `stimulus_ids`; else ``stimulus``, ids as in
+            `stimulus_ids` or, without those, places from 0. The events of one stimulus are summed.
         tr: repetition time in seconds; required with `events`.
         volume_times: (T,) seconds since the start of the run; None: multiples of `tr`.
         temporal: ``"hrf"``, ``"fir"`` or ``"none"``; None: ``"hrf"`` with `events`, else ``"none"``.
@@ -74,6 +78,7 @@ class ArrayDataModule(BrainDataModule):
         ValueError: at `setup`, with what was expected and what came, if counts, shapes or options disagree.
 
     Example:
+        >>> import torch
         >>> images = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         >>> datamodule = ArrayDataModule(images, torch.zeros(20, 2), rois=["V1", "V2"], dataset="mine")
         >>> datamodule.setup()
@@ -89,6 +94,7 @@ class ArrayDataModule(BrainDataModule):
         modality: Modality | None = None,
         sampling_rate: int | None = None,
         runs: Sequence[Any] | ArrayLike | Tensor | None = None,
+        groups: Literal["identical"] | None = None,
         rois: Sequence[str] | pd.DataFrame | None = None,
         events: pd.DataFrame | Mapping[str, ArrayLike] | str | os.PathLike[str] | None = None,
         tr: float | None = None,
@@ -114,6 +120,7 @@ class ArrayDataModule(BrainDataModule):
         self.modality = modality
         self.sampling_rate = sampling_rate
         self.runs = runs
+        self.groups = groups
         self.rois = rois
         self.events = events
         self.tr = tr
@@ -129,67 +136,108 @@ class ArrayDataModule(BrainDataModule):
 
     def load(self) -> tuple[StimulusSet, Responses]:
         """Check and pair what the constructor was given."""
-        modality = self.modality or guess_modality(self.source, self.sampling_rate)
-        stimuli = StimulusSet(self.source, modality, self.sampling_rate)
+        check_option("temporal", self.temporal, TEMPORAL)
+        if self.groups is not None:
+            check_option("groups", self.groups, ("identical",))
+        sampling_rate = own_rate(self.source, self.sampling_rate)
+        modality = self.modality or guess_modality(self.source, sampling_rate)
+        stimuli = StimulusSet(self.source, modality, sampling_rate)
         if len(stimuli) < 2:
             raise ValueError("At least two stimuli are needed to relate features to responses, got one.")
-        rois = self.rois
-        if rois is None and isinstance(self.values, pd.DataFrame):
-            rois = list(map(str, self.values.columns))
-        values = _as_values(self.values)
+        ids, given, columns = self._paired(len(stimuli))
+        values = as_values(given["responses"], columns or ())
         n_subjects, n_volumes, n_rois = values.shape
-        runs, numbers = _as_runs([0] * n_volumes if self.runs is None else self.runs, n_volumes)
+        rois = given_rois(self.rois, n_rois, columns)
+        runs, numbers = as_runs([0] * n_volumes if given["runs"] is None else given["runs"], n_volumes)
         names = [f"sub-{s + 1:02d}" for s in range(n_subjects)]
         if self.subject_names is not None:
-            names = _as_names("subject_names", self.subject_names, n_subjects)
-        ids = [f"{i:05d}" for i in range(len(stimuli))]
-        if self.stimulus_ids is not None:
-            ids = _as_names("stimulus_ids", self.stimulus_ids, len(stimuli))
+            row_orders({"responses": None, "subject_names": index_of(self.subject_names)})
+            names = as_names("subject_names", self.subject_names, n_subjects)
         kept = pick("subjects", self.subjects, names)
-        nuisances, nuisance_names = _as_nuisances(self.nuisances, n_volumes)
-        given_ids = None if self.stimulus_ids is None else ids
-        design, times = self._design(stimuli, given_ids, runs, numbers, n_rois)
+        nuisances, nuisance_names = _as_nuisances(given["nuisances"], n_volumes)
+        design, times = self._design(stimuli, ids, given, runs, numbers, n_rois)
         if not design and n_volumes != len(stimuli):
             raise ValueError(_uneven(len(stimuli), n_volumes, n_rois))
+        ids = ids or [f"{i:05d}" for i in range(len(stimuli))]
         responses = Responses(
             values=values[kept],
-            rois=_as_rois(rois, n_rois),
+            rois=rois,
             stimulus_ids=tuple(ids),
             dataset=self.dataset,
             modality=modality,
             subjects=tuple(names[s] for s in kept),
             runs=runs,
+            identical=stimuli.identical() if self.groups else None,
             design=design,
             tr=self.tr if design else None,
             volume_times=times,
             nuisances=nuisances,
             nuisance_names=nuisance_names,
-            noise_ceiling=_as_ceiling(self.noise_ceiling),
+            noise_ceiling=_as_ceiling(self.noise_ceiling, list(rois["roi"])),
             gap=response_gap(self.temporal, self.tr, self.delays),
             hashes={"stimuli": stimuli.sha256()},
         )
         return stimuli, responses
 
+    def _paired(self, n_stimuli: int) -> tuple[list[str] | None, dict[str, Any], list[str] | None]:
+        """Return stimulus ids, all that goes by rows, in one order, and the names of columns of responses."""
+        responses, labels, columns = one_table(self.values)
+        given = {
+            "responses": responses,
+            "runs": self.runs,
+            "volume_times": self.volume_times,
+            "nuisances": self.nuisances,
+            "events": None if self.events is None else events_table(self.events),
+        }
+        own = {"stimuli": index_of(self.source)}
+        of_stimuli, of_rows = dict(own), {"responses": labels}
+        for what in ("runs", "volume_times", "nuisances"):
+            if given[what] is not None:
+                of_rows[what] = index_of(given[what])
+        if given["events"] is not None and not set(STIMULUS_COLUMNS) & set(given["events"]):
+            of_stimuli["events"] = events_index(self.events)
+        ids = None
+        if self.stimulus_ids is not None:
+            index = index_of(self.stimulus_ids)
+            order = None if index is None else row_orders(own | {"stimulus_ids": index})["stimulus_ids"]
+            ids = as_names("stimulus_ids", take_rows(self.stimulus_ids, order), n_stimuli)
+        names: list[Sequence[str]] = [] if ids is None else [ids]
+        if paths := stimulus_paths(self.source):
+            names += [
+                [str(path) for path in paths],
+                [path.name for path in paths],
+                [path.stem for path in paths],
+            ]
+        if self.temporal == "none":
+            orders = row_orders(of_stimuli | of_rows, names)
+        else:
+            orders = row_orders(of_stimuli, names) | row_orders(of_rows)
+        for what, order in orders.items():
+            if what != "stimuli":
+                several = what == "responses" and getattr(responses, "ndim", 2) == 3
+                given[what] = take_rows(given[what], order, axis=int(several))
+        return ids, given, columns
+
     def _design(
         self,
         stimuli: StimulusSet,
         ids: Sequence[str] | None,
+        given: Mapping[str, Any],
         runs: Tensor,
         numbers: Mapping[Any, int],
         n_rois: int,
     ) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Operators and volume times of a time series; nothing where each row answers a stimulus."""
-        check_option("temporal", self.temporal, TEMPORAL)
         if self.temporal == "none":
             if self.events is not None:
                 raise ValueError("events were given but temporal='none': leave one of the two out.")
             clock = [name for name in ("tr", "volume_times") if getattr(self, name) is not None]
             if clock:
-                given = " and ".join(clock)
+                named = " and ".join(clock)
                 raise ValueError(
-                    f"{given} belong to a time series, and nothing says when its stimuli began: give events, "
+                    f"{named} belong to a time series, and nothing says when its stimuli began: give events, "
                     "for a stimulus a volume {'onset': tr * np.arange(N)}; or, where each row answers a "
-                    f"stimulus, leave {given} out."
+                    f"stimulus, leave {named} out."
                 )
             return (), None
         if self.events is None or self.tr is None:
@@ -198,26 +246,30 @@ class ArrayDataModule(BrainDataModule):
                 f"seconds, got events={'given' if self.events is not None else None}, tr={self.tr}."
             )
         check_tr(self.tr)
-        paths = self.source.paths if isinstance(self.source, ImageFiles | ClipFiles) else None
-        events, places = pair_events(events_table(self.events), len(stimuli), ids=ids, paths=paths)
+        paths = stimulus_paths(self.source)
+        events, places = pair_events(given["events"], len(stimuli), ids=ids, paths=paths)
         events = with_durations(events, places, stimuli)
         several = len(set(runs.tolist())) > 1
         if several and "run" not in events:
             raise ValueError("events must have a column 'run' where there are several runs.")
         event_runs = None
         if "run" in events and self.runs is None:
-            _check_one_run(events["run"])
+            check_one_run(events["run"])
         elif "run" in events:
-            event_runs = _event_runs(events["run"], numbers)
-        given_times = None if self.volume_times is None else to_tensor("volume_times", self.volume_times)
-        times = volume_clock(runs, self.tr, given_times)
+            event_runs = runs_of_events(events["run"], numbers)
+        taken = None if given["volume_times"] is None else to_tensor("volume_times", given["volume_times"])
+        times = volume_clock(runs, self.tr, taken)
         onsets = to_tensor("onset", events["onset"]).double()
         check_onsets(onsets, event_runs, times, runs, tr=self.tr, n_rois=n_rois)
+        durations = None
+        if "duration" in events:
+            durations = to_tensor("duration", events["duration"]).double()
+            check_durations(onsets, durations, event_runs, times, tr=self.tr)
         design = volume_design(
             onsets,
             times,
             tr=self.tr,
-            durations=to_tensor("duration", events["duration"]).double() if "duration" in events else None,
+            durations=durations,
             event_runs=event_runs,
             volume_runs=None if event_runs is None else runs,
             event_stimuli=places,
@@ -239,104 +291,11 @@ def _uneven(n_stimuli: int, n_rows: int, n_rois: int) -> str:
     )
 
 
-def _as_list(labels: Any) -> list[Any]:
-    """Return labels as Python's own values: NumPy's and torch's neither equal nor print like them."""
-    values: list[Any] = labels.tolist() if hasattr(labels, "tolist") else list(labels)
-    return values
-
-
-def _as_runs(runs: Any, n_volumes: int) -> tuple[Tensor, dict[Any, int]]:
-    """Return the number of each row's run, (T,), and of each label: its own, where all are whole."""
-    labels = _as_list(runs)
-    if np.shape(labels) != (n_volumes,):
-        raise ValueError(f"runs must have shape (T={n_volumes},), got {np.shape(labels)}.")
-    missing = pd.isna(pd.Series(labels, dtype=object)).to_numpy().nonzero()[0]
-    if len(missing):
-        raise ValueError(f"runs must name the run of every row, got none for {list(map(int, missing[:5]))}.")
-    distinct = dict.fromkeys(labels)
-    whole = all(isinstance(run, int) or (isinstance(run, float) and run.is_integer()) for run in distinct)
-    numbers = {run: int(run) if whole else place for place, run in enumerate(distinct)}
-    return torch.tensor([numbers[run] for run in labels]), numbers
-
-
-def _check_one_run(runs: Any) -> None:
-    """Refuse events of several runs where nothing tells the run of each volume: their clocks would mix."""
-    distinct = list(dict.fromkeys(_as_list(runs)))
-    if len(distinct) > 1:
-        raise ValueError(
-            f"events name {len(distinct)} runs, {distinct[:5]}, each with a clock of its own, but nothing "
-            "names the run of each volume: give runs, (T,), or in a folder a volumes.csv with a column 'run'."
-        )
-
-
-def _event_runs(runs: Any, numbers: Mapping[Any, int]) -> Tensor:
-    """Return the number of each event's run, (N,)."""
-    labels = _as_list(runs)
-    if lost := [run for run in dict.fromkeys(labels) if run not in numbers]:
-        raise ValueError(
-            f"Every run with events needs volumes, got none for the runs {lost[:5]}: runs names "
-            f"{list(numbers)[:5]}."
-        )
-    return torch.tensor([numbers[run] for run in labels])
-
-
-def _as_names(what: str, given: Any, count: int) -> list[str]:
-    labels = _as_list(given)
-    names = list(map(str, labels))
-    if np.shape(labels) != (count,) or len(set(names)) != count:
-        repeated = sorted(name for name, times in Counter(names).items() if times > 1)
-        raise ValueError(
-            f"{what} must be {count} unique names, got {len(names)}: {names[:5]}"
-            + (f"; more than once: {repeated[:5]}." if repeated else ".")
-        )
-    return names
-
-
-def _as_values(responses: Any) -> Tensor:
-    values = to_tensor("responses", responses)
-    if values.ndim not in (2, 3) or not values.dtype.is_floating_point:
-        raise ValueError(
-            "responses must be floating point of shape (T, R), or (S, T, R) for subjects, got "
-            f"{tuple(values.shape)} of {values.dtype}. Integers: convert with .astype('float32'); one ROI: "
-            "responses[:, None]."
-        )
-    values = values[None] if values.ndim == 2 else values
-    if 0 in values.shape:
-        raise ValueError(
-            f"responses must hold a subject, a row and an ROI at least, got shape (S, T, R) = "
-            f"{tuple(values.shape)}."
-        )
-    if bool(values.isinf().any()):
-        raise ValueError("responses must not be infinite: write NaN where a value is missing.")
-    missing = int(values.isnan().sum())
-    if missing:
-        lost = int(values.isnan().all(dim=1).all(dim=0).sum())
-        empty = values.isnan().flatten(1).all(dim=1).nonzero().flatten().tolist()
-        warnings.warn(
-            f"responses hold {missing} NaN of {values.numel()} values, and {lost} of {values.shape[-1]} ROIs "
-            "have no value at all: missing values are masked per ROI."
-            + (f" The subjects at {empty[:5]} have no value: leave them out." if empty else ""),
-            stacklevel=2,
-        )
-    return values
-
-
-def _as_rois(rois: Sequence[str] | pd.DataFrame | None, n_rois: int) -> pd.DataFrame:
-    if rois is None:
-        return roi_table([f"roi_{r:03d}" for r in range(n_rois)])
-    if isinstance(rois, str) or len(rois) != n_rois:
-        given = repr(rois) if isinstance(rois, str) else len(rois)
-        raise ValueError(f"rois must name the {n_rois} columns of responses, got {given}.")
-    if isinstance(rois, pd.DataFrame):
-        table = rois.reset_index(drop=True)
-        if "roi" in table and pd.api.types.is_integer_dtype(table["roi"]):  # parcels' numbers are names
-            table["roi"] = table["roi"].astype(str)
-        return table
-    return roi_table(list(map(str, rois)))
-
-
-def _as_ceiling(given: Any) -> Tensor | None:
-    return None if given is None else to_tensor("noise_ceiling", given).float()
+def _as_ceiling(given: Any, rois: Sequence[str]) -> Tensor | None:
+    if given is None:
+        return None
+    order = row_orders({"rois": None, "noise_ceiling": index_of(given)}, [rois])["noise_ceiling"]
+    return to_tensor("noise_ceiling", take_rows(given, order)).float()
 
 
 def _as_nuisances(nuisances: Any, n_volumes: int) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -346,6 +305,7 @@ def _as_nuisances(nuisances: Any, n_volumes: int) -> tuple[Tensor | None, tuple[
     check_shape("nuisances", values, "T Q", T=n_volumes)
     named = isinstance(nuisances, pd.DataFrame)
     names = tuple(map(str, nuisances.columns if named else map("nuisance_{}".format, range(values.shape[1]))))
+    check_no_labels("nuisances", names)
     wrong = ~values.isfinite()
     if bool(wrong.any()):
         where = [name for name, column in zip(names, wrong.any(dim=0).tolist(), strict=True) if column]

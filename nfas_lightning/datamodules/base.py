@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from nfas_lightning.data.audio_windows import AudioWindows
+from nfas_lightning.data.clip_windows import ClipWindows
+from nfas_lightning.data.repeats import warn_of_repeats
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.functional.checks import check_count
@@ -90,6 +93,9 @@ class BrainDataModule(LightningDataModule):
                 f"Every stimulus needs one name: got {len(stimuli)} stimuli and "
                 f"{len(responses.stimulus_ids)} names."
             )
+        if responses.identical is None and not _is_speech(stimuli, responses):
+            first = stimuli.identical()
+            warn_of_repeats(first, responses.stimulus_ids, None if responses.design else responses.runs)
         self._stimuli = stimuli
         self._responses = responses.with_event_rate() if self.event_rate else responses
 
@@ -146,6 +152,15 @@ class BrainDataModule(LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=self.stimuli.collate,
         )
+
+
+def _is_speech(stimuli: StimulusSet, responses: Responses) -> bool:
+    """Tell whether stimuli are the words or the windows of a story: words and pauses come again there."""
+    if not responses.design:
+        return False
+    if isinstance(stimuli.items, AudioWindows | ClipWindows):
+        return True
+    return responses.modality == "language" and stimuli[0][1].span is not None
 
 
 def _as_yaml(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -12,12 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nfas_lightning.data.audio_windows import read_wav
 from nfas_lightning.data.pairing import STIMULUS_COLUMNS, events_table
 from nfas_lightning.data.pictures import ImageFiles
 from nfas_lightning.data.readers import read_csv
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.rois import given_rois
 from nfas_lightning.data.side_files import check_unread, find_table
+from nfas_lightning.data.sounds import SoundFiles
+from nfas_lightning.data.stimulus_files import StimulusFiles, list_files, unread_files
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.tables import as_numbers, as_text, check_columns, parse_csv, read_numbers
 from nfas_lightning.data.transcript import word_stimuli
@@ -26,9 +27,6 @@ from nfas_lightning.datamodules.base import BrainDataModule
 
 __all__ = ["FolderDataModule"]
 
-_DIGITS = re.compile(r"(\d+)")
-_SOUNDS = {".wav"}
-_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _TABLES = ("events", "volumes", "rois", "nuisances")
 _LAYOUT = """\
   images/  or  sounds/  or  words.csv  or  texts.csv    one kind of stimuli, files in the order of their names
@@ -55,7 +53,8 @@ class FolderDataModule(BrainDataModule):
     ``events.csv``      of a time series: ``onset`` and, if known, ``duration`` (s), ``run`` and the stimulus
                         by its file's name (``stim_file``, else ``stimulus``); else row i is stimulus i
     ``volumes.csv``     ``run`` of each volume and, if not multiples of `tr`, its ``time`` in the run (s)
-    ``rois.csv``        ``roi`` and, if known, ``network``, ``hemisphere``, ``x``, ``y``, ``z`` (MNI mm)
+    ``rois.csv``        ``roi`` and, if known, ``network``, ``hemisphere``, ``x``, ``y``, ``z`` (MNI mm);
+                        names as in the header of the responses, if they have one, in any order
     ``nuisances.csv``   a named column a regressor, a row a volume
     ==================  =====================================================================================
 
@@ -72,6 +71,7 @@ class FolderDataModule(BrainDataModule):
         temporal: ``"hrf"``, ``"fir"`` or ``"none"``; None: ``"hrf"`` where there are onsets, else ``"none"``.
         hrf: ``"spm"`` or ``"glover"``.
         delays: delays of ``"fir"`` in volumes.
+        groups: ``"identical"`` keeps stimuli of one content in one fold, see `ArrayDataModule`.
         dataset: name of the benchmark in the results; None: the folder's.
         batch_size: stimuli a batch.
         num_workers: worker processes of the loaders.
@@ -96,6 +96,7 @@ class FolderDataModule(BrainDataModule):
         temporal: Literal["hrf", "fir", "none"] | None = None,
         hrf: Literal["spm", "glover"] = "spm",
         delays: Sequence[int] = (1, 2, 3, 4),
+        groups: Literal["identical"] | None = None,
         dataset: str | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
@@ -111,6 +112,7 @@ class FolderDataModule(BrainDataModule):
         self.sampling_rate = sampling_rate
         self.window = window
         self.time: dict[str, Any] = {"tr": tr, "temporal": temporal, "hrf": hrf, "delays": delays}
+        self.groups = groups
         self.dataset = dataset
 
     def load(self) -> tuple[StimulusSet, Responses]:
@@ -137,6 +139,9 @@ class FolderDataModule(BrainDataModule):
             _check_rows(tables["volumes"], volumes, "row", place, responses.shape[-2])
             _check_rows(tables["nuisances"], nuisances, "row", place, responses.shape[-2])
             _check_rows(tables["rois"], rois, "column", place, responses.shape[-1])
+            if rois is not None:
+                rois = given_rois(rois, responses.shape[-1], header, str(tables["rois"]))
+                given["rois"] = rois
         # words know their onsets, unless a table of events says better
         told = self._read_stimuli(stimuli)
         if tables["events"] is not None:
@@ -150,21 +155,20 @@ class FolderDataModule(BrainDataModule):
             subject_names=names,
             dataset=self.dataset or folder.resolve().name,
             subjects=self.subjects,
+            groups=self.groups,
             **self.time,
             **given,
         ).load()
 
     def _read_stimuli(self, place: Path) -> dict[str, Any]:
         """Return what the stimuli's files tell, as arguments of `ArrayDataModule`."""
-        if place.name == "images":
-            files = _files(place, _IMAGES)
-            stimuli: Any = ImageFiles(files, size=self.size)
-            return {"stimuli": stimuli, "stimulus_ids": [path.stem for path in files]}
-        if place.name == "sounds":
-            files = _files(place, _SOUNDS)
-            stimuli = [read_wav(path, self.sampling_rate)[0] for path in files]
-            names = [path.stem for path in files]
-            return {"stimuli": stimuli, "stimulus_ids": names, "sampling_rate": self.sampling_rate}
+        if place.is_dir():
+            files: StimulusFiles
+            if place.name == "images":
+                files = ImageFiles.from_folder(place, size=self.size)
+            else:
+                files = SoundFiles.from_folder(place, self.sampling_rate)
+            return {"stimuli": files, "stimulus_ids": [path.stem for path in files.paths]}
         if place.stem == "texts":
             return {"stimuli": as_text(read_csv(place, ["text"]), "text", place)}
         words = read_csv(place, ["word"])
@@ -204,7 +208,8 @@ def _check_counts(place: Path, n_stimuli: int, path: Path, n_rows: int) -> None:
     """Refuse rows that are not one a stimulus, and name files that were not read as stimuli."""
     if n_rows == n_stimuli:
         return
-    unread = _unread(place, _IMAGES if place.name == "images" else _SOUNDS) if place.is_dir() else ""
+    kind = ImageFiles if place.name == "images" else SoundFiles
+    unread = unread_files(place, kind.suffixes) if place.is_dir() else ""
     raise ValueError(
         f"{path} must have one row a stimulus, got {n_stimuli} {place.stem} in {place} and {n_rows} rows in "
         f"{path.name}.{unread} Add what is missing or take out what has no partner; where the rows are the "
@@ -232,24 +237,6 @@ def _check_durations(events: pd.DataFrame, path: Path) -> None:
         )
 
 
-def _unread(folder: Path, suffixes: set[str]) -> str:
-    """Say which files of a folder do not count."""
-    left = [p.name for p in folder.iterdir() if p.suffix.lower() not in suffixes and p.name[0] != "."]
-    if not left:
-        return ""
-    return f" Not read, as their names do not end in {', '.join(sorted(suffixes))}: {sorted(left)[:5]}."
-
-
-def _files(folder: Path, suffixes: set[str]) -> list[Path]:
-    """Return the files of a folder in the order of their names, 2 before 10."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "."]
-    if not found:
-        raise FileNotFoundError(
-            f"{folder} must hold files {', '.join(sorted(suffixes))}, it has none.{_unread(folder, suffixes)}"
-        )
-    return sorted(found, key=lambda path: [int(p) if p.isdigit() else p for p in _DIGITS.split(path.stem)])
-
-
 def _response_place(folder: Path) -> Path:
     """Return the file or folder of the responses."""
     places = [folder / name for name in ("responses.npy", "responses.csv", "responses.tsv", "responses")]
@@ -267,7 +254,7 @@ def _responses(folder: Path) -> tuple[NDArray[Any], list[str] | None, list[str] 
     if place.is_file():
         values, header = _values(place)
         return values, None, header
-    files = _files(place, {".npy", ".csv", ".tsv"})
+    files = list_files(place, (".csv", ".npy", ".tsv"))
     read = [_values(path) for path in files]
     shapes = {path.name: values.shape for path, (values, _) in zip(files, read, strict=True)}
     if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):

@@ -354,7 +354,8 @@ def standardise(
 
 def _deviation(centered: Tensor) -> Tensor:
     """Standard deviation of each column of mean 0."""
-    return torch.linalg.vector_norm(centered, dim=0) / len(centered) ** 0.5
+    deviation: Tensor = torch.linalg.vector_norm(centered, dim=0) / len(centered) ** 0.5
+    return deviation
 
 
 def _largest(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_count, check_shape
 
-__all__ = ["contiguous_folds", "split_rows"]
+__all__ = ["connected_groups", "contiguous_folds", "split_rows"]
 
 
 def contiguous_folds(
@@ -36,7 +36,8 @@ def contiguous_folds(
         One (train_index, test_index) pair a fold, both ascending; each volume is tested exactly once.
 
     Raises:
-        ValueError: fewer volumes than folds, or a gap that leaves a fold without training volumes.
+        ValueError: fewer volumes than folds, a gap that is no whole number, or one that leaves a fold without
+            training volumes.
 
     Example:
         >>> for train, test in contiguous_folds(6, n_folds=3, gap=1):
@@ -66,6 +67,28 @@ def contiguous_folds(
     return folds
 
 
+def connected_groups(labels: Tensor, others: Tensor) -> Tensor:
+    """Return the smallest groups that part neither the rows of one label nor those of one other, (T,).
+
+    Args:
+        labels: (T,) of each row, say its stimulus.
+        others: (T,) likewise, say its run.
+
+    Example:
+        >>> connected_groups(torch.tensor([0, 1, 0, 2]), torch.tensor([0, 0, 1, 2]))
+        tensor([0, 0, 0, 3])
+    """
+    groups = torch.arange(len(labels), device=labels.device)
+    while True:
+        before = groups
+        for given in (labels, others):
+            _, member = torch.unique(given.to(groups.device), return_inverse=True)
+            least = torch.full_like(groups, len(groups)).scatter_reduce(0, member, groups, "amin")
+            groups = least[member]
+        if torch.equal(groups, before):
+            return groups
+
+
 def split_rows(
     rows: Tensor, *, groups: Tensor | None = None, n_folds: int = 5, gap: int = 0
 ) -> list[tuple[Tensor, Tensor]]:
@@ -81,11 +104,10 @@ def split_rows(
         (held_out, guard) pairs of *positions in rows*, both ascending; guard is empty between groups.
 
     Raises:
-        ValueError: fewer rows than folds, fewer than 2 folds, or a negative gap.
+        ValueError: fewer rows than folds, fewer than 2 folds, or a gap that is negative or no whole number.
     """
     check_count("n_folds", n_folds, 2)
-    if gap < 0:
-        raise ValueError(f"gap must be 0 or more volumes, got {gap}.")
+    check_count("gap", gap, 0, unit="volumes")
     positions = torch.arange(len(rows), device=rows.device)
     nothing = positions[:0]
     group_of_row = torch.zeros_like(rows) if groups is None else groups

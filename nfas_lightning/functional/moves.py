@@ -75,7 +75,13 @@ def shift_moves(
 
 
 def block_moves(
-    n_rows: int, *, groups: Tensor | None = None, n_moves: int = 1000, block_length: int = 1, seed: int = 0
+    n_rows: int,
+    *,
+    groups: Tensor | None = None,
+    n_moves: int = 1000,
+    block_length: int = 1,
+    together: Tensor | None = None,
+    seed: int = 0,
 ) -> Tensor:
     """Draw permutations of blocks: every group is cut into blocks that change places.
 
@@ -85,13 +91,15 @@ def block_moves(
         n_moves: M.
         block_length: rows in a block; a group's last may be shorter. Long against the autocorrelation, or the
             null is too narrow; 1 where rows are independent.
+        together: (T,) labels of rows that depend on one another, such as repetitions of a stimulus, and move
+            as one: labels of equally many rows change places, wherever they stand. None: none do.
         seed: of the permutations.
 
     Returns:
         (M, T) row indices: ``Y[moves[m]]`` are the moved responses.
 
     Raises:
-        ValueError: a group of fewer than two blocks.
+        ValueError: a group of fewer than two blocks, or no two labels of equally many rows.
 
     Example:
         >>> block_moves(5, n_moves=1, block_length=2, seed=1).sort().values
@@ -99,6 +107,9 @@ def block_moves(
     """
     groups = _check_moves(n_rows, groups, n_moves)
     generator = seeded_generator(seed)
+    if together is not None:
+        check_shape("together", together, "T", T=n_rows)
+        return _moves_of_labels(together.cpu(), n_moves, generator)
     moves = torch.empty(n_moves, n_rows, dtype=torch.long)
     for label in torch.unique(groups):
         rows = (groups == label).nonzero()[:, 0]
@@ -111,6 +122,26 @@ def block_moves(
         # a random key a block, shared by its rows: a stable sort moves blocks and keeps the order inside
         keys = torch.rand(n_moves, int(block[-1]) + 1, generator=generator)
         moves[:, rows] = rows[keys[:, block].argsort(dim=1, stable=True)]
+    return moves
+
+
+def _moves_of_labels(labels: Tensor, n_moves: int, generator: torch.Generator) -> Tensor:
+    """Exchange the rows (T,) of labels that have equally many of them; their order inside a label stays."""
+    members = [(labels == label).nonzero()[:, 0] for label in torch.unique(labels)]
+    sizes = [len(rows) for rows in members]
+    moves = torch.arange(len(labels)).repeat(n_moves, 1)
+    still = True
+    for size in sorted(set(sizes)):
+        places = torch.stack([rows for rows in members if len(rows) == size])
+        if len(places) > 1:
+            still = False
+            order = torch.rand(n_moves, len(places), generator=generator).argsort(dim=1)
+            moves[:, places.flatten()] = places[order].flatten(1)
+    if still:
+        raise ValueError(
+            f"Rows that stay together can change places with as many others only, got {len(sizes)} labels of "
+            f"{sizes[:5]} rows, no two alike: no permutation test is possible, so set n_permutations=0."
+        )
     return moves
 
 

@@ -39,6 +39,7 @@ def ridge_null(
     moves: Moves = "shift",
     min_shift: int = 0,
     block_length: int = 1,
+    together: Tensor | None = None,
     n_permutations: int = 1000,
     seed: int = 0,
     per_fold: bool = False,
@@ -70,6 +71,7 @@ def ridge_null(
         min_shift: smallest rotation in rows, either way. Above 0 the neighbours of the observed score are
             missing from the null, which makes p too small, the more the slower the series.
         block_length: rows in a block.
+        together: (T,) labels of rows that ``"blocks"`` moves as one, see `block_moves`; None: none do.
         n_permutations: M wanted; ``"shift"`` gives fewer where there are fewer rotations.
         seed: of the moves; all ROIs share them, so the null keeps their dependence.
         per_fold: return the folds' correlations instead of their average.
@@ -103,7 +105,7 @@ def ridge_null(
     folds = _same_folds(len(X), result, groups, gap)
     Y = Y.to(result.preds.dtype)
     Y = Y if joint else _without_nuisances(Y, nuisances, moves, groups)
-    drawn = _draw(len(Y), groups, moves, min_shift, block_length, n_permutations, seed).to(Y.device)
+    drawn = _draw(len(Y), groups, moves, min_shift, block_length, together, n_permutations, seed).to(Y.device)
     if moves == "shift" and len(drawn) < min(19, n_permutations):
         warnings.warn(
             f"The series have {len(drawn)} rotations, too few for a p of .05: give longer runs, or "
@@ -152,6 +154,7 @@ def _draw(
     moves: Moves,
     min_shift: int,
     block_length: int,
+    together: Tensor | None,
     n_permutations: int,
     seed: int,
 ) -> Tensor:
@@ -160,7 +163,14 @@ def _draw(
         return shift_moves(n_rows, groups=groups, n_moves=n_permutations, min_shift=min_shift, seed=seed)
     if moves == "phase":
         return phase_moves(n_rows, groups=groups, n_moves=n_permutations, seed=seed)
-    return block_moves(n_rows, groups=groups, n_moves=n_permutations, block_length=block_length, seed=seed)
+    return block_moves(
+        n_rows,
+        groups=groups,
+        n_moves=n_permutations,
+        block_length=block_length,
+        together=together,
+        seed=seed,
+    )
 
 
 def _complete(

@@ -8,7 +8,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_finite, check_option, check_shape, working_dtype
+from nfas_lightning.functional.checks import (
+    check_count,
+    check_finite,
+    check_option,
+    check_shape,
+    working_dtype,
+)
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 from nfas_lightning.functional.hrf import HRF_LENGTH, HRFModel, hrf_integral
 from nfas_lightning.functional.hrf import hrf as impulse_response
@@ -128,7 +134,7 @@ def fir_operators(
 
     Raises:
         ValueError: shapes that disagree, times that are not finite, a negative duration, delays that are
-            negative or repeated, or one of the two run vectors alone.
+            negative, repeated or no whole numbers, or one of the two run vectors alone.
 
     Reference:
         Huth et al. (2016), Nature 532, 453-458, doi:10.1038/nature17637.
@@ -145,7 +151,9 @@ def fir_operators(
     """
     _check_times(onsets, volume_times, tr, event_runs, volume_runs)
     check_option("resample", resample, get_args(Resampling))
-    if not delays or min(delays) < 0 or len(set(delays)) < len(delays):
+    for delay in delays:  # half a TR would be an operator like any other
+        check_count("delays", delay, 0, unit="volumes")
+    if not delays or len(set(delays)) < len(delays):
         raise ValueError(f"delays must be non-negative numbers of TRs, each once, got {tuple(delays)}.")
     length = _checked_durations(durations, onsets) / tr
     starts, times = onsets.double() / tr + _CLOCK_SLACK, volume_times.double() / tr

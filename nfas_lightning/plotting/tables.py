@@ -179,8 +179,8 @@ def number_rows(scores: pd.DataFrame) -> dict[tuple[str, str], dict[str, pd.Seri
     table.loc[table.index.get_level_values("feature") == "nuisance", ["joint", "partial"]] = float("nan")
     order = [first, *(score for score in SCORES if score != first)]
     return {
-        pair: {score: part.droplevel(["modality", "model"])[score] for score in order}
-        for pair, part in table.groupby(level=["modality", "model"], sort=False)
+        (str(modality), str(model)): {score: part.droplevel(["modality", "model"])[score] for score in order}
+        for (modality, model), part in table.groupby(level=["modality", "model"], sort=False)
     }
 
 

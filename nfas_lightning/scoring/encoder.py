@@ -170,6 +170,7 @@ class Encoder:
             nuisances=None if score == "alone" else self.ridge.nuisances,
             joint=score == "joint",
             moves=self.ridge.moves,
+            together=self.responses.identical,
             n_permutations=self.settings.n_permutations,
             seed=self.settings.seed,
         )

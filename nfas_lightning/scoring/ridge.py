@@ -12,7 +12,7 @@ from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS
 from nfas_lightning.functional.encoding import EncodingResult, Scaling, ridge_cv
-from nfas_lightning.functional.folds import contiguous_folds
+from nfas_lightning.functional.folds import connected_groups, contiguous_folds
 from nfas_lightning.functional.ridge_model import RidgeModel, ridge_fit
 from nfas_lightning.functional.ridge_null import Moves, ridge_null
 from nfas_lightning.results import Score
@@ -60,16 +60,19 @@ class BenchmarkRidge:
     Args:
         responses: what the brain did.
         n_folds: outer folds where there is a single run; whole runs are held out where there are more.
-        selection: ``"folds"`` or ``"loo"``; None: folds for time series, loo for one response a stimulus.
+        selection: ``"folds"`` or ``"loo"``; None: folds for time series and where stimuli are kept together,
+            loo for one response a stimulus.
         gap: volumes dropped on either side of a test block; None takes the responses' own.
 
     Attributes:
-        groups: (T,) runs to hold out whole; None where there is one.
+        groups: (T,) what is held out whole: runs, identical stimuli where `responses` says which, or what
+            both leave together; None where there is one run alone.
         fold: (T,) index of the fold that tests each row.
         nuisances: (T, Q) of the responses; None: there are none.
 
     Raises:
-        ValueError: too few rows for the folds, or a gap that leaves a fold nothing to train on.
+        ValueError: all runs share identical stimuli, too few rows for the folds, or a gap that leaves a fold
+            nothing to train on.
     """
 
     def __init__(
@@ -82,9 +85,10 @@ class BenchmarkRidge:
     ) -> None:
         self.responses = responses
         self.n_folds = n_folds
-        self.selection = selection or ("loo" if responses.tr is None else "folds")
+        alone = responses.tr is None and responses.identical is None
+        self.selection = selection or ("loo" if alone else "folds")
         self.gap = responses.gap if gap is None else gap
-        self.groups = responses.runs if len(torch.unique(responses.runs)) > 1 else None
+        self.groups = _groups(responses)
         self.nuisances = responses.nuisances
         self.fold = torch.empty(len(responses.runs), dtype=torch.int64)
         folds = contiguous_folds(len(self.fold), groups=self.groups, n_folds=n_folds, gap=self.gap)
@@ -116,7 +120,16 @@ class BenchmarkRidge:
         X, Y = torch.randn(2, len(self.fold), 1, generator=generator)
         result = self.fit(X, Y, warn=False)
         if null:
-            ridge_null(X, Y, result, groups=self.groups, gap=self.gap, moves=self.moves, n_permutations=1)
+            ridge_null(
+                X,
+                Y,
+                result,
+                groups=self.groups,
+                gap=self.gap,
+                moves=self.moves,
+                together=self.responses.identical,
+                n_permutations=1,
+            )
 
     def to_volumes(self, features: Tensor) -> Tensor:
         """Carry stimulus features to the clock of the responses, (T, P * delays), see `Responses`."""
@@ -198,3 +211,18 @@ class BenchmarkRidge:
         if len(self.responses.subjects) < 2:
             return torch.full((len(self.responses.rois),), torch.nan)
         return self.responses.estimate_ceiling(method, seed=seed, fold=self.fold)
+
+
+def _groups(responses: Responses) -> Tensor | None:
+    """Return what folds hold out whole, (T,); None where they are blocks of a single run."""
+    runs = responses.runs if len(torch.unique(responses.runs)) > 1 else None
+    if responses.identical is None or runs is None:
+        return runs if responses.identical is None else responses.identical
+    groups = connected_groups(responses.identical, runs)
+    if len(torch.unique(groups)) < 2:
+        raise ValueError(
+            f"groups='identical' keeps all of {responses.dataset!r} in one fold: its runs, which are held "
+            "out whole, share stimuli with one another. Leave runs out, so that folds go by stimuli alone; "
+            "or leave groups out, so that a stimulus may stand on both sides."
+        )
+    return groups

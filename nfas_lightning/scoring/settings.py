@@ -11,7 +11,7 @@ from nfas_lightning.functional._spectrum import check_svd_rank
 from nfas_lightning.functional.checks import check_count, check_option, check_seed
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
 from nfas_lightning.functional.state_space import StateSpaceKind
-from nfas_lightning.results import SCORES, Score
+from nfas_lightning.results import FEATURES, SCORES, Score
 from nfas_lightning.scoring.observed import check_observed
 from nfas_lightning.scoring.ridge import BenchmarkRidge
 
@@ -78,14 +78,29 @@ class ScoringSettings:
         if self.selection is not None:
             check_option("selection", self.selection, ("folds", "loo"))
         check_svd_rank(self.svd_rank)
-        for name, least in (("n_folds", 2), ("n_permutations", 0)):
-            check_count(name, getattr(self, name), least)
+        for name, least in (("n_folds", 2), ("n_permutations", 0), ("gap", 0)):
+            if name != "gap" or self.gap is not None:
+                check_count(name, getattr(self, name), least)
         if self.keep_model and self.operator == "per_stimulus":
             raise ValueError(
                 'keep_model=True needs operator="joint" or "pooled": "per_stimulus" has weights for the '
                 "stimuli that were shown, and none for new ones."
             )
         check_seed(self.seed)
+        self._check_null_features()
+
+    def _check_null_features(self) -> None:
+        """Refuse features that would get no p, which nobody would say."""
+        named = self.null_features
+        computed = [name for name in FEATURES if name != "best_block"]
+        if not self.baselines:
+            computed = ["stable_mode", "random_weights"]
+        unknown = [named] if isinstance(named, str) else [name for name in named if name not in computed]
+        if unknown:
+            raise ValueError(
+                f"null_features must be a list of features that can be tested, some of {computed}"
+                f"{'' if self.baselines else ' without baselines'}, got {unknown[0]!r}."
+            )
 
     @classmethod
     def given(cls, settings: ScoringSettings | None, **defaults: Any) -> ScoringSettings:

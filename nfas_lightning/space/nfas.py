@@ -26,7 +26,7 @@ from nfas_lightning.space.measures import Metric, Standardize
 from nfas_lightning.space.runs import join_runs
 from nfas_lightning.space.stability import leave_one_out
 from nfas_lightning.space.statistics import space_statistics
-from nfas_lightning.space.tables import check_names, check_table, describe_models, score_matrix
+from nfas_lightning.space.tables import check_names, check_range, check_table, describe_models, score_matrix
 
 __all__ = ["NFAS"]
 
@@ -52,7 +52,8 @@ class NFAS(SpaceFigures):
         group_by: the column that groups are of: ``"modality"``, or what `regroup` was given.
 
     Raises:
-        ValueError: tables that do not match the scores, repeated names, or missing scores.
+        ValueError: tables that do not match the scores, repeated names, missing scores, or scores that are no
+            squared correlations (`value` ``"r2"``) or correlations (``"r"``).
 
     Example:
         >>> import pandas as pd
@@ -107,6 +108,7 @@ class NFAS(SpaceFigures):
                 f"scores must be finite, got {int(missing.sum())} missing at {len(names)} ROIs, such as "
                 f"{names[:3]}: drop those ROIs, or build the space with NFAS.from_scores, which does."
             )
+        check_range(self.scores, value)
         self.value, self.standardize, self.metric = value, standardize, metric
         self.notes = tuple(notes)
         self.group_by = "modality"

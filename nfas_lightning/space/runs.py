@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nfas_lightning.data.tables import parse_csv
 from nfas_lightning.results import RunResults
 
 __all__ = ["add_columns", "join_runs"]
@@ -96,16 +97,10 @@ def _read(path: Path) -> pd.DataFrame:
         raise FileNotFoundError(
             f"table must be a CSV file with a column 'model', and there is no file {path}."
         )
-    try:
-        # nothing but an empty cell is blank: a group may be called None or NA
-        return pd.read_csv(
-            path, encoding="utf-8-sig", skipinitialspace=True, dtype={"model": str}, keep_default_na=False,
-            na_values=[""],
-        )  # fmt: skip
-    except (OSError, ValueError) as error:  # pandas' own are ValueErrors
-        raise ValueError(
-            f"{path} must be a CSV file, in UTF-8 and separated by commas ({str(error).strip()})."
-        ) from error
+    # nothing but an empty cell is blank: a group may be called None or NA
+    return parse_csv(
+        path, sep=",", text=["model"], keep_default_na=False, na_values=[""], skipinitialspace=True
+    )
 
 
 def _mixed(axes: dict[frozenset[str], list[str]], n_shared: int, asked: bool) -> str:

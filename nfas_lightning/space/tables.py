@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from nfas_lightning.results import GROUP, MEAN, Score, reported, subject_scores
 
-__all__ = ["check_names", "check_table", "describe_models", "score_matrix"]
+__all__ = ["check_names", "check_range", "check_table", "describe_models", "score_matrix"]
 
 
 def score_matrix(
@@ -107,6 +108,28 @@ def check_names(scores: pd.DataFrame, models: pd.Series[Any], rois: pd.Series[An
                 f"The {axis} of scores must be labelled as their table, in its order: at {at} expected "
                 f"{expected.iloc[at]!r}, got {got[at]!r}. Reindex by name first."
             )
+
+
+def check_range(scores: torch.Tensor, value: str) -> None:
+    """Raise where scores called r2 are no squared correlations, or those called r no correlations.
+
+    Raises:
+        ValueError: one is out of range, for more than rounding.
+    """
+    kind = value.split("_")[0]
+    low = {"r2": 0.0, "r": -1.0}.get(kind)
+    if low is None:
+        return
+    outside = (scores < low - 1e-6) | (scores > 1 + 1e-6)
+    if bool(outside.any()):
+        what = "squared correlations" if kind == "r2" else "correlations"
+        other = "value='r'" if kind == "r2" else "value='r2'"
+        raise ValueError(
+            f"scores of value={value!r} must be {what} in [{low:g}, 1], got {int(outside.sum())} of "
+            f"{scores.numel()} outside, from {float(scores.min()):g} to {float(scores.max()):g}. Divide "
+            "percent by 100; a coefficient of determination below 0 explains nothing: write 0; or pass "
+            f"{other}."
+        )
 
 
 def _selected(

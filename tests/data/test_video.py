@@ -144,12 +144,17 @@ def test_clips_as_stimuli(folder):
     assert batch["n_frames"].tolist() == [8, 6]
     assert batch["image"].shape == (14, 3, 16, 24)
     assert "clip" not in batch
-    equal = StimulusSet(ClipFiles(files.paths, 4, seconds=2.0), "vision")
+    equal = StimulusSet(ClipFiles([folder / "ramp.mp4"] * 2, 4, seconds=2.0), "vision")
     batch = equal.collate([equal[0], equal[1]])
     assert batch["clip"].shape == (2, 8, 3, 16, 24)
     torch.testing.assert_close(batch["clip"].flatten(0, 1), batch["image"])
     assert batch["image"].data_ptr() == batch["clip"].data_ptr()
     assert batch["n_frames"].tolist() == [8, 8]
+    # the frames of a shorter clip would stand for other times
+    with pytest.raises(ValueError, match=r"still\.mp4 must last 2 s, got 1\.50 s"):
+        ClipFiles(files.paths, 4, seconds=2.0)[1]
+    with pytest.raises(ValueError, match="seconds must be a positive number, got 0"):
+        ClipFiles(files.paths, 4, seconds=0)
 
 
 def test_clips_alone(folder):

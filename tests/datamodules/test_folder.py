@@ -63,9 +63,16 @@ def test_a_file_a_subject_with_headers(tmp_path):
     torch.testing.assert_close(data.responses.values[1, 1:], torch.from_numpy(betas(10)[1:]))
     with pytest.warns(UserWarning, match="NaN"):
         assert loaded(tmp_path, subjects=["sub-10"]).responses.subjects == ("sub-10",)
-    pd.DataFrame({"roi": list("abc"), "network": list("xxy")}).to_csv(tmp_path / "rois.csv", index=False)
+    # rows of rois.csv go by name
+    rois = pd.DataFrame({"roi": ["IT", "V1", "V4"], "network": list("xyz")})
+    rois.to_csv(tmp_path / "rois.csv", index=False)
     with pytest.warns(UserWarning, match="NaN"):
-        assert list(loaded(tmp_path).responses.rois["network"]) == ["x", "x", "y"]
+        responses = loaded(tmp_path).responses
+    assert list(responses.rois["roi"]) == ["V1", "V4", "IT"]
+    assert list(responses.rois["network"]) == ["y", "z", "x"]
+    rois.assign(roi=list("abc")).to_csv(tmp_path / "rois.csv", index=False)
+    with pytest.raises(ValueError, match=r"rois\.csv must name the ROIs as the columns .*\['a', 'b', 'c'\]"):
+        loaded(tmp_path)
 
 
 def test_an_rois_name_is_text_whatever_it_looks_like(tmp_path):
@@ -187,7 +194,7 @@ def test_row_numbers_are_no_roi_and_numbers_no_names(tmp_path):
     with pytest.raises(ValueError, match=r"none for column \[1\]"):
         loaded(tmp_path)
     path.write_text("V1,V4\n" + "1,0.1,0.2\n" * N)  # a header without a cell for the row numbers
-    with pytest.raises(ValueError, match=r"name above each column, got rows of 1 more.*index=False"):
+    with pytest.raises(ValueError, match=r"name above each column, got rows of more cells.*index=False"):
         loaded(tmp_path)
     np.savetxt(path, betas(), delimiter=",")
     with pytest.raises(ValueError, match=r"first row of .*responses\.csv must name the ROIs, got numbers"):
@@ -337,7 +344,7 @@ def test_every_table_may_be_tab_separated(tmp_path):
         "responses": pd.DataFrame(betas(n=n), columns=["V1", "V4", "IT"]),
         "events": pd.DataFrame({"onset": np.tile(np.arange(5) * 3.0, 2), "run": [0] * 5 + [1] * 5}),
         "volumes": pd.DataFrame({"run": [0] * 10 + [1] * 10}),
-        "rois": pd.DataFrame({"roi": ["a", "b", "c"], "x": [1.0, 2, 3]}),
+        "rois": pd.DataFrame({"roi": ["IT", "V1", "V4"], "x": [1.0, 2, 3]}),
         "nuisances": pd.DataFrame({"rate": np.arange(n) * 1.0}),
     }
     for name, separator in (("csv", ","), ("tsv", "\t")):
@@ -394,7 +401,7 @@ def test_every_argument_is_a_hyperparameter():
     one, other = FolderDataModule("one", **given), FolderDataModule("other", **given)
     assert dict(one.hparams) == {
         "root": "one", "sampling_rate": 16_000, "window": 20, "hrf": "spm", "dataset": None, "batch_size": 16,
-"num_workers": 0, "event_rate": True, **given,
+        "num_workers": 0, "event_rate": True, "groups": None, **given,
     }  # fmt: skip
     assert dict(one.hparams) != dict(other.hparams)  # by which a sweep tells their estimates apart
 

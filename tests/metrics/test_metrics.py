@@ -417,7 +417,7 @@ def test_ids_may_be_integers_of_any_kind(form):
         ("ds", "svd_rank", 1.5, "svd_rank must be a positive int"),
         ("dr", "selection", "cv", "selection must be one of 'folds', 'loo', got 'cv'"),
         ("dr", "n_folds", 1, "n_folds must be at least 2, got 1"),
-        ("dr", "gap", -1, "gap must be 0 or more volumes, got -1"),
+        ("dr", "gap", -1, "gap must be at least 0, got -1"),
         ("dr", "score", "sum", "score must be one of 'alone', 'joint', 'partial', got 'sum'"),
         ("r", "ceiling_threshold", 0.0, "ceiling_threshold must be positive, got 0.0"),
     ],

@@ -1,0 +1,146 @@
+"""Which rows of several tables belong together: by an index that two of them share, else by place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["index_of", "row_orders", "take_rows"]
+
+Order = NDArray[np.intp]
+
+
+def index_of(value: Any) -> pd.Index | None:
+    """Return the index of a table or column, None of anything else."""
+    return value.index if isinstance(value, pd.DataFrame | pd.Series) else None
+
+
+def row_orders(
+    indices: Mapping[str, pd.Index | None], names: Sequence[Sequence[Any]] = ()
+) -> dict[str, Order | None]:
+    """Say in which order the rows of each argument go, so that row i of all belongs together.
+
+    An index in order (0, 1, 2, ..., or other ascending numbers, as a filtered table has) says no more than
+    the place. Any other is compared with that of the first argument, or with `names`: the same labels in
+    another order give an order, and nothing else is guessed.
+
+    Args:
+        indices: by argument, its index, None where it has none; the first decides the order.
+        names: labels of the first argument's rows beside its index, several kinds at most (ids, file names).
+
+    Returns:
+        By argument, the rows to take one after the other; None: as they are.
+
+    Raises:
+        ValueError: an index that is not in order and agrees with no other; two that disagree; an argument
+            without an index beside others that have to be put in order.
+
+    Example:
+        >>> orders = row_orders({"stimuli": pd.Index(["b", "a"]), "responses": pd.Index(["a", "b"])})
+        >>> orders["stimuli"], orders["responses"].tolist()
+        (None, [1, 0])
+    """
+    first, *others = indices
+    own = indices[first]
+    keys = [key for key in (pd.Index(list(given)) for given in names) if key.is_unique]
+    tables = [own] if own is not None and own.is_unique else []
+    orders: dict[str, Order | None] = dict.fromkeys(indices)
+    matched = [first] if own is None or _in_order(own) else []
+    moved, placed = "", ""
+    for what in others:
+        index = indices[what]
+        # nobody chose to count from 0: that is compared with another table's index, not with names
+        order = None if index is None else _match(index, tables if _is_plain(index) else keys + tables)
+        if order is not None:
+            matched.append(what)
+            if (order != np.arange(len(order))).any():
+                orders[what], moved = order, moved or what
+        elif index is not None and own is not None and not (_is_plain(index) or _is_plain(own)):
+            if not index.equals(own):
+                raise ValueError(_disagree(first, own, what, index))
+            matched.append(what)
+        elif index is not None and not _in_order(index):
+            raise ValueError(_alone(what, index, first))
+        else:
+            placed = placed or what
+    if not matched:
+        assert own is not None
+        raise ValueError(_alone(first, own, placed or "what belongs to its rows"))
+    if moved and placed:
+        raise ValueError(
+            f"{moved} goes by its index, in another order than {first}, and {placed} has none that tells "
+            f"which rows it belongs to. Give {placed} the same index, as a pandas Series or DataFrame, or "
+            f"put all rows in one order and give {moved}.reset_index(drop=True)."
+        )
+    return orders
+
+
+def take_rows(value: Any, order: Order | None, axis: int = 0) -> Any:
+    """Return the rows in this order, tables without their index: what was paired goes by place."""
+    if isinstance(value, pd.DataFrame | pd.Series):
+        return (value if order is None else value.iloc[order]).reset_index(drop=True)
+    if order is None:
+        return value
+    if isinstance(value, Tensor | np.ndarray):
+        return value[(slice(None),) * axis + (order,)]
+    return [value[place] for place in order]
+
+
+def _match(index: pd.Index, keys: Sequence[pd.Index]) -> Order | None:
+    """Return where the labels of the first key that has the same ones stand in an index."""
+    if not index.is_unique:
+        return None
+    for key in keys:
+        if len(key) != len(index):
+            continue
+        pairs = [(key, index)]
+        if key.nlevels == index.nlevels == 1:
+            pairs.append((key.astype(str), index.astype(str)))  # ids are text
+        for one, other in pairs:
+            order = other.get_indexer(one)
+            if other.is_unique and (order >= 0).all():
+                return order.astype(np.intp)
+    return None
+
+
+def _is_plain(index: pd.Index) -> bool:
+    """Tell whether an index is that of a table, or of tables put below one another without a new one."""
+    if not pd.api.types.is_integer_dtype(index.dtype) or index.hasnans or not len(index):
+        return not len(index)
+    values = index.to_numpy(dtype=np.int64)
+    begins = values[1:] == 0
+    return bool(values[0] == 0 and (begins | (np.diff(values) == 1)).all())
+
+
+def _in_order(index: pd.Index) -> bool:
+    """Tell whether an index is in the order of the rows: plain, or ascending numbers or times."""
+    kind = index.dtype
+    counts = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+    if not counts and not pd.api.types.is_datetime64_any_dtype(kind) and kind.kind != "m":
+        return False
+    return _is_plain(index) or bool(index.is_monotonic_increasing and index.is_unique)
+
+
+def _alone(what: str, index: pd.Index, other: str) -> str:
+    return (
+        f"{what} has an index that is not in order ({_some(index)}), and {other} has none with these labels "
+        f"to compare it with, so which rows belong together is not known. If they do row by row, give "
+        f"{what}.reset_index(drop=True); else give both the same labels as their index, in any order."
+    )
+
+
+def _disagree(first: str, own: pd.Index, what: str, index: pd.Index) -> str:
+    return (
+        f"The index of {what} ({_some(index)}) must have the labels of that of {first} ({_some(own)}), each "
+        f"once. If row i of both belongs together, give both with .reset_index(drop=True); else give them "
+        f"the same labels, in any order."
+    )
+
+
+def _some(index: pd.Index) -> str:
+    return ", ".join(map(repr, index[:4].tolist())) + (", ..." if len(index) > 4 else "")
