@@ -39,6 +39,7 @@ Scaling = Literal["unit", "common"]
 # variance, rises by no more than a hundredth per decade.
 _BEYOND = 10.0
 _FLAT = 1e-2
+_LARGEST = 1e150  # sums of squares are float64
 MANY_AT_EDGE = 0.1  # share of folds and targets at an end of the grid that is told
 
 
@@ -221,6 +222,16 @@ def check_encoding(
         check_shape("nuisances", nuisances, "T Q", T=len(X))
         check_finite("nuisances", nuisances)
         nuisances = nuisances.to(X.device)
+    for name, values in (("X", X), ("Y", Y), ("nuisances", nuisances)):
+        if values is None or values.dtype is not torch.float64:
+            continue
+        large = values.abs() > _LARGEST
+        if bool(large.any()):
+            row, column = large.nonzero()[0].tolist()
+            raise ValueError(
+                f"{name} must lie within {_LARGEST:g}, since squares of larger values overflow, got "
+                f"{float(values[row, column]):g} in row {row} of column {column}: rescale {name}."
+            )
     if alphas is None:
         alphas = default_alphas(X.shape[1])
     check_shape("alphas", alphas, "A")
