@@ -31,6 +31,7 @@ from nfas_lightning.alignment import card_of, record_trajectory
 from nfas_lightning.callbacks import BrainAlignment
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.hooks.trajectory import Trajectory
+from nfas_lightning.models import RawStimuli
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
 N_ROIS = 100
@@ -171,7 +172,7 @@ def look(name: str, size: int, n: int, repeats: int, device: str) -> tuple[float
         network.train()
 
     def brain_pass() -> None:
-        kept[:] = [record_trajectory(network, datamodule.stimuli, batch_size=16)]
+        kept[:] = [record_trajectory(network, datamodule.stimuli, preprocess=RawStimuli(), batch_size=16)]
 
     def score() -> None:
         assert kept[0] is not None

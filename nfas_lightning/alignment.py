@@ -18,17 +18,23 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.functional.checks import check_count
 from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.selection import Layers, find_network, has_forward
 from nfas_lightning.hooks.trajectory import Trajectory
-from nfas_lightning.hooks.undisturbed import kept_random_states, undisturbed, without_autocast
+from nfas_lightning.hooks.undisturbed import (
+    kept_random_states,
+    plain_network,
+    undisturbed,
+    without_autocast,
+)
+from nfas_lightning.models.alone import BatchCollector
 from nfas_lightning.models.base import LoadedModel, ModelInputs, Preprocess, as_inputs, move_inputs
+from nfas_lightning.models.found import choose_preprocess
 from nfas_lightning.models.frozen import FrozenModel
-from nfas_lightning.models.preprocess import RawStimuli
 from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
-__all__ = ["align", "card_of", "record_trajectory"]
+__all__ = ["align", "card_of", "preprocess_for", "record_trajectory"]
 
 
 def align(
@@ -46,17 +52,19 @@ def align(
 ) -> ModelResult:
     """Run a network over a benchmark's stimuli, frozen, and score it: for loops that are not Lightning's.
 
-    The network's modes, buffers, gradients and the random states are left as they were, so this may stand
-    between two training steps. Every process of a distributed run would do the whole work: use
-    `BrainAlignment` there.
+    The network's weights, modes, buffers, gradients and whatever else it holds, and the random states, are
+    left as they were (see `undisturbed`), so this may stand between two training steps. Every process of a
+    distributed run would do the whole work: use `BrainAlignment` there.
 
     Args:
-        model: any module, or a name or `LoadedModel` as `FrozenModel` takes them.
+        model: any module, or a name or `LoadedModel` as `FrozenModel` takes them. Of a LightningModule
+            without a forward pass of its own, the network inside, see `find_network`.
         datamodule: a `BrainDataModule`: `setup` is called.
         layers: blocks to record, see `resolve_layers`; None: a `FrozenModel`'s own, else ``"auto"``.
         pooling: see `pool`; None: a `FrozenModel`'s own, else ``"auto"``.
-        preprocess: raw batch to the network's inputs; None: a `FrozenModel`'s own, else the batch's image or
-            audio as it is.
+        preprocess: raw batch to the network's inputs; None: a `FrozenModel`'s own, else what the network's
+            own configuration asks for (timm, transformers), else the batch's image or audio as it is, with a
+            warning; see `choose_preprocess`.
         settings: how a trajectory becomes scores; None: the defaults, without permutations.
         name: of the model in the tables; None: its class or name.
         batch_size: stimuli a batch; None: the datamodule's.
@@ -68,10 +76,11 @@ def align(
 
     Example:
         >>> from nfas_lightning.datamodules import ArrayDataModule
+        >>> from nfas_lightning.models import RawStimuli
         >>> _ = torch.manual_seed(0)
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.Tanh(), nn.Linear(8, 8))
         >>> brain = ArrayDataModule(torch.rand(40, 3, 4, 4), torch.randn(40, 2), rois=["V1", "V4"])
-        >>> result = align(net, brain, progress=False)
+        >>> result = align(net, brain, preprocess=RawStimuli(), progress=False)
         >>> sorted(result.scores["feature"].unique())
         ['all_blocks', 'best_block', 'last_block', 'mean_depth', 'stable_mode']
     """
@@ -84,6 +93,8 @@ def align(
         settings.check(datamodule.responses)
         if not isinstance(model, nn.Module):
             model = FrozenModel(model)
+        if not has_forward(model):
+            model = find_network(model, to_run=True)
         started = time.perf_counter()
         trajectory = record_trajectory(
             model if device is None else model.to(device),
@@ -114,10 +125,12 @@ def record_trajectory(
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     limit: int | None = None,
     progress: bool = False,
+    owner: nn.Module | None = None,
 ) -> Trajectory | None:
     """Run a network over stimuli, frozen and undisturbed, and return its depth trajectory.
 
-    A batch that does not fit into an accelerator's memory is halved until it does, with a warning.
+    A batch that does not fit into an accelerator's memory is halved until it does, with a warning. Where a
+    stimulus's states depend on what else is in its batch, stimuli are shown one by one, see `BatchCollector`.
 
     Args:
         network: any module; its own modes and random states are left as they were.
@@ -131,41 +144,65 @@ def record_trajectory(
         context: made around each forward pass, e.g. an autocast.
         limit: stop after so many stimuli.
         progress: show a bar.
+        owner: what holds the network and stays as it was, too, see `undisturbed`.
 
     Returns:
         The trajectory of this share; None if the share is empty.
     """
-    feed = _Feed(network, preprocess)
-    check_moment(stimuli, pooling or feed.pooling)
     rank, world = share
     indices = list(range(len(stimuli)))[:limit][rank::world]
     if not indices:
         return None
+    if preprocess is None and not isinstance(network, FrozenModel):
+        preprocess = preprocess_for(network, stimuli, context=context, owner=owner)
+    feed = _Feed(network, preprocess)
+    check_moment(stimuli, pooling or feed.pooling)
     loader: DataLoader[Any] = DataLoader(
         stimuli, batch_size, sampler=indices, num_workers=num_workers, collate_fn=list
     )
-    with undisturbed(feed.network) as plain:
+    with undisturbed(feed.network, owner or network) as plain:
         recorder = DepthRecorder(plain, layers or feed.layers, pooling=pooling or feed.pooling, device="cpu")
         fits = batch_size
         shown: Mapping[str, Any] | None = None  # a batch whose states are still to be collected
 
+        def show(batch: Mapping[str, Any]) -> bool:
+            return _show(batch, feed, plain, recorder, context)
+
+        collector = BatchCollector(recorder, show)
+
         def collect() -> None:
             if shown is not None:
-                recorder.collect(shown["stimulus_id"], shown.get("n_frames"))
+                collector.collect(shown)
 
         with recorder:
+            if world > 1:
+                collector.begin(stimuli)
             for entries in track(loader, "stimuli", transient=True) if progress else loader:
                 while entries:
                     batch = stimuli.collate(entries[:fits])
                     # collecting waits for the device, which worked while this batch was read
                     collect()
-                    shown = batch if _show(batch, feed, plain, recorder, context) else None
+                    shown = batch if show(batch) else None
                     if shown is None:
                         fits = _halved(len(batch["stimulus_id"]))
                     else:
-                        entries = entries[fits:]
+                        entries = entries[len(batch["stimulus_id"]) :]
+                    if collector.one_by_one:
+                        fits = 1
             collect()
         return recorder.take()
+
+
+def preprocess_for(
+    network: nn.Module,
+    stimuli: StimulusSet,
+    *,
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    owner: nn.Module | None = None,
+) -> Preprocess:
+    """Return how a network wants to be shown a benchmark's stimuli, see `choose_preprocess`."""
+    few = stimuli.collate([stimuli[i] for i in range(min(2, len(stimuli)))])
+    return choose_preprocess(plain_network(network), few, context=context, owner=owner)
 
 
 def card_of(
@@ -181,7 +218,7 @@ def card_of(
             **common,
             "name": name or info["name"],
             "modality": info["modality"] or responses.modality,
-            "weights": model.hparams["weights"],
+            "weights": _weights(info["source"]),
             "pooling": pooling or model.pooling,
         }
     kind = type(model).__name__
@@ -200,13 +237,19 @@ def card_of(
     }
 
 
+def _weights(source: str) -> str:
+    """What a network's weights are: nobody knows whether one that was handed over was trained."""
+    if source.startswith("random"):
+        return "random"
+    return "as given" if source == "module" else "pretrained"
+
+
 class _Feed:
     """Raw batches to a network's inputs, on its device."""
 
     def __init__(self, network: nn.Module, preprocess: Preprocess | None) -> None:
         self._frozen = network if isinstance(network, FrozenModel) else None
-        self._preprocess = preprocess or RawStimuli()
-        self._own = preprocess is None and self._frozen is not None
+        self._preprocess = preprocess
         self.network = network
         self.layers: Layers = "auto"
         self.pooling = "auto"
@@ -215,9 +258,11 @@ class _Feed:
             self.layers, self.pooling = self._frozen.layers, self._frozen.pooling
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
-        if self._own:
-            assert self._frozen is not None
-            return self._frozen.inputs(batch)
+        if self._preprocess is None:
+            assert self._frozen is not None  # of others it was chosen
+            inputs = self._frozen.inputs(batch)
+            self._frozen.mask = inputs.mask  # for whoever else records it
+            return inputs
         inputs = as_inputs(self._preprocess(batch))
         check_own_tokens(batch, inputs.mask)
         return move_inputs(inputs, self.network)

@@ -51,13 +51,14 @@ def demo(
 
     Raises:
         ValueError: a name that is no packaged model.
+        FailedModelsError: a model could not be downloaded or failed; the report has the others.
     """
     # here: Lightning takes seconds to import, and a slip of the pen is to be answered before
     from nfas_lightning.data.stimulus_set import MODALITIES
     from nfas_lightning.datamodules import SimulatedBrainDataModule
     from nfas_lightning.models.packaged import PACKAGED
     from nfas_lightning.results import RunResults
-    from nfas_lightning.runner import quiet_lightning, report_run, score_models
+    from nfas_lightning.runner import FailedModelsError, quiet_lightning, report_run, score_models
     from nfas_lightning.scoring import ScoringSettings
 
     started = time.perf_counter()
@@ -69,7 +70,8 @@ def demo(
     quiet_lightning()
     loggers = _loggers(out) if wandb else []
     settings = ScoringSettings(n_permutations=n_permutations, seed=seed)
-    runs = []
+    runs: list[RunResults] = []
+    failed: list[FailedModelsError] = []
     for modality in MODALITIES:
         members = [
             {"model": name, "options": _OPTIONS.get(name)}
@@ -82,23 +84,22 @@ def demo(
             f"[bold]{modality}[/]: real models, real or generated stimuli, [red]simulated[/] responses"
         )
         brain = SimulatedBrainDataModule(modality, n_stimuli=n_stimuli, signal=signal, seed=seed)
-        runs.append(
-            score_models(
-                members,
-                brain,
-                f"{out}/{modality}",
-                settings=settings,
-                seed=seed,
-                loggers=loggers,
-                name=f"demo/{modality}",
-                report=False,
-            )
-        )
+        options: dict[str, Any] = {"settings": settings, "seed": seed, "loggers": loggers, "report": False}
+        try:
+            runs.append(score_models(members, brain, f"{out}/{modality}", name=f"demo/{modality}", **options))
+        except FailedModelsError as error:  # raised again after the report of the others
+            failed.append(error)
+            if error.results is not None:
+                runs.append(error.results)
+    if failed and not runs:
+        raise failed[0]
     joined = RunResults.concatenate(runs, meta={"name": Path(out).name, "simulated": True})
     joined.save(out)
     console.rule("[bold]the space[/]")
     report_run(joined, out, loggers)
     console.print(f"{len(joined.models)} models in {time.perf_counter() - started:.0f} s")
+    if failed:
+        raise failed[0]
     return joined
 
 

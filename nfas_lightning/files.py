@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
+import shutil
 import tempfile
+import time
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["check_folder", "load_yaml", "safe_name", "staging_file", "write_text", "write_whole"]
+__all__ = [
+    "check_folder",
+    "load_yaml",
+    "remove_abandoned",
+    "safe_name",
+    "short_hash",
+    "staging_file",
+    "staging_place",
+    "write_text",
+    "write_whole",
+]
 
 _MOST_NODES = 100_000  # of a YAML file, its aliases written out; the largest config here has some hundred
 
@@ -21,20 +38,75 @@ _MOST_NODES = 100_000  # of a YAML file, its aliases written out; the largest co
 def staging_file(path: Path) -> Iterator[Path]:
     """Make an empty file beside `path`, for as long as the block lasts; the folder is made too.
 
-    Its name is its writer's alone, so that two of one file never meet. It has the permissions that the umask
-    gives to any new file, for which `tempfile` is too strict: colleagues who share a folder would be locked
-    out.
+    It has the permissions that the umask gives to any new file, for which `tempfile` is too strict:
+    colleagues who share a folder would be locked out.
 
     Args:
         path: where the content is to go, by a rename or a link inside the block.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp")
+    staging = staging_place(path)
     staging.touch(exist_ok=False)
     try:
         yield staging
     finally:
         staging.unlink(missing_ok=True)
+
+
+def staging_place(path: Path) -> Path:
+    """Return a place beside `path` that is its writer's alone, so that two writers of one file never meet.
+
+    The name tells machine and process, for `remove_abandoned`.
+    """
+    # its whole length must fit into a name, whatever that of `path` is; the suffix tells a writer the format
+    return path.with_name(f".{path.name[:100]}-{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder, and up to two folders deeper.
+
+    That is the places of `staging_place` whose process is gone from this machine, and those of other machines
+    after a week.
+
+    Args:
+        folder: of a run; nothing happens where there is none.
+    """
+    left = [path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}.*.tmp")]
+    for path in left:
+        found = _STAGING.search(path.name)
+        if found is None:
+            continue
+        with suppress(OSError):  # its writer, or another process that cleans up, was faster
+            if found["machine"] == _machine():
+                is_abandoned = not _is_running(int(found["pid"]))
+            else:
+                is_abandoned = time.time() - path.stat().st_mtime > _WEEK
+            if is_abandoned and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif is_abandoned:
+                path.unlink()
+
+
+_STAGING = re.compile(r"-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{32}\.tmp$")
+_WEEK = 7 * 24 * 3600
+
+
+@cache
+def _machine() -> str:
+    # a container counts its processes for itself, and has a name of its own
+    return short_hash(platform.node())
+
+
+def _is_running(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -62,6 +134,8 @@ def write_text(path: Path, text: str) -> None:
 def check_folder(path: str | Path, name: str = "run_dir") -> None:
     """Make a folder if there is none, and refuse one that can't be written.
 
+    What killed processes left half written there is removed, see `remove_abandoned`.
+
     Args:
         path: the folder.
         name: of the argument, for the message.
@@ -72,6 +146,7 @@ def check_folder(path: str | Path, name: str = "run_dir") -> None:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(folder)
         with tempfile.TemporaryFile(dir=folder):  # permissions alone don't tell of full and read-only disks
             pass
     except OSError as error:
@@ -83,14 +158,35 @@ def check_folder(path: str | Path, name: str = "run_dir") -> None:
         ) from error
 
 
+_LONGEST = 60  # characters: 240 bytes at most, of the 255 that file systems give a name
+_TAKEN = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
+)
+
+
 def safe_name(text: str) -> str:
-    """Return a name that is a folder's on every system.
+    """Return a name that is a folder's on every system, and that no other text has.
+
+    What a folder can be called everywhere stays as it is. Where characters are lost, a short hash of the
+    text follows: ``"a/b"`` and ``"a:b"`` must not share a folder, nor ``"Net"`` and ``"net"``, which are one
+    folder on file systems that ignore case.
 
     Example:
-        >>> safe_name("openai/whisper-base")
-        'openai_whisper-base'
+        >>> safe_name("whisper-base"), safe_name("openai/whisper-base")
+        ('whisper-base', 'openai_whisper-base-6a4aa629')
     """
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
+    slug = "".join(c if c.isalnum() or c in "._-" else "_" for c in text[:_LONGEST])
+    slug = re.sub(r"^\.+|\.+$", "_", slug) or "_"
+    is_taken = slug.partition(".")[0] in _TAKEN  # on Windows
+    is_hashed = re.search(r"-[0-9a-f]{8}$", slug)  # it could be the name of another text
+    if slug == text == unicodedata.normalize("NFC", text).casefold() and not (is_taken or is_hashed):
+        return slug
+    return f"{slug}-{short_hash(text)}"
+
+
+def short_hash(text: str) -> str:
+    """Return eight hexadecimal digits that tell a text from others."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def load_yaml(text: str) -> Any:

@@ -8,20 +8,33 @@ import stat
 import subprocess
 import sys
 import threading
+import unicodedata
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 from nfas_lightning.cli.lightning import keep_numbered
 from nfas_lightning.data.parcel_cache import read_parcels, write_parcels
 from nfas_lightning.data.parcels import Parcels
-from nfas_lightning.files import load_yaml, safe_name, staging_file, write_text, write_whole
+from nfas_lightning.files import (
+    _machine,
+    check_folder,
+    load_yaml,
+    safe_name,
+    staging_file,
+    staging_place,
+    write_text,
+    write_whole,
+)
 from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
+from nfas_lightning.plotting.style import save_figure
 from nfas_lightning.results import RunFolder
 from nfas_lightning.results.files import write_csv, write_parquet
 from tests.helpers.results import model_result
@@ -200,20 +213,97 @@ def test_configs_of_runs_that_start_at_once_get_a_file_each(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "name"),
+    ("text", "slug"),
     [
         ("resnet18", "resnet18"),
-        ("openai/whisper-base", "openai_whisper-base"),
-        ("hub:a b\\c.d_e", "hub_a_b_c.d_e"),
-        ("/abs/model.pt", "_abs_model.pt"),
+        ("openai/whisper-base", "openai_whisper-base-*"),
+        ("hub:a b\\c.d_e", "hub_a_b_c.d_e-*"),
+        ("/abs/model.pt", "_abs_model.pt-*"),
         ("mod\u00e8le", "mod\u00e8le"),
+        ("mode\u0300le", "mode_le-*"),  # the same word in two characters more
+        ("ResNet", "ResNet-*"),
+        ("..", "_-*"),
+        (".hidden", "_hidden-*"),
+        ("dot.", "dot_-*"),
+        ("", "_-*"),
+        ("nul.v1", "nul.v1-*"),
+        ("a_b-0123abcd", "a_b-0123abcd-*"),  # which could be the hash of another one
+        ("n" * 300, f"{'n' * 60}-*"),
+        ("\u6a21" * 300, f"{chr(0x6A21) * 60}-*"),
     ],
 )
-def test_folder_names(tmp_path, text, name):
-    assert safe_name(text) == name
+def test_folder_names(tmp_path, text, slug):
+    name = safe_name(text)
+    assert fnmatchcase(name, slug.replace("*", "[0-9a-f]" * 8))
     # the folder of a run has it: another name would make a resumed run start anew
     RunFolder(tmp_path).write(text, "k" * 64, model_result())
     assert (tmp_path / "models" / name / ("k" * 16) / "card.json").is_file()
+    assert len(list(tmp_path.rglob("card.json"))) == 1
+
+
+def test_no_two_names_share_a_folder_even_where_case_is_ignored():
+    texts = [
+        "a/b",
+        "a:b",
+        "a b",
+        "a_b",
+        "A_b",
+        "a_B",
+        "a_b.",
+        ".a_b",
+        "a\\b",
+        "Stra\u00dfe",
+        "strasse",
+        "stra\u00dfe",
+    ]
+    texts += [safe_name(text) for text in texts] + ["n" * 300, "n" * 301, "", ".", "..", "...", "n" * 61]
+    texts = list(dict.fromkeys(texts))
+    names = [unicodedata.normalize("NFC", safe_name(text)).casefold() for text in texts]
+    assert len(set(names)) == len(texts)
+    assert not {"", ".", ".."} & set(names)
+    assert max(len(name.encode()) for name in names) <= 255
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    of_dead = f"-{ended.stdout.decode().strip()}-"
+    result = tmp_path / "models" / "net"
+    result.mkdir(parents=True)
+    own = [staging_place(tmp_path / "figures" / "a.png"), staging_place(result / "key")]
+    dead = [path.with_name(path.name.replace(f"-{os.getpid()}-", of_dead)) for path in own]
+    away = [path.with_name(path.name.replace(_machine(), "0123abcd")) for path in dead]
+    foreign = [tmp_path / ".notes.tmp", tmp_path / "figures" / "mine.tmp"]
+    for path in [*own, *dead, *away, *foreign]:
+        path.parent.mkdir(exist_ok=True)
+        path.mkdir() if path.parent == result else path.write_text("half")
+    (dead[1] / "scores.parquet").write_text("half")
+    check_folder(tmp_path)
+    assert [path.exists() for path in [*own, *away, *foreign]] == [True] * 6
+    assert not any(path.exists() for path in dead)
+    os.utime(away[0], (0, 0))
+    check_folder(tmp_path)
+    assert [path.exists() for path in away] == [False, True]
+
+
+def test_two_processes_that_draw_one_figure_never_show_half_a_picture(tmp_path, monkeypatch):
+    figure = Figure(figsize=(1, 1))
+    path = save_figure(figure, tmp_path / "a.png", dpi=50, formats=["pdf"])
+    whole = path.read_bytes()
+    seen = []
+
+    def watch(self, file, **options):
+        Path(file).write_bytes(b"half")
+        seen.append(path.read_bytes())
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Figure, "savefig", watch)
+    with pytest.raises(OSError, match="no space left"):
+        save_figure(figure, path, dpi=50)
+    assert seen == [whole]
+    assert path.read_bytes() == whole
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pdf", "a.png"]
 
 
 # YAML from anywhere

@@ -1,11 +1,13 @@
 import errno
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from nfas_lightning.files import staging_place
 from nfas_lightning.results import (
     COLUMNS,
     ModelResult,
@@ -58,7 +60,7 @@ def test_a_killed_write_is_not_taken_for_a_result(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write("net", "k" * 64, model_result())
     whole = next(tmp_path.rglob("card.json")).parent
-    whole.rename(whole.parent / ".writing-1234")  # what a kill between write and rename leaves
+    whole.rename(staging_place(whole))  # what a kill between write and rename leaves
     assert not folder.has("net", "k" * 64)
 
 
@@ -73,7 +75,7 @@ def test_two_processes_may_finish_one_model_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", overtaken)
     folder.write("net", "k" * 64, model_result())
     assert folder.has("net", "k" * 64)
-    assert not list(tmp_path.rglob(".writing-*"))
+    assert not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_colleagues_can_read_a_result(tmp_path):
@@ -164,7 +166,7 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
         OSError, match=r"models/net/k{16}/scores.parquet could not be written: .*Error writing"
     ):
         RunFolder(tmp_path).write("net", "k" * 64, model_result())
-    assert not list(tmp_path.rglob(".writing-*"))
+    assert not list(tmp_path.rglob(".*.tmp"))
     with pytest.raises(OSError, match=r"run/scores.parquet could not be written: .*Error writing") as caught:
         make_results(("vision",), n_models=2, n_rois=4).save(tmp_path / "run")
     assert caught.value.errno == errno.ENOSPC
@@ -295,3 +297,17 @@ def test_the_results_of_a_run_print_as_one_line():
     assert text.startswith("RunResults(2 models on ")
     assert "4 ROIs, features " in text
     assert "\n" not in text
+
+
+def test_numbered_rois_of_other_responses_never_join(tmp_path):
+    results = make_results(("vision",), n_models=2, n_rois=4)
+    first = replace(results, rois=results.rois.assign(unnamed=True), meta={"responses_sha256": "a"})
+    same = replace(first, scores=first.scores.assign(model="x"), models=first.models.assign(model="x"))
+    other = replace(first, meta={"responses_sha256": "b"})
+    joined = RunResults.concatenate([first, same])  # the same responses: one axis, whatever it is called
+    joined = replace(joined, models=joined.models.assign(twin_of="", weights="pretrained"))
+    joined.save(tmp_path)
+    named = replace(other, rois=results.rois)
+    for runs in ([first, other], [RunResults.load(tmp_path), other], [named, first]):
+        with pytest.raises(ValueError, match=r"those of 'simulated-vision' have none: seitzman_.*Name them"):
+            RunResults.concatenate(runs)

@@ -16,7 +16,15 @@ from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.results import RunResults
-from nfas_lightning.runner import SuiteTrainer, plan, planning, report_run, score_models, suite_trainer
+from nfas_lightning.runner import (
+    FailedModelsError,
+    SuiteTrainer,
+    plan,
+    planning,
+    report_run,
+    score_models,
+    suite_trainer,
+)
 from nfas_lightning.scoring import ScoringSettings
 from nfas_lightning.space import NFAS
 
@@ -62,7 +70,7 @@ def spec(module: nn.Module, **changes):
 
 
 def test_a_suite_scores_every_model_and_its_twin(tmp_path):
-    trainer(tmp_path).test(ModelSuite([spec(Net()), spec(Other())]), datamodule=brain())
+    trainer(tmp_path).test(ModelSuite([spec(Net()), spec(Other(seed=1))]), datamodule=brain())
     run = RunResults.load(tmp_path)
     assert list(run.models["model"]) == ["net", "other"]
     features = set(run.scores.query("model == 'net'")["feature"])
@@ -116,7 +124,7 @@ def test_a_stopped_run_continues_at_the_next_model(tmp_path, monkeypatch):
         with pytest.raises(RuntimeError, match="power cut"):
             trainer(tmp_path).test(suite, datamodule=brain())
     before = first.calls
-    assert before == 3  # 40 stimuli in batches of 16
+    assert before == 3 + 2  # 40 stimuli in batches of 16, and two of the first batch alone
     trainer(tmp_path).test(suite, datamodule=brain())
     assert first.calls == before  # found finished, not run again
     resumed = RunResults.load(tmp_path)
@@ -159,8 +167,24 @@ def test_plan_measures_where_the_run_will_be_and_leaves_nothing_behind(tmp_path,
     before = sum(type(found) is Net for found in gc.get_objects())
     net = Net()
     plan(ModelSuite([spec(net)]), data, device=torch.device("cpu"))
-    assert waited == [torch.device("cpu")] * 2  # before either reading of the clock
+    assert waited == [torch.device("cpu")] * 4  # before the first of three runs, and in each
     assert sum(type(found) is Net for found in gc.get_objects()) == before + 1
+
+
+def test_what_other_processes_take_is_no_part_of_an_estimate(monkeypatch):
+    clock = iter([0.0, 1.5, 10.0, 10.1, 20.0, 20.4])
+    monkeypatch.setattr(planning.time, "perf_counter", lambda: next(clock))
+    runs = []
+    assert planning.least_seconds(lambda: runs.append(1)) == pytest.approx(0.1)
+    assert len(runs) == 3
+    clock = iter([0.0, 7.0])  # a slow one is not repeated
+    assert planning.least_seconds(lambda: runs.append(1)) == 7.0
+    assert [planning.span(s) for s in (3, 39, 300, 9000)] == [
+        "3 to 9 s",
+        "39 to 117 s",
+        "5 to 15 min",
+        "2.5 to 7.5 h",
+    ]
 
 
 def test_plan_is_of_the_members_that_are_to_be_run(tmp_path, monkeypatch):
@@ -280,3 +304,74 @@ def test_missing_parts_are_named(tmp_path):
         ModelSuite(["minilm_l6", "minilm_l6"])
     with pytest.raises(ValueError, match="key 'model'"):
         ModelSuite([{"name": "minilm_l6"}])
+
+
+class Broken(Net):
+    """A network whose forward pass fails once it is shown more than a probe."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 4:
+            raise RuntimeError("shapes do not fit")
+        return super().forward(x)
+
+
+def unreachable(monkeypatch, name: str) -> None:
+    load = FrozenModel.load
+
+    def refuse(self):
+        if self._arguments["name"] == name:
+            raise OSError("the hub can't be reached")
+        return load(self)
+
+    monkeypatch.setattr(FrozenModel, "load", refuse)
+
+
+@pytest.mark.parametrize("kind", ["reach", "forward"])
+def test_a_model_that_fails_does_not_cost_the_others_their_report(tmp_path, monkeypatch, capsys, kind):
+    bad = {"model": "timm:resnet18", "name": "bad"} if kind == "reach" else spec(Broken(), name="bad")
+    if kind == "reach":
+        unreachable(monkeypatch, "bad")
+    with pytest.raises(FailedModelsError, match=r"1 of 3 models failed; the tables in .*\n  bad: ") as raised:
+        score_models([bad, spec(Net(seed=1)), spec(Other(12))], brain(), tmp_path, settings=QUICK)
+    assert list(raised.value.errors) == ["bad"]
+    assert type(raised.value.__cause__) is {"reach": OSError, "forward": RuntimeError}[kind]
+    assert list(raised.value.results.models["model"]) == ["net", "other"]
+    assert list(RunResults.load(tmp_path).models["model"]) == ["net", "other"]
+    assert (tmp_path / "report.html").is_file()
+    said = capsys.readouterr()
+    assert said.out.count("✗ bad") == 1  # at once, and not again for its random twin
+    assert ("shapes do not fit" in said.err) is (kind == "forward")  # with the place where it failed
+    monkeypatch.undo()
+    again = score_models(
+        [spec(Net(seed=1)), spec(Other(12))], brain(), tmp_path, settings=QUICK, report=False
+    )
+    assert "net: found finished" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(again.scores, raised.value.results.scores)
+
+
+def test_one_model_that_fails_raises_its_own_error(tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
+        score_models(spec(Broken()), brain(), tmp_path, settings=QUICK)
+    unreachable(monkeypatch, "bad")
+    with pytest.raises(OSError, match=r"^the hub can't be reached$"):
+        score_models({"model": "timm:resnet18", "name": "bad"}, brain(), tmp_path, settings=QUICK)
+    with pytest.raises(FailedModelsError, match=r"2 of 2 models failed\. Run it again") as raised:
+        score_models(
+            [{"model": "timm:resnet18", "name": "bad"}, spec(Broken())], brain(), tmp_path, settings=QUICK
+        )
+    assert raised.value.results is None
+
+
+def test_what_is_wrong_with_the_benchmark_is_said_once(tmp_path, capsys):
+    data = brain()
+    data.values[:, 2] = 1.0  # an ROI that never changes
+    models = [spec(Net(seed=1)), spec(Other(12)), spec(Net(seed=3), name="third")]
+    with pytest.warns(UserWarning, match="1 of 3 ROIs score NaN") as warned:
+        score_models(models, data, tmp_path, settings=QUICK, report=False)
+    texts = [str(warning.message) for warning in warned if "1 of 3 ROIs score NaN" in str(warning.message)]
+    assert len(texts) == 1
+    assert "for 'net'" in texts[0]
+    assert (
+        "The same warning holds for other, third: 1 of 3 ROIs score NaN for this model"
+        in capsys.readouterr().out
+    )

@@ -44,6 +44,16 @@ def centered(track):
     return H / H.square().sum((0, 2), keepdim=True).sqrt()
 
 
+def test_the_card_tells_that_the_first_token_stayed_out():
+    track = trajectory()
+    layers = tuple(dataclasses.replace(layer, pooling="mean:rest") for layer in track.layers)
+    told = [
+        score_trajectory(one, brain(track), CARD, QUICK).card["pooling"]
+        for one in (track, dataclasses.replace(track, layers=layers))
+    ]
+    assert told == ["mean", "mean:rest"]
+
+
 def brain(track, n_subjects=3, noise=1.0, seed=1, **changes):
     """ROI "signal" follows the stable mode, ROI "noise" nothing."""
     generator = torch.Generator().manual_seed(seed)

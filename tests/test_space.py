@@ -1,5 +1,7 @@
 """The space of models: joins, statistics, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -536,3 +538,83 @@ def test_runs_that_report_different_numbers_are_compared_by_one_that_is_named():
     assert len(NFAS.from_runs(runs, score="joint")) == 4
     with pytest.raises(ValueError, match="score must be one of 'alone', 'joint', 'partial', got 'sum'"):
         NFAS.from_runs(runs, score="sum")
+
+
+def null_run(generator, copies=()):
+    """A run of models whose scores are noise; `copies` maps a model to the one whose weights it has."""
+    models = [f"m{i}" for i in range(8)]
+    weights = {name: f"{i:064x}" for i, name in enumerate(models)}
+    vectors = {name: generator.normal(size=6) for name in models}
+    for name, original in dict(copies).items():
+        weights[name] = weights[original]
+        vectors[name] = vectors[original] + 0.01 * generator.normal(size=6)  # e.g. another precision
+    table = pd.DataFrame(
+        [
+            {
+                **dict.fromkeys(COLUMNS["scores"], 0.0),
+                **{"model": name, "modality": "ab"[i // 4], "dataset": "d", "subject": "group"},
+                **{"feature": "stable_mode", "roi": f"V{r}", "network": "", "r2": vectors[name][r]},
+            }
+            for i, name in enumerate(models)
+            for r in range(6)
+        ]
+    )
+    cards = pd.DataFrame({"model": models, "weights_sha256": [weights[name] for name in models]})
+    return RunResults(table, pd.DataFrame(), pd.DataFrame(), cards, pd.DataFrame({"roi": table["roi"][:6]}))
+
+
+TWICE = {"m1": "m0", "m3": "m2", "m5": "m4", "m7": "m6"}
+
+
+@pytest.mark.filterwarnings("ignore:.*under a second name")
+def test_a_model_under_two_names_does_not_make_a_null_space_reject():
+    generator = np.random.default_rng(0)
+    p_once, p_twice = [], []
+    for _ in range(60):
+        # three independent models a group, and in one group another one three times
+        run = null_run(generator, {"m1": "m0", "m2": "m0", "m3": "m0", "m5": "m4", "m6": "m4", "m7": "m4"})
+        extra = null_run(generator)
+        cards = extra.models.assign(model="x" + extra.models["model"])
+        cards["weights_sha256"] = "f" + cards["weights_sha256"].str[1:]
+        both = extra.scores.assign(model="x" + extra.scores["model"])
+        run = replace(run, scores=pd.concat([run.scores, both]), models=pd.concat([run.models, cards]))
+        space = NFAS.from_scores(run)
+        assert len(space) == 10
+        p_once.append(float(space.permanova(n_permutations=99).p_value))
+        both = NFAS.from_scores(run.scores)  # without the cards nothing tells
+        p_twice.append(float(both.permanova(n_permutations=99).p_value))
+    assert np.mean(np.array(p_twice) <= 0.05) > 0.3
+    assert np.mean(np.array(p_once) <= 0.05) <= 0.12  # 5 % of 60: at most 7 with p > .98
+
+
+def test_a_model_under_two_names_counts_once_and_is_named():
+    run = null_run(np.random.default_rng(0), TWICE)
+    with pytest.warns(UserWarning, match=r"4 of 8 models .* m1 \(as m0\), m3 \(as m2\)"):
+        space = NFAS.from_scores(run)
+    assert list(space.models["model"]) == ["m0", "m2", "m4", "m6"]
+    assert "m7 (as m6)" in space.notes[0]
+    # one model on two datasets is no repetition, nor are networks without any weights or known hash
+    cards = run.models.assign(dataset=["d", "e"] * 4)
+    elsewhere = run.scores.assign(dataset=np.where(run.scores["model"].isin(TWICE), "e", "d"))
+    assert len(NFAS.from_scores(replace(run, scores=elsewhere, models=cards))) == 8
+    for unknown in ("", None, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"):
+        blank = replace(run, models=run.models.assign(weights_sha256=unknown))
+        assert len(NFAS.from_scores(blank)) == 8
+
+
+def test_equal_scores_tell_a_model_too_where_no_card_does():
+    table = scores_table()
+    again = table[table["model"] == "m1"].assign(model="copy")
+    with pytest.warns(UserWarning, match=r"1 of 7 models .* copy \(as m1\)"):
+        space = NFAS.from_scores(pd.concat([table, again]))
+    assert len(space) == 6
+    assert len(NFAS.from_scores(table, feature="last_block")) == 6  # all zero, which tells nothing
+
+
+def test_numbered_rois_of_several_datasets_are_no_axis():
+    table = scores_table()
+    numbered = table.assign(roi="roi_00" + table["roi"].str[3:])
+    with pytest.raises(ValueError, match=r"several datasets \(audio, vision\).*roi_000, roi_001"):
+        NFAS.from_scores(numbered)
+    assert len(NFAS.from_scores(numbered.assign(dataset="one"))) == 6
+    assert len(NFAS.from_scores(numbered, rois=numbered[["roi"]])) == 6

@@ -210,6 +210,40 @@ def test_the_sweeps_that_come_with_it_add_up(name, monkeypatch):
         assert {cell.benchmark for cell in sweep.cells} >= {"alice", "natural_sounds", "simulated_vision"}
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a/b"], "got 'a/b'"),
+        ([".."], "without a dot at its ends.*got '..'"),
+        (["n" * 300], "at most 60 letters"),
+        (["Logs"], "none of cells, logs, submitit; got 'Logs'"),
+        (["story", "Story"], r"more than capitals, got \['story', 'Story'\]"),
+    ],
+)
+def test_names_of_benchmarks_are_folders_of_their_own(folder, names, message):
+    sweep = read_sweep(write(folder, ("one", {})))
+    with pytest.raises(ValueError, match=message):
+        replace(sweep, benchmarks=dict.fromkeys(names, sweep.benchmarks["toy"]))
+
+
+def test_models_whose_names_a_folder_can_not_tell_apart_have_folders_of_their_own(folder):
+    source = write(folder, ("a b", {"seed": 1}), ("a+b", {"seed": 2}), ("A b", {"seed": 3}))
+    report = run(source)
+    assert len({str(cell.folder).casefold() for cell in report.done}) == 3
+    scores = RunResults.load(folder / "runs" / "toy").scores
+    means = scores[scores["feature"] == "stable_mode"].groupby("model")["r"].mean()
+    assert set(means.index) == {"a b", "a+b", "A b"}
+    assert means.nunique() == 3
+
+
+def test_a_model_goes_by_the_name_that_its_mapping_gives():
+    given = {"model": "timm:resnet18", "modality": "vision"}
+    specs = resolve_models([{**given, "name": "first"}, {**given, "name": "second"}])
+    assert [spec.label for spec in specs] == ["first", "second"]
+    with pytest.raises(ValueError, match=r"must not hold a comma.*\['a,b'\]"):
+        resolve_models([{**given, "name": "a,b"}])
+
+
 # what becomes of it
 
 
@@ -245,6 +279,38 @@ def test_the_command_ends_with_code_one_where_something_failed(folder, capsys):
     (folder / "nets/vision/bad.yaml").write_text((folder / "nets/vision/good.yaml").read_text())
     main(["sweep", str(source)])  # repaired
     assert "2 of 2 done, 0 failed" in capsys.readouterr().out
+
+
+def test_a_worker_whose_clock_is_behind_has_finished_all_the_same(folder, monkeypatch):
+    now = time.time
+    monkeypatch.setattr("nfas_lightning.sweep.cell.time.time", lambda: now() - 3600)
+    report = run(write(folder, ("one", {"seed": 1})))
+    assert [cell.spec.label for cell in report.done] == ["one"]
+    assert report.failed == ()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'"done"', b"null", b'{"state": 3}', b"\xff\xfe", b'{"memory_mb": 1}']
+)
+def test_a_damaged_note_of_a_cell_is_none(folder, content):
+    (cell,) = read_sweep(write(folder, ("one", {}))).cells
+    cell.say("done")
+    cell.keep_estimate({"error": "no such model"})
+    assert (cell.status()["state"], cell.estimate()) == ("done", {"error": "no such model"})
+    for name in ("status.json", "estimate.json"):
+        (cell.folder / name).write_bytes(content)
+    assert cell.status() == {"state": "waiting"}
+    assert cell.estimate() == {}
+
+
+def test_a_sweep_goes_on_after_its_notes_were_damaged(folder):
+    source = write(folder, ("one", {"seed": 1}))
+    run(source)
+    for path in folder.glob("runs/cells/toy/one/*.json"):
+        path.write_text("{")
+    before = calls(folder)
+    assert [cell.spec.label for cell in run(source).done] == ["one"]
+    assert calls(folder) == before  # its result is known by its key
 
 
 def test_a_benchmark_that_can_not_be_read_fails_its_models(folder):

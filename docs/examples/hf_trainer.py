@@ -14,6 +14,7 @@ from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClass
 
 from nfas_lightning.callbacks import BrainAlignmentHF
 from nfas_lightning.datamodules import SimulatedBrainDataModule
+from nfas_lightning.models import RawStimuli
 
 
 def collate(entries: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -43,7 +44,7 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     )
     trainer = Trainer(model, arguments, data_collator=collate, train_dataset=digits(options.images))
     brain = SimulatedBrainDataModule("vision", n_stimuli=120, image_size=32)
-    watch = BrainAlignmentHF(brain, at_start=True, pooling="cls").attach(trainer)
+    watch = BrainAlignmentHF(brain, at_start=True, pooling="cls", preprocess=RawStimuli()).attach(trainer)
     trainer.train()
 
     for row in trainer.state.log_history:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from nfas_lightning.callbacks import BrainAlignment
 from nfas_lightning.datamodules import SimulatedBrainDataModule
+from nfas_lightning.models import RawStimuli
 
 
 class Probe(L.LightningModule):
@@ -50,7 +51,14 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
 
     L.seed_everything(0)
     brain = SimulatedBrainDataModule("vision", n_stimuli=120, image_size=32)
-    watch = BrainAlignment(brain, submodule="student", layers="blocks.*", pooling="cls", every_n_steps=20)
+    watch = BrainAlignment(
+        brain,
+        submodule="student",
+        layers="blocks.*",
+        pooling="cls",
+        preprocess=RawStimuli(),  # this training does not normalize; else timm's own configuration is used
+        every_n_steps=20,
+    )
     trainer = L.Trainer(
         callbacks=[watch],
         max_epochs=options.epochs,

@@ -17,6 +17,7 @@ from nfas_lightning import align
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional import StateSpace, ridge_cv, stable_mode
 from nfas_lightning.hooks import DepthRecorder
+from nfas_lightning.models import RawStimuli
 
 
 def colours(n: int = 120) -> ArrayDataModule:
@@ -58,7 +59,8 @@ def main(args: list[str] | None = None) -> list[tuple[float, float]]:
             nn.functional.cross_entropy(network(images), labels).backward()
             optimizer.step()
             optimizer.zero_grad()
-        scores = align(network, brain, progress=False).scores  # modes, gradients, random states: as before
+        # weights, modes, gradients, random states: as before
+        scores = align(network, brain, preprocess=RawStimuli(), progress=False).scores
         called = float(scores[scores["feature"] == "stable_mode"]["r"].mean())
         hands = float(by_hand(network, brain.source, brain.values).mean())
         found.append((called, hands))

@@ -22,6 +22,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from nfas_lightning.callbacks import BrainAlignment
 from nfas_lightning.datamodules import SimulatedBrainDataModule
+from nfas_lightning.models import RawStimuli
 
 
 class Classifier(pl.LightningModule):
@@ -52,7 +53,10 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     pl.seed_everything(0)
     # the three lines: a benchmark, a callback, and the callback among the others
     brain = SimulatedBrainDataModule("vision", n_stimuli=120, image_size=32)
-    watch = BrainAlignment(brain, at_start=True, run_dir=options.run_dir, details_every=2)
+    # the training reads its digits as they are: the brain's images are shown as they are, too
+    watch = BrainAlignment(
+        brain, preprocess=RawStimuli(), at_start=True, run_dir=options.run_dir, details_every=2
+    )
     trainer = pl.Trainer(
         callbacks=[watch],
         max_epochs=options.epochs,

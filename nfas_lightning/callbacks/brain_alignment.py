@@ -19,11 +19,13 @@ from nfas_lightning.callbacks.watch import BrainWatch
 from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.lightning_packages import Callback, pl
 from nfas_lightning.models.base import Preprocess
+from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings
 
 __all__ = ["BrainAlignment"]
 
+_STAGES = ("validate", "test")
 _SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 
 
@@ -31,10 +33,12 @@ class BrainAlignment(Callback):
     """Run a brain benchmark through the network that is being trained, and log how well the two align.
 
     When due, every process shows its share of the stimuli to the network, frozen; the first scores the whole.
-    The training is not changed by a bit: modes, gradients, random states, autocast and hooks are as they were
-    before, and nothing is written into the module. What `torch.compile` wrapped runs uncompiled here, since
-    compiled code may skip hooks. Sharded parameters (FSDP, DeepSpeed) are not supported: a block can't run
-    outside its wrapper.
+    ``trainer.validate`` and ``trainer.test`` end with a look, too. Two stimuli are shown before the first
+    step, so that layers, submodule, size and preprocessing that do not fit fail then.
+    The training is not changed by a bit: weights, buffers, whatever else modules hold, modes, gradients,
+    random states, autocast and hooks are as they were before. What `torch.compile` wrapped runs uncompiled
+    here, since compiled code may skip hooks. Sharded parameters (FSDP, DeepSpeed) are not supported: a block
+    can't run outside its wrapper.
 
     Logged to every logger at the optimizer's step, under `prefix`: ``mean_r`` and ``mean_r2`` of the stable
     mode over ROIs, the number that `settings.score` names, and where the benchmark has nuisances all three
@@ -42,16 +46,20 @@ class BrainAlignment(Callback):
     ``best_baseline_r2`` (with `settings.baselines`), ``seconds``; after a failure ``failures``. ``mean_r``
     and ``mean_r2`` are in ``trainer.callback_metrics``
     too, so that ``ModelCheckpoint(monitor="brain/mean_r2")`` works. Every `details_every` looks, and after
-    the last, a table ``scores`` (a row a ROI) and a figure ``curves``.
+    the last, a table ``scores`` (one row per ROI) and a figure ``curves``. In ``validate`` and ``test`` the
+    scalars are ``validate/brain/mean_r`` and so on; `curves` is that of a training alone.
 
     Args:
         datamodule: the benchmark, a `BrainDataModule`; not the one that the Trainer trains on.
         layers: blocks to record, see `resolve_layers`.
         pooling: see `nfas_lightning.hooks.pool`.
-        preprocess: raw batch to the network's inputs: `ModelInputs`, a tensor, a tuple or keywords; None: the
-            batch's image or audio as it is. The training's own augmentation plays no part.
+        preprocess: raw batch to the network's inputs: `ModelInputs`, a tensor, a tuple or keywords; None:
+            what the configuration of timm or transformers on the network asks for, else the batch's image
+            or audio as it is, with a warning. `RawStimuli()` says that this is right. The training's own
+            augmentation plays no part.
         submodule: dotted name of the network inside the LightningModule; None: its attribute ``model`` or
-            ``module`` if there is one, else the LightningModule itself.
+            ``module`` if there is one, else the LightningModule itself, or if that has no forward pass the
+            only network that it holds.
         average: look at the average that Lightning's ``WeightAveraging`` callback keeps instead of the
             weights in training. For an average of your own, name it as `submodule`.
         every_n_epochs: at the end of every n-th epoch; 0 for never.
@@ -72,6 +80,7 @@ class BrainAlignment(Callback):
         TypeError: the datamodule has no responses.
         ValueError: an unknown option; at the start of ``fit`` an unknown layer or submodule, or responses
             without a value.
+        RuntimeError: at the start of ``fit``, the network can't be shown the stimuli.
 
     Example:
         >>> from nfas_lightning.datamodules import ArrayDataModule
@@ -134,8 +143,8 @@ class BrainAlignment(Callback):
     # Lightning's hooks, in the order in which they run
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Read the benchmark and resolve the layers, so that a mistake shows before the first step."""
-        if stage != "fit":
+        """Read the benchmark."""
+        if stage not in ("fit", *_STAGES):
             return
         strategy = type(trainer.strategy)
         if any(kind.__name__ in _SHARDED for kind in strategy.__mro__):
@@ -148,10 +157,19 @@ class BrainAlignment(Callback):
                 "average=True needs Lightning's WeightAveraging (or EMAWeightAveraging) among the "
                 "Trainer's callbacks. For an average of your own, name it as submodule."
             )
-        self._watch.prepare(
-            find_network(pl_module, self.submodule),
+        self._watch.read(
+            pl_module,
             first_here=trainer.local_rank == 0,
             barrier=lambda: trainer.strategy.barrier("brain benchmark"),
+        )
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the network two stimuli, on its device, so that a mistake shows before the first step."""
+        self._watch.check(
+            self._network(trainer, pl_module),
+            pl_module,
+            _moment(trainer, "start"),
+            at_once=self.schedule.at_start,
         )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -203,19 +221,46 @@ class BrainAlignment(Callback):
             self._look(trainer, pl_module, "end")
         self._watch.finish(_moment(trainer, "end"), _TrainerLoggers(trainer))
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the network two stimuli, unless a training validates."""
+        self._check_stage(trainer, pl_module)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the network two stimuli."""
+        self._check_stage(trainer, pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look, unless a training validates."""
+        self._look_at_stage(trainer, pl_module)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look."""
+        self._look_at_stage(trainer, pl_module)
+
     # a look
+
+    def _check_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if _stage(trainer):
+            moment = _moment(trainer, "stage")
+            self._watch.check(self._network(trainer, pl_module), pl_module, moment, at_once=True)
+
+    def _look_at_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if _stage(trainer):
+            self._look(trainer, pl_module, "stage")
 
     def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, why: str) -> None:
         network = self._network(trainer, pl_module)
-        watched = self._watch.look(network, _moment(trainer, why), _TrainerLoggers(trainer))
+        watched = self._watch.look(network, pl_module, _moment(trainer, why), _TrainerLoggers(trainer))
         trainer.callback_metrics.update({key: torch.tensor(value) for key, value in watched.items()})
 
     def _network(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> nn.Module:
         module: nn.Module = pl_module
-        if self.average:
+        if isinstance(pl_module, FrozenModel) and self.submodule is None:
+            return pl_module  # which prepares stimuli itself
+        if self.average and not _stage(trainer):
             kept = (getattr(callback, "_average_model", None) for callback in trainer.callbacks)  # type: ignore[attr-defined]
             module = next(average.module for average in kept if average is not None)
-        return find_network(module, self.submodule)
+        return find_network(module, self.submodule, to_run=True)
 
 
 class _TrainerLoggers:
@@ -252,4 +297,11 @@ def _moment(trainer: pl.Trainer, why: str) -> Moment:
         why,
         dry=bool(trainer.fast_dev_run),  # type: ignore[attr-defined]
         context=trainer.precision_plugin.forward_context,
+        stage=_stage(trainer),
     )
+
+
+def _stage(trainer: pl.Trainer) -> str:
+    """The stage that runs by itself; nothing while a training does."""
+    running = getattr(trainer.state.fn, "value", "")
+    return running if running in _STAGES else ""

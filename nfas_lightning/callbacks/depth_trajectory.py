@@ -13,6 +13,7 @@ from torchmetrics import Metric, MetricCollection
 
 from nfas_lightning.callbacks.logging import log_scalars
 from nfas_lightning.data.anchors import check_moment
+from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import gather_trajectories, to_rank_zero
@@ -21,6 +22,7 @@ from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.hooks.shards import read_shards, remove_index, write_index, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.lightning_packages import Callback, pl
+from nfas_lightning.models.alone import BatchCollector
 from nfas_lightning.models.frozen import FrozenModel
 
 __all__ = ["DepthTrajectory"]
@@ -33,7 +35,8 @@ class DepthTrajectory(Callback):
 
     Hooks are on the network from a stage's start to its end, an exception included. Batches are dictionaries
     with ``stimulus_id``; padded duplicates of distributed samplers are dropped by it. After the stage
-    `trajectory` holds every stimulus once, gathered from all processes on rank zero.
+    `trajectory` holds every stimulus once, gathered from all processes on rank zero. Where a FrozenModel's
+    states depend on what else is in a batch, its stimuli are shown one by one, see `BatchCollector`.
 
     Args:
         layers: blocks to record, see `resolve_layers`; None: a FrozenModel's own, else ``"auto"``.
@@ -44,13 +47,14 @@ class DepthTrajectory(Callback):
             the subfolder over as it starts: until it has finished, there is nothing to read. None keeps
             states in memory.
         shard_size: stimuli a shard, in each process.
-        metric: a torchmetrics Metric or MetricCollection whose ``update`` takes a batch's trajectory
-            (B, L, D) and stimulus_id (B,), such as `DMDAlignment` and `DepthSpectrum`. States are handed over
-            and, without `save_dir`, not kept. After the stage its values are in `metric_values`; those that
-            are real numbers are logged as ``<stage>/<name>``, and are in ``trainer.callback_metrics``.
+        metric: a torchmetrics Metric or MetricCollection, such as `DMDAlignment` and `DepthSpectrum`, whose
+            ``update`` takes a batch's trajectory and stimulus_id (B,). The trajectory is (B, L, D), or where
+            blocks differ in width a list of L matrices (B, D_l). States are handed over and, without
+            `save_dir`, not kept. After the stage its values are in `metric_values`; those that are real
+            numbers are logged as ``<stage>/<name>``, and are in ``trainer.callback_metrics``.
         submodule: dotted name of the network inside the LightningModule (inside a FrozenModel's network);
-            None: a FrozenModel's network, else the attribute ``model`` or ``module`` if there is one, else
-            the LightningModule itself.
+            None: a FrozenModel's network, else see `find_network`: the attribute ``model`` or ``module``, the
+            only network inside, or the LightningModule itself.
         repeats: what a block that runs twice means, see `DepthRecorder`.
         layout: where maps keep their channels, see `pool`.
 
@@ -85,6 +89,7 @@ class DepthTrajectory(Callback):
         self.metric = metric
         self.metric_values: dict[str, Any] = {}
         self._recorder: DepthRecorder | None = None
+        self._collector: BatchCollector | None = None
         self._trajectory: Trajectory | None = None
         self._finished: Path | None = None
         self._shards: dict[str, str] = {}  # marks by names
@@ -121,8 +126,8 @@ class DepthTrajectory(Callback):
         """Build a recorder, so that a wrong name fails before any data is read."""
         self._build(pl_module)
 
-    def _target(self, pl_module: pl.LightningModule) -> tuple[nn.Module, Layers, str]:
-        """The network, its layers and its pooling."""
+    def target(self, pl_module: pl.LightningModule) -> tuple[nn.Module, Layers, str]:
+        """Return the network that is recorded, its layers and its pooling."""
         layers: Layers | None = self.layers
         pooling = self.pooling
         if isinstance(pl_module, FrozenModel):
@@ -136,7 +141,7 @@ class DepthTrajectory(Callback):
         return network, "auto" if layers is None else layers, "auto" if pooling is None else pooling
 
     def _build(self, pl_module: pl.LightningModule) -> DepthRecorder:
-        network, layers, pooling = self._target(pl_module)
+        network, layers, pooling = self.target(pl_module)
         return DepthRecorder(
             network,
             layers,
@@ -154,6 +159,11 @@ class DepthTrajectory(Callback):
             return
         check_moment(getattr(trainer.datamodule, "stimuli", None), self._target(pl_module)[2])  # type: ignore[attr-defined]
         self._recorder = self._build(pl_module).attach()
+        if isinstance(pl_module, FrozenModel):  # of other modules it is not known what a step does beside
+            self._collector = BatchCollector(self._recorder, _shower(trainer, pl_module))
+            stimuli = getattr(getattr(trainer, "datamodule", None), "stimuli", None)
+            if trainer.world_size > 1 and isinstance(stimuli, StimulusSet):
+                self._collector.begin(stimuli)
         self._trajectory, self._finished, self._shards, self._taken = None, None, {}, []
         self.metric_values = {}
         if self.save_dir is not None and trainer.is_global_zero:
@@ -170,10 +180,14 @@ class DepthTrajectory(Callback):
                 f"DepthTrajectory needs batches with a 'stimulus_id', got {got}. Let each item of the "
                 "dataset be a dictionary {'stimulus_id': i, ...} that holds its index i beside its data."
             )
-        self._recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
+        if self._collector is None:
+            self._recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
+        else:
+            self._collector.collect(batch)
         if self.metric is not None:
             states = self._recorder.take()
-            self.metric.update(states.stack(), states.stimulus_ids)
+            given = list(states.states) if states.is_ragged else states.stack()
+            self.metric.update(given, states.stimulus_ids)
             self._taken += [states] if self.save_dir is not None else []
         if self.save_dir is not None and self._n_kept(self._recorder) >= self.shard_size:
             self._write(trainer, self._recorder)
@@ -237,7 +251,7 @@ class DepthTrajectory(Callback):
     def _detach(self) -> None:
         if self._recorder is not None:
             self._recorder.detach()
-            self._recorder = None
+            self._recorder = self._collector = None
 
     # Lightning's hooks, in the order in which they run
 
@@ -315,3 +329,17 @@ class DepthTrajectory(Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Detach; the trajectory stays."""
         self._detach()
+
+
+def _shower(trainer: pl.Trainer, model: FrozenModel) -> Callable[[Mapping[str, Any]], None]:
+    """Return what shows a model a further batch as the Trainer's step does, and leaves no trace in it."""
+
+    def show(batch: Mapping[str, Any]) -> None:
+        mask = model.mask
+        try:
+            with trainer.precision_plugin.forward_context():
+                model(batch)
+        finally:
+            model.mask = mask
+
+    return show

@@ -36,7 +36,8 @@ class BrainAlignmentHF(TrainerCallback):  # type: ignore[misc] # transformers ha
     Args:
         datamodule: the benchmark, a `BrainDataModule`.
         preprocess: raw batch to the network's inputs, for texts
-            ``TextPreprocess(tokenizer, max_length)``; None: the batch's image or audio as it is.
+            ``TextPreprocess(tokenizer, max_length)``; None: what lies where the network was read from, else
+            the batch's image or audio as it is, with a warning.
         submodule: dotted name of the network inside the Trainer's model; None: its attribute ``model`` or
             ``module`` if there is one, else the whole.
         on_checkpoint: whenever a checkpoint was saved.
@@ -45,6 +46,7 @@ class BrainAlignmentHF(TrainerCallback):  # type: ignore[misc] # transformers ha
         TypeError: the datamodule has no responses.
         ValueError: an unknown option; as the training begins an unknown layer or submodule, or responses
             without a value.
+        RuntimeError: as the training begins, the network can't be shown the stimuli.
 
     Example:
         >>> from nfas_lightning.datamodules import ArrayDataModule
@@ -131,11 +133,14 @@ class BrainAlignmentHF(TrainerCallback):  # type: ignore[misc] # transformers ha
                 "BrainAlignmentHF was given to a Trainer it does not know: write callback.attach(trainer) "
                 "instead of Trainer(callbacks=[callback])."
             )
-        self._watch.prepare(
-            find_network(kwargs["model"], self.submodule),
+        model = kwargs["model"]
+        self._watch.read(
+            model,
             first_here=args.local_process_index == 0,
             barrier=self._trainer.accelerator.wait_for_everyone,
         )
+        network, moment = find_network(model, self.submodule, to_run=True), self._moment(state, "start")
+        self._watch.check(network, model, moment, at_once=self.schedule.at_start)
         self._last_step = state.global_step
         self._watch.start(state.global_step)
         if self.schedule.at_start:
@@ -166,8 +171,8 @@ class BrainAlignmentHF(TrainerCallback):  # type: ignore[misc] # transformers ha
     # a look
 
     def _look(self, state: Any, model: nn.Module, why: str) -> None:
-        network = find_network(model, self.submodule)
-        self._watch.look(network, self._moment(state, why), _HFLoggers(self._trainer))
+        network = find_network(model, self.submodule, to_run=True)
+        self._watch.look(network, model, self._moment(state, why), _HFLoggers(self._trainer))
 
     def _moment(self, state: Any, why: str) -> Moment:
         return Moment(state.global_step, _epoch(state), why, context=self._trainer.accelerator.autocast)

@@ -10,6 +10,7 @@ import netrc
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -19,7 +20,9 @@ import matplotlib.image
 import pandas as pd
 from matplotlib.figure import Figure
 
+from nfas_lightning.files import write_whole
 from nfas_lightning.lightning_packages import kinds, pl
+from nfas_lightning.results.files import write_csv
 
 __all__ = [
     "STEP_KEY",
@@ -86,7 +89,7 @@ def log_table(
         if isinstance(logger, kinds("WandbLogger")):
             logger.log_table(key=key, dataframe=table, step=step)
         elif isinstance(logger, kinds("CSVLogger")):
-            table.to_csv(_file(logger, "tables", key, step, ".csv"), index=False)
+            write_csv(_file(logger, "tables", key, step, ".csv"), table)
 
 
 def log_images(loggers: Iterable[pl.loggers.Logger], figures: Mapping[str, Path], *, step: int = 0) -> None:
@@ -100,7 +103,7 @@ def log_images(loggers: Iterable[pl.loggers.Logger], figures: Mapping[str, Path]
                 image = matplotlib.image.imread(path)
                 logger.experiment.add_image(key, image, global_step=step, dataformats="HWC")
             elif isinstance(logger, kinds("CSVLogger")):
-                shutil.copyfile(path, _file(logger, "figures", name, None, ".png"))
+                write_whole(_file(logger, "figures", name, None, ".png"), partial(shutil.copyfile, path))
 
 
 def log_figure(loggers: Iterable[pl.loggers.Logger], key: str, figure: Figure, step: int) -> None:
@@ -111,15 +114,13 @@ def log_figure(loggers: Iterable[pl.loggers.Logger], key: str, figure: Figure, s
         elif isinstance(logger, kinds("TensorBoardLogger")):
             logger.experiment.add_figure(key, figure, global_step=step, close=False)
         elif isinstance(logger, kinds("CSVLogger")):
-            figure.savefig(_file(logger, "figures", key, step, ".png"))
+            write_whole(_file(logger, "figures", key, step, ".png"), partial(figure.savefig, format="png"))
 
 
 def _file(logger: Any, folder: str, key: str, step: int | None, suffix: str) -> Path:
-    """Where a CSV logger's table or figure goes; its folder is made."""
+    """Where a CSV logger's table or figure goes."""
     number = "" if step is None else f"-{step:08d}"
-    path = Path(logger.log_dir) / folder / f"{key.replace('/', '_')}{number}{suffix}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return Path(logger.log_dir) / folder / f"{key.replace('/', '_')}{number}{suffix}"
 
 
 def _define(logger: Any, keys: Iterable[str]) -> None:

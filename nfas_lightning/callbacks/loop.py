@@ -20,9 +20,11 @@ class Moment:
     Attributes:
         step: optimizer steps done.
         epoch: epoch that is running, from 0.
-        why: ``"start"``, ``"step"``, ``"epoch"``, ``"checkpoint"`` or ``"end"``.
+        why: ``"start"``, ``"step"``, ``"epoch"``, ``"checkpoint"``, ``"end"`` or ``"stage"``.
         dry: run a few stimuli through the network, and keep and log nothing.
         context: made around each forward pass, e.g. the loop's autocast.
+        stage: ``"validate"`` or ``"test"`` where no training runs: keys begin with it, and the curve over
+            training is left alone.
     """
 
     step: int
@@ -30,6 +32,7 @@ class Moment:
     why: str
     dry: bool = False
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
+    stage: str = ""
 
 
 class Loggers(Protocol):

@@ -22,8 +22,10 @@ from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, sc
 from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.files import check_folder
+from nfas_lightning.functional.folds import count_folds
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.random_twin import state_sha256
 from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from nfas_lightning.versions import installed_version
@@ -52,7 +54,8 @@ class ScoreWriter(Callback):
     """Turn what `DepthTrajectory` recorded into scores, and write them.
 
     Runs at the end of ``test``, on the first process; the run's tables are whole after every model. The
-    module is a `FrozenModel`; the Trainer's datamodule offers ``responses`` (`Responses`). A finished model
+    module is a `FrozenModel`, or a LightningModule of your own whose ``test_step`` runs its network on the
+    batch's stimuli; the Trainer's datamodule offers ``responses`` (`Responses`). A finished model
     is kept under a key that hashes what the network and its preprocessing compute with (see `content_key`),
     blocks, pooling, stimuli, responses, settings and the package's version; `resume` finds it again. The
     run's tables hold the models that this writer has tested or found; the others of the folder are named.
@@ -69,20 +72,29 @@ class ScoreWriter(Callback):
         run_dir: folder of the run; a run that was stopped continues in the same folder.
         settings: how a trajectory becomes scores.
         name: name of the experiment; None: that of the folder.
+        model_name: of a LightningModule of your own in the tables; None: its network's class. A `FrozenModel`
+            has its own.
     """
 
     def __init__(
-        self, run_dir: str, *, settings: ScoringSettings | None = None, name: str | None = None
+        self,
+        run_dir: str,
+        *,
+        settings: ScoringSettings | None = None,
+        name: str | None = None,
+        model_name: str | None = None,
     ) -> None:
         self.run_dir = run_dir
         self.settings = ScoringSettings.given(settings)
         self.name = name or Path(run_dir).name
+        self.model_name = model_name
         self.folder = RunFolder(run_dir)
         self.results: RunResults | None = None
         self._finished: list[tuple[str, str]] = []
         self._is_suite = False
         self._capture: dict[str, object] = {}
         self._content = self._key_of_test = ""
+        self._card: dict[str, Any] = {}
         self._started = 0.0
         self._line = ""
         self._has_said_where = False
@@ -149,18 +161,13 @@ class ScoreWriter(Callback):
         """Refuse a folder that can't be written, and what could not be scored.
 
         Raises:
-            TypeError: the model is no `FrozenModel`, or there is no datamodule with responses.
+            TypeError: there is no datamodule with responses.
             ValueError: no `DepthTrajectory` stands before this callback, or the responses can't be scored.
             OSError: the folder can't be written.
         """
         if stage != "test":
             return
         check_folder(self.run_dir)
-        if not isinstance(pl_module, FrozenModel):
-            raise TypeError(
-                f"ScoreWriter scores a FrozenModel, got a {type(pl_module).__name__}: test "
-                "FrozenModel(network); in a training of your own, BrainAlignment looks at the network."
-            )
         self._responses(trainer)
         self.bind(trainer)
         self.settings.check(self._responses(trainer))
@@ -168,6 +175,7 @@ class ScoreWriter(Callback):
             # before the first pass and anyone's hooks
             self._content = _content(pl_module)
             self._key_of_test = self._key(pl_module, self._responses(trainer))
+            self._card = self._card_of(trainer, pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the capture."""
@@ -178,13 +186,12 @@ class ScoreWriter(Callback):
         if not trainer.is_global_zero:
             return
         seconds_capture = time.perf_counter() - self._started
-        assert isinstance(pl_module, FrozenModel)  # setup has refused others
         recorder, responses = self._recorder(trainer), self._responses(trainer)
-        card = card_of(pl_module, responses, None, recorder.pooling, seconds=seconds_capture)
+        card = {**self._card, "seconds_capture": seconds_capture}
         started = time.perf_counter()
         result = score_trajectory(recorder.trajectory, responses, card, self.settings)
-        label, key = pl_module.info.name, self._key_of_test
-        _LEFT_BY_A_PASS.setdefault(pl_module.load().module, {})[_hash(pl_module)] = self._content
+        label, key = card["name"], self._key_of_test
+        _LEFT_BY_A_PASS.setdefault(_computing(pl_module), {})[_hash(pl_module)] = self._content
         completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
         result = replace(result, card=completed)
         self.folder.write(label, key, result)
@@ -192,6 +199,14 @@ class ScoreWriter(Callback):
         self.gather(responses, getattr(trainer.datamodule, "truth", None))  # type: ignore[attr-defined]
         self._line = _in_one_line(label, result)
         self._log(trainer.loggers, result, (label, key))
+
+    def _card_of(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+        recorder, responses = self._recorder(trainer), self._responses(trainer)
+        if isinstance(module, FrozenModel):
+            return card_of(module, responses, None, recorder.pooling, seconds=0.0)
+        network, _, pooling = recorder.target(module)
+        card = card_of(network, responses, self.model_name, pooling, seconds=0.0)
+        return {**card, "weights_sha256": state_sha256(network)}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Print the model's line, now that the progress bar is gone, and once where results lie."""
@@ -204,6 +219,20 @@ class ScoreWriter(Callback):
                 # not wrapped, so that a path stays one that can be copied
                 self._console.print(f"[dim]results in {escape(str(self.run_dir))}[/]", soft_wrap=True)
                 self._has_said_where = True
+
+    @property
+    def has_results(self) -> bool:
+        """Whether any model is finished."""
+        return bool(self._finished)
+
+    def last_words(self) -> str:
+        """Say what a run that is ended before its time leaves, and how it goes on."""
+        done = len(self._finished)
+        return (
+            f"Terminated with {done} model{'s' * (done != 1)} finished, random twins included: "
+            f"{'they are kept' if done else 'nothing is kept yet'} in {self.run_dir}. Start it again, and it "
+            "goes on from there."
+        )
 
     def gather(self, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
         """Join the models that are finished so far into the run's tables, and write these.
@@ -222,6 +251,8 @@ class ScoreWriter(Callback):
             "simulated": responses.simulated,
             "subjects": list(responses.subjects),
             "settings": asdict(self.settings),
+            # of two runs no more than two can be held out, whatever was asked for
+            "folds_made": count_folds(len(set(responses.runs.tolist())), self.settings.n_folds),
             "responses_sha256": responses.fingerprint(),
             "hashes": responses.hashes,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -293,12 +324,12 @@ class ScoreWriter(Callback):
                     if own is not None:
                         log_model([own], result, meta, twin=twins.get(label))
 
-    def _key(self, module: FrozenModel, responses: Responses) -> str:
+    def _key(self, module: LightningModule, responses: Responses) -> str:
+        own: tuple[object, ...] = (type(module).__qualname__, self.model_name)
+        if isinstance(module, FrozenModel):
+            own = asdict(module.info), dict(module.hparams), module.layers, module.pooling
         return content_key(
-            asdict(module.info),
-            dict(module.hparams),
-            module.layers,
-            module.pooling,
+            *own,
             _content(module),
             self._capture,
             responses.fingerprint(),
@@ -307,15 +338,21 @@ class ScoreWriter(Callback):
         )
 
 
-def _hash(module: FrozenModel) -> str:
-    loaded = module.load()
-    return content_key(loaded.preprocess, loaded.module)
+def _computing(module: LightningModule) -> nn.Module:
+    """What computes the states: a model's network, or all of a LightningModule, whose steps feed it."""
+    return module.load().module if isinstance(module, FrozenModel) else module
 
 
-def _content(module: FrozenModel) -> str:
+def _hash(module: LightningModule) -> str:
+    if isinstance(module, FrozenModel):
+        return content_key(module.load().preprocess, module.load().module)
+    return content_key(module)
+
+
+def _content(module: LightningModule) -> str:
     """What a model and its preprocessing compute with; after a pass, what they did before it."""
     found = _hash(module)
-    return _LEFT_BY_A_PASS.get(module.load().module, {}).get(found, found)
+    return _LEFT_BY_A_PASS.get(_computing(module), {}).get(found, found)
 
 
 def _in_one_line(label: str, result: ModelResult) -> str:

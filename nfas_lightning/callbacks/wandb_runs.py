@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nfas_lightning.callbacks.logging import STEP_KEY, wandb_loggers
-from nfas_lightning.files import write_text
+from nfas_lightning.files import short_hash, write_text
 from nfas_lightning.lightning_packages import pl
 
 __all__ = ["RunIds", "forget_anonymous", "log_artifact", "model_run", "open_runs"]
@@ -161,8 +161,10 @@ def log_artifact(
     for logger in wandb_loggers(loggers):
         import wandb
 
+        allowed = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
         artifact = wandb.Artifact(
-            f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-report",
+            # two experiments must not be versions of one artifact
+            f"{allowed if allowed == name else f'{allowed}-{short_hash(name)}'}-report",
             type="report",
             metadata=json.loads(json.dumps(dict(metadata), default=str)),
         )

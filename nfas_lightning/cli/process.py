@@ -8,9 +8,10 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from nfas_lightning.cli.messages import is_debugging, refuse
+from nfas_lightning.termination import Terminated, ending_on_sigterm
 
 __all__ = ["EXIT_CODES", "is_spoken", "refusing", "run"]
 
@@ -46,10 +47,12 @@ def run(args: Sequence[str] | None = None) -> int:
             os.getcwd()
         )  # a model of one's own, next to its config; last, so that it hides nothing
     try:
-        from nfas_lightning.cli.main import main
+        # a training ends between two steps, as Lightning has it
+        with nullcontext() if given[:1] == ["fit"] else ending_on_sigterm():
+            from nfas_lightning.cli.main import main
 
-        main(given)
-        sys.stdout.flush()
+            main(given)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return _say("interrupted", 130)
     except SystemExit as stop:
@@ -105,7 +108,8 @@ def refusing(command: str) -> Iterator[None]:
 def _code(stop: SystemExit) -> int:
     if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning exits with 1 after an orderly shutdown
         return _say("interrupted", 130)
-    if type(stop).__name__ == "SIGTERMException":  # Lightning's, whose own code would mean success
+    # Lightning's, whose own code would mean success, or ours
+    if isinstance(stop, Terminated) or type(stop).__name__ == "SIGTERMException":
         return _say("terminated", 143)
     if stop.code is None or isinstance(stop.code, int):
         return stop.code or 0

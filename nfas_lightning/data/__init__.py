@@ -11,7 +11,7 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import coordinate_atlas, roi_table
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.data.sounds import SoundFiles
-from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.data.stimuli import TextStimulus, carried
 from nfas_lightning.data.stimulus_files import natural_key
 from nfas_lightning.data.stimulus_set import StimulusSet
 from nfas_lightning.data.transcript import word_stimuli
@@ -30,6 +30,7 @@ __all__ = [
     "TextStimulus",
     "array_parcels",
     "audio_stimuli",
+    "carried",
     "clean_series",
     "coordinate_atlas",
     "every_frame",

@@ -81,6 +81,7 @@ def narratives_stories(
     excluded = excluded_scans(folder) if exclude else []
     everything = stories is not None and subjects is not None
     found: dict[str, list[StoryScan]] = {name: [] for name in clocks}
+    left_out: dict[str, list[StoryScan]] = {name: [] for name in clocks}
     for name, clock in clocks.items():
         for listener in _audience(clock, listeners, subjects):
             scans = find_scans(
@@ -97,6 +98,8 @@ def narratives_stories(
                     f"in {space} here: fetch it with `datalad get`, or leave out the subject or the story."
                 )
             found[name] += [scan for scan in scans if not is_excluded(scan, excluded)]
+            left_out[name] += [scan for scan in scans if is_excluded(scan, excluded)]
+    _check_left_out(found, left_out, stories, subjects)
     if stories is None or subjects is not None:
         listed = sorted({listener.subject for listener in listeners})
         present = sorted({scan.subject for scans in found.values() for scan in scans})
@@ -107,8 +110,7 @@ def narratives_stories(
     elif len(chosen) < len(found):
         raise FileNotFoundError(
             f"Story {next(name for name in found if name not in chosen)} must have scans of {derivative} in "
-            f"{space} here, got none (excluded ones do not count): fetch them with `datalad get` or `nfas "
-            "data get`, or leave it out."
+            f"{space} here, got none: fetch them with `datalad get` or `nfas data get`, or leave it out."
         )
     _warn_of_shared_tales(chosen, clocks)
     unknown = sorted(set(wav_offsets or {}) - set(chosen))
@@ -156,6 +158,33 @@ def _clocks(stories: Sequence[str] | None, listeners: Sequence[Listener]) -> dic
             clock = replace(clock, condition=group)
         out[name] = clock
     return out
+
+
+def _check_left_out(
+    found: Mapping[str, Sequence[StoryScan]],
+    left_out: Mapping[str, Sequence[StoryScan]],
+    stories: Sequence[str] | None,
+    subjects: Sequence[str] | None,
+) -> None:
+    """Say of whom or what only excluded scans are here: to fetch some would not help.
+
+    Raises:
+        ValueError: a subject or a story that was asked for has no other scans.
+    """
+    gone = [scan for scans in left_out.values() for scan in scans]
+    present = {scan.subject for scans in found.values() for scan in scans}
+    wanted = {f"sub-{strip_sub(name)}" for name in subjects or ()}
+    of_subject = sorted({scan.subject for scan in gone} & wanted - present)
+    of_story = [name for name in stories or () if left_out.get(name) and not found[name]]
+    if not of_subject and not of_story:
+        return
+    who = of_subject[0] if of_subject else f"Story {of_story[0]}"
+    scans = [scan for scan in gone if scan.subject == who] if of_subject else left_out[of_story[0]]
+    keys = [scan.scan.key for scan in scans]
+    raise ValueError(
+        f"{who} has no scans here but those that code/scan_exclude.json leaves out ({', '.join(keys[:3])}"
+        f"{', ...' if len(keys) > 3 else ''}): leave it out, or read them all the same with exclude=False."
+    )
 
 
 def _audience(clock: Clock, listeners: Sequence[Listener], subjects: Sequence[str] | None) -> list[Listener]:

@@ -67,7 +67,10 @@ def given_rois(
         ['early', 'late']
     """
     if rois is None:
-        return roi_table(columns or [f"roi_{r:03d}" for r in range(n_rois)])
+        if columns:
+            return roi_table(columns)
+        # marked, since number 7 of another experiment is another region: see `RunResults.concatenate`
+        return roi_table([f"roi_{r:03d}" for r in range(n_rois)]).assign(unnamed=True)
     if isinstance(rois, str) or len(rois) != n_rois:
         given = repr(rois) if isinstance(rois, str) else len(rois)
         raise ValueError(f"{what} must name the {n_rois} columns of responses, got {given}.")

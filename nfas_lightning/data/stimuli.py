@@ -16,9 +16,10 @@ A datamodule yields dictionaries with ``stimulus_id`` ((B,) integers, indices in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["TextStimulus"]
+__all__ = ["TextStimulus", "carried"]
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,38 @@ class TextStimulus:
             raise ValueError("A text stimulus must not be empty: drop it, or give the words before it.")
         if self.span is not None and not 0 <= self.span[0] < self.span[1] <= len(self.text):
             raise ValueError(f"span must lie inside the {len(self.text)} characters, got {self.span}.")
+
+
+def carried(texts: Sequence[str | TextStimulus], carrier: str) -> list[TextStimulus]:
+    """Put single words, or other short texts, into a carrier phrase; the pooled tokens are their own alone.
+
+    A causal language model makes an attention sink of the first token, so that a bare word of one token is
+    hardly told from another: words that scored .04 by themselves scored .47 in a phrase.
+
+    Args:
+        texts: N strings; a `TextStimulus` keeps its span.
+        carrier: the phrase, with ``{}`` where the text stands, best not at its beginning.
+
+    Returns:
+        N stimuli whose span is the text.
+
+    Raises:
+        ValueError: the phrase does not have ``{}`` once, or nothing beside it.
+
+    Example:
+        >>> carried(["cat"], "The word is {}.")
+        [TextStimulus(text='The word is cat.', span=(12, 15))]
+    """
+    before, _, after = carrier.partition("{}")
+    if carrier.count("{}") != 1 or not (before + after).strip():
+        raise ValueError(
+            f"carrier must be a phrase with {{}} once, where the text stands, such as 'The word is {{}}', "
+            f"got {carrier!r}."
+        )
+    stimuli = []
+    for text in texts:
+        stimulus = text if isinstance(text, TextStimulus) else TextStimulus(text)
+        start, stop = stimulus.span or (0, len(stimulus.text))
+        span = (len(before) + start, len(before) + stop)
+        stimuli.append(TextStimulus(before + stimulus.text + after, span))
+    return stimuli

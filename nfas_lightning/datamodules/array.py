@@ -21,6 +21,7 @@ from nfas_lightning.data.response_values import as_values, check_no_labels, one_
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import given_rois
 from nfas_lightning.data.rows import index_of, row_orders, take_rows
+from nfas_lightning.data.stimuli import carried
 from nfas_lightning.data.stimulus_files import stimulus_paths
 from nfas_lightning.data.stimulus_set import Modality, StimulusSet, guess_modality, own_rate
 from nfas_lightning.datamodules.base import BrainDataModule
@@ -48,11 +49,15 @@ class ArrayDataModule(BrainDataModule):
             columns name the ROIs. NaN, or the mask of a masked array, marks missing values.
         modality: ``"vision"``, ``"audio"`` or ``"language"``; None: told from the first stimulus.
         sampling_rate: Hz, for audio; None: that of `SoundFiles` or of the windows of `audio_stimuli`.
+        carrier: phrase around each text, for single words, such as ``"The word is {}"``: the word's own
+            tokens are pooled, see `carried`. None: texts as they are.
         runs: (T,) run of each row, a number or any label; None: one run.
         groups: ``"identical"``: folds keep the responses to one stimulus together, where its content comes
             several times and each row answers a stimulus; else contiguous rows and whole runs are held out.
         rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
-            known); in any order where the columns of the responses have names.
+            known); in any order where the columns of the responses have names. None: the columns of a
+            `responses` table, else numbers, ``roi_000``, and the run can then not be joined with one of other
+            responses.
         events: table, mapping, or path of a csv or tsv file, with ``onset`` (s) and, if known, ``duration``
             (s; None: sounds and `ClipFiles` last as long as they are, all else is an instant) and ``run``
             (labels as in `runs`). N rows, stimulus by stimulus; or any number of them and
@@ -93,6 +98,7 @@ class ArrayDataModule(BrainDataModule):
         *,
         modality: Modality | None = None,
         sampling_rate: int | None = None,
+        carrier: str | None = None,
         runs: Sequence[Any] | ArrayLike | Tensor | None = None,
         groups: Literal["identical"] | None = None,
         rois: Sequence[str] | pd.DataFrame | None = None,
@@ -119,6 +125,7 @@ class ArrayDataModule(BrainDataModule):
         self.values = responses
         self.modality = modality
         self.sampling_rate = sampling_rate
+        self.carrier = carrier
         self.runs = runs
         self.groups = groups
         self.rois = rois
@@ -141,7 +148,15 @@ class ArrayDataModule(BrainDataModule):
             check_option("groups", self.groups, ("identical",))
         sampling_rate = own_rate(self.source, self.sampling_rate)
         modality = self.modality or guess_modality(self.source, sampling_rate)
-        stimuli = StimulusSet(self.source, modality, sampling_rate)
+        source = self.source
+        if self.carrier is not None:
+            if modality != "language":
+                raise ValueError(
+                    f"carrier is a phrase around texts, and the stimuli are {modality}: leave it out."
+                )
+            texts = StimulusSet(source, modality)  # which takes strings out of whatever a dataset returns
+            source = carried([texts[i][1] for i in range(len(texts))], self.carrier)
+        stimuli = StimulusSet(source, modality, sampling_rate)
         if len(stimuli) < 2:
             raise ValueError("At least two stimuli are needed to relate features to responses, got one.")
         ids, given, columns = self._paired(len(stimuli))

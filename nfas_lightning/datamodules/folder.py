@@ -69,6 +69,8 @@ class FolderDataModule(BrainDataModule):
         size: pixels of the square that images are resized and cropped to; None: as they are.
         sampling_rate: Hz that sounds are resampled to.
         window: words of context before each word of ``words.csv``.
+        carrier: phrase around each text of ``texts.csv``, for single words, such as ``"The word is {}"``: the
+            word's own tokens are pooled. None: texts as they are.
         tr: repetition time in seconds, of a time series.
         temporal: ``"hrf"``, ``"fir"`` or ``"none"``; None: ``"hrf"`` where there are onsets, else ``"none"``.
         hrf: ``"spm"`` or ``"glover"``.
@@ -94,6 +96,7 @@ class FolderDataModule(BrainDataModule):
         size: int | None = 224,
         sampling_rate: int = 16_000,
         window: int = 20,
+        carrier: str | None = None,
         tr: float | None = None,
         temporal: Literal["hrf", "fir", "none"] | None = None,
         hrf: Literal["spm", "glover"] = "spm",
@@ -113,6 +116,7 @@ class FolderDataModule(BrainDataModule):
         self.size = size
         self.sampling_rate = sampling_rate
         self.window = window
+        self.carrier = carrier
         self.time: dict[str, Any] = {"tr": tr, "temporal": temporal, "hrf": hrf, "delays": delays}
         self.groups = groups
         self.dataset = dataset
@@ -156,6 +160,7 @@ class FolderDataModule(BrainDataModule):
             responses=responses,
             subject_names=names,
             dataset=self.dataset or folder.resolve().name,
+            carrier=self.carrier,
             subjects=self.subjects,
             groups=self.groups,
             **self.time,
@@ -173,6 +178,11 @@ class FolderDataModule(BrainDataModule):
             return {"stimuli": files, "stimulus_ids": [path.stem for path in files.paths]}
         if place.stem == "texts":
             return {"stimuli": as_text(read_csv(place, ["text"]), "text", place)}
+        if self.carrier is not None:
+            raise ValueError(
+                f"carrier is for single texts, and the words of {place} have others before them: leave it "
+                "out, or write the words as texts.csv."
+            )
         words = read_csv(place, ["word"])
         told: dict[str, Any] = {"stimuli": word_stimuli(as_text(words, "word", place), window=self.window)}
         if "onset" in words:

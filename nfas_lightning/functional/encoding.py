@@ -27,6 +27,7 @@ from nfas_lightning.functional.correlation import (
 from nfas_lightning.functional.folds import contiguous_folds, split_rows
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge import RidgeBasis, decompose, held_out_errors, leave_one_out_errors
+from nfas_lightning.functional.threads import one_thread_if_small
 
 __all__ = ["MANY_AT_EDGE", "EncodingResult", "Scaling", "Selection", "default_alphas", "ridge_cv"]
 
@@ -170,18 +171,21 @@ def ridge_cv(
     rows_of = tuple(torch.full_like(Y, float("nan")) for _ in range(4))
     chosen, inner, short = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(3))
     fold = torch.full((len(X),), -1, device=X.device)
-    for index, (train, test) in enumerate(folds):
-        fold[test] = index
-        for columns, observed in column_patterns(Y[train]):
-            rows = train[observed]
-            if len(rows) < 2:
-                continue
-            inside = [] if selection == "loo" else inner_blocks(train, observed, groups, gap, n_inner_folds)
-            fit = _fit_fold(X, Y[:, columns], rows, test, alphas, inside, nuisances, scaling)
-            place = (test[:, None], columns)
-            for whole, part in zip(rows_of, fit[:4], strict=True):
-                whole[place] = part
-            chosen[index, columns], inner[index, columns], short[index, columns] = fit[4:]
+    with one_thread_if_small(X):
+        for index, (train, test) in enumerate(folds):
+            fold[test] = index
+            for columns, observed in column_patterns(Y[train]):
+                rows = train[observed]
+                if len(rows) < 2:
+                    continue
+                inside = (
+                    [] if selection == "loo" else inner_blocks(train, observed, groups, gap, n_inner_folds)
+                )
+                fit = _fit_fold(X, Y[:, columns], rows, test, alphas, inside, nuisances, scaling)
+                place = (test[:, None], columns)
+                for whole, part in zip(rows_of, fit[:4], strict=True):
+                    whole[place] = part
+                chosen[index, columns], inner[index, columns], short[index, columns] = fit[4:]
     ends = torch.stack([alphas.min(), alphas.max()]).to(Y.dtype)
     return _compute(
         Y,
@@ -296,7 +300,8 @@ def _is_too_short(eigenvalues: Tensor, alphas: Tensor, best: Tensor, scores: Ten
     chosen = alphas[best]
     bottom = (chosen == alphas[least]) & (chosen * _BEYOND > eigenvalues[0]) & (slope > _FLAT)
     top = (chosen == alphas.max()) & (chosen < _BEYOND * eigenvalues[-1])
-    return bottom.logical_or(top)
+    found: Tensor = bottom | top
+    return found
 
 
 class Standardised(NamedTuple):

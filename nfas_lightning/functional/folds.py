@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_count, check_shape
 
-__all__ = ["connected_groups", "contiguous_folds", "split_rows"]
+__all__ = ["connected_groups", "contiguous_folds", "count_folds", "split_rows"]
 
 
 def contiguous_folds(
@@ -89,6 +89,16 @@ def connected_groups(labels: Tensor, others: Tensor) -> Tensor:
             return groups
 
 
+def count_folds(n_groups: int, n_folds: int) -> int:
+    """Return how many folds `contiguous_folds` makes of so many groups: no more than there are to hold out.
+
+    Example:
+        >>> count_folds(1, 5), count_folds(2, 5), count_folds(12, 5)
+        (5, 2, 5)
+    """
+    return n_folds if n_groups == 1 else min(n_folds, n_groups)
+
+
 def split_rows(
     rows: Tensor, *, groups: Tensor | None = None, n_folds: int = 5, gap: int = 0
 ) -> list[tuple[Tensor, Tensor]]:
@@ -113,7 +123,7 @@ def split_rows(
     group_of_row = torch.zeros_like(rows) if groups is None else groups
     ordered = list(dict.fromkeys(group_of_row.tolist()))
     if len(ordered) > 1:
-        parts = torch.tensor_split(torch.tensor(ordered), min(n_folds, len(ordered)))
+        parts = torch.tensor_split(torch.tensor(ordered), count_folds(len(ordered), n_folds))
         return [(positions[torch.isin(group_of_row, part.to(rows.device))], nothing) for part in parts]
     if len(rows) < n_folds:
         raise ValueError(

@@ -59,7 +59,9 @@ def shift_moves(
     still = int(min_shift == 0)  # number 0 is then the rotation that moves nothing
     total = math.prod(counts) - still
     if not total:
-        raise ValueError("Runs (or folds) of one row can't rotate: give longer ones.")
+        raise ValueError(
+            "Runs (or folds) of one row can't rotate: give longer ones, or no null, n_permutations=0."
+        )
     generator = seeded_generator(seed)
     if total <= _FEW:
         number = torch.arange(total) if total <= n_moves else torch.randperm(total, generator=generator)
@@ -113,6 +115,12 @@ def block_moves(
     moves = torch.empty(n_moves, n_rows, dtype=torch.long)
     for label in torch.unique(groups):
         rows = (groups == label).nonzero()[:, 0]
+        if len(rows) == 1:
+            raise ValueError(
+                "Responses change places within their run (or fold), and a run of one row has none to change "
+                "with: give longer runs; none at all, where the rows are independent of one another; or no "
+                "null, n_permutations=0."
+            )
         if not 1 <= block_length < len(rows):
             raise ValueError(
                 f"block_length must leave at least two blocks in every run (or fold): one has "

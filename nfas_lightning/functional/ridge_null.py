@@ -18,6 +18,7 @@ from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.moves import block_moves, phase_moves, shift_moves, turn_phases
 from nfas_lightning.functional.nulls import table_size
 from nfas_lightning.functional.ridge import RidgeBasis, decompose
+from nfas_lightning.functional.threads import one_thread_if_small
 
 __all__ = ["Moves", "ridge_null"]
 
@@ -112,12 +113,13 @@ def ridge_null(
             'take moves="phase".',
             stacklevel=2,
         )
-    parts = [(train, test, _basis(X, train, test, nuisances, result.scaling)) for train, test in folds]
-    if bool(Y.isnan().any()):
-        scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result, nuisances, joint)
-    else:
-        scored = _complete(Y, drawn, moves, groups, parts, result.alphas, nuisances, joint)
-        observed = torch.ones_like(scored, dtype=torch.bool)
+    with one_thread_if_small(X):
+        parts = [(train, test, _basis(X, train, test, nuisances, result.scaling)) for train, test in folds]
+        if bool(Y.isnan().any()):
+            scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result, nuisances, joint)
+        else:
+            scored = _complete(Y, drawn, moves, groups, parts, result.alphas, nuisances, joint)
+            observed = torch.ones_like(scored, dtype=torch.bool)
     return scored if per_fold else average_folds(scored, observed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -15,10 +16,15 @@ __all__ = [
     "check_finite",
     "check_has_values",
     "check_in_range",
+    "check_one_pass",
     "check_one_row_a_stimulus",
     "check_real",
     "check_same_blocks",
     "check_same_widths",
+    "check_tokens",
+    "is_offloaded",
+    "is_strided",
+    "warn_of_training",
 ]
 
 
@@ -122,13 +128,84 @@ def check_in_range(states: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> 
 
 
 def check_has_values(network: nn.Module) -> None:
-    """Raise if some weights are on the meta device, which has shapes and no values."""
+    """Raise if some weights are on the meta device, which has shapes and no values, and are not offloaded."""
+    if is_offloaded(network):
+        return
     empty = [name for name, parameter in network.named_parameters() if parameter.is_meta]
     if empty:
         raise ValueError(
             f"Expected weights with values, got {len(empty)} parameters on the meta device, the first "
             f"{empty[0]!r}: load the weights first (network.to_empty(device='cpu'), then load_state_dict)."
         )
+
+
+def is_offloaded(network: nn.Module) -> bool:
+    """Whether weights are elsewhere and fetched as their modules run, as accelerate's hooks do."""
+    held = (module for module in network.modules() if hasattr(module, "_hf_hook"))
+    return any(parameter.is_meta for module in held for parameter in module.parameters())
+
+
+def warn_of_training(network: nn.Module) -> None:
+    """Warn if dropout or the statistics of the batch are at work: a state is then not the stimulus's own."""
+    noisy = [name for name, module in network.named_modules() if module.training and _depends_on_mode(module)]
+    if noisy:
+        warnings.warn(
+            f"{type(network).__name__} is in training mode: {len(noisy)} modules, the first {noisy[0]!r}, "
+            f"drop units or use the statistics of the batch, so that a state is not the stimulus's own. Call "
+            f"network.eval() before recording.",
+            stacklevel=2,
+        )
+
+
+def _depends_on_mode(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return True
+    is_dropout = isinstance(module, nn.modules.dropout._DropoutNd)
+    rates = [
+        value
+        for name, value in vars(module).items()
+        if isinstance(value, float) and ("drop" in name or (is_dropout and name == "p"))
+    ]
+    return any(rate > 0 for rate in rates)
+
+
+def check_one_pass(n_passes: int) -> None:
+    """Raise if the network ran several times since its states were last asked for."""
+    if n_passes > 1:
+        raise RuntimeError(
+            f"The network ran {n_passes} times since its states were last collected, and only the last pass "
+            f"is left. Call collect() after each pass; run passes that only warm up before the recorder is "
+            f"attached. Of a loop that generates token by token each pass is one token: run the network once "
+            f"on the whole text."
+        )
+
+
+def check_tokens(n_tokens: int, mask: Tensor | None, n_given: int | None, is_strided: bool) -> None:
+    """Raise where a block has tokens that the stimulus does not have, or the mask is not the block's.
+
+    Args:
+        n_tokens: of the block, K.
+        mask: (B, K') over the tokens that the network was given.
+        n_given: tokens of each stimulus that the network was given; None: it reads something else.
+        is_strided: whether the network holds convolutions or pooling with strides, which shorten a mask.
+    """
+    if mask is None and n_given is not None and n_tokens > n_given:
+        raise ValueError(
+            f"it has {n_tokens} tokens, the network was given {n_given}, and no mask says which count: the "
+            f"network pads or adds tokens of its own. Give the mask of the block's own {n_tokens} tokens."
+        )
+    if mask is not None and mask.shape[1] > n_tokens and not is_strided:
+        raise ValueError(
+            f"The mask has {mask.shape[1]} tokens and the block {n_tokens}, and nothing in the network has a "
+            f"stride: which of the block's tokens count can't be told. Give the mask of the block's own "
+            f"{n_tokens} tokens, or record blocks that keep the tokens of the input."
+        )
+
+
+def is_strided(network: nn.Module) -> bool:
+    """Whether a network holds convolutions or pooling with strides."""
+    strides = (getattr(module, "stride", 1) for module in network.modules() if not module._modules)
+    return any(n > 1 for s in strides for n in (s if isinstance(s, tuple) else (s,)) if isinstance(n, int))
 
 
 def check_one_row_a_stimulus(n_rows: int, n_ids: int, n_frames: Tensor | None) -> None:

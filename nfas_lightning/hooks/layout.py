@@ -9,7 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["LAYOUTS", "Sighting", "Watch", "first_tensor", "infer_layout", "known_layers", "needs_watch"]
+from nfas_lightning.hooks.attached import Attached
+from nfas_lightning.hooks.outputs import given_tensors
+
+__all__ = ["LAYOUTS", "Sighting", "Watch", "axes_of", "infer_layout", "known_layers", "layout_evidence"]
 
 LAYOUTS = ("auto", "channels_first", "channels_last", "sequence_first")
 
@@ -52,16 +55,6 @@ def known_layers(module: nn.Module) -> Iterator[nn.Module]:
             yield from known_layers(child)
 
 
-def needs_watch(module: nn.Module) -> bool:
-    """Whether what a block is made of leaves its layout open, so that its layers must be seen at work."""
-    if isinstance(module, _KNOWN):
-        return False
-    layers = list(known_layers(module))
-    maps = [layer for layer in layers if isinstance(layer, _MAPS)]
-    is_mixed = 0 < len(maps) < len(layers)
-    return is_mixed or not all(map(_is_batch_first, layers)) or any(isinstance(m, _SERIES) for m in maps)
-
-
 class Watch:
     """Collect sightings of layers, those of a block anew at each of its runs.
 
@@ -75,9 +68,10 @@ class Watch:
         self._keeps_all = block is not None
         self._inputs: list[weakref.ref[Tensor]] = []
         unique = {id(layer): layer for layer in layers}.values()
-        self._handles = [layer.register_forward_hook(self._see) for layer in unique]
+        self._handles = [layer.register_forward_hook(Attached(layer, self._see)) for layer in unique]
         if block is not None:
-            self._handles.append(block.register_forward_pre_hook(self._begin, with_kwargs=True))
+            begin = Attached(block, self._begin)
+            self._handles.append(block.register_forward_pre_hook(begin, with_kwargs=True))
 
     def close(self) -> None:
         """Remove the hooks; nothing happens if they are gone already."""
@@ -86,9 +80,8 @@ class Watch:
         self.seen, self._inputs = [], []
 
     def _begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        given = first_tensor(args, kwargs)
         self.seen = []
-        self._inputs = [] if given is None else [weakref.ref(given)]
+        self._inputs = [weakref.ref(given) for given in given_tensors(args, kwargs)[:1]]
 
     def _see(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         tensor = output[0] if isinstance(output, tuple) and output else output
@@ -114,19 +107,17 @@ def infer_layout(
 ) -> str:
     """Tell where a block keeps its units.
 
-    What a block is made of settles most: channels first if convolutions, their norms and pooling alone,
-    tokens if linear layers, norms and attention alone; with more axes than three, channels last where one of
-    those is as wide as the last axis (Swin keeps (B, H, W, C)). Recurrence or attention built with
-    ``batch_first=False``, and blocks that mix convolutions with linear layers, are laid out as the last of
-    their layers that returned the block's own axes in one order only. A block without weights keeps the
-    layout of what it was given.
+    The last layer that returned the block's own axes in one order only tells, else its positions, else the
+    layer that took the block's input as it was. Where none does, the axis that is as wide as one of the
+    block's layers or parameters holds the units; maps keep them first where convolutions, their norms and
+    pooling are all there is. A block without weights keeps the layout of what it was given.
 
     Args:
         module: the block.
         output: its raw output, of three axes or more.
         batch: B where it is known; settles which axis is the batch's.
         seen: the block's layers at work in this run, in their order (see `Watch`); of a block without
-            weights, the last layer before it.
+            layers that torch knows, the last one before it.
         sibling: layout of an earlier block of the same class, which decides where nothing else does.
 
     Returns:
@@ -135,32 +126,48 @@ def infer_layout(
     Raises:
         ValueError: the evidence leaves more than one.
     """
+    return layout_evidence(module, output, batch, seen, sibling)[0]
+
+
+def layout_evidence(
+    module: nn.Module,
+    output: Tensor,
+    batch: int | None = None,
+    seen: Sequence[Sighting] = (),
+    sibling: str | None = None,
+) -> tuple[str, bool]:
+    """Return a layout, see `infer_layout`, and whether the axis of the batch is certain.
+
+    Linear layers and norms work on the last axis whatever the others are, so that three axes of tokens may
+    have the batch on the second: only torch's own sequence layers and convolutions tell.
+    """
     shape = tuple(output.shape)
     layers = list(known_layers(module))
-    has_maps = any(isinstance(layer, _MAPS) for layer in layers)
-    is_mixed = has_maps and not all(isinstance(layer, _MAPS) for layer in layers)
+    n_maps = sum(isinstance(layer, _MAPS) for layer in layers)
+    sure = [one for one in seen if not one.is_token_wise]
     if len(shape) == 3 and not all(map(_is_batch_first, layers)):
-        return _with_batch_second(module, shape, batch, seen, sibling, has_maps)
-    if not layers:
-        is_bare = not any(True for _ in module.parameters())
-        if is_bare and seen and seen[-1].shape == shape:
-            return seen[-1].layout
-        return "channels_last" if len(shape) == 3 else "channels_first"
-    if not has_maps:
-        return "channels_last" if len(shape) == 3 or shape[-1] in _widths(layers) else "channels_first"
-    if len(shape) > 3 and not is_mixed:
-        return "channels_first"
+        return _with_batch_second(module, shape, batch, seen, sibling, n_maps > 0)
+    if layers == [module] and (own_layout := _own_layout(module, shape)) is not None:
+        return own_layout, not isinstance(module, _TOKENS)
     candidates = ("channels_first", "channels_last")
-    told = _told(shape, seen, candidates) or _told_by_input(shape, seen)
-    if told is None and not is_mixed:
-        return "channels_first"
+    is_tokens, is_maps = n_maps == 0 and bool(layers), n_maps == len(layers) > 0
+    own = seen if layers else [one for one in seen if one.shape == shape]  # what it was given, if no layer
+    told = _told(shape, own, candidates) or _told_by_input(shape, own)
+    if told is None and not layers and own:
+        told = own[-1].layout
+    if told is None and is_maps and (len(shape) > 3 or any(len(one.shape) == 3 for one in seen)):
+        told = "channels_first"
     if told is None:
-        widths = _widths(layers)
+        widths = _widths(layers) if layers else {n for p in module.parameters() for n in p.shape}
+        if not widths and seen:  # it was given the axes of the last layer in another order
+            widths = {_units_last(seen[-1].shape, seen[-1].layout)[-1]}
         fits = [name for name, axis in zip(candidates, (1, -1), strict=True) if shape[axis] in widths]
         told = fits[0] if len(fits) == 1 else sibling
+        if told is None and fits and is_tokens:
+            told = "channels_last"
     if told is None:
-        raise ValueError(_undecided(shape, candidates))
-    return told
+        raise ValueError(axes_of(shape, candidates))
+    return told, _told_by_input(shape, sure) is not None
 
 
 def _with_batch_second(
@@ -170,17 +177,17 @@ def _with_batch_second(
     seen: Sequence[Sighting],
     sibling: str | None,
     has_maps: bool,
-) -> str:
+) -> tuple[str, bool]:
     """The layout of three axes where a recurrence or attention inside has its batch on the second."""
     if not isinstance(module, _KNOWN):
         sure = [one for one in seen if not one.is_token_wise]
         candidates = ("channels_last", "sequence_first", *(("channels_first",) if has_maps else ()))
         told = _told(shape, sure, candidates) or _told_by_input(shape, sure) or sibling
         if told is not None:
-            return told
+            return told, True
         if shape[0] == shape[1] > 1 and seen:
-            raise ValueError(_undecided(shape, candidates))
-    return "channels_last" if batch == shape[0] != shape[1] else "sequence_first"
+            return "channels_last", False
+    return "channels_last" if batch == shape[0] != shape[1] else "sequence_first", True
 
 
 def _told(shape: tuple[int, ...], seen: Sequence[Sighting], candidates: Sequence[str]) -> str | None:
@@ -234,7 +241,8 @@ def _widths(layers: Sequence[nn.Module]) -> set[int]:
     return widths | {width for width in found if isinstance(width, int)}
 
 
-def _undecided(shape: tuple[int, ...], candidates: Sequence[str]) -> str:
+def axes_of(shape: tuple[int, ...], candidates: Sequence[str]) -> str:
+    """The question that a layout leaves open, with its answers."""
     axes = {
         "channels_first": "(B, C, ...)",
         "channels_last": "(B, K, D) or (B, ..., C)",
@@ -245,9 +253,3 @@ def _undecided(shape: tuple[int, ...], candidates: Sequence[str]) -> str:
         f"its layers and an output of shape {shape} don't tell which axis is which. Say so, {listed}; or "
         f"run a first batch of another size."
     )
-
-
-def first_tensor(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """A call's first argument, None where it is no tensor: later ones are masks and positions."""
-    first = next(iter((*args, *kwargs.values())), None)
-    return first if isinstance(first, Tensor) else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from nfas_lightning.hooks.first_token import joined_pooling
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 
 __all__ = ["concatenate", "sort_stimuli"]
@@ -69,7 +71,7 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
     """Join trajectories of one model over several stimulus sets, sorted and deduplicated.
 
     Raises:
-        ValueError: nothing to join, or the parts recorded different layers.
+        ValueError: nothing to join, or the parts recorded different layers or pooled them differently.
     """
     if not parts:
         raise ValueError("Expected at least one trajectory to join, got none.")
@@ -80,5 +82,8 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
                 f"Trajectories of different layers can't be joined: {part.layer_names} of widths "
                 f"{part.widths} after {first.layer_names} of widths {first.widths}."
             )
+    told = zip(*(part.layers for part in parts), strict=True)
+    pooling = joined_pooling({same[0].name: {layer.pooling for layer in same} for same in told})
+    layers = [replace(layer, pooling=pooling[layer.name]) for layer in first.layers]
     states = [torch.cat(rows) for rows in zip(*(part.states for part in parts), strict=True)]
-    return sort_stimuli(states, first.layers, torch.cat([part.stimulus_ids for part in parts]))
+    return sort_stimuli(states, layers, torch.cat([part.stimulus_ids for part in parts]))

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.grid import DEFAULT_CELLS, grid_average
 from nfas_lightning.hooks.layout import LAYOUTS
 
 __all__ = [
     "POOLINGS",
     "average_frames",
     "check_mask",
-    "main_tensor",
     "pad_nested",
     "pool",
     "pool_checked",
+    "shown_tokens",
+    "split_pooling",
+    "without_first",
 ]
 
-POOLINGS = ("auto", "mean", "cls", "last", "max", "none")
+POOLINGS = ("auto", "mean", "cls", "last", "max", "none", "grid")
+_OVER_TOKENS = ("auto", "mean", "max")
 
 # Strides of the convolutions in front of speech encoders. Longer ones (wav2vec2's 320 samples) have kernels
 # that cross the border between sound and padding, so that only the preprocessing can count their frames.
@@ -40,7 +41,15 @@ def pool(output: Tensor, how: str = "auto", mask: Tensor | None = None, *, layou
             - ``"mean"``, ``"max"``: the same axes, always;
             - ``"cls"``: the first token, whatever the mask says: special tokens are never in it;
             - ``"last"``: the last token that the mask shows;
-            - ``"none"``: everything flattened; refused where the mask hides a token.
+            - ``"none"``: everything flattened; refused where the mask hides a token;
+            - ``"grid"``: the mean of each cell of a coarse grid over a map, or over a square of patch tokens
+              (what stands before them, CLS and registers, is left out): 4 x 4, or n x n as ``"grid:n"``. For
+              regions with retinotopy, whose position in the image a mean over space takes away.
+
+            A mean or maximum over tokens may say what becomes of the first: ``"mean:all"`` counts every token
+            that the mask shows, ``"mean:rest"`` leaves the first out where a stimulus shows another. Without
+            either this function counts all, and `DepthRecorder` decides by the network: an attention sink
+            stays out.
         mask: (B, K) booleans, or zeros and ones, True where a token may be seen; None: all. For (B, C, T) and
             (B, C, F, T) maps K is the length of the last axis. A mask that is 2, 4 or 8 times longer than the
             tokens is taken as the mask before strided convolutions: a token counts if any of its inputs does.
@@ -48,8 +57,12 @@ def pool(output: Tensor, how: str = "auto", mask: Tensor | None = None, *, layou
             three axes are tokens (B, K, D), more axes are maps with their channels first. A shape alone
             can't tell a Swin stage (B, H, W, C) from a convolutional map: `infer_layout` looks at the block.
 
+    Special tokens of text (CLS, SEP, the beginning and end of a sequence) are in no mean, maximum or last
+    token: `TextPreprocess` hides them with the mask.
+
     Returns:
-        (B, D) in the dtype of `output`, half precisions raised to float32; detached, and no view of `output`.
+        (B, D), of a grid (B, D * n * n), in the dtype of `output`, half precisions raised to float32;
+        detached, and no view of `output`.
 
     Raises:
         ValueError: unknown option; a mask that fits neither batch nor tokens, that hides a whole stimulus, or
@@ -60,11 +73,35 @@ def pool(output: Tensor, how: str = "auto", mask: Tensor | None = None, *, layou
         >>> pool(tokens, "mean", torch.tensor([[True, True, False]]))
         tensor([[2.]])
     """
-    check_option("pooling", how, POOLINGS)
+    split_pooling(how)
     check_option("layout", layout, LAYOUTS)
     if mask is not None:
         check_mask(mask)
     return pool_checked(output, how, mask, layout)
+
+
+def split_pooling(how: str) -> tuple[str, str]:
+    """Return what stands before and after the colon of a pooling, see `pool`.
+
+    Raises:
+        ValueError: there is no such pooling.
+
+    Example:
+        >>> split_pooling("grid:7"), split_pooling("mean")
+        (('grid', '7'), ('mean', ''))
+    """
+    kind, colon, detail = how.partition(":")
+    check_option("pooling", kind if kind in POOLINGS else how, POOLINGS)
+    if kind == "grid":
+        wanted = "'grid:n' with a whole number of cells a side, such as 'grid:7'"
+        is_known = detail.isascii() and detail.isdigit() and int(detail) > 0
+    elif kind in _OVER_TOKENS:
+        wanted, is_known = f"'{kind}', '{kind}:all' or '{kind}:rest'", detail in ("all", "rest")
+    else:
+        wanted, is_known = f"{kind!r} alone", False
+    if colon and not is_known:
+        raise ValueError(f"pooling must be {wanted}, got {how!r}.")
+    return kind, detail
 
 
 def check_mask(mask: Tensor) -> None:
@@ -86,6 +123,7 @@ def check_mask(mask: Tensor) -> None:
 
 def pool_checked(output: Tensor, how: str, mask: Tensor | None, layout: str) -> Tensor:
     """`pool` for checked arguments: a recorder checks a mask once a pass, since that waits for the device."""
+    how, detail = split_pooling(how)
     output = output.detach()
     if output.dtype in (torch.float16, torch.bfloat16):
         output = output.float()
@@ -104,12 +142,36 @@ def pool_checked(output: Tensor, how: str, mask: Tensor | None, layout: str) -> 
         return output.flatten(1).clone()
     if layout in ("auto", "sequence_first"):
         layout = "channels_last" if output.ndim == 3 else "channels_first"
+    if how == "grid":
+        return grid_average(output, int(detail or DEFAULT_CELLS), mask, layout)
     if how in ("cls", "last") and output.ndim > 3:
         raise ValueError(_no_tokens(how, output))  # with a mask or without: one band's frame is no token
+    if detail == "rest" and output.ndim == 3 and layout == "channels_last":
+        return _pool_tokens(output, how, without_first(shown_tokens(output, mask)))
     if mask is None and how != "last":
         return _pool_all(output, how, layout)
     tokens, token_mask = _as_tokens(output, mask, layout)
     return _pool_tokens(tokens, how, token_mask)
+
+
+def shown_tokens(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """Return (B, K) booleans over the tokens (B, K, D) of a block: the mask, fitted to them."""
+    batch, n_tokens = tokens.shape[:2]
+    if mask is None:
+        return torch.ones(batch, n_tokens, dtype=torch.bool, device=tokens.device)
+    return _fit_mask(mask.to(tokens.device), batch, n_tokens)
+
+
+def without_first(shown: Tensor) -> Tensor:
+    """Hide the first token of every stimulus that shows another.
+
+    Example:
+        >>> without_first(torch.tensor([[True, True, False], [True, False, False]])).tolist()
+        [[False, True, False], [True, False, False]]
+    """
+    rest = shown.clone()
+    rest[:, 0] &= ~shown[:, 1:].any(dim=1)
+    return rest
 
 
 def _pool_all(output: Tensor, how: str, layout: str) -> Tensor:
@@ -222,75 +284,3 @@ def pad_nested(output: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     padded = torch.stack([nn.functional.pad(row, (0, 0, 0, length - len(row))) for row in rows])
     exists = (torch.arange(length) < lengths[:, None]).to(padded.device)
     return padded, exists if mask is None else exists & mask.to(padded.device).bool()
-
-
-def main_tensor(output: object, name: str = "the block", given: Tensor | None = None) -> Tensor:
-    """Return the tensor that carries a block's state.
-
-    That is the output itself; the first tensor of a tuple or list, nested ones included, as transformers
-    order theirs; of a mapping or a named tuple ``last_hidden_state``, or its only tensor.
-
-    Args:
-        output: what the block returned.
-        name: the block's, for errors.
-        given: the block's input.
-
-    Raises:
-        TypeError: a `PackedSequence`, which hides the time axis; a mapping or named tuple of several tensors,
-            none of which says that it is the state; a tuple that begins with attention weights over the
-            tokens of `given` and holds a state of its shape later; or no tensor at all.
-    """
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, PackedSequence) or (
-        isinstance(output, tuple) and output and isinstance(output[0], PackedSequence)
-    ):
-        raise TypeError(
-            f"{name} returned a PackedSequence, whose rows are no stimuli: run the recurrent layers on "
-            f"padded batches and give the mask, or stimuli of one length at a time."
-        )
-    named = output._asdict() if isinstance(output, tuple) and hasattr(output, "_asdict") else output
-    if isinstance(named, Mapping):
-        state = named.get("last_hidden_state")
-        values = [state] if isinstance(state, Tensor) else list(named.values())
-        found = {key: tuple(v.shape) for key, v in named.items() if isinstance(v, Tensor)}
-        if len(found) > 1 and not isinstance(state, Tensor):
-            kind = "mapping" if named is output else "named tuple"
-            raise TypeError(
-                f"{name} returned a {kind} of several tensors, {found}, and none is said to be the state: "
-                "record a module inside it, or call that entry 'last_hidden_state'."
-            )
-    else:
-        values = list(output) if isinstance(output, (tuple, list)) else []
-    tensors = list(_tensors(values))
-    if not tensors:
-        raise TypeError(f"{name} returned {type(output).__name__} without a tensor: record another module.")
-    first, *others = tensors
-    if (
-        given is not None
-        and _is_attention(first, given)
-        and any(not tensor.is_nested and tensor.shape == given.shape for tensor in others)
-    ):
-        raise TypeError(
-            f"{name} returned tensors of shapes {[tuple(t.shape) for t in tensors]}: the first, which would "
-            f"be taken as the state, looks like attention weights, and its input had shape "
-            f"{tuple(given.shape)}. Let it return the state first, or record a module inside it."
-        )
-    return first
-
-
-def _tensors(values: list[object] | tuple[object, ...]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            yield from _tensors(value)
-
-
-def _is_attention(tensor: Tensor, given: Tensor) -> bool:
-    """Whether a tensor has the shape of weights (B, K, K) or (B, heads, K, K) over an input's tokens."""
-    if tensor.is_nested or given.is_nested or given.ndim != 3 or tensor.shape == given.shape:
-        return False
-    return (
-        tensor.ndim in (3, 4) and tensor.shape[-1] == tensor.shape[-2] and tensor.shape[-1] in given.shape[:2]
-    )

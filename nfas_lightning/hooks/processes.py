@@ -151,16 +151,19 @@ def buffers_of_rank_zero(network: nn.Module) -> Iterator[None]:
     if not _is_distributed():
         yield
         return
-    buffers = list(network.buffers())
-    own = [buffer.clone() for buffer in buffers]
+    own: list[tuple[Tensor, Tensor]] = []
     try:
         with torch.no_grad():
-            for buffer in buffers:
-                dist.broadcast(buffer, src=0)
+            for buffer in network.buffers():
+                first = buffer.detach().clone(memory_format=torch.contiguous_format)
+                dist.broadcast(first, src=0)
+                if not torch.equal(first, buffer):  # what is equal is not written: it may be an expanded view
+                    own.append((buffer, buffer.detach().clone()))
+                    buffer.copy_(first)
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in zip(buffers, own, strict=True):
+            for buffer, value in own:
                 buffer.copy_(value)
 
 

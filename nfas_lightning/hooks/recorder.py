@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.attached import Attached
+from nfas_lightning.hooks.batch_axis import Given, OpenBlock, settle
 from nfas_lightning.hooks.block_layouts import BlockLayouts
 from nfas_lightning.hooks.checks import (
     as_stimulus_ids,
@@ -20,22 +21,22 @@ from nfas_lightning.hooks.checks import (
     check_finite,
     check_has_values,
     check_in_range,
+    check_one_pass,
     check_one_row_a_stimulus,
     check_real,
     check_same_blocks,
     check_same_widths,
+    check_tokens,
+    is_strided,
+    warn_of_training,
 )
-from nfas_lightning.hooks.layout import LAYOUTS, first_tensor
+from nfas_lightning.hooks.first_token import FirstToken
+from nfas_lightning.hooks.layout import LAYOUTS
 from nfas_lightning.hooks.merge import sort_stimuli
-from nfas_lightning.hooks.pooling import (
-    POOLINGS,
-    average_frames,
-    check_mask,
-    main_tensor,
-    pad_nested,
-    pool_checked,
-)
+from nfas_lightning.hooks.outputs import given_tensors, main_tensor, rivals
+from nfas_lightning.hooks.pooling import average_frames, check_mask, pad_nested
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
+from nfas_lightning.hooks.succession import Succession
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 
 __all__ = ["DepthRecorder"]
@@ -53,7 +54,8 @@ class DepthRecorder:
     Args:
         model: the network.
         layers: which modules, see `resolve_layers`.
-        pooling: how an output becomes a vector, see `pool`.
+        pooling: how an output becomes a vector, see `pool`. A first token that is an attention sink stays out
+            of means and maxima over tokens, see `FirstToken`.
         layout: where blocks keep their channels; ``"auto"`` asks each block, see `infer_layout`, once: what
             it finds in the first pass holds from then on.
         repeats: a module that runs more than once in a forward pass (shared weights): ``"error"``, keep the
@@ -92,7 +94,6 @@ class DepthRecorder:
         check_finite: bool = True,
         mask_source: Callable[[], Tensor | None] | None = None,
     ) -> None:
-        check_option("pooling", pooling, POOLINGS)
         check_option("layout", layout, LAYOUTS)
         check_option("repeats", repeats, _REPEATS)
         self.model = model
@@ -103,7 +104,10 @@ class DepthRecorder:
         self.mask_source = mask_source
         self._handles: list[Any] = []
         self._layouts = BlockLayouts(model, self.names) if layout == "auto" else None
-        self._has_warned = False
+        self._first_token = FirstToken(pooling, type(model).__name__)
+        self._succession = Succession()
+        self._is_strided = is_strided(model)
+        self._is_probing = self._knows_mode = False
         self._mask: Tensor | None = None
         self._mask_is_fresh = self._uses_masks = False
         self.clear()
@@ -111,6 +115,7 @@ class DepthRecorder:
     def clear(self) -> None:
         """Forget the last forward pass and everything collected."""
         self._begin_pass()
+        self._n_passes = 0
         self._infos: dict[str, LayerInfo] = {}
         self._order: tuple[str, ...] = ()
         self._rows: list[list[Tensor]] = []
@@ -132,12 +137,16 @@ class DepthRecorder:
         if not self._handles:
             if self.check_finite:
                 check_has_values(self.model)
-            self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._begin_pass()))
+            begin, end = Attached(self.model, self._before), Attached(self.model, self._after)
+            self._handles += [
+                self.model.register_forward_pre_hook(begin, with_kwargs=True),
+                self.model.register_forward_hook(end, with_kwargs=True, always_call=True),
+            ]
             if self._layouts is not None:
                 self._layouts.attach()
             for name in self.names:
                 block = self.model.get_submodule(name)
-                hook = self._make_hook(name)
+                hook = Attached(block, self._make_hook(name))
                 self._handles.append(block.register_forward_hook(hook, with_kwargs=True))
         return self
 
@@ -174,8 +183,29 @@ class DepthRecorder:
 
     def _begin_pass(self) -> None:
         self._states: dict[str, Tensor] = {}
-        self._is_checked = False
-        self._previous: tuple[str, weakref.ref[Tensor]] | None = None
+        self._open: dict[str, OpenBlock] = {}
+        self._fired: set[str] = set()
+        self._given = Given()
+        self._has_mask = self._is_checked = False
+        self._succession.begin()
+
+    def _before(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Begin a pass: its mask is taken now, so that one that fails later has used it up."""
+        if not self._is_probing:
+            self._begin_pass()
+            self._given = Given(args, kwargs)
+            self._take_mask()
+
+    def _after(self, *_: Any) -> None:
+        """End a pass, or one that failed: it has not been through all blocks."""
+        if self._is_probing:
+            return
+        self._has_mask = False
+        is_whole = len(self._fired) == len(self.names)
+        if is_whole and self._open:
+            self._settle()
+        self._given = Given()
+        self._n_passes += is_whole
 
     def _take_mask(self) -> None:
         if self.mask_source is not None:
@@ -185,16 +215,19 @@ class DepthRecorder:
                 "A mask was set for an earlier forward pass and none for this one: set `recorder.mask` "
                 "before every pass, to None where all tokens count."
             )
+        self._mask_is_fresh, self._has_mask = False, True
         if self._mask is not None:
             check_mask(self._mask)
-        self._mask_is_fresh = False
+        self._first_token.begin(self._mask)
 
     def _make_hook(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
         def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if self._is_probing:
+                return
             if not self._states:
-                self._take_mask()
+                self._look_once()
             key = name
-            if name in self._states or f"{name}[0]" in self._states:
+            if name in self._fired:
                 if self.repeats == "error":
                     raise RuntimeError(
                         f"Block {name!r} ran twice within one forward pass: its weights are shared between "
@@ -207,50 +240,72 @@ class DepthRecorder:
                     del self._states[name]  # so that it takes its new place in the order of execution
             if self.repeats == "all":
                 key = f"{name}[{sum(k.rpartition('[')[0] == name for k in self._states)}]"
-            given = first_tensor(args, kwargs)
-            raw = main_tensor(output, repr(name), given)
+            given = given_tensors(args, kwargs)
+            raw = main_tensor(output, f"Block {name!r}", given, module)
+            self._fired.add(name)
             self._states[key] = self._pool(name, key, module, raw)
-            self._check_in_a_row(name, given, raw)
+            self._succession.see(name, module, given, raw, rivals(output, raw, given))
 
         return record
 
-    def _check_in_a_row(self, name: str, given: Tensor | None, raw: Tensor) -> None:
-        """Warn once where a block got what the block before it got, and not what that one made of it."""
-        previous, self._previous = self._previous, None
-        if given is None or self._has_warned:
-            return
-        if previous is not None and previous[1]() is given and not _is_nested(previous[0], name):
-            self._has_warned = True
-            warnings.warn(
-                f"Blocks {previous[0]!r} and {name!r} were given the very same tensor: they work side by "
-                f"side and are no successive depths. Name the blocks of one trunk in `layers`.",
-                stacklevel=2,
-            )
-        if raw is not given:  # a block that works in place hands its input on
-            self._previous = (name, weakref.ref(given))
+    def _look_once(self) -> None:
+        """Take the mask where the network's own forward was passed over, and look at its mode once."""
+        if not self._has_mask:
+            self._take_mask()
+        if not self._knows_mode:
+            self._knows_mode = True
+            warn_of_training(self.model)
 
     def _pool(self, name: str, key: str, module: nn.Module, raw: Tensor) -> Tensor:
         mask = self._mask
         try:
             if raw.is_nested:
                 raw, mask = pad_nested(raw, mask)
-            layout = self.layout
+            layouts: tuple[str, ...] = (self.layout,)
             if self._layouts is not None:
-                batch = None if self._mask is None else len(self._mask)
-                layout = self._layouts.of(name, module, raw, batch)
-            state = pool_checked(raw, self.pooling, mask, layout)
+                n_rows = None if self._mask is None else len(self._mask)
+                layouts = self._layouts.of(name, module, raw, n_rows, self._given.n_rows)
+            states = {layout: self._first_token.pool(raw, mask, layout) for layout in layouts}
+            if len(layouts) == 1:
+                self._check_tokens(tuple(raw.shape), layouts[0], mask)
         except ValueError as error:
             raise ValueError(f"Block {name!r}: {error}") from error
+        self._open.pop(key, None)
+        if len(layouts) > 1:
+            self._open[key] = OpenBlock(name, tuple(raw.shape), states)
         if key not in self._infos:
             self._infos[key] = LayerInfo(
                 name=key,
                 index=-1,
                 kind=type(module).__name__,
-                shape=(len(raw), *raw.shape[2:]) if layout == "sequence_first" else tuple(raw.shape[1:]),
-                width=state.shape[1],
+                shape=_shape_of_one(tuple(raw.shape), layouts[0]),
+                width=states[layouts[0]].shape[1],
                 dtype=str(raw.dtype),
             )
-        return state
+        return states[layouts[0]]
+
+    def _check_tokens(self, shape: tuple[int, ...], layout: str, mask: Tensor | None) -> None:
+        if len(shape) == 3 and self.pooling != "cls":
+            axis = {"sequence_first": 0, "channels_first": 2}.get(layout, 1)
+            n_given = None if layout == "channels_first" else self._given.n_tokens
+            check_tokens(shape[axis], mask, n_given, self._is_strided)
+
+    def _settle(self) -> None:
+        """Find the batch of the blocks that have it on their first axis or on the second."""
+        self._is_probing = True
+        try:
+            layouts = settle(self.model, self._given, self._open.values())
+        finally:
+            self._is_probing = False
+        assert self._layouts is not None
+        for key, block in self._open.items():
+            layout = layouts[block.name]
+            self._check_tokens(block.shape, layout, self._mask)
+            self._layouts.decide(block.name, self.model.get_submodule(block.name), 3, layout)
+            self._states[key] = state = block.states[layout]
+            shape = _shape_of_one(block.shape, layout)
+            self._infos[key] = replace(self._infos[key], shape=shape, width=state.shape[1])
+        self._open = {}
 
     @property
     def states(self) -> list[Tensor]:
@@ -258,10 +313,15 @@ class DepthRecorder:
 
         Raises:
             RuntimeError: a hook did not fire.
+            TypeError: what the last block returned leaves open which tensor is its state.
             ValueError: a state is not finite, or blocks disagree about the number of stimuli.
         """
         if not self._is_checked:
             check_complete(self.names, self._states)
+            self._succession.finish()
+            if self._open:  # the network's own forward was passed over
+                self._settle()
+            self._states = self._first_token.settle(self._states)
             if self.check_finite:
                 check_finite(self._states)
             if self.dtype is not None:
@@ -273,13 +333,34 @@ class DepthRecorder:
                 check_in_range(self._states, kept)
             self._states = kept
             self._is_checked = True
+        self._n_passes = 0
         return list(self._states.values())
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
         """The recorded blocks, in the order of execution of the last forward pass."""
-        keys = tuple(self._states) or self._order
-        return tuple(replace(self._infos[key], index=index) for index, key in enumerate(keys))
+        return self._described(tuple(self._states) or self._order)
+
+    def _described(self, keys: Sequence[str]) -> tuple[LayerInfo, ...]:
+        pooling_of = self._first_token.pooling_of
+        return tuple(
+            replace(self._infos[key], index=index, pooling=pooling_of(key)) for index, key in enumerate(keys)
+        )
+
+    def forget_pass(self) -> None:
+        """Forget the last forward pass, which is not to be collected."""
+        self._begin_pass()
+        self._n_passes = 0
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Run other forward passes; on leaving, the states of the last one before are there again."""
+        kept = self._states, self._is_checked, self._mask, self._uses_masks
+        try:
+            yield
+        finally:
+            self.forget_pass()
+            self._states, self._is_checked, self._mask, self._uses_masks = kept
 
     # many forward passes
 
@@ -296,8 +377,10 @@ class DepthRecorder:
 
         Raises:
             TypeError: the ids are no integers.
+            RuntimeError: the network ran more than once since the last pass was collected.
             ValueError: an id is negative; the number of ids, the blocks or their order differ from what ran.
         """
+        check_one_pass(self._n_passes)
         states = self.states
         ids = as_stimulus_ids(stimulus_ids)
         counts = None if n_frames is None else torch.as_tensor(n_frames).reshape(-1)
@@ -333,12 +416,12 @@ class DepthRecorder:
         """
         if not self._rows:
             raise RuntimeError("Nothing was collected: call collect(stimulus_ids) after each forward pass.")
-        layers = tuple(replace(self._infos[key], index=index) for index, key in enumerate(self._order))
+        layers = self._described(self._order)
         with torch.inference_mode(False):  # so that the states can be used under autograd later
             states = tuple(torch.cat(parts) for parts in zip(*self._rows, strict=True))
             return sort_stimuli(states, layers, torch.cat(self._ids))
 
 
-def _is_nested(one: str, other: str) -> bool:
-    """Whether one of two modules lies inside the other."""
-    return one.startswith(f"{other}.") or other.startswith(f"{one}.") or one == other
+def _shape_of_one(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """The shape of one stimulus."""
+    return (shape[0], *shape[2:]) if layout == "sequence_first" else shape[1:]

@@ -12,9 +12,11 @@ from torch import nn
 
 from nfas_lightning.hooks.blocks import find_blocks
 
-__all__ = ["MIN_DEPTHS", "Layers", "find_network", "resolve_layers"]
+__all__ = ["MIN_DEPTHS", "Layers", "find_network", "has_forward", "resolve_layers"]
 
 Layers = str | Sequence[str] | Callable[[nn.Module], list[str]]
+
+_LIGHTNING = ("pytorch_lightning", "lightning")
 
 MIN_DEPTHS = 3
 """Fewest depths of a trajectory, two transitions: with one, any pair of states fits a linear step exactly."""
@@ -69,20 +71,26 @@ def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int
     return [name for name in names if name in wanted]
 
 
-def find_network(module: nn.Module, submodule: str | None = None) -> nn.Module:
+def find_network(module: nn.Module, submodule: str | None = None, *, to_run: bool = False) -> nn.Module:
     """Return the network inside a module that trains or evaluates it.
 
     Args:
         module: e.g. a LightningModule.
-        submodule: dotted name of the network; None: the attribute ``model`` or ``module`` if there is one,
-            else `module` itself.
+        submodule: dotted name of the network; None: the attribute ``model`` or ``module`` if there is one;
+            else, where `module` has no forward pass of its own, its only child that is a network (that has
+            parameters and submodules, or else that has parameters); else `module` itself.
+        to_run: the network will be called, so it has to have a forward pass.
 
     Raises:
-        ValueError: there is no such submodule; the closest names are listed.
+        ValueError: there is no such submodule (the closest names are listed); or, with `to_run`, none or
+            several networks that could be called (their names are listed).
     """
     if submodule is None:
         candidates = (getattr(module, name, None) for name in ("model", "module"))
-        return next((c for c in candidates if isinstance(c, nn.Module)), module)
+        found = next((c for c in candidates if isinstance(c, nn.Module)), None)
+        if found is not None or has_forward(module):
+            return module if found is None else found
+        return _only_network(module, to_run)
     names = [name for name, _ in module.named_modules() if name]
     if submodule not in names:
         close = difflib.get_close_matches(submodule, names, n=3)
@@ -93,6 +101,29 @@ def find_network(module: nn.Module, submodule: str | None = None) -> nn.Module:
             f"{submodule!r}. {hint}"
         )
     return module.get_submodule(submodule)
+
+
+def has_forward(module: nn.Module) -> bool:
+    """Whether a module has a forward pass; that of a bare LightningModule says only that there is none."""
+    if "forward" in vars(module):
+        return True
+    owner = next(kind for kind in type(module).__mro__ if "forward" in vars(kind))
+    return owner is not nn.Module and owner.__module__.split(".")[0] not in _LIGHTNING
+
+
+def _only_network(module: nn.Module, to_run: bool) -> nn.Module:
+    children = {name: child for name, child in module.named_children() if list(child.parameters())}
+    networks = {name: child for name, child in children.items() if list(child.children())} or children
+    if len(networks) != 1 and not to_run:
+        return module  # its steps run the parts, one after the other
+    if len(networks) != 1:
+        listed = " or ".join(f"submodule={name!r}" for name in networks)
+        advice = f"Name one of them: {listed}." if listed else "Give it one."
+        raise ValueError(
+            f"{type(module).__name__} has no forward pass of its own, and holds {len(networks)} networks "
+            f"that could be shown the stimuli. {advice}"
+        )
+    return next(iter(networks.values()))
 
 
 def _check_hooks_run(model: nn.Module, wanted: Iterable[str]) -> None:

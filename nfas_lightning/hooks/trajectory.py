@@ -21,6 +21,8 @@ class LayerInfo:
         shape: shape of the raw output for one stimulus, before pooling, without the batch axis.
         width: D_l, units after pooling.
         dtype: dtype of the raw output, e.g. ``"torch.float32"``.
+        pooling: how it became a vector, see `pool`: ``"mean:rest"`` where the first token stayed out,
+            ``"mean:all"`` where it did not, ``"mean"`` where no stimulus asked; empty: not told.
     """
 
     name: str
@@ -29,6 +31,7 @@ class LayerInfo:
     shape: tuple[int, ...]
     width: int
     dtype: str
+    pooling: str = ""
 
 
 @dataclass(frozen=True, repr=False)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import numpy as np
 import torch
 from torch import nn
+
+from nfas_lightning.hooks.kept import kept_state
 
 __all__ = ["kept_random_states", "plain_network", "undisturbed", "without_autocast"]
 
@@ -61,20 +64,25 @@ def without_autocast() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(network: nn.Module) -> Iterator[nn.Module]:
+def undisturbed(network: nn.Module, owner: nn.Module | None = None) -> Iterator[nn.Module]:
     """Put a network in evaluation mode without gradients; on leaving, everything is as it was.
 
-    Restored, after an exception too: each submodule's training flag, buffers that the passes wrote (counters,
-    caches), the random states (see `kept_random_states`), autocast's cache of weights, and compilation, which
-    is off meanwhile because compiled code may skip hooks. ``no_grad`` and not inference mode: what a module
-    caches inside (rotary tables, masks) would become inference tensors, which training cannot use. What a
-    module writes into attributes of its own in evaluation mode can't be known, and stays.
+    Restored, after an exception too: all that the network's modules hold, by value (see `kept_state`):
+    parameters, buffers, training flags, counters, caches, generators of its own; the random states (see
+    `kept_random_states`), autocast's cache of weights, and compilation, which is off meanwhile because
+    compiled code may skip hooks. What a module logs by Lightning's ``log`` and ``log_dict`` is dropped.
+    ``no_grad`` and not inference mode: what a module hands out (rotary tables, masks) would become inference
+    tensors, which training cannot use. Objects of other classes that a module holds are not looked into.
 
     Args:
-        network: the network; its parameters and gradients are not touched.
+        network: the network; its gradients are not touched.
+        owner: what holds the network and may be reached from it, e.g. by a forward hook that logs; kept, too.
 
     Yields:
         The network to run, without the wrapper of `torch.compile`.
+
+    Raises:
+        ValueError: a parameter or buffer has no shape yet (lazy modules).
 
     Example:
         >>> network = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
@@ -85,38 +93,45 @@ def undisturbed(network: nn.Module) -> Iterator[nn.Module]:
         True
     """
     plain = plain_network(network)
-    modes = [(module, module.training) for module in plain.modules()]
     cache = torch.is_autocast_cache_enabled()
-    with kept_random_states(plain), _kept_buffers(plain), _uncompiled(plain), torch.no_grad():
+    with (
+        kept_random_states(plain),
+        kept_state(network, *(() if owner is None else (owner,))) as modules,
+        _own_modes(plain),
+        _uncompiled(plain),
+        torch.no_grad(),
+    ):
         try:
             # a weight cast here, without a gradient, must not serve a training step in the same autocast
             torch.set_autocast_cache_enabled(False)
+            _mute(modules)
             plain.eval()
             yield plain
         finally:
             torch.set_autocast_cache_enabled(cache)
-            for module, mode in modes:
-                module.training = mode
 
 
 @contextmanager
-def _kept_buffers(network: nn.Module) -> Iterator[None]:
-    """Undo what is written into buffers, and touch no others: a version counts as a change for autograd."""
-    before = [
-        (module._buffers, name, buffer, buffer._version, buffer.clone())
-        for module in network.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None and not buffer.is_inference()  # those nobody can write here
-    ]
+def _own_modes(network: nn.Module) -> Iterator[None]:
+    """Let modules whose `train` does more than set a flag (merge weights, swap a part) undo it themselves.
+
+    What they hold is put back by value afterwards: this is for what they hold in objects of other classes.
+    """
+    modes = [(module, module.training) for module in network.modules()]
     try:
         yield
     finally:
-        with torch.no_grad():
-            for buffers, name, buffer, version, value in before:
-                if buffer._version != version:
-                    buffer.copy_(value)
-                if buffers.get(name) is not buffer:
-                    buffers[name] = buffer
+        for module, mode in modes:
+            if type(module).train is not nn.Module.train:
+                module.train(mode)
+
+
+def _mute(modules: Iterable[nn.Module]) -> None:
+    """Let Lightning's modules log nothing: the values would be those of other stimuli."""
+    for module in modules:
+        for name in ("log", "log_dict"):
+            if callable(getattr(type(module), name, None)) and hasattr(type(module), "training_step"):
+                vars(module)[name] = lambda *_, **__: None
 
 
 @contextmanager
@@ -132,7 +147,8 @@ def _uncompiled(network: nn.Module) -> Iterator[None]:
         if getattr(module, "_compiled_call_impl", None) is not None
     }
     stance: AbstractContextManager[object] = nullcontext()
-    if hasattr(torch.compiler, "set_stance"):  # from torch 2.6 on
+    # from torch 2.6 on; where dynamo was never imported, which takes seconds, nothing is compiled
+    if hasattr(torch.compiler, "set_stance") and "torch._dynamo" in sys.modules:
         stance = torch.compiler.set_stance("force_eager")
     with stance:
         try:

@@ -14,6 +14,7 @@ from nfas_lightning.functional._gram import Centering
 from nfas_lightning.functional._spectrum import Criterion
 from nfas_lightning.functional.dmd import dmd
 from nfas_lightning.functional.encoding import Selection
+from nfas_lightning.functional.state_space import StateSpaceKind
 from nfas_lightning.metrics.base import StimulusIds, TrajectoryMetric, as_ids
 from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps
@@ -46,6 +47,8 @@ class DMDAlignment(TrajectoryMetric):
     Args:
         responses: what the brain did; the mean over subjects is predicted.
         operator, svd_rank, centering, criterion, phase: see `nfas_lightning.functional.dmd.stable_mode`.
+        state_space, n_components, seed: what depths of different widths go into, see `StateSpace`; fitted on
+            all stimuli, as everywhere here, and never on a response.
         n_folds: outer folds where there is a single run; whole runs are held out where there are more.
         selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
             one response a stimulus.
@@ -85,13 +88,16 @@ class DMDAlignment(TrajectoryMetric):
         centering: Centering = "scale",
         criterion: Criterion = "unit_circle",
         phase: Phase = "quadrature",
+        state_space: StateSpaceKind = "auto",
+        n_components: int | None = None,
+        seed: int = 0,
         n_folds: int = 5,
         selection: Selection | None = None,
         gap: int | None = None,
         score: Score = "partial",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(state_space, n_components, seed, **kwargs)
         settings = ScoringSettings(
             operator=operator,
             svd_rank=svd_rank,
@@ -108,16 +114,17 @@ class DMDAlignment(TrajectoryMetric):
         self.operator, self.svd_rank, self.centering = operator, svd_rank, centering
         self.criterion, self.phase = criterion, phase
 
-    def update(self, trajectory: Tensor, stimulus_id: StimulusIds) -> None:
+    def update(self, trajectory: Tensor | Sequence[Tensor], stimulus_id: StimulusIds) -> None:
         """Add a batch.
 
         Args:
-            trajectory: (B, L, D) pooled states of B stimuli at L >= 3 depths.
+            trajectory: pooled states of B stimuli at L >= 3 depths: (B, L, D), or a list of L matrices
+                (B, D_l).
             stimulus_id: (B,) indices into `Responses.stimulus_ids`. A repeated one counts once.
 
         Raises:
             TypeError: the ids are no integers.
-            ValueError: another shape than before, an index out of range, NaN or infinity.
+            ValueError: other depths or widths than before, an index out of range, NaN or infinity.
         """
         ids = as_ids(stimulus_id)
         self.encoder.check_ids(ids)
@@ -125,11 +132,10 @@ class DMDAlignment(TrajectoryMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """Decompose, encode and score all stimuli; see the class."""
-        H, ids = self.collected()
+        H, ids = self.trajectories(self.responses.presented)
         if not self.encoder.is_complete(ids):
             unknown = torch.tensor(float("nan"), dtype=torch.float64)
             return self._result(None, torch.complex(unknown, unknown), unknown, unknown)
-        H = H[self.responses.presented]
         dynamics = dmd(
             H,
             operator=self.operator,
@@ -142,7 +148,9 @@ class DMDAlignment(TrajectoryMetric):
         if bool(eigenvalue.isnan().any()):  # and dmd has warned
             return self._result(None, *spectrum)
         features = combine_depths(center_depths(H, dynamics), dynamics, phase=self.phase, centered=True)
-        return self._result(self.encoder.score(features), *spectrum)
+        # a pooled mode's coordinate is a number of its own, not one of a turned space
+        scaling = "unit" if self.operator == "pooled" else self.space.scaling_
+        return self._result(self.encoder.score(features, scaling), *spectrum)
 
     def plot(
         self, val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None, ax: Axes | None = None

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from nfas_lightning.functional.checks import check_finite, check_shape
+from nfas_lightning.functional.state_space import StateSpace, StateSpaceKind
 from nfas_lightning.hooks.processes import gather_rows
 
 __all__ = ["StimulusIds", "StimulusMetric", "TrajectoryMetric", "as_ids"]
@@ -97,24 +98,86 @@ class StimulusMetric(Metric):
 
 
 class TrajectoryMetric(StimulusMetric):
-    """Collect depth trajectories by stimulus id; a subclass computes. See `StimulusMetric`."""
+    """Collect depth trajectories by stimulus id; a subclass computes. See `StimulusMetric`.
 
-    _rows_are, _axes = "trajectory", "B L D"
+    Depths may differ in width: their states lie side by side in one row per stimulus, and go into one state
+    space, fitted on all stimuli, before anything is computed.
 
-    def update(self, trajectory: Tensor, stimulus_id: StimulusIds) -> None:
+    Args:
+        state_space: see `StateSpace`.
+        n_components: see `StateSpace`.
+        seed: of the state space's random projection.
+        kwargs: torchmetrics' own.
+    """
+
+    _rows_are, _axes = "trajectory", "B P"
+
+    widths: list[Tensor]
+
+    def __init__(
+        self,
+        state_space: StateSpaceKind = "auto",
+        n_components: int | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.space = StateSpace(state_space, n_components, seed)  # which refuses a bad choice now
+        self.add_state("widths", default=[], dist_reduce_fx="cat")  # (1, L) per update, for who has no rows
+
+    def update(self, trajectory: Tensor | Sequence[Tensor], stimulus_id: StimulusIds) -> None:
         """Add a batch.
 
         Args:
-            trajectory: (B, L, D) pooled states of B stimuli at L >= 3 depths.
+            trajectory: pooled states of B stimuli at L >= 3 depths: (B, L, D), or a list of L matrices
+                (B, D_l).
             stimulus_id: (B,) integers >= 0. A repeated id counts once.
 
         Raises:
             TypeError: the ids are no integers.
-            ValueError: another shape than before, fewer than three depths, NaN or infinity.
+            ValueError: other depths or widths than before, fewer than three depths, NaN or infinity.
         """
-        check_shape(self._rows_are, trajectory, self._axes)
-        if trajectory.shape[1] < 3:
-            raise ValueError(
-                f"trajectory must hold L >= 3 depths, got L = {trajectory.shape[1]}: record more."
+        if isinstance(trajectory, Tensor):
+            check_shape(self._rows_are, trajectory, "B L D")
+            trajectory = trajectory.unbind(1)
+        depths = list(trajectory)
+        if not all(isinstance(state, Tensor) for state in depths):
+            raise TypeError(
+                f"{self._rows_are} must be a torch.Tensor (B, L, D) or a list of L of them, (B, D_l), got a "
+                f"{type(trajectory).__name__} of {type(depths[0]).__name__}."
             )
-        self._add(trajectory, stimulus_id)
+        if len(depths) < 3:
+            raise ValueError(f"trajectory must hold L >= 3 depths, got L = {len(depths)}: record more.")
+        for index, state in enumerate(depths):
+            check_shape(f"trajectory[{index}]", state, "B D", B=len(depths[0]))
+        widths = torch.tensor([[state.shape[1] for state in depths]])
+        if len(self.widths) and not torch.equal(widths, self.widths[0]):
+            raise ValueError(
+                f"trajectory must hold the depths of the updates before, of widths "
+                f"{self.widths[0][0].tolist()}, got {widths[0].tolist()}: record the same layers."
+            )
+        self._add(torch.cat(depths, dim=1), stimulus_id)
+        self.widths.append(widths)
+
+    def trajectories(self, presented: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the stimuli seen so far in one state space, (N, L, D), and the ids (N,) seen, ascending.
+
+        Args:
+            presented: (N,) booleans by id, of all stimuli there are: once all were seen, the space is fitted
+                to these alone, and holds no others; None: to all.
+
+        Raises:
+            ValueError: processes saw networks of different widths, or what `StateSpace.fit` raises.
+        """
+        rows, ids = self.collected()
+        if not len(ids):
+            return torch.empty(0, 0, 0), ids
+        if presented is not None and len(presented) == len(ids):
+            rows = rows[presented.to(rows.device)]
+        widths = torch.unique(dim_zero_cat(self.widths), dim=0)
+        if len(widths) > 1:
+            raise ValueError(f"All processes must record layers of the same widths, got {widths.tolist()}.")
+        return self.space.fit_transform(torch.split(rows, widths[0].tolist(), dim=1)), ids
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> nn.Module:
+        return super()._apply(fn, exclude_state=(*exclude_state, "widths"))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.encoding import Scaling
 from nfas_lightning.results import SCORES, Score
 from nfas_lightning.scoring.ridge import Fits
 from nfas_lightning.scoring.settings import ScoringSettings
@@ -57,7 +58,7 @@ class RoiEncoder:
             )
         return len(ids) == count
 
-    def score(self, features: Tensor) -> dict[str, Tensor]:
+    def score(self, features: Tensor, scaling: Scaling = "unit") -> dict[str, Tensor]:
         """Return the numbers of the features (N, P) of all stimuli, or of the presented ones.
 
         Returns:
@@ -65,7 +66,7 @@ class RoiEncoder:
             ``r_alone``, ``r_joint``, ``r_partial`` and ``r2_alone`` and so on.
         """
         X = self.ridge.to_volumes(features)
-        return self._named(self.ridge.fits(X, self.responses.group_mean, warn=self.reported))
+        return self._named(self.ridge.fits(X, self.responses.group_mean, scaling=scaling, warn=self.reported))
 
     def unknown(self) -> dict[str, Tensor]:
         """Return the same of which nothing is known: NaN, (R,) each."""

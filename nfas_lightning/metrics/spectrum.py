@@ -9,6 +9,7 @@ from torch import Tensor
 from nfas_lightning.functional._gram import Centering
 from nfas_lightning.functional._spectrum import Criterion
 from nfas_lightning.functional.dmd import dmd
+from nfas_lightning.functional.state_space import StateSpaceKind
 from nfas_lightning.metrics.base import TrajectoryMetric
 from nfas_lightning.metrics.figures import plot_plane
 from nfas_lightning.scoring.settings import ScoringSettings
@@ -32,6 +33,7 @@ class DepthSpectrum(TrajectoryMetric):
 
     Args:
         svd_rank, centering, criterion: see `nfas_lightning.functional.dmd.dmd`.
+        state_space, n_components, seed: what depths of different widths go into, see `StateSpace`.
         kwargs: torchmetrics' own.
 
     Raises:
@@ -55,16 +57,19 @@ class DepthSpectrum(TrajectoryMetric):
         svd_rank: int | float | None = None,
         centering: Centering = "scale",
         criterion: Criterion = "unit_circle",
+        state_space: StateSpaceKind = "auto",
+        n_components: int | None = None,
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(state_space, n_components, seed, **kwargs)
         # refuses a bad choice now, not at compute, after a whole epoch
         ScoringSettings(svd_rank=svd_rank, centering=centering, criterion=criterion)
         self.svd_rank, self.centering, self.criterion = svd_rank, centering, criterion
 
     def compute(self) -> dict[str, Tensor]:
         """Decompose the stimuli seen so far."""
-        H, _ = self.collected()
+        H, _ = self.trajectories()
         result = dmd(H, svd_rank=self.svd_rank, centering=self.centering, criterion=self.criterion)
         values = {
             "eigenvalues": result.eigenvalues,

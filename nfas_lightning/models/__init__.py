@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from nfas_lightning.models.actor_critic import ActorCritic
 from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs
 from nfas_lightning.models.loaders import load_model, load_module, load_timm, load_torchvision
-from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
+from nfas_lightning.models.preprocess import (
+    AudioPreprocess,
+    ClipPreprocess,
+    ImagePreprocess,
+    RawStimuli,
+    TextPreprocess,
+)
 from nfas_lightning.models.transformers_loader import load_transformers
 from nfas_lightning.models.zoo import ZooEntry, load_zoo
 
@@ -27,6 +33,7 @@ __all__ = [
     "ModelInputs",
     "ModelSuite",
     "RandomTwin",
+    "RawStimuli",
     "TextPreprocess",
     "ZooEntry",
     "load_model",

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nfas_lightning.hooks.checks import is_offloaded
 from nfas_lightning.hooks.selection import Layers
 
 __all__ = ["LoadedModel", "ModelInfo", "ModelInputs", "Preprocess", "as_inputs", "move_inputs"]
@@ -35,7 +36,7 @@ def move_inputs(inputs: ModelInputs, network: nn.Module) -> ModelInputs:
     Args:
         inputs: of the network, on any device.
         network: its first parameter counts, or its first buffer where it has none; where it has neither, the
-            inputs stay as they are.
+            inputs stay as they are. What is offloaded moves its inputs itself.
 
     Example:
         >>> import torch
@@ -47,16 +48,18 @@ def move_inputs(inputs: ModelInputs, network: nn.Module) -> ModelInputs:
     if weights is None:
         return inputs
 
+    device = None if weights.is_meta and is_offloaded(network) else weights.device
+
     def move(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         both = value.is_floating_point() and weights.is_floating_point()
-        return value.to(weights.device, weights.dtype if both else None)
+        return value.to(device, weights.dtype if both else None)
 
     return ModelInputs(
         args=tuple(move(value) for value in inputs.args),
         kwargs={key: move(value) for key, value in inputs.kwargs.items()},
-        mask=None if inputs.mask is None else inputs.mask.to(weights.device),
+        mask=None if inputs.mask is None else inputs.mask.to(device or inputs.mask.device),
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nfas_lightning.data.anchors import check_own_tokens
 from nfas_lightning.data.stimulus_set import MODALITIES
 from nfas_lightning.functional.checks import check_option, check_seed
+from nfas_lightning.hooks.checks import is_offloaded
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess, as_inputs, move_inputs
@@ -158,6 +159,12 @@ class FrozenModel(LightningModule):
         """How a block's output becomes one vector a stimulus; loads the network."""
         pooling: str | None = self._arguments["pooling"]
         return self.load().pooling if pooling is None else pooling
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast the network; what is offloaded stays, and comes to the device as it is used."""
+        stays = self.module is not None and is_offloaded(self.module)
+        super()._apply(fn, recurse and not stays)  # type: ignore[no-untyped-call]
+        return self
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever is asked: a frozen network has no other."""

@@ -29,8 +29,8 @@ def timm_config_preprocess(config: Mapping[str, Any], size: tuple[int, int] | No
     mode = config.get("crop_mode") or "center"
     if mode not in ("center", "squash"):
         raise ValueError(
-            f"timm's configuration prepares images with crop_mode={mode!r}, expected 'center' or 'squash'. "
-            f"Give FrozenModel the module and a preprocess."
+            f"timm's configuration prepares images with crop_mode={mode!r}, expected 'center' or 'squash': "
+            f"give a preprocess of your own."
         )
     return ImagePreprocess(
         size or tuple(config["input_size"][1:]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from nfas_lightning.models.base import ModelInfo
@@ -22,7 +23,7 @@ def model_info(
     note: str = "",
     objective: str = "",
 ) -> ModelInfo:
-    """Return a network's card, with the number and the hash of its weights.
+    """Return a network's card, with the number and the hash of its weights, and their dtype unless float32.
 
     Args:
         module: the network as it runs.
@@ -38,6 +39,9 @@ def model_info(
     if seed is not None:
         name, source = f"{name}_random", f"random (seed {seed})"
         licence, note, objective = "", "Random weights, never trained.", "none"
+    dtypes = {str(p.dtype) for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32}
+    if dtypes:
+        note = f"{note} Runs in {', '.join(sorted(dtypes))}.".strip()
     return ModelInfo(
         name=name,
         modality=modality,

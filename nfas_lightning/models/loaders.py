@@ -7,14 +7,17 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import torch
 from torch import nn
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.undisturbed import plain_network
 from nfas_lightning.models.base import LoadedModel, Preprocess
-from nfas_lightning.models.image_config import timm_config_preprocess, torchvision_preprocess
+from nfas_lightning.models.found import known_preprocess, timm_preprocess
+from nfas_lightning.models.image_config import torchvision_preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import (
@@ -25,6 +28,7 @@ from nfas_lightning.models.preprocess import (
     TextPreprocess,
 )
 from nfas_lightning.models.random_twin import random_twin, seeded
+from nfas_lightning.models.reach import check_reachable, hub_or_cache
 from nfas_lightning.models.untrained import untrained_timm
 from nfas_lightning.models.zoo import ZooEntry, load_zoo, zoo, zoo_entry
 
@@ -216,14 +220,14 @@ def load_module(
             where this does not tell.
         weights: ``"random"`` for a copy with random weights, see `random_twin`.
         seed: of the random weights.
-        preprocess: see `LoadedModel`, as the two that follow; None: the module gets the batch's image or
-            audio as it is.
+        preprocess: see `LoadedModel`, as the two that follow; None: what the module's own configuration asks
+            for (see `known_preprocess`), else the batch's image or audio as it is.
         layers: blocks to record.
         pooling: how a block's output becomes one vector a stimulus.
     """
     check_option("weights", weights, _WEIGHTS)
     module = plain_network(module)  # what was compiled has its names behind a prefix
-    family, preprocess = model_name(module), preprocess or RawStimuli()
+    family, preprocess = model_name(module), preprocess or known_preprocess(module) or RawStimuli()
     modality = modality or modality_of(preprocess)
     info = model_info(
         module, name=name or family, modality=modality, family=family, source="module", seed=None
@@ -255,7 +259,8 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
         if weights == "random":
             module = seeded(seed, lambda: untrained_timm(timm, name, **options))
         else:
-            module = seeded(seed, lambda: timm.create_model(name, pretrained=True, **options))
+            with hub_or_cache():
+                module = seeded(seed, lambda: timm.create_model(name, pretrained=True, **options))
     except (OSError, RuntimeError) as error:
         if weights == "random":
             raise
@@ -265,7 +270,11 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
             f"The weights of 'timm:{name}' could not be read from {hub}: {str(error).rstrip('.')}. Fetch "
             f"them where the hub can be reached (the cache can be copied), or choose weights='random'."
         ) from error
-    preprocess = timm_config_preprocess(timm.data.resolve_model_data_config(module))
+    preprocess = timm_preprocess(module)
+    if preprocess is None:
+        raise ValueError(
+            f"'timm:{name}' does not read RGB images. Give FrozenModel the module and a preprocess."
+        )
     origin: dict[str, Any] = getattr(module, "pretrained_cfg", {})
     source = f"timm=={timm.__version__} ({origin.get('tag') or 'untagged'})"
     return _vision(module, preprocess, name, source, weights, seed, licence=origin.get("license") or "")
@@ -292,6 +301,9 @@ def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -
         raise ValueError(f"torchvision has no model {name!r}: {error}") from error
     pretrained = default if weights == "pretrained" else None
     try:
+        if pretrained is not None:
+            file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(default.url).path).name
+            check_reachable(default.url, file)
         module = seeded(seed, lambda: torchvision.models.get_model(name, weights=pretrained))
     except OSError as error:
         raise OSError(

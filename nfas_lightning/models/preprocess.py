@@ -22,6 +22,10 @@ __all__ = ["AudioPreprocess", "ClipPreprocess", "ImagePreprocess", "RawStimuli",
 class RawStimuli:
     """Hand the batch's image, clip or audio to the network as it is; of clips with frames, the frames."""
 
+    def __repr__(self) -> str:
+        """Say what is done, in the form of a call."""
+        return "RawStimuli()"
+
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return the stimuli; the mask shows the real samples of audio of unequal lengths."""
         if "image" in batch:
@@ -107,6 +111,16 @@ class ImagePreprocess:
             raise ValueError(
                 f"resize must cover the {self.height} x {self.width} pixels that are cut out, got {resize}."
             )
+
+    def __repr__(self) -> str:
+        """Say what is done, in the form of a call."""
+        numbers = (tuple(round(float(v), 6) for v in values) for values in (self.mean, self.std))
+        share = f"crop_pct={self.crop_pct:.4g}" if isinstance(self.resize, str) else f"resize={self.resize}"
+        squash = ", resize='squash'" if self.resize == "squash" else ""
+        return (
+            f"ImagePreprocess({(self.height, self.width)}, {', '.join(map(str, numbers))}, "
+            f"{share}, interpolation={self.interpolation!r}{squash})"
+        )
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return pixels (B, 3, height, width)."""

@@ -6,12 +6,13 @@ import copy
 import hashlib
 import warnings
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _Orthogonal
 
+from nfas_lightning.hooks.checks import is_offloaded
 from nfas_lightning.hooks.undisturbed import kept_random_states
 
 __all__ = ["copied", "random_twin", "seeded", "state_sha256"]
@@ -55,7 +56,8 @@ def random_twin(module: nn.Module, seed: int = 0) -> nn.Module:
         A deep copy of `module`, initialised anew.
 
     Raises:
-        ValueError: nothing, or less than all, can be drawn anew: weights are quantised, or held in buffers.
+        ValueError: nothing, or less than all, can be drawn anew: weights are quantised, held in buffers, or
+            offloaded.
         TypeError: the module can't be copied.
 
     Warns:
@@ -66,6 +68,11 @@ def random_twin(module: nn.Module, seed: int = 0) -> nn.Module:
         >>> bool((random_twin(net, 1).weight == random_twin(net, 1).weight).all())
         True
     """
+    if is_offloaded(module):
+        raise ValueError(
+            f"{type(module).__name__} has no random twin: its weights are offloaded. Load it "
+            f"whole, or score it without a twin (random_twins=False)."
+        )
     twin = copied(module)
     seeded(seed, lambda: _forget(twin), twin)
     _check_forgotten(module, twin)
@@ -149,13 +156,31 @@ def seeded(seed: int, build: Callable[[], T], network: nn.Module | None = None) 
         return build()
 
 
+def _state(module: nn.Module) -> dict[str, Any]:
+    """The state dict, with the values that accelerate keeps elsewhere and fetches when a module runs."""
+    state: dict[str, Any] = module.state_dict()
+    for prefix, part in module.named_modules():
+        hook: Any = getattr(part, "_hf_hook", None)
+        for one in getattr(hook, "hooks", [hook]):
+            weights = getattr(one, "weights_map", None)
+            if weights is not None:
+                own = part.state_dict() if one.place_submodules else {**part._parameters, **part._buffers}
+                offloaded = {
+                    f"{prefix}.{name}".lstrip("."): weights[name]
+                    for name, value in own.items()
+                    if isinstance(value, Tensor) and value.is_meta
+                }
+                state |= offloaded
+    return state
+
+
 def state_sha256(module: nn.Module) -> str:
     """Return a sha256 over names, shapes and values of the state dict: equal weights, equal hash.
 
     What is no plain tensor, such as the packed weights of a quantised layer, counts as in `content_key`.
     """
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(_state(module).items()):
         name = name.replace("_orig_mod.", "")  # of a submodule that torch.compile wrapped
         if not isinstance(value, Tensor) or value.is_quantized or value.layout != torch.strided:
             # imported here, since it brings Lightning, which lists of models do without

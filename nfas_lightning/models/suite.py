@@ -78,9 +78,17 @@ class ModelSuite(LightningModule):
     def members(self) -> Iterator[FrozenModel]:
         """Yield each model, and its random twin after it; nothing is loaded before its turn."""
         for spec in self.specs:
-            yield FrozenModel(**spec)
-            if self.random_twins and spec.get("weights", "pretrained") == "pretrained":
-                yield RandomTwin(**{**spec, "weights": "random", "seed": self.seed})
+            yield from self.members_of(spec)
+
+    def members_of(self, spec: Mapping[str, Any]) -> Iterator[FrozenModel]:
+        """Yield the model of one of `specs`, and its random twin."""
+        yield FrozenModel(**spec)
+        if self.random_twins and spec.get("weights", "pretrained") == "pretrained":
+            yield RandomTwin(**{**spec, "weights": "random", "seed": self.seed})
+
+    def name_of(self, spec: Mapping[str, Any]) -> str:
+        """Return the name that the results of one of `specs` will have, without loading anything."""
+        return _name(spec)
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -125,7 +133,7 @@ def _checked_keys(spec: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def _name(spec: dict[str, Any]) -> str:
+def _name(spec: Mapping[str, Any]) -> str:
     """The name that the spec's results will have."""
     name = spec.get("name") or model_name(spec["model"])
     return f"{name}_random" if spec.get("weights") == "random" else name

@@ -24,22 +24,35 @@ def has_vocabulary(tokenizer: Any) -> bool:
 class TextPreprocess:
     """Tokenise texts, and mark the tokens that a feature is about.
 
-    Tokens that overlap the stimulus's span are in the mask; special tokens, the prefix and padding never are.
-    A text longer than the window loses its beginning, the oldest context. Padding is on the right.
+    Tokens that overlap the stimulus's span are in the mask; the prefix, padding and the special tokens that
+    the tokenizer adds (CLS and SEP, the beginning and end of a sequence) never are. A text longer than the
+    window loses its beginning, the oldest context. Padding is on the right.
 
     Args:
         tokenizer: a fast tokenizer of transformers: only those report which characters a token covers.
         max_length: window in tokens, special ones included.
         prefix: put before every text, e.g. ``"query: "``; survives truncation, stays out of the mask.
+        equal_lengths: refuse texts of unequal numbers of tokens, for networks that mix over tokens whatever
+            the attention mask says (FNet, ConvBERT, Nystroemformer) and so carry padding into real ones.
+        multiple_of: batches are padded to a multiple of so many tokens, as some networks do themselves.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, prefix: str = "") -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int,
+        prefix: str = "",
+        *,
+        equal_lengths: bool = False,
+        multiple_of: int = 1,
+    ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(
                 f"TextPreprocess needs a fast tokenizer, which knows each token's characters, got "
                 f"{type(tokenizer).__name__}. Load it with AutoTokenizer.from_pretrained(..., use_fast=True)."
             )
         self.tokenizer, self.max_length, self.prefix = tokenizer, max_length, prefix
+        self.equal_lengths, self.multiple_of = equal_lengths, multiple_of
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return token ids (B, K), the attention mask, and the mask over target tokens."""
@@ -61,13 +74,22 @@ class TextPreprocess:
             )
             rows.append(torch.tensor(ids))
             targets.append(torch.tensor(target))
+        lengths = {len(row) for row in rows}
+        if self.equal_lengths and len(lengths) > 1:
+            raise ValueError(
+                f"This network mixes over tokens, so that padding would change its states, and the batch has "
+                f"texts of {sorted(lengths)} tokens. Use batch_size=1, or texts of one length."
+            )
         padding = self.tokenizer.pad_token_id or 0  # masked, so that any id will do where there is none
         input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
+        missing = -input_ids.shape[1] % self.multiple_of
+        input_ids = torch.nn.functional.pad(input_ids, (0, missing), value=padding)
         attention = prefix_mask(torch.tensor([len(row) for row in rows]), input_ids.shape[1])
         kwargs = {"input_ids": input_ids, "attention_mask": attention.long()}
         if "token_type_ids" in encoded:
             kwargs["token_type_ids"] = torch.zeros_like(input_ids)
-        return ModelInputs(kwargs=kwargs, mask=torch.nn.utils.rnn.pad_sequence(targets, batch_first=True))
+        mask = torch.nn.utils.rnn.pad_sequence(targets, batch_first=True)
+        return ModelInputs(kwargs=kwargs, mask=torch.nn.functional.pad(mask, (0, missing)))
 
     def _window(
         self,

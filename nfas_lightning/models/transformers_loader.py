@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.adapters import adapt
-from nfas_lightning.models.base import LoadedModel
+from nfas_lightning.models.base import LoadedModel, Preprocess
 from nfas_lightning.models.image_config import processor_preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
 from nfas_lightning.models.random_twin import seeded
+from nfas_lightning.models.reach import hub_or_cache
 from nfas_lightning.models.text import has_vocabulary
 
-__all__ = ["load_transformers"]
+__all__ = ["load_transformers", "own_preprocess"]
 
 _NO_LIMIT = 100_000  # tokenizers without a window of their own report an astronomical one
 _DEFAULT_WINDOW = 512
@@ -30,7 +35,8 @@ def load_transformers(
 ) -> LoadedModel:
     """Load a transformers network with its preprocessing; of an encoder and a decoder, the encoder.
 
-    Code from the hub is never run, and pickled weights are read with ``weights_only``.
+    Code from the hub is never run, and pickled weights are read with ``weights_only``. Weights stored in half
+    precision are raised to float32, in which random ones are drawn too; the card says so.
 
     Args:
         name: a folder (``"./minilm"``), or a hub entry, best pinned: ``"org/name@commit"``.
@@ -45,7 +51,8 @@ def load_transformers(
     Raises:
         ImportError: transformers is missing.
         OSError: the folder or the hub entry can't be read.
-        ValueError: a revision is given twice, or the network reads something else.
+        ValueError: a revision is given twice, or the network reads something else, or in a way of its own, or
+            is two networks, as CLIP is.
 
     Warns:
         UserWarning: a hub entry without a revision, which may change under the same name.
@@ -55,19 +62,31 @@ def load_transformers(
     transformers = require("transformers", "language")
     path, revision = _split(name, revision)
     options = {"trust_remote_code": False} | ({"revision": revision} if revision else {})
+    reached = nullcontext if Path(path).is_dir() else hub_or_cache
     try:
-        config = transformers.AutoConfig.from_pretrained(path, **options)
-        if pretrained:
-            module = transformers.AutoModel.from_pretrained(path, weights_only=True, **options)
-        else:
-            module = seeded(seed, lambda: transformers.AutoModel.from_config(config))
+        with reached():
+            config = transformers.AutoConfig.from_pretrained(path, **options)
+            stored = getattr(config, "dtype", None)  # building a network overwrites it
+            raised = {"dtype": torch.float32}
+            if pretrained:
+                module = transformers.AutoModel.from_pretrained(path, weights_only=True, **raised, **options)
+        if not pretrained:
+            module = seeded(seed, lambda: transformers.AutoModel.from_config(config, **raised))
     except (OSError, SafetensorError) as error:  # the latter: a weights file that was cut short
         raise OSError(_unreachable(path, revision, error)) from error
+    if hasattr(module, "get_text_features"):
+        raise ValueError(
+            f"'hf:{path}' holds two networks ({config.model_type}), of which one reads texts and the other "
+            "something else, and a depth trajectory is of one. Choose: load its part yourself (of CLIP, "
+            f"transformers.CLIPVisionModel.from_pretrained({path!r}) or CLIPTextModel) and give FrozenModel "
+            "the module and a preprocess; the zoo has parts of some, see `nfas models list`."
+        )
     _, layers = adapt(module)  # in place
     reads = module.main_input_name
     if config.is_encoder_decoder:
         module = module.get_encoder()
-    preprocess, modality = _preprocess(transformers, path, options, reads, config)
+    with reached():
+        preprocess, modality = _preprocess(transformers, path, options, reads, config)
     commit = getattr(config, "_commit_hash", None) or revision
     info = model_info(
         module,
@@ -76,8 +95,28 @@ def load_transformers(
         family=config.model_type,
         source=f"hf:{path}@{commit}" if commit else f"hf:{path}",
         seed=None if pretrained else seed,
+        note="" if stored in (None, torch.float32) else f"Stored in {stored}, raised to torch.float32.",
     )
     return LoadedModel(module.eval(), preprocess, info, layers)
+
+
+def own_preprocess(network: nn.Module) -> Preprocess | None:
+    """Return the preprocessing that lies where a network of transformers came from, if it is at hand.
+
+    That is a folder, or the hub's cache: nothing is fetched, and no code of the hub's is run.
+    """
+    path = getattr(getattr(network, "config", None), "name_or_path", None)
+    reads = getattr(network, "main_input_name", None)
+    if not isinstance(path, str) or not path or not isinstance(reads, str):
+        return None
+    transformers, config = require("transformers", "language"), network.config
+    options = {"local_files_only": True, "trust_remote_code": False}
+    if commit := getattr(config, "_commit_hash", None):
+        options["revision"] = commit
+    try:
+        return _preprocess(transformers, path, options, reads, config)[0]
+    except (OSError, ValueError, ImportError):  # there is none, or one of a kind that is not known here
+        return None
 
 
 def _split(name: str, revision: str | None) -> tuple[str, str | None]:
@@ -117,7 +156,7 @@ def _unreachable(path: str, revision: str | None, error: Exception) -> str:
 
 def _preprocess(
     transformers: Any, path: str, options: dict[str, Any], reads: str, config: Any
-) -> tuple[Any, str]:
+) -> tuple[Preprocess, str]:
     """The preprocessing of a network and its modality, by the name of what it reads."""
     try:
         if reads == "input_ids":
@@ -143,10 +182,19 @@ def _text(tokenizer: Any, config: Any) -> TextPreprocess:
         raise OSError("it has no vocabulary; is tokenizer.json missing?")
     windows = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
     known = [int(window) for window in windows if window and window < _NO_LIMIT]
-    return TextPreprocess(tokenizer, min(known, default=_DEFAULT_WINDOW))
+    attended = getattr(config, "attention_window", 1)  # Longformer and LED pad to a multiple of theirs
+    multiple = max(attended) if isinstance(attended, list | tuple) else int(attended)
+    window = min(known, default=_DEFAULT_WINDOW)
+    return TextPreprocess(tokenizer, window - window % multiple, multiple_of=multiple)
 
 
 def _audio(extractor: Any, config: Any) -> AudioPreprocess:
+    if "return_attention_mask" not in inspect.signature(type(extractor).__call__).parameters:
+        raise ValueError(
+            f"{type(extractor).__name__} prepares sounds for {config.model_type} in a way of its own, which "
+            "is not known here. Load the network yourself (of a codec, its encoder) and give FrozenModel the "
+            "module and a preprocess, which gets 'audio', 'n_samples' and 'sampling_rate'."
+        )
     kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
     # the group norm of the first convolution averages over time: padding would shift every frame
     unpadded = getattr(config, "feat_extract_norm", None) == "group" or (

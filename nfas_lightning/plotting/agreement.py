@@ -22,6 +22,7 @@ from nfas_lightning.plotting.style import (
     new_axes,
     new_figure,
     styled,
+    with_count,
     wrapped,
 )
 from nfas_lightning.results import SpaceStatistics, group_words
@@ -97,7 +98,8 @@ def plot_snci(
             )  # fmt: skip
         for y in np.arange(len(rows))[::2]:
             ax.axhspan(y - 0.5, y + 0.5, color="#f6f6f6", zorder=0)
-        ax.set_xlabel(label)
+        what = "ROIs" if (table["row"] == table["roi"].astype(str)).all() else "networks"
+        ax.set_xlabel(with_count(label, len(rows), len(order), what))
         ax.grid(True, axis="x")
         ax.set_ylim(-0.6, len(rows) - 0.4)
     panels[0].set_xlim(-0.02, 1.02)
@@ -161,7 +163,9 @@ def plot_convergence(
     ax.set_xlim(-0.02, 1.02)
     groups = group_words(statistics.group_by)[1]
     label = f"convergence: smallest bounded SNCI over {groups} (line: median of the network)"
-    ax.set_xlabel(label if own is None else wrapped(ax, label, 12))
+    label = label if own is None else wrapped(ax, label, 12)
+    what = "ROIs" if (table["row"] == table["roi"].astype(str)).all() else "networks"
+    ax.set_xlabel(with_count(label, len(rows), len(order), what))
     ax.grid(True, axis="x")
     usual = f"Convergence: agreement inside every {statistics.group_by}"
     finish(figure, usual, title=title, simulated=simulated, ax=own)

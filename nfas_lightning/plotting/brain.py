@@ -29,6 +29,7 @@ from nfas_lightning.plotting.style import (
     modality_styles,
     new_figure,
     styled,
+    with_count,
 )
 
 __all__ = ["has_coordinates", "plot_brain", "plot_glass", "plot_rows", "plot_surface"]
@@ -193,7 +194,7 @@ def plot_rows(
         )
     ax.set_yticks(range(len(table)), table.index.astype(str))
     ax.set_ylim(-0.6, len(table) - 0.4)
-    ax.set_xlabel(label)
+    ax.set_xlabel(with_count(label, len(table), len(values), "ROIs"))
     ax.grid(True, axis="x")
     if len(styles) > 1:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(styles))

@@ -27,6 +27,7 @@ from nfas_lightning.plotting.style import (
     new_axes,
     short_names,
     styled,
+    with_count,
 )
 from nfas_lightning.plotting.tables import network_table
 from nfas_lightning.results import SpaceStatistics
@@ -168,6 +169,7 @@ def plot_networks(
     """
     simulated = has_mark(simulated, scores)
     table = network_table(scores, value=value, feature=feature)
+    total = table.shape[1]
     best = table.mean().sort_values(ascending=False).index[:max_columns]
     table = table[_by_preference(table, best)]
     rows, columns = table.shape
@@ -186,6 +188,7 @@ def plot_networks(
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     is_single = set(table.columns) <= set(scores["roi"].astype(str))  # ROIs stand for themselves
+    ax.set_xlabel(with_count("", columns, total, "ROIs" if is_single else "networks"))
     name = {"r2": "r²", "r": "r"}[value]
     name = name if is_single else f"mean {name}\nover the network's ROIs"
     figure.colorbar(image, ax=ax, label=name, shrink=min(1.0, 3.2 / (0.34 * rows + 1)), pad=0.02, aspect=16)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args
@@ -23,13 +23,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nfas_lightning.data.stimulus_set import MODALITIES
+from nfas_lightning.files import write_whole
 from nfas_lightning.plotting.labels import text_size
 
 __all__ = [
     "FORMATS", "INK", "MUTED", "PALETTE", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "check_formats",
     "finish", "foot_legend", "has_mark", "head_legend", "is_simulated", "keep_clear", "legend_columns",
     "modality_handles", "modality_styles", "new_axes", "new_figure", "save_figure",
-    "short_names", "styled", "wrapped",
+    "short_names", "styled", "with_count", "wrapped",
 ]  # fmt: skip
 
 INK = "#222222"
@@ -372,8 +373,20 @@ def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
     return given
 
 
+def with_count(label: str, shown: int, total: int, what: str) -> str:
+    """Return an axis label; where not all is shown, a line under it says so.
+
+    Example:
+        >>> with_count("r", 30, 33, "ROIs").splitlines()
+        ['r', 'the 30 highest of 33 ROIs']
+    """
+    return label if shown >= total else f"{label}\nthe {shown} highest of {total} {what}".lstrip("\n")
+
+
 def save_figure(figure: Figure, path: Path, *, dpi: int = 200, formats: Iterable[str] = ()) -> Path:
     """Write a figure in the format of its suffix, and beside it in others; return where the first lies.
+
+    Each file appears whole: of two processes that draw into one folder neither reads half a picture.
 
     Text stays text in PDF and SVG, to be edited and searched.
 
@@ -386,10 +399,15 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 200, formats: Iterable
     Raises:
         ValueError: an unknown format.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     files = dict.fromkeys([path, *(path.with_suffix(f".{name}") for name in check_formats(formats))])
     with mpl.rc_context(_EDITABLE):
         for file in files:
-            metadata = _UNDATED.get(file.suffix.removeprefix("."))
-            figure.savefig(file, dpi=dpi, facecolor="white", metadata=metadata)
+            kind = file.suffix.removeprefix(".")
+            options: dict[str, Any] = {
+                "dpi": dpi,
+                "facecolor": "white",
+                "metadata": _UNDATED.get(kind),
+                "format": kind,
+            }
+            write_whole(file, partial(figure.savefig, **options))
     return path

@@ -178,10 +178,11 @@ def number_rows(scores: pd.DataFrame) -> dict[tuple[str, str], dict[str, pd.Seri
     table = three_numbers(subject_scores(scores))
     table.loc[table.index.get_level_values("feature") == "nuisance", ["joint", "partial"]] = float("nan")
     order = [first, *(score for score in SCORES if score != first)]
-    return {
-        (str(modality), str(model)): {score: part.droplevel(["modality", "model"])[score] for score in order}
-        for (modality, model), part in table.groupby(level=["modality", "model"], sort=False)
-    }
+    rows = {}
+    for (modality, model), part in table.groupby(level=["modality", "model"], sort=False):
+        features = part.droplevel(["modality", "model"])
+        rows[str(modality), str(model)] = {str(score): features[score] for score in order}
+    return rows
 
 
 def rivals_of(scores: pd.DataFrame, features: list[str]) -> list[str]:

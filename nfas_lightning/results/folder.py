@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from nfas_lightning.files import safe_name
+from nfas_lightning.files import safe_name, staging_place
 from nfas_lightning.results.tables import ModelResult, RunResults, naming
 
 __all__ = ["RunFolder"]
@@ -57,7 +56,7 @@ class RunFolder:
         target = self._folder(model, key)
         self._known.pop(target, None)
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = target.parent / f".writing-{uuid.uuid4().hex}"
+        staging = staging_place(target)
         staging.mkdir()
         try:
             for name in ("scores", "spectra", "depth"):
@@ -85,7 +84,7 @@ class RunFolder:
                 _read(target)
                 return
             except ValueError:
-                aside = target.with_name(f".damaged-{uuid.uuid4().hex}")
+                aside = staging_place(target)
                 with suppress(FileNotFoundError):  # another process has moved it
                     os.replace(target, aside)
                 shutil.rmtree(aside, ignore_errors=True)

@@ -220,10 +220,15 @@ class RunResults:
 
     @classmethod
     def concatenate(cls, runs: Iterable[RunResults], meta: Mapping[str, Any] | None = None) -> RunResults:
-        """Join runs on several benchmarks. The ROI axis is the union over runs, joined on ``roi``."""
+        """Join runs on several benchmarks. The ROI axis is the union over runs, joined on ``roi``.
+
+        Raises:
+            ValueError: no run, or runs of different responses, where the ROIs of one were only numbered.
+        """
         runs = list(runs)
         if not runs:
             raise ValueError("Expected at least one run to join, got none.")
+        _check_named(runs)
         tables = {
             name: pd.concat([getattr(run, name) for run in runs], ignore_index=True) for name in COLUMNS
         }
@@ -250,6 +255,22 @@ def naming(path: Path) -> Iterator[None]:
     except OSError as error:
         told = f"{path} could not be written: {error}"
         raise (OSError(error.errno, told) if error.errno else OSError(told)) from error
+
+
+def _check_named(runs: list[RunResults]) -> None:
+    """Refuse to join numbered ROIs of different responses: number 7 of each is another region."""
+    unnamed = [run for run in runs if "unnamed" in run.rois and run.rois["unnamed"].eq(True).any()]
+    different = {part.get("responses_sha256") for run in runs for part in run.meta.get("runs", [run.meta])}
+    if unnamed and len(different) > 1:
+        datasets = sorted({str(name) for run in runs for name in run.scores["dataset"].unique()})
+        some = ", ".join(unnamed[0].rois["roi"].astype(str)[:3])
+        first = unnamed[0].scores["dataset"].iloc[0]
+        raise ValueError(
+            f"Runs are joined on the names of their ROIs, and those of {first!r} have none: {some} are their "
+            f"numbers, which in the responses of another run (datasets: {', '.join(datasets)}) are other "
+            "regions. Name them, ArrayDataModule(..., rois=[...]) or a "
+            "rois.csv in the folder, and score the models again."
+        )
 
 
 def _check_columns(table: str, got: Iterable[str]) -> None:

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from nfas_lightning.runner.planning import PlannedModel, plan, plan_table
     from nfas_lightning.runner.report import report_run
     from nfas_lightning.runner.score import score_models
+    from nfas_lightning.runner.suite_log import FailedModelsError
     from nfas_lightning.runner.suite_trainer import SuiteTrainer, quiet_lightning
 
 __all__ = [
+    "FailedModelsError",
     "PlannedModel",
     "SuiteTrainer",
     "plan",
@@ -22,6 +24,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FailedModelsError": "suite_log",
     "PlannedModel": "planning",
     "SuiteTrainer": "suite_trainer",
     "plan": "planning",

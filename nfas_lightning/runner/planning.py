@@ -18,8 +18,10 @@ from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import FrozenModel, LoadedModel, ModelSuite
 from nfas_lightning.models.random_twin import copied
 
-__all__ = ["PROBE", "PlannedModel", "plan", "plan_table"]
+__all__ = ["PROBE", "PlannedModel", "least_seconds", "plan", "plan_table", "span"]
 
+_REPEATS, _ENOUGH = 3, 2.0  # of the probe, and seconds that it may take
+_BUSY = 3  # how many times the least time a machine with other work was seen to take
 PROBE = 4  # stimuli in the timed probe: enough to amortise one call, little beside a benchmark
 
 
@@ -32,7 +34,8 @@ class PlannedModel:
         parameters: number of parameters.
         n_blocks: recorded depths L.
         megabytes: float32 trajectory of all stimuli, in 1e6 bytes.
-        seconds: forward passes over all stimuli, from a probe of a few.
+        seconds: least time of the forward passes over all stimuli, from a probe of a few; other work on the
+            machine adds to it.
         members: how many members of the suite have this architecture and are to be run: 2 with a random twin.
     """
 
@@ -50,6 +53,7 @@ def plan(
     *,
     device: torch.device | str = "cpu",
     is_finished: Callable[[FrozenModel, str], bool] | None = None,
+    on_missing: Callable[[str, Exception], None] | None = None,
 ) -> list[PlannedModel]:
     """Probe models with a few stimuli: blocks, memory and time of the run that is about to start.
 
@@ -61,13 +65,25 @@ def plan(
         device: where the run's forward passes will be.
         is_finished: whether a member of the suite, which is not loaded yet, is left out; given the member and
             its name, in the order of `ModelSuite.members`. None: all are planned.
+        on_missing: called with the name of a model whose files or library are out of reach, which is then
+            passed over, and the error. None: the error is raised.
+
+    Raises:
+        OSError, ImportError: a model is out of reach.
     """
     rows = []
     for spec in suite.specs:
         probed = _untouched(spec, suite)
+        try:
+            probed.load()
+        except (OSError, ImportError) as error:
+            if on_missing is None:
+                raise
+            on_missing(suite.name_of(spec), error)
+            continue
         trained = probed.info.name.removesuffix("_random")
         waiting = 0
-        for member in ModelSuite([spec], random_twins=suite.random_twins, seed=suite.seed).members():
+        for member in suite.members_of(spec):
             is_random = member.hparams["weights"] == "random"
             name = f"{trained}_random" if is_random else trained
             waiting += is_finished is None or not is_finished(member, name)
@@ -97,13 +113,15 @@ def _probe(model: FrozenModel, datamodule: BrainDataModule, device: torch.device
     with torch.inference_mode():
         model(stimuli.collate([stimuli[0]]))  # the first pass pays for allocations that later ones do not
     with torch.inference_mode(), DepthRecorder(module, model.layers, pooling=model.pooling) as recorder:
+
+        def run() -> None:
+            inputs = model.inputs(batch)
+            recorder.mask = inputs.mask
+            module(*inputs.args, **inputs.kwargs)
+            _synchronise(device)
+
         _synchronise(device)
-        started = time.perf_counter()
-        inputs = model.inputs(batch)
-        recorder.mask = inputs.mask
-        module(*inputs.args, **inputs.kwargs)
-        _synchronise(device)
-        seconds = time.perf_counter() - started
+        seconds = least_seconds(run)
     return PlannedModel(
         name=model.info.name.removesuffix("_random"),
         parameters=sum(p.numel() for p in module.parameters()),
@@ -111,6 +129,35 @@ def _probe(model: FrozenModel, datamodule: BrainDataModule, device: torch.device
         megabytes=4e-6 * sum(layer.width for layer in recorder.layers) * len(stimuli),
         seconds=seconds / len(batch["stimulus_id"]) * len(stimuli),
     )
+
+
+def least_seconds(run: Callable[[], object]) -> float:
+    """Return the least time of a few runs: what other processes add to it is no part of the work.
+
+    Args:
+        run: repeated at most three times, and not again once two seconds have passed.
+    """
+    taken: list[float] = []
+    while len(taken) < _REPEATS and sum(taken) < _ENOUGH:
+        started = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def span(seconds: float) -> str:
+    """Return how long work may take whose least time was measured: busy machines take a few times as long.
+
+    Example:
+        >>> span(20), span(300), span(9000)
+        ('20 to 60 s', '5 to 15 min', '2.5 to 7.5 h')
+    """
+    longest = _BUSY * seconds
+    if longest < 120:
+        return f"{seconds:.0f} to {longest:.0f} s"
+    if longest < 7200:
+        return f"{seconds / 60:.0f} to {longest / 60:.0f} min"
+    return f"{seconds / 3600:.1f} to {longest / 3600:.1f} h"
 
 
 def _synchronise(device: torch.device) -> None:
@@ -136,7 +183,7 @@ def plan_table(rows: Iterable[PlannedModel], datamodule: BrainDataModule) -> Tab
     twins = any(row.members > 1 for row in rows)
     table = Table(
         title=f"{about['dataset']} ({about['modality']}): {counts}",
-        caption=f"about {total:.0f} s of forward passes{', random-weights twins included' if twins else ''}",
+        caption=f"{span(total)} of forward passes{', random-weights twins included' if twins else ''}",
     )
     for column in ("model", "parameters", "blocks", "trajectory", "time"):
         table.add_column(column, justify="left" if column == "model" else "right")

@@ -15,6 +15,7 @@ from nfas_lightning.models import LoadedModel, ModelSuite
 from nfas_lightning.results import RunResults
 from nfas_lightning.runner.arguments import check_loggers, check_path, check_trainer_options
 from nfas_lightning.runner.report import report_run
+from nfas_lightning.runner.suite_log import FailedModelsError
 from nfas_lightning.runner.suite_trainer import SuiteTrainer, quiet_lightning
 from nfas_lightning.scoring import ScoringSettings
 
@@ -67,6 +68,9 @@ def score_models(
         TypeError: something that is no model, no list of loggers or no path, or an argument that neither
             this function nor the Trainer has.
         OSError: `run_dir` is no folder, or can't be written.
+        FailedModelsError: some of several models failed, such as one whose weights are out of reach. The
+            tables and the report of the others are written first; `results` holds what this would have
+            returned.
 
     Example:
         >>> results = score_models(["mobilenet_v2", "xfeat"], brain, "runs/mine")  # doctest: +SKIP
@@ -82,7 +86,12 @@ def score_models(
     writer = ScoreWriter(folder, settings=settings, name=name)
     options = {"devices": 1, "enable_checkpointing": False, "enable_model_summary": False, **trainer}
     runner = SuiteTrainer(callbacks=[DepthTrajectory(), writer], logger=loggers, **options)
-    runner.test(suite, datamodule=datamodule)
+    try:
+        runner.test(suite, datamodule=datamodule)
+    except FailedModelsError as failed:
+        if report and failed.results is not None:
+            report_run(failed.results, run_dir, loggers)
+        raise
     runner.strategy.barrier("the first process has written the run's tables")
     if not runner.is_global_zero:
         return RunResults.load(run_dir)

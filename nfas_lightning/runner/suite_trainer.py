@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
@@ -12,8 +13,11 @@ from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.files import check_folder
 from nfas_lightning.lightning_packages import LightningDataModule, Trainer
 from nfas_lightning.models import FrozenModel, ModelSuite
+from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.runner.planning import plan, plan_table
+from nfas_lightning.runner.suite_log import FailedModelsError, WarnedOnce, say_failed
 from nfas_lightning.terminal import stdout_console
+from nfas_lightning.termination import ending_on_sigterm
 
 __all__ = ["SuiteTrainer", "quiet_lightning"]
 
@@ -58,6 +62,8 @@ class SuiteTrainer(Trainer):
             ValueError: a suite comes without `DepthTrajectory` and `ScoreWriter` callbacks, or its responses
                 can't be scored.
             OSError: the run's folder can't be written.
+            FailedModelsError: some of several models failed; the others' tables are written.
+            SystemExit: SIGTERM came while a suite was tested (code 143); what is finished is kept.
         """
         if not isinstance(model, ModelSuite):
             for writer in self._writers():
@@ -86,36 +92,83 @@ class SuiteTrainer(Trainer):
         datamodule.setup("test")
         writer.settings.check(datamodule.responses)
         writer.bind(self)
-        found = self._plan(model, datamodule, writer) if self.is_global_zero else {}
-        outputs = []
-        for i, member in enumerate(model.members()):
-            if self.is_global_zero:  # which alone keeps the run's tables
-                is_done = writer.resume(member, datamodule.responses, found.get(i))
-            else:
-                is_done = writer.find(member, datamodule.responses) is not None
-            if is_done:
-                continue
-            outputs += super().test(member, datamodule=datamodule, verbose=False)
-        if self.is_global_zero:
+        with ending_on_sigterm(writer.last_words):
+            return self._test_members(model, datamodule, writer)
+
+    def _test_members(self, model: ModelSuite, datamodule: BrainDataModule, writer: ScoreWriter) -> list[Any]:
+        console, warned = stdout_console(), WarnedOnce()
+        errors: dict[str, Exception] = {}
+        # of one model nothing is left, and several processes must not go on without one another
+        goes_on = len(model) > 1 and self.world_size == 1
+
+        def failed(name: str, error: Exception) -> None:
+            if not goes_on:
+                raise error
+            errors[name] = error
+            say_failed(console, name, error)
+
+        found = self._plan(model, datamodule, writer, failed) if self.is_global_zero else {}
+        outputs: list[Any] = []
+        for spec in model.specs:
+            name = model.name_of(spec)
+            for place, member in enumerate(model.members_of(spec)):
+                if name in errors:  # nor does its random twin run
+                    break
+                try:
+                    with warned.of(name):
+                        outputs += self._test_member(member, datamodule, writer, found.get((name, place)))
+                except Exception as error:  # noqa: BLE001 - listed, raised at the end, and the next one runs
+                    failed(name, error)
+        for line in warned.repeated():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if self.is_global_zero and (writer.has_results or not errors):
             writer.finish(self, datamodule.responses, getattr(datamodule, "truth", None))
+        if errors:
+            raise FailedModelsError(errors, len(model), writer.run_dir, writer.results) from next(
+                iter(errors.values())
+            )
         return outputs
 
+    def _test_member(
+        self,
+        member: FrozenModel,
+        datamodule: BrainDataModule,
+        writer: ScoreWriter,
+        found: tuple[str, str] | None,
+    ) -> list[Any]:
+        """Test one member, unless its result is there already."""
+        if self.is_global_zero:  # which alone keeps the run's tables
+            is_done = writer.resume(member, datamodule.responses, found)
+        else:
+            is_done = writer.find(member, datamodule.responses) is not None
+        return [] if is_done else list(super().test(member, datamodule=datamodule, verbose=False))
+
     def _plan(
-        self, suite: ModelSuite, datamodule: BrainDataModule, writer: ScoreWriter
-    ) -> dict[int, tuple[str, str]]:
-        """Print what members without a result will take; return the results of the others by position."""
-        found: list[tuple[str, str] | None] = []
+        self,
+        suite: ModelSuite,
+        datamodule: BrainDataModule,
+        writer: ScoreWriter,
+        on_missing: Callable[[str, Exception], None],
+    ) -> dict[tuple[str, int], tuple[str, str]]:
+        """Print what members without a result will take; return the results of the others.
+
+        Those are by the name of the trained model, and 0 for itself or 1 for its random twin.
+        """
+        found: dict[tuple[str, int], tuple[str, str]] = {}
 
         def is_finished(member: FrozenModel, name: str) -> bool:
             # weights are loaded, and hashed, only where there is a result that may be of them
-            known = writer.folder.has_any(name)
-            found.append(writer.find(member, datamodule.responses) if known else None)
-            return found[-1] is not None
+            entry = writer.find(member, datamodule.responses) if writer.folder.has_any(name) else None
+            if entry is not None:
+                place = int(isinstance(member, RandomTwin))
+                found[member.twin_of if isinstance(member, RandomTwin) else name, place] = entry
+            return entry is not None
 
-        rows = plan(suite, datamodule, device=self.strategy.root_device, is_finished=is_finished)
+        device = self.strategy.root_device
+        rows = plan(suite, datamodule, device=device, is_finished=is_finished, on_missing=on_missing)
         if rows:
             stdout_console().print(plan_table(rows, datamodule))
-        return {i: entry for i, entry in enumerate(found) if entry is not None}
+        return found
 
     def _open_wandb(self, job_type: str) -> None:
         """Open Weights & Biases runs in a group of the experiment, before Lightning opens them anywhere."""

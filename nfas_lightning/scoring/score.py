@@ -105,10 +105,12 @@ def score_trajectory(
     spectra = _spectrum_table(dynamics, base)
     depth = _depth_table(trajectory, dynamics, encode, blocks, base)
     chosen = spectra[spectra["stable"]].iloc[0]
+    poolings = [layer.pooling for layer in trajectory.layers]
     completed = {
         **card,
         "model": name,
         "dataset": responses.dataset,
+        "pooling": next((p for p in poolings if p.endswith(":rest")), card["pooling"]),
         "n_blocks": len(trajectory.states),
         "n_stimuli": len(trajectory.stimulus_ids),
         "state_space": space.kind_,

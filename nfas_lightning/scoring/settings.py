@@ -25,7 +25,7 @@ class ScoringSettings:
     Attributes:
         operator, svd_rank, centering, criterion, phase: see `nfas_lightning.functional.dmd`.
         state_space: ``"auto"``, ``"native"``, ``"procrustes"`` or ``"random_projection"``.
-        n_components: width of the state space; None keeps what the layers and stimuli allow.
+        n_components: upper bound on the width of the state space; None: 320.
         n_folds: outer folds where there is a single run; whole runs are held out where there are more.
         selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
             one response a stimulus.

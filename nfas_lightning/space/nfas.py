@@ -26,7 +26,15 @@ from nfas_lightning.space.measures import Metric, Standardize
 from nfas_lightning.space.runs import join_runs
 from nfas_lightning.space.stability import leave_one_out
 from nfas_lightning.space.statistics import space_statistics
-from nfas_lightning.space.tables import check_names, check_range, check_table, describe_models, score_matrix
+from nfas_lightning.space.tables import (
+    check_names,
+    check_numbered,
+    check_range,
+    check_table,
+    count_once,
+    describe_models,
+    score_matrix,
+)
 
 __all__ = ["NFAS"]
 
@@ -146,8 +154,9 @@ class NFAS(SpaceFigures):
             metric: see the class.
 
         Returns:
-            The space. ROIs at which any model's score is NaN are left out with a warning and a note; scores
-            other than the group's have a note too.
+            The space. ROIs at which any model's score is NaN are left out with a warning and a note, and so
+            is a model that is another one under a second name (the same weights, or scores equal to the last
+            bit, on one dataset): it would count twice. Scores other than the group's have a note too.
 
         Raises:
             ValueError: nothing selected, a subject that a model does not have, a model scored twice at an
@@ -169,12 +178,15 @@ class NFAS(SpaceFigures):
             intersection=axis == "intersection",
         )
         if rois is None:
+            check_numbered(models, columns["roi"])
             rois = columns
         elif "roi" not in rois.columns:
             raise ValueError(f"rois must have a column 'roi', got {list(rois.columns)}.")
         rois = rois.drop_duplicates("roi").set_index("roi").reindex(columns["roi"]).reset_index()
         if cards is not None and "model" in cards:
             models = describe_models(models, cards)
+        values, models, repeated = count_once(values, models)
+        notes += repeated
         return cls(values, models, rois, value=value, standardize=standardize, metric=metric, notes=notes)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from typing import Any
 
@@ -11,7 +12,17 @@ import torch
 
 from nfas_lightning.results import GROUP, MEAN, Score, reported, subject_scores
 
-__all__ = ["check_names", "check_range", "check_table", "describe_models", "score_matrix"]
+__all__ = [
+    "check_names",
+    "check_numbered",
+    "check_range",
+    "check_table",
+    "count_once",
+    "describe_models",
+    "score_matrix",
+]
+
+_NO_STATE = hashlib.sha256().hexdigest()  # of a network that has no weights to be told by
 
 
 def score_matrix(
@@ -80,6 +91,59 @@ def describe_models(models: pd.DataFrame, cards: pd.DataFrame) -> pd.DataFrame:
     known = cards.drop_duplicates("model").set_index("model")
     new = [name for name in known if name not in models and name != "twin_of"]
     return models.join(known[new], on="model") if new else models
+
+
+def count_once(
+    values: np.ndarray[Any, Any], models: pd.DataFrame
+) -> tuple[np.ndarray[Any, Any], pd.DataFrame, list[str]]:
+    """Leave out models that are another one of the table under a second name.
+
+    A model counts as another one if both met one dataset with the same weights, or with equal scores at every
+    ROI, bit for bit. Tests between groups take models for independent; a network that counts twice looks like
+    two that agree, and makes them reject where there is nothing.
+
+    Args:
+        values: (M, R) scores.
+        models: M rows, with ``weights_sha256`` where that is known.
+
+    Returns:
+        The values and the models table without repetitions, and notes that name what was left out.
+    """
+    dataset = models["dataset"].astype(str) if "dataset" in models else pd.Series("", models.index)
+    first: dict[tuple[str, object], str] = {}
+    same: dict[str, str] = {}
+    for row, (name, data) in enumerate(zip(models["model"], dataset, strict=True)):
+        told: list[object] = []
+        if "weights_sha256" in models and pd.notna(weights := models["weights_sha256"].iloc[row]):
+            told += [str(weights)] if weights not in ("", _NO_STATE) else []
+        if len(np.unique(values[row])) > 1:  # a model that scores alike everywhere is not told by its scores
+            told.append(values[row].tobytes())
+        twin = next((first[data, key] for key in told if (data, key) in first), None)
+        if twin is not None:
+            same[str(name)] = twin
+        for key in told:
+            first.setdefault((data, key), twin or str(name))
+    if not same:
+        return values, models, []
+    named = ", ".join(f"{name} (as {twin})" for name, twin in same.items())
+    note = (
+        f"{len(same)} of {len(models)} models are another one under a second name, by their weights or their "
+        f"scores, and are counted once: {named}."
+    )
+    warnings.warn(note, stacklevel=3)
+    kept = ~models["model"].astype(str).isin(set(same)).to_numpy()
+    return values[kept], models[kept].reset_index(drop=True), [note]
+
+
+def check_numbered(models: pd.DataFrame, rois: pd.Series[Any]) -> None:
+    """Raise where models of several datasets meet at ROIs that an `ArrayDataModule` has numbered."""
+    datasets = sorted(models["dataset"].astype(str).unique()) if "dataset" in models else []
+    if len(datasets) > 1 and rois.astype(str).str.fullmatch(r"roi_\d{3,}").all():
+        raise ValueError(
+            f"Models of several datasets ({', '.join(datasets)}) are joined on the names of their ROIs, and "
+            f"{', '.join(rois[:3])} are numbers, which in each are other regions. Name the ROIs of each "
+            "dataset, ArrayDataModule(..., rois=[...]); or, where these are names, pass rois=."
+        )
 
 
 def check_table(name: str, table: pd.DataFrame, key: str, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from nfas_lightning.files import write_text
 from nfas_lightning.sweep.models import ModelSpec
 
 __all__ = ["Cell"]
+
+_STATES = ("waiting", "running", "done", "failed")
+_ESTIMATED = ("parameters", "n_blocks", "trajectory_mb", "memory_mb", "seconds_forward", "seconds_scoring")
 
 
 @dataclass(frozen=True)
@@ -39,17 +43,20 @@ class Cell:
         return f"{self.benchmark}:{self.spec.label}"
 
     def status(self) -> dict[str, Any]:
-        """What is known of it; ``{"state": "waiting"}`` before anything is."""
-        return _read(self.folder / "status.json") or {"state": "waiting"}
+        """What is known of it; ``{"state": "waiting"}`` before anything is, or where that is damaged."""
+        found = _read(self.folder / "status.json")
+        return found if found.get("state") in _STATES else {"state": "waiting"}
 
     def say(self, state: str, **more: Any) -> None:
-        """Write its state, whole or not at all."""
-        self._write("status.json", {"state": state, "time": time.time(), **more})
+        """Write its state, whole or not at all, with a ``mark`` that no other writing of it has."""
+        # told apart by a mark and not by the time: the clocks of two machines differ
+        self._write("status.json", {"state": state, "time": time.time(), "mark": uuid.uuid4().hex, **more})
 
     def estimate(self, key: str | None = None) -> dict[str, Any]:
-        """What it was estimated to take, under this key; empty where nothing is known."""
-        found = _read(self.folder / "estimate.json") or {}
-        return found if key is None or found.get("key") == key else {}
+        """What it was estimated to take, under this key; empty where nothing is known, or that is damaged."""
+        found = _read(self.folder / "estimate.json")
+        is_whole = "error" in found or all(isinstance(found.get(name), int | float) for name in _ESTIMATED)
+        return found if is_whole and (key is None or found.get("key") == key) else {}
 
     def keep_estimate(self, estimate: dict[str, Any]) -> None:
         """Write what it is estimated to take."""
@@ -64,9 +71,10 @@ class Cell:
         write_text(self.folder / name, json.dumps(content, indent=1, default=str))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any]:
+    """Content of a file; nothing where it is missing or damaged, and the cell is then run once more."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return found
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # json's own and those of decoding are ValueErrors
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
 
-from nfas_lightning.files import load_yaml, safe_name, write_text
+from nfas_lightning.files import check_folder, load_yaml, remove_abandoned, safe_name, write_text
 from nfas_lightning.results import COLUMNS, RunResults
 from nfas_lightning.sweep.cell import Cell
 from nfas_lightning.sweep.config import Sweep
@@ -56,13 +55,15 @@ def conduct(sweep: Sweep, source: str | Path, *, only_estimate: bool = False) ->
     """
     cells = sweep.cells  # refuses a sweep that does not add up before anything is written
     out = Path(sweep.out)
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out, "out")
     lock = FileLock(out / ".sweep.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise RuntimeError(f"Another sweep runs in {out}: wait for it, or choose another --out.") from error
     try:
+        for cell in cells:
+            remove_abandoned(cell.folder)
         write_text(out / "sweep.yaml", Path(source).read_text(encoding="utf-8"))
         console = stdout_console()
         _Conductor(sweep, console, probing=True).run(_without_estimate(sweep, cells))
@@ -94,15 +95,13 @@ class _Conductor:
         self.sweep, self.console, self.probing = sweep, console, probing
         self.out = Path(sweep.out)
         self.count = 0
-        self.total = 0
-        self.began: float = 0.0
+        self.before: dict[Path, Any] = {}
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Run the cells; afterwards each is done or failed, or has an estimate or the reason of none."""
         if not cells:
             return
-        self.total = len(cells)
-        self.began = datetime.now(UTC).timestamp()
+        self.before = {cell.folder: cell.status().get("mark") for cell in cells}
         engine = self._engine()
         jobs = self._jobs(cells, _width(engine))
         what = "Estimating" if self.probing else "Running"
@@ -138,10 +137,8 @@ class _Conductor:
     def _job(self, cells: Sequence[Cell]) -> tuple[float, Job]:
         labels = tuple(cell.spec.label for cell in cells)
         name = f"{cells[0].benchmark}:{','.join(labels)}"
-        command = [
-            *(sys.executable, "-m", "nfas_lightning", "sweep", str(self.out / "sweep.yaml")),
-            *("--out", self.sweep.out, "--job", name, *(["--plan"] if self.probing else [])),
-        ]
+        plan = ["--plan"] if self.probing else []
+        command = [sys.executable, *_arguments(self.sweep), "--job", name, *plan]
         self.count += 1
         kind = "plan" if self.probing else "run"
         log = self.out / "logs" / f"{kind}-{safe_name(cells[0].benchmark)}-{self.count:03d}.log"
@@ -180,7 +177,12 @@ class _Conductor:
     def _state(self, cell: Cell) -> str:
         """State of a cell in this run: what an earlier one wrote down counts as waiting."""
         status = cell.status()
-        return str(status["state"]) if status.get("time", 0.0) >= self.began else "waiting"
+        return "waiting" if status.get("mark") == self.before[cell.folder] else str(status["state"])
+
+
+def _arguments(sweep: Sweep) -> list[str]:
+    """What follows Python on the command line of a job, up to its name."""
+    return ["-m", "nfas_lightning", "sweep", str(Path(sweep.out) / "sweep.yaml"), "--out", sweep.out]
 
 
 def _without_estimate(sweep: Sweep, cells: Sequence[Cell]) -> list[Cell]:
@@ -211,8 +213,9 @@ def _report(sweep: Sweep, cells: Sequence[Cell]) -> SweepReport:
                     "error": status.get("error", "it did not run"),
                     "traceback": status.get("traceback", ""),
                     "log": status.get("log", ""),
-                    "command": f"{Path(sys.executable).name} -m nfas_lightning sweep {out / 'sweep.yaml'} "
-                    f"--out {sweep.out} --job {cell.name}",
+                    "command": shlex.join(
+                        [Path(sys.executable).name, *_arguments(sweep), "--job", cell.name]
+                    ),
                 }
             )
     write_text(out / "failures.json", json.dumps(failed, indent=1))

@@ -21,6 +21,8 @@ from nfas_lightning.sweep.models import ModelSpec, instantiate, resolve_models
 
 __all__ = ["Benchmark", "Sweep", "read_sweep"]
 
+_OWN_FOLDERS = ("cells", "logs", "submitit")  # of a sweep, beside those of its benchmarks
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -84,9 +86,15 @@ class Sweep:
         if not self.benchmarks:
             raise ValueError("benchmarks must name at least one benchmark, got none.")
         for name, benchmark in self.benchmarks.items():
-            if safe_name(name) != name:
-                raise ValueError(f"A benchmark's name is a folder's: letters, digits, . _ -; got {name!r}.")
+            if safe_name(name.lower()) != name.lower() or name.lower() in _OWN_FOLDERS:
+                raise ValueError(
+                    "A benchmark's name is that of its folder in `out`: at most 60 letters, digits, . _ -, "
+                    f"without a dot at its ends, and none of {', '.join(_OWN_FOLDERS)}; got {name!r}."
+                )
             check_option("modality", benchmark.modality, MODALITIES)
+        lower = [name.lower() for name in self.benchmarks]
+        if alike := [name for name in self.benchmarks if lower.count(name.lower()) > 1]:
+            raise ValueError(f"Names of benchmarks must differ in more than capitals, got {alike}.")
 
     @cached_property
     def specs(self) -> list[ModelSpec]:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.models import ModelSuite
 from nfas_lightning.results import COLUMNS
-from nfas_lightning.runner.planning import PROBE, plan
+from nfas_lightning.runner.planning import PROBE, least_seconds, plan
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
 __all__ = ["available_mb", "estimate", "peak_mb", "reset_peak", "resident_mb", "share_stimuli"]
@@ -41,7 +42,8 @@ def estimate(suite: ModelSuite, datamodule: BrainDataModule, settings: ScoringSe
 
     Returns:
         ``parameters``, ``n_blocks``, ``trajectory_mb``, ``memory_mb``, ``seconds_forward`` and
-        ``seconds_scoring``, both with the random twin where the suite has one.
+        ``seconds_scoring``, both with the random twin where the suite has one, and both the least time: other
+        work on the machine adds to it.
     """
     gc.collect()
     before, probed = resident_mb(), reset_peak()
@@ -77,12 +79,16 @@ def _seconds_scoring(
 
     def timed(n_permutations: int) -> float:
         chosen = replace(settings, n_permutations=n_permutations)
-        started = time.perf_counter()
-        score_trajectory(trajectory, datamodule.responses, card, chosen)
-        return time.perf_counter() - started
+        return least_seconds(lambda: score_trajectory(trajectory, datamodule.responses, card, chosen))
 
-    timed(0)  # the first one pays for allocations that later ones do not
-    plain = timed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a model that is none, and whose scores nobody will see
+        return _extrapolated(timed, n_blocks, settings)
+
+
+def _extrapolated(timed: Callable[[int], float], n_blocks: int, settings: ScoringSettings) -> float:
+    """Seconds of the whole scoring, from fits of a few blocks and a few draws of the null."""
+    plain = timed(0)  # the least of several: the first one pays for allocations
     draws = min(_DRAWS, settings.n_permutations)
     null = max(0.0, timed(draws) - plain) / draws * settings.n_permutations if draws else 0.0
     # the stable mode, the mean and all blocks together are fitted beside the single blocks

@@ -70,6 +70,11 @@ def resolve_models(given: Iterable[str | Mapping[str, Any]]) -> list[ModelSpec]:
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
         raise ValueError(f"models must name each model once, got {repeated} more than once.")
+    if broken := [label for label in labels if "," in label]:
+        raise ValueError(
+            f"models: names must not hold a comma, which separates them in `--job`, got {broken}: rename the "
+            "config file, or add `name:` to the mapping."
+        )
     return specs
 
 
@@ -120,7 +125,9 @@ def _from_arguments(arguments: dict[str, Any], label: str = "", folder: str = ""
         modality, label = modality or entry.modality, label or entry.name
     modality = modality or (folder if folder in MODALITIES else "")
     # without its training it is another model: the name says so, as FrozenModel's does
-    label = label or _label(model) + ("_random" if arguments.get("weights") == "random" else "")
+    label = label or (arguments.get("name") or _label(model)) + (
+        "_random" if arguments.get("weights") == "random" else ""
+    )
     if modality not in MODALITIES:
         raise ValueError(
             f"models: {model if isinstance(model, str) else label!r} does not tell its modality; add "

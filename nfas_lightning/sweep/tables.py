@@ -9,6 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from nfas_lightning.runner.planning import span
 from nfas_lightning.sweep.cost import available_mb
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["cost_table", "failure_table", "not_estimated", "plan_table"]
 
 
 def plan_table(sweep: Sweep, cells: Sequence[Cell]) -> Table:
-    """Return what every cell is estimated to take, and the sum."""
+    """Return what every cell is estimated to take at the least, and the sum as a range."""
     table = _table(
         "What the sweep is estimated to take, random twins included"
         if sweep.random_twins
@@ -47,7 +48,7 @@ def plan_table(sweep: Sweep, cells: Sequence[Cell]) -> Table:
             f"{found['seconds_scoring']:.0f} s",
         )
     table.caption = (
-        f"about {_duration(total)} of one process's work, loading of weights not counted"
+        f"{span(total)} of one process's work, loading of weights not counted"
         + (f"; {unknown} could not be estimated and will be tried" if unknown else "")
         + f"; red memory is more than the {room / 1e3:.0f} GB that this machine has left"
     )
@@ -104,9 +105,3 @@ def _table(title: str) -> Table:
 def _short(text: str, most: int = 200) -> str:
     line = " ".join(str(text).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -14,7 +14,8 @@ from rich.console import Console
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.datamodules import BrainDataModule
-from nfas_lightning.models import FrozenModel, ModelSuite
+from nfas_lightning.lightning_packages import LightningModule
+from nfas_lightning.models import ModelSuite
 from nfas_lightning.results import content_key
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning
 from nfas_lightning.scoring import ScoringSettings
@@ -36,7 +37,7 @@ class SweepWriter(ScoreWriter):
         super().__init__(run_dir, settings=settings, name=name)
         self.more = tuple(more)
 
-    def _key(self, module: FrozenModel, responses: Responses) -> str:
+    def _key(self, module: LightningModule, responses: Responses) -> str:
         return content_key(super()._key(module, responses), *self.more)
 
     @property

@@ -20,6 +20,7 @@ from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.scoring import ScoringSettings
 from tests.helpers.training import (
     QUICK,
+    RAW,
     Network,
     Pictures,
     assert_same_training,
@@ -31,9 +32,9 @@ from tests.helpers.training import (
 
 
 def test_a_look_is_what_align_finds_on_the_same_weights():
-    callback = BrainAlignment(brain(), settings=ScoringSettings(n_permutations=0), name="net")
+    callback = BrainAlignment(brain(), settings=ScoringSettings(n_permutations=0), name="net", preprocess=RAW)
     module, _ = train(callback)
-    again = align(module.model, brain(), name="net", progress=False)
+    again = align(module.model, brain(), name="net", progress=False, preprocess=RAW)
     pd.testing.assert_frame_equal(callback.result.scores, again.scores)
     last = callback.curves.query("step == step.max() and network == 'all ROIs' and feature == 'stable_mode'")
     assert float(last["r"].iloc[0]) == pytest.approx(
@@ -42,7 +43,9 @@ def test_a_look_is_what_align_finds_on_the_same_weights():
 
 
 def test_planted_responses_are_found_and_noise_is_not():
-    found, missed = (BrainAlignment(brain(signal), settings=QUICK) for signal in (True, False))
+    found, missed = (
+        BrainAlignment(brain(signal), settings=QUICK, preprocess=RAW) for signal in (True, False)
+    )
     train(found, missed)
     signal, noise = (c.curves.query("network == 'all ROIs'")["r"].iloc[-1] for c in (found, missed))
     assert signal > 0.5
@@ -60,21 +63,23 @@ def test_planted_responses_are_found_and_noise_is_not():
     ],
 )
 def test_schedule(schedule, moments):
-    callback = BrainAlignment(brain(), settings=QUICK, **schedule)
+    callback = BrainAlignment(brain(), settings=QUICK, **schedule, preprocess=RAW)
     train(callback)
     table = callback.curves.drop_duplicates("step")
     assert dict(zip(table["step"], table["moment"], strict=True)) == moments
 
 
 def test_accumulated_batches_are_looked_at_once():
-    callback = BrainAlignment(brain(), every_n_epochs=0, every_n_steps=1, at_end=False, settings=QUICK)
+    callback = BrainAlignment(
+        brain(), every_n_epochs=0, every_n_steps=1, at_end=False, settings=QUICK, preprocess=RAW
+    )
     train(callback, accumulate_grad_batches=3)
     assert sorted(callback.curves["step"].unique()) == [1, 2, 3, 4]
 
 
 def test_checkpoints_can_watch_the_alignment(tmp_path):
     keeper = ModelCheckpoint(tmp_path, monitor="brain/mean_r2", mode="max", save_top_k=1)
-    callback = BrainAlignment(brain(), settings=QUICK)
+    callback = BrainAlignment(brain(), settings=QUICK, preprocess=RAW)
     train(callback, keeper)
     best = callback.curves.query("network == 'all ROIs'")["r2"].max()
     assert float(keeper.best_model_score) == pytest.approx(best)
@@ -83,14 +88,22 @@ def test_checkpoints_can_watch_the_alignment(tmp_path):
 def test_checkpoints_can_call_for_a_look(tmp_path):
     keeper = ModelCheckpoint(tmp_path, every_n_train_steps=4, save_top_k=-1)
     callback = BrainAlignment(
-        brain(), every_n_epochs=0, at_end=False, on_checkpoint=True, settings=QUICK, on_error="raise"
+        brain(),
+        every_n_epochs=0,
+        at_end=False,
+        on_checkpoint=True,
+        settings=QUICK,
+        on_error="raise",
+        preprocess=RAW,
     )
     assert_same_training(train(keeper), train(callback, keeper))
     assert sorted(callback.curves["step"].unique()) == [4, 8, 12]
 
 
 def test_sanity_checks_and_dry_runs_log_nothing(tmp_path):
-    callback = BrainAlignment(brain(), settings=QUICK, run_dir=tmp_path / "run", on_error="raise")
+    callback = BrainAlignment(
+        brain(), settings=QUICK, run_dir=tmp_path / "run", on_error="raise", preprocess=RAW
+    )
     train(callback, fast_dev_run=True)
     assert callback.curves.empty
     assert not (tmp_path / "run").exists()
@@ -98,7 +111,7 @@ def test_sanity_checks_and_dry_runs_log_nothing(tmp_path):
 
 def test_loggers_get_scalars_and_figures(tmp_path):
     logger = CSVLogger(tmp_path)
-    callback = BrainAlignment(brain(), details_every=2)
+    callback = BrainAlignment(brain(), details_every=2, preprocess=RAW)
     train(callback, logger=logger, log_every_n_steps=1)
     table = pd.read_csv(Path(logger.log_dir) / "metrics.csv")
     seen = table.dropna(subset="brain/mean_r2")
@@ -114,7 +127,12 @@ def test_loggers_get_scalars_and_figures(tmp_path):
 def test_a_resumed_training_continues_its_curve_and_another_one_is_refused(tmp_path):
     def callback():
         return BrainAlignment(
-            brain(), settings=QUICK, run_dir=tmp_path / "run", every_n_steps=2, on_error="raise"
+            brain(),
+            settings=QUICK,
+            run_dir=tmp_path / "run",
+            every_n_steps=2,
+            on_error="raise",
+            preprocess=RAW,
         )
 
     whole = callback()
@@ -132,14 +150,16 @@ def test_a_resumed_training_continues_its_curve_and_another_one_is_refused(tmp_p
 
 
 class Broken(Network):
+    """Fails in evaluation, once it has trained."""
+
     def forward(self, x):
-        if not self.training:
+        if not self.training and self.passes > 0:
             raise RuntimeError("the sensor is unplugged")
         return super().forward(x)
 
 
 def test_a_failed_look_is_reported_once_and_the_training_goes_on():
-    callback = BrainAlignment(brain(), settings=QUICK)
+    callback = BrainAlignment(brain(), settings=QUICK, preprocess=RAW)
     with pytest.warns(UserWarning, match="the sensor is unplugged") as caught:
         module, _ = train(callback, network=Broken)
     assert sum("sensor" in str(w.message) for w in caught) == 1
@@ -154,12 +174,12 @@ def test_shares_that_do_not_fit_together_are_a_failed_look(monkeypatch):
 
     monkeypatch.setattr("nfas_lightning.callbacks.watch.gather_trajectories", refuse)
     with pytest.warns(UserWarning, match="failed, .* ValueError: All processes must record"):
-        module, _ = train(BrainAlignment(brain(), settings=QUICK))
+        module, _ = train(BrainAlignment(brain(), settings=QUICK, preprocess=RAW))
     assert len(module.seen) == 12
 
 
 def test_a_failed_look_stops_the_training_where_asked():
-    callback = BrainAlignment(brain(), settings=QUICK, on_error="raise")
+    callback = BrainAlignment(brain(), settings=QUICK, on_error="raise", preprocess=RAW)
     network = Broken()
     with pytest.raises(RuntimeError, match="step 6 failed: RuntimeError: the sensor is unplugged"):
         train(callback, network=lambda: network)
@@ -168,7 +188,7 @@ def test_a_failed_look_stops_the_training_where_asked():
 
 class Interrupted(Network):
     def forward(self, x):
-        if not self.training:
+        if not self.training and self.passes > 0:
             raise KeyboardInterrupt
         return super().forward(x)
 
@@ -176,7 +196,7 @@ class Interrupted(Network):
 def test_hooks_are_gone_after_an_interruption():
     network = Interrupted()
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        train(BrainAlignment(brain(), settings=QUICK), network=lambda: network)
+        train(BrainAlignment(brain(), settings=QUICK, preprocess=RAW), network=lambda: network)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
     assert network.blocks.training
 
@@ -191,9 +211,9 @@ class Hungry(Network):
 
 
 def test_a_batch_that_does_not_fit_is_halved():
-    plain = BrainAlignment(brain(), settings=QUICK)
+    plain = BrainAlignment(brain(), settings=QUICK, preprocess=RAW)
     train(plain)
-    halved = BrainAlignment(brain(), settings=QUICK, on_error="raise")
+    halved = BrainAlignment(brain(), settings=QUICK, on_error="raise", preprocess=RAW)
     with pytest.warns(UserWarning, match="A batch of 7 stimuli did not fit into memory: going on with 3"):
         train(halved, network=Hungry)
     pd.testing.assert_frame_equal(halved.curves, plain.curves)
@@ -201,13 +221,13 @@ def test_a_batch_that_does_not_fit_is_halved():
 
 class Starving(Network):
     def forward(self, x):
-        if not self.training:
+        if not self.training and self.passes > 0:
             raise torch.cuda.OutOfMemoryError("out of memory")
         return super().forward(x)
 
 
 def test_a_stimulus_that_never_fits_is_a_failure():
-    callback = BrainAlignment(brain(), settings=QUICK)
+    callback = BrainAlignment(brain(), settings=QUICK, preprocess=RAW)
     with pytest.warns(UserWarning, match=r"step 6 failed.*OutOfMemoryError: out of memory") as caught:
         module, _ = train(callback, network=Starving)
     halvings = [str(w.message) for w in caught if "did not fit" in str(w.message)]
@@ -223,10 +243,13 @@ def test_a_logger_that_fails_does_not_end_the_training(tmp_path):
             super().log_metrics(metrics, step)
 
     with pytest.warns(UserWarning, match="OSError: disk full"):
-        module, _ = train(BrainAlignment(brain(), settings=QUICK), logger=Offended(tmp_path))
+        module, _ = train(BrainAlignment(brain(), settings=QUICK, preprocess=RAW), logger=Offended(tmp_path))
     assert len(module.seen) == 12
     with pytest.raises(RuntimeError, match="OSError: disk full"):
-        train(BrainAlignment(brain(), settings=QUICK, on_error="raise"), logger=Offended(tmp_path))
+        train(
+            BrainAlignment(brain(), settings=QUICK, on_error="raise", preprocess=RAW),
+            logger=Offended(tmp_path),
+        )
 
 
 def test_stimuli_have_a_preprocessing_of_their_own():
@@ -239,22 +262,22 @@ def test_stimuli_have_a_preprocessing_of_their_own():
         given: align(
             module.model, brain(), settings=QUICK, preprocess=given, name="net", progress=False
         ).scores
-        for given in (negative, None)
+        for given in (negative, RAW)
     }
     pd.testing.assert_frame_equal(callback.result.scores, scores[negative])
-    assert not np.allclose(callback.result.scores["r"], scores[None]["r"])
+    assert not np.allclose(callback.result.scores["r"], scores[RAW]["r"])
 
 
 def test_sharded_parameters_are_refused():
     trainer = SimpleNamespace(strategy=FSDPStrategy(), callbacks=[])
     with pytest.raises(ValueError, match="can't look inside FSDPStrategy, which shards the parameters"):
-        BrainAlignment(brain()).setup(trainer, classifier(Network()), "fit")
+        BrainAlignment(brain(), preprocess=RAW).setup(trainer, classifier(Network()), "fit")
 
 
 def test_compiled_networks_run_uncompiled_and_stay_compiled():
-    eager = BrainAlignment(brain(), settings=QUICK)
+    eager = BrainAlignment(brain(), settings=QUICK, preprocess=RAW)
     train(eager)
-    wrapped = BrainAlignment(brain(), settings=QUICK, on_error="raise")
+    wrapped = BrainAlignment(brain(), settings=QUICK, on_error="raise", preprocess=RAW)
     train(wrapped, network=lambda: torch.compile(Network(), backend="eager"))
     pd.testing.assert_frame_equal(wrapped.curves, eager.curves)
 
@@ -263,7 +286,9 @@ def test_compiled_networks_run_uncompiled_and_stay_compiled():
         network.compile(backend="eager")
         return network
 
-    module, _ = train(BrainAlignment(brain(), settings=QUICK, on_error="raise"), network=in_place)
+    module, _ = train(
+        BrainAlignment(brain(), settings=QUICK, on_error="raise", preprocess=RAW), network=in_place
+    )
     assert module.model._compiled_call_impl is not None
 
 
@@ -277,11 +302,13 @@ def test_a_compiled_part_calls_its_hooks_and_is_not_compiled_again_for_a_look():
 
     torch.manual_seed(0)
     network = Network().eval()
-    expected = align(network, brain(), settings=QUICK, progress=False)
+    expected = align(network, brain(), settings=QUICK, progress=False, preprocess=RAW)
     network.blocks = torch.compile(network.blocks, backend=backend)
     network(images(7))
     before = len(compilations)
-    found = align(network, brain(), layers="blocks._orig_mod.*", settings=QUICK, progress=False)
+    found = align(
+        network, brain(), layers="blocks._orig_mod.*", settings=QUICK, progress=False, preprocess=RAW
+    )
     assert before > 0
     assert len(compilations) == before
     pd.testing.assert_frame_equal(found.scores, expected.scores)
@@ -291,12 +318,13 @@ def test_an_average_of_the_weights_can_be_watched():
     averaging = pytest.importorskip("pytorch_lightning.callbacks.weight_averaging")
     average = averaging.WeightAveraging(avg_fn=lambda mean, new, count: mean + (new - mean) / (count + 1))
     live, smooth = (
-        BrainAlignment(brain(), settings=QUICK, average=a, on_error="raise") for a in (False, True)
+        BrainAlignment(brain(), settings=QUICK, average=a, on_error="raise", preprocess=RAW)
+        for a in (False, True)
     )
     train(average, live, smooth)
     assert not np.allclose(live.curves["r"], smooth.curves["r"])
     with pytest.raises(ValueError, match="average=True needs Lightning's WeightAveraging"):
-        train(BrainAlignment(brain(), settings=QUICK, average=True, on_error="raise"))
+        train(BrainAlignment(brain(), settings=QUICK, average=True, on_error="raise", preprocess=RAW))
 
 
 def silent_brain() -> ArrayDataModule:
@@ -307,34 +335,34 @@ def test_mistakes_show_before_the_first_step():
     with pytest.raises(TypeError, match="a BrainDataModule such as ArrayDataModule; got LightningDataModule"):
         BrainAlignment(pl.LightningDataModule())
     with pytest.raises(ValueError, match="on_error must be one of"):
-        BrainAlignment(brain(), on_error="ignore")
+        BrainAlignment(brain(), on_error="ignore", preprocess=RAW)
     with pytest.raises(ValueError, match="never due"):
-        BrainAlignment(brain(), every_n_epochs=0, at_end=False)
+        BrainAlignment(brain(), every_n_epochs=0, at_end=False, preprocess=RAW)
     with pytest.raises(ValueError, match="every_n_steps must be at least 1, or 0 for never, got -1"):
-        BrainAlignment(brain(), every_n_steps=-1)
+        BrainAlignment(brain(), every_n_steps=-1, preprocess=RAW)
     with pytest.raises(ValueError, match=r"blocks\.7"):
-        train(BrainAlignment(brain(), layers=["blocks.7"]))
+        train(BrainAlignment(brain(), layers=["blocks.7"], preprocess=RAW))
     with pytest.raises(
         ValueError,
         match=r"^submodule must be the dotted name of a module inside \w+, got 'modell'\. Did you mean",
     ):
-        train(BrainAlignment(brain(), submodule="modell"))
+        train(BrainAlignment(brain(), submodule="modell", preprocess=RAW))
     with pytest.raises(ValueError, match=r"got 'qqq'\. It holds .*'model'"):
-        train(BrainAlignment(brain(), submodule="qqq"))
+        train(BrainAlignment(brain(), submodule="qqq", preprocess=RAW))
     with (
         pytest.warns(UserWarning, match="no value at all"),
         pytest.raises(ValueError, match="NaN throughout for 1 of 1 subjects"),
     ):
-        train(BrainAlignment(silent_brain()))
+        train(BrainAlignment(silent_brain(), preprocess=RAW))
     for settings, reason in (
         (ScoringSettings(partial_nuisances=True), "needs nuisances, but the responses of 'array' hold none"),
         (ScoringSettings(n_folds=61), "need at least that many volumes, got 60"),
     ):
         with pytest.raises(ValueError, match=reason):
-            train(BrainAlignment(brain(), settings=settings))
+            train(BrainAlignment(brain(), settings=settings, preprocess=RAW))
     texts = ArrayDataModule([f"text {i}" for i in range(12)], torch.zeros(12, 2))
     with pytest.raises(ValueError, match="Give the model a preprocess"):
-        train(BrainAlignment(texts))
+        train(BrainAlignment(texts, preprocess=RAW))
 
 
 @pytest.mark.parametrize("aligned", [True, False])
@@ -343,7 +371,7 @@ def test_a_checkpoint_ranked_by_an_older_look_is_said(tmp_path, aligned):
         tmp_path, monitor="brain/mean_r2", mode="max", every_n_epochs=2 if aligned else 1,
         save_on_train_epoch_end=True, save_top_k=-1,
     )  # fmt: skip
-    callback = BrainAlignment(brain(), every_n_epochs=2, settings=QUICK, on_error="raise")
+    callback = BrainAlignment(brain(), every_n_epochs=2, settings=QUICK, on_error="raise", preprocess=RAW)
     said = "step 18 was ranked by the brain alignment of step 12"
     with warnings.catch_warnings() if aligned else pytest.warns(UserWarning, match=said):
         if aligned:
@@ -352,7 +380,7 @@ def test_a_checkpoint_ranked_by_an_older_look_is_said(tmp_path, aligned):
 
 
 def test_early_stopping_where_validation_is_more_often_than_a_look():
-    callback = BrainAlignment(brain(), settings=QUICK, on_error="raise")
+    callback = BrainAlignment(brain(), settings=QUICK, on_error="raise", preprocess=RAW)
     stop = EarlyStopping(
         "brain/mean_r2", mode="max", patience=1, min_delta=1.0, check_on_train_epoch_end=True
     )
@@ -382,7 +410,13 @@ class Twice(pl.LightningModule):
 
 def test_a_due_step_inside_a_batch_is_looked_at_after_it():
     callback = BrainAlignment(
-        brain(), every_n_epochs=0, every_n_steps=3, at_end=False, settings=QUICK, on_error="raise"
+        brain(),
+        every_n_epochs=0,
+        every_n_steps=3,
+        at_end=False,
+        settings=QUICK,
+        on_error="raise",
+        preprocess=RAW,
     )
     trainer = pl.Trainer(
         callbacks=[callback], max_epochs=1, logger=False, enable_checkpointing=False,

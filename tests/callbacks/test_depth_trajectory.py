@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from nfas_lightning.callbacks import DepthTrajectory
-from nfas_lightning.functional import dmd
+from nfas_lightning.functional import StateSpace, dmd
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.hooks.shards import read_shards
 from nfas_lightning.metrics import DepthSpectrum
@@ -167,7 +167,7 @@ def test_activations_of_a_batch_are_gone_with_the_batch(stage, keep, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         getattr(run, stage)(FrozenModel(net), loader(12), **options)
-    assert len(net.alive) == 4 * 6
+    assert len(net.alive) == 4 * (6 + 2)  # six batches, and two stimuli of the first that were shown alone
     assert max(most) <= 4  # those of the batch just done, at most
     assert sum(ref() is not None for ref in net.alive) <= 4
 
@@ -206,9 +206,12 @@ def test_metrics_reach_the_logger(tmp_path):
     assert "test/reconstruction_error" in Path(logger.log_dir, "metrics.csv").read_text()
 
 
-def test_a_metric_needs_one_width():
-    with pytest.raises(ValueError, match="Layers differ in width"):
-        trainer(DepthTrajectory(metric=DepthSpectrum())).test(FrozenModel(network()), loader(), verbose=False)
+def test_a_metric_takes_blocks_of_other_widths():
+    fed, kept, model = DepthTrajectory(metric=DepthSpectrum()), DepthTrajectory(), FrozenModel(network())
+    for callback in (fed, kept):
+        trainer(callback).test(model, loader(), verbose=False)
+    H = StateSpace().fit_transform(kept.trajectory.states)
+    torch.testing.assert_close(fed.metric_values["eigenvalues"], dmd(H).eigenvalues)
 
 
 def test_states_are_kept_in_the_dtype_asked_for(tmp_path):
@@ -284,8 +287,13 @@ def test_any_lightning_module_can_be_recorded(attribute, submodule):
     check(callback.trajectory, getattr(module, attribute))
 
 
-def test_the_lightning_module_itself_where_nothing_else_is_there():
+def test_the_only_network_or_all_of_the_lightning_module_where_nothing_else_is_there():
     module = Classifier("backbone")
+    callback = DepthTrajectory()
+    trainer(callback).test(module, loader(), verbose=False)
+    check(callback.trajectory, module.backbone)
+    assert callback.trajectory.layer_names == tuple("0123")
+    module.projector = network()  # now there are two: names begin with theirs
     callback = DepthTrajectory(layers="backbone.*")
     trainer(callback).test(module, loader(), verbose=False)
     assert callback.trajectory.layer_names == tuple(f"backbone.{i}" for i in range(4))

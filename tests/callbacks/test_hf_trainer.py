@@ -15,8 +15,10 @@ from nfas_lightning.callbacks import BrainAlignment, BrainAlignmentHF
 from nfas_lightning.callbacks.schedule import Schedule
 from nfas_lightning.callbacks.watch import BrainWatch
 from nfas_lightning.datamodules import ArrayDataModule
+from nfas_lightning.models import RawStimuli
 from nfas_lightning.scoring import ScoringSettings
 
+RAW = RawStimuli()
 QUICK = ScoringSettings(n_permutations=0, baselines=False)
 
 
@@ -105,7 +107,9 @@ def assert_same_training(a, b):
     ids=["plain", "accumulation", "mixed", "workers"],
 )
 def test_not_a_bit_of_the_training_changes(tmp_path, options):
-    callback = BrainAlignmentHF(brain(), every_n_steps=1, at_start=True, settings=QUICK, on_error="raise")
+    callback = BrainAlignmentHF(
+        brain(), every_n_steps=1, at_start=True, settings=QUICK, on_error="raise", preprocess=RAW
+    )
     assert_same_training(train(tmp_path, **options), train(tmp_path, callback, **options))
     assert len(callback.curves["step"].unique()) >= 6
 
@@ -115,16 +119,20 @@ def test_not_a_bit_of_the_training_changes(tmp_path, options):
 @pytest.mark.parametrize("options", [{}, {"bf16": True}, {"fp16": True}], ids=["plain", "bf16", "fp16"])
 def test_not_a_bit_changes_on_a_cuda_device(tmp_path, monkeypatch, options):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    callback = BrainAlignmentHF(brain(), every_n_steps=2, at_start=True, settings=QUICK, on_error="raise")
+    callback = BrainAlignmentHF(
+        brain(), every_n_steps=2, at_start=True, settings=QUICK, on_error="raise", preprocess=RAW
+    )
     options = {"use_cpu": False, **options}
     assert_same_training(train(tmp_path, **options), train(tmp_path, callback, **options))
     assert len(callback.curves["step"].unique()) >= 4
 
 
 def test_a_look_is_what_align_finds_and_the_trainer_logs_it(tmp_path):
-    callback = BrainAlignmentHF(brain(), settings=ScoringSettings(n_permutations=0), name="vit")
+    callback = BrainAlignmentHF(
+        brain(), settings=ScoringSettings(n_permutations=0), name="vit", preprocess=RAW
+    )
     trainer = train(tmp_path, callback)
-    again = align(trainer.model, brain(), name="vit", progress=False)
+    again = align(trainer.model, brain(), name="vit", progress=False, preprocess=RAW)
     pd.testing.assert_frame_equal(callback.result.scores, again.scores)
     logged = [row for row in trainer.state.log_history if "brain/mean_r" in row]
     assert [row["step"] for row in logged] == [6, 12]
@@ -144,12 +152,13 @@ def test_steps_checkpoints_and_a_resumed_training(tmp_path):
         settings=QUICK,
         run_dir=tmp_path / "run",
         on_error="raise",
+        preprocess=RAW,
     )
     train(tmp_path, callback, **options)
     table = callback.curves.drop_duplicates("step")
     looks = {4: "step", 6: "checkpoint", 8: "step", 12: "step"}
     assert dict(zip(table["step"], table["moment"], strict=True)) == looks
-    resumed = BrainAlignmentHF(brain(), settings=QUICK, run_dir=tmp_path / "run")
+    resumed = BrainAlignmentHF(brain(), settings=QUICK, run_dir=tmp_path / "run", preprocess=RAW)
     set_seed(0)
     arguments = TrainingArguments(
         output_dir=str(tmp_path), num_train_epochs=2, report_to=[], use_cpu=True, disable_tqdm=True
@@ -161,33 +170,40 @@ def test_steps_checkpoints_and_a_resumed_training(tmp_path):
 
 
 def broken():
-    """A network that fails when it is only looked at."""
+    """A network that fails when it is only looked at, once it has trained."""
+    model = vit()
+    first = model.vit.layernorm.weight.detach().clone()
 
     def fail(module, _):
-        if not module.training:
+        if not module.training and not torch.equal(module.layernorm.weight, first):
             raise RuntimeError("the sensor is unplugged")
 
-    model = vit()
     model.vit.register_forward_pre_hook(fail)
     return model
 
 
 def test_failures(tmp_path):
-    callback = BrainAlignmentHF(brain(), settings=QUICK)
+    callback = BrainAlignmentHF(brain(), settings=QUICK, preprocess=RAW)
     with pytest.warns(UserWarning, match="the sensor is unplugged") as caught:
         trainer = train(tmp_path, callback, model=broken)
     assert sum("sensor" in str(w.message) for w in caught) == 1
     assert [row["brain/failures"] for row in trainer.state.log_history if "brain/failures" in row] == [1, 2]
     assert trainer.state.global_step == 12
     with pytest.raises(RuntimeError, match="step 6 failed: RuntimeError: the sensor is unplugged"):
-        train(tmp_path, BrainAlignmentHF(brain(), settings=QUICK, on_error="raise"), model=broken)
+        train(
+            tmp_path,
+            BrainAlignmentHF(brain(), settings=QUICK, on_error="raise", preprocess=RAW),
+            model=broken,
+        )
 
 
 def test_mistakes_show_before_the_first_step(tmp_path):
     with pytest.raises(ValueError, match=r"vit\.encodr"):
-        train(tmp_path, BrainAlignmentHF(brain(), layers="vit.encodr.*"))
+        train(tmp_path, BrainAlignmentHF(brain(), layers="vit.encodr.*", preprocess=RAW))
     arguments = TrainingArguments(output_dir=str(tmp_path), report_to=[], use_cpu=True)
-    lost = Trainer(vit(), arguments, train_dataset=Pictures(), callbacks=[BrainAlignmentHF(brain())])
+    lost = Trainer(
+        vit(), arguments, train_dataset=Pictures(), callbacks=[BrainAlignmentHF(brain(), preprocess=RAW)]
+    )
     with pytest.raises(RuntimeError, match=r"write callback\.attach\(trainer\)"):
         lost.train()
 

@@ -12,13 +12,13 @@ from torch import nn
 from nfas_lightning import align
 from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory
 from nfas_lightning.hooks.undisturbed import undisturbed
-from tests.helpers.training import QUICK, Network, assert_same_training, brain, train
+from tests.helpers.training import QUICK, RAW, Network, assert_same_training, brain, train
 
 
 def watchers(which):
     """Callbacks that look as often as they can."""
     brain_alignment = BrainAlignment(
-        brain(num_workers=0), every_n_steps=1, at_start=True, settings=QUICK, on_error="raise"
+        brain(num_workers=0), every_n_steps=1, at_start=True, settings=QUICK, on_error="raise", preprocess=RAW
     )
     return {"brain": [brain_alignment], "depth": [DepthTrajectory()]}.get(
         which, [brain_alignment, DepthTrajectory()]
@@ -58,7 +58,7 @@ def test_the_benchmarks_own_workers_and_setup_draw_nothing():
         return load()
 
     datamodule.load = careless
-    callback = BrainAlignment(datamodule, settings=QUICK, on_error="raise")
+    callback = BrainAlignment(datamodule, settings=QUICK, on_error="raise", preprocess=RAW)
     assert_same_training(train(epochs=1), train(callback, epochs=1))
 
 
@@ -66,7 +66,7 @@ def test_a_compiled_network_trains_the_same():
     def compiled():
         return torch.compile(Network(), backend="aot_eager")
 
-    callback = BrainAlignment(brain(), every_n_steps=2, settings=QUICK, on_error="raise")
+    callback = BrainAlignment(brain(), every_n_steps=2, settings=QUICK, on_error="raise", preprocess=RAW)
     assert_same_training(train(network=compiled, epochs=1), train(callback, network=compiled, epochs=1))
 
 
@@ -88,7 +88,7 @@ def test_a_loop_of_ones_own(inside_autocast):
         for _ in range(3):
             if look:
                 with torch.autocast("cpu", torch.bfloat16, enabled=inside_autocast):
-                    align(network, brain(), settings=QUICK, progress=False)
+                    align(network, brain(), settings=QUICK, progress=False, preprocess=RAW)
                     if inside_autocast:  # weights cast during the look must not be used for a gradient
                         step(network, optimizer, torch.rand(8, 3, 16, 16))
                         continue
@@ -138,7 +138,7 @@ values = watched[1].callback_metrics["brain/mean_r2"]
 if rank == 0:
     assert sorted(both[0].curves["step"].unique()) == [0, 1, 2, 3], both[0].curves["step"].unique()
     assert len(both[1].trajectory.stimulus_ids) == 12
-    again = align(watched[0].model, brain(), settings=QUICK, progress=False)
+    again = align(watched[0].model, brain(), settings=QUICK, progress=False, preprocess=RAW)
     assert abs(again.scores["r2"].mean() - float(values)) < 1e-6
 Path({said!r}, f"{{rank}}-{{float(values):.12f}}").touch()
 """

@@ -11,7 +11,7 @@ import pytest
 from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.lightning_packages import _own_package, installed_packages
-from tests.helpers.training import QUICK, assert_same_training, brain, train
+from tests.helpers.training import QUICK, RAW, assert_same_training, brain, train
 
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,10 @@ def test_classes_belong_to_both(package, kind):
 @pytest.mark.parametrize("package", PACKAGES)
 def test_either_trainer_takes_them_and_trains_the_same(package, tmp_path):
     loggers = import_module(f"{package}.loggers")
-    callback, depth = BrainAlignment(brain(), settings=QUICK, on_error="raise"), DepthTrajectory()
+    callback, depth = (
+        BrainAlignment(brain(), settings=QUICK, on_error="raise", preprocess=RAW),
+        DepthTrajectory(),
+    )
     options = {"package": package, "validate": True}
     plain = train(logger=loggers.CSVLogger(tmp_path, "plain"), **options)
     logger = loggers.CSVLogger(tmp_path, "watched")
@@ -46,7 +49,7 @@ def test_either_trainer_takes_them_and_trains_the_same(package, tmp_path):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_one_callback_is_taken_without_a_list(package):
-    callback = BrainAlignment(brain())
+    callback = BrainAlignment(brain(), preprocess=RAW)
     trainer = import_module(package).Trainer(
         callbacks=callback, logger=False, enable_checkpointing=False, accelerator="cpu"
     )
@@ -86,7 +89,7 @@ from tests.helpers.training import *
 from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory
 from nfas_lightning.models import FrozenModel
 from importlib import import_module
-callback = BrainAlignment(brain(), settings=QUICK, on_error="raise")
+callback = BrainAlignment(brain(), settings=QUICK, on_error="raise", preprocess=RAW)
 module, trainer = train(callback, DepthTrajectory(), package={package!r}, validate=True, epochs=1)
 assert len(callback.curves) > 0
 assert {absent!r} not in sys.modules

@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import nn
 
+from nfas_lightning.alignment import card_of
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import ArrayDataModule
-from nfas_lightning.models import FrozenModel
+from nfas_lightning.models import FrozenModel, load_module
 from nfas_lightning.results import RunResults
 from nfas_lightning.scoring import ScoringSettings
 
@@ -16,17 +19,19 @@ def net():
     return nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh())
 
 
-def brain():
+def brain(runs=None):
     images = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     noise = 0.1 * torch.randn(3, 30, 2, generator=torch.Generator().manual_seed(1))
-    return ArrayDataModule(images, images.flatten(1)[:, :2] + noise, rois=["V1", "V2"], dataset="toy")
+    return ArrayDataModule(
+        images, images.flatten(1)[:, :2] + noise, rois=["V1", "V2"], runs=runs, dataset="toy"
+    )
 
 
-def run(tmp_path, *callbacks):
+def run(tmp_path, *callbacks, runs=None):
     writer = ScoreWriter(str(tmp_path), settings=ScoringSettings(n_permutations=19, subjects="both"))
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(callbacks=[*callbacks, writer], enable_model_summary=False, **options)
-    trainer.test(FrozenModel(net()), datamodule=brain(), verbose=False)
+    trainer.test(FrozenModel(net()), datamodule=brain(runs), verbose=False)
     return trainer, writer
 
 
@@ -45,6 +50,28 @@ def test_tables_are_whole_after_one_model_and_say_what_was_run(tmp_path, capsys)
     assert printed.count(f"results in {tmp_path}\n") == 1
 
 
+def test_cards_tell_what_was_loaded():
+    responses = brain()
+    responses.setup()
+    named = load_module(net(), name="mine")
+    timm_like = replace(named, info=replace(named.info, source="timm==1 (in1k)"))
+    for model, told in (
+        (FrozenModel(net()), "as given"),  # trained or not: nobody but its owner knows
+        (FrozenModel(net(), weights="random"), "random"),
+        (FrozenModel(load_module(net(), weights="random")), "random"),
+        (FrozenModel(named), "as given"),
+        (FrozenModel(timm_like), "pretrained"),
+        (net(), "as given"),
+    ):
+        assert card_of(model, responses.responses, None, None, seconds=0)["weights"] == told
+
+
+@pytest.mark.parametrize(("runs", "made"), [(None, 5), ([1] * 15 + [2] * 15, 2), ([*range(6)] * 5, 5)])
+def test_the_folds_that_were_made_are_told_beside_those_asked_for(tmp_path, runs, made):
+    meta = run(tmp_path, DepthTrajectory(), runs=runs)[1].results.meta
+    assert (meta["settings"]["n_folds"], meta["folds_made"]) == (5, made)
+
+
 def test_a_recorder_must_stand_before_it(tmp_path, shown):
     for callbacks in ((), (nn.Identity, DepthTrajectory)):
         writer = ScoreWriter(str(tmp_path))
@@ -55,13 +82,32 @@ def test_a_recorder_must_stand_before_it(tmp_path, shown):
     assert not shown
 
 
-class Plain(LightningModule):
+class Own(LightningModule):
+    """Somebody's module: it feeds its network itself."""
+
     def __init__(self):
         super().__init__()
-        self.blocks = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+        self.net = net()
 
     def test_step(self, batch, batch_idx):
-        raise AssertionError("a batch was shown")
+        self.net(batch["image"])
+
+
+@pytest.mark.parametrize("name", [None, "mine"])
+def test_a_module_of_ones_own_scores_as_its_network_does(tmp_path, name):
+    run(tmp_path / "frozen", DepthTrajectory())
+    writer = ScoreWriter(
+        str(tmp_path / "own"),
+        settings=ScoringSettings(n_permutations=19, subjects="both"),
+        model_name=name,
+    )
+    quiet_trainer(writer).test(Own(), datamodule=brain(), verbose=False)
+    frozen, own = (RunResults.load(tmp_path / folder) for folder in ("frozen", "own"))
+    assert list(own.models["model"]) == [name or "sequential"]
+    same = ["subject", "feature", "roi", "r", "r2"]
+    pd.testing.assert_frame_equal(own.scores[same], frozen.scores[same])
+    assert len(own.models["weights_sha256"].iloc[0]) == 64
+    assert own.models["modality"].tolist() == ["vision"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +115,6 @@ class Plain(LightningModule):
     [
         (lambda: FrozenModel(net()), "loader", "datamodule with brain responses, .* got none: trainer.test"),
         (lambda: FrozenModel(net()), "other", "datamodule with brain responses, .* got a Other"),
-        (Plain, "brain", "scores a FrozenModel, got a Plain: test FrozenModel"),
     ],
 )
 def test_what_could_not_be_scored_is_refused_before_a_batch_is_shown(tmp_path, shown, model, given, message):
@@ -82,7 +127,6 @@ def test_what_could_not_be_scored_is_refused_before_a_batch_is_shown(tmp_path, s
     options = {
         "loader": {"dataloaders": ready.test_dataloader()},
         "other": {"datamodule": Other()},
-        "brain": {"datamodule": ready},
     }[given]
     writer = ScoreWriter(str(tmp_path))
     trainer = Trainer(callbacks=[DepthTrajectory(), writer], logger=False, enable_checkpointing=False)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory, ScoreWriter
 from nfas_lightning.callbacks.wandb_runs import forget_anonymous, open_runs
-from nfas_lightning.models import FrozenModel, ModelSuite
+from nfas_lightning.models import FrozenModel, ModelSuite, RawStimuli
 from nfas_lightning.runner import SuiteTrainer, report_run
 from nfas_lightning.scoring import ScoringSettings
 from tests.callbacks.test_score_writer import brain
@@ -191,7 +191,9 @@ class Classifier(pl.LightningModule):
 def test_a_training_shows_its_alignment_beside_its_loss(tmp_path):
     logger = loggers.WandbLogger(project="test", save_dir=str(tmp_path))
     benchmark = brain()
-    watch = BrainAlignment(benchmark, layers="net.*", details_every=1, on_error="raise")
+    watch = BrainAlignment(
+        benchmark, layers="net.*", details_every=1, preprocess=RawStimuli(), on_error="raise"
+    )
     options = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(callbacks=[watch], logger=logger, max_epochs=2, log_every_n_steps=1, **options)
     trainer.fit(Classifier(), DataLoader(torch.rand(8, 3, 4, 4), batch_size=4))

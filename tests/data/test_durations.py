@@ -45,7 +45,7 @@ def best_lag(stimuli, feature, target, **options):
         events = {"onset": ONSETS + lag}
         brain = ArrayDataModule(stimuli, torch.zeros(80, 1), events=events, tr=2.0, **options)
         brain.setup()
-        r[lag] = float(correlate(brain.responses.to_volumes(feature[:, None].float()).double(), target))
+        r[lag] = float(correlate(brain.responses.carry(feature[:, None].float()).double(), target))
     return max(r, key=r.get), r[0.0]
 
 
@@ -116,7 +116,7 @@ def test_a_film_cut_into_windows_is_found_where_it_was(film, seconds, hop):
         moved = events.assign(onset=events["onset"] + 5.0 + lag)
         brain = ArrayDataModule(windows, torch.zeros(80, 1), events=moved, tr=2.0)
         brain.setup()
-        r[lag] = float(correlate(brain.responses.to_volumes(feature[:, None]).double(), target))
+        r[lag] = float(correlate(brain.responses.carry(feature[:, None]).double(), target))
     assert max(r, key=r.get) == 0
     assert r[0] > 0.97
     with pytest.raises(ValueError, match=r"windows must have a column 'duration'.*came with the windows"):

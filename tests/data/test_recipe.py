@@ -74,7 +74,7 @@ def test_the_recipe_runs_and_pairs_images_with_what_they_evoke(tmp_path, monkeyp
     assert responses.runs.tolist() == [1] * T + [2] * T
     assert responses.values[..., 2].isnan().all()
     # the planted brightness, through the operators of the events, against what was extracted and cleaned
-    planted = responses.to_volumes(torch.arange(N)[:, None].double())
+    planted = responses.carry(torch.arange(N)[:, None].double())
     for name, run in (("run-1", slice(0, T)), ("run-2", slice(T, None))):
         table = next(tmp_path.glob(f"bids/derivatives/fmriprep/sub-01/func/*{name}*.tsv"))
         lost = pd.read_csv(table, sep="\t")[MOTION]

@@ -57,7 +57,7 @@ def planted(high_pass: float):
 @pytest.mark.parametrize("high_pass", [1 / 200, 1 / 128, 1 / 64])
 def test_features_and_nuisances_lose_the_drifts_that_responses_lost(high_pass):
     responses, features = planted(high_pass)
-    predicted = responses.to_volumes(features)
+    predicted = responses.carry(features)
     for run in (0, 1):
         rows = responses.runs == run
         observed = responses.group_mean[rows]

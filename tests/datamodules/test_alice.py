@@ -54,7 +54,7 @@ def test_a_word_answers_five_seconds_after_its_onset(tmp_path):
     responses = ready(tmp_path, drop_volumes=0).responses
     features = torch.zeros(len(WORDS), 1)
     features[4] = 1.0  # onset at 20.25 s
-    peak = responses.volume_times[responses.to_volumes(features)[:, 0].argmax()]
+    peak = responses.volume_times[responses.carry(features)[:, 0].argmax()]
     assert 24.0 <= peak <= 26.5
 
 
@@ -64,10 +64,10 @@ def test_words_lose_the_drifts_that_listeners_lost(tmp_path, options):
     options = {"high_pass": 1 / 30, "confounds": False, **options}
     whole = ready(tmp_path, **{**options, "high_pass": None}, drop_volumes=0).responses
     feature = torch.arange(10.0)[:, None] ** 2
-    heard = np.tile(10 * whole.to_volumes(feature).numpy() + 500, (3, 1, 6)).astype(np.float32)
+    heard = np.tile(10 * whole.carry(feature).numpy() + 500, (3, 1, 6)).astype(np.float32)
     write_alice(tmp_path / "planted", bold_6mm=heard, word_rate_hrf=heard[0, :, 0])
     responses = ready(tmp_path / "planted", **options).responses
-    predicted = responses.to_volumes(feature)[:, 0]
+    predicted = responses.carry(feature)[:, 0]
     for observed in (responses.values[0, :, 0], responses.nuisances[:, 0]):
         assert torch.corrcoef(torch.stack([predicted, observed]))[0, 1] > 0.9999
 
@@ -164,7 +164,7 @@ def test_counts(alice):
 @pytest.mark.shared_data
 def test_word_times_are_on_the_scan_clock(shared_data):
     responses = ready(shared_data, drop_volumes=0, confounds=False, high_pass=None).responses
-    rate = responses.to_volumes(torch.ones(2127, 1))[:, 0]
+    rate = responses.carry(torch.ones(2127, 1))[:, 0]
     published = responses.nuisances[:, responses.nuisance_names.index("word_rate")]
     assert torch.corrcoef(torch.stack([rate, published]))[0, 1] > 0.985
     # a clock that is one volume off is told apart

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nfas_lightning.data import ImageFiles
+from nfas_lightning.data import ImageFiles, TextStimulus
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.hrf import hrf
 
@@ -32,6 +32,17 @@ def test_one_response_a_stimulus():
     features = torch.randn(6, 2)
     assert responses.carry(features) is features
     torch.testing.assert_close(responses.to_volumes(features), features - features.mean(0))
+
+
+def test_single_words_stand_in_a_carrier_phrase():
+    words = ["cat", "dog", "the sun"]
+    data = ready(words, torch.randn(3, 4), carrier="The word is {}")
+    assert [data.stimuli[i][1] for i in range(3)] == [
+        TextStimulus(f"The word is {word}", (12, 12 + len(word))) for word in words
+    ]
+    assert data.responses.hashes != ready(words, torch.randn(3, 4)).responses.hashes
+    with pytest.raises(ValueError, match="carrier is a phrase around texts, and the stimuli are vision"):
+        ready(torch.rand(3, 3, 4, 4), torch.randn(3, 4), carrier="The word is {}")
 
 
 def test_what_the_user_holds_is_copied():
@@ -354,3 +365,20 @@ def test_hash_follows_the_stimuli():
     one = ready(TEXTS, torch.zeros(6, 1)).responses
     two = ready(TEXTS[::-1], torch.zeros(6, 1)).responses
     assert one.hashes["stimuli"] != two.hashes["stimuli"]
+
+
+def test_rois_without_names_are_marked_as_numbered():
+    images, values = torch.rand(6, 3, 4, 4), np.random.default_rng(0).normal(size=(6, 2)).astype("float32")
+    for responses, named in (
+        (values, False),
+        (pd.DataFrame(values), False),
+        (pd.DataFrame(values, columns=["V1", "V2"]), True),
+    ):
+        datamodule = ArrayDataModule(images, responses)
+        datamodule.setup()
+        rois = datamodule.responses.rois
+        assert list(rois["roi"]) == (["V1", "V2"] if named else ["roi_000", "roi_001"])
+        assert ("unnamed" in rois) is not named
+    datamodule = ArrayDataModule(images, values, rois=["roi_000", "roi_001"])  # names of one's own
+    datamodule.setup()
+    assert "unnamed" not in datamodule.responses.rois

@@ -143,6 +143,8 @@ def test_texts(tmp_path):
     data = loaded(tmp_path)
     assert data.responses.modality == "language"
     assert list(data.responses.rois["roi"]) == ["A", "B", "C"]
+    phrased = loaded(tmp_path, carrier="She said {}.").stimuli[3][1]
+    assert (phrased.text, phrased.span) == ("She said sentence 3.", (9, 19))
 
 
 def test_what_is_not_there_or_there_twice_is_named(tmp_path):
@@ -401,7 +403,7 @@ def test_every_argument_is_a_hyperparameter():
     one, other = FolderDataModule("one", **given), FolderDataModule("other", **given)
     assert dict(one.hparams) == {
         "root": "one", "sampling_rate": 16_000, "window": 20, "hrf": "spm", "dataset": None, "batch_size": 16,
-        "num_workers": 0, "event_rate": True, "groups": None, **given,
+        "num_workers": 0, "event_rate": True, "groups": None, "carrier": None, **given,
     }  # fmt: skip
     assert dict(one.hparams) != dict(other.hparams)  # by which a sweep tells their estimates apart
 

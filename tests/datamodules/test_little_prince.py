@@ -67,7 +67,7 @@ def test_the_tree_is_small(root):
 def test_a_known_word_comes_out_at_the_right_volume(root, language):
     datamodule = loaded(root, language=language)
     responses = datamodule.responses
-    predicted = responses.to_volumes(planted_feature(datamodule, language))[:, 0]
+    predicted = responses.carry(planted_feature(datamodule, language))[:, 0]
     observed = responses.group_mean
     present = ~observed.isnan().any(dim=0)
     assert int(present.sum()) > 100
@@ -111,7 +111,7 @@ def test_slice_time_reference_moves_the_volumes(root):
     word = torch.tensor([tree.planted_onset("EN", 1)], dtype=torch.float64)
     times = early.volume_times[early.runs == 0]
     wanted = hrf_operator(word, times + 0.5 * tree.TR, tr=tree.TR).to_dense()[:, 0].float()
-    torch.testing.assert_close(middle.to_volumes(feature)[early.runs == 0, 0], wanted)
+    torch.testing.assert_close(middle.carry(feature)[early.runs == 0, 0], wanted)
 
 
 # stimuli
@@ -151,7 +151,7 @@ def test_onset_or_offset_and_fir(root):
     rows = onset.runs == 0
 
     def centre(responses):
-        series = responses.to_volumes(feature)[rows, 0].clamp(min=0).double()
+        series = responses.carry(feature)[rows, 0].clamp(min=0).double()
         return float((series * responses.volume_times[rows]).sum() / series.sum())
 
     # a word of the tree lasts 0.4 s
@@ -190,7 +190,7 @@ def test_nuisances_are_convolved_and_standardised(root):
         part = responses.nuisances[responses.runs == run]
         torch.testing.assert_close(part.mean(0), torch.zeros(2), atol=1e-4, rtol=0)
         torch.testing.assert_close(part.std(0, correction=0), torch.ones(2))
-    rate = responses.to_volumes(torch.ones(len(responses.stimulus_ids), 1))[:, 0]
+    rate = responses.carry(torch.ones(len(responses.stimulus_ids), 1))[:, 0]
     for run in range(9):
         rows = responses.runs == run
         assert float(correlate(rate[rows][:, None], responses.nuisances[rows][:, :1])) > 0.999
@@ -415,7 +415,7 @@ def test_the_real_words_and_official_lengths_pass_strict(official):
     assert len(responses.stimulus_ids) == 15376
     assert responses.values.shape[1] == sum(VOLUMES["EN"]) - 9 * 4
     prince = torch.tensor([[float(name.endswith("_prince"))] for name in responses.stimulus_ids])
-    predicted = responses.to_volumes(prince)
+    predicted = responses.carry(prince)
     observed = responses.group_mean[:, ~responses.group_mean.isnan().any(dim=0)]
     for run in range(9):
         rows = responses.runs == run

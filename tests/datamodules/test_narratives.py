@@ -69,7 +69,7 @@ def planted(datamodule, name):
     feature[column] = 1.0
     rows = responses.runs == [story.name for story in datamodule.stories()].index(name)
     observed = responses.group_mean[rows]
-    return responses.to_volumes(feature)[rows], observed[:, ~observed.isnan().any(dim=0)]
+    return responses.carry(feature)[rows], observed[:, ~observed.isnan().any(dim=0)]
 
 
 # clocks
@@ -204,6 +204,17 @@ def test_exclusions_are_matched_entity_by_entity(root):
         assert ready(root, stories=["piemanpni"]).describe()["stories"] == {"piemanpni": 1}
     everybody = ready(root, stories=["tunnel", "pieman"], exclude=False)
     assert everybody.describe()["stories"] == {"tunnel": 2, "pieman": 3}
+
+
+def test_nobody_is_told_to_fetch_what_is_excluded(copy):
+    with pytest.raises(ValueError, match=r"^sub-003 has no .*\(sub-003_task-pieman\).*exclude=False"):
+        ready(copy, stories=["pieman"], subjects=["003"])
+    path = copy / "code" / "scan_exclude.json"
+    excluded = {name: [f"{name}_task-tunnel"] for name in ("sub-001", "sub-002")}
+    path.write_text(json.dumps({"tunnel": excluded}))
+    with pytest.raises(ValueError, match=r"^Story tunnel has no .*sub-001_task-tunnel, sub-002_task-tunnel"):
+        ready(copy, stories=["tunnel"])
+    assert ready(copy, stories=["tunnel"], exclude=False).describe()["stories"] == {"tunnel": 2}
 
 
 def test_a_run_is_excluded_by_its_number(copy):
@@ -555,5 +566,5 @@ def test_a_real_alignment_and_official_lengths_pass_strict(shared_data, tmp_path
     assert responses.values.shape[1] == 281 - 6
     word = torch.tensor([[float(name.startswith("pieman_00400_"))] for name in responses.stimulus_ids])
     observed = responses.group_mean[:, ~responses.group_mean.isnan().any(dim=0)]
-    assert correlate(responses.to_volumes(word), observed).min() > 0.999
-    assert correlate(responses.to_volumes(word).roll(1, 0), observed).max() < 0.95
+    assert correlate(responses.carry(word), observed).min() > 0.999
+    assert correlate(responses.carry(word).roll(1, 0), observed).max() < 0.95

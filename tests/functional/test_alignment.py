@@ -345,6 +345,8 @@ def test_block_moves_permute_whole_blocks():
     assert (singles % 2 == torch.tensor([0, 1, 0, 1, 0, 1])).all()
     with pytest.raises(ValueError, match="at least two blocks"):
         block_moves(10, block_length=10)
+    with pytest.raises(ValueError, match="a run of one row has none to change with: give longer runs"):
+        block_moves(4, groups=torch.tensor([0, 0, 0, 1]))
 
 
 @pytest.mark.parametrize("missing", [False, True])

@@ -14,8 +14,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from nfas_lightning.datamodules import ArrayDataModule
+from nfas_lightning.models import RawStimuli
 from nfas_lightning.scoring import ScoringSettings
 
+RAW = RawStimuli()  # what the networks here read
 QUICK = ScoringSettings(n_permutations=0, baselines=False)
 
 

@@ -96,7 +96,8 @@ def check(net, x, positions, layers="*", **options):
     handles = [block.register_forward_hook(lambda m, a, out: seen.append(out)) for block in net]
     with DepthRecorder(net, layers, **options) as rec:
         net(x)
-        for state, raw in zip(rec.states, seen, strict=True):
+        # further passes may have told where the batch is
+        for state, raw in zip(rec.states, seen[: len(net)], strict=True):
             torch.testing.assert_close(state, raw.mean(positions))
         assert [layer.width for layer in rec.layers] == [state.shape[1] for state in rec.states]
     for handle in handles:
@@ -130,7 +131,7 @@ def test_units_are_found_where_no_layer_is_as_wide_as_the_output():
     check(row(lambda i: Concatenating(2 + 4 * i)), torch.randn(3, 2, 4), 2)
 
 
-@pytest.mark.parametrize("shape", [(8, 16, 6), (16, 8, 6), (1, 5, 6), (1, 1, 6)])
+@pytest.mark.parametrize("shape", [(8, 16, 6), (16, 8, 6), (1, 5, 6), (1, 1, 6), (7, 7, 6)])
 def test_attention_that_is_turned_inside_a_block_leaves_the_batch_first(shape):
     check(row(lambda _: Attends(6, turns=True)), torch.randn(shape), 1)
 
@@ -143,7 +144,6 @@ def test_attention_that_is_not_turned_has_the_batch_second(shape):
 @pytest.mark.parametrize(
     ("block", "shape", "layout", "positions"),
     [
-        (lambda _: Attends(6, turns=True), (7, 7, 6), "channels_last", 1),
         (lambda _: LastConvNeXt2d(6), (2, 6, 6, 6), "channels_last", (1, 2)),
     ],
 )

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from nfas_lightning.hooks.layout import infer_layout
-from nfas_lightning.hooks.pooling import main_tensor, pad_nested, pool
+from nfas_lightning.hooks.outputs import main_tensor
+from nfas_lightning.hooks.pooling import pad_nested, pool
 
 MASK = torch.tensor([[1, 1, 1, 0, 0], [0, 1, 0, 1, 0]], dtype=torch.bool)
 
@@ -200,11 +201,11 @@ def test_attention_weights_before_a_state_are_refused():
     given, state = torch.randn(2, 5, 8), torch.randn(2, 5, 8)
     for weights in (torch.randn(2, 5, 5), torch.randn(2, 4, 5, 5)):
         with pytest.raises(TypeError, match=r"looks like attention weights.*return the state first"):
-            main_tensor((weights, state), "block", given)
-        assert main_tensor((state, weights), "block", given) is state
+            main_tensor((weights, state), "block", [given])
+        assert main_tensor((state, weights), "block", [given]) is state
     # a stage that halves its tokens and hands on what it had before
     halved = torch.randn(2, 2, 16)
-    assert main_tensor((halved, state), "stage", given) is halved
+    assert main_tensor((halved, state), "stage", [given]) is halved
 
 
 @pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
@@ -243,7 +244,6 @@ def test_packed_sequences_are_refused():
         (nn.GRU(6, 6), (9, 4, 6), "sequence_first"),
         (nn.GRU(6, 6, batch_first=True), (4, 9, 6), "channels_last"),
         (nn.Conv2d(3, 6, 3), (4, 6, 5, 6), "channels_first"),
-        (nn.ReLU(), (4, 6, 5, 5), "channels_first"),
         (nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 6)), (4, 5, 5, 6), "channels_last"),
         # ConvNeXt: linear layers inside, but its maps have channels first
         (nn.Sequential(nn.Conv2d(6, 6, 3), nn.LayerNorm(6), nn.Linear(6, 6)), (4, 6, 5, 7), "channels_first"),
@@ -258,6 +258,8 @@ def test_a_layout_that_a_block_and_a_shape_leave_open_is_an_error():
     with pytest.raises(ValueError, match=r"shape \(4, 6, 5, 6\).*layout='channels_first'.*'channels_last'"):
         infer_layout(block, torch.zeros(4, 6, 5, 6))
     assert infer_layout(block, torch.zeros(4, 6, 5, 6), sibling="channels_last") == "channels_last"
+    with pytest.raises(ValueError, match=r"shape \(4, 6, 5, 5\)"):  # without having seen what it was given
+        infer_layout(nn.ReLU(), torch.zeros(4, 6, 5, 5))
 
 
 def test_a_known_batch_overrules_sequence_first():

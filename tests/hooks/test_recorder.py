@@ -117,15 +117,17 @@ def test_building_attaches_nothing_and_detaching_is_idempotent(encoder):
     rec = DepthRecorder(encoder)
     assert n_hooks() == 0
     rec.attach()
+    attached = n_hooks()
     rec.attach()
-    assert n_hooks() == 5
+    assert n_hooks() == attached
+    assert n_hooks() > 4
     assert rec.is_attached
     rec.detach()
     rec.detach()
     assert n_hooks() == 0
     assert not rec.is_attached
     with pytest.raises(ZeroDivisionError), rec:
-        1 / (n_hooks() - 5)  # attached, and an exception
+        1 / (n_hooks() - attached)  # attached, and an exception
     assert n_hooks() == 0
 
 
@@ -445,10 +447,11 @@ def test_blocks_side_by_side_are_pointed_out_once():
     with DepthRecorder(net, "blocks.*") as rec:
         with pytest.warns(UserWarning, match=side_by_side):
             net(torch.randn(2, 3))
+        rec.collect([0, 1])
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             net(torch.randn(2, 3))
-        rec.collect([0, 1])
+        rec.collect([2, 3])
 
 
 def test_blocks_in_a_row_are_not_pointed_out(encoder):

@@ -281,3 +281,112 @@ def test_a_row_of_numbered_attributes_is_suggested():
     with pytest.raises(ValueError, match=r"layers=\['conv1', 'conv2', 'conv3', 'conv4'\]"):
         resolve_layers(net)
     assert len(resolve_layers(net, ["conv1", "conv2", "conv3", "conv4"])) == 4
+
+
+def test_every_class_of_a_row_is_taken():
+    """As Jamba mixes attention with state-space layers, and VOLO outlookers with transformers."""
+
+    class Attention(Composite):
+        pass
+
+    mixed = nn.ModuleList([Composite(), Attention(), Composite(), Composite(), Attention()])
+    assert resolve_layers(holder(layers=mixed)) == [f"layers.{i}" for i in range(5)]
+    different = nn.ModuleList([Attention(), Composite(), nn.TransformerEncoderLayer(4, 2, 8)])
+    assert resolve_layers(holder(layers=different)) == [f"layers.{i}" for i in range(3)]
+    stages = {"layer1": nn.Sequential(*blocks(2)), "layer2": nn.Sequential(Attention(8), Attention(8))}
+    assert len(resolve_layers(holder(**stages))) == 4
+
+
+def test_stems_and_transitions_with_one_weight_are_no_blocks():
+    def joint():
+        return holder(norm=nn.LayerNorm(4), reduction=nn.Linear(4, 4))
+
+    row = nn.Sequential(
+        joint(), nn.Sequential(*blocks(2)), joint(), nn.Sequential(*blocks(2)), nn.Linear(4, 4)
+    )
+    assert resolve_layers(holder(features=row)) == [
+        "features.1.0",
+        "features.1.1",
+        "features.3.0",
+        "features.3.1",
+    ]
+    # where nothing else is there, they are
+    assert resolve_layers(holder(features=nn.Sequential(*(joint() for _ in range(4))))) == [
+        f"features.{i}" for i in range(4)
+    ]
+
+
+def test_what_is_one_network_in_a_row_gives_its_own_blocks():
+    backbone = holder(blocks=blocks(8, 16))
+    parts = nn.Sequential(Composite(), backbone, Composite())
+    assert resolve_layers(parts) == [f"1.blocks.{i}" for i in range(8)]
+
+
+def test_stages_of_two_blocks_are_one_trunk_and_three_equal_networks_are_three():
+    stages = nn.ModuleList(holder(blocks=blocks(2, width), norm=nn.LayerNorm(width)) for width in (4, 8))
+    assert len(resolve_layers(holder(layers=stages))) == 4
+    ensemble = nn.ModuleList(holder(embed=nn.Linear(4, 4), blocks=blocks(3)) for _ in range(3))
+    with pytest.raises(ValueError, match=r"several trunks.*0\.blocks\.0 .*1\.blocks\.0 .*2\.blocks\.0"):
+        resolve_layers(ensemble)
+
+
+def test_branches_inside_a_stage_are_no_depths():
+    """As CrossViT's blocks hold a row for each patch size."""
+
+    def stage():
+        branches = nn.ModuleList(nn.Sequential(*blocks(2)) for _ in range(2))
+        return holder(blocks=branches, fusion=Composite())
+
+    net = holder(blocks=nn.ModuleList(stage() for _ in range(3)))
+    assert resolve_layers(net) == [f"blocks.{i}" for i in range(3)]
+
+
+MIXED = {
+    "tresnet_m": (21, "body.layer1.0", "body.layer4.2"),
+    "volo_d1_224": (18, "network.0.0", "network.4.1"),
+    "mobilevitv2_050": (9, "stages.0.0", "stages.4.1"),
+    "edgenext_xx_small": (12, "stages.0.blocks.0", "stages.3.blocks.1"),
+    "davit_tiny": (12, "stages.0.blocks.0.0", "stages.3.blocks.0.1"),
+    "botnet26t_256": (8, "stages.0.0", "stages.3.1"),
+    "inception_v3": (11, "Mixed_5b", "Mixed_7c"),
+    "nest_tiny": (12, "levels.0.transformer_encoder.0", "levels.2.transformer_encoder.7"),
+    "cs3darknet_s": (4, "stages.0", "stages.3"),
+    "pit_ti_224": (12, "transformers.0.blocks.0", "transformers.2.blocks.3"),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_blocks_of_other_classes_and_of_every_stage(name):
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    assert _summary(resolve_layers(model)) == MIXED[name]
+
+
+HIERARCHICAL = {
+    "Swin": ({"embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2], "image_size": 32}, 4),
+    "PoolFormer": ({"hidden_sizes": [8, 8, 16, 16], "depths": [1, 2, 1, 1]}, 5),
+    "MobileViTV2": ({"image_size": 64, "width_multiplier": 0.25, "n_attn_blocks": [1, 2, 1]}, 5),
+    "Segformer": ({"hidden_sizes": [8, 8, 16, 16], "depths": [1, 2, 1, 1]}, 5),
+    "Jamba": ({**SMALL, "num_key_value_heads": 2, "attn_layer_period": 2, "attn_layer_offset": 1,
+               "num_experts": 2, "use_mamba_kernels": False}, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIERARCHICAL)
+def test_hierarchical_and_mixed_networks_of_transformers(name):
+    transformers = pytest.importorskip("transformers")
+    options, count = HIERARCHICAL[name]
+    with torch.device("meta"):
+        model = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**options))
+    assert len(resolve_layers(model)) == count
+
+
+def test_encoders_in_a_row_are_said_and_not_taken_for_depths():
+    transformers = pytest.importorskip("transformers")
+    with torch.device("meta"):
+        model = transformers.CanineModel(transformers.CanineConfig(**SMALL))
+    with pytest.warns(
+        UserWarning, match=r"leaves out initial_char_encoder\.layer\.0 \(1 x CanineLayer\); final"
+    ):
+        assert resolve_layers(model) == [f"encoder.layer.{i}" for i in range(4)]

@@ -78,7 +78,7 @@ def best_lag(stimuli, events, feature, target, **options):
         moved = {**events, "onset": np.asarray(events["onset"]) + lag}
         brain = ArrayDataModule(stimuli, torch.zeros(160, 1), events=moved, tr=2.0, **options)
         brain.setup()
-        r[lag] = float(correlate(brain.responses.to_volumes(feature).double(), target))
+        r[lag] = float(correlate(brain.responses.carry(feature).double(), target))
     return max(r, key=r.get), r[0.0]
 
 

@@ -9,7 +9,7 @@ from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory
 from nfas_lightning.metrics import SNCI, DepthSpectrum, DMDAlignment, RoiAlignment
 from nfas_lightning.scoring import ScoringSettings
 from tests.helpers.metrics import planted, splits
-from tests.helpers.training import QUICK, Network, assert_same_training, brain, train
+from tests.helpers.training import QUICK, RAW, Network, assert_same_training, brain, train
 
 pytestmark = [
     pytest.mark.cuda,
@@ -30,7 +30,9 @@ def on_device(*callbacks, **options):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed", "bf16-true"])
 def test_a_training_is_the_same_with_and_without_looks(precision):
-    look = BrainAlignment(brain(), every_n_steps=2, at_start=True, settings=QUICK, on_error="raise")
+    look = BrainAlignment(
+        brain(), every_n_steps=2, at_start=True, settings=QUICK, preprocess=RAW, on_error="raise"
+    )
     depth = DepthTrajectory()
     plain = on_device(precision=precision, validate=True)
     watched = on_device(look, depth, precision=precision, validate=True)
@@ -42,8 +44,8 @@ def test_a_training_is_the_same_with_and_without_looks(precision):
 
 def test_a_look_scores_what_the_cpu_scores():
     network = Network().eval()
-    cpu = align(network, brain(), settings=QUICK, progress=False).scores
-    cuda = align(network, brain(), settings=QUICK, progress=False, device="cuda").scores
+    cpu = align(network, brain(), settings=QUICK, preprocess=RAW, progress=False).scores
+    cuda = align(network, brain(), settings=QUICK, preprocess=RAW, progress=False, device="cuda").scores
     assert next(network.parameters()).device.type == "cuda"
     assert list(cuda["feature"]) == list(cpu["feature"])
     assert cuda["r"].to_numpy() == pytest.approx(cpu["r"].to_numpy(), abs=1e-3)
@@ -136,7 +138,7 @@ def test_a_batch_that_does_not_fit_is_halved():
     datamodule = brain()
     datamodule.setup()
     network = Wide().eval().cuda()
-    expected = record_trajectory(network, datamodule.stimuli, batch_size=2, limit=16).stack()
+    expected = record_trajectory(network, datamodule.stimuli, preprocess=RAW, batch_size=2, limit=16).stack()
     network.held = None
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
@@ -145,7 +147,9 @@ def test_a_batch_that_does_not_fit_is_halved():
         with pytest.warns(
             UserWarning, match="A batch of 16 stimuli did not fit into memory: going on with 8"
         ):
-            halved = record_trajectory(network, datamodule.stimuli, batch_size=16, limit=16).stack()
+            halved = record_trajectory(
+                network, datamodule.stimuli, preprocess=RAW, batch_size=16, limit=16
+            ).stack()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     torch.testing.assert_close(halved, expected, rtol=1e-4, atol=1e-5)

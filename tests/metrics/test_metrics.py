@@ -10,11 +10,14 @@ import torch
 from torchmetrics import MetricCollection, MetricTracker
 from torchmetrics.metric import CompositionalMetric
 
+from nfas_lightning.alignment import card_of
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.dmd import dmd, stable_mode
 from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.functional.snci import snci
+from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.metrics import SNCI, DepthSpectrum, DMDAlignment, RoiAlignment
+from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from tests.helpers.metrics import SHARES, planted, run_processes, splits
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
@@ -211,6 +214,9 @@ def test_two_and_three_processes_with_uneven_shares_agree():
     H, responses = planted()
     alignment = update(DMDAlignment(responses), H, splits(len(H), 20)).compute()
     spectrum = update(DepthSpectrum(), H, splits(len(H), 20)).compute()
+    uneven = DepthSpectrum()
+    uneven.update([H[:, depth, : 4 + depth] for depth in range(4)], torch.arange(len(H)))
+    apart = uneven.compute()
     consistency = snci(
         torch.rand(9, 4, generator=torch.Generator().manual_seed(0)), ["vision", "audio", "language"] * 3
     )
@@ -219,6 +225,7 @@ def test_two_and_three_processes_with_uneven_shares_agree():
     for (world, rank), result in results.items():
         torch.testing.assert_close(result["alignment"], alignment, rtol=0, atol=1e-6)
         torch.testing.assert_close(result["spectrum"], spectrum, rtol=0, atol=1e-6)
+        torch.testing.assert_close(result["uneven"], apart, rtol=0, atol=1e-6)
         torch.testing.assert_close(result["snci"], consistency, rtol=0, atol=1e-6)
         # after compute each process holds its own share again
         assert result["kept"] == len(SHARES[world][rank])
@@ -270,9 +277,9 @@ def test_states_do_not_alias_the_batch_and_stay_on_the_host():
     metric.update(batch, ids)
     batch.zero_()
     ids.fill_(3)
-    assert torch.equal(metric.collected()[0], H)
+    assert torch.equal(metric.trajectories()[0], H)
     moved = metric.to("meta")  # any other device: what moved there would be lost
-    assert torch.equal(moved.collected()[0], H)
+    assert torch.equal(moved.trajectories()[0], H)
     assert moved.device.type == "meta"
 
 
@@ -286,6 +293,46 @@ def test_device_memory_does_not_grow_with_stimuli():
     metric.update(H[10:].cuda(), torch.arange(10, len(H)))
     assert torch.cuda.memory_allocated() == before
     assert metric.compute()["r"].device.type == "cuda"
+
+
+def ragged(n=60, seed=0):
+    """States of five depths of other widths."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(n, width, generator=generator).double() for width in (8, 6, 9, 5, 7)]
+
+
+@pytest.mark.parametrize("operator", ["joint", "per_stimulus", "pooled"])
+@pytest.mark.parametrize("space", [{}, {"n_components": 3}, {"state_space": "random_projection", "seed": 2}])
+def test_depths_of_other_widths_score_as_they_do_elsewhere(operator, space):
+    _, responses = planted()
+    states = ragged()
+    metric = DMDAlignment(responses, operator=operator, **space)
+    for batch in splits(60, 13):
+        metric.update([state[batch] for state in states], batch)
+    result = metric.compute()
+    settings = ScoringSettings(n_permutations=0, baselines=False, operator=operator, **space)
+    layers = tuple(LayerInfo(str(i), i, "Linear", s.shape[1:], s.shape[1], "") for i, s in enumerate(states))
+    trajectory = Trajectory(tuple(states), layers, torch.arange(60))
+    card = card_of(torch.nn.Identity(), responses, "net", "mean", seconds=0.0)
+    table = score_trajectory(trajectory, responses, card, settings).scores
+    assert result["r"].tolist() == pytest.approx(table["r"].tolist(), abs=1e-9)
+    spectrum = DepthSpectrum(**space)
+    spectrum.update(states, torch.arange(60))
+    if operator == "joint":
+        torch.testing.assert_close(spectrum.compute()["stable_eigenvalue"], result["eigenvalue"])
+
+
+def test_depths_change_their_widths_within_no_epoch():
+    metric, states = DepthSpectrum(), ragged()
+    metric.update(states, torch.arange(60))
+    with pytest.raises(ValueError, match=r"of widths \[8, 6, 9, 5, 7\], got \[7, 5, 9, 6, 8\]"):
+        metric.update(states[::-1], torch.arange(60, 120))
+    with pytest.raises(ValueError, match=r"trajectory\[1\] must have shape \(B=60, D\), got \(59, 6\)"):
+        metric.update([states[0], states[1][1:], *states[2:]], torch.arange(60))
+    with pytest.raises(ValueError, match="kind must be one of"):
+        DepthSpectrum(state_space="flat")
+    metric.reset()
+    metric.update(states[::-1], torch.arange(60))
 
 
 def test_figures():
@@ -312,7 +359,9 @@ def test_errors_say_what_came():
         metric.update(H[:1], torch.tensor([60]))
     with pytest.raises(ValueError, match=r"trajectory must have shape \(B, L, D\), got \(60, 5\)"):
         metric.update(H[:, :, 0], torch.arange(60))
-    with pytest.raises(TypeError, match=r"trajectory must be a torch.Tensor, got list"):
+    with pytest.raises(
+        TypeError, match=r"trajectory must be a torch.Tensor \(B, L, D\) or a list .* got a list of list"
+    ):
         metric.update(H.tolist(), torch.arange(60))
     with pytest.raises(ValueError, match=r"stimulus_id must have shape \(B=2,\), got \(3,\)"):
         metric.update(H[:2], torch.arange(3))
@@ -325,7 +374,7 @@ def test_errors_say_what_came():
     with pytest.raises(ValueError, match="trajectory must be finite"):
         metric.update(H[:2].log(), torch.arange(2))
     metric.update(H[:2], torch.arange(2))
-    with pytest.raises(ValueError, match=r"trajectory must have shape \(B, L=5, D=8\), got \(2, 4, 8\)"):
+    with pytest.raises(ValueError, match=r"of widths \[8, 8, 8, 8, 8\], got \[8, 8, 8, 8\]"):
         metric.update(H[2:4, :4], torch.arange(2, 4))
     scores = SNCI()
     with pytest.raises(ValueError, match="seen no model"):
@@ -401,7 +450,7 @@ def test_ids_may_be_integers_of_any_kind(form):
         ids = torch.arange(60)
         metric.update(rows[30:], form(ids[30:].tolist()))
         metric.update(rows[:30], ids[:30])
-        assert torch.equal(metric.collected()[0], rows)
+        assert torch.equal(metric.collected()[0], rows.flatten(1))
     with pytest.raises(ValueError, match="below the 60 stimuli of 'toy', got 60"):
         DMDAlignment(responses).update(H[:1], [60])
 

@@ -310,3 +310,19 @@ def test_a_recorder_reads_the_mask_of_the_running_batch():
         model({"image": x})
     for state, row, value in zip(rec.states[0], x, model.module.layers[0](x), strict=True):
         torch.testing.assert_close(state, value[row[:, 0] < 0.5].mean(0))
+
+
+def test_an_offloaded_network_has_its_hash_and_runs_under_a_trainer():
+    accelerate = pytest.importorskip("accelerate")
+    whole, network = _network(), _network()
+    network.load_state_dict(whole.state_dict())
+    network.register_buffer("steps", torch.zeros(1))
+    whole.register_buffer("steps", torch.zeros(1))
+    accelerate.cpu_offload(network, execution_device=torch.device("cpu"))
+    model = FrozenModel(network)
+    assert model.info.weights_sha256 == state_sha256(whole)
+    assert model.to(torch.float64) is model  # stays: accelerate moves what runs
+    batch = _batch()
+    torch.testing.assert_close(model(batch), FrozenModel(whole)(batch))
+    with pytest.raises(ValueError, match=r"no random twin: its weights are offloaded"):
+        FrozenModel(network, weights="random")

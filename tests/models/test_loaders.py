@@ -11,7 +11,7 @@ from torch import nn
 
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.hooks import DepthRecorder
-from nfas_lightning.models import FrozenModel, ModelSuite, load_model, load_module
+from nfas_lightning.models import FrozenModel, ModelSuite, load_model, load_module, reach
 from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.loaders import model_name
 from nfas_lightning.models.optional import require
@@ -79,6 +79,7 @@ def test_weights_out_of_reach_name_their_hub_entry(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setattr(reach, "is_reachable", lambda url: True)
     with pytest.raises(
         OSError, match=r"could not be read from timm/resnet18\..*no route to host.*weights='random'"
     ):
@@ -195,6 +196,39 @@ def test_random_weights_read_the_configuration_alone(tokenizer, tmp_path):
         load_model(f"hf:{tmp_path}")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_raised_and_the_card_says_so(dtype, tokenizer, tmp_path):
+    saved = _save(tmp_path, "GPT2", TEXT["GPT2"])
+    saved.to(dtype).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_model(f"hf:{tmp_path}")
+    twin = load_model(f"hf:{tmp_path}", weights="random")
+    for model in (loaded, twin):
+        assert {p.dtype for p in model.module.parameters()} == {torch.float32}
+    assert _same(loaded.module, saved.float())
+    assert loaded.info.note == f"Stored in {dtype}, raised to torch.float32."
+    # what is handed over stays as it is
+    half = load_module(nn.Sequential(*(nn.Linear(2, 2) for _ in range(3))).to(dtype))
+    assert half.info.note == f"Runs in {dtype}."
+    assert load_model(half, weights="random").info.note.endswith(f"Runs in {dtype}.")
+
+
+def test_longformer_is_padded_before_it_pads_itself(tokenizer, tmp_path):
+    window = {"max_position_embeddings": 40, "attention_window": 8, "pad_token_id": 0}
+    _save(tmp_path, "Longformer", {**SMALL, "vocab_size": 9, **window})
+    tokenizer.model_max_length = 100_001
+    tokenizer.save_pretrained(tmp_path)
+    model = FrozenModel(load_model(f"hf:{tmp_path}"))
+    assert (model.load().preprocess.max_length, model.load().preprocess.multiple_of) == (40, 8)
+    texts = [TextStimulus("the cat sat on the mat the mat sat"), TextStimulus("cat")]
+    with DepthRecorder(model.module, mask_source=lambda: model.mask) as rec, torch.no_grad():
+        model({"text": texts})
+        together = torch.stack(rec.states, 1)
+        assert rec.layers[0].shape == (16, 16)
+        model({"text": texts[1:]})
+        torch.testing.assert_close(together[1:], torch.stack(rec.states, 1), rtol=1e-4, atol=1e-5)
+
+
 WHISPER = {"d_model": 16, "encoder_layers": 3, "decoder_layers": 1, "encoder_attention_heads": 2,
            "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 9,
            "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0,
@@ -248,6 +282,27 @@ def test_wav2vec2_with_group_norm_takes_one_length_at_a_time(tmp_path):
         _together_and_alone(loaded, [3_000, 2_000])
     together, alone = _together_and_alone(loaded, [2_000, 2_000])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_codec_and_a_pair_of_networks_are_asked_back(tmp_path):
+    sizes = {"num_filters": 4, "hidden_size": 8, "codebook_size": 16, "num_lstm_layers": 1}
+    codec = transformers.EncodecConfig(**sizes, codebook_dim=8, target_bandwidths=[1.5])
+    transformers.EncodecModel(codec).save_pretrained(tmp_path / "codec")
+    transformers.EncodecFeatureExtractor().save_pretrained(tmp_path / "codec")
+    with pytest.raises(
+        ValueError, match=r"EncodecFeatureExtractor .* for encodec in a way of its own.*module"
+    ):
+        load_model(f"hf:{tmp_path / 'codec'}")
+    tower = {**SMALL, "num_attention_heads": 2}
+    text, vision = (
+        {**tower, "bos_token_id": 0, "eos_token_id": 1},
+        {**tower, "image_size": 32, "patch_size": 8},
+    )
+    pair = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+    transformers.CLIPModel(pair).save_pretrained(tmp_path / "pair")
+    for weights in ("pretrained", "random"):
+        with pytest.raises(ValueError, match=r"holds two networks \(clip\).*CLIPVisionModel.from_pretrained"):
+            load_model(f"hf:{tmp_path / 'pair'}", weights=weights)
 
 
 def test_image_models_take_their_processors_numbers(tmp_path):

@@ -1,12 +1,13 @@
 """Preprocessing against independent oracles, and what must never enter a mask."""
 
+import copy
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
-from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.data.stimuli import TextStimulus, carried
 from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, RawStimuli, TextPreprocess
 
 HALF = (0.5, 0.5, 0.5)
@@ -158,6 +159,51 @@ def test_special_tokens_and_padding_stay_out_of_the_mask(tokenizer):
     assert _shown(tokenizer, inputs, 0) == ["the", "cat", "sat", "on", "the", "mat"]
     assert _shown(tokenizer, inputs, 1) == ["un", "##happy"]
     assert inputs.kwargs["input_ids"][1, 4:].tolist() == [0] * 4
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["[CLS] $A [SEP]", "[CLS] $A", "$A [SEP]", "$A [SEP] [CLS]", "[CLS] [CLS] $A [SEP] [SEP]", "$A"],
+)
+def test_whatever_a_tokenizer_adds_stays_out_of_the_mask(tokenizer, template):
+    """As BERT and RoBERTa, Llama, T5, XLNet, a decoder with a prompt and GPT-2 write special tokens."""
+    from tokenizers.processors import TemplateProcessing
+
+    own = copy.deepcopy(tokenizer)
+    own.backend_tokenizer.post_processor = TemplateProcessing(
+        single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    inputs = TextPreprocess(own, 16)({"text": [TextStimulus("the cat sat"), TextStimulus("mat")]})
+    added = template.count("[")
+    assert inputs.kwargs["attention_mask"].sum(dim=1).tolist() == [3 + added, 1 + added]
+    assert _shown(own, inputs, 0) == ["the", "cat", "sat"]
+    assert _shown(own, inputs, 1) == ["mat"]
+
+
+def test_texts_of_unequal_lengths_are_refused_where_padding_would_change_states(tokenizer):
+    preprocess = TextPreprocess(tokenizer, 16, equal_lengths=True)
+    with pytest.raises(
+        ValueError, match=r"texts of \[3, 5\] tokens. Use batch_size=1, or texts of one length"
+    ):
+        preprocess({"text": [TextStimulus("the cat sat"), TextStimulus("mat")]})
+    assert preprocess({"text": [TextStimulus("the cat"), TextStimulus("mat on")]}).mask.sum() == 4
+
+
+@pytest.mark.parametrize("carrier", ["the {} sat", "the cat on {}", "on the {}: the mat"])
+def test_a_carrier_phrase_is_read_and_the_word_alone_is_pooled(tokenizer, carrier):
+    words = ["cat", "unhappyly", TextStimulus("the mat", (4, 7))]
+    inputs = TextPreprocess(tokenizer, 16)({"text": carried(words, carrier)})
+    assert [_shown(tokenizer, inputs, row) for row in range(3)] == [
+        ["cat"],
+        ["un", "##happy", "##ly"],
+        ["mat"],
+    ]
+
+
+@pytest.mark.parametrize("carrier", ["the word is", "{} and {}", "{}", " {} "])
+def test_a_carrier_phrase_has_one_place_for_the_word_and_words_beside_it(carrier):
+    with pytest.raises(ValueError, match=r"carrier must be a phrase with \{\} once"):
+        carried(["cat"], carrier)
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,11 @@ def test_the_check_finds_padding_that_leaks(name, changes):
         check_values(replace(entry, preprocessing=values))
 
 
+def test_the_check_of_a_network_of_texts_of_one_length_sees_that_others_are_refused():
+    entry = zoo_entry("minilm_l6_v2")
+    check_values(replace(entry, preprocessing={**entry.preprocessing, "equal_lengths": True}))
+
+
 def test_the_check_finds_a_network_that_ignores_its_input(monkeypatch):
     import nfas_lightning.models.zoo.check as check
 

@@ -356,6 +356,26 @@ def test_rows_show_at_most_so_many(results):
     assert len(figure.axes[0].get_yticklabels()) == 10
 
 
+def test_figures_that_leave_rois_out_say_how_many(results, statistics):
+    scores, count = results.scores.assign(network=""), results.scores["roi"].nunique()
+    alone = replace(
+        statistics,
+        snci=statistics.snci.assign(network=""),
+        convergence=statistics.convergence.assign(network=""),
+    )
+    for draw in (
+        lambda most: plot_rows(mean_r2(scores), results.rois, label="r²", max_rows=most),
+        lambda most: plot_snci(alone, max_rows=most),
+        lambda most: plot_convergence(alone, max_rows=most),
+        lambda most: plot_networks(scores, max_columns=most),
+    ):
+        assert f"the 7 highest of {count} ROIs" in draw(7).axes[0].get_xlabel()
+        assert "highest of" not in draw(count).axes[0].get_xlabel()
+    networks = results.scores["network"].nunique()
+    label = plot_networks(results.scores, max_columns=3).axes[0].get_xlabel()
+    assert label == f"the 3 highest of {networks} networks"
+
+
 def test_missing_scores_do_not_stop_a_figure(results, statistics):
     scores = results.scores.copy()
     scores.loc[scores["model"] == "mtcnn_onet", ["r", "r2", "p", "q"]] = np.nan

@@ -14,13 +14,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.models.base import LoadedModel, ModelInfo, Preprocess
+from nfas_lightning.models.batch import one_stimulus
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.random_twin import random_twin, seeded
 from nfas_lightning.models.zoo.architecture import build_network, check_network, merged
 from nfas_lightning.models.zoo.entry import ZooEntry
 from nfas_lightning.models.zoo.preprocess import build_preprocess
 from nfas_lightning.models.zoo.registry import load_zoo
-from nfas_lightning.models.zoo.stand_ins import stand_in_batch, stand_in_tokenizer, take
+from nfas_lightning.models.zoo.stand_ins import stand_in_batch, stand_in_tokenizer
 
 __all__ = ["CheckResult", "check_entry", "check_values"]
 
@@ -172,7 +173,7 @@ def _check_trajectory(
     info = ModelInfo(entry.name, entry.modality, entry.family, "random")
     model = FrozenModel(LoadedModel(module, preprocess, info, layers, entry.pooling))
     together = _record(model, layers, batch)  # raises where a state is not finite
-    alone = [_record(model, layers, take(batch, row)) for row in range(_N)]
+    alone = [_record(model, layers, one_stimulus(batch, row) or {}) for row in range(_N)]
     if len(together) != entry.blocks:
         raise AssertionError(f"Expected {entry.blocks} depths, got {len(together)}.")
     for depth, state in enumerate(together):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.hooks.pooling import POOLINGS
+from nfas_lightning.hooks.pooling import split_pooling
 
 __all__ = ["LIBRARIES", "ZooEntry"]
 
@@ -80,7 +80,7 @@ class ZooEntry:
     def __post_init__(self) -> None:
         check_option("modality", self.modality, _MODALITIES)
         check_option("library", self.library, LIBRARIES)
-        check_option("pooling", self.pooling, POOLINGS)
+        split_pooling(self.pooling)
         self._check_keys("architecture", self.architecture, _ARCHITECTURE[self.library])
         self._check_keys("reduced", self.reduced, _REDUCED)
         required = _REQUIRED[self.library]

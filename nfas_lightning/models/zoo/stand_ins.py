@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nfas_lightning.data.stimuli import TextStimulus
 from nfas_lightning.models.optional import require
 
-__all__ = ["stand_in_batch", "stand_in_tokenizer", "take"]
+__all__ = ["stand_in_batch", "stand_in_tokenizer"]
 
 _RATE = 16_000
 _LONGEST = 9_600  # samples: 0.6 s, a few of every network's frames
@@ -28,7 +26,7 @@ def stand_in_batch(
     Args:
         modality: ``"vision"``, ``"audio"`` or ``"language"``.
         n_stimuli: number of stimuli, each different.
-        equal_lengths: give sounds one length; else sounds and texts have different ones.
+        equal_lengths: give sounds and texts one length; else they have different ones.
         seed: of the noise.
     """
     random = torch.Generator().manual_seed(seed)
@@ -36,7 +34,7 @@ def stand_in_batch(
     if modality == "vision":
         return batch | {"image": torch.rand(n_stimuli, 3, 80, 96, generator=random)}
     if modality == "language":
-        lengths = [2 + 3 * (i % 5) + i // 5 for i in range(n_stimuli)]
+        lengths = [6 if equal_lengths else 2 + 3 * (i % 5) + i // 5 for i in range(n_stimuli)]
         chosen = [torch.randint(len(_WORDS), (length,), generator=random).tolist() for length in lengths]
         return batch | {"text": [TextStimulus(" ".join(_WORDS[i] for i in row)) for row in chosen]}
     shortest = _LONGEST if equal_lengths else _LONGEST // 2
@@ -47,17 +45,6 @@ def stand_in_batch(
     audio += 0.02 * torch.randn(audio.shape, generator=random)
     audio[torch.arange(_LONGEST) >= n_samples[:, None]] = 0
     return batch | {"audio": audio, "n_samples": n_samples, "sampling_rate": _RATE}
-
-
-def take(batch: Mapping[str, Any], row: int) -> dict[str, Any]:
-    """Return one stimulus of a batch as a batch of its own, without padding."""
-    out: dict[str, Any] = {
-        key: value[row : row + 1] if isinstance(value, (Tensor, list)) else value
-        for key, value in batch.items()
-    }
-    if "n_samples" in out:
-        out["audio"] = out["audio"][:, : int(out["n_samples"])]
-    return out
 
 
 def stand_in_tokenizer(vocabulary: int) -> Any:

@@ -8,13 +8,16 @@ import pickle
 import re
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from nfas_lightning.models.optional import require
+from nfas_lightning.models.reach import hub_or_cache
 from nfas_lightning.models.text import has_vocabulary
 from nfas_lightning.models.zoo.architecture import configuration, finish, library, network_class
 from nfas_lightning.models.zoo.entry import ZooEntry
@@ -69,7 +72,8 @@ def is_local(entry: ZooEntry) -> bool:
 def load_network(entry: ZooEntry, revision: str, folder: Path | None) -> nn.Module:
     """Return the network with its pretrained weights.
 
-    Code from the hub is never run, and pickled weights are read with ``weights_only``.
+    Code from the hub is never run, and pickled weights are read with ``weights_only``. Weights stored in half
+    precision are raised to float32, in which a random network is drawn too.
 
     Args:
         entry: the model.
@@ -128,7 +132,8 @@ def stored_preprocessing(entry: ZooEntry, revision: str, folder: Path | None) ->
     path = folder / _EXTRACTOR if folder is not None else None
     if folder is None:
         try:
-            path = Path(hub.hf_hub_download(entry.hub, _EXTRACTOR, revision=revision))
+            with hub_or_cache():
+                path = Path(hub.hf_hub_download(entry.hub, _EXTRACTOR, revision=revision))
         except OSError:  # the repository has none, or it is out of reach: the entry says what is needed
             path = None
     if path is None or not path.is_file():
@@ -172,7 +177,8 @@ def _reading(entry: ZooEntry, revision: str, folder: Path | None, read: Callable
     """Run `read`; name the hub entry and what to do where it fails."""
     where = _where(entry, revision, folder)
     try:
-        return read()
+        with nullcontext() if folder is not None else hub_or_cache():
+            return read()
     except _FAILURES as error:
         kind = OSError if isinstance(error, OSError) else ValueError
         advice = (
@@ -215,6 +221,11 @@ def _transformers(entry: ZooEntry, revision: str, folder: Path | None) -> tuple[
         if not (folder / "config.json").is_file():
             options["config"] = configuration(entry)
     loaded: tuple[nn.Module, dict[str, Any]] = network_class(entry).from_pretrained(
-        place, weights_only=True, output_loading_info=True, **options, **entry.architecture.get("options", {})
+        place,
+        weights_only=True,
+        output_loading_info=True,
+        dtype=torch.float32,
+        **options,
+        **entry.architecture.get("options", {}),
     )
     return loaded

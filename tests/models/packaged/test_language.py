@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.data.stimuli import TextStimulus, carried
+from nfas_lightning.hooks.pooling import pool
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.models.packaged import PACKAGED, load_packaged
 
@@ -92,6 +93,7 @@ def test_e5_joins_languages():
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.1
 
 
+@pytest.mark.filterwarnings("ignore:LlamaModel uses the first token")
 @pytest.mark.parametrize("name", DEPTHS)
 def test_card_and_trajectory(name):
     loaded, entry = load(name), PACKAGED[name]
@@ -111,6 +113,51 @@ def test_card_and_trajectory(name):
             torch.testing.assert_close(
                 together[i], single[0], rtol=1e-3, atol=1e-4 * float(single.abs().max())
             )
+
+
+def test_the_first_token_of_smollm2_stays_out_and_that_of_its_twin_does_not():
+    texts = [STORY, "It rained.", *(text for pair in PAIRS for text in pair)]
+    loaded = load("smollm2_135m")
+    with pytest.warns(
+        UserWarning, match=r"LlamaModel uses the first token as an attention sink \(in block 'layers"
+    ):
+        found = trajectory(loaded, texts)
+    inputs = loaded.preprocess({"text": [TextStimulus(text) for text in texts]})
+    with torch.no_grad():
+        raw = loaded.module(**inputs.kwargs, output_hidden_states=True).hidden_states[16]
+    rest = torch.stack([row[mask][1:].mean(0) for row, mask in zip(raw, inputs.mask, strict=True)])
+    all_ = torch.stack([row[mask].mean(0) for row, mask in zip(raw, inputs.mask, strict=True)])
+    torch.testing.assert_close(found.states[16], rest, rtol=1e-3, atol=1e-3)
+    # with it, one over the number of tokens is most of what differs between the texts
+    length = 1 / inputs.mask.sum(dim=1).float()
+
+    def share(states):
+        states = states - states.mean(dim=0)
+        direction = torch.linalg.svd(states, full_matrices=False)
+        return abs(float(torch.corrcoef(torch.stack([direction.U[:, 0], length]))[0, 1]))
+
+    assert share(all_) > 0.98
+    assert share(rest) < share(all_) - 0.1
+    twin = trajectory(load("smollm2_135m", "random"), texts)
+    assert {layer.pooling for layer in twin.layers} == {"auto:all"}
+
+
+@pytest.mark.filterwarnings("ignore:LlamaModel uses the first token")
+def test_a_carrier_phrase_tells_single_words_apart_in_smollm2():
+    """Bare words of one token are all the sink."""
+    words = ["cat", "house", "music", "water", "king", "red"]
+    loaded = load("smollm2_135m")
+
+    def spread(stimuli):
+        inputs = loaded.preprocess({"text": stimuli})
+        with torch.no_grad():
+            states = loaded.module(**inputs.kwargs, output_hidden_states=True).hidden_states[16]
+        pooled = pool(states, "mean:rest", inputs.mask)
+        return float((pooled - pooled.mean(0)).norm() / pooled.norm())
+
+    bare, phrased = [TextStimulus(word) for word in words], carried(words, "The word is {}")
+    assert all(int(loaded.preprocess({"text": [s]}).mask.sum()) == 1 for s in (bare[0], phrased[0]))
+    assert spread(bare) < 0.1 < spread(phrased)
 
 
 def next_token_logits(loaded, text):
