@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -147,7 +148,7 @@ def _stimuli(folder: Path, inspector: Inspector, clocks: Sequence[Clock]) -> lis
             wrong = list(row.unreadable)
             for audio, path in zip(audios, paths, strict=True):
                 if path in states and states[path].problem is None:
-                    said = _read(lambda path=path, audio=audio: read_alignment(path, audio))[1]
+                    said = _read(partial(read_alignment, path, audio))[1]
                     wrong += [(str(path.relative_to(folder)), said)] if said else []
             row = Row(what, len(here) - len(wrong), len(paths), row.missing, tuple(wrong))
         rows.append(row)
