@@ -157,7 +157,7 @@ class DepthTrajectory(Callback):
         self._detach()
         if trainer.sanity_checking:
             return
-        check_moment(getattr(trainer.datamodule, "stimuli", None), self._target(pl_module)[2])  # type: ignore[attr-defined]
+        check_moment(getattr(trainer.datamodule, "stimuli", None), self.target(pl_module)[2])  # type: ignore[attr-defined]
         self._recorder = self._build(pl_module).attach()
         if isinstance(pl_module, FrozenModel):  # of other modules it is not known what a step does beside
             self._collector = BatchCollector(self._recorder, _shower(trainer, pl_module))

@@ -26,7 +26,7 @@ from nfas_lightning.functional.folds import count_folds
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.random_twin import state_sha256
-from nfas_lightning.results import ModelResult, RunFolder, RunResults, content_key
+from nfas_lightning.results import SCORES, ModelResult, RunFolder, RunResults, content_key
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from nfas_lightning.versions import installed_version
 
@@ -358,8 +358,16 @@ def _content(module: LightningModule) -> str:
 def _in_one_line(label: str, result: ModelResult) -> str:
     scalars, card = scalars_of(result), result.card
     baseline = scalars.get("nfas/best_baseline_r2")
+    rows = result.scores[result.scores["feature"] != "nuisance"]
+    others = [score for score in SCORES if score != rows["score"].iloc[0]]
+    beside = ", ".join(
+        f"{score} {scalars[key]:.3f}" for score in others if (key := f"nfas/mean_r_{score}") in scalars
+    )
+    kind = f"{rows['score'].iloc[0]} " if beside else ""
     return (
-        f"[green]✓[/] {escape(label)}: mean r {scalars['nfas/mean_r']:.3f}, r² {scalars['nfas/mean_r2']:.3f}"
+        f"[green]✓[/] {escape(label)}: mean {kind}r {scalars['nfas/mean_r']:.3f}"
+        + (f" ({beside})" if beside else "")
+        + f", r² {scalars['nfas/mean_r2']:.3f}"
         + (f" (best baseline {baseline:.3f})" if baseline is not None else "")
         + f", stable |λ| {scalars['nfas/stable_modulus']:.3f}, {card['n_blocks']} blocks, "
         f"{card['seconds_capture']:.1f} s capture, {card['seconds_scoring']:.1f} s scoring"

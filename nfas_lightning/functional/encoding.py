@@ -98,8 +98,8 @@ class EncodingResult:
 
 
 def default_alphas(n_features: int) -> Tensor:
-    """Return 15 penalties, 1e-2 to 1e5 times P: for standardised features P is a mean squared row norm."""
-    return n_features * torch.logspace(-2, 5, 15, dtype=torch.float64)
+    """Return 19 penalties, 1e-4 to 1e5 times P: for standardised features P is a mean squared row norm."""
+    return n_features * torch.logspace(-4, 5, 19, dtype=torch.float64)
 
 
 def ridge_cv(

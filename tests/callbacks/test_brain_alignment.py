@@ -355,7 +355,7 @@ def test_mistakes_show_before_the_first_step():
     ):
         train(BrainAlignment(silent_brain(), preprocess=RAW))
     for settings, reason in (
-        (ScoringSettings(partial_nuisances=True), "needs nuisances, but the responses of 'array' hold none"),
+        (ScoringSettings(gap=40, selection="folds"), "leaves no training data beside a test block"),
         (ScoringSettings(n_folds=61), "need at least that many volumes, got 60"),
     ):
         with pytest.raises(ValueError, match=reason):

@@ -66,6 +66,7 @@ def test_cards_tell_what_was_loaded():
         assert card_of(model, responses.responses, None, None, seconds=0)["weights"] == told
 
 
+@pytest.mark.filterwarnings("ignore:The grid of ridge penalties")  # noise of thirty stimuli
 @pytest.mark.parametrize(("runs", "made"), [(None, 5), ([1] * 15 + [2] * 15, 2), ([*range(6)] * 5, 5)])
 def test_the_folds_that_were_made_are_told_beside_those_asked_for(tmp_path, runs, made):
     meta = run(tmp_path, DepthTrajectory(), runs=runs)[1].results.meta

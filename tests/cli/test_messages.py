@@ -91,7 +91,7 @@ settings: {n_permutations: 19}
         ("mobilenet_v2", "mobilenet_v3", "there is no packaged model or entry of the zoo 'mobilenet_v3'."),
         ("n_permutations: 19", "svd_rank: [2]", "settings.svd_rank: "),
         ("modality: vision", "modality: visoin", "got 'visoin'"),
-        ("one:", "a/b:", "A benchmark's name is a folder's"),
+        ("one:", "a/b:", "A benchmark's name is that of its folder"),
         ("modality: vision", "modality: audio", "No benchmark is of the modality of ['mobilenet_v2']"),
         ("[mobilenet_v2]", "[mobilenet_v2]\nslots: many", "slots: expected int, got 'many'."),
         ("[mobilenet_v2]", "[mobilenet_v2]\nslots: 0", "slots must be at least 1, got 8 and 0."),

@@ -53,7 +53,9 @@ def test_a_folder_is_read_in_the_order_of_numbers(images):
 
 
 @pytest.mark.parametrize(
-    "make", [ImageFiles, SoundFiles, lambda paths, **given: ClipFiles(paths, 4, **given)], ids=str
+    "make",
+    [ImageFiles, SoundFiles, lambda paths, **given: ClipFiles(paths, 4, **given)],
+    ids=["images", "sounds", "clips"],
 )
 def test_text_order_is_said_where_it_is_another(make):
     paths = [f"folder/{name}.x" for name in NAMES]

@@ -47,7 +47,7 @@ def test_equals_scikit_learn_fold_by_fold():
     for test in np.array_split(np.arange(60), 5):
         train = np.setdiff1d(np.arange(60), test)
         (mx, sx), (my, sy) = ((a[train].mean(0), a[train].std(0)) for a in (x, y))
-        model = RidgeCV(alphas=6 * np.logspace(-2, 5, 15), alpha_per_target=True)
+        model = RidgeCV(alphas=6 * np.logspace(-4, 5, 19), alpha_per_target=True)
         predicted = model.fit((x[train] - mx) / sx, (y[train] - my) / sy).predict((x[test] - mx) / sx)
         rs.append([np.corrcoef(predicted[:, k], y[test, k])[0, 1] for k in range(3)])
     np.testing.assert_allclose(result["r"], np.mean(rs, 0), atol=1e-8)

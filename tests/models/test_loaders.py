@@ -23,6 +23,12 @@ pytest.importorskip("timm")
 SMALL = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
 
 
+@pytest.fixture(autouse=True)
+def hub_that_answers(monkeypatch):
+    """No test asks the network: each says itself what its hub does."""
+    monkeypatch.setattr(reach, "is_reachable", lambda url: True)
+
+
 def _same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
@@ -79,7 +85,6 @@ def test_weights_out_of_reach_name_their_hub_entry(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    monkeypatch.setattr(reach, "is_reachable", lambda url: True)
     with pytest.raises(
         OSError, match=r"could not be read from timm/resnet18\..*no route to host.*weights='random'"
     ):
