@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -62,7 +62,7 @@ def parse_csv(
             # without index_col pandas takes surplus cells for row labels, and every value of a row stands
             # under the next column's name
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            read: Callable[..., pd.DataFrame] = partial(
+            read: Any = partial(
                 pd.read_csv,
                 path,
                 sep=sep,
@@ -74,7 +74,7 @@ def parse_csv(
                 index_col=False,
                 **options,
             )
-            table = read()
+            table: pd.DataFrame = read()
             if table.shape[1] == 1 and (ends := _blank_ends(path)):
                 before, after = ends
                 n_rows = len(read(skip_blank_lines=False, skiprows=before)) - after
