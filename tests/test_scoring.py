@@ -163,6 +163,14 @@ def test_nuisances_alone_and_partialled_out():
     assert row["r"] == pytest.approx(pick(alone, "stable_mode", "signal")["r"])
 
 
+def test_a_table_of_nuisances_without_columns_is_none():
+    track = trajectory()
+    responses = brain(track)
+    empty = dataclasses.replace(responses, nuisances=torch.zeros(len(responses.runs), 0))
+    found = score_trajectory(track, empty, CARD, QUICK).scores
+    pd.testing.assert_frame_equal(found, score_trajectory(track, responses, CARD, QUICK).scores)
+
+
 def test_ceilings_of_group_and_subjects_differ():
     track = trajectory()
     responses = brain(track)
@@ -496,7 +504,7 @@ def test_a_gap_that_leaves_an_inner_fold_nothing_is_refused_before_anything_runs
 def test_a_run_that_can_not_be_shuffled_is_refused_before_anything_runs():
     track = trajectory(n=31)
     responses = brain(track, runs=torch.tensor([0] * 15 + [1] * 15 + [2]))
-    with pytest.raises(ValueError, match="at least two blocks in every run"):
+    with pytest.raises(ValueError, match="a run of one row has none to change with"):
         QUICK.check(responses)
     dataclasses.replace(QUICK, n_permutations=0).check(responses)
 
