@@ -228,7 +228,7 @@ class DepthTrajectory(Callback):
         scalars = {
             f"{trainer.state.stage.value}/{name}": value.detach().cpu()
             for name, value in self.metric_values.items()
-            if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex()
+            if isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex()
         }
         trainer.callback_metrics.update(scalars)
         if trainer.is_global_zero:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.state_space import StateSpace, StateSpaceKind
 from nfas_lightning.hooks.processes import gather_rows
 
-__all__ = ["StimulusIds", "StimulusMetric", "TrajectoryMetric", "as_ids"]
+__all__ = ["ShapedMetric", "StimulusIds", "StimulusMetric", "TrajectoryMetric", "as_ids"]
 
 StimulusIds = Tensor | Sequence[int] | npt.NDArray[np.integer]
 
@@ -39,7 +40,32 @@ def as_ids(stimulus_id: StimulusIds) -> Tensor:
     return ids
 
 
-class StimulusMetric(Metric):
+class ShapedMetric(Metric):
+    """Return values in their shapes: torchmetrics makes a scalar of every tensor that holds one number."""
+
+    _shapes: Any  # of the value that `compute` returned last, or of each of its entries
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(compute)
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            value = compute(*args, **kwargs)
+            is_one = isinstance(value, Tensor)
+            self._shapes = value.shape if is_one else {name: part.shape for name, part in value.items()}
+            return value
+
+        computed = super()._wrap_compute(noted)
+
+        @wraps(compute)
+        def shaped(*args: Any, **kwargs: Any) -> Any:
+            value = computed(*args, **kwargs)
+            if isinstance(value, Tensor):
+                return value.reshape(self._shapes)
+            return {name: part.reshape(self._shapes[name]) for name, part in value.items()}
+
+        return shaped
+
+
+class StimulusMetric(ShapedMetric):
     """Collect one row a stimulus, by its id; a subclass computes.
 
     Rows are kept in host memory, so that device memory does not grow with the number of stimuli. Before

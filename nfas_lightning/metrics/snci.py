@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.functional.labels import encode_labels
 from nfas_lightning.functional.snci import Form, snci
 from nfas_lightning.hooks.processes import gather_rows
+from nfas_lightning.metrics.base import ShapedMetric
 from nfas_lightning.metrics.figures import plot_grid
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ __all__ = ["SNCI"]
 _WIDTH = 64
 
 
-class SNCI(Metric):
+class SNCI(ShapedMetric):
     """Consistency of the models of a modality at each ROI, from scores that arrive model by model.
 
     `compute` returns (G, R), modalities in sorted order, as `nfas_lightning.functional.snci.snci` does;

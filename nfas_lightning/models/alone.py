@@ -47,8 +47,12 @@ class BatchCollector:
     def begin(self, stimuli: StimulusSet) -> None:
         """Let the first stimuli decide what becomes of a first token, so that every process decides alike."""
         for index in range(min(2, len(stimuli))):
-            if self._show(stimuli.collate([stimuli[index]])) is not False:
-                _ = self._recorder.states
+            one = stimuli.collate([stimuli[index]])
+            try:
+                if self._show(one) is not False:
+                    _ = self._recorder.states
+            except Exception:  # noqa: BLE001 - all processes fail alike, and `collect` says so, or fails too
+                self._recorder.forget_pass()
 
     def collect(self, batch: Mapping[str, Any]) -> None:
         """Collect the batch that was shown last.
@@ -91,7 +95,7 @@ class BatchCollector:
         for row in dict.fromkeys(rows):
             try:
                 alone, is_half = self._alone(batch, row)
-            except (RuntimeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever a network raises; it is said
                 warnings.warn(
                     f"{self._network} could not be shown a single stimulus ({error}), so it is not known "
                     f"whether a stimulus's states depend on the others in its batch.",

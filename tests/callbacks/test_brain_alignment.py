@@ -149,13 +149,20 @@ def test_a_resumed_training_continues_its_curve_and_another_one_is_refused(tmp_p
         train(callback())
 
 
-class Broken(Network):
-    """Fails in evaluation, once it has trained."""
+class Failing(Network):
+    """Fails in evaluation, once it has trained: what it is shown before the first step is several passes."""
+
+    has_trained = False
 
     def forward(self, x):
-        if not self.training and self.passes > 0:
-            raise RuntimeError("the sensor is unplugged")
+        self.has_trained |= self.training
+        if self.has_trained and not self.training:
+            raise self.failure
         return super().forward(x)
+
+
+class Broken(Failing):
+    failure = RuntimeError("the sensor is unplugged")
 
 
 def test_a_failed_look_is_reported_once_and_the_training_goes_on():
@@ -186,11 +193,8 @@ def test_a_failed_look_stops_the_training_where_asked():
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
 
 
-class Interrupted(Network):
-    def forward(self, x):
-        if not self.training and self.passes > 0:
-            raise KeyboardInterrupt
-        return super().forward(x)
+class Interrupted(Failing):
+    failure = KeyboardInterrupt
 
 
 def test_hooks_are_gone_after_an_interruption():
@@ -219,11 +223,8 @@ def test_a_batch_that_does_not_fit_is_halved():
     pd.testing.assert_frame_equal(halved.curves, plain.curves)
 
 
-class Starving(Network):
-    def forward(self, x):
-        if not self.training and self.passes > 0:
-            raise torch.cuda.OutOfMemoryError("out of memory")
-        return super().forward(x)
+class Starving(Failing):
+    failure = torch.cuda.OutOfMemoryError("out of memory")
 
 
 def test_a_stimulus_that_never_fits_is_a_failure():

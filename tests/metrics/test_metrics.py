@@ -193,6 +193,23 @@ def test_spectrum_equals_dmd_and_finds_a_planted_rotation():
     torch.testing.assert_close(result["weights"], dmd(H, centering="center").coefficients.abs())
 
 
+def test_a_list_of_one_is_a_list():
+    """torchmetrics makes a scalar of every tensor that holds one number: of one mode, of one ROI."""
+    H, responses = planted()
+    responses = dataclasses.replace(responses, values=responses.values[..., :1], rois=responses.rois[:1])
+    spectrum, alignment = DepthSpectrum(svd_rank=1), DMDAlignment(responses)
+    for _ in range(2):  # anew after a reset
+        for metric, name in ((spectrum, "eigenvalues"), (spectrum, "amplitudes"), (alignment, "r")):
+            update(metric, H, splits(len(H), 20))
+            for same in (metric, metric, metric.clone(), pickle.loads(pickle.dumps(metric))):
+                assert same.compute()[name].shape == (1,)
+            metric.reset()
+    assert spectrum.forward(H, torch.arange(len(H)))["stable_eigenvalue"].shape == ()
+    consistency = SNCI()
+    consistency.update(torch.rand(4, 1), "vision")
+    assert consistency.compute().shape == (1, 1)
+
+
 def test_snci_equals_the_functional_core():
     scores = torch.rand(9, 4, generator=torch.Generator().manual_seed(0))
     labels = ["vision", "audio", "language"] * 3

@@ -149,14 +149,29 @@ class Flat(nn.Sequential):
         super().__init__(*(nn.BatchNorm1d(4, track_running_stats=False) for _ in range(3)))
 
 
-def test_a_network_that_takes_no_single_stimulus_is_recorded_with_a_warning():
+class Squeezed(nn.Sequential):
+    """Loses the batch axis of a single stimulus."""
+
+    def __init__(self):
+        super().__init__(*(nn.Linear(4, 4) for _ in range(3)))
+
+    def forward(self, x):
+        return super().forward(x).squeeze().softmax(1)
+
+
+@pytest.mark.parametrize(("kind", "why"), [(Flat, "more than 1 value"), (Squeezed, "Dimension out of range")])
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_network_that_takes_no_single_stimulus_is_recorded_with_a_warning(kind, why, world):
     torch.manual_seed(0)
     stimuli = StimulusSet(torch.rand(6, 3, 4, 4), "vision")
-    with pytest.warns(UserWarning, match="Flat could not be shown a single stimulus .*more than 1 value"):
+    with pytest.warns(
+        UserWarning, match=f"{kind.__name__} could not be shown a single stimulus .*{why}"
+    ) as caught:
         found = record_trajectory(
-            Flat(), stimuli, layers=list("012"), preprocess=lambda b: b["image"][:, 0, 0]
+            kind(), stimuli, layers=list("012"), preprocess=lambda b: b["image"][:, 0, 0], share=(0, world)
         )
-    assert found.states[0].shape == (6, 4)
+    assert found.states[0].shape == (6 // world, 4)
+    assert sum("single stimulus" in str(warning.message) for warning in caught) == 1
 
 
 class Noisy(nn.Module):

@@ -125,7 +125,8 @@ def _shapes(entry: ZooEntry) -> dict[str, Any]:
     # tensors without memory that pass for real ones: on the meta device itself some networks refuse to run
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with mode, torch.no_grad():
-        module.to_empty(device="cpu")
+        for part in module.modules():  # each once: blocks that depths share can't be made a second time
+            part.to_empty(device="cpu", recurse=False)
         with DepthRecorder(module, layers, pooling=entry.pooling, check_finite=False) as recorder:
             module(
                 *(_fake(mode, value) for value in inputs.args),
