@@ -184,7 +184,9 @@ def _reason(text: str, owner: str, key: str) -> str:
         return f"{short} has no option {name!r}.{nearest(name, _arguments(owner))} {_see(owner)}"
     if found := re.match(r"the following arguments are required: (.*)", text):
         return f"{short} needs {found[1]}. {_see(owner)}"
-    if found := re.match(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", text):
+    if found := re.match(r"Expected a typing\.Literal\[(.*)\](?:\. Got value: (.*))?$", text):
+        if found[2] is None:
+            return f"expected one of {found[1]}"
         hint = nearest(found[2], re.findall(r"'([^']*)'", found[1]))
         return f"expected one of {found[1]}, got {found[2]!r}.{hint}"
     if found := re.match(r"Expected an? <class '([^']+)'>(?:\. Got value: (.*))?$", text):
@@ -193,7 +195,7 @@ def _reason(text: str, owner: str, key: str) -> str:
 
 
 _WRAPPERS = ("class_path", "init_args")
-_UNFINISHED = r"(^|: )expected \w+$"
+_UNFINISHED = r"(^|: )expected (\w+|one of '.*')$"
 _OWN_CLASS = (
     "A class of your own goes by its module, my_module.MyClass, found in the current folder or installed."
 )

@@ -69,7 +69,8 @@ def test_another_feature_is_compared(runs, capsys):
 
 def test_refused(runs, tmp_path, capsys):
     run = runs / "vision"
-    assert "'alone', 'joint', 'partial'" in refused(capsys, run, "--score", "r_partial")
+    typed = refused(capsys, run, "--score", "r_partial")
+    assert "score: expected one of 'alone', 'joint', 'partial', got 'r_partial'." in typed
     assert "feature must be one of the tables' ['stable_mode'" in refused(capsys, run, "--feature", "stable")
     assert "ends in .csv, .json or .parquet, got 'table.txt'" in refused(capsys, run, "--out", "table.txt")
     assert "once on a data set, got 'mobilenet_v2' on 'simulated-vision'" in refused(capsys, run, run)
