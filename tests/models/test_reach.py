@@ -10,7 +10,7 @@ import pytest
 from nfas_lightning.models import load_model, reach
 from nfas_lightning.models.reach import check_reachable, hub_or_cache, is_reachable
 
-constants = pytest.importorskip("huggingface_constants")
+constants = pytest.importorskip("huggingface_hub.constants")
 
 
 @pytest.fixture(autouse=True)
