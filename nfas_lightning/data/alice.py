@@ -22,7 +22,7 @@ from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 from nfas_lightning.functional.hrf import HRFModel
 
-__all__ = ["ALICE_FILES", "FOLDER", "load_alice"]
+__all__ = ["ALICE_FILES", "FOLDER", "load_alice", "read_scan", "read_words"]
 
 FOLDER = "alice_fmri"
 ALICE_FILES = ("roi_timeseries.npz", "words.csv")
@@ -74,8 +74,8 @@ def load_alice(
     """
     check_option("radius", radius, ("6mm", "10mm"))
     folder = find_folder(root, FOLDER, ALICE_FILES)
-    scan = _read_scan(folder, radius)
-    words = _read_words(folder)
+    scan = read_scan(folder, radius)
+    words = read_words(folder)
     kept = pick("subjects", subjects, scan.subjects)
 
     def clean(series: Tensor, regressors: Tensor | None = None) -> Tensor:
@@ -128,7 +128,13 @@ class _Scan(NamedTuple):
     tr: float
 
 
-def _read_scan(folder: Path, radius: str) -> _Scan:
+def read_scan(folder: Path, radius: str) -> _Scan:
+    """Read the series of one radius, and check that their shapes agree.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: an array is missing or has another shape.
+    """
     bold, path = f"bold_{radius}", folder / ALICE_FILES[0]
     convolved = ("word_rate_hrf", "sound_power_hrf")
     arrays = read_npz(
@@ -165,7 +171,13 @@ class _Words(NamedTuple):
     text: str | None
 
 
-def _read_words(folder: Path) -> _Words:
+def read_words(folder: Path) -> _Words:
+    """Read the words and when they were heard.
+
+    Raises:
+        FileNotFoundError: the table is missing.
+        ValueError: a column is missing, or the words are not in the order of their onsets.
+    """
     table = read_csv(folder / ALICE_FILES[1], ("word", "onset_s", "offset_s", "onset_scan_s"))
     onsets = torch.from_numpy(table["onset_scan_s"].to_numpy(dtype=np.float64, copy=True))
     durations = torch.from_numpy((table["offset_s"] - table["onset_s"]).to_numpy(dtype=np.float64, copy=True))

@@ -23,8 +23,13 @@ __all__ = [
     "TR",
     "VOLUMES",
     "WORDS",
+    "find_runs",
     "little_prince_stories",
     "read_sections",
+    "scan_seconds",
+    "sound_file",
+    "text_grid",
+    "word_table",
 ]
 
 FOLDER = "ds003643"
@@ -101,7 +106,7 @@ def little_prince_stories(
                 n_scanned=VOLUMES[language][section - 1],
                 words=table,
                 language=language,
-                wav=_wav(folder, language, section) if sound else None,
+                wav=require_file(sound_file(folder, language, section)) if sound else None,
                 files=() if file is None else (file,),
             )
         )
@@ -148,11 +153,10 @@ def read_sections(path: Path, language: str = "EN", *, strict: bool = True) -> d
 def _tables(
     folder: Path, language: str, sections: Sequence[int], words_from: str, strict: bool
 ) -> dict[int, tuple[Words, Path]]:
-    place = folder / "annotation" / language
     if words_from == "textgrid":
-        grids = {section: place / f"lpp{language}_section{section}.TextGrid" for section in sections}
+        grids = {section: text_grid(folder, language, section) for section in sections}
         return {section: (read_textgrid(path), path) for section, path in grids.items()}
-    path = place / f"lpp{language}_word_information.csv"
+    path = word_table(folder, language)
     found = read_sections(path, language, strict=strict)
     absent = [section for section in sections if section not in found]
     if absent:
@@ -160,26 +164,46 @@ def _tables(
     return {section: (found[section], path) for section in sections}
 
 
-def _wav(folder: Path, language: str, section: int) -> Path:
+def word_table(folder: Path, language: str) -> Path:
+    """Return where the word table of a language lies."""
+    return folder / "annotation" / language / f"lpp{language}_word_information.csv"
+
+
+def text_grid(folder: Path, language: str, section: int) -> Path:
+    """Return where the TextGrid of a section lies."""
+    return folder / "annotation" / language / f"lpp{language}_section{section}.TextGrid"
+
+
+def sound_file(folder: Path, language: str, section: int) -> Path:
+    """Return where the sound of a section lies."""
     # the release writes a hyphen in English and an underscore in the other two
     name = f"section-{section}" if language == "EN" else f"section_{section}"
-    return require_file(folder / "stimuli" / f"task-lpp{language}_{name}.wav")
+    return folder / "stimuli" / f"task-lpp{language}_{name}.wav"
 
 
-def _scans(
-    folder: Path, language: str, sections: Sequence[int], subjects: Sequence[str] | None
-) -> dict[int, tuple[StoryScan, ...]]:
+def find_runs(folder: Path, language: str) -> dict[str, list[Path]]:
+    """Return each listener's derivative runs, in the order of their numbers."""
     pattern = f"sub-{language}*/func/*_task-lpp{language}_run-*_space-MNIColin27_desc-preproc_bold.nii.gz"
     runs: dict[str, list[Path]] = {}
     # names alone are enough here: a clone lists files whose content was not fetched
     for path in (folder / "derivatives").glob(pattern):
         runs.setdefault(path.parents[1].name, []).append(path)
+    return {
+        subject: sorted(files, key=lambda path: run_number(entities(path.name)["run"]))
+        for subject, files in runs.items()
+    }
+
+
+def _scans(
+    folder: Path, language: str, sections: Sequence[int], subjects: Sequence[str] | None
+) -> dict[int, tuple[StoryScan, ...]]:
+    runs = find_runs(folder, language)
     listed = [
         name for name in read_participants(folder)["participant_id"] if name.startswith(f"sub-{language}")
     ]
     by_section: dict[str, dict[int, Path]] = {}
     for subject in runs if subjects is None else pick_subjects(subjects, list(runs), listed):
-        files = sorted(runs[subject], key=lambda path: run_number(entities(path.name)["run"]))
+        files = runs[subject]
         if len(files) != N_SECTIONS:
             numbers = [entities(path.name)["run"] for path in files]
             raise ValueError(
@@ -209,13 +233,16 @@ def _scans(
 
 def _tr(folder: Path, heard: Sequence[StoryScan]) -> float:
     """Repetition time of a section's scans: their sidecars', where they are here, else the data set's."""
-    trs = {}
-    for subject, scan, _ in heard:
-        about = entities(scan.files[0].name)
-        trs[subject] = scan_tr(folder, subject, about["task"], about["run"]) or TR
+    trs = {subject: scan_seconds(folder, subject, scan.files[0]) for subject, scan, _ in heard}
     if not np.allclose(list(trs.values()), TR):
         other = {subject: tr for subject, tr in trs.items() if not np.isclose(tr, TR)}
         raise ValueError(
             f"All scans must have a repetition time of {TR} s, got {other}: leave these subjects out."
         )
     return TR
+
+
+def scan_seconds(folder: Path, subject: str, path: Path) -> float:
+    """Return a scan's repetition time: its sidecar's, where one is here, else the data set's."""
+    about = entities(path.name)
+    return scan_tr(folder, subject, about["task"], about["run"]) or TR

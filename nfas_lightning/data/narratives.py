@@ -20,14 +20,16 @@ from nfas_lightning.data.narratives_tree import (
     find_scans,
     is_excluded,
     read_listeners,
+    sound_file,
     story_tr,
+    word_table,
 )
 from nfas_lightning.data.narratives_words import story_words
 from nfas_lightning.data.readers import find_folder, name_list, read_csv
 from nfas_lightning.data.story import Story, StoryScan
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["FOLDER", "narratives_stories"]
+__all__ = ["FOLDER", "audience", "clock_from_file", "narratives_stories"]
 
 FOLDER = "ds002345"
 
@@ -83,7 +85,7 @@ def narratives_stories(
     found: dict[str, list[StoryScan]] = {name: [] for name in clocks}
     left_out: dict[str, list[StoryScan]] = {name: [] for name in clocks}
     for name, clock in clocks.items():
-        for listener in _audience(clock, listeners, subjects):
+        for listener in audience(clock, listeners, subjects):
             scans = find_scans(
                 folder,
                 listener.subject,
@@ -118,7 +120,7 @@ def narratives_stories(
         raise ValueError(f"wav_offsets must name stories that are read, {chosen}, got {unknown}.")
     out = []
     for name in chosen:
-        clock = _from_file(folder, clocks[name])
+        clock = clock_from_file(folder, clocks[name])
         known = (wav_offsets or {}).get(name)
         clock = clock if known is None else replace(clock, wav_offset=float(known), note="")
         out.append(
@@ -187,7 +189,8 @@ def _check_left_out(
     )
 
 
-def _audience(clock: Clock, listeners: Sequence[Listener], subjects: Sequence[str] | None) -> list[Listener]:
+def audience(clock: Clock, listeners: Sequence[Listener], subjects: Sequence[str] | None) -> list[Listener]:
+    """Return who heard a story, of the wanted subjects where they are named."""
     wanted = None if subjects is None else {strip_sub(name) for name in subjects}
     return [
         listener
@@ -216,8 +219,12 @@ def _warn_of_shared_tales(names: Sequence[str], clocks: Mapping[str, Clock]) -> 
         )
 
 
-def _from_file(folder: Path, clock: Clock) -> Clock:
-    """Take volumes from the data set's own event_meta.json, where it is here."""
+def clock_from_file(folder: Path, clock: Clock) -> Clock:
+    """Take volumes from the data set's own event_meta.json, where it is here.
+
+    Raises:
+        ValueError: it says something else than whole volumes.
+    """
     path = folder / "code" / "event_meta.json"
     if not path.exists():
         return clock
@@ -259,7 +266,7 @@ def _story(
         _check_offset(folder, name, clock, kept)
     start = clock.onset * tr - clock.wav_offset
     span = _span(folder, clock, tr)
-    align = folder / "stimuli" / "gentle" / clock.audio / "align.csv"
+    align = word_table(folder, clock.audio)
     text = align.with_name("transcript.txt")
     return Story(
         name=name,
@@ -270,7 +277,7 @@ def _story(
         stop=clock.onset + clock.duration - trim[1],
         words=story_words(align, clock.audio, start, span, unaligned, strict) if words else None,
         text=text.read_text(encoding="utf-8-sig") if words and is_here(text) else None,
-        wav=require_file(folder / "stimuli" / f"{clock.audio}_audio.wav") if sound else None,
+        wav=require_file(sound_file(folder, clock.audio)) if sound else None,
         span=span,
         files=(align,) if words else (),
     )
@@ -279,7 +286,7 @@ def _story(
 def _span(folder: Path, clock: Clock, tr: float) -> tuple[float, float]:
     """Seconds of the sound file that belong to this part: from the end of the part before to its own end."""
     parts = [
-        _from_file(folder, other) for other in CLOCKS.values() if other.task == clock.task and other.part
+        clock_from_file(folder, other) for other in CLOCKS.values() if other.task == clock.task and other.part
     ]
     ends = [(part.onset + part.duration) * tr - clock.wav_offset for part in parts]
     own = (clock.onset + clock.duration) * tr - clock.wav_offset

@@ -19,11 +19,23 @@ __all__ = [
     "find_scans",
     "is_excluded",
     "read_listeners",
+    "sound_file",
     "story_tr",
+    "word_table",
 ]
 
 SPACES = ("MNI", "fsaverage6")
 DERIVATIVES = ("afni-nosmooth", "afni-smooth", "fmriprep")
+
+
+def sound_file(root: Path, audio: str) -> Path:
+    """Return where a sound file of the data set lies."""
+    return root / "stimuli" / f"{audio}_audio.wav"
+
+
+def word_table(root: Path, audio: str) -> Path:
+    """Return where the alignment of a sound file lies."""
+    return root / "stimuli" / "gentle" / audio / "align.csv"
 
 
 class Listener(NamedTuple):

@@ -9,10 +9,26 @@ import numpy as np
 from nfas_lightning.data.narratives_clock import WORDS
 from nfas_lightning.data.words import Words, read_gentle
 
-__all__ = ["story_words"]
+__all__ = ["read_alignment", "story_words"]
 
 # a first word may be aligned a little early; one that is earlier was aligned to the music before the story
 _EARLY_SECONDS = 2.0
+
+
+def read_alignment(path: Path, audio: str, strict: bool = True) -> Words:
+    """Read a sound file's alignment, all of it.
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: it has other columns, or (strict) another number of words than the released table.
+    """
+    words = read_gentle(path)
+    if strict and audio in WORDS and len(words) != WORDS[audio]:
+        raise ValueError(
+            f"{path.parent.name}/{path.name} must have {WORDS[audio]} words, got {len(words)}: is it "
+            "complete, and of this release? strict=False reads it all the same."
+        )
+    return words
 
 
 def story_words(
@@ -38,12 +54,7 @@ def story_words(
         FileNotFoundError: the file or its content is missing.
         ValueError: it has other columns, or (strict) another number of words than the released table.
     """
-    words = read_gentle(path)
-    if strict and audio in WORDS and len(words) != WORDS[audio]:
-        raise ValueError(
-            f"{path.parent.name}/{path.name} must have {WORDS[audio]} words, got {len(words)}: is it "
-            "complete, and of this release? strict=False reads it all the same."
-        )
+    words = read_alignment(path, audio, strict)
     first, last = (
         int(np.argmax(words.onset >= edge)) if (words.onset >= edge).any() else None for edge in span
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nfas_lightning.data.acoustics import sound_power, spectral_centroid
 from nfas_lightning.data.cleaning import zscore
@@ -14,10 +17,38 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.rois import roi_table
 from nfas_lightning.data.stimulus_set import StimulusSet
 
-__all__ = ["FOLDER", "NATURAL_SOUNDS_FILES", "load_natural_sounds"]
+__all__ = ["FOLDER", "NATURAL_SOUNDS_FILES", "load_natural_sounds", "read_sounds"]
 
 FOLDER = "natsound165"
 NATURAL_SOUNDS_FILES = ("components.npz", "sounds_16k.npz")
+
+
+def read_sounds(
+    folder: Path,
+) -> tuple[list[str], list[str], dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Read both archives: names of sounds and of components, and the arrays of either file.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is incomplete, or the two list the sounds in different orders.
+    """
+    brain = read_npz(
+        folder / "components.npz", {"R": (None, None), "component_names": (None,), "stim_names": (None,)}
+    )
+    sound = read_npz(folder / "sounds_16k.npz", {"audio": (None, None), "sr": (), "names": (None,)})
+    names = [str(name) for name in brain["stim_names"]]
+    components = [str(name) for name in brain["component_names"]]
+    if brain["R"].shape != (len(names), len(components)):
+        raise ValueError(
+            f"components.npz: R must have a row a sound and a column a component, ({len(names)}, "
+            f"{len(components)}), got {brain['R'].shape}."
+        )
+    if len(sound["audio"]) != len(names) or [str(name) for name in sound["names"]] != names:
+        raise ValueError(
+            f"sounds_16k.npz and components.npz must list the same sounds in the same order, got "
+            f"{len(sound['audio'])} and {len(names)}. Row i of R belongs to sound i."
+        )
+    return names, components, brain, sound
 
 
 def load_natural_sounds(
@@ -46,22 +77,7 @@ def load_natural_sounds(
         doi:10.1016/j.neuron.2015.11.035
     """
     folder = find_folder(root, FOLDER, NATURAL_SOUNDS_FILES)
-    brain = read_npz(
-        folder / "components.npz", {"R": (None, None), "component_names": (None,), "stim_names": (None,)}
-    )
-    sound = read_npz(folder / "sounds_16k.npz", {"audio": (None, None), "sr": (), "names": (None,)})
-    names = [str(name) for name in brain["stim_names"]]
-    components = [str(name) for name in brain["component_names"]]
-    if brain["R"].shape != (len(names), len(components)):
-        raise ValueError(
-            f"components.npz: R must have a row a sound and a column a component, ({len(names)}, "
-            f"{len(components)}), got {brain['R'].shape}."
-        )
-    if len(sound["audio"]) != len(names) or [str(name) for name in sound["names"]] != names:
-        raise ValueError(
-            f"sounds_16k.npz and components.npz must list the same sounds in the same order, got "
-            f"{len(sound['audio'])} and {len(names)}. Row i of R belongs to sound i."
-        )
+    names, components, brain, sound = read_sounds(folder)
     order = np.arange(len(names)) if seed is None else np.random.default_rng(seed).permutation(len(names))
     rate = int(sound["sr"])
     stimuli = StimulusSet(torch.from_numpy(sound["audio"][order]), "audio", sampling_rate=rate)

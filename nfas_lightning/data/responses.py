@@ -81,6 +81,7 @@ class Responses:
     def __post_init__(self) -> None:
         check_shape("values", self.values, "S T R", S=len(self.subjects), R=len(self.rois))
         _, n_volumes, n_rois = self.values.shape
+        _check_range(self.values, self.rois)
         check_shape("runs", self.runs, "T", T=n_volumes)
         if "roi" not in self.rois.columns:
             raise ValueError(f"rois must have a column 'roi', got {list(self.rois.columns)}.")
@@ -294,6 +295,20 @@ def _centered(features: Tensor, weights: Tensor) -> Tensor:
         still = is_constant(wide.abs().amax(0), size, dtype)
         centered[:, part] = wide.masked_fill(still, 0).to(dtype)
     return centered
+
+
+def _check_range(values: Tensor, rois: pd.DataFrame) -> None:
+    """Refuse what networks' single precision can't hold; infinite values are another mistake."""
+    if values.dtype is torch.float64:
+        beyond = (values.abs() > torch.finfo(torch.float32).max) & ~values.isinf()
+        if bool(beyond.any()):
+            subject, row, column = beyond.nonzero()[0].tolist()
+            name = rois["roi"].iloc[column] if "roi" in rois else column
+            raise ValueError(
+                f"responses must be numbers that single precision holds, up to 3.4e38, got "
+                f"{float(values[subject, row, column]):g} in row {row} (counted from 0) of ROI {name!r}, and "
+                f"{int(beyond.sum())} in all: rescale them, e.g. divide by their standard deviation."
+            )
 
 
 def _is_name(value: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ def find_table(folder: Path, name: str) -> Path | None:
     Raises:
         ValueError: both are.
     """
-    found = [path for path in (folder / f"{name}.csv", folder / f"{name}.tsv") if path.exists()]
+    found = [path for path in (folder / f"{name}.csv", folder / f"{name}.tsv") if os.path.lexists(path)]
     if len(found) > 1:
         raise ValueError(f"{folder} must hold {name} once, got {[path.name for path in found]}: remove one.")
     return found[0] if found else None
@@ -43,7 +44,10 @@ def check_unread(folder: Path, read: Sequence[str], tables: Sequence[str]) -> No
     left = sorted(
         path
         for path in folder.iterdir()
-        if path.is_file() and path.suffix.lower() in _KINDS and path.name not in read and path.name[0] != "."
+        if not path.is_dir()
+        and path.suffix.lower() in _KINDS
+        and path.name not in read
+        and path.name[0] != "."
     )
     there = {Path(name).stem for name in read}
     for path in left:

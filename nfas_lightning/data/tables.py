@@ -6,13 +6,21 @@ import csv
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from nfas_lightning.data.content import require_file
+
 __all__ = ["as_numbers", "as_text", "check_columns", "first_row", "parse_csv", "read_numbers", "separator"]
+
+
+_TOO_LARGE = "That is beyond single precision (3.4e38): rescale the column, say in other units."
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def separator(path: Path) -> str:
@@ -31,6 +39,9 @@ def parse_csv(
 ) -> pd.DataFrame:
     """Read a table in UTF-8, with or without a byte-order mark: the one reader of all tables.
 
+    Blank lines are no rows, unless the table has one column: there a blank line above another row is an empty
+    cell.
+
     Args:
         path: the file.
         sep: what stands between two cells; None: what its name says, see `separator`.
@@ -40,16 +51,19 @@ def parse_csv(
         options: of `pandas.read_csv`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or its content was not fetched.
         ValueError: it is empty, not UTF-8, no table, or a row has more cells than the header.
     """
+    if not path.is_file() or path.stat().st_size:  # an empty one is told of below
+        require_file(path)
     sep = separator(path) if sep is None else sep
     try:
         with warnings.catch_warnings():
             # without index_col pandas takes surplus cells for row labels, and every value of a row stands
             # under the next column's name
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table: pd.DataFrame = pd.read_csv(
+            read: Any = partial(
+                pd.read_csv,
                 path,
                 sep=sep,
                 encoding="utf-8-sig",
@@ -60,6 +74,11 @@ def parse_csv(
                 index_col=False,
                 **options,
             )
+            table: pd.DataFrame = read()
+            if table.shape[1] == 1 and (ends := _blank_ends(path)):
+                before, after = ends
+                n_rows = len(read(skip_blank_lines=False, skiprows=before)) - after
+                table = read(skip_blank_lines=False, skiprows=before, nrows=n_rows)
     except pd.errors.ParserWarning as error:
         wanted = "a name above each column" if names is None else f"the columns {', '.join(names)}"
         raise ValueError(
@@ -79,6 +98,14 @@ def parse_csv(
             f"({str(error).strip()}). Quote cells that hold {sep!r}."
         ) from error
     return table
+
+
+def _blank_ends(path: Path) -> tuple[int, int] | None:
+    """Count the blank lines above and below a table; None where there is none between its rows."""
+    with path.open(encoding="utf-8-sig") as file:
+        blank = [not line.strip() for line in file]
+    before, after = (len(list(takewhile(bool, lines))) for lines in (blank, reversed(blank)))
+    return (before, after) if any(blank[before : len(blank) - after]) else None
 
 
 def check_columns(
@@ -164,7 +191,8 @@ def as_numbers(
         advice: what to do about a cell that is no number.
 
     Raises:
-        ValueError: a cell holds text, an infinite value, or nothing where `missing` is false.
+        ValueError: a cell holds text, an infinite value or one beyond single precision, or nothing where
+            `missing` is false.
 
     Example:
         >>> table = pd.DataFrame({"onset": ["0", "2.5"]})
@@ -180,7 +208,8 @@ def as_numbers(
         else:
             empty |= given.astype(str).str.strip() == ""
             read[column] = pd.to_numeric(given.mask(empty), errors="coerce").astype("float64")
-        wrong = ~np.isfinite(read[column])
+        # computations in single precision would take what is larger for infinite
+        wrong = ~(read[column].abs() <= _LARGEST)
         if missing:
             wrong &= ~empty
         rows = np.flatnonzero(wrong)
@@ -189,7 +218,8 @@ def as_numbers(
             others = f" ({len(rows)} rows are like that)" if len(rows) > 1 else ""
             raise ValueError(
                 f"{path}: column {column!r} must hold finite numbers{' or nothing' if missing else ''}, got "
-                f"{got} in row {rows[0] + 1} below the header{others}. {advice}"
+                f"{got} in row {rows[0] + 1} below the header{others}. "
+                + (advice if not np.isfinite(read[column].iloc[rows[0]]) else _TOO_LARGE)
             )
     return pd.DataFrame({name: read.get(name, table[name]) for name in map(str, table)}, index=table.index)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nfas_lightning.data.content import require_file
 from nfas_lightning.data.pairing import STIMULUS_COLUMNS, events_table
 from nfas_lightning.data.pictures import ImageFiles
 from nfas_lightning.data.readers import read_csv
@@ -200,7 +202,7 @@ def _stimuli(folder: Path) -> Path:
     places = [
         folder / name for name in ("images", "sounds", "words.csv", "words.tsv", "texts.csv", "texts.tsv")
     ]
-    found = [path for path in places if path.exists()]
+    found = [path for path in places if os.path.lexists(path)]  # a link without content is read, and says so
     if len(found) != 1:
         kind = ValueError if found else FileNotFoundError
         got = [path.name for path in found] or "none"
@@ -250,7 +252,7 @@ def _check_durations(events: pd.DataFrame, path: Path) -> None:
 def _response_place(folder: Path) -> Path:
     """Return the file or folder of the responses."""
     places = [folder / name for name in ("responses.npy", "responses.csv", "responses.tsv", "responses")]
-    found = [path for path in places if path.exists()]
+    found = [path for path in places if os.path.lexists(path)]
     if len(found) != 1:
         kind = ValueError if found else FileNotFoundError
         got = [path.name for path in found] or "none"
@@ -261,7 +263,7 @@ def _response_place(folder: Path) -> Path:
 def _responses(folder: Path) -> tuple[NDArray[Any], list[str] | None, list[str] | None]:
     """Return the array, and what the subjects and ROIs are called where file names and headers say."""
     place = _response_place(folder)
-    if place.is_file():
+    if not place.is_dir():
         values, header = _values(place)
         return values, None, header
     files = list_files(place, (".csv", ".npy", ".tsv"))
@@ -282,7 +284,7 @@ def _values(path: Path) -> tuple[NDArray[Any], list[str] | None]:
         table = read_numbers(path, "ROIs", missing=True, advice=_RESPONSE)
         return table.to_numpy(dtype=np.float32), list(map(str, table.columns))
     try:
-        with path.open("rb") as file:
+        with require_file(path).open("rb") as file:
             array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError, TokenError) as error:
         raise ValueError(f"{path} must be an array that numpy.save wrote ({error}).") from error

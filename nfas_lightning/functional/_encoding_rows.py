@@ -32,6 +32,8 @@ __all__ = [
 Selection = Literal["folds", "loo"]
 Scaling = Literal["unit", "common"]
 
+_LARGEST = 1e150  # sums of squares are float64
+
 
 def default_alphas(n_features: int) -> Tensor:
     """Return 19 penalties, 1e-4 to 1e5 times P: for standardised features P is a mean squared row norm."""
@@ -63,6 +65,16 @@ def check_encoding(
         check_shape("nuisances", nuisances, "T Q", T=len(X))
         check_finite("nuisances", nuisances)
         nuisances = nuisances.to(X.device)
+    for name, values in (("X", X), ("Y", Y), ("nuisances", nuisances)):
+        if values is None or values.dtype is not torch.float64:
+            continue
+        large = values.abs() > _LARGEST
+        if bool(large.any()):
+            row, column = large.nonzero()[0].tolist()
+            raise ValueError(
+                f"{name} must lie within {_LARGEST:g}, since squares of larger values overflow, got "
+                f"{float(values[row, column]):g} in row {row} of column {column}: rescale {name}."
+            )
     if alphas is None:
         alphas = default_alphas(X.shape[1])
     check_shape("alphas", alphas, "A")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-__all__ = ["first_tensor", "given_tensors", "main_tensor", "rivals"]
+__all__ = ["as_numbers", "first_tensor", "given_tensors", "main_tensor", "rivals"]
 
 # Their tuples begin with the output, as torch's documentation says.
 _STATE_FIRST = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
@@ -33,7 +34,7 @@ def main_tensor(
         TypeError: a `PackedSequence`, which hides the time axis; a mapping or named tuple of several tensors,
             none of which says that it is the state; a list of branches; a tuple of two tensors with the shape
             of the input, of the streams that the block was given, or that begins with attention weights and
-            holds a state later; integers, booleans or quantized numbers; or no tensor at all.
+            holds a state later; integers or booleans; or no tensor at all.
     """
     if isinstance(module, _STATE_FIRST) and isinstance(output, tuple):
         output = output[0]
@@ -48,7 +49,7 @@ def main_tensor(
     if not tensors:
         raise TypeError(f"{name} returned {type(output).__name__} without a tensor: record another module.")
     state = tensors[0]
-    if not (state.is_floating_point() or state.is_complex()):
+    if not (state.is_floating_point() or state.is_complex() or state.is_quantized):
         raise TypeError(
             f"{name} returned {state.dtype}{' first' if len(tensors) > 1 else ''}, which is no state: "
             f"expected floating point numbers. {_ADVICE}"
@@ -66,6 +67,19 @@ def main_tensor(
             f"streams, branches, or a state and what is still to be added to it. {_ADVICE}"
         )
     return state
+
+
+def as_numbers(state: Tensor) -> Tensor:
+    """Return a state as plain numbers: what a quantized tensor stands for, and a sparse one with its zeros.
+
+    Example:
+        >>> as_numbers(torch.eye(2).to_sparse())
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+    if state.is_quantized:
+        return state.dequantize()
+    return state if state.is_nested or state.layout == torch.strided else state.to_dense()
 
 
 def rivals(output: object, state: Tensor, given: Sequence[Tensor]) -> list[Tensor]:

@@ -33,7 +33,7 @@ from nfas_lightning.hooks.checks import (
 from nfas_lightning.hooks.first_token import FirstToken
 from nfas_lightning.hooks.layout import LAYOUTS
 from nfas_lightning.hooks.merge import sort_stimuli
-from nfas_lightning.hooks.outputs import given_tensors, main_tensor, rivals
+from nfas_lightning.hooks.outputs import as_numbers, given_tensors, main_tensor, rivals
 from nfas_lightning.hooks.pooling import average_frames, check_mask, pad_nested
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
 from nfas_lightning.hooks.succession import Succession
@@ -257,7 +257,8 @@ class DepthRecorder:
             warn_of_training(self.model)
 
     def _pool(self, name: str, key: str, module: nn.Module, raw: Tensor) -> Tensor:
-        mask = self._mask
+        mask, kind = self._mask, str(raw.dtype)
+        raw = as_numbers(raw)
         try:
             if raw.is_nested:
                 raw, mask = pad_nested(raw, mask)
@@ -280,7 +281,7 @@ class DepthRecorder:
                 kind=type(module).__name__,
                 shape=_shape_of_one(tuple(raw.shape), layouts[0]),
                 width=states[layouts[0]].shape[1],
-                dtype=str(raw.dtype),
+                dtype=kind,
             )
         return states[layouts[0]]
 

@@ -14,6 +14,7 @@ from nfas_lightning.hooks.outputs import first_tensor
 from nfas_lightning.hooks.processes import rank_and_world
 from nfas_lightning.hooks.undisturbed import plain_network, undisturbed
 from nfas_lightning.models.base import ModelInputs, Preprocess, move_inputs
+from nfas_lightning.models.image_config import timm_config_preprocess
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import (
     AudioPreprocess,
@@ -55,13 +56,7 @@ def timm_preprocess(network: nn.Module) -> ImagePreprocess | None:
         size = [built, built] if isinstance(built, int) else list(built)  # create_model(..., img_size=)
     if channels != 3 or len(config["mean"]) != 3:
         return None
-    return ImagePreprocess(
-        (size[0], size[1]),
-        tuple(config["mean"]),
-        tuple(config["std"]),
-        crop_pct=config["crop_pct"],
-        interpolation=config["interpolation"],
-    )
+    return timm_config_preprocess(config, (size[0], size[1]))
 
 
 def choose_preprocess(

@@ -17,6 +17,7 @@ from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.undisturbed import plain_network
 from nfas_lightning.models.base import LoadedModel, Preprocess
 from nfas_lightning.models.found import known_preprocess, timm_preprocess
+from nfas_lightning.models.image_config import torchvision_preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import (
@@ -309,15 +310,7 @@ def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -
             f"The weights of 'torchvision:{name}' could not be fetched from {default.url}: "
             f"{str(error).rstrip('.')}. Put the file into torch's hub cache, or choose weights='random'."
         ) from error
-    transform = default.transforms()
-    crop, resize = transform.crop_size[0], transform.resize_size[0]
-    preprocess = ImagePreprocess(
-        crop,
-        tuple(transform.mean),
-        tuple(transform.std),
-        crop_pct=crop / resize,
-        interpolation=transform.interpolation.value,
-    )
+    preprocess = torchvision_preprocess(default.transforms())
     return _vision(
         module, preprocess, name, f"torchvision=={torchvision.__version__} ({default})", weights, seed
     )

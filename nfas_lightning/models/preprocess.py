@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.models.audio import AudioPreprocess
 from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.batch import batch_field, prefix_mask
+from nfas_lightning.models.resample import INTERPOLATIONS, resample
 from nfas_lightning.models.text import TextPreprocess
 
 __all__ = ["AudioPreprocess", "ClipPreprocess", "ImagePreprocess", "RawStimuli", "TextPreprocess"]
@@ -44,18 +45,27 @@ class RawStimuli:
 class ImagePreprocess:
     """Resize, crop and normalise images as a network was trained.
 
-    The image is resized, in proportion, to the smallest that covers ``size / crop_pct`` on both sides, the
-    centre is cut out, and a value v in [0, 1] becomes ``(v * scale - mean) / std`` in the order of channels
-    that the network reads. Interpolation is antialiased, and clamped to [0, 1] since bicubic overshoots.
+    The image is resized, the center is cut out, and a value v in [0, 1] becomes ``(v * scale - mean) / std``
+    in the order of channels that the network reads.
+
+    By default this is what timm and torchvision do: the shorter side is resized to ``size / crop_pct``,
+    rounded down, the longer side in proportion. Numbers of pixels are theirs, so that the same pixels are
+    seen.
 
     Args:
         size: pixels of the network's input, one number or (height, width).
         mean: of each channel, in the network's order and after `scale`.
         std: of each channel.
         crop_pct: share of the resized image that the crop keeps.
-        interpolation: ``"bicubic"`` or ``"bilinear"``.
+        interpolation: ``"bicubic"``, ``"bilinear"`` or ``"lanczos"``.
         channel_order: ``"rgb"`` or ``"bgr"``.
         scale: factor on values in [0, 1]; 255 for networks that read bytes.
+        resize: what the image is resized to before the crop: ``"cover"``, in proportion, so that it covers
+            ``size / crop_pct``; ``"squash"``, to ``size / crop_pct`` on both sides, whatever its proportions;
+            a number, the pixels of the shorter side, in proportion; or (height, width), squashed. The last
+            two take no `crop_pct`.
+        crop_rounding: where a crop can't be centered, the margin at the top and left is half of what is left
+            over, rounded to ``"even"`` (timm, torchvision) or ``"down"`` (processors of transformers).
 
     Example:
         >>> batch = {"image": torch.ones(2, 3, 40, 50)}
@@ -73,8 +83,11 @@ class ImagePreprocess:
         interpolation: str = "bicubic",
         channel_order: str = "rgb",
         scale: float = 1.0,
+        resize: int | tuple[int, int] | str = "cover",
+        crop_rounding: str = "even",
     ) -> None:
-        check_option("interpolation", interpolation, ("bicubic", "bilinear"))
+        check_option("interpolation", interpolation, INTERPOLATIONS)
+        check_option("crop_rounding", crop_rounding, ("even", "down"))
         check_option("channel_order", channel_order, ("rgb", "bgr"))
         if not 0 < crop_pct <= 1:
             raise ValueError(f"crop_pct must lie in (0, 1], got {crop_pct}.")
@@ -84,13 +97,29 @@ class ImagePreprocess:
         check_shape("std", self.std, "C", C=3)
         self.crop_pct, self.scale = crop_pct, scale
         self.interpolation, self.channel_order = interpolation, channel_order
+        self.resize, self.crop_rounding = resize, crop_rounding
+        if isinstance(resize, str):
+            check_option("resize", resize, ("cover", "squash"))
+            return
+        if crop_pct != 1:
+            raise ValueError(
+                f"Give resize in pixels or crop_pct, which both say how much is cut off, got resize={resize} "
+                f"and crop_pct={crop_pct}."
+            )
+        rows, columns = resize if isinstance(resize, tuple) else (resize, resize)
+        if rows < self.height or columns < self.width:
+            raise ValueError(
+                f"resize must cover the {self.height} x {self.width} pixels that are cut out, got {resize}."
+            )
 
     def __repr__(self) -> str:
         """Say what is done, in the form of a call."""
         numbers = (tuple(round(float(v), 6) for v in values) for values in (self.mean, self.std))
+        share = f"crop_pct={self.crop_pct:.4g}" if isinstance(self.resize, str) else f"resize={self.resize}"
+        squash = ", resize='squash'" if self.resize == "squash" else ""
         return (
             f"ImagePreprocess({(self.height, self.width)}, {', '.join(map(str, numbers))}, "
-            f"crop_pct={self.crop_pct:.4g}, interpolation={self.interpolation!r})"
+            f"{share}, interpolation={self.interpolation!r}{squash})"
         )
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
@@ -114,19 +143,32 @@ class ImagePreprocess:
         return ModelInputs(args=((pixels * self.scale - mean) / std,))
 
     def _resize(self, image: Tensor) -> Tensor:
-        height, width = image.shape[-2:]
-        target = (round(self.height / self.crop_pct), round(self.width / self.crop_pct))
-        factor = max(target[0] / height, target[1] / width)  # fills the target on both sides
-        new = (max(round(height * factor), self.height), max(round(width * factor), self.width))
-        if new == (height, width):
+        new = self._resized(*image.shape[-2:])
+        if new == tuple(image.shape[-2:]):
             return image
-        resized = F.interpolate(image, new, mode=self.interpolation, align_corners=False, antialias=True)
-        return resized.clamp(0, 1)
+        return resample(image, new, self.interpolation)
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width before the crop."""
+        if isinstance(self.resize, tuple):
+            return self.resize
+        target = tuple(math.floor(side / self.crop_pct + 1e-9) for side in (self.height, self.width))
+        if self.resize == "squash":
+            return target[0], target[1]
+        if self.resize == "cover" and target[0] != target[1]:
+            factor = max(target[0] / height, target[1] / width)
+            return max(round(height * factor), target[0]), max(round(width * factor), target[1])
+        edge = self.resize if isinstance(self.resize, int) else target[0]
+        if height <= width:
+            return edge, int(edge * width / height)
+        return int(edge * height / width), edge
 
     def _crop(self, image: Tensor) -> Tensor:
-        top = (image.shape[-2] - self.height) // 2
-        left = (image.shape[-1] - self.width) // 2
+        top, left = (self._margin(image.shape[-2] - self.height), self._margin(image.shape[-1] - self.width))
         return image[..., top : top + self.height, left : left + self.width]
+
+    def _margin(self, left_over: int) -> int:
+        return left_over // 2 if self.crop_rounding == "down" else round(left_over / 2)
 
 
 class ClipPreprocess:

@@ -15,6 +15,7 @@ from torch import nn
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.adapters import adapt
 from nfas_lightning.models.base import LoadedModel, Preprocess
+from nfas_lightning.models.image_config import processor_preprocess
 from nfas_lightning.models.info import model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
@@ -26,7 +27,6 @@ __all__ = ["load_transformers", "own_preprocess"]
 
 _NO_LIMIT = 100_000  # tokenizers without a window of their own report an astronomical one
 _DEFAULT_WINDOW = 512
-_RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
 _REACH_INTO_PADDING = ("data2vec-audio", "wav2vec2-conformer")  # convolutions after the mask was applied
 
 
@@ -215,23 +215,5 @@ def _visual(processor: Any, n_frames: int | None) -> ImagePreprocess | ClipPrepr
             f"{type(processor).__name__} scales pixels in a way of its own (offset=True), which is not known "
             f"here. Load the network yourself and give FrozenModel the module and a preprocess."
         )
-    image = _image(processor)
+    image = processor_preprocess(processor)
     return image if n_frames is None else ClipPreprocess(n_frames, image)
-
-
-def _image(processor: Any) -> ImagePreprocess:
-    size, crop = dict(processor.size), dict(getattr(processor, "crop_size", None) or {})
-    resized = size.get("shortest_edge") or (size["height"], size["width"])
-    if getattr(processor, "do_center_crop", False) and crop:
-        final = (crop["height"], crop["width"])
-        edge = resized if isinstance(resized, int) else min(resized)
-        crop_pct = min(1.0, min(final) / edge)
-    else:
-        final, crop_pct = (resized, resized) if isinstance(resized, int) else resized, 1.0
-    return ImagePreprocess(
-        final,
-        tuple(processor.image_mean),
-        tuple(processor.image_std),
-        crop_pct=crop_pct,
-        interpolation=_RESAMPLE.get(int(processor.resample), "bicubic"),
-    )

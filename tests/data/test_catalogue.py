@@ -414,3 +414,45 @@ def test_an_archive_with_a_password_is_named(tmp_path):
     archive.write_bytes(raw)
     with pytest.raises(ValueError, match="must be a whole zip archive without a password"):
         convert_archives(tmp_path)
+
+
+def test_small_archives_lack_what_their_loaders_read(tmp_path):
+    alice, sounds = tmp_path / "alice_fmri", tmp_path / "natsound165"
+    alice.mkdir()
+    sounds.mkdir()
+    words = "word,onset_s,offset_s,onset_scan_s\n" + "".join(f"w,{i},{i + 0.5},{i}\n" for i in range(2127))
+    (alice / "words.csv").write_text(words)
+    series = {
+        **{key: np.zeros((27, 362, 6)) for key in ("bold_6mm", "bold_10mm", "motion")},
+        **{key: np.zeros(362) for key in ("word_rate_hrf", "sound_power_hrf")},
+        "subjects": np.array([f"s{i}" for i in range(27)]),
+        "rois": np.array([f"r{i}" for i in range(6)]),
+        "tr": np.array(2.0),
+    }
+    np.savez(alice / "roi_timeseries.npz", **series)
+    assert check(alice)[0].complete
+    for key in series:
+        np.savez(alice / "roi_timeseries.npz", **{name: series[name] for name in series if name != key})
+        assert f"must hold '{key}'" in rows(check(alice))["series"].unreadable[0][1]
+    (alice / "words.csv").write_text(words.replace("w,7,7.5,7\n", "w,7,7.5,5\n"))
+    assert "must increase from word to word" in rows(check(alice))["words"].unreadable[0][1]
+
+    names = np.array([f"sound {i}" for i in range(165)])
+    parts = {
+        "components.npz": {"R": np.zeros((165, 6)), "component_names": names[:6], "stim_names": names},
+        "sounds_16k.npz": {
+            "audio": np.zeros((165, 32_000), np.int16),
+            "sr": np.array(16_000),
+            "names": names,
+        },
+    }
+    for name, arrays in parts.items():
+        np.savez(sounds / name, **arrays)
+    assert check(sounds)[0].complete
+    np.savez(sounds / "sounds_16k.npz", **{**parts["sounds_16k.npz"], "names": names[::-1]})
+    assert "the same sounds in the same order" in rows(check(sounds))["names"].unreadable[0][1]
+    for name, arrays in parts.items():
+        for key in arrays:
+            np.savez(sounds / name, **{other: arrays[other] for other in arrays if other != key})
+            assert f"must hold '{key}'" in str(rows(check(sounds)))
+        np.savez(sounds / name, **arrays)

@@ -205,3 +205,49 @@ def test_an_offloaded_network_gives_the_states_of_the_one_at_hand():
     accelerate.cpu_offload(net, execution_device=torch.device("cpu"))
     assert {p.device.type for p in net.parameters()} == {"meta"}
     assert torch.equal(states(net, X), wanted)
+
+
+class Returns(nn.Module):
+    """A block whose output another function changes."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.linear, self.change = nn.Linear(5, 5), change
+
+    def forward(self, x):
+        return self.change(self.linear(x.dequantize() if x.is_quantized else x.to_dense()))
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype"),
+    [
+        (lambda x: torch.quantize_per_tensor(x, 0.05, 100, torch.quint8), "torch.quint8"),
+        (lambda x: torch.quantize_per_tensor(x, 0.05, 0, torch.qint8), "torch.qint8"),
+        (lambda x: x.to_sparse(), "torch.float32"),
+        (lambda x: x.to_sparse_csr(), "torch.float32"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support", "ignore:torch.quantize_per_tensor")
+def test_quantized_and_sparse_states_are_the_numbers_that_they_stand_for(change, dtype):
+    torch.manual_seed(0)
+    network = nn.Sequential(*(Returns(change) for _ in range(3)))
+    x, wanted = torch.randn(4, 5), []
+    with torch.no_grad():
+        for block in network:
+            state = block(wanted[-1] if wanted else x)
+            wanted.append(state.dequantize() if state.is_quantized else state.to_dense())
+        with DepthRecorder(network, layers="*") as rec:
+            network(x)
+    for got, expected in zip(rec.states, wanted, strict=True):
+        torch.testing.assert_close(got, expected, atol=0, rtol=0)
+    assert {layer.dtype for layer in rec.layers} == {dtype}
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.int8])
+def test_booleans_and_integers_are_refused_by_the_blocks_name(kind):
+    network = nn.Sequential(*(nn.Identity() for _ in range(3)))
+    with (
+        DepthRecorder(network, layers=["0", "1", "2"]),
+        pytest.raises(TypeError, match=f"Block '0' returned {kind}, which is no state.*record a module"),
+    ):
+        network(torch.zeros(4, 5, dtype=kind))

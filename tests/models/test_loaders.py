@@ -53,7 +53,7 @@ def test_timm_with_its_own_preprocessing():
 def test_torchvision_with_its_own_preprocessing():
     loaded = load_model("torchvision:mobilenet_v3_small", weights="random")
     assert loaded.preprocess.height == 224
-    assert loaded.preprocess.crop_pct == 224 / 256
+    assert loaded.preprocess.resize == 256
     assert loaded.preprocess.interpolation == "bilinear"
     pixels = loaded.preprocess({"image": torch.zeros(1, 3, 60, 80)}).args[0]
     torch.testing.assert_close(

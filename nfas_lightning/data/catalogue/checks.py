@@ -8,9 +8,10 @@ from pathlib import Path
 
 from nfas_lightning.data.catalogue.entries import CATALOGUE, Entry
 from nfas_lightning.data.catalogue.files import Inspector
+from nfas_lightning.data.catalogue.narratives_checks import narratives_rows
 from nfas_lightning.data.catalogue.rows import Row
 from nfas_lightning.data.catalogue.small_checks import alice_rows, atlas_rows, natural_sounds_rows
-from nfas_lightning.data.catalogue.story_checks import little_prince_rows, narratives_rows
+from nfas_lightning.data.catalogue.story_checks import little_prince_rows
 from nfas_lightning.data.catalogue.video_checks import algonauts_rows, bold_moments_rows
 
 __all__ = ["Check", "check_folder", "find_benchmarks"]

@@ -27,7 +27,7 @@ from nfas_lightning.data.image_files import read_gifti
 from nfas_lightning.data.label_files import read_annotation
 from nfas_lightning.data.safe_pickle import read_pickle
 
-__all__ = ["FileState", "Inspector"]
+__all__ = ["FileState", "Inspector", "shorten"]
 
 _CHUNK = 2**22
 _READERS = 8
@@ -91,7 +91,7 @@ class Inspector:
         except _BrokenError as error:
             return FileState(str(error))
         except (FileNotFoundError, IsADirectoryError, ValueError) as error:
-            return FileState(_shorten(str(error)))
+            return FileState(shorten(str(error)))
         except OSError as error:
             return FileState(f"can't be read: {error.strerror or error}")
 
@@ -108,7 +108,7 @@ class Inspector:
         return ()
 
 
-def _shorten(message: str) -> str:
+def shorten(message: str) -> str:
     """Take what came out of an error of `require_file`: "must be ..., got WHAT (...): do this"."""
     found = re.search(r"\bgot (.*?)(?= \(|: |$)", message, flags=re.DOTALL)
     return found.group(1) if found else message

@@ -7,9 +7,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from nfas_lightning.data.alice import read_scan, read_words
 from nfas_lightning.data.catalogue.files import Inspector
 from nfas_lightning.data.catalogue.rows import Row, file_row, table_row
-from nfas_lightning.data.readers import read_csv, read_npz
+from nfas_lightning.data.natural_sounds import read_sounds
+from nfas_lightning.data.readers import read_npz
 
 __all__ = ["alice_rows", "atlas_rows", "natural_sounds_rows"]
 
@@ -29,11 +31,16 @@ def alice_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | Non
     """Check the series and the words; these files are small and are read whole."""
     del subjects
     rows = [_arrays("series", folder / "roi_timeseries.npz", inspector, _SERIES)]
+    if rows[0].complete:
+        try:
+            for radius in ("6mm", "10mm"):
+                read_scan(folder, radius)
+        except ValueError as error:
+            rows = [Row("series", 0, 1, unreadable=(("roi_timeseries.npz", str(error)),))]
     row = table_row("word table", folder / "words.csv", inspector)
     if row.complete:
         try:
-            table = read_csv(folder / "words.csv", ("word", "onset_s", "offset_s", "onset_scan_s"))
-            row = Row("words", len(table), _N_WORDS)
+            row = Row("words", len(read_words(folder).words), _N_WORDS)
         except ValueError as error:
             row = Row("words", 0, _N_WORDS, unreadable=(("words.csv", str(error)),))
     text = [path for path in (folder / "alice_chapter1.txt",) if os.path.lexists(path)]
@@ -44,10 +51,17 @@ def alice_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | Non
 def natural_sounds_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
     """Check both archives; they are small and are read whole."""
     del subjects
-    return [
+    rows = [
         _arrays("components", folder / "components.npz", inspector, _COMPONENTS),
         _arrays("sounds", folder / "sounds_16k.npz", inspector, _SOUNDS),
     ]
+    if all(row.complete for row in rows):
+        try:
+            read_sounds(folder)
+        except ValueError as error:
+            # its message begins with the name of the file
+            rows.append(Row("names", 0, 1, unreadable=((folder.name, str(error)),)))
+    return rows
 
 
 def _arrays(what: str, path: Path, inspector: Inspector, shapes: dict[str, tuple[int, ...]]) -> Row:

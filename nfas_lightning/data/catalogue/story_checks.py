@@ -1,68 +1,39 @@
-"""Narratives and The Little Prince on disk."""
+"""The Little Prince on disk, and what Narratives shares with it."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from nfas_lightning.data.bids import add_sub, entities, run_number, strip_sub
+from nfas_lightning.data.bids import add_sub, strip_sub
 from nfas_lightning.data.catalogue.files import FileState, Inspector
 from nfas_lightning.data.catalogue.rows import Row, file_row, table_row
-from nfas_lightning.data.little_prince import LANGUAGES, N_SECTIONS, VOLUMES, WORDS
+from nfas_lightning.data.little_prince import (
+    LANGUAGES,
+    N_SECTIONS,
+    TR,
+    VOLUMES,
+    WORDS,
+    find_runs,
+    read_sections,
+    scan_seconds,
+    sound_file,
+    text_grid,
+    word_table,
+)
 from nfas_lightning.data.readers import read_csv
 
-__all__ = ["little_prince_rows", "narratives_rows"]
+__all__ = ["little_prince_rows", "of_subjects", "participants_row"]
 
-_NARRATIVES = {"subjects": 345, "scans": 891}
 _LISTENERS = {"EN": 49, "CN": 35, "FR": 28}
-_FORMS = (
-    ("afni-nosmooth", "fsaverage6", "*_space-fsaverage6_hemi-[LR]_desc-clean.func.gii"),
-    ("afni-nosmooth", "MNI", "*_space-MNI*_desc-clean_bold.nii.gz"),
-    ("afni-smooth", "fsaverage6", "*_space-fsaverage6_hemi-[LR]_desc-clean.func.gii"),
-    ("afni-smooth", "MNI", "*_space-MNI*_desc-clean_bold.nii.gz"),
-    ("fmriprep", "fsaverage6", "*_space-fsaverage6_hemi-[LR]*.func.gii"),
-    ("fmriprep", "MNI", "*_space-MNI*_desc-preproc_bold.nii.gz"),
-)
 
 
-def narratives_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
-    """Check tables, sounds, word alignments and scans, raw and preprocessed.
-
-    Args:
-        folder: the data set's.
-        inspector: looks at the files.
-        subjects: e.g. ``"sub-001"``; None: all 345.
-    """
-    n_scans = _NARRATIVES["scans"] if subjects is None else None
-    rows = [_participants(folder, inspector, subjects, _NARRATIVES["subjects"])]
-    tables = ("scan_exclude.json", "event_meta.json", "task_meta.json")
-    rows += [table_row(f"code/{name}", folder / "code" / name, inspector) for name in tables]
-    for what, pattern in (("sounds", "stimuli/*_audio.wav"), ("word tables", "stimuli/gentle/*/align.csv*")):
-        rows.append(file_row(what, folder, sorted(folder.glob(pattern)), inspector)[0])
-    raw = _of(subjects, folder.glob("sub-*/func/*_bold.nii.gz"))
-    events = [path.with_name(path.name.replace("_bold.nii.gz", "_events.tsv")) for path in raw]
-    absent = [path.name for path in events if not os.path.lexists(path)]
-    rows.append(
-        file_row("raw scans", folder, raw, inspector, expected=n_scans, missing=absent, needed=False)[0]
-    )
-    readable: set[tuple[str, ...]] = set()
-    for derivative, space, pattern in _FORMS:
-        files = _of(subjects, folder.glob(f"derivatives/{derivative}/sub-*/func/{pattern}"))
-        if not files:
-            continue
-        absent = [] if space == "MNI" else _without_partner(files)
-        if derivative == "fmriprep":
-            absent += _without_confounds(files)
-        what = f"{derivative} {space}"
-        row, states = file_row(what, folder, files, inspector, missing=absent, needed=False)
-        rows.append(row)
-        readable |= {_scan(path) for path, state in states.items() if state.problem is None}
-    rows.append(Row("preprocessed scans", len(readable), n_scans, note="in any of these forms"))
-    return rows
-
-
-def _participants(folder: Path, inspector: Inspector, subjects: Sequence[str] | None, official: int) -> Row:
+def participants_row(
+    folder: Path, inspector: Inspector, subjects: Sequence[str] | None, official: int
+) -> Row:
+    """Check participants.tsv and count who is in it, of `subjects` where they are named."""
     path = folder / "participants.tsv"
     row = table_row("participants.tsv", path, inspector)
     if not row.complete:
@@ -82,7 +53,7 @@ def _participants(folder: Path, inspector: Inspector, subjects: Sequence[str] | 
     return Row("participants", found, expected, absent, note="in participants.tsv")
 
 
-def _of(subjects: Sequence[str] | None, files: Iterable[Path]) -> list[Path]:
+def of_subjects(subjects: Sequence[str] | None, files: Iterable[Path]) -> list[Path]:
     """Keep the files of these subjects; a language stands for all of its listeners."""
     if subjects is None:
         return sorted(files)
@@ -95,29 +66,6 @@ def _of(subjects: Sequence[str] | None, files: Iterable[Path]) -> list[Path]:
     )
 
 
-def _scan(path: Path) -> tuple[str, ...]:
-    found = entities(path.name)
-    return found["sub"], found.get("task", ""), found.get("run", "")
-
-
-def _without_partner(files: Sequence[Path]) -> list[str]:
-    names = {path.name for path in files}
-    partners = [
-        name.replace("hemi-L", "hemi-R") if "hemi-L" in name else name.replace("hemi-R", "hemi-L")
-        for name in names
-    ]
-    return sorted(name for name in partners if name not in names)
-
-
-def _without_confounds(files: Sequence[Path]) -> list[str]:
-    tables = set()
-    for path in files:
-        stem = path.name.split("_space-")[0]
-        if not any(path.parent.glob(f"{stem}_desc-confounds_*.tsv")):
-            tables.add(f"{stem}_desc-confounds_regressors.tsv")
-    return sorted(tables)
-
-
 def little_prince_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
     """Check tables, sounds and the nine preprocessed runs of each listener.
 
@@ -126,7 +74,7 @@ def little_prince_rows(folder: Path, inspector: Inspector, subjects: Sequence[st
         inspector: looks at the files.
         subjects: listeners, or languages that stand for all of theirs; None: all 112.
     """
-    rows = [_participants(folder, inspector, subjects, sum(_LISTENERS.values()))]
+    rows = [participants_row(folder, inspector, subjects, sum(_LISTENERS.values()))]
     for language in LANGUAGES:
         own = None if subjects is None else [n for n in subjects if strip_sub(n)[:2] == language]
         if own == []:
@@ -139,28 +87,31 @@ def little_prince_rows(folder: Path, inspector: Inspector, subjects: Sequence[st
 
 
 def _annotation(folder: Path, inspector: Inspector, language: str) -> list[Row]:
-    sounds = sorted(folder.glob(f"stimuli/task-lpp{language}[_-]section[_-]*.wav"))
-    rows = [file_row(f"{language} sounds", folder, sounds, inspector, expected=N_SECTIONS)[0]]
-    grids = sorted(folder.glob(f"annotation/{language}/lpp{language}_section*.TextGrid*"))
-    rows.append(
-        file_row(f"{language} TextGrids", folder, grids, inspector, expected=N_SECTIONS, needed=False)[0]
-    )
-    path = folder / "annotation" / language / f"lpp{language}_word_information.csv"
+    sections = range(1, N_SECTIONS + 1)
+    sounds = [sound_file(folder, language, section) for section in sections]
+    grids = [text_grid(folder, language, section) for section in sections]
+    rows = [
+        _files(f"{language} sounds", folder, sounds, inspector),
+        _files(f"{language} TextGrids", folder, grids, inspector, needed=False),
+    ]
+    path = word_table(folder, language)
     row = table_row(f"{language} word table", path, inspector)
     if not row.complete:
         return [*rows, row]
     try:
-        section = read_csv(path, ["word", "onset", "offset", "section"])["section"].astype(int)
+        found = read_sections(path, language, strict=False)
     except ValueError as error:
         return [*rows, Row(row.what, 0, 1, unreadable=((path.name, str(error)),))]
-    counts = tuple(int((section == i + 1).sum()) for i in range(N_SECTIONS))
+    counts = tuple(len(found.get(section, ())) for section in sections)
     official = WORDS.get(language)
     if official is None:
-        return [*rows, Row(f"{language} words", len(section), note="no official count is known")]
+        absent = tuple(f"section {section}" for section in sections if section not in found)
+        note = "no official count is known"
+        return [*rows, Row(f"{language} words", sum(counts), None, absent, note=note)]
     wrong = [
         f"section {i + 1}: {n} words, not {official[i]}" for i, n in enumerate(counts) if n != official[i]
     ]
-    return [*rows, Row(f"{language} words", len(section), sum(official), tuple(wrong), note="in 9 sections")]
+    return [*rows, Row(f"{language} words", sum(counts), sum(official), tuple(wrong), note="in 9 sections")]
 
 
 def _runs(folder: Path, inspector: Inspector, language: str, subjects: Sequence[str] | None) -> list[Row]:
@@ -169,10 +120,9 @@ def _runs(folder: Path, inspector: Inspector, language: str, subjects: Sequence[
     found = {path.name for path in folder.glob(f"derivatives/sub-{language}*")}
     names = sorted(found) if subjects is None else [add_sub(name) for name in subjects]
     n_listeners = _LISTENERS[language] if subjects is None else len(names)
-    files = _of(names, folder.glob(f"derivatives/sub-{language}*/func/*_desc-preproc_bold.nii.gz"))
-    by_subject: dict[str, list[Path]] = {name: [] for name in names}
-    for path in files:
-        by_subject[path.name.split("_")[0]].append(path)
+    runs = find_runs(folder, language)
+    by_subject = {name: runs.get(name, []) for name in names}
+    files = [path for own in by_subject.values() for path in own]
     uneven = [f"{name}: {len(own)} runs, not 9" for name, own in by_subject.items() if len(own) != N_SECTIONS]
     row, states = file_row(
         f"{language} scans", folder, files, inspector, expected=N_SECTIONS * n_listeners, missing=uneven
@@ -189,7 +139,33 @@ def _runs(folder: Path, inspector: Inspector, language: str, subjects: Sequence[
         needed=n_whole > 0,
         note="scans of their section's volumes",
     )
-    return [listeners, row, volumes]
+    return [listeners, row, volumes, _repetition_times(folder, language, by_subject)]
+
+
+def _files(
+    what: str, folder: Path, paths: Sequence[Path], inspector: Inspector, *, needed: bool = True
+) -> Row:
+    """Look at files of known names."""
+    here = [path for path in paths if os.path.lexists(path)]
+    absent = [str(path.relative_to(folder)) for path in paths if path not in here]
+    return file_row(what, folder, here, inspector, expected=len(paths), missing=absent, needed=needed)[0]
+
+
+def _repetition_times(folder: Path, language: str, runs: dict[str, list[Path]]) -> Row:
+    """Look for sidecars that state another repetition time than the data set's; there need be none."""
+    wrong = []
+    for subject, files in runs.items():
+        for path in files:
+            try:
+                tr = scan_seconds(folder, subject, path)
+            except (FileNotFoundError, ValueError) as error:
+                wrong.append((path.name, str(error)))
+            else:
+                if not math.isclose(tr, TR, rel_tol=1e-5):
+                    wrong.append((path.name, f"its sidecar states a repetition time of {tr:g} s, not {TR:g}"))
+    n = sum(map(len, runs.values()))
+    note = f"{TR:g} s, by the sidecars that are here"
+    return Row(f"{language} repetition times", n - len(wrong), n, (), tuple(wrong), note, needed=n > 0)
 
 
 def _volumes(
@@ -197,8 +173,7 @@ def _volumes(
 ) -> tuple[int, list[str]]:
     right, wrong = 0, []
     for own in whole:
-        ranked = sorted(own, key=lambda path: run_number(entities(path.name).get("run", "")))
-        for section, path in enumerate(ranked):
+        for section, path in enumerate(own):
             shape = states[path].shape
             if states[path].problem is not None:
                 continue

@@ -45,7 +45,8 @@ def efficientnet_lite(variant: int, file_name: str, size: int) -> Callable[[Fetc
             module.load_state_dict(dict(zip(module.state_dict(), values, strict=True)))
         layers = [f"blocks.{i}.{j}" for i, stage in enumerate(module.blocks) for j in range(len(stage))]
         half = (0.5, 0.5, 0.5)
-        return Built(module, ImagePreprocess(size, mean=half, std=half, crop_pct=0.875), layers)
+        # trained with a margin of 16 pixels around the crop, whatever its size
+        return Built(module, ImagePreprocess(size, mean=half, std=half, resize=size + 32), layers)
 
     return build
 

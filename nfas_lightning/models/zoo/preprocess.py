@@ -63,8 +63,8 @@ def build_preprocess(values: Mapping[str, Any], tokenizer: Callable[[], Any]) ->
 
 
 def _pixels(values: Mapping[str, Any]) -> dict[str, Any]:
-    size = values["size"]
-    return {**values, "size": tuple(size) if isinstance(size, list) else size}
+    """Arguments of `ImagePreprocess`; YAML has lists where it takes pairs."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 class _WindowedAudio(AudioPreprocess, ABC):
