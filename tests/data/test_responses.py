@@ -200,7 +200,7 @@ def test_the_mean_that_is_taken_off_is_that_of_what_the_volumes_hold():
     brain = story([2.0, 5.0, 37.5, 60.0])  # the third hardly begins, the last comes after the end
     assert brain.presented.tolist() == [True, True, True, False]
     features = torch.tensor([[1.0], [3.0], [10.0], [1e6]])
-    weights = brain.design[0].to_dense().abs().sum(0)
+    weights = brain.design[0].to_dense().abs().sum(0).float()
     centered = features - (weights @ features) / weights.sum()
     torch.testing.assert_close(brain.to_volumes(features), brain.carry(centered))
     torch.testing.assert_close(brain.to_volumes(features[:3]), brain.to_volumes(features))
