@@ -163,6 +163,14 @@ def test_nuisances_alone_and_partialled_out():
     assert row["r"] == pytest.approx(pick(alone, "stable_mode", "signal")["r"])
 
 
+def test_a_table_of_nuisances_without_columns_is_none():
+    track = trajectory()
+    responses = brain(track)
+    empty = dataclasses.replace(responses, nuisances=torch.zeros(len(responses.runs), 0))
+    found = score_trajectory(track, empty, CARD, QUICK).scores
+    pd.testing.assert_frame_equal(found, score_trajectory(track, responses, CARD, QUICK).scores)
+
+
 def test_ceilings_of_group_and_subjects_differ():
     track = trajectory()
     responses = brain(track)

@@ -22,7 +22,6 @@ from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, sc
 from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.files import check_folder
-from nfas_lightning.functional.folds import count_folds
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.random_twin import state_sha256
@@ -252,7 +251,7 @@ class ScoreWriter(Callback):
             "subjects": list(responses.subjects),
             "settings": asdict(self.settings),
             # of two runs no more than two can be held out, whatever was asked for
-            "folds_made": count_folds(len(set(responses.runs.tolist())), self.settings.n_folds),
+            "folds_made": int(self.settings.ridge(responses).fold.max()) + 1,
             "responses_sha256": responses.fingerprint(),
             "hashes": responses.hashes,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

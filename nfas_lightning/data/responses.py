@@ -180,11 +180,18 @@ class Responses:
         Without a design it is empty, (T, 0), and a column that does not vary is left out: with several delays
         every repetition time may hold as much of an event as any other.
         """
+        return self._event_rate()[0]
+
+    def _event_rate(self) -> tuple[Tensor, list[str]]:
+        """Return the event rate and the names of its columns; with several delays the name counts them."""
         if not self.design:
-            return self.values.new_zeros(self.values.shape[1], 0)
+            return self.values.new_zeros(self.values.shape[1], 0), []
         rate = self.carry(torch.ones(len(self.stimulus_ids), 1, dtype=torch.float64))
         still = is_constant(rate.amax(0) - rate.amin(0), rate.abs().amax(0), torch.float32)
-        return rate[:, ~still].float()
+        names = ["event_rate"]
+        if len(self.design) > 1:
+            names = [f"event_rate_{delay + 1}" for delay in range(len(self.design))]
+        return rate[:, ~still].float(), [names[place] for place in (~still).nonzero()[:, 0].tolist()]
 
     def with_event_rate(self) -> Responses:
         """Return the same responses with the event rate among their nuisances, under that name.
@@ -192,15 +199,13 @@ class Responses:
         Nothing changes without a design, and where a nuisance is the event rate already: in every run the
         same up to offset and scale, as the rate of words is where words are the stimuli.
         """
-        rate = self.event_rate()
+        rate, names = self._event_rate()
         known = self.nuisances
         if known is not None:
-            rate = rate[:, [not self._is_known(column) for column in rate.T]]
-        if not rate.shape[1]:
+            new = [place for place, column in enumerate(rate.T) if not self._is_known(column)]
+            rate, names = rate[:, new], [names[place] for place in new]
+        if not names:
             return self
-        names = ["event_rate"]
-        if rate.shape[1] > 1:
-            names = [f"event_rate_{delay + 1}" for delay in range(rate.shape[1])]
         if taken := set(names) & set(self.nuisance_names):
             raise ValueError(
                 f"nuisances name {sorted(taken)}, which is what the rate of events is called here: rename "

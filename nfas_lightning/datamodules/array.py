@@ -188,7 +188,7 @@ class ArrayDataModule(BrainDataModule):
             volume_times=times,
             nuisances=nuisances,
             nuisance_names=nuisance_names,
-            noise_ceiling=_as_ceiling(self.noise_ceiling, list(rois["roi"])),
+            noise_ceiling=_as_ceiling(self.noise_ceiling, list(rois["roi"]), self.rois),
             gap=response_gap(self.temporal, self.tr, self.delays),
             hashes={"stimuli": stimuli.sha256()},
         )
@@ -306,9 +306,18 @@ def _uneven(n_stimuli: int, n_rows: int, n_rois: int) -> str:
     )
 
 
-def _as_ceiling(given: Any, rois: Sequence[str]) -> Tensor | None:
+def _as_ceiling(given: Any, rois: Sequence[str], named: Any) -> Tensor | None:
+    """Return (R,) ceilings in the order of `rois`, those of the responses; `named` is what the user gave."""
     if given is None:
         return None
+    if named is not None and index_of(given) is None:
+        own = [str(name) for name in (named["roi"] if isinstance(named, pd.DataFrame) else named)]
+        if own != list(rois):
+            raise ValueError(
+                f"noise_ceiling has no index that tells which ROI each value belongs to, and rois "
+                f"({', '.join(own[:3])}, ...) and the columns of responses ({', '.join(rois[:3])}, ...) are "
+                "in two orders: give a pandas Series with the ROIs as its index."
+            )
     order = row_orders({"rois": None, "noise_ceiling": index_of(given)}, [rois])["noise_ceiling"]
     return to_tensor("noise_ceiling", take_rows(given, order)).float()
 

@@ -26,6 +26,7 @@ __all__ = [
     "default_alphas",
     "inner_blocks",
     "inner_errors",
+    "nuisance_map",
     "standardise",
 ]
 
@@ -123,11 +124,8 @@ def standardise(
     explained = outside.new_zeros(()).expand_as(outside)
     slopes = inside.new_zeros(0, inside.shape[1])
     if nuisances is not None:
-        known, new = nuisances[train].double(), nuisances[test].double()
-        middle, scale = known.mean(0), known.std(0, correction=0)
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        known, new = (known - middle) / scale, (new - middle) / scale
-        weights = torch.linalg.pinv(known) @ inside
+        known, new, inverse, scale = nuisance_map(nuisances, train, test)
+        weights = inverse @ inside
         slopes = weights / scale[:, None]
         whole, explained, own = outside.clone(), new @ weights, deviation
         inside -= known @ weights
@@ -146,6 +144,24 @@ def standardise(
     whole_factor = torch.where(still, 0, torch.where(constant, 1 / own, factor))
     whole, explained = whole * whole_factor, explained * whole_factor
     return Standardised(inside, outside, whole, explained, constant, mean, factor, slopes)
+
+
+def nuisance_map(nuisances: Tensor, train: Tensor, test: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what least squares on nuisances (T, Q) takes, in float64.
+
+    A direction in which they differ by the rounding of their own dtype, as a column that is there twice in
+    other units leaves, is none: it would be a regressor of noise, with huge weights.
+
+    Returns:
+        Training rows (n, Q) and test rows (m, Q), standardized by the training rows; the pseudoinverse (Q, n)
+        of the training rows; and (Q,) what the columns were divided by.
+    """
+    known, new = nuisances[train].double(), nuisances[test].double()
+    middle, scale = known.mean(0), known.std(0, correction=0)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    known, new = (known - middle) / scale, (new - middle) / scale
+    rounding = torch.finfo(working_dtype(nuisances)).eps ** 0.7
+    return known, new, torch.linalg.pinv(known, rtol=rounding), scale
 
 
 def _deviation(centered: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nfas_lightning.functional._encoding_rows import nuisance_map
 from nfas_lightning.functional.checks import is_constant
 from nfas_lightning.functional.ridge import RidgeBasis
 
@@ -79,9 +80,8 @@ def fold_map(
         smoothers = torch.stack([widen((loadings * row) @ basis.train.T) for row in shrinkage])
     explained = None
     if nuisances is not None:
-        known, new = nuisances[train].double(), nuisances[test].double()
-        mean = known.mean(0)
-        explained = widen((new - mean) @ torch.linalg.pinv(known - mean))
+        _, new, inverse, _ = nuisance_map(nuisances, train, test)
+        explained = widen(new @ inverse)
     return FoldMap(
         test=test,
         train=widen(s.new_ones(1, len(train)))[0],

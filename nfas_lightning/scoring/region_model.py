@@ -83,8 +83,9 @@ class RegionModel:
             nuisances: (T, Q) the benchmark's nuisances for these volumes; None: they stay at their means.
 
         Returns:
-            (T, R), or (N, R) without a design, in the units of the benchmark's responses. Drifts that the
-            benchmark took off its responses are not in them.
+            (T, R), or (N, R) without a design, in the units of the benchmark's responses. Where the benchmark
+            took drifts off its responses, these keep what is slow in the features: take the same drifts off
+            them (`nfas_lightning.functional.regress_out`) before comparing them with such responses.
 
         Raises:
             ValueError: other widths, another number of operators, or shapes that disagree.
@@ -138,7 +139,9 @@ class RegionModel:
         try:
             with safe_open(path, framework="pt") as file:
                 plain = json.loads((file.metadata() or {})["region_model"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+                # copies: what lies in the file begins at any 8 bytes, and complex numbers need 16
+                names = file.keys()
+                tensors = {name: file.get_tensor(name).clone() for name in names}
             if plain["format"] != _FORMAT:
                 raise ValueError(f"format {plain['format']}, this version reads {_FORMAT}")
             return cls(

@@ -68,7 +68,7 @@ class BenchmarkRidge:
         groups: (T,) what is held out whole: runs, identical stimuli where `responses` says which, or what
             both leave together; None where there is one run alone.
         fold: (T,) index of the fold that tests each row.
-        nuisances: (T, Q) of the responses; None: there are none.
+        nuisances: (T, Q) of the responses, Q >= 1; None: there are none.
 
     Raises:
         ValueError: all runs share identical stimuli, too few rows for the folds, or a gap that leaves a fold
@@ -89,7 +89,8 @@ class BenchmarkRidge:
         self.selection = selection or ("loo" if alone else "folds")
         self.gap = responses.gap if gap is None else gap
         self.groups = _groups(responses)
-        self.nuisances = responses.nuisances
+        known = responses.nuisances
+        self.nuisances = known if known is not None and known.shape[1] else None
         self.fold = torch.empty(len(responses.runs), dtype=torch.int64)
         folds = contiguous_folds(len(self.fold), groups=self.groups, n_folds=n_folds, gap=self.gap)
         for index, (_, test) in enumerate(folds):

@@ -27,11 +27,11 @@ def brain(runs=None):
     )
 
 
-def run(tmp_path, *callbacks, runs=None):
+def run(tmp_path, *callbacks, runs=None, datamodule=None):
     writer = ScoreWriter(str(tmp_path), settings=ScoringSettings(n_permutations=19, subjects="both"))
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(callbacks=[*callbacks, writer], enable_model_summary=False, **options)
-    trainer.test(FrozenModel(net()), datamodule=brain(runs), verbose=False)
+    trainer.test(FrozenModel(net()), datamodule=datamodule or brain(runs), verbose=False)
     return trainer, writer
 
 
@@ -71,6 +71,14 @@ def test_cards_tell_what_was_loaded():
 def test_the_folds_that_were_made_are_told_beside_those_asked_for(tmp_path, runs, made):
     meta = run(tmp_path, DepthTrajectory(), runs=runs)[1].results.meta
     assert (meta["settings"]["n_folds"], meta["folds_made"]) == (5, made)
+
+
+def test_folds_that_keep_stimuli_together_are_counted_as_they_are(tmp_path):
+    datamodule = brain(runs=[*range(6)] * 5)
+    datamodule.source[1:6:2] = datamodule.source[:6:2]  # a stimulus that two runs share: three pairs of runs
+    datamodule.groups = "identical"
+    meta = run(tmp_path, DepthTrajectory(), datamodule=datamodule)[1].results.meta
+    assert meta["folds_made"] == 3
 
 
 def test_a_recorder_must_stand_before_it(tmp_path, shown):

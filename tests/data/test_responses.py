@@ -191,6 +191,9 @@ def test_a_nuisance_that_is_the_event_rate_is_not_there_twice():
     assert known.with_event_rate().nuisance_names == ("word_rate",)
     other = replace(brain, nuisances=torch.randn(40, 1), nuisance_names=("power",))
     assert other.with_event_rate().nuisance_names == ("power", "event_rate")
+    delayed = replace(brain, design=tuple(brain.design[0].to_dense().roll(delay, 0) for delay in range(3)))
+    one = replace(delayed, nuisances=delayed.event_rate()[:, :1] * 3, nuisance_names=("words",))
+    assert one.with_event_rate().nuisance_names == ("words", "event_rate_2", "event_rate_3")
     taken = replace(brain, nuisances=torch.randn(40, 1), nuisance_names=("event_rate",))
     with pytest.raises(ValueError, match=r"event_rate.*rename that column, or give event_rate=False"):
         taken.with_event_rate()
@@ -200,7 +203,7 @@ def test_the_mean_that_is_taken_off_is_that_of_what_the_volumes_hold():
     brain = story([2.0, 5.0, 37.5, 60.0])  # the third hardly begins, the last comes after the end
     assert brain.presented.tolist() == [True, True, True, False]
     features = torch.tensor([[1.0], [3.0], [10.0], [1e6]])
-    weights = brain.design[0].to_dense().abs().sum(0).float()
+    weights = brain.design[0].to_dense().abs().sum(0).to(features)
     centered = features - (weights @ features) / weights.sum()
     torch.testing.assert_close(brain.to_volumes(features), brain.carry(centered))
     torch.testing.assert_close(brain.to_volumes(features[:3]), brain.to_volumes(features))

@@ -171,6 +171,8 @@ def test_rois_go_by_the_names_of_columns():
         responses(TEXTS, VALUES.to_numpy(), rois=rois.iloc[::-1])
     ceiling = pd.Series({"V2": 0.2, "V1": 0.1})
     same(responses(TEXTS, VALUES, noise_ceiling=ceiling)[1].noise_ceiling, [0.1, 0.2])
+    same(responses(TEXTS, VALUES, rois=["V2", "V1"], noise_ceiling=ceiling)[1].noise_ceiling, [0.1, 0.2])
+    same(responses(TEXTS, VALUES, rois=["V1", "V2"], noise_ceiling=[0.1, 0.2])[1].noise_ceiling, [0.1, 0.2])
     with pytest.raises(ValueError, match="noise_ceiling has an index"):
         responses(TEXTS, VALUES, noise_ceiling=ceiling.rename({"V1": "A1"}))
 

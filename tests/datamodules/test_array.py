@@ -212,6 +212,14 @@ def test_events_find_the_runs_of_their_labels():
         ({"responses": torch.zeros(6, 0)}, r"an ROI at least, got shape \(S, T, R\) = \(1, 6, 0\)"),
         ({"responses": torch.zeros(0, 6, 2)}, "must hold a subject"),
         ({"rois": "ab"}, "name the 2 columns of responses, got 'ab'"),
+        (
+            {
+                "responses": pd.DataFrame({"V1": [0.0] * 6, "V2": [1.0] * 6}),
+                "rois": ["V2", "V1"],
+                "noise_ceiling": [0.5, 0.9],
+            },
+            r"noise_ceiling has no index .* \(V2, V1, \.\.\.\) and .* \(V1, V2, \.\.\.\) are in two orders",
+        ),
         ({"noise_ceiling": [0.5, 2.0]}, r"correlations in \[-1, 1\].* got 0.5 to 2"),
         ({"stimulus_ids": ["a", *"abcde"]}, r"more than once: \['a'\]"),
         ({"events": {"onset": [4000.0 * i for i in range(6)]}, "tr": 2.0}, "5 of 6 events begin after"),

@@ -52,6 +52,18 @@ def test_without_nuisances_they_stay_at_their_means():
     torch.testing.assert_close(found, torch.from_numpy(plain.coef_[0]), rtol=1e-2, atol=1e-2)
 
 
+def test_a_nuisance_that_is_there_twice_in_other_units_counts_once():
+    """What rounding leaves between the two is no regressor of its own: its weights would be huge."""
+    X, Y = simulate(T=120, P=6, R=3)
+    X, Y, once = X.float(), Y.float(), X[:, :2].float() + 1
+    twice = torch.cat([once, once[:, :1] * 1000 + 3], 1)
+    one, two = (ridge_cv(X, Y, nuisances=known, keep_model=True) for known in (once, twice))
+    torch.testing.assert_close(two.r_joint, one.r_joint, rtol=0, atol=1e-5)
+    torch.testing.assert_close(two.r, one.r, rtol=0, atol=1e-5)
+    torch.testing.assert_close(two.predict(X, twice), one.predict(X, once), rtol=1e-4, atol=1e-4)
+    assert two.model.nuisance_weights.abs().max() < 10
+
+
 def test_a_result_that_kept_its_model_predicts_new_rows():
     X, Y = simulate(T=120, P=6, R=3, noise=0.1)
     result = ridge_cv(X[:80], Y[:80], keep_model=True)

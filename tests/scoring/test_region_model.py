@@ -85,6 +85,19 @@ def test_volumes_of_new_stimuli(temporal):
         kept.predict(part(track, slice(N, None)).states, design=(*later, later[0]))
 
 
+def test_what_is_loaded_can_be_computed_with(tmp_path):
+    """Complex numbers that begin at half their size, as they may in a file, end the process."""
+    x, track = network((12, 12, 12, 12))
+    model = score_trajectory(part(track, slice(N)), brain(x[:N, :2]), CARD, KEEP).region_model
+    for length in (4, 12):  # of the header, which decides where numbers lie
+        path = tmp_path / f"{length}.safetensors"
+        dataclasses.replace(model, model="m" * length).save(path)
+        kept = RegionModel.load(path).dynamics
+        for name in ("eigenvalues", "mode_coefficients"):
+            assert getattr(kept, name).data_ptr() % 16 == 0
+            assert torch.equal(getattr(kept, name), getattr(model.dynamics, name))
+
+
 def test_what_is_no_region_model_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"no tensors")
