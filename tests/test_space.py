@@ -544,15 +544,16 @@ def null_run(generator, copies=()):
     """A run of models whose scores are noise; `copies` maps a model to the one whose weights it has."""
     models = [f"m{i}" for i in range(8)]
     weights = {name: f"{i:064x}" for i, name in enumerate(models)}
-    vectors = {name: generator.normal(size=6) for name in models}
+    vectors = {name: generator.uniform(0.1, 0.9, size=6) for name in models}
     for name, original in dict(copies).items():
         weights[name] = weights[original]
-        vectors[name] = vectors[original] + 0.01 * generator.normal(size=6)  # e.g. another precision
+        vectors[name] = vectors[original] + 0.01 * generator.uniform(-1, 1, size=6)  # e.g. another precision
     table = pd.DataFrame(
         [
             {
                 **dict.fromkeys(COLUMNS["scores"], 0.0),
                 **{"model": name, "modality": "ab"[i // 4], "dataset": "d", "subject": "group"},
+                "score": "alone",
                 **{"feature": "stable_mode", "roi": f"V{r}", "network": "", "r2": vectors[name][r]},
             }
             for i, name in enumerate(models)

@@ -17,6 +17,7 @@ from nfas_lightning.functional.folds import connected_groups, contiguous_folds
 from nfas_lightning.functional.moves import block_moves
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge_null import ridge_null
+from nfas_lightning.models import RawStimuli
 from nfas_lightning.scoring import ScoringSettings
 
 N_IMAGES, TIMES = 12, 3
@@ -42,7 +43,9 @@ def network():
 
 def all_blocks(brain):
     settings = ScoringSettings(n_permutations=0)
-    scores = align(network(), brain, settings=settings, pooling="mean", progress=False).scores
+    scores = align(
+        network(), brain, settings=settings, pooling="mean", preprocess=RawStimuli(), progress=False
+    ).scores
     return scores.loc[scores["feature"] == "all_blocks", "r"].mean()
 
 

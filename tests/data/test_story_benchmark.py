@@ -46,7 +46,7 @@ def planted(high_pass: float):
         series[name] = 10 * hrf_operator(torch.from_numpy(onset), at, tr=TR) @ columns + 1000
         stories.append(story)
         features.append(columns)
-    atlas = SimpleNamespace(table=pd.DataFrame({"roi": ["a", "b"]}))
+    atlas = SimpleNamespace(rois=pd.DataFrame({"roi": ["a", "b"]}))
     scans = PlantedScans(atlas, high_pass=high_pass, series=series)
     _, responses = load_stories(
         "planted", stories, scans, StorySettings("language", nuisances=("word_rate",))

@@ -253,6 +253,8 @@ def test_the_experiment_of_image_models(root, tmp_path):
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+# an untrained network's states of a few clips are nearly collinear, and what was planted has little noise
+@pytest.mark.filterwarnings("ignore:The grid of ridge penalties ends too early")
 def test_the_data_config_with_image_and_video_models_in_one_suite(root, tmp_path):
     pytest.importorskip("transformers")
     config = small(yaml.safe_load((CONFIGS / "data/algonauts2021.yaml").read_text()), tmp_path, root)

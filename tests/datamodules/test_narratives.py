@@ -426,10 +426,8 @@ def test_a_scan_that_was_promised_and_is_not_here(copy):
         FileNotFoundError, match=r"sub-002 heard pieman by participants\.tsv, but has no scan"
     ):
         ready(copy, subjects=["002"], stories=["pieman", "tunnel"])
-    # a scan that is left out was there
-    with pytest.raises(
-        FileNotFoundError, match=r"sub-003 is in participants\.tsv but has none of the wanted"
-    ):
+    # a scan that is left out is here: nothing is to be fetched
+    with pytest.raises(ValueError, match=r"sub-003 has no scans here but those that .* leaves out"):
         ready(copy, subjects=["003"], stories=["pieman"])
 
 

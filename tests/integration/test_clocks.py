@@ -19,7 +19,7 @@ from nfas_lightning.functional.temporal import hrf_operator
 from nfas_lightning.lightning_packages import pl
 from nfas_lightning.models import FrozenModel
 from nfas_lightning.models.base import ModelInputs
-from nfas_lightning.models.preprocess import TextPreprocess
+from nfas_lightning.models.preprocess import RawStimuli, TextPreprocess
 
 transformers = pytest.importorskip("transformers")
 N = 300
@@ -143,7 +143,7 @@ def test_sound_stands_at_its_own_time_whichever_way_it_is_recorded(tmp_path, poo
 
     def recorded(windows):
         if way == "align":
-            return features(Levels(), StimulusSet(windows, "audio", 200), None, pooling=pooling)
+            return features(Levels(), StimulusSet(windows, "audio", 200), RawStimuli(), pooling=pooling)
         brain = ArrayDataModule(windows, torch.zeros(160, 1), events=events, tr=2.0, sampling_rate=200)
         callback = DepthTrajectory(["blocks.0", "blocks.1", "blocks.2"], pooling)
         trainer = pl.Trainer(
