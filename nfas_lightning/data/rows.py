@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,6 +61,14 @@ def row_orders(
             matched.append(what)
             if (order != np.arange(len(order))).any():
                 orders[what], moved = order, moved or what
+                if own is not None and _is_plain(index) != _is_plain(own):
+                    # a new table counts its rows from 0 whatever order it is in: it may mean its place
+                    warnings.warn(
+                        f"{what} goes by its index, in another order than its rows, to match that of "
+                        f"{first}. If row i of both belongs together, give both with "
+                        ".reset_index(drop=True).",
+                        stacklevel=3,
+                    )
         elif index is not None and own is not None and not (_is_plain(index) or _is_plain(own)):
             if not index.equals(own):
                 raise ValueError(_disagree(first, own, what, index))

@@ -41,6 +41,7 @@ class RegionModel:
         phase: see `combine_depths`.
         center: (P,) mean of the features over the benchmark's stimuli.
         ridge: features on the responses' clock to responses.
+        n_delays: operators of the benchmark's design; 0: one response per stimulus.
         nuisance_names: Q names, in the order of `RidgeModel.nuisance_weights`.
     """
 
@@ -53,6 +54,7 @@ class RegionModel:
     phase: Phase
     center: Tensor
     ridge: RidgeModel
+    n_delays: int = 0
     nuisance_names: tuple[str, ...] = ()
 
     def features(self, states: Sequence[Tensor]) -> Tensor:
@@ -91,11 +93,10 @@ class RegionModel:
             ValueError: other widths, another number of operators, or shapes that disagree.
         """
         features = self.features(states)
-        n_delays = len(self.ridge.center) // len(self.center)
-        if max(1, len(design)) != n_delays:
+        if len(design) != self.n_delays:
+            wanted = f"{self.n_delays} operators, one per delay" if self.n_delays else "nothing"
             raise ValueError(
-                f"design must hold {n_delays} operators, one per delay that {self.dataset!r} had, got "
-                f"{len(design)}."
+                f"design must hold {wanted}, as that of {self.dataset!r} did, got {len(design)} operators."
             )
         if design:
             for operator in design:
@@ -115,7 +116,7 @@ class RegionModel:
             "format": _FORMAT,
             **{
                 name: getattr(self, name)
-                for name in ("model", "dataset", "layer_names", "rois", "phase", "nuisance_names")
+                for name in ("model", "dataset", "layer_names", "rois", "phase", "n_delays", "nuisance_names")
             },
             "space": {
                 "kind": self.space.kind_,
@@ -154,6 +155,7 @@ class RegionModel:
                 phase=plain["phase"],
                 center=tensors["center"],
                 ridge=RidgeModel(**_fields({}, _below("ridge", tensors))),
+                n_delays=int(plain["n_delays"]),
                 nuisance_names=tuple(plain["nuisance_names"]),
             )
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -207,6 +209,7 @@ def fit_region_model(
         phase=phase,
         center=center,
         ridge=ridge.model(ridge.to_volumes(features), responses.group_mean, scaling=scaling),
+        n_delays=len(responses.design),
         nuisance_names=responses.nuisance_names,
     )
 

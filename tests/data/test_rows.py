@@ -1,5 +1,7 @@
 """Tables of pandas: rows go by an index that two of them share, else by place."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,9 @@ from PIL import Image
 from nfas_lightning.data import ImageFiles, clean_series
 from nfas_lightning.data.rows import row_orders
 from nfas_lightning.datamodules import ArrayDataModule
+
+# which is said where one of two indices only counts the rows, see the last test
+pytestmark = pytest.mark.filterwarnings("ignore:.*goes by its index")
 
 N = 12
 TEXTS = [f"sentence {i}" for i in range(N)]
@@ -214,3 +219,14 @@ def test_confounds_go_by_the_index_of_their_series():
     torch.testing.assert_close(clean_series(series, tr=2.0, confounds=confounds.iloc[order]), wanted)
     with pytest.raises(ValueError, match="confounds has an index that is not in order"):
         clean_series(series.to_numpy(), tr=2.0, confounds=confounds.iloc[order])
+
+
+def test_a_new_tables_index_that_reorders_is_said():
+    """Rows in the order of presentation get an index of 0, 1, 2, ... from pandas too."""
+    shuffled, fresh = pd.Index([2, 0, 1]), pd.RangeIndex(3)
+    with pytest.warns(UserWarning, match=r"responses goes by its index.*reset_index\(drop=True\)"):
+        assert row_orders({"stimuli": shuffled, "responses": fresh})["responses"].tolist() == [2, 0, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        row_orders({"stimuli": pd.Index(["b", "a"]), "responses": pd.Index(["a", "b"])})
+        row_orders({"stimuli": shuffled, "responses": shuffled[::-1]})
