@@ -97,6 +97,7 @@ class Standardised(NamedTuple):
         mean: (R,) of the training rows.
         factor: (R,) 1 over the deviation that `train` was divided by; 0 where `constant`.
         slopes: (Q, R) what the nuisances, as they were given, predict of the values; Q = 0 without any.
+        fixed: (n, q) orthonormal basis of the nuisances on the training rows; None without any.
     """
 
     train: Tensor
@@ -107,6 +108,7 @@ class Standardised(NamedTuple):
     mean: Tensor
     factor: Tensor
     slopes: Tensor
+    fixed: Tensor | None = None
 
 
 def standardise(
@@ -122,11 +124,11 @@ def standardise(
     constant = still = is_constant(spread, magnitude, values.dtype)
     whole, deviation = None, _deviation(inside)
     explained = outside.new_zeros(()).expand_as(outside)
-    slopes = inside.new_zeros(0, inside.shape[1])
+    slopes, fixed = inside.new_zeros(0, inside.shape[1]), None
     if nuisances is not None:
         known, new, inverse, scale = nuisance_map(nuisances, train, test)
         weights = inverse @ inside
-        slopes = weights / scale[:, None]
+        slopes, fixed = weights / scale[:, None], _orthonormal(known)
         whole, explained, own = outside.clone(), new @ weights, deviation
         inside -= known @ weights
         outside -= explained
@@ -143,7 +145,7 @@ def standardise(
         return Standardised(inside, outside, outside, explained, constant, mean, factor, slopes)
     whole_factor = torch.where(still, 0, torch.where(constant, 1 / own, factor))
     whole, explained = whole * whole_factor, explained * whole_factor
-    return Standardised(inside, outside, whole, explained, constant, mean, factor, slopes)
+    return Standardised(inside, outside, whole, explained, constant, mean, factor, slopes, fixed)
 
 
 def nuisance_map(nuisances: Tensor, train: Tensor, test: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -162,6 +164,12 @@ def nuisance_map(nuisances: Tensor, train: Tensor, test: Tensor) -> tuple[Tensor
     known, new = (known - middle) / scale, (new - middle) / scale
     rounding = torch.finfo(working_dtype(nuisances)).eps ** 0.7
     return known, new, torch.linalg.pinv(known, rtol=rounding), scale
+
+
+def _orthonormal(known: Tensor) -> Tensor:
+    """Return an orthonormal basis (n, q) of columns (n, Q), directions that are rounding left out."""
+    left, s, _ = torch.linalg.svd(known, full_matrices=False)
+    return left[:, s > s[:1].sum() * torch.finfo(torch.float32).eps ** 0.7]
 
 
 def _deviation(centered: Tensor) -> Tensor:

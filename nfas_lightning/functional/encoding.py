@@ -241,7 +241,7 @@ def _fit_fold(
     """
     x = standardise(X, train, test, nuisances, scaling)
     y = standardise(Y, train, test, nuisances)
-    basis = decompose(x.train, x.test)
+    basis = decompose(x.train, x.test, x.fixed)
     untrained = y.constant | (basis.eigenvalues.numel() == 0)
     errors = inner_errors(basis, y.train, alphas, blocks, Y.dtype)
     least, best = errors.min(0)

@@ -50,6 +50,8 @@ class RidgeBasis:
         vectors: (P, k) right singular vectors V; (n, k) left ones where n <= P.
         eigenvalues: (k,) squared singular values, ascending, all positive.
         test: (m, k) test features on the right singular vectors, X_test V.
+        fixed: (n, q) orthonormal basis of regressors without a penalty, orthogonal to the features and to the
+            constant: nuisances, which a fit without some rows fits anew as it does the intercept; None: none.
     """
 
     features: Tensor
@@ -57,6 +59,7 @@ class RidgeBasis:
     vectors: Tensor
     eigenvalues: Tensor
     test: Tensor
+    fixed: Tensor | None = None
 
     @property
     def is_wide(self) -> bool:
@@ -91,7 +94,7 @@ class RidgeBasis:
         return (self.vectors.T @ (self.features.T @ Y)) / (s + alphas)
 
 
-def decompose(X: Tensor, X_test: Tensor) -> RidgeBasis:
+def decompose(X: Tensor, X_test: Tensor, fixed: Tensor | None = None) -> RidgeBasis:
     """Eigendecompose the smaller Gram matrix of centred training features X (n, P).
 
     The Gram squares the condition number, so it is accumulated and decomposed in float64 whatever the input.
@@ -108,7 +111,7 @@ def decompose(X: Tensor, X_test: Tensor) -> RidgeBasis:
     test = X_test @ axes
     if bool((X_test == X_test[:1]).all()):  # a product may round equal rows apart
         test = test[:1].expand_as(test)
-    return RidgeBasis(X, gram, vectors, values, test)
+    return RidgeBasis(X, gram, vectors, values, test, fixed)
 
 
 def held_out_errors(
@@ -148,7 +151,10 @@ def leave_one_out_errors(
         coordinates = U.T @ targets
         unexplained = targets - U @ coordinates
         squares = U**2
-        beyond = (1 - 1 / len(Y) - squares.sum(1)).clamp(min=0)
+        taken = squares.sum(1)
+        if basis.fixed is not None:
+            taken = taken + basis.fixed.square().sum(1).to(taken)
+        beyond = (1 - 1 / len(Y) - taken).clamp(min=0)
         residual = torch.empty_like(targets)
         sums = []
         for penalty in alphas[chosen].to(allowed):
@@ -178,7 +184,7 @@ def _passes(
 
 def _axes_are_cheaper(basis: RidgeBasis, held: Tensor, guard: Tensor, Y: Tensor, alphas: Tensor) -> bool:
     """Compare the operations of one decomposition without the block with those of a system a penalty."""
-    if basis.is_wide:
+    if basis.is_wide or basis.fixed is not None:  # what is left would have to lose the nuisances anew
         return False
     n_out, n_axes, n_rois = len(held) + len(guard), basis.features.shape[1], Y.shape[1]
     each = 2 * n_out * n_axes * n_rois
@@ -227,6 +233,9 @@ def _errors_by_rows(
         U = train[out]
         # I - B D B^T as what B cannot reach and what the penalty shrinks: no difference of near equals
         beyond = torch.eye(len(out), dtype=U.dtype, device=U.device) - 1 / len(Y) - U @ U.T
+        if basis.fixed is not None:
+            own = basis.fixed[out].to(U)
+            beyond = beyond - own @ own.T
         base = torch.cat([beyond, Y[out] - U @ coordinates], 1)
         right = torch.cat([U.T, coordinates], 1)
         at_once = 1 if Y.device.type == "cpu" else max(1, _SYSTEMS // base.numel())

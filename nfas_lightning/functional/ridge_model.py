@@ -130,7 +130,7 @@ def ridge_fit(
         none = rows[:0]
         x = standardise(X, rows, none, nuisances, scaling)
         y = standardise(Y[:, columns], rows, none, nuisances)
-        basis = decompose(x.train, x.train[:1])
+        basis = decompose(x.train, x.train[:1], x.fixed)
         if not basis.eigenvalues.numel():
             continue
         best = inner_errors(basis, y.train, alphas, blocks, Y.dtype).argmin(0)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from nfas_lightning.functional import ridge
-from nfas_lightning.functional.ridge import decompose, held_out_errors
+from nfas_lightning.functional._encoding_rows import standardise
+from nfas_lightning.functional.ridge import decompose, held_out_errors, leave_one_out_errors
 from tests.helpers.pretended_device import PretendedDevice, pretend, reveal
 
 PENALTIES = torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64)
@@ -143,3 +144,36 @@ def test_one_row_that_outweighs_all_others_costs_float32_nothing():
     exact = ridge._errors_by_axes(basis, Y, alphas, blocks, torch.float64)
     single = ridge._errors_by_axes(basis, Y, alphas, blocks, torch.float32)
     torch.testing.assert_close(single, exact, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("P", [6, 60], ids=["tall", "wide"])
+def test_a_fit_without_some_rows_fits_the_nuisances_anew(P):
+    """Left out in turn, one by one and in blocks: nuisances by least squares beside the ridge."""
+    generator = torch.Generator().manual_seed(0)
+    n, q = 40, 12
+    N = torch.randn(n, q, generator=generator).double()
+    X = torch.randn(n, P, generator=generator).double() + N[:, :1]
+    Y = X[:, :2] + N[:, 1:3] + torch.randn(n, 2, generator=generator).double()
+    x, y = (standardise(part, torch.arange(n), torch.arange(0), N) for part in (X, Y))
+    basis, alphas = decompose(x.train, x.train[:1], x.fixed), torch.tensor([1e-3, 1.0, 30.0]).double()
+
+    def explicit(blocks):
+        errors = torch.zeros(len(alphas), 2).double()
+        free = torch.cat([torch.ones(n, 1).double(), N], 1)
+        for held in blocks:
+            kept = torch.tensor([row for row in range(n) if row not in held])
+            for a, alpha in enumerate(alphas):
+                joined = torch.cat([free, x.train], 1)
+                penalty = torch.diag(torch.cat([torch.zeros(1 + q), torch.ones(P)])).double() * alpha
+                left = joined[kept].T @ joined[kept] + penalty
+                weights = torch.linalg.solve(left, joined[kept].T @ y.train[kept])
+                errors[a] += (y.train[held] - joined[held] @ weights).square().sum(0)
+        return errors
+
+    single = leave_one_out_errors(basis, y.train, alphas)
+    torch.testing.assert_close(single, explicit([[row] for row in range(n)]), rtol=1e-6, atol=1e-8)
+    blocks = [list(range(start, start + 8)) for start in range(0, n, 8)]
+    parts = [(torch.tensor(block), torch.arange(0)) for block in blocks]
+    torch.testing.assert_close(
+        held_out_errors(basis, y.train, alphas, parts), explicit(blocks), rtol=1e-6, atol=1e-8
+    )
