@@ -153,7 +153,7 @@ def leave_one_out_errors(
         squares = U**2
         taken = squares.sum(1)
         if basis.fixed is not None:
-            taken = taken + basis.fixed.square().sum(1).to(taken)
+            taken = taken + _almost_fixed(basis.fixed, allowed).square().sum(1)
         beyond = (1 - 1 / len(Y) - taken).clamp(min=0)
         residual = torch.empty_like(targets)
         sums = []
@@ -169,6 +169,15 @@ def leave_one_out_errors(
 def _is_wide(X: Tensor) -> bool:
     """Tell whether the rows' Gram (n, n) is the smaller one."""
     return X.shape[0] <= X.shape[1]
+
+
+def _almost_fixed(fixed: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the basis of regressors without a penalty, given the least that keeps a system solvable.
+
+    Where all of a nuisance lies in the rows that are left out, the others do not tell its weight: 0 then.
+    """
+    least = 1e-12 if dtype is torch.float64 else 1e-4
+    return fixed.to(dtype) * (1 - least) ** 0.5
 
 
 def _passes(
@@ -234,7 +243,7 @@ def _errors_by_rows(
         # I - B D B^T as what B cannot reach and what the penalty shrinks: no difference of near equals
         beyond = torch.eye(len(out), dtype=U.dtype, device=U.device) - 1 / len(Y) - U @ U.T
         if basis.fixed is not None:
-            own = basis.fixed[out].to(U)
+            own = _almost_fixed(basis.fixed, dtype)[out]
             beyond = beyond - own @ own.T
         base = torch.cat([beyond, Y[out] - U @ coordinates], 1)
         right = torch.cat([U.T, coordinates], 1)
