@@ -61,7 +61,7 @@ def row_orders(
             matched.append(what)
             if (order != np.arange(len(order))).any():
                 orders[what], moved = order, moved or what
-                if own is not None and _is_plain(index) != _is_plain(own):
+                if index is not None and own is not None and _is_plain(index) != _is_plain(own):
                     # a new table counts its rows from 0 whatever order it is in: it may mean its place
                     warnings.warn(
                         f"{what} goes by its index, in another order than its rows, to match that of "

@@ -169,7 +169,8 @@ def nuisance_map(nuisances: Tensor, train: Tensor, test: Tensor) -> tuple[Tensor
 def _orthonormal(known: Tensor) -> Tensor:
     """Return an orthonormal basis (n, q) of columns (n, Q), directions that are rounding left out."""
     left, s, _ = torch.linalg.svd(known, full_matrices=False)
-    return left[:, s > s[:1].sum() * torch.finfo(torch.float32).eps ** 0.7]
+    basis: Tensor = left[:, s > s[:1].sum() * torch.finfo(torch.float32).eps ** 0.7]
+    return basis
 
 
 def _deviation(centered: Tensor) -> Tensor:

@@ -177,7 +177,8 @@ def _almost_fixed(fixed: Tensor, dtype: torch.dtype) -> Tensor:
     Where all of a nuisance lies in the rows that are left out, the others do not tell its weight: 0 then.
     """
     least = 1e-12 if dtype is torch.float64 else 1e-4
-    return fixed.to(dtype) * (1 - least) ** 0.5
+    almost: Tensor = fixed.to(dtype) * (1 - least) ** 0.5
+    return almost
 
 
 def _passes(
