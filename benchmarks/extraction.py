@@ -63,8 +63,8 @@ def write_labels(path: Path, n_parcels: int) -> None:
 
 
 def ours(case: str, scan: Path, labels: Path) -> Callable[[], np.ndarray]:
-    from nfas_lightning.data.atlas import load_atlas
-    from nfas_lightning.data.extraction import Scan, extract_scans
+    from nfas_lightning.data.regions.atlas import load_atlas
+    from nfas_lightning.data.regions.extraction import Scan, extract_scans
 
     atlas = load_atlas(labels) if case == "labels" else load_atlas("seitzman", radius=RADIUS_MM)
     return lambda: extract_scans([Scan("scan", (scan,))], atlas, cache=None, progress=False)[0][
@@ -149,7 +149,7 @@ def main() -> None:
         return
     import nilearn as peer
 
-    from nfas_lightning.data.rois import coordinate_atlas
+    from nfas_lightning.data.regions.rois import coordinate_atlas
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -105,7 +105,7 @@ def draw(results: dict[str, dict[str, list[dict[str, float]]]], path: Path) -> N
 
     axes_names = ["N", "L", "D", "T", "P", "R"]
     titles = ["stimuli N", "depths L", "units D", "volumes T", "features P", "ROIs R"]
-    colours = {
+    colors = {
         "dmd_joint": "#0072b2",
         "dmd_per_stimulus": "#d55e00",
         "ridge_cv": "#009e73",
@@ -121,7 +121,7 @@ def draw(results: dict[str, dict[str, list[dict[str, float]]]], path: Path) -> N
             sizes = CASES[name][1][axis]
             for row, (key, scale) in enumerate((("seconds", 1.0), ("bytes", 2**-20))):
                 values = [point[key] * scale for point in by_axis[axis]]
-                panels[row, column].loglog(sizes, values, "o-", color=colours[name], label=name, markersize=4)
+                panels[row, column].loglog(sizes, values, "o-", color=colors[name], label=name, markersize=4)
         panels[1, column].set_xlabel(title)
         panels[1, column].set_xticks(
             sizes_of(results, axis), [str(s) for s in sizes_of(results, axis)], fontsize=8

@@ -23,7 +23,7 @@ import numpy as np
 import pytorch_lightning as pl
 import timm
 import torch
-from timing import seconds, synchronise
+from timing import seconds, synchronize
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -59,7 +59,7 @@ class InAndOut(pl.Callback):
 
     def __init__(self, watched: pl.Callback, warm_up: int) -> None:
         self.watched, self.warm_up = watched, warm_up
-        self.seconds: list[tuple[float, float]] = []  # (with, without), a pair of neighbours
+        self.seconds: list[tuple[float, float]] = []  # (with, without), a pair of neighbors
         self._random = np.random.default_rng(0)
         self._times: dict[bool, float] = {}
         self._order = [True, False]
@@ -67,7 +67,7 @@ class InAndOut(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Between two steps: everything that the loop does for the callback lies between two calls."""
-        synchronise()
+        synchronize()
         now = clock()
         step = trainer.global_step
         if step > self.warm_up:

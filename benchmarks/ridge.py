@@ -2,7 +2,7 @@
 
     python benchmarks/ridge.py [--volumes 3000] [--features 768] [--targets 400] [--repeats 3] [--device cpu]
 
-Every tool gets features and responses standardised on each outer fold's training rows and the same 15
+Every tool gets features and responses standardized on each outer fold's training rows and the same 15
 penalties, and chooses one a target: himalaya in five contiguous inner folds, scikit-learn by leave-one-out.
 On a CUDA device himalaya runs there too, with its own backend for it, and scikit-learn on the CPU.
 Shown are the best of `--repeats`, in wall-clock and in processor seconds (all threads; the number to trust on

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 
-def synchronise() -> None:
+def synchronize() -> None:
     """Wait until a CUDA device has done what was asked of it."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
@@ -17,10 +17,10 @@ def synchronise() -> None:
 
 def seconds(run: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds of one call, by the clock given."""
-    synchronise()
+    synchronize()
     start = clock()
     run()
-    synchronise()
+    synchronize()
     return clock() - start
 
 

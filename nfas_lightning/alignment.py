@@ -13,9 +13,9 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader
 
-from nfas_lightning.data.anchors import check_moment, check_own_tokens
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.anchors import check_moment, check_own_tokens
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.functional.checks import check_count
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network, has_forward
@@ -228,7 +228,7 @@ def card_of(
         "modality": responses.modality,
         "family": kind.lower(),
         "source": "module",
-        "licence": "",
+        "license": "",
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights_sha256": "",
         "note": "",

@@ -54,9 +54,9 @@ def demo(
         FailedModelsError: a model could not be downloaded or failed; the report has the others.
     """
     # here: Lightning takes seconds to import, and a slip of the pen is to be answered before
-    from nfas_lightning.data.stimulus_set import MODALITIES
+    from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
     from nfas_lightning.datamodules import SimulatedBrainDataModule
-    from nfas_lightning.models.packaged import PACKAGED
+    from nfas_lightning.packaged_models import PACKAGED
     from nfas_lightning.results import RunResults
     from nfas_lightning.runner import FailedModelsError, quiet_lightning, report_run, score_models
     from nfas_lightning.scoring import ScoringSettings

@@ -71,4 +71,4 @@ def test_a_loop_of_ones_own(run):
     assert len(found) == 2
     for called, by_hand in found:
         assert called == pytest.approx(by_hand, abs=1e-6)
-        assert called > 0.2  # the regions answer colours
+        assert called > 0.2  # the regions answer colors

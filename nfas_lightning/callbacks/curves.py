@@ -10,10 +10,10 @@ import pandas as pd
 from nfas_lightning.plotting.training import ALL_ROIS
 from nfas_lightning.results import ModelResult, reported, subject_scores, write_parquet
 
-__all__ = ["AlignmentCurves", "summarise"]
+__all__ = ["AlignmentCurves", "summarize"]
 
 
-def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+def summarize(scores: pd.DataFrame) -> pd.DataFrame:
     """Average the reported number over ROIs: one row a feature and network, and one over all ROIs."""
     shown = reported(subject_scores(scores))
     columns = ["r", "r2"]
@@ -88,7 +88,7 @@ class AlignmentCurves:
         """Return one row a look, feature and network: step, epoch, moment, r, r2, the stable eigenvalue."""
         labels = ["step", "epoch", "moment", "stable_real", "stable_imag", "distance_to_unit_circle"]
         parts = [
-            summarise(look).assign(**{label: look[label].iloc[0] for label in labels})
+            summarize(look).assign(**{label: look[label].iloc[0] for label in labels})
             for _, look in sorted(self._looks.items())
         ]
         if not parts:

@@ -21,13 +21,13 @@ from nfas_lightning.callbacks.logging import log_config, log_scalars, wandb_logg
 from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, scalars_of
 from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.files import check_folder
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.random_twin import state_sha256
 from nfas_lightning.results import SCORES, ModelResult, RunFolder, RunResults, content_key
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from nfas_lightning.versions import installed_version
+from nfas_lightning.writing import check_folder
 
 __all__ = ["ScoreWriter"]
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from nfas_lightning.callbacks.logging import STEP_KEY, wandb_loggers
-from nfas_lightning.files import short_hash, write_text
 from nfas_lightning.lightning_packages import pl
+from nfas_lightning.writing import short_hash, write_text
 
 __all__ = ["RunIds", "forget_anonymous", "log_artifact", "model_run", "open_runs"]
 

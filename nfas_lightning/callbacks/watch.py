@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor, nn
 
 from nfas_lightning.alignment import card_of, preprocess_for, record_trajectory
-from nfas_lightning.callbacks.curves import AlignmentCurves, summarise
+from nfas_lightning.callbacks.curves import AlignmentCurves, summarize
 from nfas_lightning.callbacks.loop import Loggers, Moment
 from nfas_lightning.callbacks.model_log import summary_scalars
 from nfas_lightning.data.responses import Responses
@@ -348,7 +348,7 @@ def _reason(error: Exception | None) -> str | None:
 
 def _scalars(result: ModelResult) -> dict[str, float]:
     """The means over all ROIs, and one a network of ROIs."""
-    table = summarise(result.scores)
+    table = summarize(result.scores)
     stable = table[(table["feature"] == "stable_mode") & (table["network"] != ALL_ROIS)]
     scalars = summary_scalars(result)
     if len(stable) <= _MAX_NETWORKS:

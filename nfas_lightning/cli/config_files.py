@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from nfas_lightning.cli.messages import missing_file
-from nfas_lightning.files import load_yaml
+from nfas_lightning.writing import load_yaml
 
 __all__ = ["ConfigFileError", "check_config_files"]
 

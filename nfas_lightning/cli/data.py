@@ -16,9 +16,9 @@ from nfas_lightning.cli.messages import refuse, say_loading
 from nfas_lightning.terminal import stdout_console
 
 if TYPE_CHECKING:
-    from nfas_lightning.data.catalogue import Check, Plan
-    from nfas_lightning.data.catalogue.rows import Row
-    from nfas_lightning.data.catalogue.transfer import Client
+    from nfas_lightning.datamodules.catalogue import Check, Plan
+    from nfas_lightning.datamodules.catalogue.check_rows import Row
+    from nfas_lightning.datamodules.catalogue.transfer import Client
 
 __all__ = ["check_data", "get_data", "list_data"]
 
@@ -26,13 +26,13 @@ _SHOWN = 8
 
 
 def list_data(*, root: str | None = None) -> None:
-    """List the benchmarks: what each is, licence, size, how to get it, and what of it is here.
+    """List the benchmarks: what each is, license, size, how to get it, and what of it is here.
 
     Args:
         root: folder to look into; None: ``NFAS_DATA``, if it is set.
     """
     say_loading("PyTorch")
-    from nfas_lightning.data.catalogue import CATALOGUE, find_benchmarks
+    from nfas_lightning.datamodules.catalogue import CATALOGUE, find_benchmarks
 
     given = root or os.environ.get("NFAS_DATA")
     here: dict[str, list[str]] = {}
@@ -43,7 +43,7 @@ def list_data(*, root: str | None = None) -> None:
     for entry in CATALOGUE.values():
         present = "\n".join(here.get(entry.name, ["-" if given else "name a --root"]))
         # one field a line: seven columns do not fit a terminal
-        fields = ("modality", "licence", "size", "access", "reference")
+        fields = ("modality", "license", "size", "access", "reference")
         lines = [entry.what, *(f"{field}: {getattr(entry, field)}" for field in fields)]
         table.add_row(entry.name, escape("\n".join(lines)), escape(present))
     stdout_console().print(table)
@@ -53,7 +53,7 @@ def check_data(root: str, *, subjects: str | None = None, deep: bool = False) ->
     """Check the benchmarks under a folder: found, missing, unreadable, against the official counts.
 
     Ends with code 0 if all that is needed is there and readable, 1 if something is missing or unreadable,
-    2 if nothing is recognised.
+    2 if nothing is recognized.
 
     Args:
         root: a benchmark's own folder, or the one that holds several.
@@ -63,7 +63,7 @@ def check_data(root: str, *, subjects: str | None = None, deep: bool = False) ->
             first and last bytes.
     """
     say_loading("PyTorch")
-    from nfas_lightning.data.catalogue import CATALOGUE, check_folder
+    from nfas_lightning.datamodules.catalogue import CATALOGUE, check_folder
 
     folder = Path(root).expanduser()
     try:
@@ -95,7 +95,7 @@ def get_data(
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
-    """Download a benchmark or parts of it, where its licence allows; else say how to get it.
+    """Download a benchmark or parts of it, where its license allows; else say how to get it.
 
     The size is said first and has to be confirmed. A download that was interrupted goes on where it was.
     Ends with code 0 if all that was asked for is here, 1 if something failed, 2 if the command line is
@@ -118,8 +118,8 @@ def get_data(
     """
     say_loading("PyTorch")
     from nfas_lightning.cli.data_get import get_alice, get_atlases, get_files, nothing_downloaded
-    from nfas_lightning.data.catalogue import CATALOGUE, OPENNEURO, make_plan
-    from nfas_lightning.data.catalogue.plan import SOURCES
+    from nfas_lightning.datamodules.catalogue import CATALOGUE, OPENNEURO, make_plan
+    from nfas_lightning.datamodules.catalogue.download_plan import SOURCES
 
     if name not in CATALOGUE:
         refuse("nfas data get", f"there is no benchmark {name!r}; there are {', '.join(CATALOGUE)}.")

@@ -12,12 +12,12 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from nfas_lightning.cli.messages import refuse
-from nfas_lightning.data.catalogue import Plan
-from nfas_lightning.data.catalogue.alice_archives import alice_plan, convert_archives
-from nfas_lightning.data.catalogue.alice_release import convert_alice
-from nfas_lightning.data.catalogue.atlases import ATLAS_KINDS, fetch_atlas
-from nfas_lightning.data.catalogue.get import Outcome, carry_out, room_for
-from nfas_lightning.data.catalogue.transfer import Client, TransferError
+from nfas_lightning.datamodules.alice.alice_archives import alice_plan, convert_archives
+from nfas_lightning.datamodules.alice.alice_release import convert_alice
+from nfas_lightning.datamodules.catalogue import Plan
+from nfas_lightning.datamodules.catalogue.atlas_source import ATLAS_KINDS, fetch_atlas
+from nfas_lightning.datamodules.catalogue.download import Outcome, carry_out, room_for
+from nfas_lightning.datamodules.catalogue.transfer import Client, TransferError
 from nfas_lightning.terminal import stdout_console
 
 __all__ = ["get_alice", "get_atlases", "get_files", "nothing_downloaded"]

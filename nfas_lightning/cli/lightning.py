@@ -19,9 +19,9 @@ from nfas_lightning.callbacks.logging import wandb_offline_without_key
 from nfas_lightning.callbacks.wandb_runs import forget_anonymous
 from nfas_lightning.cli.messages import PlainErrors, missing_file
 from nfas_lightning.cli.process import is_spoken
-from nfas_lightning.files import staging_file
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run
 from nfas_lightning.versions import installed_version
+from nfas_lightning.writing import staging_file
 
 __all__ = ["NFASCLI", "SaveRunConfig"]
 

@@ -1,7 +1,7 @@
 """What is wrong with a command line or a config, in one message with the nearest names.
 
 jsonargparse reports every type that a value could have had; here the one that was meant is picked out. A
-message that is not recognised is shown as it came.
+message that is not recognized is shown as it came.
 """
 
 from __future__ import annotations

@@ -17,19 +17,19 @@ from nfas_lightning.cli.messages import refuse, say_loading
 from nfas_lightning.terminal import stdout_console
 
 if TYPE_CHECKING:
-    from nfas_lightning.models.packaged import PackagedModel
     from nfas_lightning.models.zoo import ZooEntry
+    from nfas_lightning.packaged_models import PackagedModel
 
 __all__ = ["check_models", "list_models", "pin_models", "show_model"]
 
-_PIPE_COLUMNS = 160  # names, licences and numbers side by side
+_PIPE_COLUMNS = 160  # names, licenses and numbers side by side
 
 
 def list_models(
     *,
     modality: str | None = None,
     family: str | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     source: str | None = None,
     local: bool = False,
 ) -> None:
@@ -41,16 +41,16 @@ def list_models(
     Args:
         modality: vision, audio or language alone.
         family: of one architecture family alone, e.g. resnet.
-        licence: of licences that start so alone, e.g. Apache.
+        license: of licenses that start so alone, e.g. Apache.
         source: zoo or packaged alone.
         local: those whose weights are here alone.
     """
     if source not in (None, "zoo", "packaged"):
         refuse("nfas models list", f"--source must be zoo or packaged, got {source!r}.")
     say_loading("PyTorch")
-    from nfas_lightning.data.stimulus_set import MODALITIES
-    from nfas_lightning.models.packaged import PACKAGED
+    from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
     from nfas_lightning.models.zoo import zoo
+    from nfas_lightning.packaged_models import PACKAGED
 
     entries: list[ZooEntry | PackagedModel] = [*zoo().values(), *PACKAGED.values()]
     rows = [_row(entry) for entry in entries]
@@ -60,7 +60,7 @@ def list_models(
         if modality in (None, row["modality"])
         and family in (None, row["family"])
         and source in (None, row["source"])
-        and row["licence"].lower().startswith((licence or "").lower())
+        and row["license"].lower().startswith((license or "").lower())
         and (row["here"] == "yes" or not local)
     ]
     if modality not in (None, *MODALITIES):
@@ -70,7 +70,7 @@ def list_models(
         refuse("nfas models list", f"no model fits. Families: {', '.join(families)}.")
     order: dict[str, int] = {name: i for i, name in enumerate(MODALITIES)}
     kept.sort(key=lambda row: (row["source"] == "packaged", order[row["modality"]], row["name"]))
-    columns = ("modality", "family", "objective", "parameters", "blocks", "pinned", "here", "licence")
+    columns = ("modality", "family", "objective", "parameters", "blocks", "pinned", "here", "license")
     table = Table(Column("name", no_wrap=True), *columns, title=f"{len(kept)} models")
     for row in kept:
         table.add_row(*(escape(row[column]) for column in ("name", *columns)))
@@ -84,8 +84,8 @@ def show_model(name: str) -> None:
         name: of the zoo or a packaged model, as `nfas models list` has it.
     """
     say_loading("PyTorch")
-    from nfas_lightning.models.packaged import load_packaged
     from nfas_lightning.models.zoo import ZooEntry
+    from nfas_lightning.packaged_models import load_packaged
 
     entry = _find(name, "show")
     table = Table(Column("", no_wrap=True), Column("", overflow="fold"), show_header=False)
@@ -102,7 +102,7 @@ def show_model(name: str) -> None:
             "block names", escape("\n".join(check_network(entry, build_network(entry, device="meta"))))
         )
     else:
-        for field in ("name", "modality", "family", "source", "licence", "parameters", "note"):
+        for field in ("name", "modality", "family", "source", "license", "parameters", "note"):
             table.add_row(field, escape(str(getattr(entry, field))))
         table.add_row("here", _here(entry))
         if entry.modality != "language" or _here(entry) == "yes":  # those need their tokenizer's file
@@ -206,7 +206,7 @@ def _row(entry: ZooEntry | PackagedModel) -> dict[str, str]:
         "blocks": str(entry.blocks) if isinstance(entry, ZooEntry) else "",
         "pinned": _pinned(entry) if isinstance(entry, ZooEntry) else "sha256",
         "here": _here(entry),
-        "licence": entry.licence,
+        "license": entry.license,
     }
 
 
@@ -224,7 +224,7 @@ def _here(entry: ZooEntry | PackagedModel) -> str:
 
     if isinstance(entry, ZooEntry):
         return "yes" if is_local(entry) else "-"
-    from nfas_lightning.models.packaged.fetch import cache_dir
+    from nfas_lightning.packaged_models.fetch import cache_dir
 
     found = (
         (cache_dir() / f"{wheel.package}-{wheel.version}" / member).is_file()
@@ -249,7 +249,7 @@ def _folders(
 
 
 def _find(name: str, command: str) -> ZooEntry | PackagedModel:
-    from nfas_lightning.models.packaged import PACKAGED
+    from nfas_lightning.packaged_models import PACKAGED
 
     if name in PACKAGED:
         return PACKAGED[name]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from nfas_lightning.cli.messages import say_loading
 from nfas_lightning.cli.process import refusing
-from nfas_lightning.files import check_folder
+from nfas_lightning.writing import check_folder
 
 __all__ = ["space"]
 
@@ -34,7 +34,7 @@ def space(
     """Join finished runs into one space of models: its statistics as tables and as a report.
 
     OUT gets report.html and figures/, the joined tables of the runs, and in space/ the space itself as
-    parquet and csv: scores, distances, tests, SNCI with intervals, neighbours, each model left out, and more.
+    parquet and csv: scores, distances, tests, SNCI with intervals, neighbors, each model left out, and more.
 
     Args:
         runs: folders of finished runs; their ROIs are joined by id, and must be the same.

@@ -1,22 +1,22 @@
 """Stimuli, responses, ROI tables and the safe readers that pair them."""
 
-from nfas_lightning.data.atlas import Atlas, load_atlas
-from nfas_lightning.data.audio_windows import audio_stimuli, read_wav
-from nfas_lightning.data.cleaning import clean_series, motion_regressors
-from nfas_lightning.data.clip_windows import video_stimuli
-from nfas_lightning.data.extraction import Scan, extract_scans
-from nfas_lightning.data.parcels import Parcels, array_parcels, surface_parcels, volume_parcels
-from nfas_lightning.data.pictures import ImageFiles, read_image
+from nfas_lightning.data.regions.atlas import Atlas, load_atlas
+from nfas_lightning.data.regions.cleaning import clean_series, motion_regressors
+from nfas_lightning.data.regions.extraction import Scan, extract_scans
+from nfas_lightning.data.regions.parcels import Parcels, array_parcels, surface_parcels, volume_parcels
+from nfas_lightning.data.regions.rois import coordinate_atlas, roi_table
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.rois import coordinate_atlas, roi_table
 from nfas_lightning.data.safe_pickle import read_pickle
-from nfas_lightning.data.sounds import SoundFiles
-from nfas_lightning.data.stimuli import TextStimulus, carried
-from nfas_lightning.data.stimulus_files import natural_key
-from nfas_lightning.data.stimulus_set import StimulusSet
-from nfas_lightning.data.transcript import word_stimuli
-from nfas_lightning.data.video import ClipFiles, every_frame, read_clip
-from nfas_lightning.data.video_nuisances import frame_series
+from nfas_lightning.data.stimuli.audio_windows import audio_stimuli, read_wav
+from nfas_lightning.data.stimuli.clip_windows import video_stimuli
+from nfas_lightning.data.stimuli.clips import ClipFiles, every_frame, read_clip
+from nfas_lightning.data.stimuli.images import ImageFiles, read_image
+from nfas_lightning.data.stimuli.sounds import SoundFiles
+from nfas_lightning.data.stimuli.stimulus_files import natural_key
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.texts import TextStimulus, carried
+from nfas_lightning.data.stimuli.transcript import word_stimuli
+from nfas_lightning.data.stimuli.video_nuisances import frame_series
 
 __all__ = [
     "Atlas",

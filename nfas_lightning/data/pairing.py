@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.content import require_file
-from nfas_lightning.data.stimulus_set import MEDIA
+from nfas_lightning.data.stimuli.stimulus_set import MEDIA
 from nfas_lightning.data.tables import as_numbers, check_columns, parse_csv
 
 __all__ = ["STIMULUS_COLUMNS", "events_index", "events_table", "pair_events"]

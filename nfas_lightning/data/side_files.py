@@ -1,4 +1,4 @@
-"""Files of known names in a folder of somebody's data: found as csv or tsv, and misspelt ones named."""
+"""Files of known names in a folder of somebody's data: found as csv or tsv, and misspelled ones named."""
 
 from __future__ import annotations
 

@@ -1,17 +1,42 @@
-"""Benchmarks as LightningDataModules: stimuli in batches, responses beside them."""
+"""Benchmarks as LightningDataModules: stimuli in batches, responses beside them.
 
-from nfas_lightning.datamodules.algonauts2021 import Algonauts2021DataModule
-from nfas_lightning.datamodules.alice import AliceDataModule
-from nfas_lightning.datamodules.array import ArrayDataModule
-from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.datamodules.bold_moments import BoldMomentsDataModule
-from nfas_lightning.datamodules.clips import ClipDataModule
-from nfas_lightning.datamodules.folder import FolderDataModule
-from nfas_lightning.datamodules.little_prince import LittlePrinceDataModule
-from nfas_lightning.datamodules.narratives import NarrativesDataModule
-from nfas_lightning.datamodules.natural_sounds import NaturalSoundsDataModule
-from nfas_lightning.datamodules.simulated import SimulatedBrainDataModule
-from nfas_lightning.datamodules.story import StoryDataModule
+A folder here is one benchmark: its reader, its datamodule, where it comes from and what is checked of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nfas_lightning.datamodules.algonauts2021.algonauts_datamodule import Algonauts2021DataModule
+    from nfas_lightning.datamodules.alice.alice_datamodule import AliceDataModule
+    from nfas_lightning.datamodules.array import ArrayDataModule
+    from nfas_lightning.datamodules.base import BrainDataModule
+    from nfas_lightning.datamodules.bold_moments.bold_moments_datamodule import BoldMomentsDataModule
+    from nfas_lightning.datamodules.clips.clip_datamodule import ClipDataModule
+    from nfas_lightning.datamodules.folder import FolderDataModule
+    from nfas_lightning.datamodules.little_prince.little_prince_datamodule import LittlePrinceDataModule
+    from nfas_lightning.datamodules.narratives.narratives_datamodule import NarrativesDataModule
+    from nfas_lightning.datamodules.natural_sounds.natural_sounds_datamodule import NaturalSoundsDataModule
+    from nfas_lightning.datamodules.simulated.simulated_datamodule import SimulatedBrainDataModule
+    from nfas_lightning.datamodules.stories.story_datamodule import StoryDataModule
+
+# loaded on first use: what asks for a benchmark's files alone does without Lightning
+_HOMES = {
+    "Algonauts2021DataModule": "algonauts2021.algonauts_datamodule",
+    "AliceDataModule": "alice.alice_datamodule",
+    "ArrayDataModule": "array",
+    "BoldMomentsDataModule": "bold_moments.bold_moments_datamodule",
+    "BrainDataModule": "base",
+    "ClipDataModule": "clips.clip_datamodule",
+    "FolderDataModule": "folder",
+    "LittlePrinceDataModule": "little_prince.little_prince_datamodule",
+    "NarrativesDataModule": "narratives.narratives_datamodule",
+    "NaturalSoundsDataModule": "natural_sounds.natural_sounds_datamodule",
+    "SimulatedBrainDataModule": "simulated.simulated_datamodule",
+    "StoryDataModule": "stories.story_datamodule",
+}
 
 __all__ = [
     "Algonauts2021DataModule",
@@ -27,3 +52,13 @@ __all__ = [
     "SimulatedBrainDataModule",
     "StoryDataModule",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

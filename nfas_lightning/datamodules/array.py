@@ -12,18 +12,18 @@ from torch import Tensor
 
 from nfas_lightning.data.arrays import to_tensor
 from nfas_lightning.data.clock import check_durations, check_onsets, check_tr, volume_clock
-from nfas_lightning.data.durations import with_durations
 from nfas_lightning.data.events import TEMPORAL, response_gap, volume_design
 from nfas_lightning.data.labels import as_names, as_runs, check_one_run, runs_of_events
 from nfas_lightning.data.pairing import STIMULUS_COLUMNS, events_index, events_table, pair_events
 from nfas_lightning.data.readers import pick
+from nfas_lightning.data.regions.rois import given_rois
 from nfas_lightning.data.response_values import as_values, check_no_labels, one_table
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.rois import given_rois
 from nfas_lightning.data.rows import index_of, row_orders, take_rows
-from nfas_lightning.data.stimuli import carried
-from nfas_lightning.data.stimulus_files import stimulus_paths
-from nfas_lightning.data.stimulus_set import Modality, StimulusSet, guess_modality, own_rate
+from nfas_lightning.data.stimuli.durations import with_durations
+from nfas_lightning.data.stimuli.stimulus_files import stimulus_paths
+from nfas_lightning.data.stimuli.stimulus_set import Modality, StimulusSet, guess_modality, own_rate
+from nfas_lightning.data.stimuli.texts import carried
 from nfas_lightning.datamodules.base import BrainDataModule
 from nfas_lightning.functional.checks import check_option, check_shape
 

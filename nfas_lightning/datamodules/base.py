@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from nfas_lightning.data.audio_windows import AudioWindows
-from nfas_lightning.data.clip_windows import ClipWindows
-from nfas_lightning.data.repeats import warn_of_repeats
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.audio_windows import AudioWindows
+from nfas_lightning.data.stimuli.clip_windows import ClipWindows
+from nfas_lightning.data.stimuli.repeats import warn_of_repeats
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.functional.checks import check_count
 from nfas_lightning.lightning_packages import LightningDataModule
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nfas_lightning.models.packaged.fetch import cache_dir
+from nfas_lightning.packaged_models.fetch import cache_dir
 
 __all__ = ["parcel_cache"]
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.pairing import STIMULUS_COLUMNS, events_table
-from nfas_lightning.data.pictures import ImageFiles
 from nfas_lightning.data.readers import read_csv
+from nfas_lightning.data.regions.rois import given_rois
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.rois import given_rois
 from nfas_lightning.data.side_files import check_unread, find_table
-from nfas_lightning.data.sounds import SoundFiles
-from nfas_lightning.data.stimulus_files import StimulusFiles, list_files, unread_files
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.images import ImageFiles
+from nfas_lightning.data.stimuli.sounds import SoundFiles
+from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles, list_files, unread_files
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.transcript import word_stimuli
 from nfas_lightning.data.tables import as_numbers, as_text, check_columns, parse_csv, read_numbers
-from nfas_lightning.data.transcript import word_stimuli
 from nfas_lightning.datamodules.array import ArrayDataModule
 from nfas_lightning.datamodules.base import BrainDataModule
 

@@ -1,7 +1,7 @@
 """Pure functions: tensors in, tensors out. Dynamics over depth, encoding, and statistics of the space."""
 
 from nfas_lightning.functional.anova import AnovaResult, anova
-from nfas_lightning.functional.ceiling import noise_ceiling, normalise
+from nfas_lightning.functional.ceiling import noise_ceiling, normalize
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import pearson, squared_correlation
 from nfas_lightning.functional.dmd import (
@@ -65,7 +65,7 @@ __all__ = [
     "hrf_operator",
     "mds",
     "noise_ceiling",
-    "normalise",
+    "normalize",
     "paired_test",
     "pca",
     "pearson",

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional._gram import Centering, chunks, standardise
+from nfas_lightning.functional._gram import Centering, chunks, standardize
 from nfas_lightning.functional._spectrum import Criterion
 from nfas_lightning.functional.checks import check_option, check_shape, is_constant, working_dtype
 
@@ -30,15 +30,15 @@ class DMDResult:
         centering: what was done to each depth first.
         criterion: rule that chose the stable mode.
         svd_rank: directions kept; the most of any stimulus for `per_stimulus`.
-        eigenvalues: (r,) or (N, r). Conjugates are neighbours, the positive imaginary part first. Zero fills
+        eigenvalues: (r,) or (N, r). Conjugates are neighbors, the positive imaginary part first. Zero fills
             up the row of a stimulus that has fewer directions than others.
         amplitudes: (r,) or (N, r), norm of b_j phi_j, the mode's part of the first snapshot; for `pooled` the
             root mean square coordinate over stimuli.
-        mode_coefficients: (r, L) or (N, r, L): b_j phi_j = sum_l c_jl x_l over the centred snapshots.
+        mode_coefficients: (r, L) or (N, r, L): b_j phi_j = sum_l c_jl x_l over the centerd snapshots.
         stable_index: () or (N,), the stable mode's position.
         reconstruction_error: () or (N,), one-step error ||Y - A X|| / ||Y||, 0 is exact.
         mean: (L, D) taken off each depth, None for `none`.
-        scale: (L, 1) or (L, D) each centred depth was divided by, None for `none` and `center`.
+        scale: (L, 1) or (L, D) each centerd depth was divided by, None for `none` and `center`.
         jump_rate: share of stimuli whose stable mode is not the one the others chose; None for one operator.
         left_vectors: (D, r) left eigenvectors of `pooled`, None otherwise.
         dead: depths at which all stimuli have the same state; where there are any, the result is NaN.
@@ -105,7 +105,7 @@ def center_depths(H: Tensor, result: DMDResult) -> Tensor:
     size = spread = torch.zeros(H.shape[1:], dtype=Z.dtype, device=H.device)
     buffer: Tensor | None = None
     for part in chunks(H):
-        moved = buffer = standardise(H[part], result.mean, result.scale, out=buffer)
+        moved = buffer = standardize(H[part], result.mean, result.scale, out=buffer)
         Z[part] = moved.to(device=H.device, dtype=Z.dtype)
         size = torch.maximum(size, H[part].abs().amax(0).to(Z.dtype))
     if result.mean is None or not len(H):
@@ -171,7 +171,7 @@ def combine_depths(
     features = torch.empty(len(H), real.shape[-2], H.shape[2], dtype=dtype, device=device)
     buffer: Tensor | None = None
     for part in chunks(H):
-        Z = buffer = standardise(H[part], result.mean, result.scale, out=buffer)
+        Z = buffer = standardize(H[part], result.mean, result.scale, out=buffer)
         features[part] = torch.matmul(real[part] if real.ndim == 3 else real, Z).to(
             device=device, dtype=dtype
         )
@@ -185,7 +185,7 @@ def _pooled_coordinates(H: Tensor, result: DMDResult, phase: Phase) -> Tensor:
     coordinates = torch.cat(
         [
             torch.einsum(
-                "nld,dj,jl->nj", standardise(H[part], result.mean, result.scale).to(left.dtype), left, weights
+                "nld,dj,jl->nj", standardize(H[part], result.mean, result.scale).to(left.dtype), left, weights
             )
             for part in chunks(H)
         ]

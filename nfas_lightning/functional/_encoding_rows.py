@@ -21,13 +21,13 @@ from nfas_lightning.functional.ridge import RidgeBasis, held_out_errors, leave_o
 __all__ = [
     "Scaling",
     "Selection",
-    "Standardised",
+    "Standardized",
     "check_encoding",
     "default_alphas",
     "inner_blocks",
     "inner_errors",
     "nuisance_map",
-    "standardise",
+    "standardize",
 ]
 
 Selection = Literal["folds", "loo"]
@@ -37,7 +37,7 @@ _LARGEST = 1e150  # sums of squares are float64
 
 
 def default_alphas(n_features: int) -> Tensor:
-    """Return 19 penalties, 1e-4 to 1e5 times P: for standardised features P is a mean squared row norm."""
+    """Return 19 penalties, 1e-4 to 1e5 times P: for standardized features P is a mean squared row norm."""
     return n_features * torch.logspace(-4, 5, 19, dtype=torch.float64)
 
 
@@ -85,7 +85,7 @@ def check_encoding(
     return X.to(dtype), Y.to(dtype), alphas.to(X.device, torch.float64), groups, nuisances
 
 
-class Standardised(NamedTuple):
+class Standardized(NamedTuple):
     """Training and test rows of one fold, (n, R) and (m, R) float64.
 
     Attributes:
@@ -111,10 +111,10 @@ class Standardised(NamedTuple):
     fixed: Tensor | None = None
 
 
-def standardise(
+def standardize(
     values: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: Scaling = "unit"
-) -> Standardised:
-    """Standardise by training statistics, nuisances removed first."""
+) -> Standardized:
+    """Standardize by training statistics, nuisances removed first."""
     # copies, worked in place: fresh memory costs more than these operations
     inside, outside = values[train].double(), values[test].double()
     magnitude, mean = _largest(inside), inside.mean(0)
@@ -142,10 +142,10 @@ def standardise(
     inside *= factor
     outside *= factor
     if whole is None:
-        return Standardised(inside, outside, outside, explained, constant, mean, factor, slopes)
+        return Standardized(inside, outside, outside, explained, constant, mean, factor, slopes)
     whole_factor = torch.where(still, 0, torch.where(constant, 1 / own, factor))
     whole, explained = whole * whole_factor, explained * whole_factor
-    return Standardised(inside, outside, whole, explained, constant, mean, factor, slopes, fixed)
+    return Standardized(inside, outside, whole, explained, constant, mean, factor, slopes, fixed)
 
 
 def nuisance_map(nuisances: Tensor, train: Tensor, test: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -10,13 +10,13 @@ from torch import Tensor
 from nfas_lightning.functional._gram import (
     Centering,
     DepthStatistics,
-    centre_gram,
+    center_gram,
     chunks,
     depth_gram,
     depth_statistics,
     depths_without_variance,
     double_device,
-    standardise,
+    standardize,
     stimulus_grams,
     sum_over_stimuli,
     unit_moments,
@@ -60,7 +60,7 @@ def check_gram(gram: Tensor, H: Tensor) -> None:
 
 def fit_joint(statistics: DepthStatistics, centering: Centering, svd_rank: float, exact: bool) -> Fit:
     """Decompose the whole stimulus set's trajectory in R^{N D}, from its additive statistics."""
-    gram, mean, scale = centre_gram(statistics, centering)
+    gram, mean, scale = center_gram(statistics, centering)
     n = statistics.n_stimuli
     spectrum = decompose(gram[None], n * statistics.sums.shape[1], svd_rank, exact)
     return Fit(spectrum, mean, scale, _dead_depths(gram.diagonal(), mean, scale, centering, n))
@@ -108,7 +108,7 @@ def fit_pooled(H: Tensor, centering: Centering, svd_rank: float, exact: bool) ->
     if centering == "zscore":
         mean, scale = unit_moments(H)
     else:
-        _, mean, scale = centre_gram(depth_statistics(H), centering)
+        _, mean, scale = center_gram(depth_statistics(H), centering)
     U, s = _leading_directions(H, mean, scale)
     ranks = effective_rank(s[None], width, n * (depth - 1), svd_rank)
     r = max(1, int(ranks))
@@ -119,7 +119,7 @@ def fit_pooled(H: Tensor, centering: Centering, svd_rank: float, exact: bool) ->
     YV = torch.zeros(width, r, dtype=torch.float64, device=U.device)
     squares = torch.zeros(depth, dtype=torch.float64, device=U.device)
     for part in chunks(H):
-        states = standardise(H[part], mean, scale)
+        states = standardize(H[part], mean, scale)
         Z[part] = states @ U
         YV += states[:, 1:].flatten(0, 1).T @ Z[part][:, :-1].flatten(0, 1)
         squares += states.square().sum(dim=(0, 2))
@@ -176,10 +176,10 @@ def _leading_directions(H: Tensor, mean: Tensor | None, scale: Tensor | None) ->
     if width <= n * (depth - 1):
         gram = torch.zeros(width, width, dtype=torch.float64, device=device)
         for part in chunks(H):
-            X = standardise(H[part], mean, scale)[:, :-1].flatten(0, 1)
+            X = standardize(H[part], mean, scale)[:, :-1].flatten(0, 1)
             gram += X.T @ X
     else:
-        X = standardise(H, mean, scale)[:, :-1].flatten(0, 1)
+        X = standardize(H, mean, scale)[:, :-1].flatten(0, 1)
         gram = X @ X.T
     check_gram(gram, H)
     squares, vectors = torch.linalg.eigh(gram)

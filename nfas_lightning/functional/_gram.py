@@ -1,4 +1,4 @@
-"""One pass over a depth trajectory: inner products between depths, sums, centring.
+"""One pass over a depth trajectory: inner products between depths, sums, centering.
 
 Nothing here keeps a copy of the trajectory: it is read in chunks of stimuli, each raised to float64, because
 a Gram matrix squares the condition number of what it is made from.
@@ -15,10 +15,10 @@ from torch import Tensor
 __all__ = [
     "Centering",
     "DepthStatistics",
-    "centre_gram",
+    "center_gram",
     "chunks",
     "depth_gram",
-    "standardise",
+    "standardize",
     "unit_moments",
 ]
 
@@ -62,7 +62,7 @@ def chunks(H: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, len(H)))
 
 
-def standardise(H: Tensor, mean: Tensor | None, scale: Tensor | None, *, out: Tensor | None = None) -> Tensor:
+def standardize(H: Tensor, mean: Tensor | None, scale: Tensor | None, *, out: Tensor | None = None) -> Tensor:
     """Return (H - mean) / scale in float64; a unit whose scale is zero becomes zero.
 
     Args:
@@ -84,12 +84,12 @@ def standardise(H: Tensor, mean: Tensor | None, scale: Tensor | None, *, out: Te
 
 
 def stimulus_grams(H: Tensor, mean: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
-    """Return (N, L, L) float64: one Gram a stimulus, of the standardised states."""
+    """Return (N, L, L) float64: one Gram a stimulus, of the standardized states."""
     n, depth, _ = H.shape
     grams = torch.empty(n, depth, depth, dtype=torch.float64, device=double_device(H.device))
     buffer: Tensor | None = None
     for part in chunks(H):
-        Z = buffer = standardise(H[part], mean, scale, out=buffer)
+        Z = buffer = standardize(H[part], mean, scale, out=buffer)
         torch.bmm(Z, Z.mT, out=grams[part])
     return grams
 
@@ -113,7 +113,7 @@ def depth_gram(H: Tensor, mean: Tensor | None = None, scale: Tensor | None = Non
     gram = torch.zeros(H.shape[1], H.shape[1], dtype=torch.float64, device=double_device(H.device))
     buffer: Tensor | None = None
     for part in chunks(H):
-        Z = buffer = standardise(H[part], mean, scale, out=buffer)
+        Z = buffer = standardize(H[part], mean, scale, out=buffer)
         gram += torch.bmm(Z, Z.mT).sum(dim=0)
     return gram
 
@@ -125,7 +125,7 @@ def depth_statistics(H: Tensor) -> DepthStatistics:
     sums = torch.zeros(H.shape[1:], dtype=torch.float64, device=device)
     buffer: Tensor | None = None
     for part in chunks(H):
-        Z = buffer = standardise(H[part], None, None, out=buffer)
+        Z = buffer = standardize(H[part], None, None, out=buffer)
         gram += torch.bmm(Z, Z.mT).sum(dim=0)
         sums += Z.sum(dim=0)
     return DepthStatistics(gram, sums, len(H))
@@ -139,7 +139,7 @@ def unit_moments(H: Tensor) -> tuple[Tensor, Tensor]:
     mean = sum_over_stimuli(H) / len(H)
     squares = torch.zeros_like(mean)
     for part in chunks(H):
-        squares += standardise(H[part], mean, None).square_().sum(dim=0)
+        squares += standardize(H[part], mean, None).square_().sum(dim=0)
     variance = squares / len(H)
     return mean, variance.masked_fill(has_no_variance(variance, variance + mean.square()), 0).sqrt()
 
@@ -158,13 +158,13 @@ def sum_over_stimuli(H: Tensor) -> Tensor:
     return sums
 
 
-def centre_gram(
+def center_gram(
     statistics: DepthStatistics, centering: Centering
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Turn raw statistics into the Gram after centring, its mean (L, D) and its scale (L, 1).
+    """Turn raw statistics into the Gram after centering, its mean (L, D) and its scale (L, 1).
 
-    Centring needs no second look at the states: with S the sums, the centred Gram is K - S S^T / N, and the
-    Frobenius norm of each centred layer is the root of its diagonal.
+    Centering needs no second look at the states: with S the sums, the centerd Gram is K - S S^T / N, and the
+    Frobenius norm of each centerd layer is the root of its diagonal.
 
     Raises:
         ValueError: `zscore`, which scales each unit and so cannot be recovered from the Gram.
@@ -178,20 +178,20 @@ def centre_gram(
             "it in two passes (unit_moments, then depth_gram(H, mean, scale)), or use 'none', 'center' or "
             "'scale'."
         )
-    centred = gram - sums @ sums.T / count
+    centerd = gram - sums @ sums.T / count
     mean = sums / count
     if centering == "center":
-        return centred, mean, None
-    norm = centred.diagonal().clamp(min=0).sqrt()
+        return centerd, mean, None
+    norm = centerd.diagonal().clamp(min=0).sqrt()
     inverse = torch.where(norm > 0, 1 / norm, 0)
-    return centred * inverse[:, None] * inverse, mean, norm[:, None]
+    return centerd * inverse[:, None] * inverse, mean, norm[:, None]
 
 
 def depths_without_variance(power: Tensor, mean: Tensor | None, count: int) -> Tensor:
     """Return the indices of depths at which every stimulus has the same state.
 
     Args:
-        power: (L,) sum over stimuli and units of the squared *centred* states.
+        power: (L,) sum over stimuli and units of the squared *centerd* states.
         mean: (L, D) mean over stimuli.
         count: N.
     """

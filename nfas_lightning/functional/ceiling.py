@@ -12,7 +12,7 @@ from nfas_lightning.functional.checks import check_count, check_option, check_sh
 from nfas_lightning.functional.correlation import MIN_ROWS, correlate
 from nfas_lightning.functional.missing import align_subjects
 
-__all__ = ["CeilingMethod", "noise_ceiling", "normalise"]
+__all__ = ["CeilingMethod", "noise_ceiling", "normalize"]
 
 CeilingMethod = Literal["loo_subject", "split_half"]
 
@@ -86,7 +86,7 @@ def noise_ceiling(
     return ceiling
 
 
-def normalise(r: Tensor, ceiling: Tensor, threshold: float = 0.1) -> Tensor:
+def normalize(r: Tensor, ceiling: Tensor, threshold: float = 0.1) -> Tensor:
     """Divide correlations by the noise ceiling, and mask ROIs that have none to speak of.
 
     Args:
@@ -101,7 +101,7 @@ def normalise(r: Tensor, ceiling: Tensor, threshold: float = 0.1) -> Tensor:
         ValueError: the sizes differ, or the threshold is not positive.
 
     Example:
-        >>> normalise(torch.tensor([0.3, 0.2]), torch.tensor([0.6, 0.8]))
+        >>> normalize(torch.tensor([0.3, 0.2]), torch.tensor([0.6, 0.8]))
         tensor([0.5000, 0.2500])
     """
     check_shape("ceiling", ceiling, "R", R=r.shape[-1])

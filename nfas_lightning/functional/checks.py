@@ -168,7 +168,7 @@ def working_dtype(*tensors: Tensor) -> torch.dtype:
 
 
 def is_constant(deviation: Tensor, size: Tensor | float, dtype: torch.dtype) -> Tensor:
-    """Tell what deviates from its mean by rounding alone: standardised, it would correlate with anything.
+    """Tell what deviates from its mean by rounding alone: standardized, it would correlate with anything.
 
     The mean of a constant is off by a few eps of its size, five over 30 000 values; eight leave room.
 

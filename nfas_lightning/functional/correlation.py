@@ -24,7 +24,7 @@ def pearson(preds: Tensor, target: Tensor) -> Tensor:
     .. math:: r = \frac{\sum_t (\hat y_t - \bar{\hat y})(y_t - \bar y)}
               {\sqrt{\sum_t (\hat y_t - \bar{\hat y})^2 \sum_t (y_t - \bar y)^2}}
 
-    Every column is centred and brought to a largest deviation of 1 before it is squared, so neither tiny nor
+    Every column is centerd and brought to a largest deviation of 1 before it is squared, so neither tiny nor
     huge units under- or overflow.
 
     Args:
@@ -71,7 +71,7 @@ def average_folds(scored: Tensor, observed: Tensor) -> Tensor:
 
 
 def _unit_deviations(values: Tensor, observed: Tensor) -> Tensor:
-    """Centre each column over its observed rows, divide by its largest deviation; a constant becomes NaN."""
+    """Center each column over its observed rows, divide by its largest deviation; a constant becomes NaN."""
     values = torch.where(observed, values, torch.zeros_like(values))
     scale = values.abs().amax(0)
     values = values / torch.where(scale > 0, scale, torch.ones_like(scale))

@@ -86,7 +86,7 @@ def dmd(
         (the CLS vector before the first block) or the first snapshot is zero.
 
     Raises:
-        ValueError: L < 3, fewer than two stimuli where centring needs them, NaN or infinity, an unknown
+        ValueError: L < 3, fewer than two stimuli where centering needs them, NaN or infinity, an unknown
             option.
 
     Reference:
@@ -195,7 +195,7 @@ def _result(
         warnings.warn(
             f"The first snapshot of {int(lost.sum())} of {len(lost)} trajectories has no part in any mode "
             "(it is zero, or the trajectory is), and their result is NaN: leave the first layer out, or "
-            "centre the depths.",
+            "center the depths.",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -16,7 +16,7 @@ from nfas_lightning.functional._encoding_rows import (
     default_alphas,
     inner_blocks,
     inner_errors,
-    standardise,
+    standardize,
 )
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.correlation import (
@@ -54,9 +54,9 @@ class EncodingResult:
         r_joint: (R,) correlation of the whole responses with what nuisances and features predict together;
             `r` without nuisances.
         r2_joint: (R,) its square, as `r2`.
-        preds: (T, R) out-of-fold predictions, in responses standardised by their fold's training statistics.
+        preds: (T, R) out-of-fold predictions, in responses standardized by their fold's training statistics.
             NaN where a row was never tested or its fold could not be trained.
-        target: (T, R) what `preds` was correlated with: the responses, nuisances removed, standardised alike.
+        target: (T, R) what `preds` was correlated with: the responses, nuisances removed, standardized alike.
         joint_preds: (T, R) what nuisances and features predict together, in the same units.
         joint_target: (T, R) what `joint_preds` was correlated with: the responses with their nuisances.
         alphas: (folds, R) chosen penalty; NaN where an ROI could not be trained.
@@ -128,7 +128,7 @@ def ridge_cv(
 
     .. math:: \hat w_r = \arg\min_w \|y_r - X w\|^2 + \lambda_r \|w\|^2
 
-    In every fold features and responses are standardised by their training mean and standard deviation (see
+    In every fold features and responses are standardized by their training mean and standard deviation (see
     `scaling`), and nuisances are partialled out of both by a regression fitted on the training rows. That is
     the fit of nuisances without a penalty and features with one, so that one fit scores what both predict
     together (`r_joint`) and what the features add (`r`). The penalty is chosen per ROI on those rows alone,
@@ -239,8 +239,8 @@ def _fit_fold(
         preds, target and both of the joint score, (m, R); penalties, inner scores, and 1 where a wider grid
         could change these, (R,).
     """
-    x = standardise(X, train, test, nuisances, scaling)
-    y = standardise(Y, train, test, nuisances)
+    x = standardize(X, train, test, nuisances, scaling)
+    y = standardize(Y, train, test, nuisances)
     basis = decompose(x.train, x.test, x.fixed)
     untrained = y.constant | (basis.eigenvalues.numel() == 0)
     errors = inner_errors(basis, y.train, alphas, blocks, Y.dtype)

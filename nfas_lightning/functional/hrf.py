@@ -83,7 +83,7 @@ def _density(t: Tensor, a: float, scale: float) -> Tensor:
 
 
 def _area(t: Tensor, shape: _GammaDifference) -> Tensor:
-    """Integral of the unnormalised difference from 0 to t, by the incomplete gamma function."""
+    """Integral of the unnormalized difference from 0 to t, by the incomplete gamma function."""
     peak, undershoot = (
         torch.special.gammainc(t.new_tensor(a), t / shape.scale)
         for a in (shape.peak_shape, shape.undershoot_shape)

@@ -1,4 +1,4 @@
-"""Groups of models and seeded relabelling: what the permutation tests share."""
+"""Groups of models and seeded relabeling: what the permutation tests share."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = [
     "group_sizes",
     "membership",
     "permutations",
-    "relabelling_p",
+    "relabeling_p",
     "shuffled_membership",
 ]
 
 # Permuted statistics equal to the observed one up to rounding are ties: the sum runs in another order.
 TIE = 1e-10
-# Elements of one block of relabellings: at most 128 MiB in float64, whatever the number of permutations.
+# Elements of one block of relabelings: at most 128 MiB in float64, whatever the number of permutations.
 BLOCK = 2**24
 
 
@@ -96,16 +96,16 @@ def permutations(n: int, count: int, seed: int) -> Tensor:
 
 
 def membership(codes: Tensor, n_groups: int, device: torch.device) -> Tensor:
-    """Return (M, 1, G) membership in float64: the observed labels, laid out as one relabelling."""
+    """Return (M, 1, G) membership in float64: the observed labels, laid out as one relabeling."""
     return torch.eye(n_groups, dtype=torch.float64, device=device)[codes.to(device)][:, None]
 
 
 def shuffled_membership(
     codes: Tensor, n_groups: int, count: int, seed: int, device: torch.device, width: int = 1
 ) -> Iterator[Tensor]:
-    """Yield blocks (M, P, G) of memberships under `count` random relabellings, in float64.
+    """Yield blocks (M, P, G) of memberships under `count` random relabelings, in float64.
 
-    `width` is how many numbers a row, relabelling and group the caller holds at once: it bounds the block.
+    `width` is how many numbers a row, relabeling and group the caller holds at once: it bounds the block.
     """
     eye = torch.eye(n_groups, dtype=torch.float64, device=device)
     step = max(1, BLOCK // (len(codes) * n_groups * width))
@@ -113,7 +113,7 @@ def shuffled_membership(
         yield eye[codes[order.T].to(device)]
 
 
-def relabelling_p(observed: Tensor, null: Iterable[Tensor], count: int) -> Tensor:
+def relabeling_p(observed: Tensor, null: Iterable[Tensor], count: int) -> Tensor:
     """Return p = (1 + #{null >= observed}) / (1 + count), in (0, 1]; NaN where nothing was observed.
 
     Args:
@@ -127,7 +127,7 @@ def relabelling_p(observed: Tensor, null: Iterable[Tensor], count: int) -> Tenso
 
 
 def distinct_partitions(sizes: Tensor) -> int:
-    """Return how many ways M labelled items split into unnamed groups of these sizes: 1 / the smallest p."""
+    """Return how many ways M labeled items split into unnamed groups of these sizes: 1 / the smallest p."""
     ways, left = 1, int(sizes.sum())
     for size in sizes.tolist():
         ways *= math.comb(left, size)

@@ -29,7 +29,7 @@ def shift_moves(
         n_rows: T.
         groups: (T,) rows that rotate together (runs, folds), None: all.
         n_moves: M wanted; all rotations are returned where they are no more than that.
-        min_shift: smallest shift in rows, either way. Above 0 the neighbours of the observed score are
+        min_shift: smallest shift in rows, either way. Above 0 the neighbors of the observed score are
             missing from its null, which makes p too small, the more the slower the series.
         seed: of the shifts.
 

@@ -48,7 +48,7 @@ def circular_shift_null(
         groups: (T,) rows that rotate together; give the runs where folds are parts of one, for every seam of
             a rotation breaks the autocorrelation. None: the rows of a fold.
         n_permutations: M wanted; fewer where there are fewer rotations.
-        min_shift: smallest rotation in rows, either way. Above 0 the neighbours of the observed score are
+        min_shift: smallest rotation in rows, either way. Above 0 the neighbors of the observed score are
             missing from the null, which makes p too small, the more the slower the series.
         seed: of the shifts; all ROIs share them, so the null keeps their dependence.
 

@@ -39,7 +39,7 @@ class PermutationResult(NamedTuple):
         statistic: () float64.
         p_value: () float64 in (0, 1]; small is evidence.
         n_groups: G.
-        n_permutations: P, random relabellings beside the observed one.
+        n_permutations: P, random relabelings beside the observed one.
     """
 
     statistic: Tensor
@@ -73,15 +73,15 @@ def permanova(
         SS_W = \sum_g \frac{1}{n_g} \sum_{i<j \in g} d_{ij}^2, \quad
         SS_A = \frac{1}{M} \sum_{i<j} d_{ij}^2 - SS_W
 
-    All relabellings are one matrix product over the pairs of models, on the device of `distances`; they are
+    All relabelings are one matrix product over the pairs of models, on the device of `distances`; they are
     drawn on the CPU, so devices agree. F is float64; permuted sums within 2e-6 of the observed one are ties.
     Unequal spread alone can make F large: read `permdisp` beside it.
 
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
         labels: M strings or integers.
-        n_permutations: P random relabellings; p is no smaller than 1 / (P + 1).
-        seed: seed of the relabellings; the global generator is untouched.
+        n_permutations: P random relabelings; p is no smaller than 1 / (P + 1).
+        seed: seed of the relabelings; the global generator is untouched.
 
     Returns:
         `PermutationResult`; higher pseudo-F is further apart. NaN with a warning if all distances are zero.
@@ -126,8 +126,8 @@ def permanova_pairwise(
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
         labels: M strings or integers.
-        n_permutations: random relabellings a pair.
-        seed: seed of every pair's relabellings.
+        n_permutations: random relabelings a pair.
+        seed: seed of every pair's relabelings.
 
     Returns:
         `PairwiseResult`, one entry a pair.
@@ -162,8 +162,8 @@ def permanova_pairwise(
         result = permanova(block, codes[rows], n_permutations=n_permutations, seed=seed)
         results.append((float(result.statistic), float(result.p_value)))
     table = torch.tensor(results, dtype=torch.float64, device=distances.device)
-    labelled = tuple((names[first], names[second]) for first, second in pairs)
-    return PairwiseResult(labelled, table[:, 0], table[:, 1], fdr(table[:, 1]))
+    labeled = tuple((names[first], names[second]) for first, second in pairs)
+    return PairwiseResult(labeled, table[:, 0], table[:, 1], fdr(table[:, 1]))
 
 
 def _within(squared: Tensor, codes: Tensor, sizes: Tensor) -> Tensor:
@@ -175,11 +175,11 @@ def _within(squared: Tensor, codes: Tensor, sizes: Tensor) -> Tensor:
 
 
 def _within_shuffled(squared: Tensor, codes: Tensor, sizes: Tensor, count: int, seed: int) -> Tensor:
-    """Return the within-group sum of squares (count,) under random relabellings.
+    """Return the within-group sum of squares (count,) under random relabelings.
 
-    Relabelling i, j is the product of permutation i, which reorders the distances, with permutation j, which
-    reorders the labels: sqrt(P) draws of each kind give P relabellings, uniform and pairwise independent, so
-    that the p value keeps the expectation and the variance of P separate draws. A relabelling's sum runs over
+    Relabeling i, j is the product of permutation i, which reorders the distances, with permutation j, which
+    reorders the labels: sqrt(P) draws of each kind give P relabelings, uniform and pairwise independent, so
+    that the p value keeps the expectation and the variance of P separate draws. A relabeling's sum runs over
     pairs of models, distance times weight, and so all of them are one matrix product over the pairs. Nothing
     is subtracted: factors in float32, added up in float64, leave a relative error below 1e-6.
     """

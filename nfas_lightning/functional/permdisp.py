@@ -16,7 +16,7 @@ from nfas_lightning.functional.labels import (
     encode_labels,
     group_sizes,
     permutations,
-    relabelling_p,
+    relabeling_p,
 )
 from nfas_lightning.functional.permanova import PermutationResult
 
@@ -105,7 +105,7 @@ def _p_value(
     step = max(1, BLOCK // (4 * max(sizes) ** 2))
     blocks = torch.split(permutations(len(values), n_permutations, seed), step)
     null = (f_of(values, block.T.to(values.device), sizes) for block in blocks)
-    return relabelling_p(observed, null, n_permutations)
+    return relabeling_p(observed, null, n_permutations)
 
 
 def _helmert(n: int) -> Tensor:

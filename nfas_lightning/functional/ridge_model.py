@@ -13,7 +13,7 @@ from nfas_lightning.functional._encoding_rows import (
     check_encoding,
     inner_blocks,
     inner_errors,
-    standardise,
+    standardize,
 )
 from nfas_lightning.functional.checks import check_device, check_finite, check_shape, working_dtype
 from nfas_lightning.functional.missing import column_patterns
@@ -128,8 +128,8 @@ def ridge_fit(
             continue
         blocks = [] if selection == "loo" else inner_blocks(everything, observed, groups, gap, n_inner_folds)
         none = rows[:0]
-        x = standardise(X, rows, none, nuisances, scaling)
-        y = standardise(Y[:, columns], rows, none, nuisances)
+        x = standardize(X, rows, none, nuisances, scaling)
+        y = standardize(Y[:, columns], rows, none, nuisances)
         basis = decompose(x.train, x.train[:1], x.fixed)
         if not basis.eigenvalues.numel():
             continue

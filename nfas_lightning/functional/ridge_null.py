@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional._encoding_rows import Scaling, standardise
+from nfas_lightning.functional._encoding_rows import Scaling, standardize
 from nfas_lightning.functional._refits import constant_in_training, fold_map, refit_scores
 from nfas_lightning.functional.checks import check_device, check_option, check_shape
 from nfas_lightning.functional.confounds import regress_out, regress_out_ar1
@@ -70,7 +70,7 @@ def ridge_null(
         moves: ``"shift"`` rotates the responses in time, for time series; ``"phase"`` gives them random
             phases, for time series too short for small p values (a run of n rows has n rotations);
             ``"blocks"`` shuffles blocks of rows, for one response a stimulus with `block_length` 1.
-        min_shift: smallest rotation in rows, either way. Above 0 the neighbours of the observed score are
+        min_shift: smallest rotation in rows, either way. Above 0 the neighbors of the observed score are
             missing from the null, which makes p too small, the more the slower the series.
         block_length: rows in a block.
         together: (T,) labels of rows that ``"blocks"`` moves as one, see `block_moves`; None: none do.
@@ -240,8 +240,8 @@ def _with_missing(
 
 
 def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: Scaling) -> RidgeBasis:
-    """Decompose a fold's standardised features."""
-    x = standardise(X, train, test, nuisances, scaling)
+    """Decompose a fold's standardized features."""
+    x = standardize(X, train, test, nuisances, scaling)
     return decompose(x.train, x.test)
 
 
@@ -264,7 +264,7 @@ def _score(
         if len(rows) < 2:
             continue
         axes = basis if bool(observed.all()) else _basis(X, rows, test, nuisances, scaling)
-        y = standardise(moved[:, columns], rows, test, nuisances)
+        y = standardize(moved[:, columns], rows, test, nuisances)
         preds, target = axes.predict(y.train, penalty[columns].double()), y.test
         if joint:
             preds, target = preds + y.explained, y.whole

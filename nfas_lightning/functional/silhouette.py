@@ -15,7 +15,7 @@ from nfas_lightning.functional.labels import (
     encode_labels,
     group_sizes,
     membership,
-    relabelling_p,
+    relabeling_p,
     shuffled_membership,
 )
 
@@ -29,7 +29,7 @@ class SilhouetteResult(NamedTuple):
         statistic: () mean over models, in [-1, 1].
         p_value: () float64 in (0, 1]; small is evidence.
         samples: (M,) silhouette of each model, in [-1, 1].
-        n_permutations: P, random relabellings beside the observed one.
+        n_permutations: P, random relabelings beside the observed one.
     """
 
     statistic: Tensor
@@ -51,8 +51,8 @@ def silhouette(
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
         labels: M strings or integers.
-        n_permutations: P random relabellings; p is no smaller than 1 / (P + 1).
-        seed: seed of the relabellings; the global generator is untouched.
+        n_permutations: P random relabelings; p is no smaller than 1 / (P + 1).
+        seed: seed of the relabelings; the global generator is untouched.
 
     Returns:
         `SilhouetteResult`; higher is better separated. NaN with a warning where all distances are zero.
@@ -82,7 +82,7 @@ def silhouette(
     samples = _samples(wide, membership(codes, len(names), wide.device), sizes)[:, 0]
     blocks = shuffled_membership(codes, len(names), n_permutations, seed, wide.device, width=4)
     null = (_samples(wide, members, sizes).mean(0) for members in blocks)
-    p_value = relabelling_p(samples.mean(), null, n_permutations)
+    p_value = relabeling_p(samples.mean(), null, n_permutations)
     return SilhouetteResult(samples.mean(), p_value, samples, n_permutations)
 
 

@@ -21,7 +21,7 @@ from nfas_lightning.functional.labels import (
     check_permutations,
     encode_labels,
     membership,
-    relabelling_p,
+    relabeling_p,
     shuffled_membership,
 )
 
@@ -173,8 +173,8 @@ def snci_permutation(
     Args:
         scores: (M, R) score of each model at each ROI.
         modality: M strings or integers, at least two distinct.
-        n_permutations: P random relabellings, shared by all ROIs; p is no smaller than 1 / (P + 1).
-        seed: seed of the relabellings; the global generator is untouched.
+        n_permutations: P random relabelings, shared by all ROIs; p is no smaller than 1 / (P + 1).
+        seed: seed of the relabelings; the global generator is untouched.
 
     Returns:
         (G, R) float64 p values in (0, 1], modalities in sorted order; small is evidence. NaN where `snci` is
@@ -212,7 +212,7 @@ def snci_permutation(
         codes, len(names), n_permutations, seed, scores.device, width=1 + 4 * wide.shape[1] // len(wide)
     )
     reference = ratios(membership(codes, len(names), scores.device))[0]
-    p_value = relabelling_p(reference, (ratios(block) for block in blocks), n_permutations)
+    p_value = relabeling_p(reference, (ratios(block) for block in blocks), n_permutations)
     return p_value.masked_fill(observed.isnan() | wide.isnan().any(0), float("nan"))
 
 

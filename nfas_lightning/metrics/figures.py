@@ -54,7 +54,7 @@ def plot_plane(eigenvalues: Tensor, stable: Tensor, ax: Axes | None) -> tuple[Fi
 
 
 def plot_grid(values: Tensor, rows: Sequence[str], label: str, ax: Axes | None) -> tuple[Figure, Axes]:
-    """Draw a (G, R) grid of values with its colour bar."""
+    """Draw a (G, R) grid of values with its color bar."""
     figure, ax = _axes(ax)
     image = ax.imshow(values.detach().cpu().double().numpy(), aspect="auto")
     ax.set_yticks(range(len(rows)), rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional.ceiling import normalise
+from nfas_lightning.functional.ceiling import normalize
 from nfas_lightning.functional.correlation import squared_correlation
 from nfas_lightning.functional.encoding import Selection
 from nfas_lightning.metrics.base import StimulusIds, StimulusMetric, as_ids
@@ -40,10 +40,10 @@ class RoiAlignment(StimulusMetric):
 
     Args:
         responses: what the brain did; the mean over subjects is predicted.
-        normalise: divide r by the noise ceiling of the subjects' mean: the responses' own, else split halves
+        normalize: divide r by the noise ceiling of the subjects' mean: the responses' own, else split halves
             over subjects, averaged over the folds as r is. ROIs whose ceiling is below `ceiling_threshold`
             are NaN, and a warning counts them.
-        ceiling_threshold: above 0; see `normalise`.
+        ceiling_threshold: above 0; see `normalize`.
         n_folds: outer folds where there is a single run; whole runs are held out where there are more.
         selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
             one response a stimulus.
@@ -55,7 +55,7 @@ class RoiAlignment(StimulusMetric):
     Raises:
         TypeError: `responses` is no `Responses`.
         ValueError: a choice is none of its options, a number is out of range, or the responses do not allow
-            it: too few rows for the folds, or `normalise` without a ceiling and with one subject alone.
+            it: too few rows for the folds, or `normalize` without a ceiling and with one subject alone.
 
     Example:
         >>> import pandas as pd
@@ -80,7 +80,7 @@ class RoiAlignment(StimulusMetric):
         self,
         responses: Responses,
         *,
-        normalise: bool = False,
+        normalize: bool = False,
         ceiling_threshold: float = 0.1,
         n_folds: int = 5,
         selection: Selection | None = None,
@@ -95,7 +95,7 @@ class RoiAlignment(StimulusMetric):
             raise ValueError(f"ceiling_threshold must be positive, got {ceiling_threshold}.")
         self.responses = responses
         self.ceiling_threshold = ceiling_threshold
-        self.ceiling = self._ceiling() if normalise else None
+        self.ceiling = self._ceiling() if normalize else None
 
     def update(self, features: Tensor, stimulus_id: StimulusIds) -> None:
         """Add a batch.
@@ -119,7 +119,7 @@ class RoiAlignment(StimulusMetric):
         if self.ceiling is not None:
             ceiling = self.ceiling.to(scores["r"].dtype)
             for name in [name for name in scores if not name.startswith("r2")]:
-                scores[name] = normalise(scores[name], ceiling, self.ceiling_threshold)
+                scores[name] = normalize(scores[name], ceiling, self.ceiling_threshold)
                 scores[name.replace("r", "r2", 1)] = squared_correlation(scores[name])
         means = {f"mean_{name}": value.nanmean() for name, value in scores.items()}
         values = {**scores, **means, "n_rois": scores["r"].isfinite().sum()}
@@ -145,7 +145,7 @@ class RoiAlignment(StimulusMetric):
         responses = self.responses
         if responses.noise_ceiling is None and len(responses.subjects) < 2:
             raise ValueError(
-                f"normalise=True needs a noise ceiling, and {responses.dataset!r} has neither one of its own "
+                f"normalize=True needs a noise ceiling, and {responses.dataset!r} has neither one of its own "
                 "nor a second subject to estimate it from."
             )
         return self.encoder.ridge.group_ceiling()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.undisturbed import kept_random_states
 from nfas_lightning.models.batch import one_stimulus, stimulus_lengths

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.acoustics import resample
+from nfas_lightning.data.stimuli.acoustics import resample
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.batch import batch_field, prefix_mask

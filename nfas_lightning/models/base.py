@@ -64,7 +64,7 @@ def move_inputs(inputs: ModelInputs, network: nn.Module) -> ModelInputs:
 
 
 Preprocess = Callable[[Mapping[str, Any]], Any]
-"""Raw batch (`nfas_lightning.data.stimuli`) to the network's inputs, on the CPU: see `as_inputs`."""
+"""Raw batch (`nfas_lightning.data.stimuli.texts`) to the network's inputs, on the CPU: see `as_inputs`."""
 
 
 def as_inputs(value: Any) -> ModelInputs:
@@ -104,10 +104,10 @@ class ModelInfo:
         modality: ``"vision"``, ``"audio"`` or ``"language"``; empty: that of the benchmark it is scored on.
         family: architecture family, e.g. ``"bert"``.
         source: where the weights came from (package==version, hub name, ``"random"``).
-        licence: licence of the weights, SPDX where there is one.
+        license: license of the weights, SPDX where there is one.
         parameters: number of parameters.
         weights_sha256: hash of the weight file or, for any module, of its state dict.
-        note: what a reader of the results must know, e.g. that weights were dequantised.
+        note: what a reader of the results must know, e.g. that weights were dequantized.
         objective: what the model was trained for, where that is known.
     """
 
@@ -115,7 +115,7 @@ class ModelInfo:
     modality: str
     family: str
     source: str
-    licence: str = ""
+    license: str = ""
     parameters: int = 0
     weights_sha256: str = ""
     note: str = ""

@@ -40,8 +40,8 @@ def one_stimulus(batch: Mapping[str, Any], row: int) -> dict[str, Any] | None:
     """Return one stimulus of a raw batch as a batch of its own, without padding.
 
     Args:
-        batch: see `nfas_lightning.data.stimuli`; entries of other names have one row per stimulus, or are one
-            value for all.
+        batch: see `nfas_lightning.data.stimuli.texts`; entries of other names have one row per stimulus, or
+            are one value for all.
         row: of the stimulus.
 
     Returns:

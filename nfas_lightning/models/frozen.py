@@ -9,8 +9,8 @@ from typing import Any, NoReturn, Self
 import torch
 from torch import Tensor, nn
 
-from nfas_lightning.data.anchors import check_own_tokens
-from nfas_lightning.data.stimulus_set import MODALITIES
+from nfas_lightning.data.stimuli.anchors import check_own_tokens
+from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.functional.checks import check_option, check_seed
 from nfas_lightning.hooks.checks import is_offloaded
 from nfas_lightning.hooks.selection import Layers
@@ -171,7 +171,7 @@ class FrozenModel(LightningModule):
         return super().train(False)
 
     def inputs(self, batch: Mapping[str, Any]) -> ModelInputs:
-        """Preprocess a raw batch (see `nfas_lightning.data.stimuli`); see `move_inputs` for the device.
+        """Preprocess a raw batch (see `nfas_lightning.data.stimuli.texts`); see `move_inputs` for the device.
 
         Raises:
             TypeError: the preprocessing returned something else, or the stimuli came in half precision.

@@ -19,7 +19,7 @@ def model_info(
     family: str,
     source: str,
     seed: int | None,
-    licence: str = "",
+    license: str = "",
     note: str = "",
     objective: str = "",
 ) -> ModelInfo:
@@ -32,13 +32,13 @@ def model_info(
         family: architecture family.
         source: where pretrained weights came from.
         seed: of random weights; None: the weights are pretrained.
-        licence: of pretrained weights.
+        license: of pretrained weights.
         note: what a reader must know of pretrained weights.
         objective: what pretrained weights were trained for.
     """
     if seed is not None:
         name, source = f"{name}_random", f"random (seed {seed})"
-        licence, note, objective = "", "Random weights, never trained.", "none"
+        license, note, objective = "", "Random weights, never trained.", "none"
     dtypes = {str(p.dtype) for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32}
     if dtypes:
         note = f"{note} Runs in {', '.join(sorted(dtypes))}.".strip()
@@ -47,7 +47,7 @@ def model_info(
         modality=modality,
         family=family,
         source=source,
-        licence=licence,
+        license=license,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         weights_sha256=state_sha256(module),
         note=note,

@@ -59,7 +59,7 @@ def check_name(model: str) -> None:
     """
     source, colon, name = model.partition(":")
     if not colon:
-        from nfas_lightning.models.packaged.registry import PACKAGED
+        from nfas_lightning.packaged_models.registry import PACKAGED
 
         if model not in PACKAGED:
             known = [*PACKAGED, *(f"zoo:{entry}" for entry in zoo())]
@@ -188,7 +188,7 @@ def load_model(
     if options and colon:
         raise ValueError(f"options belong to packaged models, got {model!r} with {sorted(options)}.")
     if not colon:
-        from nfas_lightning.models.packaged import load_packaged
+        from nfas_lightning.packaged_models import load_packaged
 
         return load_packaged(model, weights=weights, seed=seed, **(options or {}))
     if source == "timm":
@@ -277,7 +277,7 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
         )
     origin: dict[str, Any] = getattr(module, "pretrained_cfg", {})
     source = f"timm=={timm.__version__} ({origin.get('tag') or 'untagged'})"
-    return _vision(module, preprocess, name, source, weights, seed, licence=origin.get("license") or "")
+    return _vision(module, preprocess, name, source, weights, seed, license=origin.get("license") or "")
 
 
 def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -> LoadedModel:
@@ -323,7 +323,7 @@ def _vision(
     source: str,
     weights: str,
     seed: int,
-    licence: str = "",
+    license: str = "",
 ) -> LoadedModel:
     info = model_info(
         module,
@@ -332,7 +332,7 @@ def _vision(
         family=type(module).__name__.lower(),
         source=source,
         seed=None if weights == "pretrained" else seed,
-        licence=licence,
+        license=license,
     )
     return LoadedModel(module.eval(), preprocess, info)
 

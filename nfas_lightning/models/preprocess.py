@@ -43,7 +43,7 @@ class RawStimuli:
 
 
 class ImagePreprocess:
-    """Resize, crop and normalise images as a network was trained.
+    """Resize, crop and normalize images as a network was trained.
 
     The image is resized, the center is cut out, and a value v in [0, 1] becomes ``(v * scale - mean) / std``
     in the order of channels that the network reads.
@@ -134,7 +134,7 @@ class ImagePreprocess:
         if low < 0 or high > 1:
             raise ValueError(
                 f"image must lie in [0, 1], got values from {low:.3g} to {high:.3g}: divide bytes by 255, "
-                f"and leave normalisation to the model."
+                f"and leave normalization to the model."
             )
         pixels = self._crop(self._resize(image))
         if self.channel_order == "bgr":

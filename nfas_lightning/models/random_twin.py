@@ -43,9 +43,9 @@ def copied(network: nn.Module) -> nn.Module:
 def random_twin(module: nn.Module, seed: int = 0) -> nn.Module:
     """Return a copy with random weights.
 
-    Modules that know how to initialise themselves (``reset_parameters``) do. Parameters that this leaves as
+    Modules that know how to initialize themselves (``reset_parameters``) do. Parameters that this leaves as
     they are, and those of other modules (class tokens, position embeddings, layer scales, weight norms), have
-    their values shuffled: their distribution stays, what they learnt is gone. Buffers are kept, except
+    their values shuffled: their distribution stays, what they learned is gone. Buffers are kept, except
     running statistics, which norms reset.
 
     Args:
@@ -53,15 +53,15 @@ def random_twin(module: nn.Module, seed: int = 0) -> nn.Module:
         seed: of the random weights; the global generators are left as they were.
 
     Returns:
-        A deep copy of `module`, initialised anew.
+        A deep copy of `module`, initialized anew.
 
     Raises:
-        ValueError: nothing, or less than all, can be drawn anew: weights are quantised, held in buffers, or
+        ValueError: nothing, or less than all, can be drawn anew: weights are quantized, held in buffers, or
             offloaded.
         TypeError: the module can't be copied.
 
     Warns:
-        UserWarning: saved buffers hold more numbers than the parameters, and may be what was learnt.
+        UserWarning: saved buffers hold more numbers than the parameters, and may be what was learned.
 
     Example:
         >>> net = nn.Linear(3, 3)
@@ -109,24 +109,24 @@ def _check_forgotten(module: nn.Module, twin: nn.Module) -> None:
     name, advice = type(module).__name__, "Score it without one (random_twins=False)."
     packed = sorted(name for name, value in module.state_dict().items() if _is_packed(value))
     if packed:
-        raise ValueError(f"{name} has no random twin: its weights {packed[:3]} are quantised. {advice}")
+        raise ValueError(f"{name} has no random twin: its weights {packed[:3]} are quantized. {advice}")
     if state_sha256(twin) == state_sha256(module):
         raise ValueError(
             f"{name} has no random twin: none of its weights could be drawn anew. They must be "
             f"parameters, got {sum(p.numel() for p in module.parameters())} numbers in parameters and "
             f"{sum(b.numel() for b in module.buffers())} in buffers. {advice}"
         )
-    learnt = sum(parameter.numel() for parameter in module.parameters())
+    learned = sum(parameter.numel() for parameter in module.parameters())
     saved = module.state_dict()
     kept = sum(
         buffer.numel()
         for key, buffer in module.named_buffers()
         if key in saved and buffer.ndim > 1 and buffer.is_floating_point()
     )
-    if kept > learnt:
+    if kept > learned:
         warnings.warn(
-            f"The random twin of {name} keeps {kept} numbers in buffers, more than the {learnt} "
-            f"parameters that were drawn anew: if those buffers were learnt, it is no baseline. {advice}",
+            f"The random twin of {name} keeps {kept} numbers in buffers, more than the {learned} "
+            f"parameters that were drawn anew: if those buffers were learned, it is no baseline. {advice}",
             stacklevel=3,
         )
 
@@ -177,7 +177,7 @@ def _state(module: nn.Module) -> dict[str, Any]:
 def state_sha256(module: nn.Module) -> str:
     """Return a sha256 over names, shapes and values of the state dict: equal weights, equal hash.
 
-    What is no plain tensor, such as the packed weights of a quantised layer, counts as in `content_key`.
+    What is no plain tensor, such as the packed weights of a quantized layer, counts as in `content_key`.
     """
     digest = hashlib.sha256()
     for name, value in sorted(_state(module).items()):

@@ -22,7 +22,7 @@ def has_vocabulary(tokenizer: Any) -> bool:
 
 
 class TextPreprocess:
-    """Tokenise texts, and mark the tokens that a feature is about.
+    """Tokenize texts, and mark the tokens that a feature is about.
 
     Tokens that overlap the stimulus's span are in the mask; the prefix, padding and the special tokens that
     the tokenizer adds (CLS and SEP, the beginning and end of a sequence) never are. A text longer than the

@@ -29,7 +29,7 @@ from nfas_lightning.results import SpaceStatistics, group_words
 
 __all__ = ["plot_convergence", "plot_snci"]
 
-_MOST_GROUPS = 9  # of SNCI in one figure: as many as there are colours
+_MOST_GROUPS = 9  # of SNCI in one figure: as many as there are colors
 
 
 @styled
@@ -57,7 +57,7 @@ def plot_snci(
         max_rows: at most so many rows.
 
     Raises:
-        ValueError: a colour is of no group, or neither `simulated` nor the coordinates say whether responses
+        ValueError: a color is of no group, or neither `simulated` nor the coordinates say whether responses
             were planted.
     """
     simulated = has_mark(simulated, statistics.coordinates)

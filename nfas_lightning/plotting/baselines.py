@@ -40,7 +40,7 @@ class _Look(NamedTuple):
     size: float
 
 
-# modalities own the colours: baselines are told apart by shape, in ink and grey
+# modalities own the colors: baselines are told apart by shape, in ink and gray
 _LOOKS = {
     "last_block": _Look("<", INK, False, 55),
     "best_block": _Look("^", INK, False, 60),

@@ -1,4 +1,4 @@
-"""Brain maps of per-ROI values, offline: cortical surfaces, glass brains, labelled rows without coordinates.
+"""Brain maps of per-ROI values, offline: cortical surfaces, glass brains, labeled rows without coordinates.
 
 The fsaverage5 meshes and the glass-brain outlines are files of the nilearn package; nothing is downloaded.
 """
@@ -19,7 +19,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from nfas_lightning.data.stimulus_set import MODALITIES
+from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.plotting.baselines import has_truth
 from nfas_lightning.plotting.style import (
     INK,
@@ -36,7 +36,7 @@ __all__ = ["has_coordinates", "plot_brain", "plot_glass", "plot_rows", "plot_sur
 
 _VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
 _PIXELS = (620, 460)  # of one view: about 200 dots an inch as drawn
-_SPAN = (230.0, 170.0)  # millimetres of the inflated mesh that a view shows
+_SPAN = (230.0, 170.0)  # millimeters of the inflated mesh that a view shows
 
 
 def has_coordinates(rois: pd.DataFrame) -> bool:
@@ -46,12 +46,12 @@ def has_coordinates(rois: pd.DataFrame) -> bool:
 
 
 def plot_brain(values: pd.DataFrame, rois: pd.DataFrame, **options: Any) -> Figure:
-    """Draw per-ROI values on cortical surfaces, or as labelled rows where ROIs have no coordinates.
+    """Draw per-ROI values on cortical surfaces, or as labeled rows where ROIs have no coordinates.
 
     Args:
         values: ROIs x maps; index ``roi``, one row of pictures a column.
-        rois: ROI table; ``x``, ``y``, ``z`` in MNI millimetres where known.
-        options: ``title``, ``label`` of the colour bar, ``simulated``; see `plot_surface`.
+        rois: ROI table; ``x``, ``y``, ``z`` in MNI millimeters where known.
+        options: ``title``, ``label`` of the color bar, ``simulated``; see `plot_surface`.
     """
     draw = plot_surface if has_coordinates(rois) else plot_rows
     return draw(values, rois, **options)
@@ -75,7 +75,7 @@ def plot_surface(
     `plot_glass` shows them.
 
     Args:
-        values: ROIs x maps; index ``roi``, one row of pictures a column. All maps share one colour scale.
+        values: ROIs x maps; index ``roi``, one row of pictures a column. All maps share one color scale.
         rois: ROI table with ``x``, ``y``, ``z`` in MNI millimeters, and ``vertices`` where ROIs are parcels
             (see `Atlas.rois`).
         title: title of the figure.
@@ -127,10 +127,10 @@ def plot_glass(
     """Draw per-ROI values as dots in a glass brain, one row of three views a map; the highest lie on top.
 
     Args:
-        values: ROIs x maps; index ``roi``. All maps share one colour scale.
-        rois: ROI table with ``x``, ``y``, ``z`` in MNI millimetres.
+        values: ROIs x maps; index ``roi``. All maps share one color scale.
+        rois: ROI table with ``x``, ``y``, ``z`` in MNI millimeters.
         title: title of the figure.
-        label: label of the colour bar.
+        label: label of the color bar.
         simulated: mark the figure as drawn from planted responses; None: where `rois` says what was planted.
     """
     from nilearn.plotting import plot_glass_brain  # slow to import: only where a glass brain is drawn
@@ -176,7 +176,7 @@ def plot_rows(
     simulated: bool | None = None,
     max_rows: int = 40,
 ) -> Figure:
-    """Draw per-ROI values as labelled rows of dots: the picture for ROIs without coordinates.
+    """Draw per-ROI values as labeled rows of dots: the picture for ROIs without coordinates.
 
     At most `max_rows` ROIs are shown, those of the highest value; `rois` gives their order.
     """
@@ -202,7 +202,7 @@ def plot_rows(
 
 
 def _norm(table: pd.DataFrame) -> Normalize:
-    """One colour scale from zero to the 99th percentile: a single extreme ROI does not bleach the rest."""
+    """One color scale from zero to the 99th percentile: a single extreme ROI does not bleach the rest."""
     finite = table.to_numpy(float)[np.isfinite(table.to_numpy(float))]
     top = float(np.percentile(finite, 99)) if finite.size else 1.0
     return Normalize(
@@ -211,7 +211,7 @@ def _norm(table: pd.DataFrame) -> Normalize:
 
 
 def _colorbar(figure: Figure, panels: np.ndarray, norm: Normalize, label: str, table: pd.DataFrame) -> None:
-    """Draw the colour bar; a pointed end where values lie beyond it."""
+    """Draw the color bar; a pointed end where values lie beyond it."""
     beyond = bool((table.to_numpy(float) > float(norm.vmax or 0.0) * (1 + 1e-9)).any())
     mappable = ScalarMappable(norm, SEQUENTIAL)
     rows = panels.shape[0]
@@ -252,7 +252,7 @@ def _hemisphere(side: str) -> _Hemisphere:
 def _face_pixels(side: str, view: str) -> tuple[np.ndarray, np.ndarray]:
     """Return which face each pixel of a view shows, (H, W) with -1 outside, and the faces' brightness (F,).
 
-    Faces are drawn once, back to front, in colours that spell their number: every later map is a look-up.
+    Faces are drawn once, back to front, in colors that spell their number: every later map is a look-up.
     """
     mesh = _hemisphere(side)
     toward = 1.0 if (side == "right") == (view == "lateral") else -1.0  # the viewer stands at this end of x

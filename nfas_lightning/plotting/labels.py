@@ -29,7 +29,7 @@ def place_labels(
         ax: axes whose limits are final.
         points: (n, 2) data coordinates; rows with a non-finite value get no label.
         texts: n labels.
-        colors: n colours.
+        colors: n colors.
         fontsize: points.
         marker_radius: pixels to keep clear around each point.
         clear: pixels at the top of the axes that belong to something else, see `head_legend`.
@@ -63,7 +63,7 @@ def text_size(ax: Axes, text: str, fontsize: float) -> np.ndarray:
 
 
 def _arrange(points: np.ndarray, sizes: np.ndarray, radius: float, frame: np.ndarray) -> np.ndarray:
-    """Return (n, 2) pixel offsets from points to the centres of their labels."""
+    """Return (n, 2) pixel offsets from points to the centers of their labels."""
     n = len(points)
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     reach = np.array([radius + 2, 18, 28, 40, 55, 75, 100, 130, 165, 205])

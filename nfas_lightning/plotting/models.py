@@ -85,7 +85,7 @@ def plot_sizes(
         simulated: mark the figure as drawn from planted responses; read from the tables when None.
 
     Raises:
-        ValueError: a colour is of no group, or neither `simulated` nor a table says whether responses were
+        ValueError: a color is of no group, or neither `simulated` nor a table says whether responses were
             planted.
     """
     simulated = has_mark(simulated, scores, models)

@@ -111,14 +111,14 @@ def _pairwise(statistics: SpaceStatistics) -> _Grid | None:
 
 
 def _nearest(statistics: SpaceStatistics) -> _Grid | None:
-    """Every model and its nearest neighbours, those of another group in bold."""
+    """Every model and its nearest neighbors, those of another group in bold."""
     table = statistics.nearest
     if table.empty:
         return None
     rows = [
         [_Cell(str(model)), _Cell(str(modality))]
         + [
-            _Cell(f"{row.neighbour} ({row.distance:.2f})", best=row.neighbour_modality != modality)
+            _Cell(f"{row.neighbor} ({row.distance:.2f})", best=row.neighbor_modality != modality)
             for row in part.itertuples()
         ]
         for (model, modality), part in table.groupby(["model", "modality"], sort=False)
@@ -209,7 +209,7 @@ def _roi_grid(scores: pd.DataFrame) -> _Grid:
 
 def _cards(models: pd.DataFrame) -> _Grid:
     columns = (
-        "model", "modality", "source", "licence", "parameters", "blocks", "pooling", "state space",
+        "model", "modality", "source", "license", "parameters", "blocks", "pooling", "state space",
         "eigenvalue", "to unit circle", "reconstruction error", "seconds (capture, scoring)",
     )  # fmt: skip
     rows = []
@@ -220,7 +220,7 @@ def _cards(models: pd.DataFrame) -> _Grid:
             )
             rows.append(
                 [
-                    *(_Cell(_text(card[key])) for key in ("model", "modality", "source", "licence")),
+                    *(_Cell(_text(card[key])) for key in ("model", "modality", "source", "license")),
                     _Cell(human(card["parameters"])), _Cell(_text(card["n_blocks"])),
                     _Cell(_text(card["pooling"])), _Cell(_text(card["state_space"])),
                     _Cell(_complex(card["stable_real"], card["stable_imag"])),

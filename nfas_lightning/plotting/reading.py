@@ -75,11 +75,11 @@ def _clusters(statistics: SpaceStatistics) -> list[str]:
         return ["PERMANOVA has no p value here: the clusters were not tested."]
     if p >= _ALPHA:
         return [
-            f"Models do not group by {statistics.group_by} more than relabelled models do ({format_p(p)}); "
+            f"Models do not group by {statistics.group_by} more than relabeled models do ({format_p(p)}); "
             "with few models this test can miss real structure."
         ]
     said = [
-        f"{several.capitalize()} differ in where their models lie, more than random relabelling produces "
+        f"{several.capitalize()} differ in where their models lie, more than random relabeling produces "
         f"({format_p(p)})."
     ]
     chance = statistics.silhouette.get("p_value", math.nan) >= _ALPHA
@@ -87,7 +87,7 @@ def _clusters(statistics: SpaceStatistics) -> list[str]:
         strength = "well" if width > 0.5 else "partly" if width > 0.25 else "hardly"
         said.append(
             f"The clusters are {strength} separated: mean silhouette {width:.2f} on a scale from -1 to 1"
-            + (", which relabelled models reach as well." if chance else ".")
+            + (", which relabeled models reach as well." if chance else ".")
         )
     return said
 

@@ -12,7 +12,6 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from nfas_lightning.files import write_text
 from nfas_lightning.plotting.agreement import plot_convergence, plot_snci
 from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_rois, plot_truth
 from nfas_lightning.plotting.brain import has_coordinates, plot_brain, plot_glass
@@ -30,6 +29,7 @@ from nfas_lightning.plotting.space import plot_networks, plot_space
 from nfas_lightning.plotting.style import check_formats, is_simulated, save_figure
 from nfas_lightning.plotting.tables import FEW_ROIS, mean_r2
 from nfas_lightning.results import RunResults, SpaceStatistics, group_words
+from nfas_lightning.writing import write_text
 
 __all__ = ["draw_figures", "write_report"]
 
@@ -195,7 +195,7 @@ def _maps(
 ) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
     rois = results.rois
     r2 = mean_r2(results.scores)
-    on_cortex = "Each ROI colours the cortex around its centre; grey is cortex without a ROI or a score."
+    on_cortex = "Each ROI colors the cortex around its center; gray is cortex without a ROI or a score."
     caption = on_cortex if has_coordinates(rois) else ""
     yield (
         "map_r2",

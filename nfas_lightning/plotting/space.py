@@ -81,7 +81,7 @@ def plot_space(
         The figure. Hulls are drawn for modalities of three models or more.
 
     Raises:
-        ValueError: the statistics have no such projection, a colour is of no group, or neither `simulated`
+        ValueError: the statistics have no such projection, a color is of no group, or neither `simulated`
             nor the coordinates say whether responses were planted.
     """
     simulated = has_mark(simulated, statistics.coordinates)
@@ -164,7 +164,7 @@ def plot_networks(
             belong to no network.
 
     Raises:
-        ValueError: a colour is of no group, or neither `simulated` nor the table says whether responses were
+        ValueError: a color is of no group, or neither `simulated` nor the table says whether responses were
             planted.
     """
     simulated = has_mark(simulated, scores)

@@ -1,4 +1,4 @@
-"""One look for every figure: colours, markers, titles, legends, the mark of simulated results.
+"""One look for every figure: colors, markers, titles, legends, the mark of simulated results.
 
 Figures are built from `matplotlib.figure.Figure` objects, never through pyplot: no window, no global state,
 and nothing left open when a run draws hundreds of them.
@@ -22,9 +22,9 @@ from matplotlib.colors import LinearSegmentedColormap, is_color_like, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nfas_lightning.data.stimulus_set import MODALITIES
-from nfas_lightning.files import write_whole
+from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.plotting.labels import text_size
+from nfas_lightning.writing import write_whole
 
 __all__ = [
     "FORMATS", "INK", "MUTED", "PALETTE", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "check_formats",
@@ -34,12 +34,12 @@ __all__ = [
 ]  # fmt: skip
 
 INK = "#222222"
-MUTED = "#767676"  # the lightest grey that still reads on white (contrast 4.5 to 1)
+MUTED = "#767676"  # the lightest gray that still reads on white (contrast 4.5 to 1)
 ALARM = "#B00020"
 SIMULATED = "SIMULATED responses"
 _MARK: Any = {"fontsize": 12, "fontweight": "bold", "color": ALARM}
 
-# Okabe & Ito (2008), told apart under the common colour blindnesses; yellow is left out, unreadable on white
+# Okabe & Ito (2008), told apart under the common color blindnesses; yellow is left out, unreadable on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A", "#8C510A")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _AXES_TITLE: Any = {"fontsize": 12, "fontweight": "bold", "color": INK}
@@ -89,7 +89,7 @@ T = TypeVar("T")
 
 
 class ModalityStyle(NamedTuple):
-    """Colour and marker of a modality, the same on every figure."""
+    """Color and marker of a modality, the same on every figure."""
 
     color: str
     marker: str
@@ -112,15 +112,15 @@ def modality_styles(
     *,
     among: Iterable[str] = (),
 ) -> dict[str, ModalityStyle]:
-    """Return a colour and a marker a modality; vision, audio and language always look the same.
+    """Return a color and a marker a modality; vision, audio and language always look the same.
 
     Args:
         modalities: those that are drawn, or other groups.
-        colors: matplotlib colours of some of them, in place of their own.
-        among: further groups that may have a colour, though they are not drawn.
+        colors: matplotlib colors of some of them, in place of their own.
+        among: further groups that may have a color, though they are not drawn.
 
     Raises:
-        ValueError: a colour for a group that there is not while others are left without one, which is what a
+        ValueError: a color for a group that there is not while others are left without one, which is what a
             slip looks like, or one that matplotlib does not know.
 
     >>> modality_styles(["video", "audio"])["audio"].marker
@@ -141,7 +141,7 @@ def modality_styles(
         )
     order = [*(MODALITIES if present & set(MODALITIES) else ()), *sorted(present - set(MODALITIES))]
     return {
-        # many groups come round to the same colour, under another marker
+        # many groups come round to the same color, under another marker
         name: ModalityStyle(
             given.get(name, PALETTE[i % len(PALETTE)]), _MARKERS[(i + i // len(PALETTE)) % len(_MARKERS)]
         )
@@ -153,7 +153,7 @@ def modality_styles(
 def _hex(name: str, color: Any) -> str:
     if not is_color_like(color):
         raise ValueError(
-            f"colors must be colours of matplotlib, such as 'tab:red' or '#cc3311', got {color!r} for "
+            f"colors must be colors of matplotlib, such as 'tab:red' or '#cc3311', got {color!r} for "
             f"{name!r}."
         )
     return to_hex(color)
@@ -175,8 +175,8 @@ def short_names(names: Iterable[object], longest: int = _LONGEST) -> list[str]:
 
     Names that would become the same stay whole. The report's tables have them whole.
 
-    >>> short_names(["vit_base", "an_organisation/its_very_long_model_name_large"], 24)
-    ['vit_base', 'an_organisat…_name_large']
+    >>> short_names(["vit_base", "an_organization/its_very_long_model_name_large"], 24)
+    ['vit_base', 'an_organizat…_name_large']
     """
     whole = [str(name) for name in names]
     head = longest // 2

@@ -9,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from nfas_lightning.data.stimulus_set import MODALITIES
+from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.results import (
     FEATURES,
     SCORES,

@@ -53,9 +53,9 @@ def plot_training(
     whole = stable[stable["network"] == ALL_ROIS].sort_values("step")
     last = stable[stable["step"] == stable["step"].max()].set_index("network")[value].drop(ALL_ROIS)
     shown = last.sort_values(ascending=False).index[:_MAX_NETWORKS]
-    for colour, network in zip(PALETTE, shown, strict=False):
+    for color, network in zip(PALETTE, shown, strict=False):
         line = stable[stable["network"] == network].sort_values("step")
-        axes.plot(line["step"], line[value], color=colour, marker="o", markersize=4, label=network)
+        axes.plot(line["step"], line[value], color=color, marker="o", markersize=4, label=network)
     axes.plot(whole["step"], whole[value], color=INK, marker="o", markersize=5, lw=2.5, label=ALL_ROIS)
     for feature, style in (("last_block", "--"), ("mean_depth", ":")):
         line = curves[(curves["feature"] == feature) & (curves["network"] == ALL_ROIS)].sort_values("step")

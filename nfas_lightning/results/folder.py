@@ -23,8 +23,8 @@ from typing import Any
 
 import pandas as pd
 
-from nfas_lightning.files import safe_name, staging_place
 from nfas_lightning.results.tables import ModelResult, RunResults, naming
+from nfas_lightning.writing import safe_name, staging_place
 
 __all__ = ["RunFolder"]
 

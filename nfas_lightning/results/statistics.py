@@ -55,8 +55,8 @@ class SpaceStatistics:
             modalities ``p_value`` and ``q_value`` (FDR over ROIs) against shuffled models.
         convergence: one row a ROI: ``roi``, ``network``, ``convergence``.
         notes: sentences on what could not be computed, and why.
-        nearest: one row a model and neighbour: ``model``, ``modality``, ``rank``, ``neighbour``,
-            ``neighbour_modality``, ``distance``.
+        nearest: one row a model and neighbor: ``model``, ``modality``, ``rank``, ``neighbor``,
+            ``neighbor_modality``, ``distance``.
         stability: one row a model that was left out: ``model``, ``modality``, the statistic and p of
             ``permanova``, ``silhouette``, and the rank correlations over ROIs of ``snci`` (of its own
             modality), ``convergence`` and ``anova`` with those of all models.
@@ -95,5 +95,5 @@ class SpaceStatistics:
             ),
             **{name: getattr(self, name) for name in _TABLES},
         }
-        new = {"modality": self.group_by, "neighbour_modality": f"neighbour_{self.group_by}"}
+        new = {"modality": self.group_by, "neighbor_modality": f"neighbor_{self.group_by}"}
         return {name: table.rename(columns=new) for name, table in found.items()}

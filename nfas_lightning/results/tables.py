@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from nfas_lightning.files import write_text
 from nfas_lightning.results.files import write_parquet
 from nfas_lightning.results.numbers import reported
 from nfas_lightning.results.subjects import subject_scores
+from nfas_lightning.writing import write_text
 
 __all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "naming", "query_models"]
 
@@ -37,7 +37,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "depth": ("model", "modality", "dataset", "depth", "layer", "width", "weight", "r", "r2"),
     # one row a model: its card, the stable mode and what the run cost
     "models": (
-        "model", "modality", "family", "dataset", "twin_of", "weights", "source", "licence", "parameters",
+        "model", "modality", "family", "dataset", "twin_of", "weights", "source", "license", "parameters",
         "weights_sha256", "note", "n_blocks", "n_stimuli", "pooling", "state_space", "svd_rank",
         "stable_real", "stable_imag", "distance_to_unit_circle", "reconstruction_error",
         "seconds_capture", "seconds_scoring", "key",

@@ -22,7 +22,7 @@ __all__ = ["PROBE", "PlannedModel", "least_seconds", "plan", "plan_table", "span
 
 _REPEATS, _ENOUGH = 3, 2.0  # of the probe, and seconds that it may take
 _BUSY = 3  # how many times the least time a machine with other work was seen to take
-PROBE = 4  # stimuli in the timed probe: enough to amortise one call, little beside a benchmark
+PROBE = 4  # stimuli in the timed probe: enough to amortize one call, little beside a benchmark
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,9 @@ def _probe(model: FrozenModel, datamodule: BrainDataModule, device: torch.device
             inputs = model.inputs(batch)
             recorder.mask = inputs.mask
             module(*inputs.args, **inputs.kwargs)
-            _synchronise(device)
+            _synchronize(device)
 
-        _synchronise(device)
+        _synchronize(device)
         seconds = least_seconds(run)
     return PlannedModel(
         name=model.info.name.removesuffix("_random"),
@@ -160,7 +160,7 @@ def span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} to {longest / 3600:.1f} h"
 
 
-def _synchronise(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     """Wait for an accelerator, which works on after a call has returned."""
     if device.type in ("cuda", "xpu"):
         getattr(torch, device.type).synchronize(device)

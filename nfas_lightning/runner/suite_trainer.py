@@ -10,7 +10,6 @@ from typing import Any
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.callbacks.wandb_runs import open_runs
 from nfas_lightning.datamodules import BrainDataModule
-from nfas_lightning.files import check_folder
 from nfas_lightning.lightning_packages import LightningDataModule, Trainer
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.models.suite import RandomTwin
@@ -18,6 +17,7 @@ from nfas_lightning.runner.planning import plan, plan_table
 from nfas_lightning.runner.suite_log import FailedModelsError, WarnedOnce, say_failed
 from nfas_lightning.terminal import stdout_console
 from nfas_lightning.termination import ending_on_sigterm
+from nfas_lightning.writing import check_folder
 
 __all__ = ["SuiteTrainer", "quiet_lightning"]
 

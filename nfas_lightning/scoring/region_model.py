@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.files import write_whole
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.dmd import DMDResult, Phase, combine_depths
 from nfas_lightning.functional.ridge_model import RidgeModel
 from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.scoring.ridge import BenchmarkRidge
+from nfas_lightning.writing import write_whole
 
 __all__ = ["RegionModel", "fit_region_model"]
 

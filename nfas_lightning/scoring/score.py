@@ -39,7 +39,7 @@ def score_trajectory(
     Args:
         trajectory: states of all N stimuli, in the order of `Responses.stimulus_ids`.
         responses: what the brain did.
-        card: ``name``, ``modality``, ``family``, ``source``, ``licence``, ``parameters``, ``weights_sha256``,
+        card: ``name``, ``modality``, ``family``, ``source``, ``license``, ``parameters``, ``weights_sha256``,
             ``note``, ``pooling``, ``weights``, ``seconds_capture``, and ``twin_of``: where it names a model,
             this is the random-weights twin of it, and yields that model's feature ``random_weights`` alone.
         settings: the choices; defaults are those of the method page.

@@ -23,7 +23,7 @@ class SpaceFigures(SpaceMeasures, ABC):
 
     They are marked as drawn from planted responses where the models table has a column ``simulated`` that
     says so. On the caller's `ax` everything stays on these axes; `title` takes the place of the usual one
-    (``""``: none), `colors` that of the usual colours, by group. All return the matplotlib figure.
+    (``""``: none), `colors` that of the usual colors, by group. All return the matplotlib figure.
     """
 
     @abstractmethod

@@ -53,23 +53,23 @@ class SpaceMeasures:
 
     @property
     def vectors(self) -> Tensor:
-        """(M, R) vectors that the geometry is made of: the scores, standardised if asked for."""
+        """(M, R) vectors that the geometry is made of: the scores, standardized if asked for."""
         if self.standardize == "none":
             return self.scores
-        centred = self.scores - self.scores.mean(1, keepdim=True)
+        centerd = self.scores - self.scores.mean(1, keepdim=True)
         flat = (self.scores == self.scores[:, :1]).all(1)
         if bool(flat.any()):
             names = self.models["model"][flat.numpy()].tolist()
             raise ValueError(
-                f"{names} score the same at every ROI and have no pattern to standardise: drop them."
+                f"{names} score the same at every ROI and have no pattern to standardize: drop them."
             )
-        return centred / centred.std(1, keepdim=True)
+        return centerd / centerd.std(1, keepdim=True)
 
     def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
         """What the models are made of, with names: the index ``model``, the columns ROIs, or models.
 
         Args:
-            of: ``"scores"``; ``"vectors"``, standardised where the space is; ``"distances"`` between models.
+            of: ``"scores"``; ``"vectors"``, standardized where the space is; ``"distances"`` between models.
         """
         check_option("of", of, ("scores", "vectors", "distances"))
         values = self.distances() if of == "distances" else getattr(self, of)

@@ -50,7 +50,7 @@ class NFAS(SpaceFigures):
         value: what the scores are, ``"r2"`` or ``"r"``.
         standardize: ``"none"``, or ``"model"``: each model's scores to zero mean and unit variance over ROIs,
             so that geometry and tests compare patterns, not levels. SNCI and convergence always read the
-            scores as they are: a standardised model has no level to be consistent about.
+            scores as they are: a standardized model has no level to be consistent about.
         metric: of the distances: ``"euclidean"``, ``"correlation"`` or ``"cosine"``.
 
     Attributes:
@@ -285,7 +285,7 @@ class NFAS(SpaceFigures):
     def regroup(self, group_by: str) -> NFAS:
         """The same models, with a column of the models table in the place of ``modality``.
 
-        Tests, SNCI, figures and colours then go by that column; ``modality`` moves to ``modality_before``.
+        Tests, SNCI, figures and colors then go by that column; ``modality`` moves to ``modality_before``.
         """
         labels = [str(label) for label in self._labels(group_by)]
         if group_by in ("modality", self.group_by):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["space_statistics"]
 
-_NEIGHBOURS = 3
+_NEIGHBORS = 3
 
 
 def space_statistics(
@@ -86,14 +86,14 @@ def mds_metric(space: NFAS) -> Literal["euclidean", "correlation", "cosine"]:
 
 
 def _nearest(space: NFAS) -> pd.DataFrame:
-    """The nearest neighbours of every model."""
-    columns = ["model", "modality", "rank", "neighbour", "neighbour_modality", "distance"]
+    """The nearest neighbors of every model."""
+    columns = ["model", "modality", "rank", "neighbor", "neighbor_modality", "distance"]
     if len(space) < 2:
         return pd.DataFrame(columns=columns)
     parts = []
     for row in space.models.itertuples():
-        found = space.nearest(str(row.model), _NEIGHBOURS)
-        found = found.rename(columns={"model": "neighbour", "modality": "neighbour_modality"})
+        found = space.nearest(str(row.model), _NEIGHBORS)
+        found = found.rename(columns={"model": "neighbor", "modality": "neighbor_modality"})
         parts.append(
             found.assign(model=str(row.model), modality=str(row.modality), rank=range(1, len(found) + 1))
         )

@@ -160,7 +160,7 @@ def check_table(name: str, table: pd.DataFrame, key: str, columns: tuple[str, ..
 
 
 def check_names(scores: pd.DataFrame, models: pd.Series[Any], rois: pd.Series[Any]) -> None:
-    """Raise unless a table of scores is labelled as the models and ROIs are, in their order."""
+    """Raise unless a table of scores is labeled as the models and ROIs are, in their order."""
     pairs = [("columns", scores.columns, rois)]
     if not isinstance(scores.index, pd.RangeIndex):
         pairs.append(("rows", scores.index, models))
@@ -169,7 +169,7 @@ def check_names(scores: pd.DataFrame, models: pd.Series[Any], rois: pd.Series[An
         if len(wrong):
             at = int(wrong[0])
             raise ValueError(
-                f"The {axis} of scores must be labelled as their table, in its order: at {at} expected "
+                f"The {axis} of scores must be labeled as their table, in its order: at {at} expected "
                 f"{expected.iloc[at]!r}, got {got[at]!r}. Reindex by name first."
             )
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from nfas_lightning.files import write_text
 from nfas_lightning.sweep.models import ModelSpec
+from nfas_lightning.writing import write_text
 
 __all__ = ["Cell"]
 

@@ -18,10 +18,11 @@ _COMPUTING = (
     "data",
     "datamodules",
     "models",
+    "packaged_models",
     "scoring",
     "callbacks/depth_trajectory.py",
 )
-_NOT_COMPUTING = ("data/catalogue",)
+_NOT_COMPUTING = ("datamodules/catalogue",)
 _LIBRARIES = ("nfas-lightning", "torch", "torchvision", "transformers", "timm", "nilearn", "numpy", "scipy")
 
 

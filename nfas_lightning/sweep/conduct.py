@@ -15,7 +15,6 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
 
-from nfas_lightning.files import check_folder, load_yaml, remove_abandoned, safe_name, write_text
 from nfas_lightning.results import COLUMNS, RunResults
 from nfas_lightning.sweep.cell import Cell
 from nfas_lightning.sweep.config import Sweep
@@ -23,6 +22,7 @@ from nfas_lightning.sweep.engines import Engine, InlineEngine, Job, LocalEngine,
 from nfas_lightning.sweep.tables import cost_table, failure_table, not_estimated, plan_table
 from nfas_lightning.sweep.work import estimate_key, run_job
 from nfas_lightning.terminal import stdout_console
+from nfas_lightning.writing import check_folder, load_yaml, remove_abandoned, safe_name, write_text
 
 __all__ = ["SweepReport", "conduct"]
 

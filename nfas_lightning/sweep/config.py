@@ -11,13 +11,13 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser
 
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
-from nfas_lightning.data.stimulus_set import MODALITIES
+from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.datamodules import BrainDataModule
-from nfas_lightning.files import load_yaml, safe_name
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.scoring import ScoringSettings
 from nfas_lightning.sweep.cell import Cell
 from nfas_lightning.sweep.models import ModelSpec, instantiate, resolve_models
+from nfas_lightning.writing import load_yaml, safe_name
 
 __all__ = ["Benchmark", "Sweep", "read_sweep"]
 

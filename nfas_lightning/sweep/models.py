@@ -13,11 +13,11 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from nfas_lightning.data.stimulus_set import MODALITIES
-from nfas_lightning.files import load_yaml
-from nfas_lightning.models.packaged import PACKAGED
+from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.models.zoo.entry import ZooEntry
 from nfas_lightning.models.zoo.registry import zoo
+from nfas_lightning.packaged_models import PACKAGED
+from nfas_lightning.writing import load_yaml
 
 __all__ = ["ModelSpec", "instantiate", "resolve_models"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from nfas_lightning.cli import main
-from nfas_lightning.data.catalogue import alice_archives
-from nfas_lightning.data.little_prince import little_prince_stories
+from nfas_lightning.datamodules.alice import alice_archives
+from nfas_lightning.datamodules.little_prince.little_prince_reader import little_prince_stories
 from tests.helpers.alice_release import TEXTGRID, write_release
 from tests.helpers.flaky_server import FlakyBucket, serve
 from tests.helpers.little_prince_tree import write_little_prince
@@ -161,7 +161,7 @@ def test_numbers_stay_names(bucket, tmp_path):
     ("name", "said"),
     [
         ("algonauts2021", ("non-commercial", "forms.gle", "participants_data.zip", "1102 clips")),
-        ("natural_sounds", ("no licence", "10.1016/j.neuron.2015.11.035", "components.npz")),
+        ("natural_sounds", ("no license", "10.1016/j.neuron.2015.11.035", "components.npz")),
     ],
 )
 def test_what_may_not_be_downloaded_says_how_it_is_had(tmp_path, capsys, name, said):

@@ -243,6 +243,6 @@ def test_help_and_mistakes_wait_for_no_import():
 
 
 def test_tables_of_models_and_the_space_of_finished_runs_do_without_lightning():
-    assert imported("import nfas_lightning.models.packaged, nfas_lightning.models.zoo") == "['torch']"
+    assert imported("import nfas_lightning.packaged_models, nfas_lightning.models.zoo") == "['torch']"
     space = "import nfas_lightning.space.runs; from nfas_lightning.runner import report_run"
     assert imported(space) == "['matplotlib', 'torch']"

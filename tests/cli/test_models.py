@@ -47,7 +47,7 @@ def test_list_shows_the_zoo_and_the_packaged_and_filters(capsys, tmp_path, monke
     assert "resnet50" not in audio
     assert "15 models" in audio
     assert "2 models" in _printed(capsys, "list", "--family", "gpt2")
-    free = _printed(capsys, "list", "--licence", "mit", "--modality", "language", "--source", "zoo")
+    free = _printed(capsys, "list", "--license", "mit", "--modality", "language", "--source", "zoo")
     assert "zoo:gpt2 " in free
     assert "opt_125m" not in free
     assert "no model fits. Families: albert" in _refused(capsys, 2, "list", "--family", "gpt5")

@@ -152,7 +152,7 @@ def test_pick():
         pick("subjects", "a", ["a"])
 
 
-def test_names_are_compared_as_they_are_spelt():
+def test_names_are_compared_as_they_are_spelled():
     assert name_list("subjects", ["a", "B"], str.upper) == ["A", "B"]
     with pytest.raises(ValueError, match=r"each once, got \['a', 'A'\]"):
         name_list("subjects", ["a", "A"], str.upper)

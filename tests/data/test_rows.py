@@ -82,7 +82,7 @@ def test_an_index_of_several_levels():
 
 
 def test_a_series_of_stimuli_goes_by_place_as_responses_do():
-    """A Series used to be read by label: stimulus 0 was the row labelled 0, wherever it stood."""
+    """A Series used to be read by label: stimulus 0 was the row labeled 0, wherever it stood."""
     table = VALUES.assign(text=TEXTS).iloc[ORDER]
     stimuli, got = responses(table["text"], table[["V1", "V2"]])
     assert [stimuli[i][1].text for i in range(N)] == table["text"].tolist()

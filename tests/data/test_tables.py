@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from nfas_lightning.data.pairing import events_table
-from nfas_lightning.data.parcel_names import read_label_table
 from nfas_lightning.data.readers import read_csv
+from nfas_lightning.data.regions.parcel_names import read_label_table
+from nfas_lightning.data.stimuli.words import read_gentle
 from nfas_lightning.data.tables import as_text, parse_csv
-from nfas_lightning.data.words import read_gentle
 from nfas_lightning.datamodules import FolderDataModule
 from nfas_lightning.space.runs import add_columns
 

@@ -8,7 +8,7 @@ from scipy.io import wavfile
 
 from nfas_lightning.data import TextStimulus, read_image, read_wav
 from nfas_lightning.data.clock import check_durations
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.temporal import fir_operators

@@ -144,7 +144,7 @@ def test_tensors_label_too():
 
 def test_events_find_the_runs_of_their_labels():
     onsets = [2.0, 7.0, 13.0, 1.0, 5.5, 11.0]
-    labelled, numbered = (
+    labeled, numbered = (
         ready(
             TEXTS,
             torch.zeros(22, 1),
@@ -154,9 +154,9 @@ def test_events_find_the_runs_of_their_labels():
         ).responses
         for one, two in (("morning", "evening"), (0, 1))
     )
-    assert torch.equal(labelled.runs, numbered.runs)
-    assert torch.equal(labelled.design[0].to_dense(), numbered.design[0].to_dense())
-    assert labelled.fingerprint() == numbered.fingerprint()
+    assert torch.equal(labeled.runs, numbered.runs)
+    assert torch.equal(labeled.design[0].to_dense(), numbered.design[0].to_dense())
+    assert labeled.fingerprint() == numbered.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_events_find_the_runs_of_their_labels():
             "got 3 volumes and 60 ROIs.* Are the axes exchanged",
         ),
         ({"stimuli": [f"images/{i}.png" for i in range(6)]}, "got the file name 'images/0.png'"),
-        ({"stimuli": torch.zeros(6, 8, 8, 3)}, "Move the colour axis"),
+        ({"stimuli": torch.zeros(6, 8, 8, 3)}, "Move the color axis"),
         ({"stimuli": torch.zeros(6, 1, 8, 8)}, "repeat it three times"),
         ({"stimuli": torch.zeros(6, 800)}, "Pass sampling_rate="),
     ],

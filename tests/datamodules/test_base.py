@@ -9,11 +9,11 @@ import torch
 import yaml
 
 from nfas_lightning.data import algonauts, bold_moments, little_prince, narratives_tree, rois, story_nuisances
-from nfas_lightning.data.anchors import ANCHORS
 from nfas_lightning.data.events import TEMPORAL
+from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.rois import roi_table
-from nfas_lightning.data.stimulus_set import MODALITIES, StimulusSet
+from nfas_lightning.data.stimuli.anchors import ANCHORS
+from nfas_lightning.data.stimuli.stimulus_set import MODALITIES, StimulusSet
 from nfas_lightning.datamodules import (
     Algonauts2021DataModule,
     AliceDataModule,

@@ -365,7 +365,7 @@ def test_every_table_may_be_tab_separated(tmp_path):
     [("roi.csv", "rois"), ("Nuisance.csv", "nuisances"), ("event.tsv", "events"), ("Events.csv", "events"),
      ("sub-01_task-view_events.tsv", "events"), ("my_rois.xlsx", "rois"), ("volume.txt", "volumes")],
 )  # fmt: skip
-def test_a_misspelt_table_is_named(tmp_path, name, meant):
+def test_a_misspelled_table_is_named(tmp_path, name, meant):
     write_texts(tmp_path)
     np.save(tmp_path / "responses.npy", betas())
     (tmp_path / name).write_text("a\n1\n")

@@ -13,7 +13,7 @@ from nfas_lightning.functional import (
     circular_shift_null,
     fdr,
     noise_ceiling,
-    normalise,
+    normalize,
     pearson,
     permutation_p,
     ridge_null,
@@ -223,14 +223,14 @@ def test_complete_responses_stay_as_they_are():
     torch.testing.assert_close(align_subjects(Y)[:, :, 2:], Y[:, :, 2:], rtol=0, atol=0)
 
 
-def test_normalise_masks_and_counts():
+def test_normalize_masks_and_counts():
     r = torch.tensor([0.3, 0.3, 0.3])
     with pytest.warns(UserWarning, match=r"2 of 3 ROIs have a noise ceiling below 0\.2"):
-        value = normalise(r, torch.tensor([0.6, 0.1, nan]), threshold=0.2)
+        value = normalize(r, torch.tensor([0.6, 0.1, nan]), threshold=0.2)
     torch.testing.assert_close(value, torch.tensor([0.5, nan, nan]), equal_nan=True)
-    torch.testing.assert_close(normalise(r, torch.full((3,), 0.5), threshold=0.5), r / 0.5)  # not below
+    torch.testing.assert_close(normalize(r, torch.full((3,), 0.5), threshold=0.5), r / 0.5)  # not below
     with pytest.raises(ValueError, match="threshold must be positive"):
-        normalise(r, r, threshold=0)
+        normalize(r, r, threshold=0)
 
 
 # --- moves and nulls

@@ -1,4 +1,4 @@
-"""Confounds taken out of autocorrelated series, against generalised least squares written out."""
+"""Confounds taken out of autocorrelated series, against generalized least squares written out."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def slow(rng, n_volumes, n_columns, rho=0.9):
     return lfilter([1.0], [1.0, -rho], white, axis=0)[200:] * (1 - rho**2) ** 0.5
 
 
-def generalised_least_squares(y, confounds, rho, lengths):
+def generalized_least_squares(y, confounds, rho, lengths):
     """Residual of one column, the noise's covariance rho^|i - j| within each run."""
     inverse = np.linalg.inv(block_diag(*(toeplitz(rho ** np.arange(n)) for n in lengths)))
     Q = np.column_stack([np.ones(len(y)), confounds])
@@ -22,7 +22,7 @@ def generalised_least_squares(y, confounds, rho, lengths):
 
 
 @pytest.mark.parametrize("lengths", [(80,), (30, 50)])
-def test_equals_generalised_least_squares(lengths):
+def test_equals_generalized_least_squares(lengths):
     rng = np.random.default_rng(0)
     confounds, Y = slow(rng, 80, 2), np.column_stack([slow(rng, 80, 2), slow(rng, 80, 2, rho=0.3)])
     runs = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
@@ -32,7 +32,7 @@ def test_equals_generalised_least_squares(lengths):
         residual = regress_out(torch.from_numpy(Y[:, [column]]), torch.from_numpy(confounds))
         for _ in range(2):
             rho = float(_ar1_coefficient(residual, runs.diff() == 0))
-            expected = generalised_least_squares(Y[:, column], confounds, rho, lengths)
+            expected = generalized_least_squares(Y[:, column], confounds, rho, lengths)
             residual = torch.from_numpy(expected)[:, None]
         np.testing.assert_allclose(got[:, column], expected, atol=1e-8)
 

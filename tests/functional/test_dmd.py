@@ -349,16 +349,16 @@ class TestInvariances:
         )
 
 
-class TestCentring:
+class TestCentering:
     @pytest.mark.parametrize("operator", OPERATORS)
     def test_is_done_before_everything(self, operator):
         H = random_walk()
-        centred = H - H.mean(dim=0)
+        centerd = H - H.mean(dim=0)
         by_hand = {
             "none": H,
-            "center": centred,
-            "scale": centred / centred.norm(dim=(0, 2), keepdim=True),
-            "zscore": centred / H.std(dim=0, correction=0),
+            "center": centerd,
+            "scale": centerd / centerd.norm(dim=(0, 2), keepdim=True),
+            "zscore": centerd / H.std(dim=0, correction=0),
         }
         for centering, Z in by_hand.items():
             got = stable_mode(H, operator=operator, centering=centering)
@@ -428,7 +428,7 @@ class TestCentring:
         parts = stable_mode(H, operator=operator, centering=centering)
         np.testing.assert_allclose(parts, whole, atol=1e-8)
 
-    def test_new_stimuli_use_the_fitted_centring(self):
+    def test_new_stimuli_use_the_fitted_centering(self):
         H = random_walk(n=20)
         for centering in CENTERINGS:
             result = dmd(H[:15], centering=centering)

@@ -28,7 +28,7 @@ def simulate(T=90, P=6, R=3, noise=1.0, seed=0, dtype=torch.float64):
     return X.to(dtype), Y.to(dtype)
 
 
-def standardised(values, train, test):
+def standardized(values, train, test):
     values = values.numpy()
     mean, std = values[train].mean(0), values[train].std(0)
     return (values[train] - mean) / std, (values[test] - mean) / std
@@ -38,8 +38,8 @@ def explicit(X, Y, folds, inner_blocks, grid):
     """Fit everything one model at a time: (fold_r, penalties, inner score)."""
     rows = []
     for train, test in folds:
-        x, x_test = standardised(X, train, test)
-        y, y_test = standardised(Y, train, test)
+        x, x_test = standardized(X, train, test)
+        y, y_test = standardized(Y, train, test)
         errors = np.zeros((len(grid), Y.shape[1]))
         for held, kept in inner_blocks(train):
             for a, penalty in enumerate(grid):
@@ -128,8 +128,8 @@ def test_matches_himalaya(P):
     X, Y = simulate(T=100, P=P, R=4)  # 80 training rows: inner folds of one size, so one weighting of errors
     result = ridge_cv(X, Y, alphas=GRID)
     for index, (train, test) in enumerate(contiguous_folds(100)):
-        x, x_test = standardised(X, train, test)
-        y, y_test = standardised(Y, train, test)
+        x, x_test = standardized(X, train, test)
+        y, y_test = standardized(Y, train, test)
         model = HimalayaRidgeCV(alphas=GRID.numpy(), fit_intercept=True, cv=KFold(5)).fit(x, y)
         expected = [pearsonr(p, t)[0] for p, t in zip(model.predict(x_test).T, y_test.T, strict=True)]
         np.testing.assert_allclose(result.fold_r[index].numpy(), expected, atol=1e-8)
@@ -141,8 +141,8 @@ def test_loo_matches_sklearn(P):
     X, Y = simulate(T=100, P=P, R=4)
     result = ridge_cv(X, Y, alphas=GRID, selection="loo")
     for index, (train, test) in enumerate(contiguous_folds(100)):
-        x, x_test = standardised(X, train, test)
-        y, y_test = standardised(Y, train, test)
+        x, x_test = standardized(X, train, test)
+        y, y_test = standardized(Y, train, test)
         model = SklearnRidgeCV(alphas=GRID.numpy(), alpha_per_target=True).fit(x, y)
         expected = [pearsonr(p, t)[0] for p, t in zip(model.predict(x_test).T, y_test.T, strict=True)]
         np.testing.assert_allclose(result.fold_r[index].numpy(), expected, atol=1e-8)
@@ -167,7 +167,7 @@ def test_nuisances_are_partialled_out_of_both_sides_by_training_rows():
         for values in (X, Y):
             fit = LinearRegression().fit(N[train], values[train])
             cleaned.append(torch.from_numpy(values.numpy() - fit.predict(N)))
-        (x, x_test), (y, y_test) = (standardised(values, train, test) for values in cleaned)
+        (x, x_test), (y, y_test) = (standardized(values, train, test) for values in cleaned)
         preds = Ridge(alpha=GRID[2].item(), solver="cholesky").fit(x, y).predict(x_test)
         np.testing.assert_allclose(result.preds[test].numpy(), preds, atol=1e-8)
         np.testing.assert_allclose(result.target[test].numpy(), y_test, atol=1e-8)
@@ -329,8 +329,8 @@ def test_missing_responses_equal_dropping_their_rows():
             if len(seen[1]) == 0:
                 assert result.fold_r[index, k].isnan()
                 continue
-            x, x_test = standardised(X, *seen)
-            y, y_test = standardised(Y[:, k : k + 1], *seen)
+            x, x_test = standardized(X, *seen)
+            y, y_test = standardized(Y[:, k : k + 1], *seen)
             model = Ridge(alpha=GRID[2].item(), solver="cholesky").fit(x, y[:, 0])
             expected.append((index, k, pearsonr(model.predict(x_test), y_test[:, 0])[0]))
     for index, k, r in expected:

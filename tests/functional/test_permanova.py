@@ -46,7 +46,7 @@ def plain_f(D, labels):
     seed=st.integers(0, 99),
 )
 def test_statistics_equal_scikit_bio(sizes, n_rois, seed):
-    # groups of one or two have equal distances to their centre, so PERMDISP's F lacks a denominator
+    # groups of one or two have equal distances to their center, so PERMDISP's F lacks a denominator
     assume(max(sizes) >= 3)
     V, labels = models(sizes, n_rois, seed=seed)
     D = distances(V)
@@ -73,7 +73,7 @@ def test_permdisp_drops_negative_directions_as_scikit_bio_does():
     assert got == pytest.approx(expected["test statistic"], rel=1e-8)
 
 
-def test_p_value_is_that_of_all_relabellings():
+def test_p_value_is_that_of_all_relabelings():
     V, labels = models((3, 4), shift=0.6, seed=3)
     D = distances(V)
     observed = plain_f(D.numpy(), labels)
@@ -133,7 +133,7 @@ def test_permdisp_does_not_see_where_a_group_sits():
 
 
 @pytest.mark.parametrize("n", [2, 3, 7])
-def test_distances_to_the_spatial_median_equal_an_optimiser(n):
+def test_distances_to_the_spatial_median_equal_an_optimizer(n):
     X = np.random.default_rng(n).standard_normal((n, 5)) ** 3
     best = minimize(lambda c: np.linalg.norm(X - c, axis=1).sum(), X.mean(0), options={"gtol": 1e-9})
     adjusted = _to_median(torch.from_numpy(X @ X.T)) / (n / (n - 1)) ** 0.5
@@ -220,8 +220,8 @@ def test_smallest_p_counts_the_observed_labels():
     assert permdisp(distances(V), labels, n_permutations=99).p_value == pytest.approx(0.01)
 
 
-def test_tied_relabellings_count():
-    # two models against two: every third relabelling is the observed partition, so p is near 1/3
+def test_tied_relabelings_count():
+    # two models against two: every third relabeling is the observed partition, so p is near 1/3
     D = distances(torch.tensor([[0.0], [0.1], [5.0], [5.1]]))
     assert permanova(D, list("aabb"), n_permutations=9999).p_value == pytest.approx(1 / 3, abs=0.03)
     assert distinct_partitions(torch.tensor([2, 2])) == 3

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from nfas_lightning.functional import ridge
-from nfas_lightning.functional._encoding_rows import standardise
+from nfas_lightning.functional._encoding_rows import standardize
 from nfas_lightning.functional.ridge import decompose, held_out_errors, leave_one_out_errors
 from tests.helpers.pretended_device import PretendedDevice, pretend, reveal
 
@@ -17,7 +17,7 @@ ROUTES = [ridge._errors_by_axes, ridge._errors_by_rows]
 
 
 def problem(n, P, R=4, seed=0):
-    """Centred features with a falling spectrum, centred responses."""
+    """Centerd features with a falling spectrum, centerd responses."""
     generator = torch.Generator().manual_seed(seed)
     X = torch.randn(n, P, generator=generator, dtype=torch.float64)
     X = X @ torch.randn(P, P, generator=generator, dtype=torch.float64) * torch.arange(1, P + 1) ** -0.5
@@ -154,7 +154,7 @@ def test_a_fit_without_some_rows_fits_the_nuisances_anew(P):
     N = torch.randn(n, q, generator=generator).double()
     X = torch.randn(n, P, generator=generator).double() + N[:, :1]
     Y = X[:, :2] + N[:, 1:3] + torch.randn(n, 2, generator=generator).double()
-    x, y = (standardise(part, torch.arange(n), torch.arange(0), N) for part in (X, Y))
+    x, y = (standardize(part, torch.arange(n), torch.arange(0), N) for part in (X, Y))
     basis, alphas = decompose(x.train, x.train[:1], x.fixed), torch.tensor([1e-3, 1.0, 30.0]).double()
 
     def explicit(blocks):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import silhouette_samples, silhouette_score
 
 from nfas_lightning.functional.embedding import distances
-from nfas_lightning.functional.labels import relabelling_p
+from nfas_lightning.functional.labels import relabeling_p
 from nfas_lightning.functional.permanova import permanova
 from nfas_lightning.functional.permdisp import permdisp
 from nfas_lightning.functional.silhouette import silhouette
@@ -77,8 +77,8 @@ def test_permuted_statistics_equal_up_to_rounding_are_ties(observed):
     step = 1e-13 * observed.abs()
     null = torch.stack([observed - step, observed, observed + step, observed - 1, observed + 1])
     # the observed one, three ties and one that is larger, of six
-    assert float(relabelling_p(observed, [null[:2], null[2:]], 5)) == pytest.approx(5 / 6)
-    assert relabelling_p(torch.tensor(float("nan")), [null], 5).isnan()
+    assert float(relabeling_p(observed, [null[:2], null[2:]], 5)) == pytest.approx(5 / 6)
+    assert relabeling_p(torch.tensor(float("nan")), [null], 5).isnan()
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_errors_say_what_to_do():
         snci_bootstrap(scores, list("aabb"), confidence=95)
 
 
-def test_permutation_p_is_the_count_over_the_relabellings_that_were_drawn():
+def test_permutation_p_is_the_count_over_the_relabelings_that_were_drawn():
     scores = normal(10, 4, level=2.0, seed=3) * torch.tensor([1.0, 1e3, 1e-3, -1.0]).double()
     labels = np.array(list("aaaabbbccc"))
     p = snci_permutation(scores, labels.tolist(), n_permutations=60, seed=2)

@@ -181,9 +181,9 @@ def test_lanczos_matches_a_plain_loop_and_keeps_a_slow_wave():
         expected = np.sinc(u) * np.sinc(u / 3) if abs(u) < 3 else 0.0
         assert dense[t, n].item() == pytest.approx(expected, abs=1e-5)
     slow, fast = torch.sin(2 * torch.pi * onsets / 40), torch.sin(2 * torch.pi * onsets / 0.9)
-    centre = TIMES[5:-5] + TR / 2
+    center = TIMES[5:-5] + TR / 2
     torch.testing.assert_close(
-        (A @ slow)[5:-5] / 8, torch.sin(2 * torch.pi * centre / 40), atol=0.02, rtol=0
+        (A @ slow)[5:-5] / 8, torch.sin(2 * torch.pi * center / 40), atol=0.02, rtol=0
     )  # eight events a TR
     assert (A @ fast)[5:-5].abs().max() / 8 < 0.05
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nfas_lightning.data.rois import coordinate_atlas
+from nfas_lightning.data.regions.rois import coordinate_atlas
 from tests.helpers.clips import write_clip
 from tests.helpers.python2_pickle import python2_pickle
 
@@ -22,7 +22,7 @@ SIDE = 32
 
 
 def brightness() -> np.ndarray:
-    """(N_CLIPS,) grey level of each clip."""
+    """(N_CLIPS,) gray level of each clip."""
     return np.random.default_rng(5).permutation(np.linspace(30, 220, N_CLIPS)).round()
 
 
@@ -69,7 +69,7 @@ def whole_brain(subject: int, rng: np.random.Generator) -> dict[str, np.ndarray]
 
 
 def _frames(level: float, number: int) -> np.ndarray:
-    """Three seconds at 10 fps: a grey field on which a square of another grey moves."""
+    """Three seconds at 10 fps: a gray field on which a square of another gray moves."""
     frames = np.full((30, SIDE, SIDE, 3), level, np.uint8)
     for t in range(30):
         x = (number + t * (1 + number % 3)) % (SIDE - 8)

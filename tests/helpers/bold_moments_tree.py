@@ -21,7 +21,7 @@ SIDE = 32
 
 
 def brightness() -> dict[int, float]:
-    """Grey level of each clip."""
+    """Gray level of each clip."""
     levels = np.random.default_rng(3).permutation(np.linspace(30, 220, len(TRAIN) + len(TEST))).round()
     return dict(zip((*TRAIN, *TEST), levels.tolist(), strict=True))
 

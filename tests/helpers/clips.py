@@ -23,7 +23,7 @@ def write_clip(path: Path, frames: np.ndarray, fps: int = 30, **options: str) ->
     return path
 
 
-def grey_levels(levels, height: int = 16, width: int = 24) -> np.ndarray:
-    """Frames of one grey each."""
+def gray_levels(levels, height: int = 16, width: int = 24) -> np.ndarray:
+    """Frames of one gray each."""
     levels = np.asarray(levels, dtype=np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (len(levels), height, width, 3)).copy()

@@ -52,7 +52,7 @@ class _Pretended(Tensor):
 
 
 class PretendedDevice(TorchDispatchMode):
-    """Context in which `pretend` may be used; creation functions honour ``device=DEVICE``."""
+    """Context in which `pretend` may be used; creation functions honor ``device=DEVICE``."""
 
     def __enter__(self) -> PretendedDevice:
         self._tensor = torch.tensor

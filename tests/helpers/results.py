@@ -72,7 +72,7 @@ DRIVEN = {
     "audio": ("Auditory",),
     "language": ("DefaultMode", "VentralAttention"),
 }
-_NOTE = "int8 weights, dequantised: not bit-equal to the original"
+_NOTE = "int8 weights, dequantized: not bit-equal to the original"
 INTEGRATIVE = "FrontoParietal"
 GAIN = dict(zip(FEATURES, (1.0, 0.93, 1.04, 0.97, 1.06, 0.55, 0.25), strict=True))  # some baselines win
 
@@ -173,7 +173,7 @@ def make_results(
             models.append(
                 {
                     "model": name, "modality": modality, "family": name.split("_")[0],
-                    "dataset": f"simulated-{modality}", "source": f"package-{name}==1.0.0", "licence": "MIT",
+                    "dataset": f"simulated-{modality}", "source": f"package-{name}==1.0.0", "license": "MIT",
                     "parameters": int(rng.integers(1e6, 1.4e8)),
                     "weights_sha256": f"{rng.integers(1 << 60):064x}",
                     "note": _NOTE if name == "smart_turn" else "",
@@ -238,8 +238,8 @@ def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
     rng = np.random.default_rng(seed)
     stable = results.scores.query("feature == 'stable_mode' and subject == 'group'")
     wide = stable.pivot_table(index=["model", "modality"], columns="roi", values="r2", sort=False)
-    centred = wide.to_numpy() - wide.to_numpy().mean(0)
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    centerd = wide.to_numpy() - wide.to_numpy().mean(0)
+    u, s, _ = np.linalg.svd(centerd, full_matrices=False)
     points = np.zeros((len(wide), 2))
     points[:, : min(2, s.size)] = (u * s)[:, :2]
     share = np.zeros(2)

@@ -69,9 +69,9 @@ def images(n=48, seed=0):
 
 
 def brain(signal=True, **options):
-    """Responses that follow the images' colours, or nothing."""
-    colours = torch.rand(60, 3, 1, 1, generator=torch.Generator().manual_seed(4))
-    x = 0.7 * colours + 0.3 * images(60, seed=1)
+    """Responses that follow the images' colors, or nothing."""
+    colors = torch.rand(60, 3, 1, 1, generator=torch.Generator().manual_seed(4))
+    x = 0.7 * colors + 0.3 * images(60, seed=1)
     noise = torch.randn(60, 3, generator=torch.Generator().manual_seed(2))
     y = x.mean((2, 3)) + 0.02 * noise if signal else noise
     return ArrayDataModule(x, y, rois=["V1", "V4", "LOC"], batch_size=7, **options)

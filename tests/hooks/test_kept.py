@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nfas_lightning.alignment import record_trajectory
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.hooks.kept import kept_state
 from nfas_lightning.hooks.undisturbed import undisturbed
 

@@ -12,7 +12,7 @@ from torch import nn
 from nfas_lightning.alignment import record_trajectory
 from nfas_lightning.callbacks import DepthTrajectory
 from nfas_lightning.data import audio_stimuli, word_stimuli
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.functional.temporal import hrf_operator

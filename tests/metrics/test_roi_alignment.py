@@ -91,7 +91,7 @@ def test_the_noise_ceiling_divides_and_masks():
     responses = replace(responses, values=values)
     plain = update(RoiAlignment(responses), X).compute()
     ceiling = noise_ceiling(values, method="split_half", fold=torch.arange(60) // 12)
-    metric = RoiAlignment(responses, normalise=True, ceiling_threshold=0.6)
+    metric = RoiAlignment(responses, normalize=True, ceiling_threshold=0.6)
     with pytest.warns(UserWarning, match="1 of 3 ROIs have a noise ceiling below 0.6"):
         result = update(metric, X).compute()
     torch.testing.assert_close(result["r"][:2], plain["r"][:2] / ceiling[:2])
@@ -100,10 +100,10 @@ def test_the_noise_ceiling_divides_and_masks():
     torch.testing.assert_close(result["mean_r"], result["r"][:2].mean())  # over those that could be scored
     torch.testing.assert_close(result["r2"][:2], result["r"][:2].clamp(min=0) ** 2)
     torch.testing.assert_close(result["mean_r2"], result["r2"][:2].mean())
-    own = RoiAlignment(replace(responses, noise_ceiling=torch.full((3,), 0.5)), normalise=True)
+    own = RoiAlignment(replace(responses, noise_ceiling=torch.full((3,), 0.5)), normalize=True)
     torch.testing.assert_close(update(own, X).compute()["r"], plain["r"] / 0.5)
     with pytest.raises(ValueError, match="needs a noise ceiling, and 'toy' has neither"):
-        RoiAlignment(follow(X), normalise=True)
+        RoiAlignment(follow(X), normalize=True)
 
 
 def test_missing_stimuli_are_nan():

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from nfas_lightning import align
 from nfas_lightning.alignment import record_trajectory
 from nfas_lightning.callbacks import DepthTrajectory
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.models import FrozenModel, TextPreprocess

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.models.audio import AudioPreprocess, sounds_at
-from nfas_lightning.models.packaged.audio.nsnet2 import nsnet2_log_power
-from nfas_lightning.models.packaged.audio.whisper import WhisperPreprocess
+from nfas_lightning.packaged_models.audio.nsnet2 import nsnet2_log_power
+from nfas_lightning.packaged_models.audio.whisper import WhisperPreprocess
 from tests.helpers.sounds import audio_batch, noise, sine
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.models import FrozenModel, ImagePreprocess, RawStimuli, TextPreprocess
 from nfas_lightning.models.found import choose_preprocess, known_preprocess
 
@@ -35,7 +35,7 @@ def test_timm_networks_carry_theirs(name, options, size):
     assert FrozenModel(network, preprocess=given).load().preprocess is given
 
 
-def test_a_timm_network_that_reads_grey_images_has_none_that_is_known():
+def test_a_timm_network_that_reads_gray_images_has_none_that_is_known():
     timm = pytest.importorskip("timm")
     assert known_preprocess(timm.create_model("test_resnet", in_chans=1)) is None
 

@@ -286,7 +286,7 @@ def test_weights_random_draws_a_modules_weights_anew():
     again = FrozenModel(LoadedModel(network, lambda b: ModelInputs(), card), weights="random", seed=1)
     assert torch.equal(again.module[1].weight, model.module[1].weight)
     assert again.info.weights_sha256 == model.info.weights_sha256
-    assert (again.info.licence, again.info.objective) == ("", "none")
+    assert (again.info.license, again.info.objective) == ("", "none")
     assert again.info.note == "Random weights, never trained."
     with pytest.raises(ValueError, match="weights must be one of 'pretrained', 'random', got 'none'"):
         FrozenModel(network, weights="none")

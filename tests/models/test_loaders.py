@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import FrozenModel, ModelSuite, load_model, load_module, reach
 from nfas_lightning.models.base import LoadedModel

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nfas_lightning.data.stimuli import TextStimulus, carried
+from nfas_lightning.data.stimuli.texts import TextStimulus, carried
 from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, RawStimuli, TextPreprocess
 
 HALF = (0.5, 0.5, 0.5)
@@ -30,7 +30,7 @@ def test_resizing_equals_pillow(interpolation):
         np.testing.assert_allclose(pixels[0, channel].numpy(), wanted, atol=1e-4)
 
 
-def test_the_centre_is_cut_out_of_the_resized_image():
+def test_the_center_is_cut_out_of_the_resized_image():
     image = _image(1, 40, 60)
     whole = ImagePreprocess((40, 60), **NONE)({"image": image}).args[0]
     assert torch.equal(whole, image)
@@ -45,7 +45,7 @@ def test_every_image_reaches_the_size(shape, size):
     assert tuple(pixels.shape[-2:]) == ((size, size) if isinstance(size, int) else size)
 
 
-def test_values_are_scaled_then_normalised_in_the_networks_channel_order():
+def test_values_are_scaled_then_normalized_in_the_networks_channel_order():
     image = _image(2, 8, 8)
     mean, std = (104.0, 116.0, 122.0), (1.0, 2.0, 4.0)
     pixels = ImagePreprocess(8, mean, std, channel_order="bgr", scale=255.0)({"image": image}).args[0]

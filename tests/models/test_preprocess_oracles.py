@@ -17,10 +17,10 @@ from nfas_lightning.models.image_config import (
     timm_config_preprocess,
     torchvision_preprocess,
 )
-from nfas_lightning.models.packaged.vision_table import VISION_MODELS
 from nfas_lightning.models.preprocess import ImagePreprocess
 from nfas_lightning.models.zoo.preprocess import build_preprocess
 from nfas_lightning.models.zoo.registry import zoo
+from nfas_lightning.packaged_models.vision_table import VISION_MODELS
 
 timm = pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")

@@ -1,4 +1,4 @@
-"""Random twins: what was learnt is gone, or the twin is refused."""
+"""Random twins: what was learned is gone, or the twin is refused."""
 
 import copy
 import warnings
@@ -36,7 +36,7 @@ class Constant(nn.Module):
         return x
 
 
-def quantised():
+def quantized():
     return torch.ao.quantization.quantize_dynamic(network(), {nn.Linear})
 
 
@@ -47,8 +47,8 @@ def quantised():
         (lambda: nn.Sequential(Buffered(), Buffered()), "got 0 numbers in parameters and 32 in buffers"),
         (lambda: nn.Sequential(Buffered(), nn.LayerNorm(4)), "none of its weights could be drawn anew"),
         (Constant, "none of its weights"),
-        (quantised, "quantised"),
-        (lambda: nn.Sequential(quantised(), nn.Linear(4, 4)), "quantised"),
+        (quantized, "quantized"),
+        (lambda: nn.Sequential(quantized(), nn.Linear(4, 4)), "quantized"),
     ],
 )
 def test_a_twin_that_would_be_the_trained_network_is_refused(build, message):
@@ -75,7 +75,7 @@ def test_more_numbers_in_buffers_than_in_parameters_are_warned_of():
         parametrizations.orthogonal,
     ],
 )
-def test_reparametrised_networks_that_have_run_are_forgotten_too(wrap):
+def test_reparametrized_networks_that_have_run_are_forgotten_too(wrap):
     x = torch.randn(8, 4)
     trained = network(wrap)
     before = trained(x).detach()  # which leaves computed weights in attributes
@@ -102,11 +102,11 @@ def test_a_reset_that_leaves_parameters_is_completed():
 
 @pytest.mark.filterwarnings("ignore")
 def test_states_that_are_no_tensors_are_hashed():
-    assert state_sha256(quantised()) == state_sha256(quantised())
+    assert state_sha256(quantized()) == state_sha256(quantized())
     other = network()
     nn.init.constant_(other[1].weight, 0.3)
     assert state_sha256(torch.ao.quantization.quantize_dynamic(other, {nn.Linear})) != state_sha256(
-        quantised()
+        quantized()
     )
 
 
@@ -119,7 +119,7 @@ def test_compiled_parts_have_the_weights_of_their_originals():
 @pytest.mark.filterwarnings("ignore")
 def test_what_has_no_twin_is_refused_before_a_pass_and_scored_without_one(tmp_path):
     seen = []
-    trained = quantised()
+    trained = quantized()
     trained.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     images = torch.rand(20, 4, generator=torch.Generator().manual_seed(0))
     betas = torch.randn(20, 2, generator=torch.Generator().manual_seed(1))
@@ -140,7 +140,7 @@ def test_what_has_no_twin_is_refused_before_a_pass_and_scored_without_one(tmp_pa
             **options,
         )
 
-    with pytest.raises(ValueError, match="quantised"):
+    with pytest.raises(ValueError, match="quantized"):
         score()
     assert not seen
     results = score(random_twins=False)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nfas_lightning.data.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.models import FrozenModel
 from nfas_lightning.models.loaders import load_model

@@ -85,7 +85,7 @@ def test_every_config_parses_and_builds_a_frozen_model_without_loading_it():
 def test_facts_that_every_entry_must_state():
     for entry in zoo().values():
         assert entry.is_pinned, entry.name
-        assert entry.licence, entry.name
+        assert entry.license, entry.name
         assert entry.source == f"https://huggingface.co/{entry.hub}"
         assert entry.paper.startswith("https://"), entry.name
         assert entry.objective, entry.name
@@ -98,8 +98,8 @@ def test_timm_entries_repeat_what_timm_says():
             card = timm.get_pretrained_cfg(entry.architecture["model"])
             values = entry.preprocessing
             assert entry.hub == card.hf_hub_id
-            assert entry.licence.lower() == card.license
-            assert entry.licence in spdx
+            assert entry.license.lower() == card.license
+            assert entry.license in spdx
             assert (3, values["size"], values["size"]) == card.input_size
             assert tuple(values["mean"]) == pytest.approx(card.mean)
             assert tuple(values["std"]) == pytest.approx(card.std)
@@ -323,7 +323,7 @@ def test_a_file_that_is_no_entry_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"entry of the file's name, got 'deit_base'"):
         read_entry(wrong_name)
     for before, after, message in (
-        ("licence:", "license:", "unexpected keyword argument 'license'"),
+        ("license:", "license:", "unexpected keyword argument 'license'"),
         ("library: timm", "library: keras", "library must be one of"),
         ("blocks: 12", "blocks: 12\n        width: 3", "unexpected keyword argument 'width'"),
         ("widths: 768", "widths: [768, 768]", r"one number or one a block \(12\), got 2"),
@@ -357,7 +357,7 @@ def test_the_page_on_models_says_what_the_files_say():
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[2] == f"{entry.parameters / 1e6:.1f} M"
         assert cells[3].startswith(f"{entry.blocks} x {min(entry.width_list)}")
-        assert cells[4:] == [entry.objective, f"`{entry.revision[:7]}`", entry.licence]
+        assert cells[4:] == [entry.objective, f"`{entry.revision[:7]}`", entry.license]
     compared = len(PUBLISHED) + sum(len(parts) for parts, *_ in WHOLE)
     assert f"{len(zoo())} entries in `configs/models/`" in page
     assert f"| all {len(zoo())} entries |" in page

@@ -49,7 +49,7 @@ def test_a_folder_of_weights_loads(name, pickled, tmp_path):
     assert _equal(loaded.module, expected)
     assert loaded.info.name == name
     assert loaded.info.source == f"folder of {entry.address}"
-    assert loaded.info.licence == entry.licence
+    assert loaded.info.license == entry.license
     assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
     random = load_zoo(entry, weights="random", folder=tmp_path / "files")
     assert not _equal(random.module, expected)

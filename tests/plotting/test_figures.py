@@ -115,7 +115,7 @@ def test_panels_of_the_callers_figure_keep_to_themselves(results, statistics, la
         assert frame.x0 - 10 <= words.x0 <= words.x1 <= frame.x1 + 10
 
 
-def test_titles_and_colours_of_ones_own(results, statistics):
+def test_titles_and_colors_of_ones_own(results, statistics):
     table = statistics.coordinates[["model", "modality"]].assign(
         permanova=1.0, silhouette=0.1, snci=0.9, convergence=0.8
     )
@@ -131,13 +131,13 @@ def test_titles_and_colours_of_ones_own(results, statistics):
         lambda **own: plot_truth(results.scores, results.rois, **own),
         lambda **own: plot_rois(make_results(n_models=1, n_rois=3).scores, **own),
     ]
-    coloured = [draw for title, draw in _on_axes(results, statistics).items() if "Convergence" not in title]
-    for draw in (*coloured, *others):
+    colored = [draw for title, draw in _on_axes(results, statistics).items() if "Convergence" not in title]
+    for draw in (*colored, *others):
         figure = draw(title="mine", colors={"audio": "#123456"})
         assert figure.get_suptitle() == "mine"
-        colours = [to_hex(c) for part in figure.findobj(PathCollection) for c in part.get_facecolor()]
-        colours += [to_hex(text.get_color()) for text in figure.findobj(Text)]
-        assert "#123456" in colours
+        colors = [to_hex(c) for part in figure.findobj(PathCollection) for c in part.get_facecolor()]
+        colors += [to_hex(text.get_color()) for text in figure.findobj(Text)]
+        assert "#123456" in colors
         with pytest.raises(ValueError, match=r"got one for 'odio'\. Did you mean 'audio'"):
             draw(colors={"odio": "k"})
 
@@ -427,7 +427,7 @@ def _clipped(figure):
     return [name for name, b in boxes.items() if not (whole.contains(*b.min) and whole.contains(*b.max))]
 
 
-LONG = "an-organisation-of-some-length/its_very_long_model_name_with_everything_in_it_patch16_224_"
+LONG = "an-organization-of-some-length/its_very_long_model_name_with_everything_in_it_patch16_224_"
 
 
 @pytest.mark.parametrize(

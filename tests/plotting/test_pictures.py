@@ -26,7 +26,7 @@ def chart(tmp_path_factory):
     return save_figure(plot_networks(make_results(n_rois=40).scores), folder / "chart.png", dpi=200)
 
 
-def test_a_chart_keeps_its_pixels_and_nearly_its_colours(chart):
+def test_a_chart_keeps_its_pixels_and_nearly_its_colors(chart):
     source = embed(chart, dpi=200)
     before, after = Image.open(chart).convert("RGB"), _decoded(source)
     assert after.size == before.size

@@ -90,7 +90,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(written, results):
     assert "PERMANOVA pseudo-F = 14.20, p = .001; mean silhouette 0.52, p = .001" in page.text
     part = results.scores.query("model == 'hed_vgg16' and feature == 'all_blocks'")
     assert f"{part['r'].mean():.3f}" in page.text
-    assert "int8 weights, dequantised" in page.text
+    assert "int8 weights, dequantized" in page.text
     assert "ab" * 32 in page.text
 
 
@@ -105,7 +105,7 @@ def test_strings_are_escaped(tmp_path):
     results = make_results(("audio", "vision"), n_models=2, n_rois=6)
     for table in (results.scores, results.spectra, results.depth, results.models):
         table["model"] = table["model"].replace({"silero_vad": evil, "whisper_base": evil})
-    results.models["source"] = results.models["licence"] = results.models["note"] = evil
+    results.models["source"] = results.models["license"] = results.models["note"] = evil
     results = replace(results, meta={evil: evil}, rois=results.rois.drop(columns=["x", "y", "z"]))
     text = write_report(tmp_path, results, make_statistics(results), title=evil, dpi=30).read_text()
     assert "<script" not in text
@@ -159,7 +159,7 @@ def test_missing_numbers_are_dashes(tmp_path):
     results = make_results(("audio", "vision"), n_models=2, n_rois=6)
     results.scores.loc[results.scores["model"] == "silero_vad", ["r", "r2", "p", "q"]] = np.nan
     results.scores.loc[results.scores["model"] == "whisper_base", ["r", "r2", "p", "q"]] = np.nan
-    results.models.loc[0, ["parameters", "stable_real", "seconds_capture", "licence"]] = [
+    results.models.loc[0, ["parameters", "stable_real", "seconds_capture", "license"]] = [
         np.nan,
         np.nan,
         np.nan,
@@ -184,7 +184,7 @@ def test_the_reading_follows_the_tests(results):
     def said(**changes):
         return " ".join(reading(replace(base, **changes), simulated=False, datasets={}))
 
-    assert "more than random relabelling" in said()
+    assert "more than random relabeling" in said()
     assert "do not group" in said(permanova={"statistic": 1.0, "p_value": 0.4})
     assert "differ in spread" in said(permdisp={"statistic": 9.0, "p_value": 0.01})
     assert "hardly separated" in said(silhouette={"statistic": 0.1, "p_value": 0.2})

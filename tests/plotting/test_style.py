@@ -32,8 +32,8 @@ def _boxes(figure, ax):
 @pytest.mark.parametrize("n", [1, 15, 45])
 def test_labels_cover_neither_each_other_nor_points_nor_leave_the_axes(n):
     rng = np.random.default_rng(n)
-    centres = np.array([[0, 0], [4, 0], [2, 3]])
-    points = centres[np.arange(n) % 3] + rng.normal(0, 0.25, (n, 2))
+    centers = np.array([[0, 0], [4, 0], [2, 3]])
+    points = centers[np.arange(n) % 3] + rng.normal(0, 0.25, (n, 2))
     figure = new_figure(12.5, 10)
     ax = figure.add_subplot()
     ax.scatter(*points.T)
@@ -81,7 +81,7 @@ def test_the_mark_stands_only_on_simulated_figures():
     assert not is_simulated(make_results(n_models=1, n_rois=3, simulated=False).scores)
 
 
-def test_colours_of_ones_own_are_of_groups_that_there_are():
+def test_colors_of_ones_own_are_of_groups_that_there_are():
     usual = modality_styles(["audio", "vision"])
     styles = modality_styles(["audio", "vision"], {"audio": "k", "language": "tab:red"})
     assert styles == usual | {"audio": usual["audio"]._replace(color="#000000")}
@@ -89,7 +89,7 @@ def test_colours_of_ones_own_are_of_groups_that_there_are():
         ValueError, match=r"\['audio', 'vision'\], got one for 'visoin'. Did you mean 'vision'"
     ):
         modality_styles(["audio", "vision"], {"visoin": "k"})
-    with pytest.raises(ValueError, match=r"colours of matplotlib.*got 'blak' for 'audio'"):
+    with pytest.raises(ValueError, match=r"colors of matplotlib.*got 'blak' for 'audio'"):
         modality_styles(["audio"], {"audio": "blak"})
     # one mapping for several figures, each of some of its groups
     assert list(modality_styles(["bert"], {"bert": "r", "vit": "k"})) == ["bert"]

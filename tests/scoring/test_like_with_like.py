@@ -10,14 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nfas_lightning.data.alice import load_alice
 from nfas_lightning.data.events import volume_design
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.datamodules.alice.alice_reader import load_alice
 from nfas_lightning.hooks import LayerInfo, Trajectory
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
 CARD = {
-    "name": "net", "modality": "language", "family": "toy", "source": "", "licence": "", "parameters": 0,
+    "name": "net", "modality": "language", "family": "toy", "source": "", "license": "", "parameters": 0,
     "weights_sha256": "", "note": "", "pooling": "mean", "weights": "pretrained", "twin_of": "",
     "seconds_capture": 0.0,
 }  # fmt: skip

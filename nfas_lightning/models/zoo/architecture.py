@@ -30,7 +30,7 @@ pooler, head or layer is more."""
 
 
 def build_network(entry: ZooEntry, *, reduced: bool = False, device: str | None = None) -> nn.Module:
-    """Build an entry's network with its library's initialisation, in evaluation mode.
+    """Build an entry's network with its library's initialization, in evaluation mode.
 
     Args:
         entry: the model.

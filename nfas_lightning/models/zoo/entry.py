@@ -34,7 +34,7 @@ class ZooEntry:
         modality: ``"vision"``, ``"audio"`` or ``"language"``: what it is shown.
         family: architecture family, e.g. ``"resnet"``.
         objective: what it was trained for, e.g. ``"self-supervised"``.
-        hub: repository of the weights, ``"organisation/name"``.
+        hub: repository of the weights, ``"organization/name"``.
         revision: commit of that repository; ``"main"`` where no commit is known, see `nfas models pin`.
         library: ``"timm"`` or ``"transformers"``.
         architecture: for timm ``model`` and ``options`` of ``timm.create_model``; for transformers ``class``,
@@ -48,7 +48,7 @@ class ZooEntry:
         pooling: how a block's output becomes one vector a stimulus, see `pool`.
         preprocessing: ``kind`` and the numbers the model was trained with, see `build_preprocess`.
         parameters: number of parameters of what runs.
-        licence: licence of the weights, SPDX where there is one.
+        license: license of the weights, SPDX where there is one.
         source: address of the weights' page.
         paper: address of the paper.
         note: what a reader of the results must know.
@@ -70,7 +70,7 @@ class ZooEntry:
     widths: int | list[int]
     preprocessing: dict[str, Any]
     parameters: int
-    licence: str
+    license: str
     source: str
     paper: str = ""
     pooling: str = "mean"
@@ -110,7 +110,7 @@ class ZooEntry:
 
     @property
     def address(self) -> str:
-        """Repository and revision, ``"organisation/name@revision"``."""
+        """Repository and revision, ``"organization/name@revision"``."""
         return f"{self.hub}@{self.revision}"
 
     @property

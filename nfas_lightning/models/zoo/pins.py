@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nfas_lightning.files import write_text
+from nfas_lightning.writing import write_text
 
 __all__ = ["Pin", "check_pin", "lock_path", "read_pins", "write_pins"]
 

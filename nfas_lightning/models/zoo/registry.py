@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from nfas_lightning.files import load_yaml
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.info import model_info
@@ -24,6 +23,7 @@ from nfas_lightning.models.zoo.weights import (
     stored_preprocessing,
     weights_folder,
 )
+from nfas_lightning.writing import load_yaml
 
 __all__ = ["CONFIGS", "load_zoo", "pin_of", "read_entry", "zoo", "zoo_entry", "zoo_files"]
 
@@ -88,7 +88,7 @@ def load_zoo(
 
     Args:
         entry: a name of the zoo, or an entry of your own.
-        weights: ``"pretrained"``, or ``"random"`` for the same architecture as its library initialises it.
+        weights: ``"pretrained"``, or ``"random"`` for the same architecture as its library initializes it.
             Random vision and audio models need no file; language models need their tokenizer.
         seed: of the random weights.
         revision: commit, tag or branch; None: the lock file's, else the entry's.
@@ -124,7 +124,7 @@ def load_zoo(
         family=found.family,
         source=_source(found, wanted, place) if pretrained else "",  # asks the hub's cache
         seed=None if pretrained else seed,
-        licence=found.licence,
+        license=found.license,
         note=found.note,
         objective=found.objective,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nfas_lightning.data.stimuli import TextStimulus
+from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.models.optional import require
 
 __all__ = ["stand_in_batch", "stand_in_tokenizer"]
@@ -21,7 +21,7 @@ _RESERVED = 10  # ids below are left to special tokens, whichever ids a network 
 def stand_in_batch(
     modality: str, n_stimuli: int, *, equal_lengths: bool = False, seed: int = 0
 ) -> dict[str, Any]:
-    """Return a raw batch (see `nfas_lightning.data.stimuli`) of noise images, noise or words.
+    """Return a raw batch (see `nfas_lightning.data.stimuli.texts`) of noise images, noise or words.
 
     Args:
         modality: ``"vision"``, ``"audio"`` or ``"language"``.

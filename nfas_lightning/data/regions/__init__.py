@@ -1,0 +1,1 @@
+"""Where responses come from: atlases, label files, volumes and surfaces to regions, cleaning."""

@@ -1,0 +1,247 @@
+"""Parcel means of volumes on any grid, of masked voxels and of surfaces."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from nfas_lightning.data.regions.atlas import Atlas
+from nfas_lightning.data.regions.brain_images import open_image, read_gifti
+from nfas_lightning.data.regions.label_files import FSAVERAGE
+from nfas_lightning.data.regions.voxel_grid import membership, sample_nearest
+
+__all__ = ["Parcels", "array_parcels", "surface_parcels", "volume_parcels"]
+
+# values held at once as float64: 32 MB
+_CHUNK_VALUES = 2**22
+Array = NDArray[np.generic]
+
+
+class Parcels(NamedTuple):
+    """Means over parcels, and what they rest on.
+
+    Attributes:
+        values: (T, R) float32, mean over the parcel's valid voxels or vertices; a column of NaN where there
+            are none, a row of NaN where the whole volume is NaN.
+        counts: (R,) int64, voxels or vertices that entered.
+    """
+
+    values: Tensor
+    counts: Tensor
+
+
+def volume_parcels(
+    image: str | os.PathLike[str] | Any, atlas: Atlas, *, mask: str | os.PathLike[str] | Any | None = None
+) -> Parcels:
+    """Average the voxels of each parcel, on the image's own grid.
+
+    A voxel belongs to the label nearest to its center, or to every sphere that holds its center; affines may
+    be oblique. It enters if it is finite in every volume and not zero in all of them, which leaves out
+    background however it is coded; a volume that is NaN throughout does not count for this. A parcel without
+    such a voxel is missing: NaN, never zero. A file is read from start to end, a few volumes at a time (twice
+    if a voxel is NaN in some volumes alone).
+
+    Args:
+        image: path of a 4D NIfTI file, or a nibabel image; T volumes.
+        atlas: label image or spheres.
+        mask: path of a 3D NIfTI file, or a nibabel image, on any grid; voxels where it is zero or NaN never
+            enter.
+
+    Returns:
+        Values (T, R) and counts (R,).
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: the file is broken, is not 4D or has no place in space, the atlas is a surface's, or no
+            parcel has a valid voxel.
+    """
+    with open_image(image, n_axes=4) as opened:
+        grid = (opened.shape[0], opened.shape[1], opened.shape[2])
+        rows, voxels = _locate(atlas, grid, opened.affine, opened.name)
+        if mask is not None:
+            inside = _mask(mask, grid, opened.affine)[voxels]
+            rows, voxels = rows[inside], voxels[inside]
+        used, column = np.unique(voxels, return_inverse=True)
+        step = max(1, _CHUNK_VALUES // int(np.prod(grid)))
+
+        def blocks() -> Iterator[Array]:
+            for start in range(0, opened.shape[3], step):
+                chunk = opened.volumes(start, min(start + step, opened.shape[3]))
+                yield chunk.reshape(-1, chunk.shape[3], order="F").T[:, used]
+
+        return _average(blocks, rows, column, atlas, len(used), opened.name)
+
+
+def array_parcels(
+    values: Tensor | NDArray[Any], mask: NDArray[Any], affine: NDArray[Any], atlas: Atlas
+) -> Parcels:
+    """Average masked voxels over parcels: data kept as ``volume[mask == 1]``, beside its mask.
+
+    Voxels enter as in `volume_parcels`.
+
+    Args:
+        values: (T, V) one column a voxel of the mask, last axis of the grid fastest (numpy's order).
+        mask: (X, Y, Z) with V entries that are not zero.
+        affine: (4, 4) voxel to mm of the mask's grid.
+        atlas: label image or spheres.
+
+    Returns:
+        Values (T, R) and counts (R,).
+
+    Raises:
+        ValueError: V is not the mask's count, or no parcel has a valid voxel.
+
+    Example:
+        >>> from nfas_lightning.data.regions.atlas import load_atlas
+        >>> mask, affine = np.ones((40, 48, 40)), np.diag([4.0, 4, 4, 1])
+        >>> affine[:3, 3] = -80, -112, -72
+        >>> values = np.random.default_rng(0).normal(size=(3, mask.size))
+        >>> parcels = array_parcels(values, mask, affine, load_atlas("dosenbach"))
+        >>> parcels.values.shape, int(parcels.counts.min()) > 0
+        (torch.Size([3, 160]), True)
+    """
+    data = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    inside = np.nan_to_num(np.asarray(mask)) != 0
+    if inside.ndim != 3 or data.ndim != 2 or data.shape[1] != inside.sum():
+        raise ValueError(
+            f"values must have a column a voxel of the mask, (T, {int(inside.sum())}) for a mask of shape "
+            f"{inside.shape}, got {data.shape}."
+        )
+    matrix = np.asarray(affine, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) == 0:
+        raise ValueError(
+            f"affine must be an invertible (4, 4) matrix from voxels to mm, got {matrix.tolist()}."
+        )
+    rows, voxels = _locate(atlas, (inside.shape[0], inside.shape[1], inside.shape[2]), matrix, "values")
+    position = np.full(inside.shape, -1)
+    position[inside] = np.arange(data.shape[1])
+    column = position.ravel(order="F")[voxels]
+    rows, column = rows[column >= 0], column[column >= 0]
+    step = max(1, _CHUNK_VALUES // max(1, data.shape[1]))
+
+    def blocks() -> Iterator[Array]:
+        for start in range(0, len(data), step):
+            yield data[start : start + step]
+
+    return _average(blocks, rows, column, atlas, data.shape[1], "values")
+
+
+def surface_parcels(left: str | os.PathLike[str], right: str | os.PathLike[str], atlas: Atlas) -> Parcels:
+    """Average the vertices of each parcel over both hemispheres.
+
+    The meshes of fsaverage are nested: the first 10,242 vertices of fsaverage6 are those of fsaverage5, and
+    so on for every pair. Where data and atlas are on different ones, the vertices that both have enter, a
+    quarter of fsaverage6's for an atlas on fsaverage5; values are taken there as they are, nothing is
+    interpolated. A vertex enters if it is finite in every volume and not zero in all of them, which leaves
+    out the medial wall.
+
+    Args:
+        left: GIfTI file of the left hemisphere, one data array a TR, T of them.
+        right: GIfTI file of the right one.
+        atlas: annotations.
+
+    Returns:
+        Values (T, R) and counts (R,) of vertices.
+
+    Raises:
+        FileNotFoundError: a file or its content is missing.
+        ValueError: a file is broken, the two differ in volumes or vertices or are exchanged, the mesh is not
+            the atlas's nor nested with it, or no parcel has a valid vertex.
+    """
+    paths = (Path(left), Path(right))
+    if atlas.hemispheres is None:
+        raise ValueError(
+            f"Atlas {atlas.name} is in {atlas.space}, a volume; {paths[0].name} is a surface: give a pair of "
+            "annotation files as the atlas."
+        )
+    n_atlas = len(atlas.hemispheres[0])
+    data = [read_gifti(path, side) for path, side in zip(paths, ("L", "R"), strict=True)]
+    if data[0].shape != data[1].shape:
+        raise ValueError(
+            f"{paths[0].name} and {paths[1].name} must have the same volumes and vertices, got "
+            f"{data[0].shape} and {data[1].shape}. Are both of one run, and complete?"
+        )
+    n_data = data[0].shape[1]
+    if n_data != n_atlas and not (n_data in FSAVERAGE and n_atlas in FSAVERAGE):
+        raise ValueError(
+            f"{paths[0].name} has {n_data} vertices, atlas {atlas.name} ({atlas.space}) {n_atlas}: they must "
+            f"be equal, or both those of an fsaverage mesh ({', '.join(map(str, FSAVERAGE))})."
+        )
+    n = min(n_data, n_atlas)
+    label = np.concatenate([side[:n] for side in atlas.hemispheres])
+    column = np.flatnonzero(label)
+    both = np.concatenate([side[:, :n] for side in data], axis=1)
+    return _average(lambda: iter([both]), label[column] - 1, column, atlas, 2 * n, paths[0].name)
+
+
+def _locate(
+    atlas: Atlas, grid: tuple[int, int, int], affine: NDArray[np.float64], name: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if atlas.hemispheres is not None:
+        raise ValueError(
+            f"Atlas {atlas.name} is on the surface {atlas.space}; {name} is a volume: give a label image or "
+            "coordinates as the atlas, or surface files as the data."
+        )
+    return membership(atlas, grid, affine.tobytes())
+
+
+def _mask(mask: Any, grid: tuple[int, int, int], affine: NDArray[np.float64]) -> NDArray[np.bool_]:
+    with open_image(mask, n_axes=3) as opened:
+        inside = np.nan_to_num(opened.whole()) != 0
+        return sample_nearest(inside, opened.affine, grid, affine).ravel(order="F")
+
+
+def _average(
+    blocks: Callable[[], Iterator[Array]],
+    rows: NDArray[np.integer[Any]],
+    columns: NDArray[np.integer[Any]],
+    atlas: Atlas,
+    n_voxels: int,
+    name: str,
+) -> Parcels:
+    """Average blocks of (volumes, voxels), read once; again, if voxels must leave that were added before."""
+    members = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(atlas), n_voxels))
+    sums, missing, valid, added = _sum(blocks(), members)
+    if (added & ~valid).any():
+        members = members @ sparse.diags_array(valid.astype(float))
+        sums, missing, _, _ = _sum(blocks(), members)
+    counts = members @ valid.astype(float)
+    if not (counts > 0).any():
+        raise ValueError(
+            f"No parcel of atlas {atlas.name} ({atlas.space}) has a valid voxel or vertex in {name}: all are "
+            "NaN, zero in every volume, masked out or elsewhere. Is the file complete, and in the atlas's "
+            "space?"
+        )
+    with np.errstate(invalid="ignore"):
+        means = np.where(counts > 0, sums / counts, np.nan)
+    means[missing] = np.nan
+    return Parcels(torch.from_numpy(means.astype(np.float32)), torch.from_numpy(counts.astype(np.int64)))
+
+
+def _sum(
+    blocks: Iterator[Array], members: Any
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Sum over parcels; also which volumes are NaN throughout, which voxels are valid, which were added."""
+    sums, missing = [], []
+    some_nan = np.zeros(members.shape[1], dtype=bool)
+    added = np.zeros(members.shape[1], dtype=bool)
+    for raw in blocks:
+        block = raw.astype(np.float64)
+        finite = np.isfinite(block)
+        empty = ~finite.any(axis=1)
+        if not finite.all():
+            some_nan |= ~finite[~empty].all(axis=0)
+            block[~finite] = 0.0
+        if not added.all():
+            added |= (block != 0).any(axis=0)
+        sums.append((members @ block.T).T)
+        missing.append(empty)
+    return np.concatenate(sums), np.concatenate(missing), added & ~some_nan, added

@@ -1,6 +1,0 @@
-"""Planted brains: real or generated stimuli, features that no network computed, and responses to them."""
-
-from nfas_lightning.data.simulation.brain import SimulatedBrain, simulate_brain
-from nfas_lightning.data.simulation.plan import INTEGRATIVE, plan_rois
-
-__all__ = ["INTEGRATIVE", "SimulatedBrain", "plan_rois", "simulate_brain"]

@@ -1,0 +1,1 @@
+"""What networks are shown: images, clips, sounds, texts, words and their times."""

@@ -1,0 +1,331 @@
+"""A benchmark's stimuli as a dataset, and the collate function that makes the batches of `stimuli`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nfas_lightning.data.stimuli.acoustics import check_sampling_rate
+from nfas_lightning.data.stimuli.repeats import first_places, same_rows
+from nfas_lightning.data.stimuli.texts import TextStimulus
+from nfas_lightning.functional.checks import check_option
+
+__all__ = ["MEDIA", "MODALITIES", "Collate", "Modality", "StimulusSet", "guess_modality", "own_rate"]
+
+Modality = Literal["vision", "audio", "language"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+MEDIA = "png|jpe?g|bmp|gif|tiff?|webp|mp4|avi|mov|mkv|webm|wav|flac|mp3|ogg"
+_FILE_NAME = re.compile(
+    rf"^\S.*\.({MEDIA}|heic|m4[av]|aac|npy|npz|mat|pt|txt|csv|tsv|nii(\.gz)?)$", re.IGNORECASE
+)
+_KEYS = {"vision": "image", "audio": "audio", "language": "text"}
+
+
+def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
+    """Return the modality that the first stimulus shows, or raise where it could be several.
+
+    Text is language, an image axis order of (3, H, W) or, for the frames of a clip, (F, 3, H, W) is vision,
+    and samples in one dimension are audio once `sampling_rate` says that they are sound.
+
+    Raises:
+        ValueError: the first stimulus fits no modality, or `sampling_rate` is missing for samples.
+
+    Example:
+        >>> guess_modality(["a cat sat", "on a mat"])
+        'language'
+        >>> guess_modality(torch.zeros(2, 3, 8, 8))
+        'vision'
+    """
+    stimuli = _as_sequence(stimuli)
+    first = _unwrap(stimuli[0])
+    _check_no_files([first])
+    if isinstance(first, str | TextStimulus):
+        return "language"
+    shape = tuple(getattr(first, "shape", ()))
+    if len(shape) in (3, 4) and shape[-3] == 3:
+        return "vision"
+    if len(shape) == 1 and sampling_rate is not None:
+        return "audio"
+    raise ValueError(
+        "modality could not be told from the first stimulus: expected a string or TextStimulus (language), "
+        "a (3, H, W) image or (F, 3, H, W) clip (vision) or (K,) samples with sampling_rate=Hz (audio), got "
+        f"{type(first).__name__} of shape {shape}. {_hint(shape)}"
+    )
+
+
+def _hint(shape: tuple[int, ...]) -> str:
+    """What to do with a stimulus of that shape."""
+    if len(shape) in (3, 4) and shape[-1] == 3:
+        return "Move the color axis in front of the height."
+    if len(shape) == 2 or (len(shape) in (3, 4) and shape[-3] == 1):
+        return "If it is a gray image, repeat it three times: (3, H, W). Pass modality= if it is not."
+    if len(shape) == 1:
+        return "Pass sampling_rate= in Hz if it is sound."
+    return "Pass modality='vision', 'audio' or 'language'."
+
+
+def own_rate(stimuli: Any, sampling_rate: int | None) -> int | None:
+    """Return the sampling rate of sounds: the one given, or the one that their dataset says.
+
+    Raises:
+        ValueError: the two differ.
+    """
+    own = None if isinstance(stimuli, pd.Series | Tensor) else getattr(stimuli, "sampling_rate", None)
+    if own is None or sampling_rate is None:
+        return own if sampling_rate is None else sampling_rate
+    if own != sampling_rate:
+        raise ValueError(
+            f"sampling_rate must be that of the stimuli, {own} Hz, got {sampling_rate}: leave it out."
+        )
+    return sampling_rate
+
+
+def _as_sequence(stimuli: Any) -> Any:
+    """Return stimuli that go by place: a column of a table gives its values, whatever its labels."""
+    if isinstance(stimuli, pd.Series):
+        stimuli = stimuli.tolist()
+    if isinstance(stimuli, pd.DataFrame | Mapping):
+        raise TypeError(
+            f"stimuli must be one sequence, got a {type(stimuli).__name__} with {[*map(str, stimuli)][:5]}: "
+            "give the column that holds them, such as table['text'], or list(stimuli.values())."
+        )
+    if isinstance(stimuli, str) or not hasattr(stimuli, "__len__") or not hasattr(stimuli, "__getitem__"):
+        raise TypeError(
+            "stimuli must be a tensor, a list or a map-style Dataset (with __len__ and __getitem__), "
+            f"got {type(stimuli).__name__}. Turn an iterable into a list."
+        )
+    if len(stimuli) == 0:
+        raise ValueError("stimuli must hold at least one stimulus, got none.")
+    return stimuli
+
+
+def _check_no_files(stimuli: Sequence[Any]) -> None:
+    """Refuse stimuli all of which are names of files."""
+    for item in stimuli:
+        if not isinstance(item, os.PathLike) and not (isinstance(item, str) and _FILE_NAME.search(item)):
+            return
+    raise ValueError(
+        f"stimuli must hold the stimuli themselves, got the file name {str(stimuli[0])!r}. Read images with "
+        "ImageFiles(paths), clips with ClipFiles(paths, frames_per_second) and sounds with SoundFiles(paths) "
+        "of nfas_lightning.data, and texts with Path.read_text; TextStimulus(name) shows a name as text."
+    )
+
+
+class StimulusSet(Dataset[tuple[int, Any]]):
+    """N stimuli of one modality, checked one by one as they are read.
+
+    Args:
+        items: N images, clips (the frames of each), waveforms or texts: a tensor, a sequence, a column of a
+            table, which goes by place and not by its index, or a map-style dataset whose entries are the
+            stimulus, a tuple that starts with it, or a mapping with ``image``, ``audio`` or ``text``. An
+            object with a method ``sha256()`` is hashed by it, not read.
+        modality: ``"vision"``, ``"audio"`` or ``"language"``.
+        sampling_rate: Hz, required for audio.
+        as_clips: batches of clips hold ``clip`` alone, no frames as images; see `data.stimuli`.
+
+    Raises:
+        ValueError: there is no stimulus, or audio comes without a sampling rate.
+
+    Example:
+        >>> stimuli = StimulusSet(["a cat", "a dog"], "language")
+        >>> stimuli[1]
+        (1, TextStimulus(text='a dog', span=None))
+    """
+
+    def __init__(
+        self, items: Any, modality: str, sampling_rate: int | None = None, *, as_clips: bool = False
+    ) -> None:
+        check_option("modality", modality, MODALITIES)
+        items = _as_sequence(items)
+        if modality == "audio":
+            if sampling_rate is None:
+                raise ValueError("Audio stimuli need sampling_rate, a number of Hz, got None.")
+            check_sampling_rate(sampling_rate)
+        if modality == "language" and isinstance(items, list | tuple):
+            _check_no_files(items)
+        self.items = items
+        self.modality = modality
+        self.sampling_rate = sampling_rate
+        self.as_clips = as_clips
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        item = _unwrap(self.items[index])
+        if self.modality == "language":
+            return index, _as_text(item, index)
+        if self.modality == "vision":
+            return index, _as_image(item, index)
+        return index, _as_audio(item, index)
+
+    @property
+    def collate(self) -> Collate:
+        """The function that makes a batch of `data.stimuli` of a list of entries."""
+        return Collate(self.modality, self.sampling_rate, as_clips=self.as_clips)
+
+    def sha256(self) -> str:
+        """Hash every stimulus: reads all of them once, unless they know their own hash."""
+        digest = hashlib.sha256(f"{self.modality} {self.sampling_rate}".encode())
+        if hasattr(self.items, "sha256"):
+            digest.update(self.items.sha256().encode())
+            return digest.hexdigest()
+        if isinstance(self.items, Tensor):
+            digest.update(f"{self.items.dtype} {tuple(self.items.shape)}".encode())
+            digest.update(np.ascontiguousarray(self.items.numpy(force=True)).data)
+            return digest.hexdigest()
+        for value in self._digests:
+            digest.update(value)
+        return digest.hexdigest()
+
+    def identical(self) -> Tensor:
+        """Return the place of the first stimulus with the same content, (N,): its own, where there is none.
+
+        Files are compared by their hashes, as are all other stimuli but those of an object that hashes itself
+        (`sha256()` without `hashes`), which are taken to differ.
+        """
+        if isinstance(self.items, Tensor):
+            return same_rows(self.items)
+        if hasattr(self.items, "hashes"):
+            return first_places(self.items.hashes)
+        return torch.arange(len(self)) if hasattr(self.items, "sha256") else first_places(self._digests)
+
+    @cached_property
+    def _digests(self) -> tuple[bytes, ...]:
+        """The sha256 of each stimulus: all are read once."""
+        digests = []
+        for index in range(len(self)):
+            item = self[index][1]
+            if isinstance(item, TextStimulus):
+                digests.append(hashlib.sha256(f"{item.text}\0{item.span}\0".encode()).digest())
+            else:
+                digest = hashlib.sha256(f"{tuple(item.shape)}".encode())
+                digest.update(np.ascontiguousarray(item.numpy()).data)
+                digests.append(digest.digest())
+        return tuple(digests)
+
+
+class Collate:
+    """Make one batch of (index, stimulus) pairs; an object, not a closure, so that workers can pickle it.
+
+    Args:
+        modality: ``"vision"``, ``"audio"`` or ``"language"``.
+        sampling_rate: Hz, for audio.
+        as_clips: give clips alone, not their frames as images.
+    """
+
+    def __init__(self, modality: str, sampling_rate: int | None = None, *, as_clips: bool = False) -> None:
+        self.modality = modality
+        self.sampling_rate = sampling_rate
+        self.as_clips = as_clips
+
+    def __call__(self, entries: Sequence[tuple[int, Any]]) -> dict[str, Any]:
+        """Return the batch dictionary: ``stimulus_id`` and the modality's own entries."""
+        items = [item for _, item in entries]
+        batch: dict[str, Any] = {"stimulus_id": torch.tensor([index for index, _ in entries])}
+        if self.modality == "language":
+            batch["text"] = items
+        elif self.modality == "vision":
+            batch.update(_visual(items, self.as_clips))
+        else:
+            batch["audio"] = torch.nn.utils.rnn.pad_sequence(items, batch_first=True)
+            batch["n_samples"] = torch.tensor([len(wave) for wave in items])
+            batch["sampling_rate"] = self.sampling_rate
+        return batch
+
+
+def _unwrap(item: Any) -> Any:
+    """Take the stimulus out of what a dataset may return around it."""
+    if isinstance(item, Mapping):
+        found = [key for key in _KEYS.values() if key in item]
+        if len(found) != 1:
+            raise ValueError(
+                "A mapping of a stimulus dataset must have exactly one of image, audio or text, got the "
+                f"keys {sorted(map(str, item))}."
+            )
+        return item[found[0]]
+    return item[0] if isinstance(item, tuple) else item
+
+
+def _as_tensor(item: Any, index: int) -> Tensor:
+    if np.ma.is_masked(item):
+        raise ValueError(f"Stimulus {index} must be whole, got a masked array: fill in what was shown.")
+    return torch.as_tensor(item)
+
+
+def _visual(items: list[Tensor], as_clips: bool) -> dict[str, Tensor]:
+    """Images stacked; of clips the frames one after the other, and the clips where they are equally long."""
+    sizes = {tuple(image.shape[-3:]) for image in items}
+    if len(sizes) > 1 or len({image.ndim for image in items}) > 1:
+        raise ValueError(
+            f"Images of one batch must have one size, got {sorted({tuple(i.shape) for i in items})}. Resize "
+            "them, or use batch_size=1."
+        )
+    if items[0].ndim == 3:
+        return {"image": torch.stack(items)}
+    counts = [len(clip) for clip in items]
+    equal = len(set(counts)) == 1
+    if as_clips and not equal:
+        raise ValueError(
+            f"Clips of one batch must have the same frames each, got {sorted(set(counts))}. Sample a fixed "
+            "number, or use batch_size=1."
+        )
+    frames = torch.cat(items)
+    out = {"clip": frames.view(len(items), counts[0], *frames.shape[1:])} if equal else {}
+    return out if as_clips else {"image": frames, "n_frames": torch.tensor(counts), **out}
+
+
+def _as_text(item: Any, index: int) -> TextStimulus:
+    if isinstance(item, TextStimulus):
+        return item
+    if isinstance(item, str):
+        return TextStimulus(item)
+    raise TypeError(f"Stimulus {index} must be a string or a TextStimulus, got {type(item).__name__}.")
+
+
+def _as_image(item: Any, index: int) -> Tensor:
+    image = _as_tensor(item, index)
+    if image.ndim not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
+        raise ValueError(
+            f"Stimulus {index} must be an RGB image of shape (3, H, W), or a clip of shape (F, 3, H, W), got "
+            f"{tuple(image.shape)}. Repeat a gray image three times; move the color axis to the front."
+        )
+    if image.dtype == torch.uint8:
+        return image.float() / 255
+    image = image.float()
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0.0 and high <= 1.0):  # also catches NaN
+        raise ValueError(
+            f"Stimulus {index} must lie in [0, 1], got [{low:.3g}, {high:.3g}]. Give uint8 or divide by 255; "
+            "models normalize for themselves."
+        )
+    return image
+
+
+def _as_audio(item: Any, index: int) -> Tensor:
+    wave = _as_tensor(item, index)
+    if wave.dtype == torch.int16:
+        wave = wave.float() / 32768
+    wave = wave.float()
+    if wave.ndim != 1 or len(wave) == 0:
+        raise ValueError(
+            f"Stimulus {index} must be mono samples of shape (K,), got {tuple(wave.shape)}. Average the "
+            "channels."
+        )
+    peak = float(wave.abs().max())
+    if not peak <= 1.0:  # also catches NaN
+        raise ValueError(
+            f"Stimulus {index} must lie in [-1, 1], got a peak of {peak:.3g}. Give int16, or divide by the "
+            "peak."
+        )
+    return wave

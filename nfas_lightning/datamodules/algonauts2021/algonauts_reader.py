@@ -1,0 +1,202 @@
+"""Algonauts 2021 on disk: 1,102 clips of three seconds, ten subjects, whole brain or nine functional ROIs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from nfas_lightning.data.content import require_file
+from nfas_lightning.data.readers import find_folder
+from nfas_lightning.data.safe_pickle import read_pickle
+from nfas_lightning.datamodules.clips.clip_tree import choose_subjects, clip_array, functional_table
+from nfas_lightning.datamodules.clips.clip_voxels import ClipForm, ClipSet, ClipVoxels
+from nfas_lightning.functional.checks import check_option
+
+__all__ = [
+    "AFFINE",
+    "ALGONAUTS",
+    "CLIP_S",
+    "DATA",
+    "FOLDER",
+    "N_ANSWERED",
+    "N_REPETITIONS",
+    "N_VIDEOS",
+    "ROIS",
+    "SPLITS",
+    "SUBJECTS",
+    "TRACKS",
+    "VIDEOS",
+    "find_algonauts",
+    "functional_rois",
+    "list_videos",
+    "read_track_file",
+    "split_videos",
+    "subject_files",
+]
+
+FOLDER = "algonauts2021"
+VIDEOS = "AlgonautsVideos268_All_30fpsmax"
+DATA = "participants_data_v2021"
+TRACKS = ("full", "mini")
+SPLITS = ("all", "train", "validation", "devkit")
+SUBJECTS = tuple(f"sub{i:02d}" for i in range(1, 11))
+N_VIDEOS, N_ANSWERED, N_REPETITIONS = 1102, 1000, 3
+CLIP_S = 3.0
+# the grid of WB.pkl in MNI152NLin2009cAsym: the pickles themselves carry no affine
+GRID = (78, 93, 71)
+AFFINE = np.array([[2.5, 0, 0, -96.5], [0, 2.5, 0, -132.5], [0, 0, 2.75, -78.5], [0, 0, 0, 1]])
+ROIS = {
+    **dict.fromkeys(("V1", "V2", "V3", "V4"), "early_visual"),
+    **dict.fromkeys(("LOC", "EBA", "FFA", "STS", "PPA"), "high_level_visual"),
+}
+_LAYOUT = f"""
+  {FOLDER}/
+    {VIDEOS}/NNNN_*.mp4
+    {DATA}/full_track/sub01 ... sub10/WB.pkl
+    {DATA}/mini_track/sub01 ... sub10/{{{",".join(ROIS)}}}.pkl
+"""
+
+
+def find_algonauts(root: str | os.PathLike[str] | None, track: str) -> Path:
+    """Find the folder that holds the clips and one track.
+
+    Args:
+        root: that folder, or the one that holds ``algonauts2021/``; None: ``NFAS_DATA``.
+        track: ``"full"`` or ``"mini"``.
+
+    Raises:
+        FileNotFoundError: it is not there; the message shows the layout and says how to get the data.
+    """
+    check_option("track", track, TRACKS)
+    how = (
+        f"Its layout:{_LAYOUT}The data are given out by their authors through a form, for non-commercial "
+        "use, and are never downloaded for you: `nfas data get algonauts2021` shows the form and the terms. "
+        "Unpack participants_data.zip there."
+    )
+    return find_folder(root, FOLDER, (VIDEOS, f"{DATA}/{track}_track"), how)
+
+
+def list_videos(folder: Path, *, strict: bool = True) -> list[Path]:
+    """List the clips in the order of the responses, which is that of their names.
+
+    Raises:
+        FileNotFoundError: there are no clips.
+        ValueError: (strict) their count is not the official one, or a number of the names is left out or
+            occurs twice: responses would then be paired with other clips.
+    """
+    videos = sorted((folder / VIDEOS).glob("*.mp4"))
+    if not videos:
+        raise FileNotFoundError(f"{folder / VIDEOS} must hold clips, NNNN_*.mp4, got none.")
+    if strict and len(videos) != N_VIDEOS:
+        raise ValueError(
+            f"{folder / VIDEOS} must hold {N_VIDEOS} clips, got {len(videos)}: unpack the zip again. "
+            "strict=False reads part of them, from the first on."
+        )
+    numbers = [path.name.partition("_")[0] for path in videos]
+    for place, number in enumerate(numbers, 1):
+        # the official set is in order by its count alone
+        if len(videos) != N_VIDEOS and (not number.isdecimal() or int(number) != place):
+            raise ValueError(
+                f"Clips must be numbered 0001, 0002 and so on, got {videos[place - 1].name} in place "
+                f"{place}: responses have no names and go by this order. Restore the missing clip."
+            )
+    return videos
+
+
+def subject_files(
+    folder: Path, track: str, subjects: Sequence[str] | None, rois: Sequence[str], *, strict: bool = True
+) -> dict[str, list[Path]]:
+    """List the pickles of each subject.
+
+    Args:
+        folder: of `find_algonauts`.
+        track: ``"full"`` or ``"mini"``.
+        subjects: ``"sub01"`` or ``"01"``; None: all.
+        rois: of the mini track.
+        strict: all ten must be there where `subjects` is None.
+
+    Raises:
+        FileNotFoundError: a subject or a file is missing.
+        ValueError: there is no such subject.
+    """
+    place = folder / DATA / f"{track}_track"
+    names = choose_subjects(place, subjects, SUBJECTS, strict=strict)
+    stems = ("WB",) if track == "full" else tuple(rois)
+    return {name: [require_file(place / name / f"{stem}.pkl") for stem in stems] for name in names}
+
+
+def functional_rois(names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return the table of the mini track's ROIs, localized in each subject: no coordinates, an axis apart.
+
+    Raises:
+        ValueError: there is no such ROI.
+    """
+    return functional_table(names, ROIS)
+
+
+def read_track_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels]:
+    """Read one pickle, with `read_pickle`, and check what it holds.
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: it is no such file, its shapes are wrong, or (strict) its counts are not official.
+    """
+    held = read_pickle(path)
+    train = clip_array(held, "train", path, (N_ANSWERED, N_REPETITIONS) if strict else None)
+    if path.stem != "WB":
+        return (ClipVoxels(train),)
+    mask = held.get("voxel_mask")
+    if not isinstance(mask, np.ndarray) or mask.shape != GRID:
+        got = str(mask.shape) if isinstance(mask, np.ndarray) else f"the keys {sorted(map(str, held))}"
+        raise ValueError(
+            f"{path}: 'voxel_mask' must be an array of shape {GRID}, the grid whose place in space is known, "
+            f"got {got}."
+        )
+    inside = mask == 1
+    if int(inside.sum()) != train.shape[2]:
+        raise ValueError(
+            f"{path}: 'voxel_mask' must mark a voxel a column of 'train', {train.shape[2]}, got "
+            f"{int(inside.sum())}."
+        )
+    return (ClipVoxels(train, inside, AFFINE),)
+
+
+ALGONAUTS = ClipForm((ClipSet("algonauts", N_ANSWERED, N_REPETITIONS),), read_track_file)
+"""One set of clips with responses."""
+
+
+def split_videos(n_answered: int, split: str) -> tuple[range, Tensor]:
+    """Say which videos are used, and in which runs.
+
+    The development kit validates on the last tenth of the videos with responses, 900 to 999 of 1,000.
+
+    Args:
+        n_answered: videos with responses.
+        split: ``"all"``, in one run; ``"train"``, without the last tenth; ``"validation"``, the last tenth
+            alone; ``"devkit"``, all, in two runs, so that whole runs are held out in turn.
+
+    Returns:
+        Indices of the videos, and (T,) the run of each.
+
+    Raises:
+        ValueError: an unknown split, or fewer than two videos in it.
+
+    Example:
+        >>> [split_videos(1000, split)[0] for split in ("train", "validation")]
+        [range(0, 900), range(900, 1000)]
+    """
+    check_option("split", split, SPLITS)
+    first = n_answered - max(1, round(n_answered / 10))
+    rows = {"train": range(first), "validation": range(first, n_answered)}.get(split, range(n_answered))
+    if len(rows) < 2:
+        raise ValueError(f"split={split!r} must hold two videos at least, got {len(rows)} of {n_answered}.")
+    runs = torch.zeros(len(rows), dtype=torch.long)
+    if split == "devkit":
+        runs[first:] = 1
+    return rows, runs

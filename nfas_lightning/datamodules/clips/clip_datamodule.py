@@ -1,0 +1,122 @@
+"""What the benchmarks of short clips share: frames, nuisances, and the pairing with responses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from torch import Tensor
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.stimuli.clips import ClipFiles
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.video_nuisances import VIDEO_NUISANCES, video_nuisances
+from nfas_lightning.datamodules.base import BrainDataModule
+from nfas_lightning.datamodules.cache import parcel_cache
+
+__all__ = ["ClipDataModule"]
+
+
+class ClipDataModule(BrainDataModule):
+    """Base of `Algonauts2021DataModule` and `BoldMomentsDataModule`, which read the responses.
+
+    Image models see the frames of a clip one by one, and their features are averaged over it; video models
+    see the clip.
+
+    Args:
+        frames_per_second: frames taken a second. Video models choose theirs among them: take as many as they
+            read (16 / 3 for 16).
+        size: pixels to which the frames' shorter side is brought; None: 268, as the files have it.
+        as_clips: batches hold clips alone, for bare video modules without a preprocess.
+        nuisances: any of ``"luminance"``, ``"contrast"`` and ``"motion"``, of all frames of a clip; every
+            clip is then decoded once more, before the run.
+        cache: folder of the cache of ROI means, nuisances and hashes, None for none; ``"auto"``: ``parcels``
+            in ``NFAS_CACHE`` or the user's cache folder.
+        progress: show bars while files are read.
+        strict: check the official counts; False reads partial copies.
+        batch_size: clips a batch.
+        num_workers: worker processes of the loaders.
+        subjects: e.g. ``["01"]``; None: all ten. They stay apart, and scoring averages them or not.
+    """
+
+    def __init__(
+        self,
+        *,
+        frames_per_second: float = 4.0,
+        size: int | None = None,
+        as_clips: bool = False,
+        nuisances: Sequence[str] = VIDEO_NUISANCES,
+        cache: str | os.PathLike[str] | None = "auto",
+        progress: bool = True,
+        strict: bool = True,
+        batch_size: int = 4,
+        num_workers: int = 0,
+        subjects: list[str] | None = None,
+    ) -> None:
+        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        self.frames_per_second, self.size, self.as_clips = frames_per_second, size, as_clips
+        self.nuisances = tuple(nuisances)
+        self.cache = cache
+        self.progress = progress
+        self.strict = strict
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Folder of the cache, None for none."""
+        return parcel_cache(self.cache)
+
+    def pair(
+        self,
+        dataset: str,
+        paths: Sequence[Path],
+        values: Tensor,
+        rois: pd.DataFrame,
+        *,
+        seconds: float,
+        subjects: Sequence[str],
+        runs: Tensor,
+        noise_ceiling: Tensor | None,
+        subject_ceilings: Tensor | None,
+        hashes: Mapping[str, str],
+    ) -> tuple[StimulusSet, Responses]:
+        """Make stimuli of clips, and responses that pair with them.
+
+        Args:
+            dataset: name of the benchmark.
+            paths: T clips.
+            values: (S, T, R) responses.
+            rois: R rows.
+            seconds: what every clip lasts.
+            subjects: S names.
+            runs: (T,) run of each clip.
+            noise_ceiling: (R,) ceilings of the subjects' mean.
+            subject_ceilings: (S, R) ceilings of each.
+            hashes: sha256 of the files of responses.
+        """
+        cache = self.cache_folder
+        clips = ClipFiles(paths, self.frames_per_second, seconds=seconds, size=self.size, cache=cache)
+        stimuli = StimulusSet(clips, "vision", as_clips=self.as_clips)
+        nuisances = None
+        if self.nuisances:
+            nuisances = video_nuisances(clips, self.nuisances, cache=cache, progress=self.progress)
+        return stimuli, Responses(
+            values=values,
+            rois=rois,
+            stimulus_ids=tuple(path.stem for path in clips.paths),
+            dataset=dataset,
+            modality="vision",
+            subjects=tuple(subjects),
+            runs=runs,
+            nuisances=nuisances,
+            nuisance_names=self.nuisances,
+            noise_ceiling=noise_ceiling,
+            subject_ceilings=subject_ceilings,
+            hashes={**hashes, "stimuli": stimuli.sha256()},
+        )
+
+    @property
+    def n_missing_rois(self) -> int:
+        """ROIs without a value in any subject."""
+        return int(self.responses.values.isnan().all(dim=1).all(dim=0).sum())

@@ -1,0 +1,185 @@
+"""The Little Prince on disk, and what Narratives shares with it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from nfas_lightning.data.bids import add_sub, strip_sub
+from nfas_lightning.data.readers import read_csv
+from nfas_lightning.datamodules.catalogue.check_rows import Row, file_row, table_row
+from nfas_lightning.datamodules.catalogue.inspector import FileState, Inspector
+from nfas_lightning.datamodules.little_prince.little_prince_reader import (
+    LANGUAGES,
+    N_SECTIONS,
+    TR,
+    VOLUMES,
+    WORDS,
+    find_runs,
+    read_sections,
+    scan_seconds,
+    sound_file,
+    text_grid,
+    word_table,
+)
+
+__all__ = ["little_prince_rows", "of_subjects", "participants_row"]
+
+_LISTENERS = {"EN": 49, "CN": 35, "FR": 28}
+
+
+def participants_row(
+    folder: Path, inspector: Inspector, subjects: Sequence[str] | None, official: int
+) -> Row:
+    """Check participants.tsv and count who is in it, of `subjects` where they are named."""
+    path = folder / "participants.tsv"
+    row = table_row("participants.tsv", path, inspector)
+    if not row.complete:
+        return row
+    try:
+        listed = set(read_csv(path, ["participant_id"], sep="\t")["participant_id"].astype(str))
+    except ValueError as error:
+        return Row("participants", 0, official, unreadable=((path.name, str(error)),))
+    if subjects is None:
+        return Row("participants", len(listed), official, note="in participants.tsv")
+    wanted = [add_sub(name) for name in subjects if name not in LANGUAGES]
+    absent = tuple(name for name in wanted if name not in listed)
+    languages = {name for name in subjects if name in LANGUAGES}
+    of_languages = sum(name[4:6] in languages for name in listed)
+    found = len(wanted) - len(absent) + of_languages
+    expected = len(wanted) + sum(_LISTENERS[language] for language in languages)
+    return Row("participants", found, expected, absent, note="in participants.tsv")
+
+
+def of_subjects(subjects: Sequence[str] | None, files: Iterable[Path]) -> list[Path]:
+    """Keep the files of these subjects; a language stands for all of its listeners."""
+    if subjects is None:
+        return sorted(files)
+    names = {add_sub(name) for name in subjects}
+    languages = tuple(f"sub-{name}" for name in subjects if name in LANGUAGES)
+    return sorted(
+        path
+        for path in files
+        if (subject := path.name.split("_")[0]) in names or (languages and subject.startswith(languages))
+    )
+
+
+def little_prince_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
+    """Check tables, sounds and the nine preprocessed runs of each listener.
+
+    Args:
+        folder: the data set's.
+        inspector: looks at the files.
+        subjects: listeners, or languages that stand for all of theirs; None: all 112.
+    """
+    rows = [participants_row(folder, inspector, subjects, sum(_LISTENERS.values()))]
+    for language in LANGUAGES:
+        own = None if subjects is None else [n for n in subjects if strip_sub(n)[:2] == language]
+        if own == []:
+            continue
+        rows += [
+            *_annotation(folder, inspector, language),
+            *_runs(folder, inspector, language, None if own is not None and language in own else own),
+        ]
+    return rows
+
+
+def _annotation(folder: Path, inspector: Inspector, language: str) -> list[Row]:
+    sections = range(1, N_SECTIONS + 1)
+    sounds = [sound_file(folder, language, section) for section in sections]
+    grids = [text_grid(folder, language, section) for section in sections]
+    rows = [
+        _files(f"{language} sounds", folder, sounds, inspector),
+        _files(f"{language} TextGrids", folder, grids, inspector, needed=False),
+    ]
+    path = word_table(folder, language)
+    row = table_row(f"{language} word table", path, inspector)
+    if not row.complete:
+        return [*rows, row]
+    try:
+        found = read_sections(path, language, strict=False)
+    except ValueError as error:
+        return [*rows, Row(row.what, 0, 1, unreadable=((path.name, str(error)),))]
+    counts = tuple(len(found.get(section, ())) for section in sections)
+    official = WORDS.get(language)
+    if official is None:
+        absent = tuple(f"section {section}" for section in sections if section not in found)
+        note = "no official count is known"
+        return [*rows, Row(f"{language} words", sum(counts), None, absent, note=note)]
+    wrong = [
+        f"section {i + 1}: {n} words, not {official[i]}" for i, n in enumerate(counts) if n != official[i]
+    ]
+    return [*rows, Row(f"{language} words", sum(counts), sum(official), tuple(wrong), note="in 9 sections")]
+
+
+def _runs(folder: Path, inspector: Inspector, language: str, subjects: Sequence[str] | None) -> list[Row]:
+    """Check that every listener has nine runs, of the official numbers of volumes in their order."""
+    # not every run: a listener whose folder is empty is there too, with none
+    found = {path.name for path in folder.glob(f"derivatives/sub-{language}*")}
+    names = sorted(found) if subjects is None else [add_sub(name) for name in subjects]
+    n_listeners = _LISTENERS[language] if subjects is None else len(names)
+    runs = find_runs(folder, language)
+    by_subject = {name: runs.get(name, []) for name in names}
+    files = [path for own in by_subject.values() for path in own]
+    uneven = [f"{name}: {len(own)} runs, not 9" for name, own in by_subject.items() if len(own) != N_SECTIONS]
+    row, states = file_row(
+        f"{language} scans", folder, files, inspector, expected=N_SECTIONS * n_listeners, missing=uneven
+    )
+    whole = [own for own in by_subject.values() if len(own) == N_SECTIONS]
+    listeners = Row(f"{language} listeners", len(whole), n_listeners, note="with nine preprocessed runs")
+    n_right, wrong = _volumes(whole, states, VOLUMES[language])
+    n_whole = sum(states[path].problem is None for own in whole for path in own)
+    volumes = Row(
+        f"{language} lengths",
+        n_right,
+        n_whole,
+        tuple(wrong),
+        needed=n_whole > 0,
+        note="scans of their section's volumes",
+    )
+    return [listeners, row, volumes, _repetition_times(folder, language, by_subject)]
+
+
+def _files(
+    what: str, folder: Path, paths: Sequence[Path], inspector: Inspector, *, needed: bool = True
+) -> Row:
+    """Look at files of known names."""
+    here = [path for path in paths if os.path.lexists(path)]
+    absent = [str(path.relative_to(folder)) for path in paths if path not in here]
+    return file_row(what, folder, here, inspector, expected=len(paths), missing=absent, needed=needed)[0]
+
+
+def _repetition_times(folder: Path, language: str, runs: dict[str, list[Path]]) -> Row:
+    """Look for sidecars that state another repetition time than the data set's; there need be none."""
+    wrong = []
+    for subject, files in runs.items():
+        for path in files:
+            try:
+                tr = scan_seconds(folder, subject, path)
+            except (FileNotFoundError, ValueError) as error:
+                wrong.append((path.name, str(error)))
+            else:
+                if not math.isclose(tr, TR, rel_tol=1e-5):
+                    wrong.append((path.name, f"its sidecar states a repetition time of {tr:g} s, not {TR:g}"))
+    n = sum(map(len, runs.values()))
+    note = f"{TR:g} s, by the sidecars that are here"
+    return Row(f"{language} repetition times", n - len(wrong), n, (), tuple(wrong), note, needed=n > 0)
+
+
+def _volumes(
+    whole: Sequence[Sequence[Path]], states: dict[Path, FileState], official: Sequence[int]
+) -> tuple[int, list[str]]:
+    right, wrong = 0, []
+    for own in whole:
+        for section, path in enumerate(own):
+            shape = states[path].shape
+            if states[path].problem is not None:
+                continue
+            if len(shape) == 4 and shape[3] == official[section]:
+                right += 1
+            else:
+                n = shape[3] if len(shape) == 4 else f"shape {shape}"
+                wrong.append(f"{path.name}: {n} volumes, section {section + 1} has {official[section]}")
+    return right, wrong

@@ -1,0 +1,1 @@
+"""Narratives: spoken stories and their listeners (OpenNeuro ds002345)."""

@@ -1,0 +1,164 @@
+"""The folders of Narratives: who heard what, which scans are left out, and where the files are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from nfas_lightning.data.bids import entities, is_here, read_json, read_participants, run_number, scan_tr
+from nfas_lightning.data.regions.extraction import Scan
+from nfas_lightning.datamodules.stories.story import StoryScan
+from nfas_lightning.functional.checks import check_option
+
+__all__ = [
+    "DERIVATIVES",
+    "SPACES",
+    "Listener",
+    "excluded_scans",
+    "find_scans",
+    "is_excluded",
+    "read_listeners",
+    "sound_file",
+    "story_tr",
+    "word_table",
+]
+
+SPACES = ("MNI", "fsaverage6")
+DERIVATIVES = ("afni-nosmooth", "afni-smooth", "fmriprep")
+
+
+def sound_file(root: Path, audio: str) -> Path:
+    """Return where a sound file of the data set lies."""
+    return root / "stimuli" / f"{audio}_audio.wav"
+
+
+def word_table(root: Path, audio: str) -> Path:
+    """Return where the alignment of a sound file lies."""
+    return root / "stimuli" / "gentle" / audio / "align.csv"
+
+
+class Listener(NamedTuple):
+    """One subject and one task of participants.tsv."""
+
+    subject: str
+    task: str
+    condition: str
+
+
+def read_listeners(root: Path) -> list[Listener]:
+    """Read who heard what: task and condition are lists, separated by commas, entry by entry of one another.
+
+    Raises:
+        FileNotFoundError: participants.tsv is missing.
+        ValueError: a subject's lists have different lengths.
+    """
+    table = read_participants(root, ["task", "condition"])
+    listeners = []
+    for subject, tasks, conditions in zip(
+        table["participant_id"], table["task"], table["condition"], strict=True
+    ):
+        names, groups = ([part.strip() for part in cell.split(",")] for cell in (tasks, conditions))
+        if len(names) != len(groups):
+            raise ValueError(
+                f"participants.tsv: task and condition of {subject} must be lists of one length, got "
+                f"{len(names)} ({tasks!r}) and {len(groups)} ({conditions!r})."
+            )
+        listeners += [Listener(subject, *pair) for pair in zip(names, groups, strict=True)]
+    return listeners
+
+
+def excluded_scans(root: Path) -> list[dict[str, str]]:
+    """Read the entities of the scans that code/scan_exclude.json leaves out.
+
+    An entry is a scan's name or the beginning of one. It is compared entity by entity: as a piece of a file
+    name, the entry of one task would also leave out a task whose name begins alike.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: it has another form.
+    """
+    path = root / "code" / "scan_exclude.json"
+    found = []
+    for task, subjects in read_json(path).items():
+        for subject, names in subjects.items() if isinstance(subjects, dict) else [("", None)]:
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError(
+                    f"{path.name} must map each task to subjects and lists of scans, got {names!r} for "
+                    f"{task} {subject}."
+                )
+            found += [entities(name) for name in names]
+    wrong = [entry for entry in found if not {"sub", "task"} <= set(entry)]
+    if wrong:
+        raise ValueError(f"{path.name}: each entry must name subject and task, got {wrong[0]}.")
+    return found
+
+
+def find_scans(
+    root: Path,
+    subject: str,
+    task: str,
+    *,
+    space: str,
+    derivative: str,
+    here_only: bool = True,
+) -> list[StoryScan]:
+    """Find a subject's scans of a task, in the order of their runs.
+
+    Args:
+        root: the data set's folder.
+        subject: e.g. ``"sub-001"``.
+        task: e.g. ``"pieman"``.
+        space: ``"MNI"`` or ``"fsaverage6"``.
+        derivative: ``"afni-nosmooth"``, ``"afni-smooth"`` or ``"fmriprep"``.
+        here_only: pass over scans of which no file's content is here.
+
+    Returns:
+        Scans with two files where there are two hemispheres, even if one of them is missing: reading says so.
+    """
+    check_option("space", space, SPACES)
+    check_option("derivative", derivative, DERIVATIVES)
+    folder = root / "derivatives" / derivative / subject / "func"
+    clean = derivative != "fmriprep"
+    if space == "MNI":
+        kind = "clean" if clean else "preproc"
+        tails: tuple[str, ...] = (f"_space-MNI152NLin2009cAsym_res-native_desc-{kind}_bold.nii.gz",)
+    else:
+        end = "_desc-clean.func.gii" if clean else ".func.gii"
+        tails = tuple(f"_space-fsaverage6_hemi-{side}{end}" for side in "LR")
+    names = {
+        path.name.removesuffix(tail)
+        for tail in tails
+        for path in folder.glob(f"{subject}_task-{task}*{tail}")
+        if entities(path.name)["task"] == task
+    }
+    scans = []
+    for name in sorted(names, key=lambda name: run_number(entities(name).get("run", ""))):
+        files = tuple(folder / f"{name}{tail}" for tail in tails)
+        if not here_only or any(is_here(file) for file in files):
+            confounds = None if clean else folder / f"{name}_desc-confounds_regressors.tsv"
+            scans.append(StoryScan(subject, Scan(name, files), confounds))
+    return scans
+
+
+def is_excluded(scan: StoryScan, excluded: Sequence[dict[str, str]]) -> bool:
+    """Tell whether all entities of some entry of `excluded_scans` are the scan's."""
+    about = entities(scan.scan.key)
+    return any(entry.items() <= about.items() for entry in excluded)
+
+
+def story_tr(root: Path, scan: StoryScan) -> float:
+    """Read a scan's repetition time from its sidecar: it is not the same for all scans.
+
+    Raises:
+        FileNotFoundError: no sidecar states it.
+    """
+    about = entities(scan.scan.key)
+    tr = scan_tr(root, scan.subject, about["task"], about.get("run"))
+    if tr is None:
+        raise FileNotFoundError(
+            f"{scan.scan.key}_bold.json must state RepetitionTime, got no sidecar in {scan.subject}/func "
+            f"(nor task-{about['task']}_bold.json above): one group was scanned at another rate, so it is "
+            "never assumed. Fetch the sidecars; they are part of every clone."
+        )
+    return tr

@@ -1,0 +1,199 @@
+"""Responses of several subjects, planted from stimulus features, on the axes of an fMRI experiment."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nfas_lightning.data.events import volume_design
+from nfas_lightning.functional.checks import check_shape
+from nfas_lightning.functional.hrf import HRFModel
+
+__all__ = ["Schedule", "SimulatedBrain", "schedule", "simulate_brain"]
+
+_LEAD_IN = 6.0  # seconds before the first stimulus of a run
+_LEAD_OUT = 16.0  # and after the last one's onset: the response falls
+_STIMULUS_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When stimuli are shown and volumes taken.
+
+    Attributes:
+        onsets: (N,) seconds since the start of the stimulus's run.
+        event_runs: (N,) its run.
+        volume_times: (T,) seconds since the start of the volume's run.
+        volume_runs: (T,) its run.
+        tr: seconds.
+    """
+
+    onsets: Tensor
+    event_runs: Tensor
+    volume_times: Tensor
+    volume_runs: Tensor
+    tr: float
+
+    def design(self, hrf: HRFModel = "spm") -> tuple[Tensor, ...]:
+        """Sparse (T, N) operator of an HRF that carries features to volumes, alone in a tuple."""
+        return volume_design(
+            self.onsets,
+            self.volume_times,
+            tr=self.tr,
+            durations=torch.full_like(self.onsets, _STIMULUS_SECONDS),
+            event_runs=self.event_runs,
+            volume_runs=self.volume_runs,
+            hrf=hrf,
+        )
+
+
+def schedule(n_stimuli: int, *, n_runs: int, tr: float, isi: float, seed: int = 0) -> Schedule:
+    """Spread stimuli over runs in random order, one every `isi` seconds give or take a quarter.
+
+    Args:
+        n_stimuli: N.
+        n_runs: runs, as even as they can be.
+        tr: repetition time in seconds.
+        isi: mean seconds from onset to onset, at least the 2 s that a stimulus lasts.
+        seed: of the order and the jitter.
+
+    Raises:
+        ValueError: fewer than two stimuli a run, or times that are not positive.
+    """
+    if n_runs < 1 or n_stimuli < 2 * n_runs:
+        raise ValueError(f"Every run needs two stimuli, got {n_stimuli} stimuli in {n_runs} runs.")
+    if not tr > 0 or not isi >= _STIMULUS_SECONDS:
+        raise ValueError(f"tr must be positive and isi at least {_STIMULUS_SECONDS} s, got {tr} and {isi}.")
+    rng = np.random.default_rng([seed, 4])
+    onsets = np.empty(n_stimuli)
+    event_runs = np.empty(n_stimuli, dtype=np.int64)
+    volume_times, volume_runs = [], []
+    for run, shown in enumerate(np.array_split(rng.permutation(n_stimuli), n_runs)):
+        steps = isi * rng.uniform(0.75, 1.25, size=len(shown))
+        onsets[shown] = _LEAD_IN + np.cumsum(steps) - steps[0]
+        event_runs[shown] = run
+        n_volumes = math.ceil((onsets[shown].max() + _LEAD_OUT) / tr)
+        volume_times.append(np.arange(n_volumes) * tr)
+        volume_runs.append(np.full(n_volumes, run))
+    return Schedule(
+        onsets=torch.from_numpy(onsets),
+        event_runs=torch.from_numpy(event_runs),
+        volume_times=torch.from_numpy(np.concatenate(volume_times)),
+        volume_runs=torch.from_numpy(np.concatenate(volume_runs)),
+        tr=tr,
+    )
+
+
+@dataclass(frozen=True)
+class SimulatedBrain:
+    """Planted responses and what was planted.
+
+    Attributes:
+        responses: (S, T, R), z-scored within runs.
+        signal: (T, R) noiseless mean over subjects, zero in ROIs that follow nothing.
+        ceiling: (R,) correlation of `signal` with the subjects' mean that is expected, 0 without signal.
+    """
+
+    responses: Tensor
+    signal: Tensor
+    ceiling: Tensor
+
+
+def simulate_brain(
+    features: Tensor,
+    driven: NDArray[np.bool_],
+    networks: pd.Series[str],
+    timing: Schedule,
+    *,
+    n_subjects: int = 4,
+    snr: float = 0.7,
+    autocorrelation: float = 0.4,
+    variability: float = 0.4,
+    seed: int = 0,
+    hrf: HRFModel = "spm",
+) -> SimulatedBrain:
+    r"""Plant responses: weights on features, a haemodynamic response, noise.
+
+    ROI r of subject s answers with :math:`a_r X (w_{n(r)} + w_r + \nu\, w_{sr}) + \epsilon`: its network's
+    weights, its own, and the subject's; X are the features carried to volumes, epsilon is first-order
+    autoregressive noise of unit variance, and :math:`a_r` makes the standard deviation of the signal
+    `snr` times that of the noise, give or take 30 % from ROI to ROI.
+
+    Args:
+        features: (N, P) stimulus features.
+        driven: (R,) which ROIs follow them; the rest is noise.
+        networks: R network names: ROIs of one network are alike.
+        timing: when stimuli were shown and volumes taken.
+        n_subjects: S.
+        snr: standard deviation of one subject's signal over that of the noise.
+        autocorrelation: of the noise from volume to volume, in [0, 1).
+        variability: size of a subject's own weights relative to the shared ones.
+        seed: of weights and noise.
+        hrf: ``"spm"`` or ``"glover"``.
+
+    Returns:
+        Responses, the noiseless group signal and the ceiling that follows from both.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    check_shape("features", features, "N P", N=len(timing.onsets))
+    if n_subjects < 1 or snr < 0 or variability < 0 or not 0 <= autocorrelation < 1:
+        raise ValueError(
+            "Expected n_subjects >= 1, snr >= 0, variability >= 0 and autocorrelation in [0, 1), got "
+            f"{n_subjects}, {snr}, {variability} and {autocorrelation}."
+        )
+    rng = np.random.default_rng([seed, 5])
+    n_volumes, n_rois, n_features = len(timing.volume_times), len(driven), features.shape[1]
+    (operator,) = timing.design(hrf)
+    X = (operator.double() @ features.double()).numpy()
+    runs = timing.volume_runs.numpy()
+
+    shared = {name: rng.standard_normal(n_features) for name in sorted(set(networks))}
+    common = np.stack([shared[name] for name in networks], axis=1) + rng.standard_normal((n_features, n_rois))
+    strength = snr * rng.uniform(0.7, 1.3, size=n_rois) * driven
+    values = np.empty((n_subjects, n_volumes, n_rois))
+    signal = np.zeros((n_volumes, n_rois))
+    for s in range(n_subjects):
+        own = variability * 2**0.5 * rng.standard_normal((n_features, n_rois))
+        planted = _center(X @ (common + own), runs)
+        planted *= strength / planted.std(axis=0)
+        signal += planted / n_subjects
+        noise = _center(_autoregressive(rng, runs, n_rois, autocorrelation), runs)
+        values[s] = planted + noise
+    for run in np.unique(runs):
+        values[:, runs == run] /= values[:, runs == run].std(axis=1, keepdims=True)
+    power = signal.var(axis=0)
+    # the noise of the subjects' mean is 1 / S of one subject's
+    ceiling = np.sqrt(power / (power + 1 / n_subjects))
+    return SimulatedBrain(
+        responses=torch.from_numpy(values).float(),
+        signal=torch.from_numpy(signal).float(),
+        ceiling=torch.from_numpy(ceiling).float(),
+    )
+
+
+def _center(series: NDArray[np.float64], runs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Remove each run's mean: no experiment measures it."""
+    out = series.copy()
+    for run in np.unique(runs):
+        out[runs == run] -= out[runs == run].mean(axis=0)
+    return out
+
+
+def _autoregressive(
+    rng: np.random.Generator, runs: NDArray[np.int64], n_rois: int, autocorrelation: float
+) -> NDArray[np.float64]:
+    """First-order autoregressive noise of unit variance that starts anew in every run."""
+    fresh = rng.standard_normal((len(runs), n_rois))
+    scale = (1 - autocorrelation**2) ** 0.5
+    for t in range(1, len(runs)):
+        if runs[t] == runs[t - 1]:
+            fresh[t] = autocorrelation * fresh[t - 1] + scale * fresh[t]
+    return fresh

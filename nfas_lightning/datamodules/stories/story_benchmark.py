@@ -1,0 +1,200 @@
+"""A benchmark of stories: stimuli and responses of several stories as one, each story a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nfas_lightning.data.events import response_gap
+from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.datamodules.stories.story import Story, story_design, story_stimuli
+from nfas_lightning.datamodules.stories.story_nuisances import nuisance_names, nuisance_series
+from nfas_lightning.datamodules.stories.story_responses import (
+    StoryResponses,
+    StoryScans,
+    clean_scan,
+    fewest_counts,
+)
+from nfas_lightning.functional.ceiling import CeilingMethod
+from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.confounds import high_pass_basis
+from nfas_lightning.functional.hrf import HRFModel
+
+__all__ = ["StorySettings", "load_stories", "word_counts"]
+
+
+_FOLDS = 5  # that a single story is scored in by default
+
+
+@dataclass(frozen=True)
+class StorySettings:
+    """How stories become stimuli and responses; see `nfas_lightning.datamodules.StoryDataModule`."""
+
+    modality: str
+    window: int = 20
+    anchor: str | None = None
+    seconds: float = 10.0
+    hop: float = 1.0
+    sampling_rate: int = 16_000
+    temporal: str = "hrf"
+    hrf: HRFModel = "spm"
+    delays: Sequence[int] = (1, 2, 3, 4)
+    slice_time_reference: float = 0.0
+    nuisances: Sequence[str] = ("word_rate", "sound_power")
+    listeners: str = "mean"
+    ceiling: CeilingMethod = "split_half"
+
+
+def load_stories(
+    dataset: str, stories: Sequence[Story], scans: StoryScans, settings: StorySettings
+) -> tuple[StimulusSet, Responses]:
+    """Read stories one after the other and pair them.
+
+    The noise ceiling is estimated story by story and averaged over the stories that have two listeners, as
+    the scores are when stories are held out; of a single story over five contiguous parts, as by default.
+    With ``listeners="mean"`` a story's listeners are averaged as soon as they are read, and nothing of one
+    listener is kept; with ``"each"`` a listener who did not hear a story has NaN there, which is masked per
+    ROI and is no part of the group mean.
+
+    Args:
+        dataset: the benchmark's name.
+        stories: what was heard, each a run.
+        scans: reads the listeners.
+        settings: the choices.
+
+    Returns:
+        N stimuli; responses (1, T, R) of ``"mean"``, (S, T, R) of ``"each"``.
+    """
+    check_option("listeners", settings.listeners, ("mean", "each"))
+    check_option("ceiling", settings.ceiling, ("split_half", "loo_subject"))
+    names = [story.name for story in stories]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"Stories must be one at least, each once, got {names}.")
+    shown = story_stimuli(
+        stories,
+        settings.modality,
+        window=settings.window,
+        anchor=settings.anchor,
+        seconds=settings.seconds,
+        hop=settings.hop,
+        sampling_rate=settings.sampling_rate,
+    )
+    values, ceilings, nuisances, counts = [], [], [], []
+    heard_by: list[tuple[str, ...]] = []
+    hashes: dict[str, str] = {}
+    scans.prefetch(stories)
+    for story in stories:
+        heard = scans.read(story)
+        values.append(
+            heard.values.nanmean(dim=0, keepdim=True) if settings.listeners == "mean" else heard.values
+        )
+        heard_by.append(heard.subjects)
+        ceilings.append(heard.ceiling(settings.ceiling, n_folds=_FOLDS if len(stories) == 1 else 1))
+        counts.append(heard.counts)
+        nuisances.append(_nuisances(story, heard, settings, scans.high_pass))
+        hashes |= heard.hashes
+        hashes |= {f"{story.name}/{file.name}": sha256_file(file) for file in _files(story)}
+    lengths = [part.shape[1] for part in values]
+    design, times, runs = story_design(
+        stories,
+        shown.onsets,
+        lengths,
+        durations=shown.durations,
+        temporal=settings.temporal,
+        hrf=settings.hrf,
+        delays=settings.delays,
+        slice_time_reference=settings.slice_time_reference,
+    )
+    if settings.listeners == "mean":
+        heard_by = [("mean",)] * len(stories)
+    subjects, joined = _side_by_side(values, heard_by)
+    ceiling = torch.stack(ceilings).nanmean(dim=0)
+    trs = [story.tr for story in stories]
+    tr = max(set(trs), key=trs.count)
+    responses = Responses(
+        values=joined,
+        rois=scans.rois(fewest_counts(counts)),
+        stimulus_ids=shown.ids,
+        dataset=dataset,
+        modality=settings.modality,
+        subjects=subjects,
+        runs=runs,
+        design=design,
+        tr=tr,
+        volume_times=times,
+        drifts=_drifts(trs, lengths, scans.high_pass),
+        nuisances=torch.cat(nuisances) if settings.nuisances else None,
+        nuisance_names=tuple(
+            nuisance_names(settings.nuisances, temporal=settings.temporal, delays=settings.delays)
+        ),
+        noise_ceiling=ceiling if bool(ceiling.isfinite().any()) else None,
+        # the shortest repetition time has the most volumes in a response
+        gap=response_gap(settings.temporal, min(trs), settings.delays),
+        hashes=hashes | {"stimuli": shown.sha256},
+    )
+    return shown.stimuli, responses
+
+
+def word_counts(stories: Sequence[Story]) -> dict[str, Any]:
+    """Return how many words there are, how many were placed between neighbors, and how many have no time."""
+    known = [story.words for story in stories if story.words is not None]
+    return {
+        "words": sum(len(words) for words in known),
+        "words_interpolated": sum(int(words.interpolated.sum()) for words in known),
+        "words_without_time": sum(int((~words.timed).sum()) for words in known),
+    }
+
+
+def _nuisances(
+    story: Story, heard: StoryResponses, settings: StorySettings, high_pass: float | None
+) -> Tensor:
+    """Nuisances of the kept volumes, filtered and z-scored as the responses are; a constant one is 0."""
+    n = heard.values.shape[1]
+    series = nuisance_series(
+        story,
+        settings.nuisances,
+        n,
+        # words count at the moment at which their features stand
+        anchor=(settings.anchor if settings.modality == "language" else None) or "start",
+        temporal=settings.temporal,
+        hrf=settings.hrf,
+        delays=settings.delays,
+        slice_time_reference=settings.slice_time_reference,
+    )
+    cleaned = clean_scan(series, tr=story.tr, high_pass=high_pass) if series.shape[1] else series
+    return cleaned.nan_to_num(nan=0.0).float()
+
+
+def _drifts(trs: Sequence[float], lengths: Sequence[int], high_pass: float | None) -> Tensor | None:
+    """Cosines slower than the filter (T, K), each story's side by side with those of none other."""
+    if high_pass is None:
+        return None
+    own = [high_pass_basis(n, tr, high_pass) for n, tr in zip(lengths, trs, strict=True)]
+    drifts: Tensor = torch.block_diag(*own)  # type: ignore[no-untyped-call]
+    return drifts
+
+
+def _files(story: Story) -> list[Any]:
+    return [*story.files, *([story.wav] if story.wav is not None else [])]
+
+
+def _side_by_side(
+    values: Sequence[Tensor], heard_by: Sequence[tuple[str, ...]]
+) -> tuple[tuple[str, ...], Tensor]:
+    """Put stories with different listeners on one axis of subjects, NaN where one did not listen."""
+    subjects = tuple(sorted({name for names in heard_by for name in names}))
+    parts = []
+    for part, names in zip(values, heard_by, strict=True):
+        row = {name: i for i, name in enumerate(names)}
+        full = part.new_full((len(subjects), *part.shape[1:]), torch.nan)
+        for s, name in enumerate(subjects):
+            if name in row:
+                full[s] = part[row[name]]
+        parts.append(full)
+    return subjects, torch.cat(parts, dim=1)

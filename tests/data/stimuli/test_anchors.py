@@ -1,0 +1,200 @@
+"""Features stand where their stimulus is: what was planted through the response is found without a lag."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import wavfile
+
+from nfas_lightning.data.stimuli.anchors import check_moment, share_before, window_pieces
+from nfas_lightning.data.stimuli.audio_windows import read_wav
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.texts import TextStimulus
+from nfas_lightning.data.stimuli.words import Words
+from nfas_lightning.datamodules.stories.story import Story, story_design, story_stimuli
+from nfas_lightning.datamodules.stories.story_nuisances import nuisance_names, nuisance_series
+from nfas_lightning.functional.correlation import correlate
+from nfas_lightning.functional.hrf import hrf_integral
+
+RATE, N_VOLUMES = 200, 205
+FRAME = RATE // 10
+LAGS = np.arange(-6, 6.1, 0.5)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A story of 401.7 s: noise whose level wanders over seconds, and words that follow it."""
+    rng = np.random.default_rng(0)
+    n = int(401.7 * RATE)
+    level = np.convolve(rng.normal(size=n), np.hanning(3 * RATE), "same")
+    samples = 0.02 * rng.normal(size=n) * 10 ** (0.3 * level / level.std())
+    path = tmp_path_factory.mktemp("sound") / "a.wav"
+    wavfile.write(path, RATE, samples.clip(-1, 1).astype(np.float32))
+    onset = np.cumsum(rng.uniform(0.2, 1.5, 400))
+    words = Words(tuple(f"w{i}" for i in range(400)), onset, onset + 0.15)
+    return Story("told", 2.0, 3.1, (), first=2, wav=path, words=words)
+
+
+def frames(story, windows):
+    """Power of each tenth of a second of each window, in dB above silence as the nuisance has it."""
+    samples, _ = read_wav(story.wav)
+    loudest = decibels(torch.from_numpy(samples[: len(samples) // FRAME * FRAME]).view(-1, FRAME)).max()
+    return (decibels(windows.view(len(windows), -1, FRAME)) - loudest + 60).clamp_min(0).double()
+
+
+def decibels(wave):
+    return 10 * wave.square().mean(dim=-1).clamp_min(1e-10).log10()
+
+
+def best_lag(story, shown, feature, planted, **options):
+    """The lag of the stimuli's clock at which a feature predicts what was planted best, and r without one."""
+    r = {}
+    for lag in LAGS:
+        operators, _, _ = story_design(
+            [story], [shown.onsets[0] + lag], [N_VOLUMES], durations=shown.durations, **options
+        )
+        r[lag] = float(correlate(operators[0].double() @ feature[:, None], planted).mean())
+    return max(r, key=r.get), r[0.0]
+
+
+@pytest.mark.parametrize(
+    ("anchor", "pooled", "seconds", "hop", "least"),
+    [
+        ("center", "mean", 10.0, 1.0, 0.94),
+        ("center", "mean", 4.0, 1.0, 0.99),
+        ("center", "mean", 4.0, 1.3, 0.99),  # no divisor of the repetition time
+        ("center", "mean", 4.0, 3.0, 0.98),  # longer than the repetition time
+        ("center", "mean", 1.0, 1.0, 0.99),
+        ("end", "last", 10.0, 1.0, 0.99),
+        ("start", "first", 4.0, 1.0, 0.99),
+    ],
+)
+def test_sound_is_found_where_it_was(told, anchor, pooled, seconds, hop, least):
+    shown = story_stimuli([told], "audio", seconds=seconds, hop=hop, sampling_rate=RATE, anchor=anchor)
+    power = frames(told, torch.stack([shown.stimuli[i][1] for i in range(len(shown.ids))]))
+    feature = {"mean": power.mean(dim=1), "last": power[:, -1], "first": power[:, 0]}[pooled]
+    planted = nuisance_series(told, ["sound_power"], N_VOLUMES)
+    lag, r = best_lag(told, shown, feature, planted, temporal="hrf")
+    assert lag == 0
+    assert r > least
+
+
+def test_windows_stamped_with_another_moment_than_they_describe_come_late(told):
+    shown = story_stimuli([told], "audio", seconds=10.0, sampling_rate=RATE, anchor="end")
+    power = frames(told, torch.stack([shown.stimuli[i][1] for i in range(len(shown.ids))]))
+    planted = nuisance_series(told, ["sound_power"], N_VOLUMES)
+    lag, r = best_lag(told, shown, power.mean(dim=1), planted, temporal="hrf")
+    assert lag < -2
+    assert r < 0.85
+
+
+@pytest.mark.parametrize("hop", [1.0, 1.3, 3.0])
+def test_finite_impulse_responses_have_the_same_clock(told, hop):
+    shown = story_stimuli([told], "audio", seconds=4.0, hop=hop, sampling_rate=RATE)
+    power = frames(told, torch.stack([shown.stimuli[i][1] for i in range(len(shown.ids))]))
+    planted = nuisance_series(told, ["sound_power"], N_VOLUMES, temporal="fir", delays=(2,))
+    lag, r = best_lag(told, shown, power.mean(dim=1), planted, temporal="fir", delays=(2,))
+    assert lag == 0
+    assert r > 0.9
+
+
+@pytest.mark.parametrize("anchor", [None, "start", "center", "end"])
+def test_words_are_found_where_they_were(told, anchor):
+    shown = story_stimuli([told], "language", anchor=anchor)
+    feature = torch.from_numpy(np.random.default_rng(1).normal(size=400))
+    # each word drives its response as long as it is heard
+    times = told.volume_times(N_VOLUMES)[:, None]
+    onset, offset = (torch.from_numpy(at + told.offset) for at in (told.words.onset, told.words.offset))
+    planted = (hrf_integral(times - onset) - hrf_integral(times - offset)) @ feature[:, None]
+    lag, r = best_lag(told, shown, feature, planted, temporal="hrf")
+    assert lag == 0
+    assert r > 0.99
+
+
+@pytest.mark.parametrize("temporal", ["hrf", "fir"])
+@pytest.mark.parametrize("anchor", ["start", "end"])
+def test_the_word_rate_is_what_a_constant_of_the_words_becomes(told, anchor, temporal):
+    shown = story_stimuli([told], "language", anchor=anchor)
+    options = {"temporal": temporal, "delays": (1, 3)}
+    rate = nuisance_series(told, ["word_rate"], N_VOLUMES, anchor=anchor, **options)
+    operators, _, _ = story_design([told], shown.onsets, [N_VOLUMES], **options)
+    for column, operator in zip(rate.T, operators, strict=True):
+        dense = operator.to_dense()
+        counts = dense if temporal == "hrf" else (dense > 0).float()  # features are averaged, the rate is not
+        torch.testing.assert_close(column.float(), counts.sum(dim=1))
+    assert nuisance_names(["word_rate"], **options) == (
+        ["word_rate"] if temporal == "hrf" else ["word_rate_delay1", "word_rate_delay3"]
+    )
+
+
+def test_two_stories_of_one_file_hear_their_own_part_alone(tmp_path):
+    wavfile.write(tmp_path / "a.wav", 1000, np.full(10_000, 0.5, dtype=np.float32))
+    first, second = (
+        Story(name, 2.0, 3.0, (), wav=tmp_path / "a.wav", span=span)
+        for name, span in (("first", (0.0, 4.0)), ("second", (4.0, float("inf"))))
+    )
+    shown = story_stimuli([first, second], "audio", seconds=4.0, sampling_rate=1000)
+    last, next_one = shown.stimuli[3][1], shown.stimuli[4][1]
+    assert last.nonzero()[:, 0].tolist() == list(range(2500))  # 1.5 to 4 of 1.5 to 5.5 s
+    assert next_one.nonzero()[:, 0].tolist() == list(range(1500, 4000))
+    # and so does their sound power
+    both = sum(nuisance_series(story, ["sound_power"], 20) for story in (first, second))
+    whole = Story("whole", 2.0, 3.0, (), wav=tmp_path / "a.wav")
+    torch.testing.assert_close(both, nuisance_series(whole, ["sound_power"], 20))
+
+
+def test_every_moment_is_in_one_piece():
+    for stop, hop, start in ((10.0, 0.1, 0.0), (9.6, 3.0, 2.5), (0.6, 0.2, 0.0), (1.0, 1.0, 0.0)):
+        onsets, durations = window_pieces(stop, hop, start)
+        np.testing.assert_allclose(onsets + durations, [*onsets[1:], stop])
+        assert onsets[0] == start
+        assert (abs(durations / hop - 1) <= 0.5).all()
+    assert len(window_pieces(0.3, 0.1)[0]) == 3  # 0.3 / 0.1 is less than 3 in binary
+    assert len(window_pieces(0.9, 1.0)[0]) == 0
+    with pytest.raises(ValueError, match="hop must be a positive number"):
+        window_pieces(1.0, 0.0)
+    with pytest.raises(ValueError, match="anchor must be one of 'start', 'center', 'end', got 'middle'"):
+        share_before("middle")
+
+
+class Windows(list):
+    seconds = 4.0
+
+    def __init__(self, anchor):
+        super().__init__([torch.zeros(8)] * 2)
+        self.anchor = anchor
+
+
+@pytest.mark.parametrize(
+    ("anchor", "pooling", "said"),
+    [
+        ("center", "auto", None),
+        ("center", "mean", None),
+        ("end", "last", None),
+        ("center", "last", "2 s too early.*describes the end.*Cut the windows with anchor='end'"),
+        ("end", "mean", "2 s too late.*describes the center.*Cut the windows with anchor='center'"),
+    ],
+)
+def test_a_pooling_that_describes_another_moment_is_said(anchor, pooling, said):
+    stimuli = StimulusSet(Windows(anchor), "audio", 8)
+    if said:
+        with pytest.warns(UserWarning, match=said):
+            check_moment(stimuli, pooling)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_moment(stimuli, pooling)
+
+
+def test_the_first_token_of_a_context_is_no_word_s():
+    words = StimulusSet([TextStimulus("so", (0, 2)), TextStimulus("so she", (3, 6))], "language")
+    with pytest.warns(UserWarning, match="pooling='cls' describes a whole context"):
+        check_moment(words, "cls")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_moment(words, "last")
+        check_moment(StimulusSet(["a sentence", "and another"], "language"), "cls")
+        check_moment(None, "cls")
