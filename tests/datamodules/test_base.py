@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from nfas_lightning.data import algonauts, bold_moments, little_prince, narratives_tree, rois, story_nuisances
 from nfas_lightning.data.events import TEMPORAL
+from nfas_lightning.data.regions import rois
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.anchors import ANCHORS
@@ -26,7 +26,12 @@ from nfas_lightning.datamodules import (
     SimulatedBrainDataModule,
     StoryDataModule,
 )
+from nfas_lightning.datamodules.algonauts2021 import algonauts_reader as algonauts
+from nfas_lightning.datamodules.bold_moments import bold_moments_reader as bold_moments
 from nfas_lightning.datamodules.cache import parcel_cache
+from nfas_lightning.datamodules.little_prince import little_prince_reader as little_prince
+from nfas_lightning.datamodules.narratives import narratives_tree
+from nfas_lightning.datamodules.stories import story_nuisances
 from nfas_lightning.lightning_packages import installed_packages
 
 

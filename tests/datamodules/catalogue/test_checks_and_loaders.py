@@ -9,9 +9,10 @@ import warnings
 import pytest
 
 from nfas_lightning.cli.data import check_data
-from nfas_lightning.data import little_prince, narratives_words
 from nfas_lightning.datamodules.catalogue import check_folder
+from nfas_lightning.datamodules.little_prince import little_prince_reader as little_prince
 from nfas_lightning.datamodules.little_prince.little_prince_reader import LANGUAGES, little_prince_stories
+from nfas_lightning.datamodules.narratives import narratives_words
 from nfas_lightning.datamodules.narratives.narratives_reader import narratives_stories
 from tests.helpers import little_prince_tree, narratives_tree
 
