@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint unit docs clean
+.PHONY: help install demo test lint unit minimum docs clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -21,20 +21,29 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)  ## pretrained models in a simulated brain space: runs/demo/report.html
 	$(BIN)/nfas demo
 
-test: lint unit  ## lint, types, import direction, tests, doctests
+test: lint unit  ## everything that has to pass: lint, then unit
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  ## style, spelling, types, import direction, workflow files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/typos
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.readthedocs .readthedocs.yaml
 
-unit: $(INSTALLED)
+unit: $(INSTALLED)  ## the tests and the examples in docstrings
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+minimum:  ## the tests on the lowest versions that pyproject.toml allows, in .venv-minimum
+	$(PYTHON) -m venv .venv-minimum
+	.venv-minimum/bin/python -m pip install --quiet uv
+	.venv-minimum/bin/uv pip install --quiet --python .venv-minimum --resolution lowest-direct --editable '.[test]'
+	.venv-minimum/bin/python -m pytest -n 2 --dist loadfile
 
 docs: $(INSTALLED)  ## the documentation site: build/docs/index.html
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/python -m sphinx -q -W -E -a -b html docs build/docs
 
 clean:  ## remove what make install and the tests leave behind
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-minimum build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
