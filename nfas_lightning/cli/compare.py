@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from nfas_lightning.cli.messages import say_loading
-from nfas_lightning.cli.process import refusing
+from nfas_lightning.cli.messages import refusing, say_loading
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,29 +9,31 @@ from typing import Any
 
 import yaml
 
+from nfas_lightning.cli.check_config import ConfigError
 from nfas_lightning.cli.messages import missing_file
 from nfas_lightning.writing import load_yaml
 
-__all__ = ["ConfigFileError", "check_config_files"]
+__all__ = ["read_config_files"]
 
 _REPLACED = ("callbacks", "logger")  # lists of a Trainer that a second file takes the place of
 
 
-class ConfigFileError(ValueError):
-    """A config file that can't be read as one."""
-
-
-def check_config_files(args: Sequence[str]) -> None:
-    """Read every ``--config`` file once, for what YAML itself would let pass or report without its name.
+def read_config_files(args: Sequence[str]) -> list[dict[str, Any]]:
+    """Read every ``--config`` file once, and find what YAML would let pass or report without the file's name.
 
     Says on stderr where a later file's list takes the place of an earlier one's, which is easily overlooked.
 
+    Returns:
+        The configs, in the order of the command line.
+
     Raises:
-        ConfigFileError: a file is missing, empty, no mapping, indented with tabs, or names a key twice.
+        ConfigError: a file is missing, empty, no mapping, indented with tabs, or names a key twice.
     """
     seen: dict[str, tuple[str, Any]] = {}
+    configs = []
     for path in _config_paths(args):
         config = _read(path)
+        configs.append(config)
         trainer = config.get("trainer")
         if not isinstance(trainer, dict):
             continue
@@ -45,6 +47,7 @@ def check_config_files(args: Sequence[str]) -> None:
                     file=sys.stderr,
                 )
             seen[key] = str(path), trainer[key]
+    return configs
 
 
 def _config_paths(args: Sequence[str]) -> list[Path]:
@@ -59,24 +62,24 @@ def _config_paths(args: Sequence[str]) -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ConfigFileError(missing_file(path))
+        raise ConfigError(missing_file(path))
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigFileError(f"{path} must be text in UTF-8 ({error}): save it as that.") from error
+        raise ConfigError(f"{path} must be text in UTF-8 ({error}): save it as that.") from error
     for number, line in enumerate(text.splitlines(), 1):
         if "\t" in line[: len(line) - len(line.lstrip())]:
-            raise ConfigFileError(f"{path}, line {number}: YAML is indented with spaces, and here is a tab.")
+            raise ConfigError(f"{path}, line {number}: YAML is indented with spaces, and here is a tab.")
     try:
         config = load_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        raise ConfigFileError(f"{path}{place}: {getattr(error, 'problem', None) or error}.") from error
+        raise ConfigError(f"{path}{place}: {getattr(error, 'problem', None) or error}.") from error
     if config is None:
-        raise ConfigFileError(f"{path} is empty. `nfas test --help` shows what a config looks like.")
+        raise ConfigError(f"{path} is empty. `nfas test --help` shows what a config looks like.")
     if not isinstance(config, dict):
-        raise ConfigFileError(
+        raise ConfigError(
             f"{path} must hold keys and values (trainer:, model:, data:), got a {type(config).__name__}."
         )
     return config

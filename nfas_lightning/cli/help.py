@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nfas_lightning.cli.docstrings import summary
-from nfas_lightning.cli.messages import PlainErrors, nearest, say_loading
+from nfas_lightning.cli.messages import PlainErrors, refuse, say_loading, summary
+from nfas_lightning.errors import nearest
 
 __all__ = ["help_on", "page"]
 
@@ -61,15 +61,15 @@ _OPTIONS = """\
 CLASSES: Mapping[str, Mapping[str, str]] = {
     "models": {"FrozenModel": "frozen", "ModelSuite": "suite", "RandomTwin": "suite"},
     "datamodules": {
-        "Algonauts2021DataModule": "algonauts2021",
-        "AliceDataModule": "alice",
+        "Algonauts2021DataModule": "algonauts2021.algonauts_datamodule",
+        "AliceDataModule": "alice.alice_datamodule",
         "ArrayDataModule": "array",
-        "BoldMomentsDataModule": "bold_moments",
+        "BoldMomentsDataModule": "bold_moments.bold_moments_datamodule",
         "FolderDataModule": "folder",
-        "LittlePrinceDataModule": "little_prince",
-        "NarrativesDataModule": "narratives",
-        "NaturalSoundsDataModule": "natural_sounds",
-        "SimulatedBrainDataModule": "simulated",
+        "LittlePrinceDataModule": "little_prince.little_prince_datamodule",
+        "NarrativesDataModule": "narratives.narratives_datamodule",
+        "NaturalSoundsDataModule": "natural_sounds.natural_sounds_datamodule",
+        "SimulatedBrainDataModule": "simulated.simulated_datamodule",
     },
     "callbacks": {
         "BrainAlignment": "brain_alignment",
@@ -133,8 +133,10 @@ def help_on(name: str) -> None:
     else:
         kind = _load(f"{homes[name]}:{name}") if name in homes else _lightning(name)
     if kind is None:
-        parser = PlainErrors(prog="nfas help")
-        parser.error(f"there is no class {name!r}.{nearest(name, homes)} A full path does too, e.g. a.b.C.")
+        refuse(
+            "nfas help",
+            f"there is no class {name!r}.{nearest(name, homes)} A full path does too, e.g. a.b.C.",
+        )
     parser = PlainErrors(prog=name, add_help=False, usage=name)
     parser.add_class_arguments(kind, as_group=False)
     for action in parser._actions:
@@ -158,6 +160,7 @@ def _load(target: str) -> Any:
 def _lightning(name: str) -> Any:
     """A callback or logger of Lightning's, or an optimizer of torch's, by its short name."""
     homes = (
+        "pytorch_lightning",
         "pytorch_lightning.callbacks",
         "pytorch_lightning.loggers",
         "torch.optim",
@@ -168,7 +171,8 @@ def _lightning(name: str) -> Any:
 
 def _summary_of(package: str, module: str, name: str) -> str:
     """Return the first line of a class's docstring, read from its source."""
-    tree = ast.parse((Path(__file__).parents[1] / package / f"{module}.py").read_text(encoding="utf-8"))
+    path = Path(__file__).parents[1].joinpath(package, *module.split("."))
+    tree = ast.parse(path.with_suffix(".py").read_text(encoding="utf-8"))
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     return (ast.get_docstring(found) or "").split("\n")[0]
 

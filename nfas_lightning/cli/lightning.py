@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import nfas_lightning.models.suite  # noqa: F401
 from nfas_lightning.callbacks import ScoreWriter
 from nfas_lightning.callbacks.logging import wandb_offline_without_key
 from nfas_lightning.callbacks.wandb_runs import forget_anonymous
-from nfas_lightning.cli.messages import PlainErrors, missing_file
-from nfas_lightning.cli.process import is_spoken
+from nfas_lightning.cli.check_config import check_lightning
+from nfas_lightning.cli.messages import PlainErrors, is_message, missing_file, refusing
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run
 from nfas_lightning.versions import installed_version
 from nfas_lightning.writing import staging_file
@@ -26,6 +26,7 @@ from nfas_lightning.writing import staging_file
 __all__ = ["NFASCLI", "SaveRunConfig"]
 
 _CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")  # Lightning looks for the file itself
+_CLASSES = {"model": LightningModule, "data": LightningDataModule}
 _TITLES = {
     "trainer": "The Trainer: --trainer.OPTION",
     "model": "The model: --model NAME, --model.OPTION",
@@ -95,7 +96,8 @@ class NFASParser(LightningArgumentParser, PlainErrors):
 class NFASCLI(LightningCLI):
     """LightningCLI whose Trainer tests suites, and whose saved configs pile up instead of clashing."""
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str], configs: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._configs = configs
         wandb_offline_without_key()
         quiet_lightning()
         super().__init__(
@@ -113,7 +115,13 @@ class NFASCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse what `main` was given; Lightning's own would warn that the process has arguments too."""
+        """Check names and values, then parse; Lightning's own would warn of the process's arguments."""
+        if args and args[0] in self._subcommand_parsers and not {"-h", "--help"} & set(args):
+            actions = self._subcommand_parsers[args[0]]._actions
+            flags = [text for action in actions for text in action.option_strings if text.startswith("--")]
+            with refusing(f"nfas {args[0]}"):
+                configs = [config.get(args[0], config) for config in self._configs]
+                check_lightning(args[1:], configs, flags, Trainer, _CLASSES)
         self.config = parser.parse_args(args)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -152,7 +160,7 @@ class NFASCLI(LightningCLI):
             forget_anonymous(self.trainer.loggers)
         except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything; not hidden
             cause = _first_cause(error)
-            if not is_spoken(cause):
+            if not is_message(cause):
                 raise cause from None  # without the lists of types that jsonargparse puts around it
             self._parser(self.subcommand).error(str(cause), error)
 

@@ -10,10 +10,9 @@ from inspect import Parameter, signature
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
-from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
-from nfas_lightning.cli.docstrings import summary
-from nfas_lightning.cli.messages import PlainErrors, nearest, refuse, say_loading
-from nfas_lightning.cli.process import EXIT_CODES
+from nfas_lightning.cli.config_files import read_config_files
+from nfas_lightning.cli.messages import EXIT_CODES, PlainErrors, refuse, refusing, say_loading, summary
+from nfas_lightning.errors import nearest
 from nfas_lightning.versions import installed_version
 
 __all__ = ["COMMANDS", "main"]
@@ -101,15 +100,13 @@ def _run_lightning(given: list[str]) -> None:
 
         print(page(given[0]))
         return
-    try:
-        check_config_files(given)
-    except ConfigFileError as error:
-        refuse(f"nfas {given[0]}", str(error))
+    with refusing(f"nfas {given[0]}"):
+        configs = read_config_files(given)
     # Lightning takes seconds to import: the commands above do without it where they can
     say_loading("Lightning")
     from nfas_lightning.cli.lightning import NFASCLI
 
-    NFASCLI(["--help" if word == "--help-all" else word for word in given])
+    NFASCLI(["--help" if word == "--help-all" else word for word in given], configs)
 
 
 def _versions() -> str:
@@ -159,9 +156,29 @@ def _run_command(name: str, args: list[str]) -> None:
             parser.add_argument(
                 f"--{key}", type=hints[key], default=parameter.default, help=summary(command, key)
             )
+    _check_names(name, args, list(signature(command).parameters), positional)
     options = parser.parse_args(args)
     options.pop("config")
     command(**parser.instantiate(options).as_dict())
+
+
+def _check_names(command: str, args: list[str], known: list[str], positional: set[str]) -> None:
+    """End where an option or a key of a config is none of the command's, or an argument is missing."""
+    flags = [f"--{name}" for name in (*known, "config", "print_config", "help")]
+    for word in args:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and len(flag) > 2 and flag not in flags:
+            refuse(f"nfas {command}", f"unknown option {flag!r}.{nearest(flag, flags)}")
+    if {"-h", "--help"} & set(args):
+        return
+    with refusing(f"nfas {command}"):
+        configs = read_config_files(args)
+    for key in {key for config in configs for key in config}:
+        if key not in known:
+            refuse(
+                f"nfas {command}",
+                f"unknown key {key!r}.{nearest(str(key), known)} There are {', '.join(known)}.",
+            )
 
 
 def _hints(command: Callable[..., Any]) -> dict[str, Any]:

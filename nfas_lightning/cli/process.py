@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import dis
-import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 
-from nfas_lightning.cli.messages import is_debugging, refuse
+from nfas_lightning.cli.main import main
+from nfas_lightning.cli.messages import is_debugging, is_message
 from nfas_lightning.termination import Terminated, ending_on_sigterm
 
-__all__ = ["EXIT_CODES", "is_spoken", "refusing", "run"]
-
-EXIT_CODES = {
-    0: "done",
-    1: "failed",
-    2: "wrong command line or config, nothing was run",
-    130: "Ctrl-C",
-    143: "terminated",
-}
-"""What the codes of the process mean, as `nfas --help` says it."""
-
-_SPEAKERS = ("nfas_lightning", "pytorch_lightning", "lightning_fabric", "jsonargparse")
+__all__ = ["run"]
 
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the `nfas` command and return its exit code, see `EXIT_CODES`.
 
-    An error that a library raised on purpose is one line, everything else its traceback, as is every error
-    with ``--debug`` or NFAS_DEBUG=1.
+    An error that is a message for the user is one line, everything else its traceback, as is every error with
+    ``--debug`` or NFAS_DEBUG=1.
 
     Args:
         args: arguments; None takes those of the process.
@@ -49,8 +37,6 @@ def run(args: Sequence[str] | None = None) -> int:
     try:
         # a training ends between two steps, as Lightning has it
         with nullcontext() if given[:1] == ["fit"] else ending_on_sigterm():
-            from nfas_lightning.cli.main import main
-
             main(given)
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -62,47 +48,11 @@ def run(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # noqa: BLE001 - the end of the process: everything becomes an exit code here
-        if is_debugging() or not is_spoken(error):
+        if is_debugging() or not is_message(error):
             traceback.print_exception(error)
             return 1
         return _say(f"error: {error}\n(--debug shows where)", 1)
     return 0
-
-
-def is_spoken(error: BaseException) -> bool:
-    """Whether a library said this on purpose, with a `raise` of its own, rather than ran into it.
-
-    Its message is then meant for the user, and a traceback would only hide it.
-    """
-    # a folder that may not be written and a full disk are the user's to mend, and the message names them
-    if isinstance(error, PermissionError | NotADirectoryError) or (
-        isinstance(error, OSError) and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-    ):
-        return True
-    trace = error.__traceback__
-    if trace is None:
-        return False
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    frame = trace.tb_frame
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    raised = frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-    return raised and package in _SPEAKERS
-
-
-@contextmanager
-def refusing(command: str) -> Iterator[None]:
-    """End a command with code 2 where the block, which runs nothing yet, refuses what was asked for.
-
-    Args:
-        command: as it is typed, ``"nfas space"``.
-    """
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        if is_debugging() or not is_spoken(error):
-            raise
-        refuse(command, str(error))
 
 
 def _code(stop: SystemExit) -> int:

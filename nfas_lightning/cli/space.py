@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from nfas_lightning.cli.messages import say_loading
-from nfas_lightning.cli.process import refusing
+from nfas_lightning.cli.messages import refusing, say_loading
 from nfas_lightning.writing import check_folder
 
 __all__ = ["space"]

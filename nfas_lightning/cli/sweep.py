@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from nfas_lightning.cli.config_files import ConfigFileError, check_config_files
-from nfas_lightning.cli.messages import PlainErrors, say_loading
-from nfas_lightning.cli.process import refusing
+from nfas_lightning.cli.check_config import check_arguments
+from nfas_lightning.cli.config_files import read_config_files
+from nfas_lightning.cli.messages import PlainErrors, refusing, say_loading
 
 __all__ = ["sweep"]
 
@@ -33,20 +33,18 @@ def sweep(
         plan: estimate memory and time, and run nothing.
         job: run only ``benchmark`` or ``benchmark:model,model``, in this process; what a sweep's jobs do.
     """
-    parser = PlainErrors(prog="nfas sweep")
-    try:
-        check_config_files(["--config", file])
-    except ConfigFileError as error:
-        parser.error(str(error))
+    with refusing("nfas sweep"):
+        (config,) = read_config_files(["--config", file])
     # Lightning takes seconds to import: after the file is known to be one
     say_loading("Lightning")
-    from nfas_lightning.sweep import conduct, read_sweep
+    from nfas_lightning.sweep import Sweep, conduct, read_sweep
     from nfas_lightning.sweep.work import run_job
 
     given = {"out": out, "slots": slots, "cluster": cluster}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     with refusing("nfas sweep"):
-        request = read_sweep(file, changes=changes, parser=parser)
+        check_arguments(config, Sweep)
+        request = read_sweep(file, changes=changes, parser=PlainErrors(prog="nfas sweep"))
         cells = request.cells if job is None else request.choose(job)
     if job is not None:
         if not run_job(request, cells, only_estimate=plan):

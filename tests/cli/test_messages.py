@@ -44,7 +44,7 @@ def refused(capsys, folder, text, *options):
     ("right", "wrong", "message"),
     [
         ("trainer:", "trainner:", "unknown key 'trainner'. Did you mean 'trainer'?"),
-        ("callbacks:", "callback:", "unknown key 'trainer.callback'. Did you mean 'trainer.callbacks'"),
+        ("callbacks:", "callback:", "trainer: Trainer has no option 'callback'. Did you mean 'callbacks'"),
         ("ModelSuite", "ModelSuit", "model: there is no class 'ModelSuit'. Did you mean 'ModelSuite'?"),
         ("DepthTrajectory", "DepthTrajectry", "trainer.callbacks: there is no class 'DepthTrajectry'."),
         (
@@ -84,10 +84,9 @@ settings: {n_permutations: 19}
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("n_permutations", "n_permutation", "unknown key 'settings.n_permutation'."),
-        ("n_permutations", "n_permutation", "Did you mean 'settings.n_permutations'"),
-        ("n_permutations", "n_permutation", " settings has baselines, centering, criterion, "),
-        ("settings:", "setings:", "unknown key 'setings'. Did you mean 'settings'? There are accelerator, "),
+        ("n_permutations", "n_permutation", "settings: ScoringSettings has no option 'n_permutation'."),
+        ("n_permutations", "n_permutation", "Did you mean 'n_permutations'"),
+        ("settings:", "setings:", "unknown key 'setings'. Did you mean 'settings'? There are models, benchmarks, "),
         ("mobilenet_v2", "mobilenet_v3", "there is no packaged model or entry of the zoo 'mobilenet_v3'."),
         ("n_permutations: 19", "svd_rank: [2]", "settings.svd_rank: "),
         ("modality: vision", "modality: visoin", "got 'visoin'"),

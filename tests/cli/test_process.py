@@ -15,9 +15,9 @@ import pytorch_lightning as pl
 import yaml
 
 import nfas_lightning.cli.main
-from nfas_lightning.cli.docstrings import summary
 from nfas_lightning.cli.help import CLASSES
-from nfas_lightning.cli.process import EXIT_CODES, run
+from nfas_lightning.cli.messages import EXIT_CODES, summary
+from nfas_lightning.cli.process import run
 from nfas_lightning.results import RunResults
 
 MODULE = """

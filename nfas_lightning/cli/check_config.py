@@ -1,0 +1,306 @@
+"""Names and values of a config, checked before anything is built: one message for the first mistake.
+
+What is not certain here (an annotation that cannot be read, a value that only the class can judge) passes:
+the parser and the classes have the last word.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from importlib import import_module
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from nfas_lightning.errors import InputError, nearest
+
+__all__ = ["ConfigError", "check_arguments", "check_lightning"]
+
+_UNKNOWN = object()  # a value that stands elsewhere
+_WRAPPERS = ("class_path", "init_args", "dict_kwargs")
+_OWN = "A class of your own goes by its module, my_module.MyClass, found in the current folder or installed."
+# bases whose subclasses a config names by class_path
+_BASES = (
+    "LightningModule",
+    "LightningDataModule",
+    "Callback",
+    "Logger",
+    "Strategy",
+    "Profiler",
+    "Optimizer",
+    "LRScheduler",
+)
+
+
+class ConfigError(InputError):
+    """A config that names what there is not, or gives a value that cannot be meant."""
+
+
+def check_arguments(
+    given: Mapping[str, Any],
+    owner: Callable[..., Any],
+    where: str = "",
+    *,
+    whole: bool = True,
+    also: Sequence[str] = (),
+) -> None:
+    """Check the options that a config gives to a class.
+
+    Args:
+        given: options by name.
+        owner: the class, or a function.
+        where: the key of the config that they stand under, ``"trainer.callbacks"``; empty: on top.
+        whole: whether options without a default must be there.
+        also: names that are given elsewhere, on the command line.
+
+    Raises:
+        ConfigError: a name that the class does not have, a value of another type, a missing option.
+    """
+    parameters, is_open = _parameters(owner)
+    hints = _hints(owner)
+    name_of = getattr(owner, "__name__", str(owner))
+    see = f" `nfas help {name_of}` lists them." if where else f" There are {', '.join(parameters)}."
+    for key, value in [*given.items(), *((name, _UNKNOWN) for name in also)]:
+        name = str(key).removesuffix("+")
+        if name not in parameters:
+            if is_open:
+                continue
+            hint = nearest(name, parameters)
+            if not where:
+                raise ConfigError(f"unknown key {name!r}.{hint}{see}")
+            raise ConfigError(f"{where}: {name_of} has no option {name!r}.{hint}{see}")
+        if value is _UNKNOWN:
+            continue
+        if problem := _problem(value, hints.get(name, Any), f"{where}.{name}".lstrip(".")):
+            raise ConfigError(problem)
+    if whole:
+        required = [name for name, p in parameters.items() if p.default is inspect.Parameter.empty]
+        here = {str(key).removesuffix("+") for key in (*given, *also)}
+        if missing := [name for name in required if name not in here]:
+            raise ConfigError(f"{where}: {name_of} needs {', '.join(missing)}.{see}".lstrip(": "))
+
+
+def check_lightning(
+    args: Sequence[str],
+    configs: Sequence[Mapping[str, Any]],
+    flags: Sequence[str],
+    trainer: type,
+    classes: Mapping[str, type],
+) -> None:
+    """Check a command line of LightningCLI's, with its config files.
+
+    Args:
+        args: words behind the command.
+        configs: the files' contents, later ones winning.
+        flags: options of the command, with dashes.
+        trainer: class of the Trainer.
+        classes: keys that must name a class, with the base of that class.
+
+    Raises:
+        ConfigError: the first name that there is not, or value that cannot be meant.
+    """
+    tops = sorted({flag[2:].partition(".")[0].rstrip("+") for flag in flags} - {"help"})
+    of_trainer, _ = _parameters(trainer)
+    given: dict[str, Any] = {}
+    for config in configs:
+        for key, value in config.items():
+            name = str(key).rstrip("+")
+            if name not in tops:
+                raise ConfigError(f"unknown key {name!r}.{nearest(name, tops)} There are {', '.join(tops)}.")
+            if name == "trainer" and isinstance(value, Mapping):
+                check_arguments(value, trainer, "trainer", whole=False)
+            given[name] = value
+    options: dict[str, list[str]] = {}
+    for word, after in zip(args, [*args[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("--"):
+            continue
+        top, *rest = (part.rstrip("+") for part in flag[2:].split("."))
+        if top not in tops or (top == "trainer" and rest and rest[0] not in of_trainer):
+            raise ConfigError(f"unknown option {flag!r}.{nearest(flag, flags)}")
+        if rest:
+            options.setdefault(top, []).append(rest[-1] if rest[0] == "init_args" else rest[0])
+        else:
+            given[top] = value if equals else after
+    for key, base in classes.items():
+        if isinstance(given.get(key), str) and given[key].endswith((".yaml", ".yml")):
+            continue  # a file of its own
+        if key in given:
+            _check_class(given[key], base, key, options.get(key, ()))
+    missing = [key for key in classes if given.get(key) is None]
+    if missing and "--print_config" not in args:
+        wanted, words = " and ".join(missing), " ".join(f"--{name} NAME" for name in missing)
+        raise ConfigError(
+            f"{wanted} missing: give a config that has {wanted} (--config FILE), or {words}. "
+            "`--help` shows one."
+        )
+
+
+def _parameters(owner: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the parameters that can be given by name, and whether there may be others (``**kwargs``)."""
+    found: dict[str, inspect.Parameter] = {}
+    makers = [kind for kind in owner.__mro__ if "__init__" in vars(kind)] if isinstance(owner, type) else []
+    for maker in makers or [owner]:
+        is_open = False
+        signature = inspect.signature(vars(maker)["__init__"] if makers else maker)
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                is_open = True
+            elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name != "self":
+                found.setdefault(name, parameter)
+        if not is_open:
+            return found, False
+    return found, True
+
+
+def _find_class(name: str, base: type, where: str) -> type:
+    """Return the class that a config names: short, if it is a subclass that is loaded, or by its module.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    module_name, _, short = name.rpartition(".")
+    if not module_name:
+        known = _subclasses(base)
+        if short not in known:
+            raise ConfigError(f"{where}: there is no class {name!r}.{nearest(name, known)} {_OWN}")
+        return known[short]
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise ConfigError(f"{where}: {module_name} cannot be imported: {error}.") from error
+        raise ConfigError(f"{where}: there is no module {error.name!r}. {_OWN}") from error
+    kind = getattr(module, short, None)
+    if kind is None:
+        public = [n for n in dir(module) if not n.startswith("_")]
+        raise ConfigError(f"{where}: {module_name} has no {short!r}.{nearest(short, public)}")
+    if isinstance(kind, type) and not issubclass(kind, base):
+        raise ConfigError(f"{where}: expected a {base.__name__}, got {name}, which is none.")
+    found: type = kind
+    return found
+
+
+def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
+    hints: dict[str, Any] = {}
+    for maker in reversed(owner.__mro__) if isinstance(owner, type) else [owner]:
+        try:
+            hints |= get_type_hints(vars(maker).get("__init__", maker) if isinstance(owner, type) else maker)
+        except (NameError, TypeError, AttributeError):  # written for type checkers alone
+            continue
+    return hints
+
+
+def _subclasses(base: type) -> dict[str, type]:
+    found: dict[str, type] = {}
+    pending = [base]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if not kind.__name__.startswith("_"):
+            found.setdefault(kind.__name__, kind)
+    return found
+
+
+def _problem(value: Any, hint: Any, where: str) -> str | None:
+    """Return what is wrong with a value of a config, None where nothing is known to be."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return _problem_of_union(value, args, where)
+    if origin is Literal:
+        if value in args or value is None:
+            return None if value in args else f"{where}: expected one of {_said(args)}, got None."
+        return f"{where}: expected one of {_said(args)}, got {value!r}.{nearest(str(value), map(str, args))}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            return f"{where}: expected keys and values, got {value!r}."
+        problems = (_problem(v, args[1], f"{where}.{key}") for key, v in value.items() if len(args) == 2)
+        return next((problem for problem in problems if problem), None)
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return f"{where}: expected a list, got {value!r}."
+        problems = (_problem(v, args[0], where) for v in value if args)
+        return next((problem for problem in problems if problem), None)
+    if hint in (bool, int, float, NoneType):
+        return None if _is_scalar(value, hint) else f"{where}: expected {_name(hint)}, got {value!r}."
+    if hint is str:
+        return f"{where}: expected text, got {value!r}." if isinstance(value, Mapping | list) else None
+    if not isinstance(hint, type):
+        return None
+    try:
+        _check_class(value, hint, where)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def _problem_of_union(value: Any, hints: tuple[Any, ...], where: str) -> str | None:
+    problems = {hint: _problem(value, hint, where) for hint in hints}
+    if None in problems.values():
+        return None
+    # the reason that is about what was meant: a class for keys and names, an element of a list for a list
+    for hint, problem in problems.items():
+        is_list = isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Sequence)
+        if isinstance(value, list) and is_list:
+            return problem
+        if isinstance(value, str | Mapping) and (_is_base(hint) or get_origin(hint) is Literal):
+            return problem
+        if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
+            return problem
+    return f"{where}: expected {' or '.join(dict.fromkeys(map(_name, hints)))}, got {value!r}."
+
+
+def _check_class(value: Any, hint: type, where: str, also: Sequence[str] = ()) -> None:
+    if isinstance(value, str) and _is_base(hint):
+        value = {"class_path": value}
+    if isinstance(value, Mapping) and "class_path" not in value and is_dataclass(hint):
+        check_arguments(value, hint, where)
+    elif isinstance(value, Mapping) and ("class_path" in value or _is_base(hint)):
+        if "class_path" not in value:
+            meant = next((n for key in value if (n := nearest(str(key), _WRAPPERS))), "")
+            raise ConfigError(
+                f"{where}: expected class_path and init_args, got the keys "
+                f"{', '.join(map(str, value))}.{meant}"
+            )
+        if unknown := [key for key in value if key not in _WRAPPERS]:
+            raise ConfigError(f"{where}: unknown key {unknown[0]!r}.{nearest(str(unknown[0]), _WRAPPERS)}")
+        kind = _find_class(str(value["class_path"]), hint, where)
+        # an optimizer's first argument and what the command line adds come later
+        later = any(base.__name__ in ("Optimizer", "LRScheduler") for base in kind.__mro__)
+        check_arguments(value.get("init_args") or {}, kind, where, whole=not later, also=also)
+    elif _is_base(hint) and isinstance(value, bool | int | float | list):
+        raise ConfigError(f"{where}: expected a class (class_path and init_args), got {value!r}.")
+
+
+def _is_base(hint: Any) -> bool:
+    return isinstance(hint, type) and any(kind.__name__ in _BASES for kind in hint.__mro__)
+
+
+def _is_scalar(value: Any, hint: Any) -> bool:
+    if hint is NoneType:
+        return value is None
+    if hint is bool or isinstance(value, bool):
+        return hint is bool and (
+            isinstance(value, bool) or str(value).lower() in ("true", "false", "yes", "no")
+        )
+    try:  # YAML takes 1e-3 for text
+        number = float(value)
+    except (TypeError, ValueError):
+        return False
+    return hint is float or number.is_integer()
+
+
+def _said(values: tuple[Any, ...]) -> str:
+    return ", ".join(map(repr, values))
+
+
+def _name(hint: Any) -> str:
+    if hint is NoneType:
+        return "null"
+    if get_origin(hint) is Literal:
+        return f"one of {_said(get_args(hint))}"
+    origin = get_origin(hint) or hint
+    if isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str:
+        return "a list"
+    return {str: "text"}.get(origin, getattr(origin, "__name__", str(origin)))
