@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
+from itertools import zip_longest
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -112,7 +113,7 @@ def check_lightning(
                 check_arguments(value, trainer, "trainer", whole=False)
             given[name] = value
     options: dict[str, list[str]] = {}
-    for word, after in zip(args, [*args[1:], ""], strict=True):
+    for word, after in zip_longest(args, args[1:], fillvalue=""):
         flag, equals, value = word.partition("=")
         if not flag.startswith("--"):
             continue
@@ -129,7 +130,8 @@ def check_lightning(
         if key in given:
             _check_class(given[key], base, key, options.get(key, ()))
     missing = [key for key in classes if given.get(key) is None]
-    if missing and "--print_config" not in args:
+    unfinished = list(args[-1:]) == ["--config"]  # which the parser says
+    if missing and "--print_config" not in args and not unfinished:
         wanted, words = " and ".join(missing), " ".join(f"--{name} NAME" for name in missing)
         raise ConfigError(
             f"{wanted} missing: give a config that has {wanted} (--config FILE), or {words}. "

@@ -10,10 +10,10 @@ from typing import Any
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-# imported so that their short names resolve in a config
+# imported so that their short names resolve in a config, as those below
 import nfas_lightning.callbacks
 import nfas_lightning.datamodules
-import nfas_lightning.models.suite  # noqa: F401
+import nfas_lightning.models.suite
 from nfas_lightning.callbacks import ScoreWriter
 from nfas_lightning.callbacks.logging import wandb_offline_without_key
 from nfas_lightning.callbacks.wandb_runs import forget_anonymous
@@ -24,6 +24,9 @@ from nfas_lightning.versions import installed_version
 from nfas_lightning.writing import staging_file
 
 __all__ = ["NFASCLI", "SaveRunConfig"]
+
+for _name in nfas_lightning.datamodules.__all__:  # which are imported when they are named
+    getattr(nfas_lightning.datamodules, _name)
 
 _CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")  # Lightning looks for the file itself
 _CLASSES = {"model": LightningModule, "data": LightningDataModule}

@@ -156,13 +156,14 @@ def _run_command(name: str, args: list[str]) -> None:
             parser.add_argument(
                 f"--{key}", type=hints[key], default=parameter.default, help=summary(command, key)
             )
-    _check_names(name, args, list(signature(command).parameters), positional)
+    needed = [key for key in positional if signature(command).parameters[key].default is Parameter.empty]
+    _check_names(name, args, list(signature(command).parameters), needed)
     options = parser.parse_args(args)
     options.pop("config")
     command(**parser.instantiate(options).as_dict())
 
 
-def _check_names(command: str, args: list[str], known: list[str], positional: set[str]) -> None:
+def _check_names(command: str, args: list[str], known: list[str], needed: list[str]) -> None:
     """End where an option or a key of a config is none of the command's, or an argument is missing."""
     flags = [f"--{name}" for name in (*known, "config", "print_config", "help")]
     for word in args:
@@ -171,6 +172,8 @@ def _check_names(command: str, args: list[str], known: list[str], positional: se
             refuse(f"nfas {command}", f"unknown option {flag!r}.{nearest(flag, flags)}")
     if {"-h", "--help"} & set(args):
         return
+    if needed and not args:
+        refuse(f"nfas {command}", f"{' and '.join(needed)} missing. `--help` says more.")
     with refusing(f"nfas {command}"):
         configs = read_config_files(args)
     for key in {key for config in configs for key in config}:

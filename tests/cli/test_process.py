@@ -101,7 +101,7 @@ def test_a_mistake_in_users_code_shows_its_traceback(folder, capsys, mood):
 
 
 def test_an_error_of_ours_is_one_line_unless_debugging(folder, capsys, monkeypatch):
-    module = sys.modules["nfas_lightning.cli.main"]
+    module = sys.modules["nfas_lightning.cli.process"]
     monkeypatch.setattr(module, "main", lambda given: RunResults.load("nowhere"))
     assert run(["space", "nowhere"]) == 1
     said = capsys.readouterr().err
