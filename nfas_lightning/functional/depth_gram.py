@@ -7,18 +7,25 @@ a Gram matrix squares the condition number of what it is made from.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from nfas_lightning.functional.checks import check_finite, double_device
+
 __all__ = [
     "Centering",
-    "DepthStatistics",
     "center_gram",
+    "check_gram",
     "chunks",
     "depth_gram",
-    "standardize",
+    "depth_statistics",
+    "has_no_variance",
+    "leading_directions",
+    "standardize_depths",
+    "stimulus_grams",
+    "sum_over_stimuli",
     "unit_moments",
 ]
 
@@ -30,27 +37,8 @@ _CHUNK_CPU, _CHUNK_ACCELERATOR = 2**18, 2**24
 _NO_VARIANCE = 1e-12
 
 
-class DepthStatistics(NamedTuple):
-    """Additive statistics of a stimulus set: two sets' statistics add up to those of their union.
-
-    Attributes:
-        gram: (L, L) float64, K = sum_n H_n H_n^T of the raw states.
-        sums: (L, D) float64, sum over stimuli.
-        n_stimuli: N.
-    """
-
-    gram: Tensor
-    sums: Tensor
-    n_stimuli: int
-
-
-def double_device(device: torch.device) -> torch.device:
-    """Return `device`, or the CPU where `device` has no float64 (Apple's MPS)."""
-    return torch.device("cpu") if device.type == "mps" else device
-
-
 def has_no_variance(variance: Tensor, power: Tensor) -> Tensor:
-    """Tell whose variance is so small a share of the power about zero that it holds rounding, not stimuli."""
+    """Tell whose variance is so small a share of the power about zero that it is rounding."""
     return variance <= _NO_VARIANCE * power
 
 
@@ -62,15 +50,13 @@ def chunks(H: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, len(H)))
 
 
-def standardize(H: Tensor, mean: Tensor | None, scale: Tensor | None, *, out: Tensor | None = None) -> Tensor:
-    """Return (H - mean) / scale in float64; a unit whose scale is zero becomes zero.
+def standardize_depths(
+    H: Tensor, mean: Tensor | None, scale: Tensor | None, *, out: Tensor | None = None
+) -> Tensor:
+    """Return (H - mean) / scale of (B, L, D) in float64; a unit whose scale is zero becomes zero.
 
-    Args:
-        H: (B, L, D).
-        mean: see `depth_gram`.
-        scale: see `depth_gram`.
-        out: float64 of B or more stimuli to write into, so that a loop touches the same memory again; the
-            result is its first B.
+    `out` is float64 for B or more stimuli to write into, so that a loop touches the same memory again; the
+    result is its first B.
     """
     if out is None:
         Z = H.to(device=double_device(H.device)).to(torch.float64, copy=True)
@@ -84,12 +70,12 @@ def standardize(H: Tensor, mean: Tensor | None, scale: Tensor | None, *, out: Te
 
 
 def stimulus_grams(H: Tensor, mean: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
-    """Return (N, L, L) float64: one Gram a stimulus, of the standardized states."""
+    """Return (N, L, L) float64: one Gram per stimulus, of the standardized states."""
     n, depth, _ = H.shape
     grams = torch.empty(n, depth, depth, dtype=torch.float64, device=double_device(H.device))
     buffer: Tensor | None = None
     for part in chunks(H):
-        Z = buffer = standardize(H[part], mean, scale, out=buffer)
+        Z = buffer = standardize_depths(H[part], mean, scale, out=buffer)
         torch.bmm(Z, Z.mT, out=grams[part])
     return grams
 
@@ -99,8 +85,8 @@ def depth_gram(H: Tensor, mean: Tensor | None = None, scale: Tensor | None = Non
 
     Args:
         H: (N, L, D) depth trajectory, any floating dtype.
-        mean: (L, D) taken off first; None: nothing.
-        scale: (L, 1) or (L, D) divided by, after the mean; None: nothing.
+        mean: (L, D) subtracted first; None: nothing.
+        scale: (L, 1) or (L, D), divisor after the mean; None: 1.
 
     Returns:
         (L, L) float64, symmetric, on the device of `H`. A sum over stimuli: batches add up.
@@ -110,25 +96,22 @@ def depth_gram(H: Tensor, mean: Tensor | None = None, scale: Tensor | None = Non
         >>> torch.allclose(depth_gram(H), depth_gram(H[:2]) + depth_gram(H[2:]))
         True
     """
-    gram = torch.zeros(H.shape[1], H.shape[1], dtype=torch.float64, device=double_device(H.device))
-    buffer: Tensor | None = None
-    for part in chunks(H):
-        Z = buffer = standardize(H[part], mean, scale, out=buffer)
-        gram += torch.bmm(Z, Z.mT).sum(dim=0)
-    return gram
+    return depth_statistics(H, mean, scale)[0]
 
 
-def depth_statistics(H: Tensor) -> DepthStatistics:
-    """Return Gram and sums of (N, L, D) in one pass."""
+def depth_statistics(
+    H: Tensor, mean: Tensor | None = None, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the Gram (L, L) and the sums over stimuli (L, D) of the standardized states, in one pass."""
     device = double_device(H.device)
     gram = torch.zeros(H.shape[1], H.shape[1], dtype=torch.float64, device=device)
     sums = torch.zeros(H.shape[1:], dtype=torch.float64, device=device)
     buffer: Tensor | None = None
     for part in chunks(H):
-        Z = buffer = standardize(H[part], None, None, out=buffer)
+        Z = buffer = standardize_depths(H[part], mean, scale, out=buffer)
         gram += torch.bmm(Z, Z.mT).sum(dim=0)
         sums += Z.sum(dim=0)
-    return DepthStatistics(gram, sums, len(H))
+    return gram, sums
 
 
 def unit_moments(H: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,7 +122,7 @@ def unit_moments(H: Tensor) -> tuple[Tensor, Tensor]:
     mean = sum_over_stimuli(H) / len(H)
     squares = torch.zeros_like(mean)
     for part in chunks(H):
-        squares += standardize(H[part], mean, None).square_().sum(dim=0)
+        squares += standardize_depths(H[part], mean, None).square_().sum(dim=0)
     variance = squares / len(H)
     return mean, variance.masked_fill(has_no_variance(variance, variance + mean.square()), 0).sqrt()
 
@@ -159,25 +142,19 @@ def sum_over_stimuli(H: Tensor) -> Tensor:
 
 
 def center_gram(
-    statistics: DepthStatistics, centering: Centering
+    gram: Tensor, sums: Tensor, count: int, centering: Centering
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Turn raw statistics into the Gram after centering, its mean (L, D) and its scale (L, 1).
+    """Turn the Gram (L, L) and the sums (L, D) of N raw states into those after centering.
 
-    Centering needs no second look at the states: with S the sums, the centered Gram is K - S S^T / N, and the
-    Frobenius norm of each centered layer is the root of its diagonal.
+    This needs no second look at the states: with S the sums, the centered Gram is K - S S^T / N, and the
+    Frobenius norm of each centered layer is the root of its diagonal. ``"zscore"`` scales each unit, which
+    the Gram does not hold: it takes `unit_moments` and then ``depth_gram(H, mean, scale)``.
 
-    Raises:
-        ValueError: `zscore`, which scales each unit and so cannot be recovered from the Gram.
+    Returns:
+        Gram (L, L), mean (L, D) and scale (L, 1); None for what the centering does not have.
     """
-    gram, sums, count = statistics
     if centering == "none":
         return gram, None, None
-    if centering == "zscore":
-        raise ValueError(
-            "centering='zscore' scales each unit and cannot be recovered from the Gram and the sums: stream "
-            "it in two passes (unit_moments, then depth_gram(H, mean, scale)), or use 'none', 'center' or "
-            "'scale'."
-        )
     centered = gram - sums @ sums.T / count
     mean = sums / count
     if centering == "center":
@@ -187,15 +164,34 @@ def center_gram(
     return centered * inverse[:, None] * inverse, mean, norm[:, None]
 
 
-def depths_without_variance(power: Tensor, mean: Tensor | None, count: int) -> Tensor:
-    """Return the indices of depths at which every stimulus has the same state.
+def check_gram(gram: Tensor, H: Tensor) -> None:
+    """Raise if the Gram of `H` is not finite, and say where `H` is not.
 
-    Args:
-        power: (L,) sum over stimuli and units of the squared *centered* states.
-        mean: (L, D) mean over stimuli.
-        count: N.
+    NaN and infinity reach the Gram, which is far smaller than `H`: nothing is read twice while all is well.
     """
-    if mean is None:
-        return torch.empty(0, dtype=torch.int64)
-    total = power + count * mean.square().sum(dim=1)
-    return has_no_variance(power, total).nonzero().flatten().cpu()
+    if not bool(torch.isfinite(gram.sum())):
+        check_finite("H", H)
+        raise ValueError("H must be small enough to be squared in float64: rescale it.")
+
+
+def leading_directions(H: Tensor, mean: Tensor | None, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return left singular vectors (D, K) and singular values (K,) of all but the last states.
+
+    From the Gram of the smaller side: D x D, or transitions x transitions where D is larger.
+    """
+    n, depth, width = H.shape
+    device = double_device(H.device)
+    if width <= n * (depth - 1):
+        gram = torch.zeros(width, width, dtype=torch.float64, device=device)
+        for part in chunks(H):
+            X = standardize_depths(H[part], mean, scale)[:, :-1].flatten(0, 1)
+            gram += X.T @ X
+    else:
+        X = standardize_depths(H, mean, scale)[:, :-1].flatten(0, 1)
+        gram = X @ X.T
+    check_gram(gram, H)
+    squares, vectors = torch.linalg.eigh(gram)
+    s, vectors = squares.clamp(min=0).sqrt().flip(0), vectors.flip(1)
+    if width > n * (depth - 1):
+        vectors = X.T @ vectors * torch.where(s > 0, 1 / s, 0)
+    return vectors, s

@@ -19,7 +19,7 @@ __all__ = [
     "Spectrum",
     "check_svd_rank",
     "choose_mode",
-    "decompose",
+    "decompose_gram",
     "effective_rank",
     "eigen_parts",
     "jump_rate",
@@ -32,11 +32,10 @@ Criterion = Literal["unit_circle", "unit", "dominant", "amplitude"]
 _ROUNDING = 1e-12
 _TIE = 1e-9
 # A thread costs as much as some tens of small eigendecompositions.
-_MATRICES_A_THREAD = 100
-# An accelerator takes a batch of matrices up to 32 x 32 in one kernel, and larger ones in turn. Under so many
-# matrices its launches take longer than LAPACK; a kernel wants half a megabyte a matrix to work in, whatever
-# their size.
-_LARGEST_BATCHED, _MATRICES_A_DEVICE, _MATRICES_A_KERNEL = 32, 100, 512
+_PER_THREAD = 100
+# An accelerator decomposes a batch of matrices up to 32 x 32 in one kernel, and larger ones one by one. Below
+# 100 matrices LAPACK is faster than its launches. A kernel needs half a megabyte per matrix of any size.
+_LARGEST_BATCHED, _LEAST_ON_DEVICE, _PER_KERNEL = 32, 100, 512
 
 
 class Spectrum(NamedTuple):
@@ -69,10 +68,10 @@ def check_svd_rank(svd_rank: int | float | None) -> None:
 
 
 def rank_for_depth(depth: int) -> int:
-    """Return the directions that L depths carry: 2, the fewest that turn, or 1 below five depths.
+    """Return the default svd_rank of L depths: 2, the fewest that admit a rotation, or 1 below five depths.
 
-    A direction needs two transitions to be fitted on, and there are L - 1: with fewer, the operator follows
-    the snapshots rather than what they have in common.
+    A direction needs two of the L - 1 transitions: with fewer, the operator follows the snapshots rather than
+    what they have in common.
     """
     return max(1, min(2, (depth - 1) // 2))
 
@@ -103,7 +102,7 @@ def effective_rank(s: Tensor, n_rows: int, n_cols: int, svd_rank: int | float) -
     return torch.minimum(wanted, numerical)
 
 
-def decompose(gram: Tensor, n_rows: int, svd_rank: int | float, exact: bool) -> Spectrum:
+def decompose_gram(gram: Tensor, n_rows: int, svd_rank: int | float, exact: bool) -> Spectrum:
     """Decompose trajectories given by their Grams over depth.
 
     Args:
@@ -113,10 +112,10 @@ def decompose(gram: Tensor, n_rows: int, svd_rank: int | float, exact: bool) -> 
         exact: modes from Y (exact DMD) or from X (projected DMD).
 
     Returns:
-        The spectra, r = the largest rank in the batch. A trajectory of lower rank is filled up with modes of
-        eigenvalue, coefficient and amplitude zero. On the device of `gram` for a large batch, else the CPU.
+        The spectra, r = the largest rank in the batch. A trajectory of lower rank has zeros for the modes
+        that it lacks. On the device of `gram` for a large batch, else on the CPU.
     """
-    if len(gram) < _MATRICES_A_DEVICE or gram.shape[1] - 1 > _LARGEST_BATCHED:
+    if len(gram) < _LEAST_ON_DEVICE or gram.shape[1] - 1 > _LARGEST_BATCHED:
         gram = gram.cpu()
     squares, V = _eigh(gram[:, :-1, :-1])
     s = squares.clamp(min=0).sqrt().flip(-1)
@@ -131,7 +130,7 @@ def decompose(gram: Tensor, n_rows: int, svd_rank: int | float, exact: bool) -> 
     basis = pad(W, (0, 0, 1, 0)) if exact else pad(W, (0, 0, 0, 1))  # the same combination of Y, or of X
     inner = basis.mT @ gram @ basis
     first = (basis.mT @ gram[:, :, :1]).squeeze(-1)
-    inverses = [torch.linalg.pinv(part, hermitian=True) for part in torch.split(inner, _MATRICES_A_KERNEL)]
+    inverses = [torch.linalg.pinv(part, hermitian=True) for part in torch.split(inner, _PER_KERNEL)]
     start = (torch.cat(inverses) @ first[..., None]).squeeze(-1)  # x_0 ~ basis start
     eigenvalues, parts = eigen_parts(A, start)
     amplitudes = ((inner.to(parts.dtype) @ parts) * parts.conj()).sum(dim=1).real.clamp(min=0).sqrt()
@@ -144,13 +143,13 @@ def decompose(gram: Tensor, n_rows: int, svd_rank: int | float, exact: bool) -> 
 
 
 def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues and vectors of (B, L, L), shares of a large batch in threads of their own.
+    """Return eigenvalues and vectors of (B, L, L); threads share a large batch.
 
-    LAPACK goes through a batch one matrix at a time; it runs without Python's lock, so threads add up.
+    LAPACK goes through a batch one matrix at a time, without Python's lock, so threads add up.
     """
     if gram.device.type != "cpu":
-        parts = [torch.linalg.eigh(part) for part in torch.split(gram, _MATRICES_A_KERNEL)]
-    elif (n_threads := min(torch.get_num_threads(), len(gram) // _MATRICES_A_THREAD)) < 2:
+        parts = [torch.linalg.eigh(part) for part in torch.split(gram, _PER_KERNEL)]
+    elif (n_threads := min(torch.get_num_threads(), len(gram) // _PER_THREAD)) < 2:
         parts = [torch.linalg.eigh(gram)]
     else:
         with ThreadPoolExecutor(n_threads) as pool:

@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional._gram import Centering, chunks, standardize
-from nfas_lightning.functional._spectrum import Criterion
 from nfas_lightning.functional.checks import check_option, check_shape, is_constant, working_dtype
+from nfas_lightning.functional.depth_gram import Centering, chunks, standardize_depths
+from nfas_lightning.functional.gram_spectrum import Criterion
 
 __all__ = ["DMDResult", "Operator", "Phase", "center_depths", "combine_depths"]
 
@@ -26,20 +26,18 @@ class DMDResult:
     Shapes without N belong to `joint` and `pooled`, those with N to `per_stimulus`.
 
     Attributes:
-        operator: reading of a snapshot.
-        centering: what was done to each depth first.
-        criterion: rule that chose the stable mode.
+        operator, centering, criterion: as given to `dmd`.
         svd_rank: directions kept; the most of any stimulus for `per_stimulus`.
-        eigenvalues: (r,) or (N, r). Conjugates are neighbors, the positive imaginary part first. Zero fills
-            up the row of a stimulus that has fewer directions than others.
+        eigenvalues: (r,) or (N, r). Conjugates are neighbors, the positive imaginary part first. A stimulus
+            with fewer directions than others has zeros at the end.
         amplitudes: (r,) or (N, r), norm of b_j phi_j, the mode's part of the first snapshot; for `pooled` the
             root mean square coordinate over stimuli.
         mode_coefficients: (r, L) or (N, r, L): b_j phi_j = sum_l c_jl x_l over the centered snapshots.
         stable_index: () or (N,), the stable mode's position.
         reconstruction_error: () or (N,), one-step error ||Y - A X|| / ||Y||, 0 is exact.
-        mean: (L, D) taken off each depth, None for `none`.
-        scale: (L, 1) or (L, D) each centered depth was divided by, None for `none` and `center`.
-        jump_rate: share of stimuli whose stable mode is not the one the others chose; None for one operator.
+        mean: (L, D) subtracted from each depth, None for `none`.
+        scale: (L, 1) or (L, D) that each centered depth was divided by, None for `none` and `center`.
+        jump_rate: share of stimuli whose stable mode is not the one the others chose, for `per_stimulus`.
         left_vectors: (D, r) left eigenvectors of `pooled`, None otherwise.
         dead: depths at which all stimuli have the same state; where there are any, the result is NaN.
     """
@@ -84,10 +82,10 @@ class DMDResult:
 
 @torch.no_grad()
 def center_depths(H: Tensor, result: DMDResult) -> Tensor:
-    """Return the trajectory that the modes are combined from, Z = (H - mean) / scale: what `centering` asks.
+    """Return the centered trajectory that the modes are combined from, Z = (H - mean) / scale.
 
-    Features that are to be compared with the stable mode, such as the last block Z[:, -1] or the mean over
-    depth, are read from it, so that all of them went through the same steps.
+    Features to compare with the stable mode, such as the last block Z[:, -1] or the mean over depth, are read
+    from it, so that all of them are treated alike.
 
     Args:
         H: (N, L, D) depth trajectory, of the fitted stimuli or of others.
@@ -95,7 +93,7 @@ def center_depths(H: Tensor, result: DMDResult) -> Tensor:
 
     Returns:
         (N, L, D) in the working dtype of `H`. A unit that does not vary over these stimuli is 0 where a mean
-        is taken off: what is left of it is rounding, which must not be scaled up.
+        is subtracted: what is left of it is rounding, which must not be scaled up.
 
     Raises:
         ValueError: the shape is not the one that was fitted.
@@ -105,7 +103,7 @@ def center_depths(H: Tensor, result: DMDResult) -> Tensor:
     size = spread = torch.zeros(H.shape[1:], dtype=Z.dtype, device=H.device)
     buffer: Tensor | None = None
     for part in chunks(H):
-        moved = buffer = standardize(H[part], result.mean, result.scale, out=buffer)
+        moved = buffer = standardize_depths(H[part], result.mean, result.scale, out=buffer)
         Z[part] = moved.to(device=H.device, dtype=Z.dtype)
         size = torch.maximum(size, H[part].abs().amax(0).to(Z.dtype))
     if result.mean is None or not len(H):
@@ -130,9 +128,8 @@ def combine_depths(
 ) -> Tensor:
     """Apply fitted weights over depth to stimuli, the same or new ones.
 
-    f_n = sum_l c_l (H_nl - mean_l) / scale_l, with mean, scale and c of the stimuli that `result` was fitted
-    on. A response plays no part, so weights may come from all stimuli while an encoding model is
-    cross-validated.
+    f_n = sum_l c_l (H_nl - mean_l) / scale_l, with mean, scale and c of the fitted stimuli. No response is
+    involved, so the weights may come from all stimuli while an encoding model is cross-validated.
 
     Args:
         H: (N, L, D) depth trajectory. For ``per_stimulus``, whose weights belong to stimuli, the fitted one.
@@ -144,8 +141,9 @@ def combine_depths(
     Returns:
         (N, 2 D) for a pair with ``"quadrature"``, else (N, D), in the working dtype and on the device of `H`.
         ``per_stimulus``: (N, 2 D) as soon as one stimulus has a pair; the imaginary half of a real mode is
-        zero. ``pooled``: one mode would be one number a stimulus, so the coordinates on *all* modes, (N, r)
-        with ``"quadrature"`` (real and imaginary part of each pair), one column a mode with ``"real"``.
+        zero. ``pooled``: one mode would give one number per stimulus, so the coordinates on *all* modes:
+        (N, r) with ``"quadrature"`` (real and imaginary part of each pair), with ``"real"`` one column per
+        mode.
 
     Raises:
         ValueError: the shape is not the one that was fitted.
@@ -171,7 +169,7 @@ def combine_depths(
     features = torch.empty(len(H), real.shape[-2], H.shape[2], dtype=dtype, device=device)
     buffer: Tensor | None = None
     for part in chunks(H):
-        Z = buffer = standardize(H[part], result.mean, result.scale, out=buffer)
+        Z = buffer = standardize_depths(H[part], result.mean, result.scale, out=buffer)
         features[part] = torch.matmul(real[part] if real.ndim == 3 else real, Z).to(
             device=device, dtype=dtype
         )
@@ -185,7 +183,10 @@ def _pooled_coordinates(H: Tensor, result: DMDResult, phase: Phase) -> Tensor:
     coordinates = torch.cat(
         [
             torch.einsum(
-                "nld,dj,jl->nj", standardize(H[part], result.mean, result.scale).to(left.dtype), left, weights
+                "nld,dj,jl->nj",
+                standardize_depths(H[part], result.mean, result.scale).to(left.dtype),
+                left,
+                weights,
             )
             for part in chunks(H)
         ]
