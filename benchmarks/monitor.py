@@ -4,8 +4,8 @@ The first table compares training steps with and without an idle `BrainAlignment
 the callback is in and out of the Trainer's list step by step, in random order within each pair. Beside the
 median ratio stand its bootstrap interval and, free of the machine's noise, the time of its hooks per step.
 The second compares the brain pass (`record_trajectory`: reading, hooks, pooling, copies, restoring the
-network) with bare forward passes over the same batches, in turns; an evaluation adds the scoring. On a CUDA device
-the networks are of the usual size, and the bare passes find their batches there already.
+network) with bare forward passes over the same batches, in turns; an evaluation adds the scoring. On a CUDA
+device the networks are of the usual size, and the bare passes find their batches there already.
 
     python benchmarks/monitor.py --pairs 300 --repeats 20 --device cpu
 """
@@ -96,7 +96,7 @@ def benchmark_of(n: int, size: int) -> ArrayDataModule:
 
 
 def idle(name: str, size: int, batch: int, pairs: int, device: str) -> tuple[float, ...]:
-    """Return seconds per step without it, the median ratio, its 95 % interval, seconds of its hooks per step."""
+    """Return seconds per step without it, the median ratio, its 95 % interval, seconds of its hooks."""
     torch.manual_seed(0)
     data = [(images_of(batch, size), torch.zeros(batch, dtype=torch.long))] * (2 * pairs + 22)
     watch = BrainAlignment(

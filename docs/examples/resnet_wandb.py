@@ -2,8 +2,9 @@
 
     python docs/examples/resnet_wandb.py --epochs 3
 
-The brain is simulated: it responds to crops of photographs. Put your own `ArrayDataModule(images, responses)` in
-its place. Afterwards `wandb sync` uploads the run, and `curves.parquet` in the run folder has every evaluation.
+The brain is simulated: it responds to crops of photographs. Put your own `ArrayDataModule(images, responses)`
+in its place. Afterwards `wandb sync` uploads the run, and `curves.parquet` in the run folder has every
+evaluation.
 """
 
 from __future__ import annotations
