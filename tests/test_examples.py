@@ -1,9 +1,11 @@
 """The scripts of docs/examples, run on fewer images, and the snippets of the pages on training."""
 
 import importlib.util
+import itertools
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -79,6 +81,21 @@ def test_a_loop_of_ones_own(run):
         assert called > 0.2  # the regions answer colors
 
 
+def test_the_example_of_adding_a_metric():
+    text = (EXAMPLES.parent / "adding_a_metric.md").read_text()
+    made = {}
+    for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(snippet, made)
+    (doctest,) = re.findall(r">>> (.*?)  #.*\n +(\S.*)\n", text)
+    assert repr(eval(doctest[0], made)) == doctest[1]
+    tests = {name: test for name, test in made.items() if name.startswith("test_")}
+    assert len(tests) == 4
+    for test in tests.values():
+        marks = {mark.args[0]: mark.args[1] for mark in getattr(test, "pytestmark", [])}
+        for values in itertools.product(*marks.values()):
+            test(**dict(zip(marks, values, strict=True)))
+
+
 @pytest.mark.parametrize("page", ["attach", "monitoring"])
 def test_snippets_of_the_pages(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -87,7 +104,7 @@ def test_snippets_of_the_pages(page, tmp_path, monkeypatch, capsys):
     folder.joinpath("metrics.csv").write_text("epoch,step,loss,brain/mean_r2\n0,5,0.25,\n0,6,,0.125\n")
     given = {
         "Trainer": Trainer, "pd": pd, "images": torch.rand(20, 3, 8, 8), "responses": torch.randn(20, 3),
-        "tokenizer": object(),
+        "tokenizer": SimpleNamespace(is_fast=True, pad_token_id=0),
     }  # fmt: skip
     snippets = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / f"{page}.md").read_text(), re.DOTALL)
     assert snippets
