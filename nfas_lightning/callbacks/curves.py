@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -75,7 +76,7 @@ class AlignmentCurves:
             epoch: epoch that is running, from 0.
             moment: why now: ``"start"``, ``"step"``, ``"epoch"``, ``"checkpoint"`` or ``"end"``.
         """
-        labels = {"step": step, "epoch": epoch, "moment": moment} | {
+        labels: dict[str, Any] = {"step": step, "epoch": epoch, "moment": moment} | {
             key: result.card[key] for key in _SPECTRUM
         }
         self._by_step[step] = result.scores.assign(**labels)
