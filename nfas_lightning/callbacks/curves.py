@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from nfas_lightning.plotting.training import ALL_ROIS
-from nfas_lightning.results import ModelResult, reported, subject_scores, write_parquet
+from nfas_lightning.results import ModelResult, reported, subject_scores
+from nfas_lightning.writing import write_parquet
 
 __all__ = ["AlignmentCurves", "summarize"]
 

@@ -28,9 +28,8 @@ from nfas_lightning.results import (
     subject_scores,
     tells_apart,
     three_numbers,
-    write_csv,
 )
-from nfas_lightning.writing import write_whole
+from nfas_lightning.writing import write_csv, write_whole
 
 __all__ = [
     "config_of",
