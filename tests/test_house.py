@@ -1,4 +1,4 @@
-"""The house stays as it is described: one name per file, tests that mirror the package, no way around the walls."""
+"""The house stays as it is described: one name per file, and tests that mirror the package."""
 
 import ast
 from collections import Counter

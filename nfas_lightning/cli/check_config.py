@@ -7,7 +7,7 @@ the parser and the classes have the last word.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
 from itertools import zip_longest
@@ -219,7 +219,7 @@ def _problem(value: Any, hint: Any, where: str) -> str | None:
             return f"{where}: expected keys and values, got {value!r}."
         problems = (_problem(v, args[1], f"{where}.{key}") for key, v in value.items() if len(args) == 2)
         return next((problem for problem in problems if problem), None)
-    if isinstance(origin, type) and issubclass(origin, Sequence):
+    if isinstance(origin, type) and issubclass(origin, Iterable):
         if isinstance(value, str) or not isinstance(value, Sequence):
             return f"{where}: expected a list, got {value!r}."
         problems = (_problem(v, args[0], where) for v in value if args)
@@ -243,7 +243,7 @@ def _problem_of_union(value: Any, hints: tuple[Any, ...], where: str) -> str | N
         return None
     # the reason that is about what was meant: a class for keys and names, an element of a list for a list
     for hint, problem in problems.items():
-        is_list = isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Sequence)
+        is_list = isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Iterable)
         if isinstance(value, list) and is_list:
             return problem
         if isinstance(value, str | Mapping) and (_is_base(hint) or get_origin(hint) is Literal):
@@ -266,7 +266,7 @@ def _check_class(value: Any, hint: type, where: str, also: Sequence[str] = ()) -
                 f"{', '.join(map(str, value))}.{meant}"
             )
         if unknown := [key for key in value if key not in _WRAPPERS]:
-            raise ConfigError(f"{where}: unknown key {unknown[0]!r}.{nearest(str(unknown[0]), _WRAPPERS)}")
+            raise ConfigError(f"{where}: unknown key {unknown[0]!r}.{nearest(str(unknown[0]), _WRAPPERS[:2])}")
         kind = _find_class(str(value["class_path"]), hint, where)
         # an optimizer's first argument and what the command line adds come later
         later = any(base.__name__ in ("Optimizer", "LRScheduler") for base in kind.__mro__)
@@ -303,6 +303,6 @@ def _name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {_said(get_args(hint))}"
     origin = get_origin(hint) or hint
-    if isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str:
+    if isinstance(origin, type) and issubclass(origin, Iterable) and origin is not str:
         return "a list"
     return {str: "text"}.get(origin, getattr(origin, "__name__", str(origin)))

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from nfas_lightning.cli.messages import nearest, refuse, say_loading
+from nfas_lightning.cli.messages import refuse, say_loading
+from nfas_lightning.errors import nearest
 from nfas_lightning.terminal import stdout_console
 
 if TYPE_CHECKING:

@@ -110,7 +110,7 @@ def test_an_error_of_ours_is_one_line_unless_debugging(folder, capsys, monkeypat
     assert run(["space", "nowhere", "--debug"]) == 1
     said = capsys.readouterr().err
     assert "Traceback" in said
-    assert "FileNotFoundError: nowhere holds no scores.parquet" in said
+    assert "MissingFileError: nowhere holds no scores.parquet" in said
 
 
 def test_wrong_command_lines_return_2(folder, capsys):
