@@ -15,16 +15,9 @@ import nfas_lightning.callbacks
 import nfas_lightning.datamodules
 import nfas_lightning.models.suite
 from nfas_lightning.callbacks import ScoreWriter
-<<<<<<< HEAD
-from nfas_lightning.callbacks.logging import wandb_offline_without_key
-from nfas_lightning.callbacks.wandb_runs import forget_anonymous
+from nfas_lightning.callbacks.wandb_runs import forget_anonymous, wandb_offline_without_key
 from nfas_lightning.cli.check_config import check_lightning
 from nfas_lightning.cli.messages import PlainErrors, is_message, missing_file, refusing
-=======
-from nfas_lightning.callbacks.wandb_runs import forget_anonymous, wandb_offline_without_key
-from nfas_lightning.cli.messages import PlainErrors, missing_file
-from nfas_lightning.cli.process import is_spoken
->>>>>>> main
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run
 from nfas_lightning.versions import installed_version
 from nfas_lightning.writing import staging_file
