@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nfas_lightning.data.content import require_file
+from nfas_lightning.data.files import require_file
 
 __all__ = ["read_pickle"]
 

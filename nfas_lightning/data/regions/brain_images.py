@@ -20,7 +20,7 @@ from nibabel.gifti.parse_gifti_fast import GiftiImageParser
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from nfas_lightning.data.content import require_file
+from nfas_lightning.data.files import require_file
 
 __all__ = ["OpenImage", "open_image", "read_gifti"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from nfas_lightning.data.content import require_file
+from nfas_lightning.data.files import require_file
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.functional.checks import check_count
 
@@ -61,12 +60,9 @@ class ImageFiles(StimulusFiles):
     def __getitem__(self, index: int) -> Tensor:
         return read_image(self.paths[index], size=self.size)
 
-    def sha256(self) -> str:
-        """Hash files and size; nothing is decoded."""
-        digest = hashlib.sha256(f"images {self.size}".encode())
-        for value in self.hashes:
-            digest.update(value.encode())
-        return digest.hexdigest()
+    def choices(self) -> str:
+        """Return what beside the files decides the pixels."""
+        return f"images {self.size}"
 
 
 def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tensor:

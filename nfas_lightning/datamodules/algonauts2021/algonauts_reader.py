@@ -11,11 +11,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import find_folder
+from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.safe_pickle import read_pickle
-from nfas_lightning.datamodules.clips.clip_tree import choose_subjects, clip_array, functional_table
-from nfas_lightning.datamodules.clips.clip_voxels import ClipForm, ClipSet, ClipVoxels
+from nfas_lightning.datamodules.clips.clip_files import (
+    ClipForm,
+    ClipSet,
+    ClipVoxels,
+    choose_subjects,
+    clip_array,
+    functional_table,
+)
 from nfas_lightning.functional.checks import check_option
 
 __all__ = [

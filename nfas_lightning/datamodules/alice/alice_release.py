@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nfas_lightning.data.stimuli.words import read_textgrid
+from nfas_lightning.data.stimuli.word_times import read_textgrid
 from nfas_lightning.writing import write_text, write_whole
 
 __all__ = ["convert_alice"]

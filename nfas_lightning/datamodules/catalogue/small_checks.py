@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from nfas_lightning.data.readers import read_npz
+from nfas_lightning.data.files import read_npz
 from nfas_lightning.datamodules.alice.alice_reader import read_scan, read_words
 from nfas_lightning.datamodules.catalogue.check_rows import Row, file_row, table_row
 from nfas_lightning.datamodules.catalogue.inspector import Inspector

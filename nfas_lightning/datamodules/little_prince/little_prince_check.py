@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nfas_lightning.data.bids import add_sub, strip_sub
-from nfas_lightning.data.readers import read_csv
+from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.catalogue.check_rows import Row, file_row, table_row
 from nfas_lightning.datamodules.catalogue.inspector import FileState, Inspector
 from nfas_lightning.datamodules.little_prince.little_prince_reader import (

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from nfas_lightning.data.bids import entities, is_here, pick_subjects, read_participants, run_number, scan_tr
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import find_folder, read_csv
+from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.regions.extraction import Scan
-from nfas_lightning.data.stimuli.words import Words, read_textgrid, words_of_table
+from nfas_lightning.data.stimuli.word_times import Words, read_textgrid, words_of_table
+from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
 from nfas_lightning.functional.checks import check_option
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nfas_lightning.data.readers import find_folder, read_npz, sha256_file
+from nfas_lightning.data.files import find_folder, read_npz, sha256_file
 from nfas_lightning.data.regions.cleaning import zscore
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses

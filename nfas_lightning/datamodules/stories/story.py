@@ -14,15 +14,13 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.events import volume_design
-from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.data.files import sha256_file
 from nfas_lightning.data.regions.extraction import Scan
-from nfas_lightning.data.stimuli.anchors import share_before, window_pieces
-from nfas_lightning.data.stimuli.audio_windows import AudioWindows, Stretch, read_wav
+from nfas_lightning.data.stimuli.sounds import AudioWindows, Stretch, sound_seconds
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.data.stimuli.story_text import join_story
-from nfas_lightning.data.stimuli.texts import TextStimulus
-from nfas_lightning.data.stimuli.transcript import context_windows
-from nfas_lightning.data.stimuli.words import Words
+from nfas_lightning.data.stimuli.texts import TextStimulus, context_windows, join_story
+from nfas_lightning.data.stimuli.timing import share_before, window_pieces
+from nfas_lightning.data.stimuli.word_times import Words
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.hrf import HRFModel
 
@@ -186,8 +184,7 @@ def _sounds(
     digest = hashlib.sha256(f"{seconds} {hop} {sampling_rate} {anchor}".encode())
     for story in stories:
         path = story.needed_wav()
-        samples, rate = read_wav(path)
-        begins, lasts = window_pieces(min(len(samples) / rate, story.span[1]), hop, story.span[0])
+        begins, lasts = window_pieces(min(sound_seconds(path), story.span[1]), hop, story.span[0])
         if not len(begins):
             raise ValueError(
                 f"Story {story.name} must have sound for one hop of {hop} s, got {path.name} without."

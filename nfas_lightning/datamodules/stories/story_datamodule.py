@@ -11,8 +11,7 @@ from typing import Any, Literal
 from nfas_lightning.data.regions.atlas import Atlas, load_atlas
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.datamodules.cache import parcel_cache
+from nfas_lightning.datamodules.base import BrainDataModule, parcel_cache
 from nfas_lightning.datamodules.stories.story import Story
 from nfas_lightning.datamodules.stories.story_benchmark import StorySettings, load_stories, word_counts
 from nfas_lightning.datamodules.stories.story_responses import StoryScans

@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import read_csv
+from nfas_lightning.data.files import require_file
 from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.cleaning import SINGLE, zscore
 from nfas_lightning.data.regions.extraction import Scan, extract_scans
 from nfas_lightning.data.regions.parcels import Parcels
+from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
 from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
 from nfas_lightning.functional.temporal import high_pass_basis, regress_out

@@ -8,7 +8,7 @@ from nilearn import datasets, surface
 from scipy import ndimage
 
 from nfas_lightning.data.regions.atlas import load_atlas
-from nfas_lightning.data.regions.parcel_names import is_cortex, network_in_name, roi_id
+from nfas_lightning.data.regions.label_files import is_cortex, network_in_name, roi_id
 from nfas_lightning.data.regions.rois import coordinate_atlas
 
 AFFINE = np.array([[-4.0, 0, 0, 22], [0, 4, 0, -30], [0, 0, 4, -20], [0, 0, 0, 1]])

@@ -14,9 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from nfas_lightning.data.regions import parcels as parcels_module
 from nfas_lightning.data.regions.atlas import Atlas, load_atlas
-from nfas_lightning.data.regions.parcels import array_parcels, surface_parcels, volume_parcels
+from nfas_lightning.data.regions.parcels import array_parcels, sample_nearest, surface_parcels, volume_parcels
 from nfas_lightning.data.regions.rois import roi_table
-from nfas_lightning.data.regions.voxel_grid import sample_nearest
 
 STRAIGHT = np.array([[3.0, 0, 0, -26.3], [0, 3, 0, -31.7], [0, 0, 3.3, -24.4], [0, 0, 0, 1]])
 FLIPPED = np.array([[-2.5, 0, 0, 27.2], [0, 2.5, 0, -29.9], [0, 0, 2.75, -21.3], [0, 0, 0, 1]])

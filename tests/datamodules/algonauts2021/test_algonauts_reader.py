@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from nfas_lightning.data.regions.atlas import load_atlas
-from nfas_lightning.data.stimuli.video_nuisances import frame_statistics
 from nfas_lightning.datamodules.algonauts2021.algonauts_reader import (
     AFFINE,
     ALGONAUTS,
@@ -23,8 +22,8 @@ from nfas_lightning.datamodules.algonauts2021.algonauts_reader import (
     split_videos,
     subject_files,
 )
+from nfas_lightning.datamodules.clips.clip_files import ClipVoxels, repetition_means
 from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses, repetition_ceiling
-from nfas_lightning.datamodules.clips.clip_voxels import ClipVoxels, repetition_means
 from tests.helpers import algonauts_tree as tree
 from tests.helpers.python2_pickle import python2_pickle
 
@@ -430,20 +429,3 @@ def test_a_whole_brain_is_held_once_in_single_precision(copy):
     np.testing.assert_array_equal(voxels.values, train.astype(np.float32))
     assert most < 1.7 * train.nbytes
     assert left < 0.7 * train.nbytes
-
-
-# nuisances
-
-
-def test_frame_statistics():
-    clip = torch.zeros(3, 3, 4, 4)
-    clip[1, :, :2] = 1.0  # half of the picture lights up, and goes out
-    seconds = (0.1, 0.2, 0.1)
-    luminance, contrast, motion = frame_statistics(zip(clip, seconds, strict=True)).tolist()
-    assert (luminance, contrast, motion) == pytest.approx((1 / 4, 1 / 4, 2 * 0.5 / 0.4))
-    pictures = (clip * 255).to(torch.uint8)
-    whole = frame_statistics(zip(pictures, seconds, strict=True)).tolist()
-    assert whole == pytest.approx((luminance, contrast, motion))
-    assert frame_statistics([(clip[0], 0.1)]).tolist() == [0.0, 0.0, 0.0]
-    with pytest.raises(ValueError, match="frames must last some time, got 0"):
-        frame_statistics([])

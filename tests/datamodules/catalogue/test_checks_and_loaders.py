@@ -12,7 +12,7 @@ from nfas_lightning.cli.data import check_data
 from nfas_lightning.datamodules.catalogue import check_folder
 from nfas_lightning.datamodules.little_prince import little_prince_reader as little_prince
 from nfas_lightning.datamodules.little_prince.little_prince_reader import LANGUAGES, little_prince_stories
-from nfas_lightning.datamodules.narratives import narratives_words
+from nfas_lightning.datamodules.narratives import narratives_clock
 from nfas_lightning.datamodules.narratives.narratives_reader import narratives_stories
 from tests.helpers import little_prince_tree, narratives_tree
 
@@ -42,8 +42,8 @@ prince_original, prince = copies(little_prince_tree.write_little_prince, "prince
 @pytest.fixture(autouse=True)
 def small_counts(monkeypatch):
     """The trees are small: their counts are the official ones here."""
-    for audio in list(narratives_words.WORDS):
-        monkeypatch.delitem(narratives_words.WORDS, audio)
+    for audio in list(narratives_clock.WORDS):
+        monkeypatch.delitem(narratives_clock.WORDS, audio)
     monkeypatch.delitem(little_prince.WORDS, "EN")
     for language in LANGUAGES:
         monkeypatch.setitem(little_prince.VOLUMES, language, little_prince_tree.VOLUMES)

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from nfas_lightning.data.stimuli.words import read_gentle
+from nfas_lightning.data.stimuli.word_times import read_gentle
 from nfas_lightning.datamodules import NarrativesDataModule
 from nfas_lightning.datamodules.narratives.narratives_clock import CLOCKS, WORDS
-from nfas_lightning.datamodules.narratives.narratives_tree import excluded_scans, read_listeners
-from nfas_lightning.datamodules.narratives.narratives_words import story_words
+from nfas_lightning.datamodules.narratives.narratives_tree import excluded_scans, read_listeners, story_words
 from nfas_lightning.datamodules.stories.story import Story, story_design, story_stimuli
 from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.functional.hrf import hrf

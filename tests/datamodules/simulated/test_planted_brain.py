@@ -7,14 +7,18 @@ import pandas as pd
 import pytest
 import torch
 
-from nfas_lightning.datamodules.simulated.planted_brain import schedule, simulate_brain
+from nfas_lightning.datamodules.simulated.planted_brain import (
+    INTEGRATIVE,
+    plan_rois,
+    schedule,
+    simulate_brain,
+)
 from nfas_lightning.datamodules.simulated.planted_features import (
     image_features,
     principal_components,
     sound_features,
     text_features,
 )
-from nfas_lightning.datamodules.simulated.planted_rois import INTEGRATIVE, plan_rois
 from nfas_lightning.datamodules.simulated.sample_images import photographs, sample_crops
 from nfas_lightning.datamodules.simulated.sample_sounds import SAMPLING_RATE, sample_sounds
 from nfas_lightning.datamodules.simulated.sample_texts import corpus, sample_sentences, sentences

@@ -6,11 +6,11 @@ import torch
 from scipy.io import wavfile
 
 from nfas_lightning.data.events import response_gap, volume_design
-from nfas_lightning.data.stimuli.audio_windows import power_frames, read_wav
-from nfas_lightning.data.stimuli.story_text import join_story
-from nfas_lightning.data.stimuli.words import Words
+from nfas_lightning.data.stimuli.sounds import power_frames, read_sound
+from nfas_lightning.data.stimuli.texts import join_story
+from nfas_lightning.data.stimuli.word_times import Words
 from nfas_lightning.datamodules.stories.story import Story, story_design, story_stimuli
-from nfas_lightning.datamodules.stories.story_nuisances import nuisance_series
+from nfas_lightning.datamodules.stories.story_benchmark import nuisance_series
 from nfas_lightning.functional.hrf import hrf
 from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
@@ -193,7 +193,7 @@ def test_sound_power_follows_the_sound(tmp_path):
     assert 55 < float(power[22:30].mean()) < 66
     assert nuisance_series(told, [], 5).shape == (5, 0)
     # frames of a tenth of a second, each a boxcar
-    sound, step = power_frames(*read_wav(tmp_path / "a.wav"))
+    sound, step = power_frames(*read_sound(tmp_path / "a.wav"))
     starts, at = 4.0 + step * torch.arange(600).double(), 2.0 * torch.arange(40).double() + 1.0
     boxcars = hrf_operator(starts, at, tr=2.0, durations=torch.full((600,), step).double(), hrf="glover")
     found = nuisance_series(told, ["sound_power"], 40, hrf="glover", slice_time_reference=0.5)

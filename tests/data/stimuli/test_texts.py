@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nfas_lightning.data.stimuli.transcript import join_words, word_stimuli
+from nfas_lightning.data.stimuli.texts import join_words, word_stimuli
 
 WORDS = ["Alice", "was", "n't", "tired ", "of", "daisy", "chain", "so", "very", "good"]
 TEXT = "Alice wasn't tired of\nthe daisy-chain. So VERY good!"

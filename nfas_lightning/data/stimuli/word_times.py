@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nfas_lightning.data.content import require_file
+from nfas_lightning.data.files import require_file
 from nfas_lightning.data.tables import first_row, parse_csv
 
 __all__ = ["Words", "read_gentle", "read_textgrid", "words_of_table"]

@@ -5,19 +5,31 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.io import wavfile
 
-from nfas_lightning.data.stimuli.anchors import check_moment, share_before, window_pieces
-from nfas_lightning.data.stimuli.audio_windows import read_wav
+from nfas_lightning.data.stimuli.clips import ClipFiles
+from nfas_lightning.data.stimuli.sounds import read_sound
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.texts import TextStimulus
-from nfas_lightning.data.stimuli.words import Words
+from nfas_lightning.data.stimuli.timing import (
+    Windows,
+    check_moment,
+    own_seconds,
+    share_before,
+    window_pieces,
+    with_durations,
+)
+from nfas_lightning.data.stimuli.video import clip_seconds
+from nfas_lightning.data.stimuli.word_times import Words
+from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.datamodules.stories.story import Story, story_design, story_stimuli
-from nfas_lightning.datamodules.stories.story_nuisances import nuisance_names, nuisance_series
+from nfas_lightning.datamodules.stories.story_benchmark import nuisance_names, nuisance_series
 from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.functional.hrf import hrf_integral
+from tests.helpers.clips import gray_levels, write_clip
 
 RATE, N_VOLUMES = 200, 205
 FRAME = RATE // 10
@@ -40,7 +52,7 @@ def told(tmp_path_factory):
 
 def frames(story, windows):
     """Power of each tenth of a second of each window, in dB above silence as the nuisance has it."""
-    samples, _ = read_wav(story.wav)
+    samples, _ = read_sound(story.wav)
     loudest = decibels(torch.from_numpy(samples[: len(samples) // FRAME * FRAME]).view(-1, FRAME)).max()
     return (decibels(windows.view(len(windows), -1, FRAME)) - loudest + 60).clamp_min(0).double()
 
@@ -160,12 +172,15 @@ def test_every_moment_is_in_one_piece():
         share_before("middle")
 
 
-class Windows(list):
-    seconds = 4.0
-
+class FourSeconds(Windows):
     def __init__(self, anchor):
-        super().__init__([torch.zeros(8)] * 2)
-        self.anchor = anchor
+        super().__init__(4.0, anchor)
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return torch.zeros(8)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +194,7 @@ class Windows(list):
     ],
 )
 def test_a_pooling_that_describes_another_moment_is_said(anchor, pooling, said):
-    stimuli = StimulusSet(Windows(anchor), "audio", 8)
+    stimuli = StimulusSet(FourSeconds(anchor), "audio", 8)
     if said:
         with pytest.warns(UserWarning, match=said):
             check_moment(stimuli, pooling)
@@ -198,3 +213,78 @@ def test_the_first_token_of_a_context_is_no_word_s():
         check_moment(words, "last")
         check_moment(StimulusSet(["a sentence", "and another"], "language"), "cls")
         check_moment(None, "cls")
+
+
+ONSETS = np.array([3.0, 21.0, 32.0, 60.0, 88.0])
+AT = 2.0 * torch.arange(80).double()
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    counts = (60, 240, 90, 300, 150)
+    levels = (20, 60, 100, 150, 220)
+    return [
+        write_clip(folder / f"{i}.mp4", gray_levels([level] * count))
+        for i, (level, count) in enumerate(zip(levels, counts, strict=True))
+    ]
+
+
+def planted(values, seconds):
+    """What stimuli of a strength do that last as long: a boxcar each, through the response."""
+    since = AT[:, None] - torch.from_numpy(ONSETS)
+    return (hrf_integral(since) - hrf_integral(since - seconds)) @ values.double()[:, None]
+
+
+def lag_of_design(stimuli, feature, target, **options):
+    r = {}
+    for lag in np.arange(-6, 6.1, 0.5):
+        events = {"onset": ONSETS + lag}
+        brain = ArrayDataModule(stimuli, torch.zeros(80, 1), events=events, tr=2.0, **options)
+        brain.setup()
+        r[lag] = float(correlate(brain.responses.carry(feature[:, None].float()).double(), target))
+    return max(r, key=r.get), r[0.0]
+
+
+def test_clips_on_the_volumes_clock_are_found_where_they_were(clips):
+    """Planted: the luminance of clips of 2 to 10 s."""
+    files = ClipFiles(clips, 1)
+    luminance = torch.stack([files[i].float().mean() for i in range(5)])
+    seconds = torch.tensor([2.0, 8.0, 3.0, 10.0, 5.0]).double()
+    torch.testing.assert_close(own_seconds(StimulusSet(files, "vision")), seconds)
+    lag, r = lag_of_design(files, luminance, planted(luminance, seconds))
+    assert lag == 0
+    assert r > 0.999
+    assert clip_seconds(clips[0]) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("temporal", ["hrf", "fir"])
+def test_sounds_on_the_volumes_clock_are_found_where_they_were(temporal):
+    rng = np.random.default_rng(0)
+    sounds = [rng.uniform(-level, level, n * 100) for level, n in ((0.1, 2), (0.9, 8), (0.4, 3), (0.6, 10))]
+    sounds.append(0.2 * np.ones(500))
+    power = torch.tensor([float((sound**2).mean()) for sound in sounds])
+    seconds = torch.tensor([2.0, 8.0, 3.0, 10.0, 5.0]).double()
+    if temporal == "hrf":
+        target = planted(power, seconds)
+    else:  # the power of each repetition time, two volumes later
+        fine = torch.arange(0, 160, 0.01).double()
+        inside = (fine[:, None] >= torch.from_numpy(ONSETS)) & (
+            fine[:, None] < torch.from_numpy(ONSETS) + seconds
+        )
+        target = (inside.double() @ power.double()).view(80, 200).mean(dim=1).roll(2)[:, None]
+    lag, r = lag_of_design(sounds, power, target, sampling_rate=100, temporal=temporal, delays=(2,))
+    assert lag == 0
+    assert r > (0.999 if temporal == "hrf" else 0.95)
+
+
+def test_what_events_say_counts_and_what_nobody_knows_is_said():
+    events, places = pd.DataFrame({"onset": [0.0, 5.0, 9.0]}), torch.tensor([1, 0, 1])
+    sounds = StimulusSet([torch.zeros(50), torch.zeros(200)], "audio", 100)
+    assert with_durations(events, places, sounds)["duration"].tolist() == [2.0, 0.5, 2.0]
+    told = events.assign(duration=1.0)
+    assert with_durations(told, places, sounds) is told
+    images = StimulusSet(torch.zeros(2, 3, 4, 4), "vision")
+    assert "duration" not in with_durations(events, places, images)
+    with pytest.warns(UserWarning, match="neither events nor frames in memory say how long"):
+        with_durations(events, places, StimulusSet(torch.zeros(2, 5, 3, 4, 4), "vision"))

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nfas_lightning.data.stimuli.transcript import context_windows
-from nfas_lightning.data.stimuli.words import Words, read_gentle, read_textgrid, words_of_table
+from nfas_lightning.data.stimuli.texts import context_windows
+from nfas_lightning.data.stimuli.word_times import Words, read_gentle, read_textgrid, words_of_table
 
 NAN = float("nan")
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from nfas_lightning.data.arrays import to_tensor
-from nfas_lightning.data.clock import check_onsets, check_tr, volume_clock
+from nfas_lightning.data.events import check_onsets, check_tr, volume_clock
+from nfas_lightning.data.values import to_tensor
 
 RUNS = torch.tensor([1, 1, 1, 2, 2, 2])
 

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from scipy.io import wavfile
 
+from nfas_lightning.data.stimuli import sounds
 from nfas_lightning.data.stimuli.acoustics import resample
-from nfas_lightning.data.stimuli.audio_windows import (
+from nfas_lightning.data.stimuli.sounds import (
     AudioWindows,
+    SoundFiles,
     Stretch,
     audio_stimuli,
     power_frames,
-    read_wav,
+    read_sound,
+    sound_seconds,
 )
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules import ArrayDataModule
@@ -33,7 +38,7 @@ def test_integer_formats_are_scaled_and_channels_averaged(tmp_path, dtype, scale
     wave = np.linspace(-0.5, 0.5, 800)
     stereo = np.stack([wave, 0.5 * wave], axis=1)
     wavfile.write(tmp_path / "a.wav", RATE, (stereo * scale + middle).astype(dtype))
-    samples, rate = read_wav(tmp_path / "a.wav")
+    samples, rate = read_sound(tmp_path / "a.wav")
     assert rate == RATE
     assert samples.dtype == np.float32
     np.testing.assert_allclose(samples, 0.75 * wave, atol=0.01)
@@ -42,7 +47,7 @@ def test_integer_formats_are_scaled_and_channels_averaged(tmp_path, dtype, scale
 def test_resampling_keeps_time_and_pitch(tmp_path):
     t = np.arange(RATE) / RATE
     wavfile.write(tmp_path / "a.wav", RATE, np.sin(2 * np.pi * 440 * t).astype(np.float32))
-    samples, rate = read_wav(tmp_path / "a.wav", 16_000)
+    samples, rate = read_sound(tmp_path / "a.wav", 16_000)
     assert (rate, len(samples)) == (16_000, 16_000)
     inner = slice(1000, -1000)
     expected = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
@@ -56,13 +61,13 @@ def test_broken_files_are_named(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[:-3000])
     with pytest.raises(ValueError, match=r"a\.wav must hold 8000 bytes of sound, got 5000"):
-        read_wav(path)
+        read_sound(path)
     path.write_bytes(whole[:20])
-    with pytest.raises(ValueError, match=r"a\.wav must be a wav file"):
-        read_wav(path)
+    with pytest.raises(ValueError, match=r"a\.wav must be a wav, flac or ogg file, but can't be read"):
+        read_sound(path)
     path.write_text("../.git/annex/objects/xx/yy/MD5E-s1.wav")
     with pytest.raises(FileNotFoundError, match="git-annex pointer"):
-        read_wav(path)
+        read_sound(path)
 
 
 def test_chunks_of_odd_length_are_padded_and_an_unstopped_recorder_is_read(tmp_path):
@@ -71,13 +76,13 @@ def test_chunks_of_odd_length_are_padded_and_an_unstopped_recorder_is_read(tmp_p
     whole = path.read_bytes()
     tag = b"note" + (3).to_bytes(4, "little") + b"hi!\0"  # three bytes and one of padding
     path.write_bytes(whole[:12] + tag + whole[12:])
-    assert len(read_wav(path)[0]) == 4000
+    assert len(read_sound(path)[0]) == 4000
     path.write_bytes((whole[:12] + tag + whole[12:])[:-3000])
     with pytest.raises(ValueError, match=r"must hold 8000 bytes of sound, got 5000"):
-        read_wav(path)
+        read_sound(path)
     at = whole.index(b"data") + 4
     path.write_bytes(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
-    assert len(read_wav(path)[0]) == 4000
+    assert len(read_sound(path)[0]) == 4000
 
 
 @pytest.mark.parametrize(("anchor", "before"), [("start", 0.0), ("center", 1.0), ("end", 2.0)])
@@ -177,12 +182,115 @@ def test_a_sampling_rate_is_one_that_recorders_have(tmp_path, rate):
     wavfile.write(tmp_path / "story.wav", RATE, ramp(2.0).astype(np.float32))
     error = ValueError if type(rate) is int else TypeError
     with pytest.raises(error, match="sampling_rate must be"):
-        read_wav(tmp_path / "story.wav", rate)
+        read_sound(tmp_path / "story.wav", rate)
     with pytest.raises(error, match="sampling_rate must be"):
         StimulusSet([torch.zeros(100)], "audio", rate)
 
 
 def test_a_wav_file_without_sound(tmp_path):
     wavfile.write(tmp_path / "empty.wav", RATE, np.zeros(0, np.int16))
-    with pytest.raises(ValueError, match=r"empty\.wav must hold sound, got a wav file without"):
-        read_wav(tmp_path / "empty.wav")
+    with pytest.raises(ValueError, match=r"empty\.wav must hold sound, got a file without a single sample"):
+        read_sound(tmp_path / "empty.wav")
+
+
+def tone(seconds=2.0):
+    t = np.arange(int(seconds * RATE)) / RATE
+    return (0.4 * np.sin(2 * np.pi * 440 * t) + 0.1 * np.sin(2 * np.pi * 50 * t)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("suffix", "least"), [("wav", 0.999999), ("flac", 0.999999), ("ogg", 0.99)])
+def test_wav_flac_and_ogg_hold_the_same_sound(tmp_path, suffix, least):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.stack([tone(), 0.5 * tone()], axis=1), RATE)
+    samples, rate = read_sound(path)
+    assert (rate, len(samples), sound_seconds(path)) == (RATE, 2 * RATE, 2.0)
+    assert np.corrcoef(samples, 0.75 * tone())[0, 1] > least
+    assert np.std(samples) == pytest.approx(np.std(0.75 * tone()), rel=0.02)
+    files = SoundFiles.from_folder(tmp_path, 16_000)
+    assert files[0].shape == (4 * RATE,)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_every_kind_of_sample_is_scaled_as_scipy_has_it(tmp_path, subtype):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(), RATE, subtype=subtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # libsndfile writes a PEAK chunk
+        raw = wavfile.read(path)[1]
+    scale = {"u": 128.0, "i": -float(np.iinfo(raw.dtype).min) if raw.dtype.kind == "i" else 1, "f": 1.0}
+    expected = (raw.astype(np.float64) - 128.0 * (raw.dtype == np.uint8)) / scale[raw.dtype.kind]
+    np.testing.assert_allclose(read_sound(path)[0], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_a_stretch_is_that_part_of_the_whole(tmp_path, suffix, monkeypatch):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(), RATE)
+    whole = read_sound(path)[0]
+    decoded = []
+    read = soundfile.SoundFile.read
+
+    def counted(file, frames, **options):
+        decoded.append(frames)
+        return read(file, frames, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    part, _ = read_sound(path, start=0.5, stop=0.75)
+    np.testing.assert_allclose(part, whole[RATE // 2 : 3 * RATE // 4], atol=1e-6)
+    assert sum(decoded) == RATE // 4
+    for start, stop in ((0.5, 2.5), (1.0, 1.0), (-1.0, 1.0)):
+        with pytest.raises(ValueError, match=rf"must lie within the 2\.000 s of a\.{suffix}"):
+            read_sound(path, start=start, stop=stop)
+
+
+@pytest.mark.parametrize("suffix", ["flac", "ogg"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
+def test_a_compressed_file_that_is_cut_short_is_named(tmp_path, suffix, share):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 4 * RATE), RATE)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=rf"a\.{suffix} must .*cut short"):
+        read_sound(path)
+
+
+def test_a_header_that_announces_years_of_sound_takes_no_memory(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, tone(), RATE)
+    whole = bytearray(path.read_bytes())
+    whole[21] |= 0x0F  # the 36 bits of the number of samples
+    whole[22:26] = b"\xff" * 4
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"a\.flac must hold at most \d+ samples, got 68719476735"):
+        read_sound(path)
+
+
+def test_blocks_are_put_together_and_memory_stays_that_of_the_mono_sound(tmp_path, monkeypatch):
+    monkeypatch.setattr(sounds, "_BLOCK", 1000)
+    path = tmp_path / "a.wav"
+    both = np.stack([tone(), -0.5 * tone(), 0.25 * tone()], axis=1)
+    soundfile.write(path, both, RATE, subtype="FLOAT")
+    np.testing.assert_allclose(read_sound(path)[0], both.mean(axis=1), atol=1e-7)
+
+
+def test_samples_that_are_not_finite_and_other_formats_are_refused(tmp_path):
+    path = tmp_path / "a.wav"
+    wave = tone()
+    wave[:3] = np.nan, np.inf, -np.inf
+    soundfile.write(path, wave, RATE, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"a\.wav must hold finite samples, got 3 of 16000"):
+        read_sound(path)
+    soundfile.write(path, tone(), RATE, format="AIFF")
+    with pytest.raises(ValueError, match=r"a\.wav must be a wav, flac or ogg file, got AIFF"):
+        read_sound(path)
+    path.write_text("what a web server says instead of a sound" * 9)
+    with pytest.raises(ValueError, match=r"a\.wav must be a wav, flac or ogg file, but can't be read"):
+        read_sound(path)
+
+
+def test_lossy_sound_may_overshoot_without_a_word(tmp_path):
+    square = np.sign(np.sin(2 * np.pi * 300 * np.arange(2 * RATE) / RATE)).astype(np.float32)
+    soundfile.write(tmp_path / "a.ogg", square, RATE)
+    assert np.abs(soundfile.read(tmp_path / "a.ogg")[0]).max() > 1
+    samples, _ = read_sound(tmp_path / "a.ogg")
+    assert np.abs(samples).max() == 1

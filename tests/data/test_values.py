@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from nfas_lightning.data.arrays import to_tensor
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.data.values import to_tensor
 from nfas_lightning.datamodules import ArrayDataModule
 
 N = 60
