@@ -37,6 +37,7 @@ _FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG"}
 _FLOATING = {"FLOAT", "DOUBLE"}
 _MOST = 2**30  # samples of a file: 6.7 hours at 44.1 kHz, 4 GB in memory
 _BLOCK = 2**22  # numbers that are decoded at a time: 16 MB
+_OGG_PAGE = 65_307  # bytes, at most
 _FRAME_SECONDS = 0.1
 # quieter than this below the loudest frame counts as silence
 _RANGE_DB = 60.0
@@ -138,6 +139,8 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
                 raise ValueError(f"{path.name} must be a wav, flac or ogg file, got {file.format_info}.")
             if file.format in ("WAV", "WAVEX"):
                 _check_length(path)
+            if file.format == "OGG":
+                _check_last_page(path)
             if not file.frames:
                 raise ValueError(
                     f"{path.name} must hold sound, got a file without a single sample: it is empty, or cut "
@@ -207,6 +210,21 @@ def _check_length(path: Path) -> None:
                     )
                 return
             file.seek(start + declared + declared % 2)
+
+
+def _check_last_page(path: Path) -> None:
+    """Raise if an ogg file lacks its end: libsndfile reads the pages that are there, without a word."""
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, 2 * _OGG_PAGE), os.SEEK_END)
+        tail = file.read()
+    page = tail[max(0, tail.rfind(b"OggS\0")) :]
+    n_parts = page[26] if len(page) > 26 else 0
+    length = 27 + n_parts + sum(page[27 : 27 + n_parts])  # the table of a page says how long its parts are
+    if len(page) < length or not page[5] & 4:  # the flag of a stream's last page
+        raise ValueError(
+            f"{path.name} must end with the last page of an ogg stream, got none: it is cut short. Delete it "
+            "and fetch it again; if its recorder was never stopped, convert it to flac."
+        )
 
 
 def power_frames(samples: NDArray[np.float32], sampling_rate: int) -> tuple[Tensor, float]:

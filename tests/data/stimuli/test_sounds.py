@@ -244,7 +244,7 @@ def test_a_stretch_is_that_part_of_the_whole(tmp_path, suffix, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", ["flac", "ogg"])
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99, 0.9999])
 def test_a_compressed_file_that_is_cut_short_is_named(tmp_path, suffix, share):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 4 * RATE), RATE)
