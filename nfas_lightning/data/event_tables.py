@@ -70,8 +70,8 @@ def _of_columns(given: Any) -> pd.DataFrame:
         raise ValueError(
             "events must be one table, shared by all subjects, with a column 'onset', got a "
             f"{type(given).__name__}{count}. Subjects who saw the stimuli in another order or at other times "
-            "have no time series in common: estimate betas, a row a stimulus, and leave events and tr out; "
-            "or score each subject with a datamodule of its own. Runs go below one another in one table, "
+            "have no time series in common: estimate betas, one row per stimulus, and leave out events and "
+            "tr; or score each subject with a datamodule of its own. Runs go below one another in one table, "
             "with a column 'run'."
         )
     try:
@@ -110,7 +110,7 @@ def pair_events(
     if not columns:
         if len(events) != n_stimuli:
             raise ValueError(
-                f"events must have one row a stimulus ({n_stimuli}), or a column 'stimulus' that names the "
+                f"events must have one row per stimulus ({n_stimuli}), or a column 'stimulus' that names the "
                 f"stimulus of each event, got the columns {list(events.columns)} and {len(events)} rows."
             )
         return events, torch.arange(n_stimuli)
@@ -241,7 +241,7 @@ def _warn_of_counts(places: Sequence[int], n_stimuli: int, names: Sequence[str])
     unseen = [name for i, name in enumerate(named) if i not in times]
     if unseen:
         warnings.warn(
-            f"{len(unseen)} of {n_stimuli} stimuli are in no event, so nothing answers them: "
+            f"{len(unseen)} of {n_stimuli} stimuli are in no event, so there is no response to them: "
             f"{_some(unseen)}.",
             stacklevel=3,
         )
@@ -250,7 +250,7 @@ def _warn_of_counts(places: Sequence[int], n_stimuli: int, names: Sequence[str])
         warnings.warn(
             f"{len(repeated)} of {n_stimuli} stimuli are shown more than once: {_some(repeated)}. Where a "
             "stimulus lies on both sides of a fold any model predicts its response, so scores are too high: "
-            "better estimate betas, a row a stimulus.",
+            "better estimate betas, one row per stimulus.",
             stacklevel=3,
         )
 

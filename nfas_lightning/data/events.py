@@ -89,7 +89,7 @@ def volume_clock(runs: Tensor, tr: float, given: Tensor | None = None) -> Tensor
 def check_onsets(
     onsets: Tensor, event_runs: Tensor | None, times: Tensor, runs: Tensor, *, tr: float, n_rois: int
 ) -> None:
-    """Refuse onsets on another clock than the volumes', and say which events no volume can answer.
+    """Refuse onsets on another clock than the volumes', and say which events have no volume.
 
     Args:
         onsets: (E,) seconds.
@@ -112,7 +112,7 @@ def check_onsets(
     ends = ", ".join(f"{value:g} s" for value in torch.unique(end).tolist()[:5])
     said = f"{late} of {len(onsets)} events begin after the last volume ends ({ends})"
     if late <= len(onsets) / 2:
-        warnings.warn(f"{said}: nothing answers them.", stacklevel=2)
+        warnings.warn(f"{said}: there is no response to them.", stacklevel=2)
         return
     exchanged = len(times) < n_rois and float(onsets.max()) < n_rois * tr
     if exchanged:

@@ -143,16 +143,16 @@ def _beside(folder: Path) -> str:
 
 
 def _check_counts(place: Path, n_stimuli: int, path: Path, n_rows: int) -> None:
-    """Refuse rows that are not one a stimulus, and name files that were not read as stimuli."""
+    """Refuse rows that are not one per stimulus, and name files that were not read as stimuli."""
     if n_rows == n_stimuli:
         return
     kind = ImageFiles if place.name == "images" else SoundFiles
     unread = unread_files(place, kind.suffixes) if place.is_dir() else ""
     raise ValueError(
-        f"{path} must have one row a stimulus, got {n_stimuli} {place.stem} in {place} and {n_rows} rows in "
-        f"{path.name}.{unread} Add what is missing or take out what has no partner; where the rows are the "
-        "volumes of a time series, events.csv, or words.csv itself, gives each stimulus's onset; where they "
-        "are events, a column 'stimulus' names the stimulus of each."
+        f"{path} must have one row per stimulus, got {n_stimuli} {place.stem} in {place} and {n_rows} rows "
+        f"in {path.name}.{unread} Add what is missing or take out what has no partner; where the rows are "
+        "the volumes of a time series, events.csv, or words.csv itself, gives each stimulus's onset; where "
+        "they are events, a column 'stimulus' names the stimulus of each."
     )
 
 

@@ -193,7 +193,7 @@ class InMemory:
                 named = " and ".join(clock)
                 raise ValueError(
                     f"{named} belong to a time series, and nothing says when its stimuli began: give events, "
-                    "for a stimulus a volume {'onset': tr * np.arange(N)}; or, where each row answers a "
+                    "for one stimulus per volume {'onset': tr * np.arange(N)}; or, where each row answers a "
                     f"stimulus, leave {named} out."
                 )
             return (), None
@@ -242,9 +242,9 @@ def _uneven(n_stimuli: int, n_rows: int, n_rois: int) -> str:
     """Say what to do where rows and stimuli do not pair."""
     exchanged = " Their columns are as many as the stimuli: are the axes exchanged?" * (n_rois == n_stimuli)
     return (
-        f"responses must have one row a stimulus, got {n_stimuli} stimuli and {n_rows} rows.{exchanged} Add "
-        "what is missing or take out what has no partner; where the rows are the volumes of a time series, "
-        "give events, each stimulus's onset in seconds, and tr."
+        f"responses must have one row per stimulus, got {n_stimuli} stimuli and {n_rows} rows.{exchanged} "
+        "Add what is missing or take out what has no partner; where the rows are the volumes of a time "
+        "series, give events, each stimulus's onset in seconds, and tr."
     )
 
 

@@ -152,7 +152,7 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
         advice: what to do about a cell that is no number.
 
     Returns:
-        float64, a named column each.
+        float64, one named column each.
 
     Raises:
         ValueError: a column has no name, all names are numbers, a name comes twice, or `parse_csv` or

@@ -62,7 +62,7 @@ class ArrayDataModule(BrainDataModule):
         stimulus_ids: N unique labels, of any kind, which become strings; None: numbers.
         subject_names: S unique labels, likewise; None: numbers.
         dataset: name of the benchmark in the results.
-        batch_size: stimuli a batch.
+        batch_size: stimuli per batch.
         num_workers: worker processes of the loaders.
         subjects: subjects to keep; None: all.
         event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.

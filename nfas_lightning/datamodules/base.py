@@ -30,7 +30,7 @@ class BrainDataModule(LightningDataModule):
     ``stimulus_id`` is the index into `Responses.stimulus_ids`. Nothing is read in the constructor.
 
     Args:
-        batch_size: stimuli a batch.
+        batch_size: stimuli per batch.
         num_workers: worker processes of the loaders.
         subjects: names of the subjects to keep; None: all.
         event_rate: where stimuli are events of a time series, make their rate a nuisance, see

@@ -21,7 +21,7 @@ class FolderDataModule(BrainDataModule):
     ==================  =====================================================================================
     ``images/``         image files, in the order of their names (digits as numbers)
     ``sounds/``         wav files, likewise
-    ``texts.csv``       a column ``text``, a row a stimulus
+    ``texts.csv``       a column ``text``, one row per stimulus
     ``words.csv``       columns ``word``, ``onset`` and, if known, ``offset`` (s): a story, word by word
     ``responses``       ``.npy`` (N, R) or (S, N, R), or ``.csv`` whose header names the ROIs; or a folder of
                         such files, (N, R) each, one a subject
@@ -30,7 +30,7 @@ class FolderDataModule(BrainDataModule):
     ``volumes.csv``     ``run`` of each volume and, if not multiples of `tr`, its ``time`` in the run (s)
     ``rois.csv``        ``roi`` and, if known, ``network``, ``hemisphere``, ``x``, ``y``, ``z`` (MNI mm);
                         names as in the header of the responses, if they have one, in any order
-    ``nuisances.csv``   a named column a regressor, a row a volume
+    ``nuisances.csv``   one named column per regressor, one row per volume
     ==================  =====================================================================================
 
     Each csv file may be tab-separated, ``.tsv``. Where events name no stimulus, row i is stimulus i, that is
@@ -50,7 +50,7 @@ class FolderDataModule(BrainDataModule):
         delays: delays of ``"fir"`` in volumes.
         groups: ``"identical"`` keeps stimuli of one content in one fold, see `ArrayDataModule`.
         dataset: name of the benchmark in the results; None: the folder's.
-        batch_size: stimuli a batch.
+        batch_size: stimuli per batch.
         num_workers: worker processes of the loaders.
         subjects: subjects to keep, by file name or as ``sub-01``; None: all.
         event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.

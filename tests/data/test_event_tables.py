@@ -113,7 +113,7 @@ def test_names_that_are_no_stimulus(column, labels, known, message):
 
 def test_without_names_rows_are_stimuli():
     assert pair_events(pd.DataFrame({"onset": ONSETS}), 3)[1].tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match=r"one row a stimulus \(4\), or a column 'stimulus'.* and 3 rows"):
+    with pytest.raises(ValueError, match=r"one row per stimulus \(4\), or a column 'stimulus'.* and 3 rows"):
         pair_events(pd.DataFrame({"onset": ONSETS}), 4)
 
 

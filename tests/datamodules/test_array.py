@@ -162,7 +162,7 @@ def test_events_find_the_runs_of_their_labels():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"responses": torch.zeros(5, 2)}, "one row a stimulus, got 6 stimuli and 5 rows. Add"),
+        ({"responses": torch.zeros(5, 2)}, "one row per stimulus, got 6 stimuli and 5 rows. Add"),
         ({"responses": torch.zeros(6)}, r"shape \(T, R\), or \(S, T, R\) for subjects, got \(6,\)"),
         ({"responses": torch.zeros(6, 2, dtype=torch.int64)}, "floating point"),
         ({"responses": torch.full((6, 2), torch.inf)}, "must not be infinite"),
@@ -199,7 +199,7 @@ def test_events_find_the_runs_of_their_labels():
         ({"noise_ceiling": torch.zeros(3)}, r"noise_ceiling must have shape \(R=2,\)"),
         ({"temporal": "hrf"}, "needs events .* and tr in seconds, got events=None"),
         ({"events": {"onset": [0.0] * 6}}, "tr=None"),
-        ({"events": {"onset": [0.0] * 5}, "tr": 2.0}, r"one row a stimulus \(6\), or .* 5 rows"),
+        ({"events": {"onset": [0.0] * 5}, "tr": 2.0}, r"one row per stimulus \(6\), or .* 5 rows"),
         ({"events": {"start": [0.0] * 6}, "tr": 2.0}, r"columns \['onset'\].*\['start'\]"),
         ({"events": {"onset": [0.0] * 6}, "tr": 2.0, "temporal": "none"}, "leave one of the two out"),
         ({"events": {"onset": [0.0] * 6}, "tr": 2.0, "runs": [0, 0, 0, 1, 1, 1]}, "a column 'run'"),

@@ -67,7 +67,7 @@ class Atlas:
         repeated = self.table["roi"][self.table["roi"].duplicated()].unique()
         if len(repeated):
             raise ValueError(
-                f"Atlas {self.name} must name each parcel once a hemisphere, got {list(repeated[:5])} more "
+                f"Atlas {self.name} must name each parcel once per hemisphere, got {list(repeated[:5])} more "
                 "than once: give the table distinct names, or a hemisphere column."
             )
 

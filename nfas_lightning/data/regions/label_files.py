@@ -311,7 +311,7 @@ def surface_labels(
         place = np.rint(depths @ to_voxels[:3, :3].T + to_voxels[:3, 3]).astype(np.int64)
         inside = ((place >= 0) & (place < labels.shape)).all(axis=-1)
         found = labels[tuple(np.moveaxis(np.where(inside[..., None], place, 0), -1, 0))] * inside
-        # five votes a vertex: how often each is repeated, and none for places without a label
+        # five votes per vertex: how often each is repeated, and none for places without a label
         votes = (found[:, None] == found[None]).sum(axis=1) * (found > 0)
         winner = np.where(votes == votes.max(axis=0), found, np.iinfo(found.dtype).max).min(axis=0)
         sides.append(np.where(votes.max(axis=0) > 0, winner, 0).astype(np.int32))

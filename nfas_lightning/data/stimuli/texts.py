@@ -121,7 +121,7 @@ def word_stimuli(words: Sequence[str], *, window: int, text: str | None = None) 
         text: the printed text, for punctuation and capitals.
 
     Returns:
-        One `TextStimulus` a word; its span is the word.
+        One `TextStimulus` per word; its span is the word.
 
     Raises:
         ValueError: `window` is negative, or a word is no text or empty.

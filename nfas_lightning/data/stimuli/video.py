@@ -50,7 +50,7 @@ def read_clip(
 
     Args:
         path: a file that ffmpeg reads.
-        frames_per_second: frames taken a second; a rate above the file's own repeats frames.
+        frames_per_second: frames taken per second; a rate above the file's own repeats frames.
         n_frames: F; None: the clip's length times `frames_per_second`, rounded, at least one.
         seconds: what the clip must last, give or take a quarter of a second; None: any length.
         size: pixels of the shorter side; None: as it is.
@@ -247,7 +247,7 @@ def frame_series(frames: Iterable[tuple[Tensor, float]]) -> tuple[Tensor, Tensor
     Args:
         frames: F pictures (3, H, W), uint8 or in [0, 1], each with the seconds that it is on the screen, as
             `nfas_lightning.data.stimuli.video.every_frame` gives them. Motion needs all frames: most of
-            it is lost between frames that are taken twice a second.
+            it is lost between frames that are taken twice per second.
 
     Returns:
         (F,) seconds, and (F, 3) float64: luminance, its standard deviation over the picture, and the mean

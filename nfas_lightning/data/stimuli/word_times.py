@@ -91,7 +91,7 @@ def words_of_table(name: str, table: pd.DataFrame) -> Words:
 
     Args:
         name: what errors call it.
-        table: a row a word, in the order they were heard; blank times are unknown.
+        table: one row per word, in the order they were heard; blank times are unknown.
 
     Raises:
         ValueError: a time is no number or negative, a word ends before it begins or begins before the word

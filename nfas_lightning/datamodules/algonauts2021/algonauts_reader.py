@@ -166,7 +166,7 @@ def read_track_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels]:
     inside = mask == 1
     if int(inside.sum()) != train.shape[2]:
         raise ValueError(
-            f"{path}: 'voxel_mask' must mark a voxel a column of 'train', {train.shape[2]}, got "
+            f"{path}: 'voxel_mask' must mark one voxel per column of 'train', {train.shape[2]}, got "
             f"{int(inside.sum())}."
         )
     return (ClipVoxels(train, inside, AFFINE),)

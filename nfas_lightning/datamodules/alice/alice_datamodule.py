@@ -27,7 +27,7 @@ class AliceDataModule(BrainDataModule):
         high_pass: cut-off of the drift filter in Hz, None for none.
         confounds: regress out six motion parameters and their changes.
         drop_volumes: volumes dropped at the start.
-        batch_size: words a batch.
+        batch_size: words per batch.
         num_workers: worker processes of the loaders.
         subjects: listeners to keep; None: all.
         event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.

@@ -175,7 +175,7 @@ def list_clips(
 def bold_moments_files(
     folder: Path, subjects: Sequence[str] | None, rois: Sequence[str], *, strict: bool = True
 ) -> dict[str, list[Path]]:
-    """List the pickles of each subject, a file an ROI.
+    """List the pickles of each subject, one file per ROI.
 
     Args:
         folder: of `find_bold_moments`.

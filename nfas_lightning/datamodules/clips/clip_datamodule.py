@@ -30,8 +30,8 @@ class ClipDataModule(BrainDataModule):
     see the clip.
 
     Args:
-        frames_per_second: frames taken a second. Video models choose theirs among them: take as many as they
-            read (16 / 3 for 16).
+        frames_per_second: frames taken per second. Video models choose theirs among them: take as many
+            as they read (16 / 3 for 16).
         size: pixels to which the frames' shorter side is brought; None: 268, as the files have it.
         as_clips: batches hold clips alone, for bare video modules without a preprocess.
         nuisances: any of ``"luminance"``, ``"contrast"`` and ``"motion"``, of all frames of a clip; every
@@ -40,7 +40,7 @@ class ClipDataModule(BrainDataModule):
             in ``NFAS_CACHE`` or the user's cache folder.
         progress: show bars while files are read.
         strict: check the official counts; False reads partial copies.
-        batch_size: clips a batch.
+        batch_size: clips per batch.
         num_workers: worker processes of the loaders.
         subjects: e.g. ``["01"]``; None: all ten. They stay apart, and scoring averages them or not.
     """

@@ -35,7 +35,7 @@ def choose_subjects(
     """Choose subjects whose folders lie in `place`.
 
     Args:
-        place: holds a folder a subject.
+        place: holds one folder per subject.
         subjects: ``"01"``, ``"sub01"`` or ``"sub-01"``; None: all.
         official: the folders' names, numbers of two digits last.
         strict: all must be there where `subjects` is None.

@@ -73,7 +73,7 @@ def read_clip_responses(
 
     Args:
         form: of the data set.
-        files: by subject, a file an ROI, or the whole brain's one.
+        files: by subject, one file per ROI, or the whole brain's one.
         rois: R rows: the ROIs, or the atlas's table.
         atlas: what a whole brain is averaged over; None: each file is an ROI.
         cache: folder of the parcel cache, None for none.

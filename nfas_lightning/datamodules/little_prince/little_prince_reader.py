@@ -77,7 +77,7 @@ def little_prince_stories(
         strict: check the official counts of words and volumes.
 
     Returns:
-        A story a section.
+        One story per section.
 
     Raises:
         FileNotFoundError: a folder, table, sound or subject is missing, or its content is.
@@ -114,7 +114,7 @@ def little_prince_stories(
 
 
 def read_sections(path: Path, language: str = "EN", *, strict: bool = True) -> dict[int, Words]:
-    """Read a word table: word, onset, offset and section, a row a word; times restart in each section.
+    """Read a word table: word, onset, offset and section, one row per word; times restart in each section.
 
     A row whose word is blank is the second half of a contraction ("hasnt", then a row for "not" alone): it
     keeps its time, and its feature is that of the whole contraction.

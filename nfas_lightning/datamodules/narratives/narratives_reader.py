@@ -70,8 +70,8 @@ def narratives_stories(
         strict: check word counts.
 
     Returns:
-        A story each. Scans whose repetition time is not that of most of a story's scans are left out, with a
-        warning.
+        One story each. Scans whose repetition time is not that of most of a story's scans are left out, with
+        a warning.
 
     Raises:
         FileNotFoundError: a folder, table, sound, sidecar or subject is missing, or its content is.

@@ -115,7 +115,7 @@ def schedule(n_stimuli: int, *, n_runs: int, tr: float, isi: float, seed: int = 
         seed: of the order and the jitter.
 
     Raises:
-        ValueError: fewer than two stimuli a run, or times that are not positive.
+        ValueError: fewer than two stimuli per run, or times that are not positive.
     """
     if n_runs < 1 or n_stimuli < 2 * n_runs:
         raise ValueError(f"Every run needs two stimuli, got {n_stimuli} stimuli in {n_runs} runs.")

@@ -60,7 +60,7 @@ class SimulatedBrainDataModule(BrainDataModule):
         n_components: stimulus features are reduced to so many principal components before they are planted.
         image_size: side of the crops in pixels.
         seed: of stimuli, order, weights and noise.
-        batch_size: stimuli a batch.
+        batch_size: stimuli per batch.
         num_workers: worker processes of the loaders.
         subjects: subjects to keep (``"sim-01"``, ...); None: all.
         event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.

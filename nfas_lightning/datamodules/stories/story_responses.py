@@ -258,7 +258,7 @@ def read_confounds(path: Path, columns: Sequence[str], n_volumes: int) -> Tensor
     """
     table = read_csv(require_file(path), list(columns), sep="\t")
     if len(table) != n_volumes:
-        raise ValueError(f"{path.name} must have a row a volume, {n_volumes}, got {len(table)}.")
+        raise ValueError(f"{path.name} must have one row per volume, {n_volumes}, got {len(table)}.")
     values = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, copy=True)
     values[0] = np.nan_to_num(values[0])
     if not np.isfinite(values).all():

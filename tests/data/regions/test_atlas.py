@@ -140,7 +140,7 @@ def test_tables_from_files_with_a_byte_order_mark_and_windows_lines(image, tmp_p
             "hemisphere R by its name, got 'L'",
         ),
         ({"id": [101, 102], "name": ["a", "b"]}, "none in common"),
-        ({"id": [3, 20, 7, 12], "name": ["a", "a", "b", "c"]}, r"once a hemisphere, got \['a_L'\]"),
+        ({"id": [3, 20, 7, 12], "name": ["a", "a", "b", "c"]}, r"once per hemisphere, got \['a_L'\]"),
     ],
 )
 def test_tables_that_do_not_fit(image, columns, message):

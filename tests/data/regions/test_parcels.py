@@ -333,7 +333,7 @@ def test_masked_arrays_as_they_are_shipped_equal_the_volume(atlas):
     mask = np.random.default_rng(3).random(SHAPE) < 0.7
     masked = np.where(mask[..., None], data, 0)
     expected = volume_parcels(nib.Nifti1Image(masked, TURNED), atlas)
-    values = data[mask].T  # volume[mask == 1], a row a volume
+    values = data[mask].T  # volume[mask == 1], one row per volume
     for given in (values, torch.from_numpy(values.copy())):
         found = array_parcels(given, mask.astype(np.uint8), TURNED, atlas)
         torch.testing.assert_close(found.values, expected.values)
@@ -352,7 +352,7 @@ def test_a_mask_of_an_array_that_is_nan_shows_nothing(atlas):
 
 def test_masked_arrays_that_do_not_fit(atlas):
     mask = np.ones((4, 4, 4), np.uint8)
-    with pytest.raises(ValueError, match=r"a column a voxel of the mask, \(T, 64\)"):
+    with pytest.raises(ValueError, match=r"one column per voxel of the mask, \(T, 64\)"):
         array_parcels(np.ones((3, 63)), mask, TURNED, atlas)
     with pytest.raises(ValueError, match="affine must be an invertible"):
         array_parcels(np.ones((3, 64)), mask, np.zeros((4, 4)), atlas)
@@ -524,10 +524,10 @@ def test_broken_and_unfit_gifti(tmp_path, surface_atlas):
         with pytest.raises(ValueError, match=r"hemi-L.func.gii must be a GIfTI file"):
             surface_parcels(left, right, surface_atlas)
     write_gifti(left, np.ones((2, 642, 3)))
-    with pytest.raises(ValueError, match="one data array a TR"):
+    with pytest.raises(ValueError, match="one data array per TR"):
         surface_parcels(left, right, surface_atlas)
     nib.save(nib.gifti.GiftiImage(), left)
-    with pytest.raises(ValueError, match=r"one data array a TR.*shapes \[\]"):
+    with pytest.raises(ValueError, match=r"one data array per TR.*shapes \[\]"):
         surface_parcels(left, right, surface_atlas)
     with pytest.raises(ValueError, match="No parcel of atlas toy"):
         surface_parcels(

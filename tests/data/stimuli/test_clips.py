@@ -70,7 +70,7 @@ def test_the_hash_is_of_files_and_choice(folder):
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    """Two minutes at 10 frames a second whose luminance wanders over seconds."""
+    """Two minutes at 10 frames per second whose luminance wanders over seconds."""
     noise = np.random.default_rng(0).normal(size=1200)
     level = np.convolve(noise, np.hanning(30), "same")
     frames = gray_levels((120 + 40 * level / level.std()).clip(0, 255))

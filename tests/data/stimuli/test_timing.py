@@ -25,7 +25,7 @@ from nfas_lightning.data.stimuli.timing import (
 from nfas_lightning.data.stimuli.video import clip_seconds
 from nfas_lightning.data.stimuli.word_times import Words
 from nfas_lightning.datamodules import ArrayDataModule
-from nfas_lightning.datamodules.stories.story import Story, story_design, story_stimuli
+from nfas_lightning.datamodules.stories.story import Story, StorySettings, story_design, story_stimuli
 from nfas_lightning.datamodules.stories.story_benchmark import nuisance_names, nuisance_series
 from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.functional.hrf import hrf_integral
@@ -66,7 +66,11 @@ def best_lag(story, shown, feature, planted, **options):
     r = {}
     for lag in LAGS:
         operators, _, _ = story_design(
-            [story], [shown.onsets[0] + lag], [N_VOLUMES], durations=shown.durations, **options
+            [story],
+            [shown.onsets[0] + lag],
+            [N_VOLUMES],
+            StorySettings("language", **options),
+            shown.durations,
         )
         r[lag] = float(correlate(operators[0].double() @ feature[:, None], planted).mean())
     return max(r, key=r.get), r[0.0]
@@ -85,19 +89,21 @@ def best_lag(story, shown, feature, planted, **options):
     ],
 )
 def test_sound_is_found_where_it_was(told, anchor, pooled, seconds, hop, least):
-    shown = story_stimuli([told], "audio", seconds=seconds, hop=hop, sampling_rate=RATE, anchor=anchor)
+    shown = story_stimuli(
+        [told], StorySettings("audio", seconds=seconds, hop=hop, sampling_rate=RATE, anchor=anchor)
+    )
     power = frames(told, torch.stack([shown.stimuli[i][1] for i in range(len(shown.ids))]))
     feature = {"mean": power.mean(dim=1), "last": power[:, -1], "first": power[:, 0]}[pooled]
-    planted = nuisance_series(told, ["sound_power"], N_VOLUMES)
+    planted = nuisance_series(told, N_VOLUMES, StorySettings("language", nuisances=["sound_power"]))
     lag, r = best_lag(told, shown, feature, planted, temporal="hrf")
     assert lag == 0
     assert r > least
 
 
 def test_windows_stamped_with_another_moment_than_they_describe_come_late(told):
-    shown = story_stimuli([told], "audio", seconds=10.0, sampling_rate=RATE, anchor="end")
+    shown = story_stimuli([told], StorySettings("audio", seconds=10.0, sampling_rate=RATE, anchor="end"))
     power = frames(told, torch.stack([shown.stimuli[i][1] for i in range(len(shown.ids))]))
-    planted = nuisance_series(told, ["sound_power"], N_VOLUMES)
+    planted = nuisance_series(told, N_VOLUMES, StorySettings("language", nuisances=["sound_power"]))
     lag, r = best_lag(told, shown, power.mean(dim=1), planted, temporal="hrf")
     assert lag < -2
     assert r < 0.85
@@ -105,9 +111,11 @@ def test_windows_stamped_with_another_moment_than_they_describe_come_late(told):
 
 @pytest.mark.parametrize("hop", [1.0, 1.3, 3.0])
 def test_finite_impulse_responses_have_the_same_clock(told, hop):
-    shown = story_stimuli([told], "audio", seconds=4.0, hop=hop, sampling_rate=RATE)
+    shown = story_stimuli([told], StorySettings("audio", seconds=4.0, hop=hop, sampling_rate=RATE))
     power = frames(told, torch.stack([shown.stimuli[i][1] for i in range(len(shown.ids))]))
-    planted = nuisance_series(told, ["sound_power"], N_VOLUMES, temporal="fir", delays=(2,))
+    planted = nuisance_series(
+        told, N_VOLUMES, StorySettings("language", nuisances=["sound_power"], temporal="fir", delays=(2,))
+    )
     lag, r = best_lag(told, shown, power.mean(dim=1), planted, temporal="fir", delays=(2,))
     assert lag == 0
     assert r > 0.9
@@ -115,7 +123,7 @@ def test_finite_impulse_responses_have_the_same_clock(told, hop):
 
 @pytest.mark.parametrize("anchor", [None, "start", "center", "end"])
 def test_words_are_found_where_they_were(told, anchor):
-    shown = story_stimuli([told], "language", anchor=anchor)
+    shown = story_stimuli([told], StorySettings("language", anchor=anchor))
     feature = torch.from_numpy(np.random.default_rng(1).normal(size=400))
     # each word drives its response as long as it is heard
     times = told.volume_times(N_VOLUMES)[:, None]
@@ -129,15 +137,17 @@ def test_words_are_found_where_they_were(told, anchor):
 @pytest.mark.parametrize("temporal", ["hrf", "fir"])
 @pytest.mark.parametrize("anchor", ["start", "end"])
 def test_the_word_rate_is_what_a_constant_of_the_words_becomes(told, anchor, temporal):
-    shown = story_stimuli([told], "language", anchor=anchor)
+    shown = story_stimuli([told], StorySettings("language", anchor=anchor))
     options = {"temporal": temporal, "delays": (1, 3)}
-    rate = nuisance_series(told, ["word_rate"], N_VOLUMES, anchor=anchor, **options)
-    operators, _, _ = story_design([told], shown.onsets, [N_VOLUMES], **options)
+    rate = nuisance_series(
+        told, N_VOLUMES, StorySettings("language", nuisances=["word_rate"], anchor=anchor, **options)
+    )
+    operators, _, _ = story_design([told], shown.onsets, [N_VOLUMES], StorySettings("language", **options))
     for column, operator in zip(rate.T, operators, strict=True):
         dense = operator.to_dense()
         counts = dense if temporal == "hrf" else (dense > 0).float()  # features are averaged, the rate is not
         torch.testing.assert_close(column.float(), counts.sum(dim=1))
-    assert nuisance_names(["word_rate"], **options) == (
+    assert nuisance_names(StorySettings("language", nuisances=["word_rate"], **options)) == (
         ["word_rate"] if temporal == "hrf" else ["word_rate_delay1", "word_rate_delay3"]
     )
 
@@ -148,14 +158,19 @@ def test_two_stories_of_one_file_hear_their_own_part_alone(tmp_path):
         Story(name, 2.0, 3.0, (), wav=tmp_path / "a.wav", span=span)
         for name, span in (("first", (0.0, 4.0)), ("second", (4.0, float("inf"))))
     )
-    shown = story_stimuli([first, second], "audio", seconds=4.0, sampling_rate=1000)
+    shown = story_stimuli([first, second], StorySettings("audio", seconds=4.0, sampling_rate=1000))
     last, next_one = shown.stimuli[3][1], shown.stimuli[4][1]
     assert last.nonzero()[:, 0].tolist() == list(range(2500))  # 1.5 to 4 of 1.5 to 5.5 s
     assert next_one.nonzero()[:, 0].tolist() == list(range(1500, 4000))
     # and so does their sound power
-    both = sum(nuisance_series(story, ["sound_power"], 20) for story in (first, second))
+    both = sum(
+        nuisance_series(story, 20, StorySettings("language", nuisances=["sound_power"]))
+        for story in (first, second)
+    )
     whole = Story("whole", 2.0, 3.0, (), wav=tmp_path / "a.wav")
-    torch.testing.assert_close(both, nuisance_series(whole, ["sound_power"], 20))
+    torch.testing.assert_close(
+        both, nuisance_series(whole, 20, StorySettings("language", nuisances=["sound_power"]))
+    )
 
 
 def test_every_moment_is_in_one_piece():

@@ -146,7 +146,7 @@ def test_every_frame_has_its_time_on_the_screen(folder):
 
 
 def test_motion_is_that_of_all_frames(tmp_path):
-    """Gratings drift at speeds of their own, which frames taken twice a second cannot tell apart."""
+    """Gratings drift at speeds of their own, which frames taken twice per second cannot tell apart."""
     speeds = np.random.default_rng(0).permutation(np.linspace(0, 4, 12))
     x = np.arange(24)
     for i, speed in enumerate(speeds):

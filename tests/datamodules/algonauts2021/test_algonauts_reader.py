@@ -409,7 +409,10 @@ def test_masks_that_do_not_fit(copy):
             r"'voxel_mask' must be an array of shape \(78, 93, 71\).*got the keys \['train'\]",
         ),
         ({"train": train, "voxel_mask": mask[:, :, 1:]}, r"got \(78, 93, 70\)"),
-        ({"train": train[:, :, 1:], "voxel_mask": mask}, "mark a voxel a column of 'train', 404, got 405"),
+        (
+            {"train": train[:, :, 1:], "voxel_mask": mask},
+            "mark one voxel per column of 'train', 404, got 405",
+        ),
     ):
         whole(copy).write_bytes(python2_pickle(arrays))
         with pytest.raises(ValueError, match=message):

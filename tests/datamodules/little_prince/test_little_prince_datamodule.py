@@ -10,7 +10,7 @@ import torch
 from nfas_lightning.data.regions.atlas import load_atlas
 from nfas_lightning.datamodules import LittlePrinceDataModule
 from nfas_lightning.datamodules.little_prince.little_prince_reader import VOLUMES, WORDS, read_sections
-from nfas_lightning.datamodules.stories.story import Story, story_design, story_stimuli
+from nfas_lightning.datamodules.stories.story import Story, StorySettings, story_design, story_stimuli
 from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.functional.temporal import hrf_operator
 from tests.helpers import little_prince_tree as tree
@@ -350,9 +350,11 @@ def test_real_words_have_the_official_counts_and_pair_with_features(shared_data)
         Story(name=f"section{s}", tr=2.0, offset=0.0, scans=(), first=4, words=words)
         for s, words in found.items()
     ]
-    shown = story_stimuli(stories, "language", window=20)
+    shown = story_stimuli(stories, StorySettings("language", window=20))
     assert len(shown.stimuli) == len(set(shown.ids)) == 15376
-    design, times, runs = story_design(stories, shown.onsets, [278] * 9, temporal="hrf")
+    design, times, runs = story_design(
+        stories, shown.onsets, [278] * 9, StorySettings("language", temporal="hrf")
+    )
     # a feature of each word: the length of the text that its span marks
     texts = [shown.stimuli[i][1] for i in range(len(shown.stimuli))]
     lengths = torch.tensor([[float(text.span[1] - text.span[0])] for text in texts])

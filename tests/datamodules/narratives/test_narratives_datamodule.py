@@ -12,7 +12,7 @@ from nfas_lightning.data.stimuli.word_times import read_gentle
 from nfas_lightning.datamodules import NarrativesDataModule
 from nfas_lightning.datamodules.narratives.narratives_clock import CLOCKS, WORDS
 from nfas_lightning.datamodules.narratives.narratives_tree import excluded_scans, read_listeners, story_words
-from nfas_lightning.datamodules.stories.story import Story, story_design, story_stimuli
+from nfas_lightning.datamodules.stories.story import Story, StorySettings, story_design, story_stimuli
 from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.functional.hrf import hrf
 from tests.helpers import narratives_tree as tree
@@ -442,7 +442,7 @@ def test_tables_of_confounds(root, copy):
     ):
         ready(copy, **options, confounds=("trans_x",))
     path.write_text("\n".join(lines[:-1]))
-    with pytest.raises(ValueError, match="must have a row a volume, 28, got 27"):
+    with pytest.raises(ValueError, match="must have one row per volume, 28, got 27"):
         ready(copy, **options, confounds=("trans_x",))
 
 
@@ -506,9 +506,9 @@ def test_real_alignments_have_the_official_counts_and_pair_with_features(shared_
     assert words.onset[words.timed][0] > start - 2
     assert bool((np.diff(words.onset[words.timed]) >= 0).all())
     story = Story(name=name, tr=1.5, offset=clock.wav_offset, scans=(), first=clock.onset + 6, words=words)
-    shown = story_stimuli([story], "language")
+    shown = story_stimuli([story], StorySettings("language"))
     n = clock.duration - 6
-    design, times, _ = story_design([story], shown.onsets, [n], temporal="hrf")
+    design, times, _ = story_design([story], shown.onsets, [n], StorySettings("language", temporal="hrf"))
     feature = torch.tensor([[float(len(shown.stimuli[i][1].text))] for i in range(len(shown.stimuli))])
     assert (design[0] @ feature).shape == (n, 1)
     # words end with the story, give or take a few seconds; the two unverified clocks are the exception
