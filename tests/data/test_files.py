@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nfas_lightning.data.files import find_folder, read_npz, require_file, sha256_file
+from nfas_lightning.data import files
+from nfas_lightning.data.files import content_hash, find_folder, read_npz, require_file, sha256_file
 
 KEY = "SHA256E-s81234567--" + "0" * 64 + ".nii.gz"
 
@@ -184,3 +186,22 @@ def test_sha256(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"alice" * 1000)
     assert sha256_file(path) == hashlib.sha256(b"alice" * 1000).hexdigest()
+
+
+def test_a_hash_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
+    path, cache = tmp_path / "a.bin", tmp_path / "cache"
+    path.write_bytes(b"one")
+    assert content_hash(path, cache, compute=False) is None
+    value = content_hash(path, cache)
+    assert value == hashlib.sha256(b"one").hexdigest()
+    assert content_hash(path, cache, compute=False) is None  # written just now: it may change within a tick
+    os.utime(path, (1e9, 1e9))
+    monkeypatch.setattr(files, "_SETTLED_S", -1.0)  # the change time can't be set back
+    assert content_hash(path, cache) == value
+    assert content_hash(path, cache, compute=False) == value
+    assert content_hash(path, None, compute=False) is None
+    (note,) = (cache / "hashes").iterdir()
+    note.write_text("{")
+    assert content_hash(path, cache) == value  # a damaged note costs no more than time
+    path.write_bytes(b"two!")
+    assert content_hash(path, cache) == hashlib.sha256(b"two!").hexdigest()
