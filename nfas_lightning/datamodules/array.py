@@ -21,14 +21,14 @@ __all__ = ["ArrayDataModule"]
 class ArrayDataModule(BrainDataModule):
     """Stimuli and responses that you already have.
 
-    Without `events`, row t of the responses answers stimulus t. With `events` and `tr`, the responses are
-    time series: volume t of each run was taken t * `tr` seconds after the run began (or at `volume_times`),
-    and onsets are on the same clock. Row i of `events` is stimulus i, not the i-th that was presented, unless
-    a column names the stimulus of each event. All subjects share one table of events.
+    Without `events`, row t of the responses is the response to stimulus t. With `events` and `tr`, the
+    responses are time series: volume t of each run was taken t * `tr` seconds after the run began (or at
+    `volume_times`), and onsets are on the same clock. Row i of `events` is stimulus i, not the i-th that was
+    presented, unless a column names the stimulus of each event. All subjects share one table of events.
 
-    Tables of pandas are paired by their index where two have the same labels (those of responses may also be
-    `stimulus_ids` or the names of files), else row by row; an index in no order that nothing else has, as
-    that of a shuffled table, is refused.
+    Pandas tables are paired by their index where two have the same labels (for responses, these may also be
+    `stimulus_ids` or file names), else row by row. An unsorted index that matches nothing, as that of a
+    shuffled table, is an error.
 
     Args:
         stimuli: N of them: a tensor (N, 3, H, W) in [0, 1], a list or Series of strings or `TextStimulus`, a
@@ -39,19 +39,18 @@ class ArrayDataModule(BrainDataModule):
         sampling_rate: Hz, for audio; None: that of `SoundFiles` or of the windows of `audio_stimuli`.
         carrier: phrase around each text, for single words, such as ``"The word is {}"``: the word's own
             tokens are pooled, see `carried`. None: texts as they are.
-        runs: (T,) run of each row, a number or any label; None: one run.
-        groups: ``"identical"``: folds keep the responses to one stimulus together, where its content comes
-            several times and each row answers a stimulus; else contiguous rows and whole runs are held out.
+        runs: (T,) run of each row, numbers or any labels; None: one run.
+        groups: ``"identical"`` keeps the responses to stimuli of the same content in one fold, where each row
+            is the response to one stimulus; None: contiguous rows, or whole runs, are held out.
         rois: R names, or a table with a column ``roi`` (and network, hemisphere, x, y, z in MNI mm, if
             known); in any order where the columns of the responses have names. None: the columns of a
-            `responses` table, else numbers, ``roi_000``, and the run can then not be joined with one of other
-            responses.
+            `responses` table, else numbers, ``roi_000``; such a run can't be joined with other responses.
         events: table, mapping, or path of a csv or tsv file, with ``onset`` (s) and, if known, ``duration``
-            (s; None: sounds and `ClipFiles` last as long as they are, all else is an instant) and ``run``
-            (labels as in `runs`). N rows, stimulus by stimulus; or any number of them and
-            a column that names the stimulus of each: ``stim_file``, as BIDS has it, by the file name of
-            `ImageFiles`, `ClipFiles` or `SoundFiles` or by `stimulus_ids`; else ``stimulus``, ids as in
-            `stimulus_ids` or, without those, places from 0. The events of one stimulus are summed.
+            (s) and ``run`` (labels as in `runs`). Without a duration, sounds and `ClipFiles` last as long as
+            they are, and everything else is an instant. N rows, stimulus by stimulus; or any number of rows
+            and a column that names the stimulus of each: ``stim_file``, as in BIDS, holds file names of
+            `ImageFiles`, `ClipFiles` or `SoundFiles`, or `stimulus_ids`; ``stimulus`` holds `stimulus_ids`
+            or, without those, places from 0. The events of one stimulus are summed.
         tr: repetition time in seconds; required with `events`.
         volume_times: (T,) seconds since the start of the run; None: multiples of `tr`.
         temporal: ``"hrf"``, ``"fir"`` or ``"none"``; None: ``"hrf"`` with `events`, else ``"none"``.
@@ -59,7 +58,7 @@ class ArrayDataModule(BrainDataModule):
         delays: delays of ``"fir"`` in volumes.
         nuisances: (T, Q) regressors, a tensor or a table whose columns name them.
         noise_ceiling: (R,) correlation that an ideal model of the subjects' mean could reach, if you know it.
-        stimulus_ids: N unique labels, of any kind, which become strings; None: numbers.
+        stimulus_ids: N unique labels of any kind, which become strings; None: numbers.
         subject_names: S unique labels, likewise; None: numbers.
         dataset: name of the benchmark in the results.
         batch_size: stimuli per batch.

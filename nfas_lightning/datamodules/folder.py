@@ -20,11 +20,11 @@ class FolderDataModule(BrainDataModule):
 
     ==================  =====================================================================================
     ``images/``         image files, in the order of their names (digits as numbers)
-    ``sounds/``         wav files, likewise
+    ``sounds/``         wav, flac or ogg files, likewise
     ``texts.csv``       a column ``text``, one row per stimulus
     ``words.csv``       columns ``word``, ``onset`` and, if known, ``offset`` (s): a story, word by word
-    ``responses``       ``.npy`` (N, R) or (S, N, R), or ``.csv`` whose header names the ROIs; or a folder of
-                        such files, (N, R) each, one a subject
+    ``responses``       ``.npy`` (N, R) or (S, N, R), or ``.csv`` whose header names the ROIs; or a folder
+                        with one such file (N, R) per subject
     ``events.csv``      of a time series: ``onset`` and, if known, ``duration`` (s), ``run`` and the stimulus
                         by its file's name (``stim_file``, else ``stimulus``); else row i is stimulus i
     ``volumes.csv``     ``run`` of each volume and, if not multiples of `tr`, its ``time`` in the run (s)
@@ -33,9 +33,9 @@ class FolderDataModule(BrainDataModule):
     ``nuisances.csv``   one named column per regressor, one row per volume
     ==================  =====================================================================================
 
-    Each csv file may be tab-separated, ``.tsv``. Where events name no stimulus, row i is stimulus i, that is
-    the i-th file by name or the i-th row of the table, not the i-th that was presented. Everything else is as
-    in `ArrayDataModule`, which this reads for.
+    Each csv file may be tab-separated, ``.tsv``. Where events name no stimulus, row i is stimulus i: the i-th
+    file by name or the i-th row of the table, not the i-th that was presented. Everything else is as in
+    `ArrayDataModule`.
 
     Args:
         root: the folder.
