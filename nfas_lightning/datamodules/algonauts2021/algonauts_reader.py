@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.safe_pickle import read_pickle
+from nfas_lightning.datamodules.algonauts2021 import BENCHMARK
 from nfas_lightning.datamodules.clips.clip_files import (
     ClipForm,
     ClipSet,
@@ -45,7 +46,7 @@ __all__ = [
     "subject_files",
 ]
 
-FOLDER = "algonauts2021"
+FOLDER = BENCHMARK.folder
 VIDEOS = "AlgonautsVideos268_All_30fpsmax"
 DATA = "participants_data_v2021"
 TRACKS = ("full", "mini")

@@ -16,6 +16,7 @@ import pandas as pd
 
 from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.safe_pickle import read_pickle
+from nfas_lightning.datamodules.bold_moments import BENCHMARK
 from nfas_lightning.datamodules.clips.clip_files import (
     ClipForm,
     ClipSet,
@@ -45,7 +46,7 @@ __all__ = [
     "read_roi_file",
 ]
 
-FOLDER = "ds005165"
+FOLDER = BENCHMARK.folder
 RESPONSES = "derivatives/versionA/MNI152/prepared_data/prepared_allvoxel_pkl/TRavg56789"
 SUBJECTS = tuple(f"sub-{i:02d}" for i in range(1, 11))
 N_TRAIN, N_TEST = 1000, 102

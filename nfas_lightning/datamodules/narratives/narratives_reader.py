@@ -15,6 +15,7 @@ from nfas_lightning.data.bids import is_here, pick_subjects, read_json, strip_su
 from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.pairing import name_list
 from nfas_lightning.data.tables import read_csv
+from nfas_lightning.datamodules.narratives import BENCHMARK
 from nfas_lightning.datamodules.narratives.narratives_clock import ALIASES, CLOCKS, SKIPPED, Clock
 from nfas_lightning.datamodules.narratives.narratives_tree import (
     Listener,
@@ -32,7 +33,7 @@ from nfas_lightning.functional.checks import check_option
 
 __all__ = ["FOLDER", "audience", "clock_from_file", "narratives_stories"]
 
-FOLDER = "ds002345"
+FOLDER = BENCHMARK.folder
 
 
 def narratives_stories(
