@@ -73,7 +73,7 @@ class ScoreWriter(Callback):
     nuisances also ``nfas/mean_r_alone``, ``_joint`` and ``_partial``), ``nfas/stable_modulus``,
     ``nfas/best_baseline_r2``;
     tables ``nfas/rois`` and ``nfas/spectrum``, figures of spectrum and depth, and what the run was made of as
-    config. Of a suite: the scalars at one step a model, and the tables ``nfas/models``, ``nfas/scores``
+    config. Of a suite: the scalars at one step per model, and the tables ``nfas/models``, ``nfas/scores``
     (model x ROI), ``nfas/rois``, ``nfas/numbers`` and ``nfas/spectra``; in Weights & Biases each model is a
     run of its own in the suite's group, see `nfas_lightning.callbacks.wandb_runs`.
 
@@ -269,7 +269,7 @@ class ScoreWriter(Callback):
 
         Args:
             responses: the benchmark, for the ROI table and the hashes.
-            truth: what was planted in simulated responses, one row a ROI with a column ``roi``.
+            truth: what was planted in simulated responses, one row per ROI with a column ``roi``.
         """
         rois = responses.rois
         if truth is not None:
