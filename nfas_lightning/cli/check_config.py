@@ -266,7 +266,9 @@ def _check_class(value: Any, hint: type, where: str, also: Sequence[str] = ()) -
                 f"{', '.join(map(str, value))}.{meant}"
             )
         if unknown := [key for key in value if key not in _WRAPPERS]:
-            raise ConfigError(f"{where}: unknown key {unknown[0]!r}.{nearest(str(unknown[0]), _WRAPPERS[:2])}")
+            raise ConfigError(
+                f"{where}: unknown key {unknown[0]!r}.{nearest(str(unknown[0]), _WRAPPERS[:2])}"
+            )
         kind = _find_class(str(value["class_path"]), hint, where)
         # an optimizer's first argument and what the command line adds come later
         later = any(base.__name__ in ("Optimizer", "LRScheduler") for base in kind.__mro__)

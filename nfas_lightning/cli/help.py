@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from nfas_lightning.cli.messages import PlainErrors, refuse, say_loading, summary
+from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
 from nfas_lightning.errors import nearest
 
 __all__ = ["help_on", "page"]
@@ -58,28 +59,33 @@ _OPTIONS = """\
   --seed_everything N        seed, 0 unless given
   --debug                    show the traceback of an error"""
 
-CLASSES: Mapping[str, Mapping[str, str]] = {
-    "models": {"FrozenModel": "frozen", "ModelSuite": "suite", "RandomTwin": "suite"},
-    "datamodules": {
-        "Algonauts2021DataModule": "algonauts2021.algonauts_datamodule",
-        "AliceDataModule": "alice.alice_datamodule",
-        "ArrayDataModule": "array",
-        "BoldMomentsDataModule": "bold_moments.bold_moments_datamodule",
-        "FolderDataModule": "folder",
-        "LittlePrinceDataModule": "little_prince.little_prince_datamodule",
-        "NarrativesDataModule": "narratives.narratives_datamodule",
-        "NaturalSoundsDataModule": "natural_sounds.natural_sounds_datamodule",
-        "SimulatedBrainDataModule": "simulated.simulated_datamodule",
-    },
-    "callbacks": {
-        "BrainAlignment": "brain_alignment",
-        "DepthTrajectory": "depth_trajectory",
-        "ScoreWriter": "score_writer",
-    },
-}
-"""Package and class that a config may name, to the module: written down, for to import them takes seconds."""
-
 _TITLES = {"models": "Models", "datamodules": "Data modules", "callbacks": "Callbacks"}
+
+
+def classes() -> dict[str, dict[str, str]]:
+    """Return package and class that a config may name, with the module: to import them all takes seconds."""
+    return {
+        "models": {
+            "FrozenModel": "nfas_lightning.models.frozen",
+            "ModelSuite": "nfas_lightning.models.suite",
+            "RandomTwin": "nfas_lightning.models.suite",
+        },
+        "datamodules": {
+            "ArrayDataModule": "nfas_lightning.datamodules.array",
+            "FolderDataModule": "nfas_lightning.datamodules.folder",
+            **{
+                name: module
+                for benchmark in benchmarks().values()
+                for module, _, name in [benchmark.datamodule.partition(":")]
+                if name
+            },
+        },
+        "callbacks": {
+            "BrainAlignment": "nfas_lightning.callbacks.brain_alignment",
+            "DepthTrajectory": "nfas_lightning.callbacks.depth_trajectory",
+            "ScoreWriter": "nfas_lightning.callbacks.score_writer",
+        },
+    }
 
 
 def page(command: str) -> str:
@@ -97,10 +103,10 @@ def page(command: str) -> str:
         "Options",
         _OPTIONS,
     ]
-    for package, classes in CLASSES.items():
+    for package, named in classes().items():
         lines += ["", f"{_TITLES[package]} that class_path takes"]
-        for name, module in classes.items():
-            lines.append(f"  {name:<26} {_shorten(_summary_of(package, module, name), 82)}")
+        for name, module in sorted(named.items()):
+            lines.append(f"  {name:<26} {_shorten(_summary_of(module, name), 82)}")
     lines += [
         "  Short names do for these and for Lightning's and torch's; a class of your own goes by its module,",
         "  my_module.MyClass, found in the current folder or installed.",
@@ -125,7 +131,7 @@ def help_on(name: str) -> None:
     if name in _PURPOSE:
         print(page(name))
         return
-    homes = {short: f"nfas_lightning.{package}" for package, classes in CLASSES.items() for short in classes}
+    homes = {short: f"nfas_lightning.{package}" for package, named in classes().items() for short in named}
     homes["ScoringSettings"] = "nfas_lightning.scoring"
     say_loading("Lightning")
     if "." in name:
@@ -169,10 +175,12 @@ def _lightning(name: str) -> Any:
     return next((kind for home in homes if isinstance(kind := _load(f"{home}:{name}"), type)), None)
 
 
-def _summary_of(package: str, module: str, name: str) -> str:
+def _summary_of(module: str, name: str) -> str:
     """Return the first line of a class's docstring, read from its source."""
-    path = Path(__file__).parents[1].joinpath(package, *module.split("."))
-    tree = ast.parse(path.with_suffix(".py").read_text(encoding="utf-8"))
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return ""
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     return (ast.get_docstring(found) or "").split("\n")[0]
 

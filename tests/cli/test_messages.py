@@ -99,7 +99,7 @@ settings: {n_permutations: 19}
 def test_typos_in_a_sweep(capsys, tmp_path, right, wrong, message):
     assert right in SWEEP
     file = tmp_path / "sweep.yaml"
-    file.write_text(SWEEP.replace(right, wrong, 1) + f"out: {tmp_path / 'out'}\n")
+    file.write_text(SWEEP.replace(right, wrong, 1) + f"run_dir: {tmp_path / 'out'}\n")
     with pytest.raises(SystemExit) as stop:
         main(["sweep", str(file)])
     assert stop.value.code == 2

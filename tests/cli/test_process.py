@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import yaml
 
 import nfas_lightning.cli.main
-from nfas_lightning.cli.help import CLASSES
+from nfas_lightning.cli.help import classes
 from nfas_lightning.cli.messages import EXIT_CODES, summary
 from nfas_lightning.cli.process import run
 from nfas_lightning.results import RunResults
@@ -126,15 +126,14 @@ def test_help_names_every_class_that_a_config_may_name(capsys):
     }
     run(["predict", "--help"])
     page = capsys.readouterr().out
-    assert set(CLASSES) == set(bases)
+    named = classes()
+    assert set(named) == set(bases)
     for name, base in bases.items():
         package = import_module(f"nfas_lightning.{name}")
         kinds = [getattr(package, exported) for exported in package.__all__]
         kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, base)]
         kinds = [kind for kind in kinds if not isabstract(kind) and not summary(kind).startswith("Base of ")]
-        assert {kind.__name__: kind.__module__ for kind in kinds} == {
-            short: f"nfas_lightning.{name}.{module}" for short, module in CLASSES[name].items()
-        }
+        assert {kind.__name__: kind.__module__ for kind in kinds} == named[name]
         for kind in kinds:
             (line,) = (line for line in page.splitlines() if line.startswith(f"  {kind.__name__} "))
             assert summary(kind).startswith(line.split(maxsplit=1)[1].removesuffix(" ..."))
