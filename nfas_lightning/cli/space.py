@@ -70,7 +70,8 @@ def space(
             axis=axis,
             standardize=standardize,
             metric=metric,
-        ).regroup(group_by)
+            group_by=group_by,
+        )
         check_folder(out, "out")
     statistics = placed.statistics(n_permutations=n_permutations, seed=seed)
     joined.save(out)

@@ -6,8 +6,9 @@ import math
 
 import pandas as pd
 
-from nfas_lightning.plotting.space import format_p, result_line
-from nfas_lightning.plotting.tables import baseline_table, feature_scores
+from nfas_lightning.plotting.places import result_line
+from nfas_lightning.plotting.score_tables import baseline_table, feature_scores
+from nfas_lightning.plotting.style import format_p
 from nfas_lightning.results import (
     FEATURES,
     RunResults,
@@ -26,10 +27,9 @@ _ALPHA = 0.05
 def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> str:
     """Return one sentence with the counts and the tests of clusters."""
     table = statistics.coordinates
-    n_modalities = table["modality"].nunique()
     n_rois = (statistics.snci if results is None else results.scores)["roi"].nunique()
-    modalities = _count(n_modalities, *group_words(statistics.group_by))
-    parts = [f"{_count(len(table), 'model')} of {modalities}, {_count(n_rois, 'ROI')}"]
+    groups = _count(table["group"].nunique(), *group_words(statistics.group_by))
+    parts = [f"{_count(len(table), 'model')} of {groups}, {_count(n_rois, 'ROI')}"]
     tests = [
         result_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
         result_line("mean silhouette", "", statistics.silhouette),

@@ -30,9 +30,8 @@ from nfas_lightning.plotting import (
 )
 from nfas_lightning.plotting.brain import _face_pixels, _hemisphere, _nearest_roi, _vertex_rois
 from nfas_lightning.plotting.dynamics import _spread
-from nfas_lightning.plotting.space import format_p
-from nfas_lightning.plotting.style import SIMULATED
-from nfas_lightning.plotting.tables import baseline_table, mean_r2
+from nfas_lightning.plotting.score_tables import baseline_table, mean_r2
+from nfas_lightning.plotting.style import SIMULATED, format_p
 from nfas_lightning.space import NFAS
 from tests.helpers.results import make_results, make_statistics, make_zoo
 
@@ -59,8 +58,8 @@ def _texts(figure):
 
 def test_space_draws_every_model_where_it_lies(results, statistics):
     figure = plot_space(statistics, simulated=True)
-    for modality, part in statistics.coordinates.groupby("modality"):
-        np.testing.assert_allclose(_dots(figure, f"points-{modality}"), part[["PC1", "PC2"]])
+    for group, part in statistics.coordinates.groupby("group"):
+        np.testing.assert_allclose(_dots(figure, f"points-{group}"), part[["PC1", "PC2"]])
     texts = _texts(figure)
     assert all(name in texts for name in statistics.coordinates["model"])
     assert "PERMANOVA pseudo-F = 14.20, p = .001" in texts
@@ -76,15 +75,15 @@ def _on_axes(results, statistics):
         statistics, coordinates=statistics.coordinates.assign(simulated=True, MDS1=y, MDS2=x)
     )
     return {
-        "The space: one point a model": lambda **own: plot_space(statistics, **own),
-        "The space: one point a model, by correlation distance": lambda **own: plot_space(
+        "The space: one point per model": lambda **own: plot_space(statistics, **own),
+        "The space: one point per model, by correlation distance": lambda **own: plot_space(
             statistics, projection="MDS", **own
         ),
-        "SNCI: how far models of one modality agree": lambda **own: plot_snci(statistics, **own),
-        "Convergence: agreement inside every modality": lambda **own: plot_convergence(statistics, **own),
+        "SNCI: agreement among models of one modality": lambda **own: plot_snci(statistics, **own),
+        "Convergence: agreement within every modality": lambda **own: plot_convergence(statistics, **own),
         "Models by networks": lambda **own: plot_networks(results.scores, **own),
-        "Alignment against size": lambda **own: plot_sizes(results.scores, results.models, **own),
-        "The stable mode beside its baselines": lambda **own: plot_baselines(results.scores, **own),
+        "Alignment against model size": lambda **own: plot_sizes(results.scores, results.models, **own),
+        "The stable mode and its baselines": lambda **own: plot_baselines(results.scores, **own),
     }
 
 
@@ -116,7 +115,7 @@ def test_panels_of_the_callers_figure_keep_to_themselves(results, statistics, la
 
 
 def test_titles_and_colors_of_ones_own(results, statistics):
-    table = statistics.coordinates[["model", "modality"]].assign(
+    table = statistics.coordinates[["model", "group"]].assign(
         permanova=1.0, silhouette=0.1, snci=0.9, convergence=0.8
     )
     left_out = replace(statistics, stability=table)
@@ -146,7 +145,7 @@ def test_snci_shows_the_median_over_the_networks_rois(statistics):
     figure = plot_snci(statistics)
     rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     expected = (
-        statistics.snci.query("modality == 'audio'").groupby("network")["bounded"].median().reindex(rows)
+        statistics.snci.query("group == 'audio'").groupby("network")["bounded"].median().reindex(rows)
     )
     np.testing.assert_allclose(_dots(figure, "snci-bounded-audio")[:, 0], expected)
 
@@ -335,7 +334,7 @@ def test_parcels_are_drawn_as_they_are(results):
     values = pd.DataFrame({"r2": [0.1, 0.2, 0.3]}, index=rois["roi"])
     assert "3 of 3 ROIs reach the cortical surface" in _texts(plot_surface(values, rois))
     discs = _texts(plot_surface(values, rois.drop(columns="vertices")))
-    assert "discs of 12 mm for 3 that are known by their center alone" in discs
+    assert "discs of 12 mm for 3 known by their center only" in discs
 
 
 def test_glass_brain_has_a_panel_a_map(results):
@@ -555,14 +554,14 @@ def test_an_unknown_projection_is_named(statistics):
 
 
 def test_many_groups_show_the_largest_that_have_an_snci(zoo):
-    statistics = NFAS.from_scores(zoo).statistics("family", n_permutations=9)
+    statistics = NFAS.from_scores(zoo).regroup("family").statistics(n_permutations=9)
     figure = plot_snci(statistics)
     sizes = zoo.models["family"].value_counts()
     assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == set(
         sizes.index[sizes > 1]
     )
     # a group of two has no row here: without one of its models it is gone
-    assert set(statistics.stability["modality"]) == set(sizes.index[sizes > 2])
+    assert set(statistics.stability["group"]) == set(sizes.index[sizes > 2])
     plot_space(statistics).draw_without_rendering()
 
 

@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from nfas_lightning.plotting import write_report
+from nfas_lightning.plotting import plot_networks, save_figure, write_report
 from nfas_lightning.plotting.pictures import embed
-from nfas_lightning.plotting.space import plot_networks
-from nfas_lightning.plotting.style import save_figure
 from nfas_lightning.space import NFAS
 from tests.helpers.results import make_results, make_zoo
 

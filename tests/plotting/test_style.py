@@ -4,19 +4,15 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from nfas_lightning.plotting.labels import place_labels
+from nfas_lightning.plotting.legends import group_handles, place_labels, set_head
+from nfas_lightning.plotting.pictures import check_formats, save_figure
 from nfas_lightning.plotting.style import (
     SIMULATED,
-    check_formats,
     finish,
-    head_legend,
+    group_styles,
     is_simulated,
-    keep_clear,
-    modality_handles,
-    modality_styles,
     new_axes,
     new_figure,
-    save_figure,
     short_names,
     styled,
 )
@@ -65,8 +61,8 @@ def test_a_point_without_a_place_gets_no_label():
 
 def test_known_modalities_keep_their_look_and_all_differ():
     alone, together = (
-        modality_styles(["language"]),
-        modality_styles(["language", "audio", "vision", "touch", "video"]),
+        group_styles(["language"]),
+        group_styles(["language", "audio", "vision", "touch", "video"]),
     )
     assert alone["language"] == together["language"]
     assert len({style.color for style in together.values()}) == 5
@@ -82,18 +78,18 @@ def test_the_mark_stands_only_on_simulated_figures():
 
 
 def test_colors_of_ones_own_are_of_groups_that_there_are():
-    usual = modality_styles(["audio", "vision"])
-    styles = modality_styles(["audio", "vision"], {"audio": "k", "language": "tab:red"})
+    usual = group_styles(["audio", "vision"])
+    styles = group_styles(["audio", "vision"], {"audio": "k", "language": "tab:red"})
     assert styles == usual | {"audio": usual["audio"]._replace(color="#000000")}
     with pytest.raises(
         ValueError, match=r"\['audio', 'vision'\], got one for 'visoin'. Did you mean 'vision'"
     ):
-        modality_styles(["audio", "vision"], {"visoin": "k"})
+        group_styles(["audio", "vision"], {"visoin": "k"})
     with pytest.raises(ValueError, match=r"colors of matplotlib.*got 'blak' for 'audio'"):
-        modality_styles(["audio"], {"audio": "blak"})
+        group_styles(["audio"], {"audio": "blak"})
     # one mapping for several figures, each of some of its groups
-    assert list(modality_styles(["bert"], {"bert": "r", "vit": "k"})) == ["bert"]
-    assert list(modality_styles(["bert"], {"vit": "k"}, among=["bert", "vit"])) == ["bert"]
+    assert list(group_styles(["bert"], {"bert": "r", "vit": "k"})) == ["bert"]
+    assert list(group_styles(["bert"], {"vit": "k"}, among=["bert", "vit"])) == ["bert"]
 
 
 @pytest.mark.parametrize("layout", [None, "constrained"])
@@ -101,10 +97,9 @@ def test_a_legend_inside_keeps_its_room_and_stays_in_the_axes(layout):
     figure = plt.Figure(figsize=(5, 4), layout=layout)
     ax = figure.add_subplot()
     ax.plot([0, 1], [0, 1])
-    handles = modality_handles(modality_styles([f"a_group_of_some_length_{i}" for i in range(4)]))
+    handles = group_handles(group_styles([f"a_group_of_some_length_{i}" for i in range(4)]))
     note = "a note that is far longer than the axes are wide and would be cut off "
-    taken = head_legend(ax, handles, inside=True, simulated=True, columns=9, note=note)
-    keep_clear(ax, taken)
+    set_head(ax, "", handles, inside=True, title=None, simulated=True, columns=9, note=note)
     figure.draw_without_rendering()
     frame, legend = ax.get_window_extent(), ax.get_legend().get_window_extent()
     (mark,) = (text.get_window_extent() for text in ax.texts if text.get_text() == SIMULATED)

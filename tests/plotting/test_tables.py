@@ -2,7 +2,7 @@ import pytest
 from rich.console import Console
 
 from nfas_lightning.plotting import roi_score_table, score_table
-from nfas_lightning.plotting.tables import baseline_table, roi_scores
+from nfas_lightning.plotting.score_tables import baseline_table, roi_scores
 from tests.helpers.results import make_results
 
 

@@ -110,7 +110,7 @@ def test_snci_intervals_and_convergence_are_those_of_the_formula(statistics, pla
         part = wide[(labels == name).to_numpy()]
         mean, std = part.mean(), part.std(ddof=1)
         bounded[name] = mean**2 / (mean**2 + std**2)
-        own = statistics.snci.query(f"modality == '{name}'").set_index("roi").loc[wide.columns]
+        own = statistics.snci.query(f"group == '{name}'").set_index("roi").loc[wide.columns]
         np.testing.assert_allclose(own["ratio"], mean / std)
         np.testing.assert_allclose(own["bounded"], bounded[name])
         # the limits are those of the noncentral t distribution, but for the bootstrap's draws
@@ -203,19 +203,18 @@ def test_a_filter_that_can_not_be_read_is_named(results):
 def test_groups_of_any_column(space, plain):
     wide, _ = plain
     kinds = space.models.set_index("model")["objective_kind"]
-    statistics = space.statistics("objective_kind", n_permutations=99)
+    statistics = space.regroup("objective_kind").statistics(n_permutations=99)
     many = kinds[kinds.map(kinds.value_counts()) > 1]
     part = wide.loc[many.index]
     oracle = permanova(DistanceMatrix(squareform(pdist(part))), many.tolist(), permutations=0)
     assert statistics.permanova["statistic"] == pytest.approx(oracle["test statistic"])
     assert statistics.silhouette["statistic"] == pytest.approx(silhouette_score(part, many))
     assert statistics.group_by == "objective_kind"
-    assert set(statistics.snci["modality"]) == set(kinds)
-    assert set(statistics.tables()["snci"].columns) >= {"objective_kind", "roi", "ratio_low"}
+    assert set(statistics.snci["group"]) == set(kinds)
+    assert set(statistics.tables()["snci"].columns) >= {"group", "roi", "ratio_low"}
     assert any("objective_kind" in note for note in statistics.notes)
-    assert space.regroup("modality") is space
     with pytest.raises(ValueError, match="group_by must be a column"):
-        space.statistics("color")
+        space.regroup("color")
 
 
 # several runs
