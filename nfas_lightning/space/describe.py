@@ -73,7 +73,7 @@ def describe_space(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         coordinates, explained = _coordinates(vectors, models, scaled, notes)
-        kept = torch.from_numpy(models["group"].isin(counts.index[counts > 1]).to_numpy())
+        kept = torch.tensor(models["group"].isin(counts.index[counts > 1]).tolist())
         testable = (counts > 1).sum() > 1
         if not testable:
             notes.append(
@@ -86,7 +86,7 @@ def describe_space(
             testable = False
             notes.append(f"Some {metric} distances are undefined: the tests between {several} are left out.")
         if testable and n_permutations:
-            some = models[kept.numpy()].reset_index(drop=True)
+            some = models[kept.tolist()].reset_index(drop=True)
             tests = _tests(vectors[kept], some, named, metric, n_permutations, seed, notes)
         agreement, convergence = _agreement(scores, models["group"], named, n_permutations, seed)
     if value != "r2" and bool((agreement["ratio"] < 0).any()):
@@ -155,10 +155,10 @@ def leave_one_out(
         (F). NaN where a map is constant or undefined.
     """
     counts = models["group"].value_counts()
-    several = models["group"].isin(counts.index[counts > 1]).to_numpy()
+    several = models["group"].isin(counts.index[counts > 1]).tolist()
     if (counts > 1).sum() < 2 or not bool(torch.isfinite(distances(vectors, metric)).all()):
         return pd.DataFrame(columns=list(_LEFT_OUT))
-    mask = torch.from_numpy(several)
+    mask = torch.tensor(several)
     scores, vectors, labels = scores[mask], vectors[mask], models["group"][several].tolist()
     rows = []
     with warnings.catch_warnings():
