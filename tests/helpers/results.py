@@ -240,8 +240,8 @@ def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
     wide = stable.rename(columns={"modality": "group"}).pivot_table(
         index=["model", "group"], columns="roi", values="r2", sort=False
     )
-    centerd = wide.to_numpy() - wide.to_numpy().mean(0)
-    u, s, _ = np.linalg.svd(centerd, full_matrices=False)
+    centered = wide.to_numpy() - wide.to_numpy().mean(0)
+    u, s, _ = np.linalg.svd(centered, full_matrices=False)
     points = np.zeros((len(wide), 2))
     points[:, : min(2, s.size)] = (u * s)[:, :2]
     share = np.zeros(2)
