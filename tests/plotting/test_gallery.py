@@ -26,10 +26,13 @@ from nfas_lightning.plotting import (
     plot_surface,
     plot_truth,
 )
+from nfas_lightning.plotting.gallery import draw_figures, point_names
 from nfas_lightning.plotting.score_tables import mean_r2
 from nfas_lightning.plotting.style import (
     SIMULATED,
 )
+from nfas_lightning.space import NFAS
+from tests.helpers.figures import dots
 from tests.helpers.results import make_results, make_statistics
 
 
@@ -210,3 +213,34 @@ def test_a_space_that_does_not_say_whether_it_is_simulated_is_not_drawn_unless_t
     few = {} if draw is plot_space else {"max_rows": 3}
     assert draw(silent, simulated=True, **few).get_supxlabel() == SIMULATED
     assert draw(replace(silent, coordinates=coordinates.assign(simulated=False)), **few).get_supxlabel() == ""
+
+
+def test_there_is_a_figure_for_all_that_results_hold(zoo, zoo_statistics):
+    names = [name for name, _, _ in draw_figures(zoo, zoo_statistics)]
+    space = ["space", "mds", "stability", "snci", "convergence"]
+    maps = ["map_r2", "map_r2_glass", "map_snci", "map_convergence", "map_anova"]
+    run = ["truth", "spectra", "families", "depth", "baselines"]
+    assert names == [*space, "networks", "sizes", *maps, *run]
+    assert [name for name, _, _ in draw_figures(None, zoo_statistics)] == space
+    few = make_results(("vision",), n_models=2, n_rois=4)
+    drawn = [name for name, _, _ in draw_figures(few, make_statistics(few))]
+    assert drawn == ["map_r2", "map_r2_glass", "truth", "spectra", "depth", "baselines", "rois"]
+
+
+def test_points_are_named_by_model_and_group(zoo, zoo_statistics):
+    names = point_names("mds", zoo, zoo_statistics)
+    first = zoo_statistics.coordinates.iloc[0]
+    width = zoo_statistics.silhouette_samples.set_index("model")["silhouette"][first["model"]]
+    assert names["label"][0] == (
+        f"{first['model']} · {first['group']} · MDS1 {first['MDS1']:.3f}, MDS2 {first['MDS2']:.3f} · "
+        f"silhouette {width:.2f}"
+    )
+    assert len(point_names("sizes", zoo, zoo_statistics)) == 45
+    assert point_names("networks", zoo, zoo_statistics) is None
+
+
+def test_networks_and_sizes_go_by_any_column(zoo):
+    space = NFAS.from_scores(zoo, group_by="size")
+    shown = {text.get_text() for text in space.plot_networks().axes[0].get_legend().get_texts()}
+    assert shown == {"small", "medium", "large"}
+    assert len(dots(space.plot_sizes(labels=False), "sizes-large")) == (space.models["size"] == "large").sum()
