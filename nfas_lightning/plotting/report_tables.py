@@ -58,9 +58,10 @@ def nearest_grid(statistics: SpaceStatistics) -> Grid | None:
     if table.empty:
         return None
     rows, other = [], []
-    for (model, group), part in table.groupby(["model", "group"], sort=False):
-        rows.append((model, group, *(f"{row.neighbor} ({row.distance:.2f})" for row in part.itertuples())))
-        other.append(part["neighbor_group"].ne(group).tolist())
+    for model, part in table.groupby("model", sort=False):
+        texts = (f"{row.neighbor} ({row.distance:.2f})" for row in part.itertuples())
+        rows.append((model, part["group"].iloc[0], *texts))
+        other.append((part["neighbor_group"] != part["group"]).tolist())
     ranks = ["nearest", "second", "third", "fourth", "fifth"][: int(table["rank"].max())]
     return _grid(
         "The nearest models and their distance; one of another group is bold",
@@ -99,14 +100,16 @@ def baseline_grid(scores: pd.DataFrame) -> Grid | None:
     table, numbers = baseline_table(scores), number_rows(scores)
     means = table.groupby(level="modality", sort=False).mean()
     rows = [
-        (f"{model}, {label}" if label else model, modality, *values.reindex(table.columns))
-        for (modality, model), row in table.iterrows()
-        for label, values in numbers.get((modality, model), {"": row}).items()
+        (f"{pair[1]}, {label}" if label else pair[1], pair[0], *values.reindex(table.columns))
+        for pair, (_, row) in zip(table.index, table.iterrows(), strict=True)
+        for label, values in numbers.get(pair, {"": row}).items()
     ]
     rows += [(f"mean of {modality}", modality, *row) for modality, row in means.iterrows()]
     shown = pd.DataFrame(rows, columns=["model", "modality", *_feature_names(table)])
     highest = shown.iloc[:, 2:].max(axis=1)
-    highest.iloc[len(rows) - len(means) :] = means[rivals_of(scores, list(table))].max(axis=1).to_numpy()
+    highest.iloc[len(rows) - len(means) :] = (
+        means[rivals_of(scores, table.columns.tolist())].max(axis=1).to_numpy()
+    )
     caption = f"{value_name(scores)}, mean over ROIs. The best feature of each row is bold."
     if numbers:
         caption += (
@@ -118,7 +121,7 @@ def baseline_grid(scores: pd.DataFrame) -> Grid | None:
 
 def roi_grid(scores: pd.DataFrame) -> Grid | None:
     """Return every feature at every ROI, with the null and the ceiling of the stable mode."""
-    features = list(baseline_table(scores))
+    features = baseline_table(scores).columns.astype(str).tolist()
     parts, count = [], scores["roi"].nunique()
     for modality, model in model_order(scores):
         table = roi_scores(scores, model, modality)
@@ -142,18 +145,17 @@ def card_grid(models: pd.DataFrame) -> Grid | None:
     pairs = zip(models["modality"], models["model"], strict=True)
     models = models.iloc[np.argsort([order[pair] for pair in pairs], kind="stable")]
     seconds = zip(models["seconds_capture"], models["seconds_scoring"], strict=True)
-    shown = models[["model", "modality", "source", "license"]].assign(
-        **{
-            "parameters": [human(count) for count in models["parameters"]],
-            "blocks": models["n_blocks"].map(_text),
-            "pooling": models["pooling"].map(_text),
-            "state space": models["state_space"].map(_text),
-            "eigenvalue": [*map(_complex, models["stable_real"], models["stable_imag"])],
-            "to unit circle": models["distance_to_unit_circle"],
-            "reconstruction error": models["reconstruction_error"],
-            "seconds (capture, scoring)": [f"{_number(a, 1)}, {_number(b, 1)}" for a, b in seconds],
-        }
-    )
+    known: dict[str, Any] = {
+        "parameters": [human(count) for count in models["parameters"]],
+        "blocks": models["n_blocks"].map(_text),
+        "pooling": models["pooling"].map(_text),
+        "state space": models["state_space"].map(_text),
+        "eigenvalue": [*map(_complex, models["stable_real"], models["stable_imag"])],
+        "to unit circle": models["distance_to_unit_circle"],
+        "reconstruction error": models["reconstruction_error"],
+        "seconds (capture, scoring)": [f"{_number(a, 1)}, {_number(b, 1)}" for a, b in seconds],
+    }
+    shown = models[["model", "modality", "source", "license"]].assign(**known)
     return _grid("The card of each model, its stable eigenvalue and its cost", shown, text=4)
 
 

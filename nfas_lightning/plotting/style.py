@@ -222,7 +222,7 @@ def finish(
     title = usual if title is None else title
     if ax is not None:
         figure.draw_without_rendering()  # the layout decides how wide the axes are
-        ax.set_title(wrapped(ax, title, 1.15 * _AXES_TITLE["fontsize"]), **_AXES_TITLE)  # bold is wider
+        ax.set_title(wrapped(ax, title, 1.25 * _AXES_TITLE["fontsize"]), **_AXES_TITLE)  # bold is wider
         return figure
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold", color=INK)

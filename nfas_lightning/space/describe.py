@@ -241,18 +241,13 @@ def _tests(
     between, labels = distances(vectors, metric), models["group"].tolist()
     draws: dict[str, int] = {"n_permutations": n_permutations, "seed": seed}
     widths = silhouette(between, labels, **draws)
-    found = {
-        "permanova": permanova(between, labels, **draws),
-        "permdisp": permdisp(between, labels, **draws),
-        "silhouette": widths,
-    }
+    place, spread = permanova(between, labels, **draws), permdisp(between, labels, **draws)
     pairs = permanova_pairwise(between, labels, **draws)
     table = pd.DataFrame(pairs.pairs, columns=["first", "second"])
     return {
-        **{
-            name: {"statistic": float(test.statistic), "p_value": float(test.p_value)}
-            for name, test in found.items()
-        },
+        "permanova": {"statistic": float(place.statistic), "p_value": float(place.p_value)},
+        "permdisp": {"statistic": float(spread.statistic), "p_value": float(spread.p_value)},
+        "silhouette": {"statistic": float(widths.statistic), "p_value": float(widths.p_value)},
         "pairwise": table.assign(
             **{name: getattr(pairs, name).numpy() for name in ("statistic", "p_value", "q_value")}
         ),

@@ -67,7 +67,7 @@ def score_matrix(
         )
         warnings.warn(notes[-1], stacklevel=3)
         matrix = matrix[alive]
-    finite = np.isfinite(matrix).all()
+    finite = pd.Series(np.isfinite(matrix.to_numpy()).all(axis=0), matrix.columns)
     if not finite.all():
         names = finite.index[~finite].tolist()
         notes.append(f"{len(names)} of {len(finite)} ROIs lack a finite score for a model and were left out.")
