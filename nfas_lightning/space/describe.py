@@ -14,9 +14,9 @@ from torch import Tensor
 from nfas_lightning.functional.anova import anova
 from nfas_lightning.functional.embedding import DistanceMetric, distances, mds, pca
 from nfas_lightning.functional.fdr import fdr
-from nfas_lightning.functional.labels import distinct_partitions
 from nfas_lightning.functional.permanova import permanova, permanova_pairwise
 from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.relabeling import distinct_partitions
 from nfas_lightning.functional.silhouette import silhouette
 from nfas_lightning.functional.snci import snci, snci_bootstrap, snci_permutation
 from nfas_lightning.results import MIN_MODELS, SpaceStatistics, few_models, group_words
