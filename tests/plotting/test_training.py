@@ -1,36 +1,43 @@
-import numpy as np
+"""Curves of a training: which lines are drawn, and from which rows."""
+
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from nfas_lightning.plotting.style import SIMULATED
 from nfas_lightning.plotting.training import ALL_ROIS, plot_training
 
 
-@pytest.fixture
-def curves():
+def curves(networks=("Visual", "Auditory"), steps=(20, 0, 10)):
     rows = [
-        {"step": step, "feature": feature, "network": network, "r": 0.1 * step, "r2": 0.01 * step + shift}
-        for step in (2, 0, 1)
+        {"step": step, "feature": feature, "network": network, "r": (step + i) / 100, "r2": step / 1000}
+        for step in steps
         for feature in ("stable_mode", "last_block")
-        for network, shift in (("Visual", 0.1), ("Auditory", 0.0), (ALL_ROIS, 0.05))
+        for i, network in enumerate((*networks, ALL_ROIS))
     ]
-    return pd.DataFrame(rows).assign(simulated=True)
+    return pd.DataFrame(rows)
 
 
-def test_one_curve_per_network_best_first_and_one_for_all_rois(curves):
-    figure = plot_training(curves)
-    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
-    assert list(lines) == ["Visual", "Auditory", ALL_ROIS, f"last block, {ALL_ROIS}"]
-    np.testing.assert_allclose(lines["Visual"].get_xydata(), [[0, 0.1], [1, 0.11], [2, 0.12]])
-    assert figure.get_supxlabel() == SIMULATED
-    assert figure.get_suptitle() == "Alignment over training"
-
-
-def test_the_callers_axes_carry_title_and_legend(curves):
-    from matplotlib.figure import Figure
-
-    ax = Figure(figsize=(8, 5)).subplots()
-    plot_training(curves, value="r", title="mine", ax=ax)
-    assert ax.get_title() == "mine"
+def test_lines_are_the_networks_the_mean_and_the_baselines_in_the_order_of_steps():
+    figure = plot_training(curves(), value="r", simulated=False)
+    (ax,) = figure.axes
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    assert set(lines) == {"Visual", "Auditory", ALL_ROIS, f"last block, {ALL_ROIS}"}
+    assert lines["Auditory"].get_xdata().tolist() == [0, 10, 20]
+    assert lines["Auditory"].get_ydata().tolist() == pytest.approx([0.01, 0.11, 0.21])
     assert ax.get_ylabel() == "mean r"
-    assert len(ax.get_legend().get_texts()) == 4
+
+
+def test_of_many_networks_the_highest_are_drawn():
+    names = [f"net{i:02d}" for i in range(20)]
+    figure = plot_training(curves(names), value="r", simulated=False)
+    shown = {line.get_label() for line in figure.axes[0].get_lines()} & set(names)
+    assert 3 < len(shown) < 20
+    assert shown == set(names[-len(shown) :])
+
+
+def test_axes_may_be_given_and_planted_responses_must_be_said():
+    _, ax = plt.subplots()
+    assert plot_training(curves(), simulated=True, ax=ax) is ax.figure
+    assert len(ax.get_lines()) == 4
+    with pytest.raises(ValueError, match="simulated"):
+        plot_training(curves())
