@@ -12,10 +12,11 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from nfas_lightning.cli.data import names
-from nfas_lightning.cli.messages import nearest, refuse, say_loading
+from nfas_lightning.cli.messages import refuse, say_loading
 from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
 from nfas_lightning.datamodules.catalogue.download import Outcome, TransferError, carry_out, free_bytes
 from nfas_lightning.datamodules.catalogue.source import Choice, LibrarySource, Plan, Source
+from nfas_lightning.errors import nearest
 from nfas_lightning.terminal import stdout_console
 
 __all__ = ["get_data"]

@@ -24,7 +24,7 @@ from nfas_lightning.writing import staging_file
 
 __all__ = ["NFASCLI", "SaveRunConfig"]
 
-for _name in nfas_lightning.datamodules.__all__:  # which are imported when they are named
+for _name in dir(nfas_lightning.datamodules):  # which are imported when they are named
     getattr(nfas_lightning.datamodules, _name)
 
 _CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")  # Lightning looks for the file itself
