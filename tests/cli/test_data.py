@@ -1,6 +1,8 @@
 """`nfas data` as it is typed, against a bucket on loopback."""
 
 import io
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from nfas_lightning.cli import main
-from nfas_lightning.datamodules.alice import alice_archives
+from nfas_lightning.datamodules.alice import alice_source
 from nfas_lightning.datamodules.little_prince.little_prince_reader import little_prince_stories
 from tests.helpers.alice_release import TEXTGRID, write_release
 from tests.helpers.flaky_server import FlakyBucket, serve
@@ -26,7 +28,6 @@ FILES = {
 
 @pytest.fixture(autouse=True)
 def _surroundings(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("NFAS_DATA", raising=False)
 
@@ -66,6 +67,14 @@ def test_list_shows_every_benchmark_and_what_is_here(tmp_path, capsys):
     (clips / "0001_0.mp4").write_bytes(b"x")
     assert run("list", "--root", tmp_path) == 0
     assert "algonauts2021: 1 clips" in capsys.readouterr().out
+
+
+def test_the_list_is_quick():
+    script = "import sys; from nfas_lightning.cli import main; main(['data', 'list'])"
+    script += (
+        "; sys.exit(str(heavy)) if (heavy := {'torch', 'nilearn', 'pandas'} & set(sys.modules)) else None"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=120)
 
 
 def test_get_says_the_size_first_and_brings_the_chosen_part(bucket, tmp_path, capsys):
@@ -128,7 +137,10 @@ def test_get_tells_what_failed_by_its_code(bucket, tmp_path, capsys):
     assert get(bucket, tmp_path, "--kinds", "nonsense") == 2
     assert "there are metadata" in capsys.readouterr().err
     assert get(bucket, tmp_path, "--subjects", "EN999") == 2
-    assert run("get", "nonsense", "--root", tmp_path) == 2
+    assert run("get", "litle_prince", "--root", tmp_path) == 2
+    assert "Did you mean 'little_prince'?" in capsys.readouterr().err
+    assert get(bucket, tmp_path, "--source", tmp_path) == 2
+    assert "has no archives to convert" in capsys.readouterr().err
     assert run("get", "narratives") == 2
     assert "Give --root, or set NFAS_DATA" in capsys.readouterr().err
     bucket.forever["ds003643/participants.tsv"] = 404
@@ -171,6 +183,11 @@ def test_what_may_not_be_downloaded_says_how_it_is_had(tmp_path, capsys, name, s
     assert not list(tmp_path.iterdir())
 
 
+def test_simulated_brains_need_no_folder(capsys):
+    assert run("get", "simulated") == 3
+    assert "there is nothing to get" in capsys.readouterr().out
+
+
 def test_derivatives_of_narratives_come_by_datalad(tmp_path, capsys):
     assert run("get", "narratives", "--root", tmp_path, "--kinds", "derivatives") == 3
     assert "datalad get derivatives/afni-nosmooth" in capsys.readouterr().out
@@ -185,7 +202,7 @@ def test_alice_without_a_release(tmp_path, capsys):
 def drive(monkeypatch):
     """Google Drive on loopback: every archive under its id."""
     with serve(FlakyBucket({}, key_of=lambda url: parse_qs(url.query)["id"][0])) as running:
-        monkeypatch.setattr(alice_archives, "GOOGLE_DRIVE", running.address)
+        monkeypatch.setattr(alice_source, "GOOGLE_DRIVE", running.address)
         yield running
 
 
@@ -198,7 +215,7 @@ def alice_zips(folder) -> dict[str, bytes]:
     arrays |= {"word_rate_hrf": rng.normal(size=362), "sound_power_hrf": rng.normal(size=362)}
     release = write_release(folder, arrays, TEXTGRID.encode())
     files = {}
-    for name, identity in alice_archives.ARCHIVES.items():
+    for name, identity in alice_source.ARCHIVES.items():
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted((release / Path(name).stem).rglob("*.*")):
@@ -227,7 +244,7 @@ def test_alice_comes_from_drive_over_a_bad_line(drive, tmp_path, capsys):
     assert "2 listeners and the words are in" in out
     alice = root / "alice_fmri"
     kept = {str(path.relative_to(alice)) for path in alice.rglob("*") if path.is_file()}
-    archives = {f"release/{name}" for name in alice_archives.ARCHIVES}
+    archives = {f"release/{name}" for name in alice_source.ARCHIVES}
     assert kept == archives | {"release/.nfas-get.lock", "roi_timeseries.npz", "words.csv"}
     assert not list(tmp_path.rglob("outside.txt"))
     assert "Alice,20.0000" in (alice / "words.csv").read_text()
