@@ -204,7 +204,7 @@ class Encoder:
         """
         if self.responses.noise_ceiling is not None:
             return self.responses.noise_ceiling
-        return self._estimate("split_half")
+        return self._estimate("split_half", self.settings.seed)
 
     def subject_ceilings(self) -> list[Tensor]:
         """Return S (R,) noise ceilings: the responses' own, else each subject against the others' mean."""
@@ -212,10 +212,10 @@ class Encoder:
             return list(self.responses.subject_ceilings)
         return [self._estimate("loo_subject")] * len(self.responses.subjects)
 
-    def _estimate(self, method: CeilingMethod) -> Tensor:
+    def _estimate(self, method: CeilingMethod, seed: int = 0) -> Tensor:
         if len(self.responses.subjects) < 2:
             return torch.full((len(self.responses.rois),), torch.nan)
-        return self.responses.estimate_ceiling(method, seed=self.settings.seed, fold=self.fold)
+        return self.responses.estimate_ceiling(method, seed=seed, fold=self.fold)
 
 
 def _groups(responses: Responses) -> Tensor | None:
