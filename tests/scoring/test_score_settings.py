@@ -504,7 +504,7 @@ def test_a_gap_that_leaves_an_inner_fold_nothing_is_refused_before_anything_runs
 def test_a_run_that_can_not_be_shuffled_is_refused_before_anything_runs():
     track = trajectory(n=31)
     responses = brain(track, runs=torch.tensor([0] * 15 + [1] * 15 + [2]))
-    with pytest.raises(ValueError, match="a run of one row has none to change with"):
+    with pytest.raises(ValueError, match="a run of one row does not allow"):
         QUICK.check(responses)
     dataclasses.replace(QUICK, n_permutations=0).check(responses)
 
