@@ -383,7 +383,7 @@ def test_only_responses_are_responses(metric, kind):
         ("d", "operator", "both", "operator must be one of 'joint', 'per_stimulus', 'pooled', got 'both'"),
         ("d", "phase", "quad", "phase must be one of 'quadrature', 'real', got 'quad'"),
         ("ds", "criterion", "unitcircle", "criterion must be one of 'unit_circle', .*got 'unitcircle'"),
-        ("ds", "centering", "mean", "centering must be one of 'none', .*got 'mean'"),
+        ("ds", "centering", "middle", "centering must be one of 'none', .*got 'middle'"),
         ("ds", "svd_rank", -2, "svd_rank must be a positive int"),
         ("ds", "svd_rank", 1.5, "svd_rank must be a positive int"),
         ("dr", "selection", "cv", "selection must be one of 'folds', 'loo', got 'cv'"),
