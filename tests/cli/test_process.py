@@ -6,17 +6,11 @@ import subprocess
 import sys
 import time
 import warnings
-from importlib import import_module
-from inspect import isabstract
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import yaml
 
-import nfas_lightning.cli.main
-from nfas_lightning.cli.help import classes
-from nfas_lightning.cli.messages import EXIT_CODES, summary
 from nfas_lightning.cli.process import run
 from nfas_lightning.results import RunResults
 
@@ -116,45 +110,6 @@ def test_an_error_of_ours_is_one_line_unless_debugging(folder, capsys, monkeypat
 def test_wrong_command_lines_return_2(folder, capsys):
     assert run(["fit", "--config", "trian.yaml"]) == 2
     assert "Did you mean train.yaml?" in capsys.readouterr().err
-
-
-def test_help_names_every_class_that_a_config_may_name(capsys):
-    bases = {
-        "models": pl.LightningModule,
-        "datamodules": pl.LightningDataModule,
-        "callbacks": pl.Callback,
-    }
-    run(["predict", "--help"])
-    page = capsys.readouterr().out
-    named = classes()
-    assert set(named) == set(bases)
-    for name, base in bases.items():
-        package = import_module(f"nfas_lightning.{name}")
-        kinds = [getattr(package, exported) for exported in package.__all__]
-        kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, base)]
-        kinds = [kind for kind in kinds if not isabstract(kind) and not summary(kind).startswith("Base of ")]
-        assert {kind.__name__: kind.__module__ for kind in kinds} == named[name]
-        for kind in kinds:
-            (line,) = (line for line in page.splitlines() if line.startswith(f"  {kind.__name__} "))
-            assert summary(kind).startswith(line.split(maxsplit=1)[1].removesuffix(" ..."))
-
-
-def test_help_and_versions_return_0_and_read_well(capsys):
-    assert run(["test", "--help"]) == 0
-    page = capsys.readouterr().out
-    assert len(page.splitlines()) < 70
-    for wanted in ("ModelSuite", "SimulatedBrainDataModule", "DepthTrajectory", "--print_config", "--debug"):
-        assert wanted in page
-    assert "BrainDataModule  " not in page.replace("SimulatedBrainDataModule", "")  # a base can't be named
-    assert max(map(len, page.splitlines())) <= 112
-    assert run(["help", "ScoreWriter"]) == 0
-    assert "run_dir        folder of the run" in capsys.readouterr().out
-    assert run(["--version"]) == 0
-    assert capsys.readouterr().out.startswith(f"nfas-lightning {nfas_lightning.__version__}\n")
-    assert run(["--help"]) == 0
-    usage = capsys.readouterr().out
-    for code in EXIT_CODES:
-        assert f" {code} " in usage
 
 
 @pytest.mark.slow

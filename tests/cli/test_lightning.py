@@ -1,4 +1,5 @@
-import contextlib
+"""`nfas test` and its kin: a suite runs, configs parse and compose."""
+
 from pathlib import Path
 
 import pytest
@@ -96,21 +97,3 @@ def test_predictions_are_not_kept_in_memory(capsys):
     with pytest.raises(SystemExit):
         main(["predict", *composed("simulated_sentences"), *model, "--print_config"])
     assert yaml.safe_load(capsys.readouterr().out)["return_predictions"] is False
-
-
-def test_help_and_models_read_well(capsys):
-    main([])
-    assert "nfas demo" in capsys.readouterr().out
-    main(["models", "list"])
-    assert "minilm_l6" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("words", [["sweep"], ["models"], ["models", "show"], ["test"]])
-def test_help_on_a_command_is_its_own_help(words, capsys):
-    pages = []
-    for args in (["help", *words], [*words, "--help"]):
-        with contextlib.suppress(SystemExit):  # a parser's help ends the process, a page does not
-            main(args)
-        pages.append(capsys.readouterr().out)
-    assert pages[0] == pages[1]
-    assert f"nfas {words[0]}" in pages[0]

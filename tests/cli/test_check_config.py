@@ -1,0 +1,60 @@
+"""Every slip in a config is one message with the nearest names and exit code 2; nothing is run."""
+
+import pytest
+import pytorch_lightning  # noqa: F401 - so that it is there
+import yaml
+
+from tests.helpers.command_line import GOOD, TEXT, refused
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("trainer:", "trainner:", "unknown key 'trainner'. Did you mean 'trainer'?"),
+        ("callbacks:", "callback:", "trainer: Trainer has no option 'callback'. Did you mean 'callbacks'"),
+        ("ModelSuite", "ModelSuit", "model: there is no class 'ModelSuit'. Did you mean 'ModelSuite'?"),
+        ("DepthTrajectory", "DepthTrajectry", "trainer.callbacks: there is no class 'DepthTrajectry'."),
+        (
+            "DepthTrajectory",
+            "nfas_lightning.callbacks.DepthTrajectry",
+            "nfas_lightning.callbacks has no 'DepthTrajectry'. Did you mean 'DepthTrajectory'",
+        ),
+        ("DepthTrajectory", "nowhere.Callback", "there is no module 'nowhere'"),
+        ("dtype:", "dtyp:", "DepthTrajectory has no option 'dtyp'. Did you mean 'dtype'?"),
+        ("models:", "model:", "ModelSuite has no option 'model'. Did you mean 'models'?"),
+        ("n_permutations", "n_perms", "trainer.callbacks.settings: ScoringSettings has no option 'n_perms'."),
+        ("run_dir: run", "name: run", "ScoreWriter needs run_dir."),
+        ("n_stimuli: 24", "n_stimuli: many", "data.n_stimuli: expected int, got 'many'."),
+        ("n_stimuli: 24", "tr: fast", "nfas test: error: data.tr: expected float, got 'fast'."),
+        ("logger: false", "max_epochs: ten", "trainer.max_epochs: expected int or null, got 'ten'."),
+        ("logger: false", "logger: WandLogger", "there is no class 'WandLogger'. Did you mean 'WandbLogger'"),
+        ("n_stimuli: 24", "modality: visoin", "got 'visoin'. Did you mean 'vision'?"),
+        ("n_stimuli: 24", "batch_size: 0", "batch_size must be at least 1, got 0."),
+        ("dtype: float32", "dtype: float31", "got 'float31'. Did you mean 'float32'"),
+        ("timm:test_vit", "zoo:resnet51", "The zoo has no model 'resnet51'. Try one of: resnet50"),
+        ("timm:test_vit", "resnet50", "No packaged model is called 'resnet50'. Try one of: zoo:resnet50."),
+        ("timm:test_vit", "tim:test_vit", "Unknown source 'tim' in 'tim:test_vit'"),
+    ],
+)  # fmt: skip
+def test_typos_in_a_config(capsys, tmp_path, right, wrong, message):
+    assert right in TEXT
+    assert message in refused(capsys, tmp_path, TEXT.replace(right, wrong, 1))
+
+
+def test_typos_in_class_path_and_init_args(capsys, tmp_path):
+    data = {**GOOD, "data": {"class_pth": "SimulatedBrainDataModule", "init_args": {"n_stimuli": 24}}}
+    assert "Did you mean 'class_path'?" in refused(capsys, tmp_path, yaml.safe_dump(data))
+    data = {**GOOD, "data": {"class_path": "SimulatedBrainDataModule", "init_arg": {"n_stimuli": 24}}}
+    assert "Did you mean 'init_args'?" in refused(capsys, tmp_path, yaml.safe_dump(data))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trainr.devices", "2"], "unknown option '--trainr.devices'. Did you mean '--trainer.devices'"),
+        (["--data.n_stimul", "3"], "has no option 'n_stimul'. Did you mean 'n_stimuli'?"),
+        (["--ckpt_path", "net.ckpt"], "--ckpt_path: there is no file net.ckpt."),
+    ],
+)
+def test_typos_on_the_command_line(capsys, tmp_path, options, message):
+    assert message in refused(capsys, tmp_path, TEXT, *options)
