@@ -27,9 +27,9 @@ from nfas_lightning.hooks.undisturbed import (
     without_autocast,
 )
 from nfas_lightning.models.alone import BatchCollector
-from nfas_lightning.models.base import LoadedModel, ModelInputs, Preprocess, as_inputs, move_inputs
 from nfas_lightning.models.found import choose_preprocess
 from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.loaded import LoadedModel, ModelInputs, Preprocess, as_inputs, move_inputs
 from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory

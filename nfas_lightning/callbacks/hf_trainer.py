@@ -16,7 +16,7 @@ from nfas_lightning.callbacks.loop import Moment
 from nfas_lightning.callbacks.schedule import Schedule
 from nfas_lightning.callbacks.watch import BrainWatch
 from nfas_lightning.hooks.selection import Layers, find_network
-from nfas_lightning.models.base import Preprocess
+from nfas_lightning.models.loaded import Preprocess
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings
 

@@ -34,8 +34,8 @@ from nfas_lightning.hooks.processes import (
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward, resolve_layers
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
-from nfas_lightning.models.base import ModelInputs, Preprocess, as_inputs
 from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.loaded import ModelInputs, Preprocess, as_inputs
 from nfas_lightning.plotting.training import ALL_ROIS, plot_training
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory

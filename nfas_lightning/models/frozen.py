@@ -15,7 +15,14 @@ from nfas_lightning.functional.checks import check_option, check_seed
 from nfas_lightning.hooks.checks import is_offloaded
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.lightning_packages import LightningModule
-from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess, as_inputs, move_inputs
+from nfas_lightning.models.loaded import (
+    LoadedModel,
+    ModelInfo,
+    ModelInputs,
+    Preprocess,
+    as_inputs,
+    move_inputs,
+)
 from nfas_lightning.models.loaders import check_label, check_name, load_model, modality_of
 from nfas_lightning.models.zoo.entry import ZooEntry
 

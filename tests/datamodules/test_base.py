@@ -10,6 +10,7 @@ import yaml
 
 from nfas_lightning.data.events import TEMPORAL
 from nfas_lightning.data.regions import rois
+from nfas_lightning.data.regions.parcel_cache import parcel_folder
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.anchors import ANCHORS
@@ -28,7 +29,6 @@ from nfas_lightning.datamodules import (
 )
 from nfas_lightning.datamodules.algonauts2021 import algonauts_reader as algonauts
 from nfas_lightning.datamodules.bold_moments import bold_moments_reader as bold_moments
-from nfas_lightning.datamodules.cache import parcel_cache
 from nfas_lightning.datamodules.little_prince import little_prince_reader as little_prince
 from nfas_lightning.datamodules.narratives import narratives_tree
 from nfas_lightning.datamodules.stories import story_nuisances
@@ -178,6 +178,6 @@ def test_hyperparameters_are_copies():
 def test_benchmarks_share_one_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NFAS_CACHE", "~/mine")
-    assert parcel_cache("auto") == tmp_path / "mine" / "parcels"
-    assert parcel_cache("~/other") == tmp_path / "other"
-    assert parcel_cache(None) is None
+    assert parcel_folder("auto") == tmp_path / "mine" / "parcels"
+    assert parcel_folder("~/other") == tmp_path / "other"
+    assert parcel_folder(None) is None

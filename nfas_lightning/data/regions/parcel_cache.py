@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,15 +15,38 @@ from safetensors.torch import save_file
 
 from nfas_lightning.data.readers import sha256_file
 from nfas_lightning.data.regions.parcels import Parcels
-from nfas_lightning.writing import write_text, write_whole
+from nfas_lightning.writing import cache_dir, write_text, write_whole
 
-__all__ = ["EXTRACTION_VERSION", "content_hash", "parcels_key", "read_parcels", "write_parcels"]
+__all__ = [
+    "EXTRACTION_VERSION",
+    "content_hash",
+    "parcel_folder",
+    "parcels_key",
+    "read_parcels",
+    "write_parcels",
+]
 
 # raise it whenever the same file and atlas give other values
 EXTRACTION_VERSION = 1
 _FORMAT = "nfas parcels"
 # a file that changes again within a clock tick keeps its time: what is younger is hashed anew
 _SETTLED_S = 2.0
+
+
+def parcel_folder(cache: str | os.PathLike[str] | None) -> Path | None:
+    """Return the folder of the parcel cache, None for none.
+
+    Args:
+        cache: a folder, in which ``~`` is the user's home; None for none; ``"auto"``: ``parcels`` in
+            `cache_dir`.
+
+    Example:
+        >>> parcel_folder("~/parcels") == Path.home() / "parcels"
+        True
+    """
+    if cache is None:
+        return None
+    return cache_dir() / "parcels" if cache == "auto" else Path(cache).expanduser()
 
 
 def parcels_key(file_hashes: Sequence[str], atlas_hash: str, settings: Mapping[str, str]) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 from torch import Tensor
 
+from nfas_lightning.data.regions.parcel_cache import parcel_folder
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.clips import ClipFiles
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.video_nuisances import VIDEO_NUISANCES, video_nuisances
 from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.datamodules.cache import parcel_cache
 
 __all__ = ["ClipDataModule"]
 
@@ -65,7 +65,7 @@ class ClipDataModule(BrainDataModule):
     @property
     def cache_folder(self) -> Path | None:
         """Folder of the cache, None for none."""
-        return parcel_cache(self.cache)
+        return parcel_folder(self.cache)
 
     def pair(
         self,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nfas_lightning.data.regions.atlas import Atlas, load_atlas
+from nfas_lightning.data.regions.parcel_cache import parcel_folder
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.datamodules.cache import parcel_cache
 from nfas_lightning.datamodules.stories.story import Story
 from nfas_lightning.datamodules.stories.story_benchmark import StorySettings, load_stories, word_counts
 from nfas_lightning.datamodules.stories.story_responses import StoryScans
@@ -143,7 +143,7 @@ class StoryDataModule(BrainDataModule):
         self._stories = self.stories()
         scans = StoryScans(
             self._load_atlas(),
-            cache=parcel_cache(self.cache),
+            cache=parcel_folder(self.cache),
             workers=self.workers,
             progress=self.progress,
             high_pass=self.high_pass,

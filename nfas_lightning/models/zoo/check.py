@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.models.base import LoadedModel, ModelInfo, Preprocess
 from nfas_lightning.models.batch import one_stimulus
 from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.loaded import LoadedModel, ModelInfo, Preprocess
 from nfas_lightning.models.random_twin import random_twin, seeded
-from nfas_lightning.models.zoo.architecture import build_network, check_network, merged
+from nfas_lightning.models.zoo.architecture import build_network, build_preprocess, check_network, merged
 from nfas_lightning.models.zoo.entry import ZooEntry
-from nfas_lightning.models.zoo.preprocess import build_preprocess
 from nfas_lightning.models.zoo.registry import load_zoo
 from nfas_lightning.models.zoo.stand_ins import stand_in_batch, stand_in_tokenizer
 

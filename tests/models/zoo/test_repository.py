@@ -14,14 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from nfas_lightning.models import FrozenModel, load_zoo
 from nfas_lightning.models.zoo.architecture import merged
-from nfas_lightning.models.zoo.check import check_entry
-from nfas_lightning.models.zoo.pins import Pin, read_pins, write_pins
-from nfas_lightning.models.zoo.registry import pin_of, zoo_entry
-from nfas_lightning.models.zoo.weights import is_local, load_network
+from nfas_lightning.models.zoo.registry import SOURCE, zoo_entry
+from nfas_lightning.models.zoo.repository import Repository
 from tests.helpers.zoo import save_files, small_entry
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")
+
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -63,7 +62,7 @@ def test_a_masked_autoencoders_weights_give_its_encoder_on_every_patch(tmp_path)
     decoder |= {"decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 4}
     whole = transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**shape, **decoder)).eval()
     whole.save_pretrained(tmp_path)
-    encoder = load_network(entry, "main", tmp_path)
+    encoder = Repository(entry, "main", tmp_path).network()
     unmasked = transformers.ViTMAEModel.from_pretrained(tmp_path, mask_ratio=0.0).eval()
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     in_order = torch.arange(16.0).expand(2, -1)
@@ -72,23 +71,12 @@ def test_a_masked_autoencoders_weights_give_its_encoder_on_every_patch(tmp_path)
         torch.testing.assert_close(encoder(images).last_hidden_state, expected)
 
 
-def test_the_check_runs_the_weights_of_a_folder(tmp_path):
-    entry = small_entry("hubert_base")
-    save_files(entry, tmp_path / "files")
-    entry = replace(entry, widths=32)
-    result = check_entry(entry, tmp_path / "files")
-    assert result.problem == ""
-    assert result.weights.startswith(f"folder of {entry.address}, sha256 ")
-    missing = check_entry(entry, tmp_path / "gone").problem
-    assert f"No folder '{tmp_path / 'gone'}' with the weights of hubert_base ({entry.address})" in missing
-
-
 def test_a_folder_beside_others_is_found_by_the_environment(tmp_path, monkeypatch):
     entry = small_entry("deit_base")
     saved = save_files(entry, tmp_path / "all" / "deit_base")
-    assert not is_local(entry)
+    assert not SOURCE.is_local(entry.name)
     monkeypatch.setenv("NFAS_WEIGHTS", str(tmp_path / "all"))
-    assert is_local(entry)
+    assert SOURCE.is_local(entry.name)
     model = FrozenModel(entry)
     model.load()
     assert _equal(model.module, saved)
@@ -183,47 +171,12 @@ def test_the_repositorys_feature_extractor_wins_over_the_entry_with_a_warning(tm
     assert loaded.preprocess.feature_extractor.do_normalize
 
 
-# pins
-
-
-def test_a_pin_is_written_read_and_held_to(tmp_path):
-    entry = small_entry("deit_base")
-    save_files(entry, tmp_path / "files")
-    pin = pin_of(entry, folder=tmp_path / "files")
-    assert write_pins({"deit_base": pin}) == Path("nfas-models.lock")
-    write_pins({"other": Pin("a/b", COMMIT, "f" * 64)})
-    assert read_pins() == {"deit_base": pin, "other": Pin("a/b", COMMIT, "f" * 64)}
-    assert load_zoo(entry, folder=tmp_path / "files").info.weights_sha256 == pin.weights_sha256
-
-    save_files(entry, tmp_path / "files", seed=8)  # the hub serves something else
-    with pytest.raises(
-        ValueError, match=rf"pinned to weights {pin.weights_sha256[:12]}.*nfas models pin deit"
-    ):
-        load_zoo(entry, folder=tmp_path / "files")
-    load_zoo(entry, weights="random")  # a twin has no pin
-    write_pins({"deit_base": pin_of(entry, folder=tmp_path / "files")})
-    load_zoo(entry, folder=tmp_path / "files")
-
-
-def test_a_lock_file_that_is_none_is_refused(tmp_path, monkeypatch):
-    for text in ("{", "[]", '{"format": 2, "models": {}}', '{"format": 1, "models": {"a": {"hub": "x"}}}'):
-        Path("nfas-models.lock").write_text(text)
-        with pytest.raises(ValueError, match="is no lock file of this version"):
-            read_pins()
-    monkeypatch.setenv("NFAS_MODELS_LOCK", str(tmp_path / "gone.lock"))
-    with pytest.raises(FileNotFoundError, match="No lock file"):
-        read_pins()
-
-
-# the hub, as its local cache
-
-
 _FROM_CACHE = """
 import json, sys, warnings
 from dataclasses import replace
 from nfas_lightning.models import load_zoo
-from nfas_lightning.models.zoo.registry import pin_of, zoo_entry
-from nfas_lightning.models.zoo.weights import is_local, load_network
+from nfas_lightning.models.zoo.registry import pin_of
+from nfas_lightning.models.zoo.repository import Repository
 from tests.helpers.zoo import small_entry
 out = {}
 for name in ("minilm_l6_v2", "deit_base"):
@@ -231,7 +184,7 @@ for name in ("minilm_l6_v2", "deit_base"):
     loaded = load_zoo(entry)
     pin = pin_of(entry)
     out[name] = [loaded.info.source, loaded.info.weights_sha256, pin.revision, pin.weights_sha256]
-    out[name].append(is_local(entry))
+    out[name].append(Repository(entry, "main").is_local)
 for name in ("gpt2", "resnet50"):
     for weights in ("pretrained", "random"):
         try:
@@ -261,7 +214,7 @@ def test_the_hubs_cache_gives_weights_and_the_commit_behind_a_branch(tmp_path):
             "HF_HOME": str(tmp_path),
             "HF_HUB_CACHE": str(tmp_path / "hub"),
             "HF_HUB_OFFLINE": "1",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(Path(__file__).parents[3]),
         },
         capture_output=True,
         text=True,
@@ -278,3 +231,34 @@ def test_the_hubs_cache_gives_weights_and_the_commit_behind_a_branch(tmp_path):
     assert "openai-community/gpt2@607a30d" in out["gpt2 pretrained"]
     assert out["resnet50 random"] == "loaded"  # needs no file
     assert "openai-community/gpt2@607a30d" in out["gpt2 random"]  # needs its tokenizer
+
+
+@pytest.mark.parametrize("pickled", [False, True], ids=["safetensors", "bin"])
+@pytest.mark.parametrize("name", ["gpt2", "deit_base"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_loaded_as_float32_and_the_card_says_so(dtype, name, pickled, tmp_path):
+    entry = small_entry(name)
+    saved = save_files(entry, tmp_path, pickled=pickled, dtype=dtype)
+    loaded = load_zoo(entry, folder=tmp_path)
+    assert {parameter.dtype for parameter in loaded.module.parameters()} == {torch.float32}
+    assert _equal(loaded.module, saved.float())
+    assert loaded.info.note.endswith(f"Stored in {dtype}, loaded as torch.float32.")
+    assert loaded.info.note.startswith(entry.note)
+    assert "Stored" not in load_zoo(entry, weights="random", folder=tmp_path).info.note
+
+
+def test_float32_needs_no_word_on_the_card(tmp_path):
+    entry = small_entry("deit_base")
+    save_files(entry, tmp_path)
+    loaded = load_zoo(entry, folder=tmp_path)
+    assert {parameter.dtype for parameter in loaded.module.parameters()} == {torch.float32}
+    assert loaded.info.note == entry.note
+
+
+def test_of_weights_in_shards_the_first_tells_the_precision(tmp_path):
+    entry = small_entry("gpt2")
+    module = save_files(entry, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    module.half().save_pretrained(tmp_path, max_shard_size="20KB")
+    assert (tmp_path / "model.safetensors.index.json").is_file()
+    assert Repository(entry, "main", tmp_path).stored_dtypes() == ["torch.float16"]

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from nfas_lightning.models.audio import sounds_at
-from nfas_lightning.models.base import ModelInputs
+from nfas_lightning.models.loaded import ModelInputs
 from nfas_lightning.models.optional import require
 from nfas_lightning.packaged_models.audio_frontend import whisper_log_mel
-from nfas_lightning.packaged_models.ctranslate2_weights import read_ctranslate2_weights
-from nfas_lightning.packaged_models.entry import Built, Fetch
-from nfas_lightning.packaged_models.onnx_weights import read_onnx_initializers
+from nfas_lightning.packaged_models.packaged import Built, Fetch
+from nfas_lightning.packaged_models.weight_formats import read_ctranslate2_weights, read_onnx_initializers
 
 __all__ = ["WhisperPreprocess", "smart_turn", "whisper_base"]
 
