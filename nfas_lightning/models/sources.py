@@ -62,12 +62,16 @@ def sources() -> Mapping[str, ModelSource]:
 
 
 def listed_models() -> dict[str, Any]:
-    """Return the entries of all sources that list theirs, by the name that `load_model` takes."""
-    return {
-        f"{source}:{name}" if source in _HERE else name: entry
-        for source, found in sources().items()
-        for name, entry in found.entries().items()
-    }
+    """Return the entries of all sources that list theirs, by the name that `load_model` takes.
+
+    Names of registered sources are bare, except where an earlier source has the same.
+    """
+    listed: dict[str, Any] = {}
+    for source, found in sources().items():
+        for name, entry in found.entries().items():
+            is_bare = source not in _HERE and name not in listed
+            listed[name if is_bare else f"{source}:{name}"] = entry
+    return listed
 
 
 def split_name(model: str) -> tuple[str, str]:

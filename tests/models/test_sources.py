@@ -72,7 +72,10 @@ def test_a_registered_source_is_loaded_listed_and_checked(registered, tmp_path):
     assert load_model("small", weights="random", folder=str(tmp_path)).info.name == "small_random"
     assert FrozenModel("mylab:small").load().info.name == "small"
     assert listed_models()["small"] == Entry()
-    assert split_name("minilm_l6")[0] == "packaged"  # of two sources, the first that lists a name
+    # of two sources, the first that lists a name has it bare
+    assert split_name("minilm_l6")[0] == "packaged"
+    assert listed_models()["minilm_l6"].family == "bert"
+    assert listed_models()["mylab:minilm_l6"] == Entry()
     with pytest.raises(ValueError, match=r"No model is called 'mylab:smal'\. Try one of: mylab:small"):
         FrozenModel("mylab:smal")
     with pytest.raises(ValueError, match=r"'small' takes no revision, got 'main'"):

@@ -136,7 +136,7 @@ class Repository:
             with safe_open(path, "pt") as file:
                 dtypes = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 - no mapping
             return sorted(_FLOATS[dtype] for dtype in dtypes if dtype in _FLOATS)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="meta", weights_only=True)  # types alone
         values = [value for value in state.values() if isinstance(value, Tensor)]
         return sorted({str(value.dtype) for value in values if value.is_floating_point()})
 
@@ -169,14 +169,7 @@ class Repository:
         options = entry.preprocessing.get("options")
         if options is None:
             return entry.preprocessing
-        path = self.cached(_EXTRACTOR)
-        if path is None and self.folder is None:
-            hub = require("huggingface_hub", entry.extra)
-            try:
-                with hub_or_cache():
-                    path = Path(hub.hf_hub_download(entry.hub, _EXTRACTOR, revision=self.revision))
-            except OSError:  # it has none, or is out of reach: the entry says what is needed
-                pass
+        path = self.cached(_EXTRACTOR) if self.folder is not None else self._extractor_of_hub()
         if path is None:
             return entry.preprocessing
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -190,6 +183,14 @@ class Repository:
             stacklevel=2,
         )
         return {**entry.preprocessing, "options": {**options, **other}}
+
+    def _extractor_of_hub(self) -> Path | None:
+        hub = require("huggingface_hub", self.entry.extra)
+        try:
+            with hub_or_cache():
+                return Path(hub.hf_hub_download(self.entry.hub, _EXTRACTOR, revision=self.revision))
+        except OSError:  # it has none, or is out of reach: the entry says what is needed
+            return None
 
     @property
     def _place(self) -> tuple[str, dict[str, Any]]:
