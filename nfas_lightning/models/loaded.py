@@ -185,7 +185,7 @@ class LoadedModel:
         preprocess: raw batch (see data/stimuli.py) to the module's inputs, on the CPU.
         info: the card.
         layers: blocks to record: ``"auto"``, names, globs, ``"re:..."`` or a callable.
-        pooling: how a block's output becomes one vector a stimulus.
+        pooling: how a block's output becomes one vector per stimulus.
     """
 
     module: nn.Module

@@ -166,7 +166,7 @@ def load_module(
         preprocess: see `LoadedModel`, as the two that follow; None: what the module's own configuration asks
             for (see `known_preprocess`), else the batch's image or audio as it is.
         layers: blocks to record.
-        pooling: how a block's output becomes one vector a stimulus.
+        pooling: how a block's output becomes one vector per stimulus.
     """
     check_option("weights", weights, _WEIGHTS)
     module = plain_network(module)  # what was compiled has its names behind a prefix

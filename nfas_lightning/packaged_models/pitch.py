@@ -77,7 +77,7 @@ class Crepe(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return the probability of each pitch (B, T, 360) in frames (B, T, 1024)."""
-        # (B, 1, 1024, T): kernels one frame wide never mix frames, and a block's output keeps one row a sound
+        # (B, 1, 1024, T): kernels one frame wide never mix frames, and a block's output has one row per sound
         x = frames.transpose(1, 2).unsqueeze(1)
         for block in self.blocks:
             x = block(x)
@@ -183,7 +183,7 @@ class FCPE(nn.Module):
 
 
 def fcpe_conformer(fetch: Fetch, pretrained: bool) -> Built:
-    """Build the pitch estimator: six blocks of width 512 at 100 frames a second."""
+    """Build the pitch estimator: six blocks of width 512 at 100 frames per second."""
     module = FCPE()
     if pretrained:
         file = torch.load(fetch("fcpe_c_v001.pt"), map_location="cpu", weights_only=True)["model"]

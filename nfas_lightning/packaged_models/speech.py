@@ -59,7 +59,7 @@ class VoiceEncoder(nn.Module):
     def __init__(self, n_mels: int = 40, width: int = 256, n_layers: int = 3) -> None:
         super().__init__()
         inputs = [n_mels] + [width] * (n_layers - 1)
-        # one module a layer, so that each depth has a hook; right padding can't reach an earlier state
+        # one module per layer, so that each depth has a hook; right padding can't reach an earlier state
         self.layers = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in inputs)
         self.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU())
 
@@ -115,7 +115,7 @@ class SileroVAD(nn.Module):
 
     def forward(self, spectra: Tensor) -> Tensor:
         """Return the probability of speech (B, T) in spectra (B, T, 129, 4)."""
-        x = spectra.permute(0, 2, 3, 1)  # frames last, under kernels one frame wide: one row a sound
+        x = spectra.permute(0, 2, 3, 1)  # frames last, under kernels one frame wide: one row per sound
         for block in self.blocks:
             x = block(x)
         states, _ = self.recurrent(x.squeeze(2).transpose(1, 2))

@@ -74,7 +74,7 @@ def _encoder(width: int, n_layers: int, n_heads: int, n_positions: int) -> nn.Mo
 
 
 def whisper_base(fetch: Fetch, pretrained: bool, *, max_seconds: float = 30.0) -> Built:
-    """Build the encoder of Whisper-base: 6 blocks of width 512 at 50 positions a second.
+    """Build the encoder of Whisper-base: 6 blocks of width 512 at 50 positions per second.
 
     Args:
         fetch: gives the two pieces of the weight file.

@@ -42,7 +42,7 @@ class CheckResult:
         modality: of the entry.
         parameters: found at full size.
         blocks: found at full size.
-        widths: found at full size, one a block.
+        widths: found at full size, one per block.
         weights: ``"random"``, or where the loaded weights came from.
         seconds: that the check took.
         problem: why it failed; empty where it passed.

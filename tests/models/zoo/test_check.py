@@ -33,7 +33,7 @@ def test_every_entry_passes_its_check(name):
     assert list(result.widths) == zoo()[name].width_list
 
 
-def test_a_trajectory_has_a_row_a_stimulus_and_a_depth_a_block():
+def test_a_trajectory_has_one_row_per_stimulus_and_one_depth_per_block():
     H = check_values(zoo_entry("albert_base"))
     assert H.shape == (8, 12, 32)  # one shared block, every run of it a depth
     assert isinstance(check_values(zoo_entry("resnet50")), list)  # ragged

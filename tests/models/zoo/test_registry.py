@@ -17,7 +17,7 @@ timm = pytest.importorskip("timm")
 ROOT = Path(__file__).parents[3]
 
 
-def test_fifteen_models_a_modality_and_more_beside_them():
+def test_fifteen_models_of_each_modality_and_more_beside_them():
     folders = Counter(path.parent.name for path in zoo_files())
     assert [folders[m] for m in ("vision", "audio", "language")] == [15, 15, 15]
     for path in zoo_files():
@@ -146,10 +146,10 @@ def test_a_file_that_is_no_entry_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"entry of the file's name, got 'deit_base'"):
         read_entry(wrong_name)
     for before, after, message in (
-        ("license:", "license:", "unexpected keyword argument 'license'"),
+        ("license:", "licence:", "unexpected keyword argument 'licence'"),
         ("library: timm", "library: keras", "library must be one of"),
         ("blocks: 12", "blocks: 12\n        width: 3", "unexpected keyword argument 'width'"),
-        ("widths: 768", "widths: [768, 768]", r"one number or one a block \(12\), got 2"),
+        ("widths: 768", "widths: [768, 768]", r"one number or one per block \(12\), got 2"),
         ("kind: image", "size_: 3", "must name its 'kind'"),
         ("hub: timm/deit_base_patch16_224.fb_in1k", "hub: ''", "expected a hub repository and a revision"),
     ):
