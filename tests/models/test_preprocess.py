@@ -21,10 +21,7 @@ from nfas_lightning.models import (
 
 transformers = pytest.importorskip("transformers")
 
-
 HALF = (0.5, 0.5, 0.5)
-
-
 NONE = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
 

@@ -77,17 +77,9 @@ def test_no_block_of_a_random_residual_network_is_the_identity(name):
 
 
 SHAPES = [(300, 300), (249, 333), (333, 250), (90, 61)]
-
-
 WITHIN = 1.2  # steps of 1/255
-
-
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-
-
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-
-
 EDGE, SQUARE = {"shortest_edge": 224}, {"height": 224, "width": 224}
 
 
@@ -115,8 +107,6 @@ PROCESSORS = {
         },
     ),
 }
-
-
 IMAGE_ENTRIES = {
     entry.name: entry for entry in zoo().values() if entry.preprocessing.get("kind") in ("image", "clip")
 }

@@ -33,8 +33,6 @@ def test_torchvision_with_its_own_preprocessing():
 
 
 SHAPES = [(300, 300), (249, 333), (333, 250), (90, 61)]
-
-
 WITHIN = 1.2  # steps of 1/255
 
 

@@ -24,7 +24,6 @@ from nfas_lightning.models.zoo.registry import zoo
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")
 
-
 SMALL = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
 
 
@@ -263,17 +262,9 @@ def test_missing_tokenizer_and_unknown_inputs_are_named(tmp_path):
 
 
 SHAPES = [(300, 300), (249, 333), (333, 250), (90, 61)]
-
-
 WITHIN = 1.2  # steps of 1/255
-
-
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-
-
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-
-
 EDGE, SQUARE = {"shortest_edge": 224}, {"height": 224, "width": 224}
 
 
@@ -301,8 +292,6 @@ PROCESSORS = {
         },
     ),
 }
-
-
 IMAGE_ENTRIES = {
     entry.name: entry for entry in zoo().values() if entry.preprocessing.get("kind") in ("image", "clip")
 }

@@ -12,7 +12,6 @@ from tests.helpers.zoo import save_files, small_entry
 
 pytest.importorskip("timm")
 
-
 QUICK = {
     "deit_base",
     "timesformer_base",

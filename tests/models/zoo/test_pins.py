@@ -11,7 +11,6 @@ from tests.helpers.zoo import save_files, small_entry
 
 pytest.importorskip("timm")
 
-
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -13,7 +13,6 @@ from nfas_lightning.models.zoo.registry import CONFIGS, zoo_files
 
 timm = pytest.importorskip("timm")
 
-
 ROOT = Path(__file__).parents[3]
 
 

@@ -21,7 +21,6 @@ from tests.helpers.zoo import save_files, small_entry
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")
 
-
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
