@@ -21,8 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nfas_lightning.lightning_packages import kinds, pl
-from nfas_lightning.results.files import write_csv
-from nfas_lightning.writing import write_whole
+from nfas_lightning.writing import write_csv, write_whole
 
 __all__ = [
     "STEP_KEY",
