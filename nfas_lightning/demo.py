@@ -109,7 +109,7 @@ def demo(
 def _loggers(run_dir: str) -> list[Logger]:
     if find_spec("wandb") is None:
         return []
-    from nfas_lightning.callbacks.logging import wandb_offline_without_key
+    from nfas_lightning.callbacks.wandb_runs import wandb_offline_without_key
     from nfas_lightning.lightning_packages import pl
 
     wandb_offline_without_key()

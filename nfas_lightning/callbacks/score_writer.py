@@ -19,9 +19,15 @@ from torch import nn
 
 from nfas_lightning.alignment import card_of
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
-from nfas_lightning.callbacks.logging import log_config, log_scalars, wandb_loggers
-from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, scalars_of
-from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
+from nfas_lightning.callbacks.loggers import (
+    config_of,
+    log_config,
+    log_model,
+    log_run,
+    log_scalars,
+    scalars_of,
+)
+from nfas_lightning.callbacks.wandb_runs import model_run, wandb_loggers
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
@@ -341,7 +347,7 @@ class ScoreWriter(Callback):
         """Give every finished model its W&B run, those included that were scored before W&B was asked for."""
         if not loggers or self.results is None:
             return
-        meta, ids = self.results.meta, RunIds(self.run_dir)
+        meta = self.results.meta
         found = {entry: self.folder.read(*entry) for entry in entries}
         twins = {result.card["twin_of"]: result for result in found.values() if result.card["twin_of"]}
         for (label, key), result in found.items():
@@ -350,7 +356,7 @@ class ScoreWriter(Callback):
             config = config_of(meta, result.card)
             for logger in loggers:
                 known = f"{label}/{key[:16]}"
-                with model_run(logger, name=label, key=known, ids=ids, config=config) as own:
+                with model_run(logger, name=label, key=known, folder=self.run_dir, config=config) as own:
                     if own is not None:
                         log_model([own], result, meta, twin=twins.get(label))
 
