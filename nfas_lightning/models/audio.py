@@ -168,7 +168,8 @@ def sounds_at(batch: Mapping[str, Any], sampling_rate: int, max_seconds: float =
     """Return a batch's sounds, resampled, each (K_i,) float32 on the CPU without its padding.
 
     Args:
-        batch: ``audio`` (B, K), ``n_samples`` (B,) and ``sampling_rate``, see data/stimuli.py.
+        batch: ``audio`` (B, K), ``n_samples`` (B,) and ``sampling_rate``,
+            see `nfas_lightning.data.stimuli.collate`.
         sampling_rate: the model's, in Hz.
         max_seconds: what the model can take in.
 

@@ -40,7 +40,7 @@ def one_stimulus(batch: Mapping[str, Any], row: int) -> dict[str, Any] | None:
     """Return one stimulus of a raw batch as a batch of its own, without padding.
 
     Args:
-        batch: see `nfas_lightning.data.stimuli.texts`; entries of other names have one row per stimulus, or
+        batch: see `nfas_lightning.data.stimuli.collate`; entries of other names have one row per stimulus, or
             are one value for all.
         row: of the stimulus.
 

@@ -74,7 +74,7 @@ def move_inputs(inputs: ModelInputs, network: nn.Module) -> ModelInputs:
 
 
 Preprocess = Callable[[Mapping[str, Any]], Any]
-"""Raw batch (`nfas_lightning.data.stimuli.texts`) to the network's inputs, on the CPU: see `as_inputs`."""
+"""Raw batch (`nfas_lightning.data.stimuli.collate`) to the network's inputs, on the CPU: see `as_inputs`."""
 
 
 def as_inputs(value: Any) -> ModelInputs:
@@ -182,7 +182,7 @@ class LoadedModel:
 
     Attributes:
         module: the network.
-        preprocess: raw batch (see data/stimuli.py) to the module's inputs, on the CPU.
+        preprocess: raw batch (see `nfas_lightning.data.stimuli.collate`) to the module's inputs, on the CPU.
         info: the card.
         layers: blocks to record: ``"auto"``, names, globs, ``"re:..."`` or a callable.
         pooling: how a block's output becomes one vector per stimulus.
