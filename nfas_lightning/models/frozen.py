@@ -178,7 +178,7 @@ class FrozenModel(LightningModule):
         return super().train(False)
 
     def inputs(self, batch: Mapping[str, Any]) -> ModelInputs:
-        """Preprocess a raw batch (see `nfas_lightning.data.stimuli.collate`) for the device of `move_inputs`.
+        """Return the inputs that preprocessing makes of a raw batch; see `move_inputs` for their device.
 
         Raises:
             TypeError: the preprocessing returned something else, or the stimuli came in half precision.
