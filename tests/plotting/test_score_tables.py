@@ -1,8 +1,12 @@
+import pandas as pd
 import pytest
 from rich.console import Console
 
-from nfas_lightning.plotting import roi_score_table, score_table
-from nfas_lightning.plotting.tables import baseline_table, roi_scores
+from nfas_lightning.plotting import (
+    roi_score_table,
+    score_table,
+)
+from nfas_lightning.plotting.score_tables import baseline_table, roi_scores
 from tests.helpers.results import make_results
 
 
@@ -91,3 +95,22 @@ def test_the_reported_number_is_what_tables_average(score):
     for feature in ("stable_mode", "last_block"):
         assert table[feature] == pytest.approx(means[feature])
     assert table["nuisance"] == pytest.approx(results.scores.query("feature == 'nuisance'")["r"].mean())
+
+
+def test_baseline_table_is_the_plain_mean(results):
+    part = results.scores.query("model == 'whisper_base' and feature == 'nuisance'")
+    assert baseline_table(results.scores).loc[("audio", "whisper_base"), "nuisance"] == pytest.approx(
+        part["r"].mean()
+    )
+
+
+def test_subjects_are_averaged_where_no_group_is_given(results):
+    part = results.scores.query("model == 'minilm_l6'")
+    shifts = {"a": 0.1, "b": -0.1}
+    subjects = pd.concat([part.assign(subject=name, r=part["r"] + shift) for name, shift in shifts.items()])
+    pd.testing.assert_frame_equal(baseline_table(subjects), baseline_table(part))
+    # one model with a group row does not make the others vanish
+    other = results.scores.query("model == 'hed_vgg16'")
+    pd.testing.assert_frame_equal(
+        baseline_table(pd.concat([other, subjects])), baseline_table(pd.concat([other, part]))
+    )

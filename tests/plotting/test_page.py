@@ -3,11 +3,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from nfas_lightning.plotting import write_report
-from nfas_lightning.plotting.reading import baseline_sentences, reading
+from nfas_lightning.plotting import (
+    write_report,
+)
 from nfas_lightning.space import NFAS
 from tests.helpers.results import make_results, make_statistics
 
@@ -176,37 +176,6 @@ def test_statistics_alone_make_a_page(tmp_path, results):
     page = _Page(write_report(tmp_path, None, make_statistics(results), simulated=True, dpi=30).read_text())
     assert [attrs["id"] for attrs in page.find("section")] == ["space", "agreement", "limits"]
     assert "SIMULATED" in page.text
-
-
-def test_the_reading_follows_the_tests(results):
-    base = make_statistics(results)
-
-    def said(**changes):
-        return " ".join(reading(replace(base, **changes), simulated=False, datasets={}))
-
-    assert "more than random relabeling" in said()
-    assert "do not group" in said(permanova={"statistic": 1.0, "p_value": 0.4})
-    assert "differ in spread" in said(permdisp={"statistic": 9.0, "p_value": 0.01})
-    assert "hardly separated" in said(silhouette={"statistic": 0.1, "p_value": 0.2})
-    own = {"audio": ["sounds"], "vision": ["scenes"]}
-    assert "benchmark of its own" in " ".join(reading(base, simulated=False, datasets=own))
-    assert "benchmark of its own" not in " ".join(
-        reading(base, simulated=False, datasets={"a": ["x"], "b": ["x"]})
-    )
-
-
-def test_beaten_baselines_are_admitted():
-    r = {
-        ("x", "stable_mode"): 0.2,
-        ("x", "last_block"): 0.3,
-        ("y", "stable_mode"): 0.4,
-        ("y", "last_block"): 0.1,
-    }
-    rows = [{"model": model, "feature": feature, "r": value} for (model, feature), value in r.items()]
-    (sentence,) = baseline_sentences(
-        pd.DataFrame(rows).assign(modality="audio", dataset="d", roi="a", subject="group")
-    )
-    assert sentence == "last block: the stable mode is higher in 1 of 2 models (mean difference in r +0.100)"
 
 
 def test_figures_come_in_the_formats_that_are_asked_for(tmp_path, results):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 from rich import box
@@ -25,10 +25,10 @@ __all__ = [
     "FEW_ROIS",
     "baseline_table",
     "feature_scores",
-    "human",
     "mean_r2",
     "mean_scores",
     "model_order",
+    "network_or_roi",
     "network_table",
     "number_rows",
     "rivals_of",
@@ -39,19 +39,19 @@ __all__ = [
 ]  # fmt: skip
 
 FEW_ROIS = 20
-"""Up to so many ROIs each is a row of its own, in the terminal and in the report."""
+"""At most so many ROIs have rows of their own, in the terminal and in the report."""
 
 Rows = TypeVar("Rows", pd.DataFrame, pd.Series)
-# a terminal has 100 columns or so: one word a feature
+# a terminal has 100 columns or so: one word per feature
 _SHORT = {
     "stable_mode": "stable", "last_block": "last", "best_block": "best", "mean_depth": "mean",
     "all_blocks": "all", "random_weights": "random", "nuisance": "nuisance",
 }  # fmt: skip
 
 
-def model_order(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return (modality, model) pairs: vision, audio, language, then others; models as they came."""
-    pairs = table[["modality", "model"]].drop_duplicates().itertuples(index=False, name=None)
+def model_order(table: pd.DataFrame, group_by: str = "modality") -> list[tuple[str, str]]:
+    """Return (group, model) pairs: vision, audio, language, then others by name; models as they came."""
+    pairs = table[[group_by, "model"]].drop_duplicates().itertuples(index=False, name=None)
     rank = {name: i for i, name in enumerate(MODALITIES)}
     return sorted(pairs, key=lambda pair: (rank.get(pair[0], len(rank)), pair[0]))
 
@@ -81,33 +81,40 @@ def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
     return _in_order(table, shown)[known + [name for name in table if name not in FEATURES]]
 
 
-def network_table(scores: pd.DataFrame, *, value: str = "r2", feature: str = "stable_mode") -> pd.DataFrame:
-    """Return models x networks: the score of one feature averaged over each network's ROIs.
+def network_table(
+    scores: pd.DataFrame, *, value: str = "r2", feature: str = "stable_mode", group_by: str = "modality"
+) -> pd.DataFrame:
+    """Return models x networks, index (group, model): one feature's score averaged over each network's ROIs.
 
     ROIs without a network stand for themselves.
     """
     shown = feature_scores(scores, feature)
-    known = shown["network"].notna() & (shown["network"] != "")
-    name = shown["network"].where(known, shown["roi"]).rename("network")
-    table = shown.pivot_table(index=["modality", "model"], columns=name, values=value, dropna=False)
-    return _in_order(table, shown)
+    name = network_or_roi(shown).rename("network")
+    table = shown.pivot_table(index=[group_by, "model"], columns=name, values=value, dropna=False)
+    return _in_order(table, shown, group_by)
 
 
-def mean_r2(scores: pd.DataFrame, *, feature: str = "stable_mode") -> pd.DataFrame:
-    """Return ROIs x modalities: the squared correlation of one feature averaged over models."""
-    shown = feature_scores(scores, feature)
+def network_or_roi(table: pd.DataFrame) -> pd.Series[Any]:
+    """Return the network of each row, or its ROI where networks are unknown."""
+    known = table["network"].notna() & (table["network"] != "")
+    return table["network"].where(known, table["roi"]).astype(str)
+
+
+def mean_r2(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return ROIs x modalities: the squared correlation of the stable mode averaged over models."""
+    shown = feature_scores(scores)
     table = shown.pivot_table(index="roi", columns="modality", values="r2", dropna=False, sort=False)
     return table[list(dict.fromkeys(modality for modality, _ in model_order(shown)))]
 
 
-def mean_scores(scores: pd.DataFrame, *, value: str = "r2", feature: str = "stable_mode") -> pd.Series:
-    """Return one number a model, index (modality, model): one feature's score averaged over ROIs."""
-    shown = feature_scores(scores, feature)
-    return _in_order(shown.groupby(["modality", "model"])[value].mean(), shown)
+def mean_scores(scores: pd.DataFrame, *, value: str = "r2", group_by: str = "modality") -> pd.Series[Any]:
+    """Return one number per model, index (group, model): the stable mode's score averaged over ROIs."""
+    shown = feature_scores(scores)
+    return _in_order(shown.groupby([group_by, "model"])[value].mean(), shown, group_by)
 
 
 def roi_scores(scores: pd.DataFrame, model: str, modality: str) -> pd.DataFrame:
-    """Return one row a ROI of one model: r of each feature, then p, q and ceiling of the stable mode."""
+    """Return one row per ROI of one model: r of each feature, then p, q and ceiling of the stable mode."""
     shown = reported(subject_scores(scores))
     shown = shown[(shown["model"] == model) & (shown["modality"] == modality)]
     table = shown.pivot_table(index="roi", columns="feature", values="r", dropna=False, sort=False)
@@ -186,7 +193,7 @@ def number_rows(scores: pd.DataFrame) -> dict[tuple[str, str], dict[str, pd.Seri
 
 
 def rivals_of(scores: pd.DataFrame, features: list[str]) -> list[str]:
-    """Return the features that may be the best of a row: what nuisances predict alone is no partial score."""
+    """Return the features that may be the best of a row: nuisances alone have no partial or joint score."""
     if tells_apart(scores) and _reported_number(scores) != "alone":
         return [name for name in features if name != "nuisance"]
     return features
@@ -199,7 +206,7 @@ def _reported_number(scores: pd.DataFrame) -> Score:
 
 
 def roi_score_table(results: RunResults) -> Table:
-    """Return the terminal's table of ROIs, one line a model and ROI: for experiments with few ROIs."""
+    """Return the terminal's table of ROIs, one line per model and ROI: for experiments with few ROIs."""
     features = list(baseline_table(results.scores).columns)
     title = f"{value_name(results.scores)} of each feature; p, q and ceiling of the stable mode"
     rivals = rivals_of(results.scores, features)
@@ -215,9 +222,9 @@ def roi_score_table(results: RunResults) -> Table:
     return table
 
 
-def _in_order(table: Rows, scores: pd.DataFrame) -> Rows:
-    """Rows of a table with the index (modality, model) in the order of `model_order`."""
-    order = pd.MultiIndex.from_tuples(model_order(scores), names=["modality", "model"])
+def _in_order(table: Rows, scores: pd.DataFrame, group_by: str = "modality") -> Rows:
+    """Rows of a table with the index (group, model) in the order of `model_order`."""
+    order = pd.MultiIndex.from_tuples(model_order(scores, group_by), names=[group_by, "model"])
     return table.reindex(order)
 
 
@@ -248,17 +255,3 @@ def _number(value: float, digits: int = 3) -> str:
 def _bold(value: float, best: float) -> str:
     text = _number(value)
     return f"[bold]{text}[/bold]" if not pd.isna(value) and value == best else text
-
-
-def human(count: float | None) -> str:
-    """Return a large number as one says it: ``"22.7 M"``.
-
-    >>> human(22713216), human(1e9), human(None)
-    ('22.7 M', '1 B', '–')
-    """
-    if count is None or pd.isna(count):
-        return "–"
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.1f}".removesuffix(".0") + f" {unit}"
-    return f"{int(count)}"

@@ -1,9 +1,10 @@
-"""Tables into a space of models: the score matrix of a run, and what is said of its models and ROIs."""
+"""Tables into a space of models: the score matrix of a run, and the checks of what a space is made of."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,7 @@ import torch
 
 from nfas_lightning.results import GROUP, MEAN, Score, reported, subject_scores
 
-__all__ = [
-    "check_names",
-    "check_numbered",
-    "check_range",
-    "check_table",
-    "count_once",
-    "describe_models",
-    "score_matrix",
-]
+__all__ = ["check_groups", "check_names", "check_range", "check_table", "count_once", "score_matrix"]
 
 _NO_STATE = hashlib.sha256().hexdigest()  # of a network that has no weights to be told by
 
@@ -30,11 +23,19 @@ def score_matrix(
     *,
     feature: str,
     value: str,
-    score: Score | None = None,
+    score: Score | None,
     subject: str | None,
     intersection: bool,
 ) -> tuple[np.ndarray[Any, Any], pd.DataFrame, pd.DataFrame, list[str]]:
     """Turn a long scores table into (M, R) values, joined on ``roi``.
+
+    Args:
+        table: the scores table of a run.
+        feature: which rows.
+        value: ``"r2"`` or ``"r"``.
+        score: which of the three numbers; None: the one that the runs report.
+        subject: whose scores, see `results.subject_scores`.
+        intersection: keep the ROIs that all models have, instead of refusing axes that differ.
 
     Returns:
         The values, the models table, the ROI table (``roi`` and, where there, ``network``), and notes on what
@@ -48,28 +49,27 @@ def score_matrix(
         raise ValueError(f"value must be a column of the scores table, got {value!r}: {list(rows.columns)}.")
     row, models = pd.factorize(rows["model"])
     column, rois = pd.factorize(rows["roi"])
-    matrix = np.full((len(models), len(rois)), np.nan)
-    matrix[row, column] = rows[value]
-    scored = np.zeros(matrix.shape, dtype=bool)
-    scored[row, column] = True
-    shared: np.ndarray[Any, np.dtype[np.bool_]] = np.all(scored, axis=0)
+    values, present = np.full((len(models), len(rois)), np.nan), np.zeros((len(models), len(rois)), bool)
+    values[row, column], present[row, column] = rows[value], True
+    matrix, scored = (pd.DataFrame(cells, index=models, columns=rois) for cells in (values, present))
+    shared = scored.all()
     if not shared.all():
         if not intersection:
-            raise ValueError(_axis_difference(scored, models, rois))
+            raise ValueError(_axis_difference(scored))
         notes.append(f"{(~shared).sum()} of {len(shared)} ROIs were not scored for every model and left out.")
-    matrix, rois = matrix[:, shared], rois[shared]
-    alive: np.ndarray[Any, np.dtype[np.bool_]] = np.any(np.isfinite(matrix), axis=1)
+        matrix = matrix.loc[:, shared]
+    alive = matrix.notna().any(axis=1)
     if alive.any() and not alive.all():
         # one model that scores nowhere must not take the others' ROIs
-        names = list(models[~alive])
+        names = alive.index[~alive].tolist()
         notes.append(
-            f"{len(names)} of {len(models)} models score NaN at every ROI and were left out: {names}."
+            f"{len(names)} of {len(alive)} models score NaN at every ROI and were left out: {names}."
         )
         warnings.warn(notes[-1], stacklevel=3)
         matrix = matrix[alive]
-    finite: np.ndarray[Any, np.dtype[np.bool_]] = np.all(np.isfinite(matrix), axis=0)
+    finite = pd.Series(np.isfinite(matrix.to_numpy()).all(axis=0), matrix.columns)
     if not finite.all():
-        names = rois[~finite].tolist()
+        names = finite.index[~finite].tolist()
         notes.append(f"{len(names)} of {len(finite)} ROIs lack a finite score for a model and were left out.")
         warnings.warn(f"{notes[-1]} The first: {names[:3]}.", stacklevel=3)
     if not finite.any():
@@ -77,20 +77,19 @@ def score_matrix(
             "No ROI has a finite score for every model: build one space per benchmark, or look at the models "
             "whose scores are NaN."
         )
-    rois = rois[finite]
-    kept = [c for c in ("model", "modality", "family", "dataset", "simulated") if c in rows.columns]
-    cards = rows[kept].drop_duplicates("model")
-    cards = cards[cards["model"].isin(models[alive] if alive.any() else models)].reset_index(drop=True)
-    described = rows[[c for c in ("roi", "network") if c in rows.columns]].drop_duplicates("roi")
-    described = described[described["roi"].isin(rois)].reset_index(drop=True)
-    return matrix[:, finite], cards, described, notes
-
-
-def describe_models(models: pd.DataFrame, cards: pd.DataFrame) -> pd.DataFrame:
-    """Add to a models table what the cards of a run say of its models: family, size, objective and so on."""
-    known = cards.drop_duplicates("model").set_index("model")
-    new = [name for name in known if name not in models and name != "twin_of"]
-    return models.join(known[new], on="model") if new else models
+    matrix = matrix.loc[:, finite]
+    tables = {
+        key: rows[[name for name in columns if name in rows]].drop_duplicates(key).set_index(key)
+        for key, columns in (
+            ("model", ("model", "modality", "family", "dataset", "simulated")),
+            ("roi", ("roi", "network")),
+        )
+    }
+    described = (
+        tables["model"].reindex(matrix.index.rename("model")).reset_index(),
+        tables["roi"].reindex(matrix.columns.rename("roi")).reset_index(),
+    )
+    return matrix.to_numpy(), *described, notes
 
 
 def count_once(
@@ -135,28 +134,34 @@ def count_once(
     return values[kept], models[kept].reset_index(drop=True), [note]
 
 
-def check_numbered(models: pd.DataFrame, rois: pd.Series[Any]) -> None:
-    """Raise where models of several datasets meet at ROIs that an `ArrayDataModule` has numbered."""
-    datasets = sorted(models["dataset"].astype(str).unique()) if "dataset" in models else []
-    if len(datasets) > 1 and rois.astype(str).str.fullmatch(r"roi_\d{3,}").all():
-        raise ValueError(
-            f"Models of several datasets ({', '.join(datasets)}) are joined on the names of their ROIs, and "
-            f"{', '.join(rois[:3])} are numbers, which in each are other regions. Name the ROIs of each "
-            "dataset, ArrayDataModule(..., rois=[...]); or, where these are names, pass rois=."
-        )
-
-
-def check_table(name: str, table: pd.DataFrame, key: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return a copy of `table`, rows numbered, after checking its columns and that `key` is unique."""
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise ValueError(f"{name} must have the columns {list(columns)}, got {list(table.columns)}.")
+def check_table(name: str, table: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Return a copy of `table`, rows numbered, after checking that its column `key` names each row once."""
+    if key not in table.columns:
+        raise ValueError(f"{name} must have the column {key!r}, got {list(table.columns)}.")
     repeated = table[key][table[key].duplicated()].unique().tolist()
     if repeated:
         raise ValueError(f"{name} must name each {key} once, got {repeated[:5]} more than once.")
-    if table[list(columns)].isna().any(axis=None):
-        raise ValueError(f"{name} must have no missing entry in {list(columns)}: fill them or drop the rows.")
+    if table[key].isna().any():
+        raise ValueError(f"{name} must have no missing entry in {key!r}: fill them or drop the rows.")
     return table.reset_index(drop=True)
+
+
+def check_groups(models: pd.DataFrame, group_by: str) -> None:
+    """Raise unless a column of the models table says of every model which group it is in."""
+    if group_by not in models.columns:
+        close = get_close_matches(str(group_by), map(str, models.columns), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"group_by must be a column of the models table, got {group_by!r}.{hint} There are "
+            f"{list(models.columns)}; columns of your own come by `table` of NFAS.from_runs, or `--table`."
+        )
+    blank = models["model"][models[group_by].isna()].tolist()
+    if blank:
+        raise ValueError(
+            f"group_by={group_by!r} must say of every model which group it is in, but is blank for "
+            f"{len(blank)} of {len(models)}, such as {blank[:3]}: fill them in, or leave them out with "
+            f'where="{group_by}.notna()".'
+        )
 
 
 def check_names(scores: pd.DataFrame, models: pd.Series[Any], rois: pd.Series[Any]) -> None:
@@ -199,6 +204,7 @@ def check_range(scores: torch.Tensor, value: str) -> None:
 def _selected(
     table: pd.DataFrame, feature: str, score: Score | None, subject: str | None
 ) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows that stand for each model, and notes on scores that are not the group's."""
     rows = table
     if "feature" in rows.columns:
         rows = rows[rows["feature"] == feature]
@@ -209,14 +215,9 @@ def _selected(
     _check_once(rows, [name for name in ("model", "roi", "subject") if name in rows.columns])
     shown = reported(subject_scores(rows, subject), score)
     _check_once(shown, ["model", "roi"])
-    return shown, _subject_notes(rows, shown)
-
-
-def _subject_notes(rows: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
-    """What is said of scores that are not the group's."""
+    notes: list[str] = []
     if "subject" not in shown.columns:
-        return []
-    notes = []
+        return shown, notes
     averaged = set(shown.loc[shown["subject"] == MEAN, "model"])
     if averaged:
         names = list(dict.fromkeys(rows.loc[rows["model"].isin(averaged), "subject"]))
@@ -228,7 +229,7 @@ def _subject_notes(rows: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
     single = sorted(set(shown["subject"]) - {GROUP, MEAN})
     if single and len(set(rows["subject"])) > 1:
         notes.append(f"Scores of one subject: {', '.join(map(str, single))}.")
-    return notes
+    return shown, notes
 
 
 def _check_once(rows: pd.DataFrame, keys: list[str]) -> None:
@@ -241,13 +242,12 @@ def _check_once(rows: pd.DataFrame, keys: list[str]) -> None:
         )
 
 
-def _axis_difference(scored: np.ndarray[Any, Any], models: Any, rois: Any) -> str:
-    incomplete = ~scored.all(axis=1)
-    first = int(incomplete.argmax())
-    lacks = rois[~scored[first]].tolist()
+def _axis_difference(scored: pd.DataFrame) -> str:
+    incomplete = scored[~scored.all(axis=1)]
+    lacks = scored.columns[~incomplete.iloc[0]].tolist()
     shown = ", ".join(map(repr, lacks[:3])) + (", ..." if len(lacks) > 3 else "")
     return (
-        f"Every model must be scored at the same ROIs, but {incomplete.sum()} of {len(models)} models lack "
-        f"some: {models[first]!r} lacks {len(lacks)} of {len(rois)} ({shown}). Build a space per benchmark, "
-        f"or pass axis='intersection' to keep the {scored.all(axis=0).sum()} ROIs they share."
+        f"Every model must be scored at the same ROIs, but {len(incomplete)} of {len(scored)} models lack "
+        f"some: {incomplete.index[0]!r} lacks {len(lacks)} of {scored.shape[1]} ({shown}). Build a space per "
+        f"benchmark, or pass axis='intersection' to keep the {scored.all().sum()} ROIs they share."
     )
