@@ -23,7 +23,6 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.blocks import find_blocks
 from nfas_lightning.hooks.kept import lazy_parameters
-from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import (
     buffers_of_rank_zero,
     from_rank_zero,
@@ -32,7 +31,7 @@ from nfas_lightning.hooks.processes import (
     to_everyone,
 )
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward, resolve_layers
-from nfas_lightning.hooks.trajectory import Trajectory
+from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
 from nfas_lightning.models.base import ModelInputs, Preprocess, as_inputs
 from nfas_lightning.models.frozen import FrozenModel

@@ -13,9 +13,13 @@ from torch import Tensor, nn
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.attached import Attached
-from nfas_lightning.hooks.batch_axis import Given, OpenBlock, settle
-from nfas_lightning.hooks.block_layouts import BlockLayouts
-from nfas_lightning.hooks.checks import (
+from nfas_lightning.hooks.block_layouts import BlockLayouts, Given, OpenBlock, settle
+from nfas_lightning.hooks.first_token import FirstToken
+from nfas_lightning.hooks.layout import LAYOUTS
+from nfas_lightning.hooks.outputs import as_numbers, given_tensors, main_tensor, rivals
+from nfas_lightning.hooks.pooling import average_frames, check_mask, pad_nested
+from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
+from nfas_lightning.hooks.state_checks import (
     as_stimulus_ids,
     check_complete,
     check_finite,
@@ -30,14 +34,8 @@ from nfas_lightning.hooks.checks import (
     is_strided,
     warn_of_training,
 )
-from nfas_lightning.hooks.first_token import FirstToken
-from nfas_lightning.hooks.layout import LAYOUTS
-from nfas_lightning.hooks.merge import sort_stimuli
-from nfas_lightning.hooks.outputs import as_numbers, given_tensors, main_tensor, rivals
-from nfas_lightning.hooks.pooling import average_frames, check_mask, pad_nested
-from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
 from nfas_lightning.hooks.succession import Succession
-from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
+from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory, sort_stimuli
 
 __all__ = ["DepthRecorder"]
 
@@ -156,6 +154,7 @@ class DepthRecorder:
             self._handles.pop().remove()
         if self._layouts is not None:
             self._layouts.detach()
+        self._given = Given()
 
     def __enter__(self) -> Self:
         return self.attach()
@@ -181,6 +180,11 @@ class DepthRecorder:
         self._mask = value
         self._mask_is_fresh = self._uses_masks = True
 
+    @property
+    def given(self) -> Given:
+        """What the network was given in the last pass, until that is collected."""
+        return self._given
+
     def _begin_pass(self) -> None:
         self._states: dict[str, Tensor] = {}
         self._open: dict[str, OpenBlock] = {}
@@ -204,7 +208,6 @@ class DepthRecorder:
         is_whole = len(self._fired) == len(self.names)
         if is_whole and self._open:
             self._settle()
-        self._given = Given()
         self._n_passes += is_whole
 
     def _take_mask(self) -> None:
