@@ -34,11 +34,11 @@ class DMDResult:
             up the row of a stimulus that has fewer directions than others.
         amplitudes: (r,) or (N, r), norm of b_j phi_j, the mode's part of the first snapshot; for `pooled` the
             root mean square coordinate over stimuli.
-        mode_coefficients: (r, L) or (N, r, L): b_j phi_j = sum_l c_jl x_l over the centerd snapshots.
+        mode_coefficients: (r, L) or (N, r, L): b_j phi_j = sum_l c_jl x_l over the centered snapshots.
         stable_index: () or (N,), the stable mode's position.
         reconstruction_error: () or (N,), one-step error ||Y - A X|| / ||Y||, 0 is exact.
         mean: (L, D) taken off each depth, None for `none`.
-        scale: (L, 1) or (L, D) each centerd depth was divided by, None for `none` and `center`.
+        scale: (L, 1) or (L, D) each centered depth was divided by, None for `none` and `center`.
         jump_rate: share of stimuli whose stable mode is not the one the others chose; None for one operator.
         left_vectors: (D, r) left eigenvectors of `pooled`, None otherwise.
         dead: depths at which all stimuli have the same state; where there are any, the result is NaN.

@@ -63,7 +63,7 @@ def layer_components(X: Tensor, k: int) -> Components | None:
 
 
 def unit_weights(X: Tensor, layer: Components, turn: Tensor) -> Tensor:
-    """Return (D, k) weights over units that give the turned scores of a centerd layer."""
+    """Return (D, k) weights over units that give the turned scores of a centered layer."""
     basis = layer.basis @ turn
     n, width = X.shape
     if width <= n:

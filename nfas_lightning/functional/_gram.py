@@ -163,8 +163,8 @@ def center_gram(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Turn raw statistics into the Gram after centering, its mean (L, D) and its scale (L, 1).
 
-    Centering needs no second look at the states: with S the sums, the centerd Gram is K - S S^T / N, and the
-    Frobenius norm of each centerd layer is the root of its diagonal.
+    Centering needs no second look at the states: with S the sums, the centered Gram is K - S S^T / N, and the
+    Frobenius norm of each centered layer is the root of its diagonal.
 
     Raises:
         ValueError: `zscore`, which scales each unit and so cannot be recovered from the Gram.
@@ -178,20 +178,20 @@ def center_gram(
             "it in two passes (unit_moments, then depth_gram(H, mean, scale)), or use 'none', 'center' or "
             "'scale'."
         )
-    centerd = gram - sums @ sums.T / count
+    centered = gram - sums @ sums.T / count
     mean = sums / count
     if centering == "center":
-        return centerd, mean, None
-    norm = centerd.diagonal().clamp(min=0).sqrt()
+        return centered, mean, None
+    norm = centered.diagonal().clamp(min=0).sqrt()
     inverse = torch.where(norm > 0, 1 / norm, 0)
-    return centerd * inverse[:, None] * inverse, mean, norm[:, None]
+    return centered * inverse[:, None] * inverse, mean, norm[:, None]
 
 
 def depths_without_variance(power: Tensor, mean: Tensor | None, count: int) -> Tensor:
     """Return the indices of depths at which every stimulus has the same state.
 
     Args:
-        power: (L,) sum over stimuli and units of the squared *centerd* states.
+        power: (L,) sum over stimuli and units of the squared *centered* states.
         mean: (L, D) mean over stimuli.
         count: N.
     """

@@ -146,9 +146,9 @@ def _ar1_coefficient(residual: Tensor, follows: Tensor) -> Tensor:
 
     The lag-one autocorrelation of n values is too small by about (1 + 4 rho) / n (Kendall 1954).
     """
-    centerd = residual - residual.mean(0)
-    product = (centerd[1:] * centerd[:-1])[follows].sum(0)
-    rho = product / centerd.square().sum(0)
+    centered = residual - residual.mean(0)
+    product = (centered[1:] * centered[:-1])[follows].sum(0)
+    rho = product / centered.square().sum(0)
     rho = rho.nan_to_num(nan=0.0) + (1 + 4 * rho.nan_to_num(nan=0.0)) / len(residual)
     steps = (rho / _AR1_STEP).round()
     return steps.clamp(0, round(_AR1_LARGEST / _AR1_STEP)) * _AR1_STEP
@@ -166,10 +166,10 @@ def _orthonormal(confounds: Tensor) -> Tensor:
     """Orthonormal basis of the constant and the confounds (T, Q); redundant directions are dropped."""
     ones = confounds.new_full((len(confounds), 1), len(confounds) ** -0.5)
     # brought to one scale first, or confounds in small units would pass for rounding
-    centerd = confounds - confounds.mean(0)
-    largest = centerd.abs().amax(0)
+    centered = confounds - confounds.mean(0)
+    largest = centered.abs().amax(0)
     varies = ~is_constant(largest, confounds.abs().amax(0), torch.float64)
-    U, S, _ = torch.linalg.svd(centerd[:, varies] / largest[varies], full_matrices=False)
-    floor = max(centerd.shape) * torch.finfo(torch.float64).eps
+    U, S, _ = torch.linalg.svd(centered[:, varies] / largest[varies], full_matrices=False)
+    floor = max(centered.shape) * torch.finfo(torch.float64).eps
     kept = floor * S.max() < S if len(S) else torch.ones_like(S, dtype=torch.bool)
     return torch.cat([ones, U[:, kept]], 1)

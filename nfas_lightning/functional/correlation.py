@@ -24,7 +24,7 @@ def pearson(preds: Tensor, target: Tensor) -> Tensor:
     .. math:: r = \frac{\sum_t (\hat y_t - \bar{\hat y})(y_t - \bar y)}
               {\sqrt{\sum_t (\hat y_t - \bar{\hat y})^2 \sum_t (y_t - \bar y)^2}}
 
-    Every column is centerd and brought to a largest deviation of 1 before it is squared, so neither tiny nor
+    Every column is centered and brought to a largest deviation of 1 before it is squared, so neither tiny nor
     huge units under- or overflow.
 
     Args:

@@ -34,7 +34,7 @@ class MDSResult(NamedTuple):
 
     Attributes:
         coordinates: (M, K).
-        eigenvalues: (M,) of the doubly centerd Gram, falling; negative ones measure how far the distances
+        eigenvalues: (M,) of the doubly centered Gram, falling; negative ones measure how far the distances
             are from Euclidean.
     """
 
@@ -85,7 +85,7 @@ def distances(V: Tensor, metric: DistanceMetric = "euclidean") -> Tensor:
 
 
 def pca(V: Tensor, n_components: int | None = None) -> PCAResult:
-    """Return principal components of the rows, each ROI centerd.
+    """Return principal components of the rows, each ROI centered.
 
     A component's sign is arbitrary; here its largest loading (by size, the first on a tie) is positive, so
     the picture does not flip between machines.
@@ -115,8 +115,8 @@ def pca(V: Tensor, n_components: int | None = None) -> PCAResult:
             f"models and {V.shape[1]} ROIs hold no more."
         )
     wide = V.to(torch.float64)
-    centerd = wide - wide.mean(0)
-    U, S, Vh = torch.linalg.svd(centerd, full_matrices=False)
+    centered = wide - wide.mean(0)
+    U, S, Vh = torch.linalg.svd(centered, full_matrices=False)
     leading = Vh.abs().argmax(dim=1, keepdim=True)
     signs = Vh.gather(1, leading).sign()
     total = (S**2).sum()
@@ -161,7 +161,7 @@ def mds(distances: Tensor, n_components: int = 2) -> MDSResult:
 
 
 def gram_from_distances(distances: Tensor, positive: bool = False) -> Tensor:
-    """Return the doubly centerd Gram (M, M) of a distance matrix; `positive` drops negative directions."""
+    """Return the doubly centered Gram (M, M) of a distance matrix; `positive` drops negative directions."""
     squared = -0.5 * distances**2
     gram = squared - squared.mean(0) - squared.mean(1, keepdim=True) + squared.mean()
     if not positive:

@@ -1,6 +1,6 @@
 r"""Ridge regression on one training set: one eigendecomposition, every penalty, every response.
 
-With centerd features X = U S V^T the fitted values are a linear smoother on an orthonormal basis,
+With centered features X = U S V^T the fitted values are a linear smoother on an orthonormal basis,
 
 .. math:: \hat y = B\,D_\lambda B^\top y, \quad B = [\mathbf 1/\sqrt n,\ U], \quad
           D_\lambda = \mathrm{diag}(1,\ s^2/(s^2+\lambda)),
@@ -45,7 +45,7 @@ class RidgeBasis:
     """Training features in their own principal axes, all float64.
 
     Attributes:
-        features: (n, P) centerd training features X.
+        features: (n, P) centered training features X.
         gram: (P, P) X^T X; (n, n) X X^T where n <= P.
         vectors: (P, k) right singular vectors V; (n, k) left ones where n <= P.
         eigenvalues: (k,) squared singular values, ascending, all positive.
@@ -74,7 +74,7 @@ class RidgeBasis:
         return self.features @ (self.vectors / self.eigenvalues.sqrt())
 
     def predict(self, Y: Tensor, alphas: Tensor) -> Tensor:
-        """Predict the test rows from centerd responses Y (n, R), with one penalty a response (R,): (m, R)."""
+        """Predict the test rows from centered responses Y (n, R), with one penalty a response (R,): (m, R)."""
         preds = self.test @ self._coordinates(Y, alphas)
         # a constant, which must not be rounded into something that correlates
         return preds[:1].expand_as(preds) if bool((self.test == self.test[:1]).all()) else preds
@@ -95,7 +95,7 @@ class RidgeBasis:
 
 
 def decompose(X: Tensor, X_test: Tensor, fixed: Tensor | None = None) -> RidgeBasis:
-    """Eigendecompose the smaller Gram matrix of centerd training features X (n, P).
+    """Eigendecompose the smaller Gram matrix of centered training features X (n, P).
 
     The Gram squares the condition number, so it is accumulated and decomposed in float64 whatever the input.
     Directions whose eigenvalue drowns in rounding are dropped: repeated rows, repeated features, P > n.
@@ -121,7 +121,7 @@ def held_out_errors(
 
     Args:
         basis: decomposition of the training features.
-        Y: (n, R) centerd training responses, float64: rounding leaves a mean, which small penalties magnify.
+        Y: (n, R) centered training responses, float64: rounding leaves a mean, which small penalties magnify.
         alphas: (A,).
         blocks: (held_out, guard) positions; both leave training, held_out alone is scored.
         dtype: to work in where a penalty allows it.

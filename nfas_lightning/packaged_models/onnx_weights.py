@@ -92,5 +92,5 @@ def _dequantize(node: Any, constants: dict[str, _Array]) -> _Array:
         [-1 if axis_ == axis % values.ndim else 1 for axis_ in range(values.ndim)] if scale.size > 1 else []
     )
     # int32 holds every difference of 8-bit values, and bias values (int32, zero point 0) as they are
-    centerd = values.astype(np.int32) - sum(zero.astype(np.int32).reshape(along) for zero in zero_points)
-    return np.asarray(centerd * scale.reshape(along), dtype=np.float32)
+    centered = values.astype(np.int32) - sum(zero.astype(np.int32).reshape(along) for zero in zero_points)
+    return np.asarray(centered * scale.reshape(along), dtype=np.float32)

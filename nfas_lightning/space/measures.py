@@ -56,14 +56,14 @@ class SpaceMeasures:
         """(M, R) vectors that the geometry is made of: the scores, standardized if asked for."""
         if self.standardize == "none":
             return self.scores
-        centerd = self.scores - self.scores.mean(1, keepdim=True)
+        centered = self.scores - self.scores.mean(1, keepdim=True)
         flat = (self.scores == self.scores[:, :1]).all(1)
         if bool(flat.any()):
             names = self.models["model"][flat.numpy()].tolist()
             raise ValueError(
                 f"{names} score the same at every ROI and have no pattern to standardize: drop them."
             )
-        return centerd / centerd.std(1, keepdim=True)
+        return centered / centered.std(1, keepdim=True)
 
     def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
         """What the models are made of, with names: the index ``model``, the columns ROIs, or models.

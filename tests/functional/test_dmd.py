@@ -353,12 +353,12 @@ class TestCentering:
     @pytest.mark.parametrize("operator", OPERATORS)
     def test_is_done_before_everything(self, operator):
         H = random_walk()
-        centerd = H - H.mean(dim=0)
+        centered = H - H.mean(dim=0)
         by_hand = {
             "none": H,
-            "center": centerd,
-            "scale": centerd / centerd.norm(dim=(0, 2), keepdim=True),
-            "zscore": centerd / H.std(dim=0, correction=0),
+            "center": centered,
+            "scale": centered / centered.norm(dim=(0, 2), keepdim=True),
+            "zscore": centered / H.std(dim=0, correction=0),
         }
         for centering, Z in by_hand.items():
             got = stable_mode(H, operator=operator, centering=centering)

@@ -17,7 +17,7 @@ ROUTES = [ridge._errors_by_axes, ridge._errors_by_rows]
 
 
 def problem(n, P, R=4, seed=0):
-    """Centerd features with a falling spectrum, centerd responses."""
+    """Centered features with a falling spectrum, centered responses."""
     generator = torch.Generator().manual_seed(seed)
     X = torch.randn(n, P, generator=generator, dtype=torch.float64)
     X = X @ torch.randn(P, P, generator=generator, dtype=torch.float64) * torch.arange(1, P + 1) ** -0.5

@@ -117,7 +117,7 @@ def test_only_training_stimuli_are_looked_at():
     space = StateSpace().fit(train)
     alone = space.transform(test)
     np.testing.assert_allclose(space.transform([s[:4] for s in test]), alone[:4], atol=1e-12)
-    # centerd by the training mean: the training set's mean is the origin
+    # centered by the training mean: the training set's mean is the origin
     assert float(space.transform(train).mean(dim=0).abs().max()) < 1e-12
     assert float(space.transform([s.mean(0, keepdim=True) for s in train]).abs().max()) < 1e-12
 

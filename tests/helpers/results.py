@@ -238,8 +238,8 @@ def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
     rng = np.random.default_rng(seed)
     stable = results.scores.query("feature == 'stable_mode' and subject == 'group'")
     wide = stable.pivot_table(index=["model", "modality"], columns="roi", values="r2", sort=False)
-    centerd = wide.to_numpy() - wide.to_numpy().mean(0)
-    u, s, _ = np.linalg.svd(centerd, full_matrices=False)
+    centered = wide.to_numpy() - wide.to_numpy().mean(0)
+    u, s, _ = np.linalg.svd(centered, full_matrices=False)
     points = np.zeros((len(wide), 2))
     points[:, : min(2, s.size)] = (u * s)[:, :2]
     share = np.zeros(2)

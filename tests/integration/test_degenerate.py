@@ -44,7 +44,7 @@ def test_two_depths():
 def test_one_stimulus():
     with refused("N >= 2 stimuli"):
         F.stable_mode(normal(1, 5, 4))
-    F.stable_mode(normal(1, 5, 4), centering="none")  # nothing is centerd: one is enough
+    F.stable_mode(normal(1, 5, 4), centering="none")  # nothing is centered: one is enough
     with refused("At least two stimuli"):
         ArrayDataModule(torch.rand(1, 3, 4, 4), torch.randn(1, 2)).setup()
 

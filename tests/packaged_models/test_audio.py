@@ -275,7 +275,7 @@ def test_whisper_masks_the_positions_that_hear_the_sound() -> None:
     assert torch.equal(WhisperPreprocess(n_positions=100, align="end")(batch).mask, starts.flip(1))
 
 
-def test_crepe_frames_are_centerd_and_standardized() -> None:
+def test_crepe_frames_are_centered_and_standardized() -> None:
     sound = noise(0.5)
     inputs = CrepePreprocess(hop=160)(audio_batch(sound, torch.zeros(2000)))
     frames = inputs.args[0]

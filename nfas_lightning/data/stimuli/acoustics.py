@@ -117,11 +117,13 @@ def modulation_energy(envelopes: Tensor, rates: tuple[float, ...] = (2.0, 4.0, 8
         (N, B, len(rates)) log energies.
     """
     check_shape("envelopes", envelopes, "N B F")
-    centerd = envelopes - envelopes.mean(dim=-1, keepdim=True)
+    centered = envelopes - envelopes.mean(dim=-1, keepdim=True)
     energy = (
-        torch.fft.rfft(centerd * torch.hann_window(centerd.shape[-1], device=centerd.device)).abs().square()
+        torch.fft.rfft(centered * torch.hann_window(centered.shape[-1], device=centered.device))
+        .abs()
+        .square()
     )
-    rate = torch.fft.rfftfreq(centerd.shape[-1], d=_FRAME_SECONDS, device=centerd.device)
+    rate = torch.fft.rfftfreq(centered.shape[-1], d=_FRAME_SECONDS, device=centered.device)
     bands = [((rate >= r / 2**0.5) & (rate < r * 2**0.5)) for r in rates]
     return torch.stack([energy[..., band].sum(dim=-1).add(1e-6).log() for band in bands], dim=-1)
 

@@ -165,10 +165,10 @@ def principal_components(features: Tensor, n_components: int) -> Tensor:
         (N, k) uncorrelated columns of mean zero, in falling order of variance; the first has unit variance.
         Signs follow the largest loading, so that they do not depend on the machine.
     """
-    centerd = features.double().numpy()
-    centerd = centerd - centerd.mean(axis=0)
-    _, scale, axes = np.linalg.svd(centerd, full_matrices=False)
+    centered = features.double().numpy()
+    centered = centered - centered.mean(axis=0)
+    _, scale, axes = np.linalg.svd(centered, full_matrices=False)
     k = min(n_components, len(features) - 1, int((scale > 1e-9 * scale[0]).sum()))
     largest = np.abs(axes[:k]).argmax(axis=1)
-    scores = centerd @ (axes[:k] * np.sign(axes[np.arange(k), largest])[:, None]).T
+    scores = centered @ (axes[:k] * np.sign(axes[np.arange(k), largest])[:, None]).T
     return torch.from_numpy(scores / scores[:, 0].std())

@@ -32,7 +32,7 @@ class CrepePreprocess:
     hop: int = 512
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
-        """Return the frames (B, T, 1024), centerd on multiples of the hop, and the mask (B, T)."""
+        """Return the frames (B, T, 1024), centered on multiples of the hop, and the mask (B, T)."""
         frames = [F.pad(sound, (512, 512)).unfold(0, 1024, self.hop) for sound in sounds_at(batch, 16_000)]
         padded, mask = pad_frames(frames)
         deviation, mean = torch.std_mean(padded, dim=-1, keepdim=True)

@@ -201,8 +201,8 @@ def test_ceiling_is_the_correlation_it_says(planted):
         brain = simulate_brain(features, driven, networks, timing, seed=seed)
         mean = brain.responses.mean(dim=0)
         stacked = torch.stack([brain.signal, mean])[:, :, :20]
-        centerd = torch.nn.functional.normalize(stacked - stacked.mean(dim=1, keepdim=True), dim=1)
-        r.append((centerd[0] * centerd[1]).sum(dim=0) - brain.ceiling[:20])
+        centered = torch.nn.functional.normalize(stacked - stacked.mean(dim=1, keepdim=True), dim=1)
+        r.append((centered[0] * centered[1]).sum(dim=0) - brain.ceiling[:20])
         assert (brain.ceiling[20:] == 0).all()
         assert (brain.signal[:, 20:] == 0).all()
     error = torch.stack(r)
