@@ -39,9 +39,9 @@ class DepthTrajectory(Callback):
     with ``stimulus_id``; padded duplicates of distributed samplers are dropped by it. After the stage
     `trajectory` holds every stimulus once, gathered from all processes on rank zero.
 
-    Where states depend on what else is in a batch, stimuli are shown one by one, see `Capture`. The network of
-    a LightningModule of your own is given again what its step gave it, row by row, without padding that an
-    ``attention_mask`` hides. Not where the step passes over the network's own ``forward``.
+    Where states depend on what else is in a batch, stimuli are shown one by one, see `Capture`. The network
+    in a LightningModule of your own gets again what its step gave it, row by row, without the padding that an
+    ``attention_mask`` hides; not where the step passes over the network's own ``forward``.
 
     Args:
         layers: blocks to record, see `resolve_layers`; None: a FrozenModel's own, else ``"auto"``.

@@ -142,6 +142,10 @@ class Given:
         is_text = first is not None and first.ndim == 2 and first.dtype in (torch.int64, torch.int32)
         return int(first.shape[1]) if first is not None and is_text else None
 
+    def check_repeatable(self) -> None:
+        """Raise TypeError where an argument, such as a cache, can't be given twice."""
+        _one_more((self.args, dict(self.kwargs)), batch=-1)
+
     def _first(self) -> Tensor | None:
         return first_tensor((self.args, self.kwargs))
 

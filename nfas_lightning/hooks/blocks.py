@@ -1,4 +1,4 @@
-"""Find the blocks of a network's trunk by its structure, without a table of architectures."""
+"""Find the blocks of a network's trunk by its structure and one pass, without a table of architectures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import nn
 
-__all__ = ["Row", "find_blocks"]
+from nfas_lightning.hooks.succession import RowInPass
+
+__all__ = ["Row", "SeveralTrunksError", "choose_trunk", "find_blocks", "find_rows"]
 
 # Only these exact types are mere containers: a subclass such as torchvision's ConvNormActivation, which is a
 # Sequential, or a dense block, which is a ModuleDict, computes something and counts as a block.
@@ -88,15 +91,16 @@ def find_blocks(model: nn.Module) -> list[str]:
     Returns:
         Names relative to `model`; possibly fewer than three.
 
-    What runs side by side can't be seen in a structure, but for containers called ``experts`` or ``heads``,
-    which are passed over: `DepthRecorder` warns where two blocks in a row were given the very same tensor.
+    What runs at all, and what runs side by side, can't be seen in a structure, but for containers called
+    ``experts`` or ``heads``, which are passed over: where there are several trunks, `DepthRecorder` asks its
+    first pass (see `choose_trunk`), and it warns where two blocks in a row were given the very same tensor.
 
     Raises:
-        ValueError: two trunks of similar size, e.g. the two towers of CLIP.
+        SeveralTrunksError: two trunks of similar size, e.g. the two towers of CLIP.
     """
-    trunk = _composite_blocks(model)
-    if trunk:
-        return trunk
+    rows = find_rows(model)
+    if rows:
+        return choose_trunk(type(model).__name__, rows)
     if type(model) is nn.Sequential:
         return [name for name, _ in model.named_children()]
     activations = _activations_after_convolutions(model)
@@ -106,25 +110,69 @@ def find_blocks(model: nn.Module) -> list[str]:
     return recurrent or _longest_row(model)
 
 
-def _composite_blocks(model: nn.Module) -> list[str]:
+class SeveralTrunksError(ValueError):
+    """A network has several rows of blocks of similar size, between which nothing decides."""
+
+
+def find_rows(model: nn.Module) -> list[Row]:
+    """Return the rows of blocks that may be a network's trunk, the largest first."""
     rows = _without_decoders(_long_enough(rows_below("", model)))
-    if not rows:
-        return []
-    first, *others = sorted(rows, key=Row.parameters, reverse=True)
-    if others and others[0].parameters() > _RIVAL_SHARE * first.parameters():
-        listed = "; ".join(map(str, (first, *others)))
-        raise ValueError(
-            f"layers='auto' found several trunks in {type(model).__name__} and can't choose: {listed}. "
-            f"Name one with a glob, or record the submodule that holds it; name all of them in a list if one "
-            f"runs after the other."
-        )
-    if others:
-        warnings.warn(
-            f"layers='auto' records {first} of {type(model).__name__} and leaves out "
-            f"{'; '.join(map(str, others))}. Name the blocks if these belong to the same trunk.",
-            stacklevel=2,
-        )
-    return first.names
+    return sorted(rows, key=Row.parameters, reverse=True)
+
+
+def choose_trunk(network: str, rows: Sequence[Row], seen: Sequence[RowInPass] | None = None) -> list[str]:
+    """Return the names of the trunk's blocks.
+
+    Args:
+        network: its name, for messages.
+        rows: the choices, the largest first.
+        seen: what a pass showed of each row. Those that it did not run through, or whose blocks work side by
+            side or never feed each other, are no trunk. Where several are left, those follow each other of
+            which one's last block feeds the other's first. None: structure alone decides.
+
+    Warns:
+        UserWarning: rows that are much smaller were left out.
+
+    Raises:
+        SeveralTrunksError: several rows of similar size; names them, with what was seen.
+    """
+    known = list(seen) if seen is not None else [None] * len(rows)
+    left = [i for i, one in enumerate(known) if one is None or one.may_be_trunk] or list(range(len(rows)))
+    if seen is not None:
+        left = [i for i in left if seen[i].n_fed] or left
+    if len(left) < 2 or not _are_rivals(rows[left[0]], rows[left[1]]):
+        first, others = rows[left[0]], [rows[i] for i in left[1:]]
+        if others and (seen is None or left[0] > 0):  # else the structure has said so before
+            warnings.warn(
+                f"layers='auto' records {first} of {network} and leaves out {'; '.join(map(str, others))}. "
+                f"Name the blocks if these belong to the same trunk.",
+                stacklevel=3,
+            )
+        return first.names
+    if seen is not None:
+        joined = _joined(rows, seen, [i for i in left if _are_rivals(rows[left[0]], rows[i])])
+        if joined:
+            return joined
+    listed = "; ".join(
+        f"{row}" if one is None else f"{row}: {one}" for row, one in zip(rows, known, strict=True)
+    )
+    raise SeveralTrunksError(
+        f"layers='auto' found several trunks in {network} and can't choose: {listed}. "
+        f"Name one with a glob, or record the submodule that holds it; name all of them in a list if one "
+        f"runs after the other."
+    )
+
+
+def _are_rivals(first: Row, other: Row) -> bool:
+    return other.parameters() > _RIVAL_SHARE * first.parameters()
+
+
+def _joined(rows: Sequence[Row], seen: Sequence[RowInPass], rivals: Sequence[int]) -> list[str]:
+    """The blocks of rows that feed each other, in the order of their runs; none where they do not."""
+    order = sorted(rivals, key=lambda i: seen[i].first)
+    if all(seen[other].is_fed_by(seen[one]) for one, other in pairwise(order)):
+        return [name for i in order for name in rows[i].names]
+    return []
 
 
 def _long_enough(rows: Sequence[Row]) -> list[Row]:
