@@ -30,7 +30,8 @@ from nfas_lightning.hooks.processes import (
     rank_and_world,
     to_everyone,
 )
-from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward, resolve_layers
+from nfas_lightning.hooks.recorder import DepthRecorder
+from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward
 from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
 from nfas_lightning.models.base import ModelInputs, Preprocess, as_inputs
@@ -140,7 +141,7 @@ class BrainWatch:
         stimuli, made = self.datamodule.stimuli, "its own preprocessing"
         self._preprocess = self.preprocess
         if not isinstance(network, FrozenModel):
-            resolve_layers(plain_network(network), self.layers)
+            DepthRecorder(plain_network(network), self.layers)  # which refuses an unknown name
             if lazy_parameters(network) and not at_once:
                 return
             if self._preprocess is None:

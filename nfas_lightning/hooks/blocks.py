@@ -137,9 +137,10 @@ def choose_trunk(network: str, rows: Sequence[Row], seen: Sequence[RowInPass] | 
         SeveralTrunksError: several rows of similar size; names them, with what was seen.
     """
     known = list(seen) if seen is not None else [None] * len(rows)
-    left = [i for i, one in enumerate(known) if one is None or one.may_be_trunk] or list(range(len(rows)))
+    trunks = [i for i, one in enumerate(known) if one is None or one.may_be_trunk]
     if seen is not None:
-        left = [i for i in left if seen[i].n_fed] or left
+        trunks = [i for i in trunks if seen[i].n_fed] or trunks
+    left = trunks or list(range(len(rows)))
     if len(left) < 2 or not _are_rivals(rows[left[0]], rows[left[1]]):
         first, others = rows[left[0]], [rows[i] for i in left[1:]]
         if others and (seen is None or left[0] > 0):  # else the structure has said so before
@@ -149,8 +150,8 @@ def choose_trunk(network: str, rows: Sequence[Row], seen: Sequence[RowInPass] | 
                 stacklevel=3,
             )
         return first.names
-    if seen is not None:
-        joined = _joined(rows, seen, [i for i in left if _are_rivals(rows[left[0]], rows[i])])
+    if seen is not None and trunks:
+        joined = _joined(rows, seen, [i for i in trunks if _are_rivals(rows[trunks[0]], rows[i])])
         if joined:
             return joined
     listed = "; ".join(
