@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import torch
 
-from nfas_lightning.functional import threads
-from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.functional import ridge_solver as threads
+from nfas_lightning.functional.ridge import ridge_cv
 
 SIZES = ((200, 64, 100), (200, 512, 100), (1000, 128, 300))
 

@@ -12,11 +12,15 @@ from scipy.stats import pearsonr
 from torch import Tensor
 
 from nfas_lightning.functional.correlation import correlate
-from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.hrf import hrf
-from nfas_lightning.functional.moves import shift_moves
-from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
+from nfas_lightning.functional.nulls import (
+    block_permutation_null,
+    circular_shift_null,
+    permutation_p,
+    shift_moves,
+)
+from nfas_lightning.functional.ridge import ridge_cv
 from nfas_lightning.functional.ridge_null import ridge_null
 
 T, P, R, GAP = 300, 20, 6, 5

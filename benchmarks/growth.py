@@ -26,8 +26,8 @@ from rich.progress import track
 from torch import Tensor
 
 from nfas_lightning.functional.dmd import dmd
-from nfas_lightning.functional.encoding import ridge_cv
 from nfas_lightning.functional.permanova import permanova
+from nfas_lightning.functional.ridge import ridge_cv
 
 # what each call is measured at, and the sizes that are doubled in turn
 CASES: dict[str, tuple[dict[str, int], dict[str, list[int]]]] = {

@@ -25,8 +25,8 @@ from timing import best
 from torch import Tensor
 
 from nfas_lightning.functional.correlation import correlate
-from nfas_lightning.functional.encoding import default_alphas, ridge_cv
 from nfas_lightning.functional.folds import contiguous_folds
+from nfas_lightning.functional.ridge import default_alphas, ridge_cv
 
 
 def simulate(n_volumes: int, n_features: int, n_targets: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

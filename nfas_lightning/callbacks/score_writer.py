@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
+import uuid
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +23,19 @@ from nfas_lightning.callbacks.logging import log_config, log_scalars, wandb_logg
 from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, scalars_of
 from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.random_twin import state_sha256
-from nfas_lightning.results import SCORES, ModelResult, RunFolder, RunResults, content_key
+from nfas_lightning.results import (
+    SCORES,
+    ModelResult,
+    NoKeyError,
+    RunFolder,
+    RunResults,
+    capture_key,
+    scoring_key,
+)
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from nfas_lightning.versions import installed_version
 from nfas_lightning.writing import check_folder
@@ -42,8 +53,8 @@ _VERSIONS = (
     "nilearn",
 )
 
-_LEFT_BY_A_PASS: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()
-"""Of networks that were run: what they and their preprocessing hash to after a pass, and did before it.
+_BEFORE_A_PASS: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()
+"""Capture keys of networks that were run: by the key after a pass, the key before it.
 
 A pass may leave tables and counters in attributes; the network is no other for that.
 """
@@ -54,10 +65,9 @@ class ScoreWriter(Callback):
 
     Runs at the end of ``test``, on the first process; the run's tables are whole after every model. The
     module is a `FrozenModel`, or a LightningModule of your own whose ``test_step`` runs its network on the
-    batch's stimuli; the Trainer's datamodule offers ``responses`` (`Responses`). A finished model
-    is kept under a key that hashes what the network and its preprocessing compute with (see `content_key`),
-    blocks, pooling, stimuli, responses, settings and the package's version; `resume` finds it again. The
-    run's tables hold the models that this writer has tested or found; the others of the folder are named.
+    batch's stimuli; the Trainer's datamodule offers ``responses`` (`Responses`). A finished model is kept
+    under its `scoring_key`, by which later runs find it again. The run's tables hold the models that this
+    writer has tested or found; it names the others of the folder.
 
     Logged of a model: ``nfas/mean_r``, ``nfas/mean_r2`` (of the number that `settings.score` names; with
     nuisances also ``nfas/mean_r_alone``, ``_joint`` and ``_partial``), ``nfas/stable_modulus``,
@@ -73,6 +83,7 @@ class ScoreWriter(Callback):
         name: name of the experiment; None: that of the folder.
         model_name: of a LightningModule of your own in the tables; None: its network's class. A `FrozenModel`
             has its own.
+        resume: take finished results that lie in `run_dir`; False: compute every model anew and replace them.
     """
 
     def __init__(
@@ -82,6 +93,7 @@ class ScoreWriter(Callback):
         settings: ScoringSettings | None = None,
         name: str | None = None,
         model_name: str | None = None,
+        resume: bool = True,
     ) -> None:
         self.run_dir = run_dir
         self.settings = ScoringSettings.given(settings)
@@ -89,19 +101,15 @@ class ScoreWriter(Callback):
         self.model_name = model_name
         self.folder = RunFolder(run_dir)
         self.results: RunResults | None = None
-        self._finished: list[tuple[str, str]] = []
+        self.finished: list[tuple[str, str]] = []  # names and keys of what the tables hold
         self._is_suite = False
-        self._capture: dict[str, object] = {}
-        self._content = self._key_of_test = ""
+        self._takes_finished = resume
+        self._capture_of_test = self._key_of_test = ""
         self._card: dict[str, Any] = {}
         self._started = 0.0
         self._line = ""
         self._has_said_where = False
         self._console = Console()
-
-    def bind(self, trainer: Trainer) -> None:
-        """Take note of how this Trainer computes and records states, which is part of a result's key."""
-        self._capture = {"precision": str(trainer.precision), **self._recorder(trainer).options}
 
     def _recorder(self, trainer: Trainer) -> DepthTrajectory:
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
@@ -111,8 +119,7 @@ class ScoreWriter(Callback):
         raise ValueError("ScoreWriter needs a DepthTrajectory before it among the Trainer's callbacks.")
 
     @staticmethod
-    def _responses(trainer: Trainer) -> Responses:
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+    def _responses(datamodule: Any) -> Responses:
         responses = getattr(datamodule, "responses", None)
         if not isinstance(responses, Responses):
             got = "none" if datamodule is None else f"a {type(datamodule).__name__}"
@@ -122,24 +129,33 @@ class ScoreWriter(Callback):
             )
         return responses
 
-    def find(self, module: FrozenModel, responses: Responses) -> tuple[str, str] | None:
+    def find(self, module: FrozenModel, trainer: Trainer, datamodule: Any) -> tuple[str, str] | None:
         """Return label and key of this model's result if it is finished under the present settings."""
-        label, key = module.info.name, self._key(module, responses)
+        label = module.info.name
+        if not (self._takes_finished and self.folder.has_any(label)):
+            return None
+        try:
+            key = self._key(module, self._responses(datamodule), self._capture(module, trainer, datamodule))
+        except NoKeyError:
+            return None
         return (label, key) if self.folder.has(label, key) else None
 
-    def resume(self, module: FrozenModel, responses: Responses, found: tuple[str, str] | None = None) -> bool:
+    def resume(
+        self, module: FrozenModel, trainer: Trainer, datamodule: Any, found: tuple[str, str] | None = None
+    ) -> bool:
         """Whether this model is finished under the present settings; if so it counts as done in this run.
 
         Asked of each member of a suite, whose models become W&B runs of their own.
 
         Args:
             module: the model; loaded unless `found` is given.
-            responses: the benchmark's.
+            trainer: that would test it.
+            datamodule: that it would be tested on, after ``setup``.
             found: what `find` has returned already.
         """
         self._is_suite = True
-        found = found or self.find(module, responses)
-        if found and found not in self._finished:
+        found = found or self.find(module, trainer, datamodule)
+        if found and found not in self.finished:
             self._add(*found)
             self._console.print(
                 f"[green]✓[/] {escape(found[0])}: found finished in {escape(str(self.run_dir))}"
@@ -149,12 +165,12 @@ class ScoreWriter(Callback):
 
     def _add(self, label: str, key: str) -> None:
         """Count a result to the run, once; of several models of one name, the last."""
-        if (label, key) in self._finished:
+        if (label, key) in self.finished:
             return
-        kept = [done for done in self._finished if done[0] != label]
-        if len(kept) < len(self._finished):
+        kept = [done for done in self.finished if done[0] != label]
+        if len(kept) < len(self.finished):
             self._console.print(f"{label}: the tables hold the last model of this name", markup=False)
-        self._finished = [*kept, (label, key)]
+        self.finished = [*kept, (label, key)]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a folder that can't be written, and what could not be scored.
@@ -167,14 +183,24 @@ class ScoreWriter(Callback):
         if stage != "test":
             return
         check_folder(self.run_dir)
-        self._responses(trainer)
-        self.bind(trainer)
-        self.settings.check(self._responses(trainer))
-        if trainer.is_global_zero:
-            # before the first pass and anyone's hooks
-            self._content = _content(pl_module)
-            self._key_of_test = self._key(pl_module, self._responses(trainer))
-            self._card = self._card_of(trainer, pl_module)
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        responses, recorder = self._responses(datamodule), self._recorder(trainer)
+        self.settings.check(responses)
+        if not trainer.is_global_zero:
+            return
+        self._card = self._card_of(recorder, pl_module, responses)
+        self._capture_of_test = ""
+        try:  # before the first pass and anyone's hooks
+            self._capture_of_test = self._capture(pl_module, trainer, datamodule)
+            self._key_of_test = self._key(pl_module, responses, self._capture_of_test)
+        except NoKeyError as error:
+            self._key_of_test = uuid.uuid4().hex
+            self._console.print(
+                f"{self._card['name']}: every run computes it anew, for it can't be told from a changed one: "
+                f"{error}.",
+                markup=False,
+                soft_wrap=True,
+            )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the capture."""
@@ -185,22 +211,27 @@ class ScoreWriter(Callback):
         if not trainer.is_global_zero:
             return
         seconds_capture = time.perf_counter() - self._started
-        recorder, responses = self._recorder(trainer), self._responses(trainer)
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        recorder, responses = self._recorder(trainer), self._responses(datamodule)
         card = {**self._card, "seconds_capture": seconds_capture}
         started = time.perf_counter()
         result = score_trajectory(recorder.trajectory, responses, card, self.settings)
         label, key = card["name"], self._key_of_test
-        _LEFT_BY_A_PASS.setdefault(_computing(pl_module), {})[_hash(pl_module)] = self._content
+        if self._capture_of_test:
+            with suppress(NoKeyError):  # a pass may leave what has no key
+                after = self._capture(pl_module, trainer, datamodule)
+                _BEFORE_A_PASS.setdefault(_computing(pl_module), {})[after] = self._capture_of_test
         completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
         result = replace(result, card=completed)
-        self.folder.write(label, key, result)
+        self.folder.write(label, key, result, replace=not self._takes_finished)
         self._add(label, key)
-        self.gather(responses, getattr(trainer.datamodule, "truth", None))  # type: ignore[attr-defined]
+        self.gather(responses, getattr(datamodule, "truth", None))
         self._line = _in_one_line(label, result)
         self._log(trainer.loggers, result, (label, key))
 
-    def _card_of(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-        recorder, responses = self._recorder(trainer), self._responses(trainer)
+    def _card_of(
+        self, recorder: DepthTrajectory, module: LightningModule, responses: Responses
+    ) -> dict[str, Any]:
         if isinstance(module, FrozenModel):
             return card_of(module, responses, None, recorder.pooling, seconds=0.0)
         network, _, pooling = recorder.target(module)
@@ -222,11 +253,11 @@ class ScoreWriter(Callback):
     @property
     def has_results(self) -> bool:
         """Whether any model is finished."""
-        return bool(self._finished)
+        return bool(self.finished)
 
     def last_words(self) -> str:
         """Say what a run that is ended before its time leaves, and how it goes on."""
-        done = len(self._finished)
+        done = len(self.finished)
         return (
             f"Terminated with {done} model{'s' * (done != 1)} finished, random twins included: "
             f"{'they are kept' if done else 'nothing is kept yet'} in {self.run_dir}. Start it again, and it "
@@ -260,14 +291,14 @@ class ScoreWriter(Callback):
                 **{name: installed_version(name) for name in _VERSIONS},
             },
         }
-        self.results = self.folder.gather(self._finished, rois, meta)
+        self.results = self.folder.gather(self.finished, rois, meta)
         return self.results
 
     def finish(self, trainer: Trainer, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
         """Gather the run's tables, found models included, and log them; see `gather`."""
         results = self.gather(responses, truth)
         self._name_others()
-        self._log_members(wandb_loggers(trainer.loggers), self._finished)
+        self._log_members(wandb_loggers(trainer.loggers), self.finished)
         log_config(trainer.loggers, {**config_of(results.meta), "models": list(results.models["model"])})
         log_run(trainer.loggers, results)
         for logger in wandb_loggers(trainer.loggers):
@@ -280,7 +311,7 @@ class ScoreWriter(Callback):
 
     def _name_others(self) -> None:
         """Name the models that earlier runs have left in the folder, which the tables are without."""
-        others = self.folder.others(label for label, _ in self._finished)
+        others = self.folder.others(label for label, _ in self.finished)
         if others:
             self._console.print(
                 f"not in these tables, though finished in {self.run_dir}: {', '.join(others)}. Score them in "
@@ -301,9 +332,9 @@ class ScoreWriter(Callback):
                 row: dict[str, Any] = dict(scalars_of(result))
                 if isinstance(logger, kinds("CSVLogger")):
                     row["nfas/model"] = entry[0]
-                log_scalars([logger], row, step=len(self._finished))
+                log_scalars([logger], row, step=len(self.finished))
         # a model waits for its random twin, which is scored after it
-        ready = [done for done in self._finished if done != entry or result.card["twin_of"]]
+        ready = [done for done in self.finished if done != entry or result.card["twin_of"]]
         self._log_members(wandb_loggers(loggers), ready)
 
     def _log_members(self, loggers: list[Any], entries: list[tuple[str, str]]) -> None:
@@ -323,35 +354,42 @@ class ScoreWriter(Callback):
                     if own is not None:
                         log_model([own], result, meta, twin=twins.get(label))
 
-    def _key(self, module: LightningModule, responses: Responses) -> str:
-        own: tuple[object, ...] = (type(module).__qualname__, self.model_name)
-        if isinstance(module, FrozenModel):
-            own = asdict(module.info), dict(module.hparams), module.layers, module.pooling
-        return content_key(
-            *own,
-            _content(module),
-            self._capture,
-            responses.fingerprint(),
-            asdict(self.settings),
-            installed_version("nfas-lightning"),
+    def _capture(self, module: LightningModule, trainer: Trainer, datamodule: Any) -> str:
+        """The capture key of a model; after a pass, the one that it had before."""
+        recorder = self._recorder(trainer)
+        _, layers, pooling = recorder.target(module)
+        key = capture_key(
+            _computing(module),
+            preprocess=module.load().preprocess if isinstance(module, FrozenModel) else None,
+            stimuli=_stimuli_sha256(datamodule),
+            recorder={**recorder.options, "layers": layers, "pooling": pooling},
+            precision=str(trainer.precision),
         )
+        return _BEFORE_A_PASS.get(_computing(module), {}).get(key, key)
+
+    def _key(self, module: LightningModule, responses: Responses, capture: str) -> str:
+        card: dict[str, Any] = {"name": self.model_name}
+        if isinstance(module, FrozenModel):
+            card = asdict(module.info)
+        return scoring_key(
+            capture, responses=responses.fingerprint(), settings=asdict(self.settings), card=card
+        )
+
+
+def _stimuli_sha256(datamodule: Any) -> str:
+    """Hash what a benchmark shows: its own hash of it, else all stimuli are read once."""
+    stimuli = getattr(datamodule, "stimuli", None)
+    known = datamodule.responses.hashes.get("stimuli")
+    if known is None:
+        if not isinstance(stimuli, StimulusSet):
+            raise NoKeyError(f"{type(datamodule).__name__} has no StimulusSet in `stimuli`")
+        known = stimuli.sha256()
+    return f"{known} {getattr(stimuli, 'as_clips', None)}"
 
 
 def _computing(module: LightningModule) -> nn.Module:
     """What computes the states: a model's network, or all of a LightningModule, whose steps feed it."""
     return module.load().module if isinstance(module, FrozenModel) else module
-
-
-def _hash(module: LightningModule) -> str:
-    if isinstance(module, FrozenModel):
-        return content_key(module.load().preprocess, module.load().module)
-    return content_key(module)
-
-
-def _content(module: LightningModule) -> str:
-    """What a model and its preprocessing compute with; after a pass, what they did before it."""
-    found = _hash(module)
-    return _LEFT_BY_A_PASS.get(_computing(module), {}).get(found, found)
 
 
 def _in_one_line(label: str, result: ModelResult) -> str:

@@ -16,9 +16,7 @@ from nfas_lightning.cli.messages import refuse, say_loading
 from nfas_lightning.terminal import stdout_console
 
 if TYPE_CHECKING:
-    from nfas_lightning.datamodules.catalogue import Check, Plan
-    from nfas_lightning.datamodules.catalogue.check_rows import Row
-    from nfas_lightning.datamodules.catalogue.transfer import Client
+    from nfas_lightning.datamodules.catalogue.check_rows import Check, Row
 
 __all__ = ["check_data", "get_data", "list_data"]
 
@@ -31,21 +29,20 @@ def list_data(*, root: str | None = None) -> None:
     Args:
         root: folder to look into; None: ``NFAS_DATA``, if it is set.
     """
-    say_loading("PyTorch")
-    from nfas_lightning.datamodules.catalogue import CATALOGUE, find_benchmarks
+    from nfas_lightning.datamodules.catalogue.benchmark import benchmarks, find_benchmarks
 
     given = root or os.environ.get("NFAS_DATA")
     here: dict[str, list[str]] = {}
-    for entry, folder in find_benchmarks(Path(given).expanduser()) if given else []:
-        here.setdefault(entry.name, []).append(f"{folder.name}: {entry.glance(folder)}")
+    for benchmark, folder in find_benchmarks(Path(given).expanduser()) if given else []:
+        here.setdefault(benchmark.name, []).append(f"{folder.name}: {benchmark.glance(folder)}")
     columns = (Column("name", no_wrap=True), Column("what", overflow="fold"), "here")
     table = Table(*columns, title="Benchmarks", show_lines=True)
-    for entry in CATALOGUE.values():
-        present = "\n".join(here.get(entry.name, ["-" if given else "name a --root"]))
-        # one field a line: seven columns do not fit a terminal
+    for benchmark in benchmarks().values():
+        present = here.get(benchmark.name, ["-" if given or not benchmark.folder else "name a --root"])
+        # one field per line: seven columns do not fit a terminal
         fields = ("modality", "license", "size", "access", "reference")
-        lines = [entry.what, *(f"{field}: {getattr(entry, field)}" for field in fields)]
-        table.add_row(entry.name, escape("\n".join(lines)), escape(present))
+        lines = [benchmark.title, *(f"{field}: {getattr(benchmark, field)}" for field in fields)]
+        table.add_row(benchmark.name, escape("\n".join(lines)), escape("\n".join(present)))
     stdout_console().print(table)
 
 
@@ -63,7 +60,8 @@ def check_data(root: str, *, subjects: str | None = None, deep: bool = False) ->
             first and last bytes.
     """
     say_loading("PyTorch")
-    from nfas_lightning.datamodules.catalogue import CATALOGUE, check_folder
+    from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
+    from nfas_lightning.datamodules.catalogue.check_rows import check_folder
 
     folder = Path(root).expanduser()
     try:
@@ -71,9 +69,10 @@ def check_data(root: str, *, subjects: str | None = None, deep: bool = False) ->
     except (FileNotFoundError, NotADirectoryError) as error:
         refuse("nfas data check", str(error))
     if not checks:
+        known = ", ".join(name for name, benchmark in benchmarks().items() if benchmark.folder)
         refuse(
             "nfas data check",
-            f"neither {folder} nor a folder in it looks like {', '.join(CATALOGUE)}. "
+            f"neither {folder} nor a folder in it looks like {known}. "
             "docs/data.md shows how each must look; `nfas data get` brings what may be downloaded.",
         )
     for check in checks:
@@ -97,58 +96,66 @@ def get_data(
 ) -> None:
     """Download a benchmark or parts of it, where its license allows; else say how to get it.
 
-    The size is said first and has to be confirmed. A download that was interrupted goes on where it was.
-    Ends with code 0 if all that was asked for is here, 1 if something failed, 2 if the command line is
-    wrong, 3 if nothing was downloaded: the terms forbid it, or you said no.
+    The size is said first and has to be confirmed. After an interruption the same command fetches what is
+    missing. Ends with code 0 if all that was asked for is here, 1 if something failed, 2 if the command line
+    is wrong, 3 if nothing was downloaded: the terms forbid it, or you said no.
 
     Args:
         name: of `nfas data list`.
         root: folder that holds the benchmarks' folders; None: ``NFAS_DATA``.
         subjects: with commas between: ``001,002``, ``EN057``; ``EN`` stands for all who heard English.
-        kinds: of files, with commas between. narratives: metadata, stimuli (both by default), events, raw,
-            anat. little_prince: metadata, stimuli, annotation, derivatives (all four by default), raw, anat.
-            bold_moments: metadata, responses (both by default).
-            atlases: schaefer100, schaefer200, schaefer400.
+        kinds: of files, with commas between: ``metadata,stimuli``. `nfas data list` names those of each
+            benchmark.
         tasks: stories or languages, with commas between: ``pieman,tunnel``, ``lppEN``.
-        source: for alice, a folder that holds its unpacked archives: read them, download nothing.
-        bucket: address of the bucket, e.g. of a mirror that answers as S3 does; None: OpenNeuro's.
+        source: for a benchmark whose files are converted, a folder that holds its unpacked archives: read
+            them, download nothing.
+        bucket: address of the bucket, e.g. of a mirror that answers as S3 does; None: the benchmark's own.
         workers: files at once.
         dry_run: say what would be downloaded, and stop.
         yes: do not ask.
     """
     say_loading("PyTorch")
-    from nfas_lightning.cli.data_get import get_alice, get_atlases, get_files, nothing_downloaded
-    from nfas_lightning.datamodules.catalogue import CATALOGUE, OPENNEURO, make_plan
-    from nfas_lightning.datamodules.catalogue.download_plan import SOURCES
+    from nfas_lightning.cli import data_get
+    from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
+    from nfas_lightning.datamodules.catalogue.source import Choice, LibrarySource
 
-    if name not in CATALOGUE:
-        refuse("nfas data get", f"there is no benchmark {name!r}; there are {', '.join(CATALOGUE)}.")
-    entry = CATALOGUE[name]
+    known = benchmarks()
+    if name not in known:
+        refuse("nfas data get", f"there is no benchmark {name!r}; there are {', '.join(known)}.")
+    benchmark = known[name]
+    files = benchmark.load("source")
     given = root or os.environ.get("NFAS_DATA")
-    if name == "atlases":
-        get_atlases(Path(given).expanduser() if given else None, names(kinds), dry_run=dry_run)
+    folder = benchmark.place(Path(given).expanduser()) if given else None
+    chosen = names(kinds)
+    if isinstance(files, LibrarySource):
+        data_get.get_from_library(files, folder, chosen, dry_run=dry_run)
         return
-    if not given:
-        wanted = f"the folder that {entry.folder}/ lies in"
+    if not benchmark.folder:
+        print(benchmark.by_hand)
+        raise SystemExit(data_get.NOTHING)
+    if folder is None:
+        wanted = f"the folder that {benchmark.folder}/ lies in"
         refuse("nfas data get", f"where to? Give --root, or set NFAS_DATA, to {wanted}.")
-    folder = Path(given).expanduser()
-    place = folder if folder.name == entry.folder else folder / entry.folder
-    terms = entry.terms.format(root=folder, folder=place)
-    if name == "alice":
-        release = None if source is None else Path(source).expanduser()
-        get_alice(place, release, workers=workers, dry_run=dry_run, yes=yes, by_hand=terms)
-    elif name not in SOURCES or (name == "narratives" and "derivatives" in (names(kinds) or ())):
-        nothing_downloaded(terms)
-    else:
-
-        def planned(client: Client) -> Plan:
-            parts = {"subjects": names(subjects), "kinds": names(kinds), "tasks": names(tasks)}
-            return make_plan(name, folder, client, **parts, bucket=bucket or OPENNEURO)
-
-        if get_files(name, planned, workers=workers, dry_run=dry_run, yes=yes):
-            print(f"All of it is in {place}. Next: nfas data check {place}")
-        if entry.terms:
-            print(f"\n{terms}")
+    by_hand, rest = (text.format(root=given, folder=folder) for text in (benchmark.by_hand, benchmark.rest))
+    if files is None or set(files.by_hand) & set(chosen or ()):
+        print(by_hand or rest)
+        raise SystemExit(data_get.NOTHING)
+    if source is not None and not files.converts:
+        refuse("nfas data get", f"{name} has no archives to convert: leave --source out.")
+    if source is not None:
+        data_get.convert(files, folder, Path(source).expanduser(), dry_run=dry_run)
+        return
+    choice = Choice(names(subjects), chosen, names(tasks), bucket)
+    by_hand = by_hand or rest
+    came = data_get.get_files(
+        name, files, folder, choice, workers=workers, dry_run=dry_run, yes=yes, by_hand=by_hand
+    )
+    if came and files.converts:
+        data_get.convert(files, folder, None, dry_run=False)
+    elif came:
+        print(f"All of it is in {folder}. Next: nfas data check {folder}")
+    if rest:
+        print(f"\n{rest}")
 
 
 def names(text: str | None) -> list[str] | None:
@@ -162,7 +169,7 @@ def names(text: str | None) -> list[str] | None:
 
 
 def _print_check(check: Check) -> None:
-    table = Table("what", title=escape(f"{check.entry.name}: {check.folder}"), title_justify="left")
+    table = Table("what", title=escape(f"{check.benchmark.name}: {check.folder}"), title_justify="left")
     for column in ("found", "official", "missing", "unreadable"):
         table.add_column(column, justify="right")
     table.add_column("", overflow="fold")

@@ -18,6 +18,7 @@ def sweep(
     slots: int | None = None,
     cluster: str | None = None,
     plan: bool = False,
+    no_resume: bool = False,
     job: str | None = None,
 ) -> None:
     """Run every model on every benchmark of its modality; what is finished is not computed again.
@@ -31,6 +32,7 @@ def sweep(
         slots: processes at a time, in place of the file's.
         cluster: ``slurm`` or ``local`` for submitit, ``inline`` for this process, in place of the file's.
         plan: estimate memory and time, and run nothing.
+        no_resume: compute every model anew and replace its result.
         job: run only ``benchmark`` or ``benchmark:model,model``, in this process; what a sweep's jobs do.
     """
     parser = PlainErrors(prog="nfas sweep")
@@ -45,6 +47,8 @@ def sweep(
 
     given = {"out": out, "slots": slots, "cluster": cluster}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if no_resume:
+        changes["resume"] = False
     with refusing("nfas sweep"):
         request = read_sweep(file, changes=changes, parser=parser)
         cells = request.cells if job is None else request.choose(job)

@@ -1,6 +1,7 @@
 """Benchmarks as LightningDataModules: stimuli in batches, responses beside them.
 
 A folder here is one benchmark: its reader, its datamodule, where it comes from and what is checked of it.
+Its ``__init__.py`` declares it, see `nfas_lightning.datamodules.catalogue.benchmark`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.array import ArrayDataModule
     from nfas_lightning.datamodules.base import BrainDataModule
     from nfas_lightning.datamodules.bold_moments.bold_moments_datamodule import BoldMomentsDataModule
+    from nfas_lightning.datamodules.catalogue.benchmark import Benchmark
     from nfas_lightning.datamodules.clips.clip_datamodule import ClipDataModule
     from nfas_lightning.datamodules.folder import FolderDataModule
     from nfas_lightning.datamodules.little_prince.little_prince_datamodule import LittlePrinceDataModule
@@ -23,18 +25,11 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.stories.story_datamodule import StoryDataModule
 
 # loaded on first use: what asks for a benchmark's files alone does without Lightning
-_HOMES = {
-    "Algonauts2021DataModule": "algonauts2021.algonauts_datamodule",
-    "AliceDataModule": "alice.alice_datamodule",
+_SHARED = {
     "ArrayDataModule": "array",
-    "BoldMomentsDataModule": "bold_moments.bold_moments_datamodule",
     "BrainDataModule": "base",
     "ClipDataModule": "clips.clip_datamodule",
     "FolderDataModule": "folder",
-    "LittlePrinceDataModule": "little_prince.little_prince_datamodule",
-    "NarrativesDataModule": "narratives.narratives_datamodule",
-    "NaturalSoundsDataModule": "natural_sounds.natural_sounds_datamodule",
-    "SimulatedBrainDataModule": "simulated.simulated_datamodule",
     "StoryDataModule": "stories.story_datamodule",
 }
 
@@ -55,10 +50,19 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _SHARED:
+        return getattr(import_module(f"{__name__}.{_SHARED[name]}"), name)
+    if not name.startswith("_") and (benchmark := _benchmark_classes().get(name)) is not None:
+        return benchmark.load("datamodule")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_SHARED, *_benchmark_classes()})
+
+
+def _benchmark_classes() -> dict[str, Benchmark]:
+    """Benchmarks by the name of their datamodule, those that other distributions bring too."""
+    from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
+
+    return {b.datamodule.rpartition(":")[2]: b for b in benchmarks().values() if b.datamodule}

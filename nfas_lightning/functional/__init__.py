@@ -13,7 +13,6 @@ from nfas_lightning.functional.dmd import (
     stable_mode,
 )
 from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
-from nfas_lightning.functional.encoding import EncodingResult, default_alphas, ridge_cv
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import align_subjects
@@ -26,6 +25,7 @@ from nfas_lightning.functional.permanova import (
     permanova_pairwise,
 )
 from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.ridge import EncodingResult, default_alphas, ridge_cv
 from nfas_lightning.functional.ridge_model import RidgeModel, ridge_fit
 from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.fdr import fdr
-from nfas_lightning.functional.labels import encode_labels, group_sizes
+from nfas_lightning.functional.relabeling import encode_labels, group_sizes
 
 __all__ = ["AnovaResult", "anova"]
 

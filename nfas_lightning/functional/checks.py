@@ -16,6 +16,7 @@ __all__ = [
     "check_option",
     "check_seed",
     "check_shape",
+    "double_device",
     "is_constant",
     "seeded_generator",
     "working_dtype",
@@ -181,3 +182,8 @@ def is_constant(deviation: Tensor, size: Tensor | float, dtype: torch.dtype) -> 
         Booleans of the shape of `deviation`; False for NaN.
     """
     return deviation <= 8 * torch.finfo(dtype).eps * size
+
+
+def double_device(device: torch.device) -> torch.device:
+    """Return `device`, or the CPU where `device` has no float64 (Apple's MPS)."""
+    return torch.device("cpu") if device.type == "mps" else device

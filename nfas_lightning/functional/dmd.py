@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import warnings
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional._combine import DMDResult, Operator, Phase, center_depths, combine_depths
-from nfas_lightning.functional._fit import (
-    Fit,
-    check_gram,
-    fit_joint,
-    fit_joint_zscore,
-    fit_per_stimulus,
-    fit_pooled,
-)
-from nfas_lightning.functional._gram import (
+from nfas_lightning.functional.checks import check_option, check_shape, double_device
+from nfas_lightning.functional.depth_gram import (
     Centering,
+    center_gram,
+    check_gram,
+    chunks,
     depth_gram,
     depth_statistics,
-    double_device,
+    has_no_variance,
+    leading_directions,
+    standardize_depths,
+    stimulus_grams,
+    sum_over_stimuli,
+    unit_moments,
 )
-from nfas_lightning.functional._spectrum import (
+from nfas_lightning.functional.depth_modes import DMDResult, Operator, Phase, center_depths, combine_depths
+from nfas_lightning.functional.gram_spectrum import (
     Criterion,
+    Spectrum,
     check_svd_rank,
     choose_mode,
+    decompose_gram,
+    effective_rank,
     jump_rate,
     rank_for_depth,
 )
-from nfas_lightning.functional.checks import check_option, check_shape
 
 __all__ = [
     "Centering",
@@ -39,11 +42,15 @@ __all__ = [
     "Operator",
     "Phase",
     "center_depths",
+    "check_svd_rank",
     "combine_depths",
     "depth_gram",
     "dmd",
     "stable_mode",
 ]
+
+# A pooled mode that has decayed below this is not divided by lambda^l any more: it would only amplify noise.
+_SMALLEST_POWER = 1e-6
 
 
 @torch.no_grad()
@@ -56,7 +63,7 @@ def dmd(
     criterion: Criterion = "unit_circle",
     exact: bool = True,
 ) -> DMDResult:
-    r"""Decompose a depth trajectory into modes that turn and grow from block to block.
+    r"""Decompose a depth trajectory into modes that rotate and grow from block to block.
 
     With snapshots X = [x_0 .. x_{L-2}] and Y = [x_1 .. x_{L-1}], X = U S V^T cut to `svd_rank`,
 
@@ -68,14 +75,14 @@ def dmd(
 
     Args:
         H: (N, L, D) depth trajectory: N stimuli, L >= 3 depths in the order of execution, D units.
-        operator: what a snapshot is. ``"joint"``: the whole stimulus set at one depth, one spectrum a model.
-            ``"per_stimulus"``: one decomposition a stimulus. ``"pooled"``: one D x D operator fitted on all
-            N (L - 1) transitions.
-        svd_rank: directions kept: a positive int, 0 (Gavish-Donoho), a float in (0, 1) (energy), -1 (all);
-            None: 2, the fewest that turn, or 1 below five depths, which carry no more (two transitions for
-            each direction). ``"pooled"``, which has N (L - 1) transitions, keeps 2 at any depth.
-        centering: per depth, over stimuli. ``"none"``; ``"center"``: the mean off; ``"scale"``: then divided
-            by the depth's Frobenius norm; ``"zscore"``: each unit of each depth.
+        operator: what a snapshot is. ``"joint"``: the whole stimulus set at one depth, one spectrum per
+            model. ``"per_stimulus"``: one decomposition per stimulus. ``"pooled"``: one D x D operator fitted
+            on all N (L - 1) transitions.
+        svd_rank: directions kept: a positive int, 0 (Gavish-Donoho), a float in (0, 1) (energy), -1 (all).
+            None: 2, the fewest that admit a rotation, or 1 below five depths, which have fewer than two
+            transitions per direction. ``"pooled"``, with N (L - 1) transitions, keeps 2 at any depth.
+        centering: per depth, over stimuli. ``"none"``; ``"center"``: the mean is subtracted; ``"scale"``: and
+            the depth divided by its Frobenius norm; ``"zscore"``: each unit of each depth.
         criterion: the stable mode has the eigenvalue with modulus nearest 1 (``"unit_circle"``), nearest 1 +
             0j (``"unit"``), of largest modulus (``"dominant"``) or with the largest amplitude
             (``"amplitude"``). Ties by amplitude; a conjugate pair is one mode.
@@ -103,19 +110,22 @@ def dmd(
     """
     check_shape("H", H, "N L D")
     check_option("operator", operator, get_args(Operator))
-    _check_options(len(H), H.shape[1], svd_rank, centering, criterion)
+    check_svd_rank(svd_rank)
+    check_option("centering", centering, get_args(Centering))
+    check_option("criterion", criterion, get_args(Criterion))
+    if H.shape[1] < 3:
+        raise ValueError(
+            f"H must hold L >= 3 depths for a decomposition, got L = {H.shape[1]}: record more blocks."
+        )
+    needed = 1 if centering == "none" else 2
+    if len(H) < needed:
+        raise ValueError(
+            f"centering={centering!r} needs N >= {needed} stimuli, got N = {len(H)}: give more stimuli"
+            + (", or use centering='none'." if len(H) else ".")
+        )
     if svd_rank is None:
         svd_rank = 2 if operator == "pooled" else rank_for_depth(H.shape[1])
-    if operator == "joint" and centering != "zscore":
-        statistics = depth_statistics(H)
-        check_gram(statistics.gram, H)
-        fit = fit_joint(statistics, centering, svd_rank, exact)
-    elif operator == "joint":
-        fit = fit_joint_zscore(H, svd_rank, exact)
-    elif operator == "per_stimulus":
-        fit = fit_per_stimulus(H, centering, svd_rank, exact)
-    else:
-        fit = fit_pooled(H, centering, svd_rank, exact)
+    fit = _FITS[operator](H, centering, svd_rank, exact)
     return _result(fit, operator, centering, criterion, H.device)
 
 
@@ -132,15 +142,15 @@ def stable_mode(
 ) -> Tensor:
     """Return the feature of each stimulus: its part of the trajectory's stable mode.
 
-    `dmd` and then `combine_depths` on the same stimuli; see both for the arguments.
+    `dmd`, then `combine_depths` on the same stimuli.
 
     Args:
         H: (N, L, D) depth trajectory.
-        operator: what a snapshot is.
+        operator: see `dmd`, as for the other choices.
         svd_rank: directions kept.
         criterion: which mode is stable.
-        phase: both quadratures of a pair side by side, or twice the real part.
-        centering: what is done to each depth first.
+        phase: see `combine_depths`.
+        centering: of each depth.
         exact: exact or projected modes.
 
     Returns:
@@ -158,27 +168,106 @@ def stable_mode(
     return combine_depths(H, result, phase=phase)
 
 
-def _check_options(
-    count: int, depth: int, svd_rank: int | float | None, centering: Centering, criterion: Criterion
-) -> None:
-    """Raise on options that no trajectory could satisfy, and on a trajectory too small for them."""
-    check_svd_rank(svd_rank)
-    check_option("centering", centering, get_args(Centering))
-    check_option("criterion", criterion, get_args(Criterion))
-    if depth < 3:
-        raise ValueError(
-            f"H must hold L >= 3 depths for a decomposition, got L = {depth}: record more blocks."
-        )
-    needed = 1 if centering == "none" else 2
-    if count < needed:
-        raise ValueError(
-            f"centering={centering!r} needs N >= {needed} stimuli, got N = {count}: give more stimuli"
-            + (", or use centering='none'." if count else ".")
-        )
+class _Fit(NamedTuple):
+    """A decomposition before its stable mode is chosen.
+
+    Attributes:
+        spectrum: B = 1 for `joint` and `pooled`, B = N for `per_stimulus`.
+        mean: (L, D) or None.
+        scale: (L, 1), (L, D) or None.
+        dead: indices of depths at which the stimuli do not differ.
+        left_vectors: (D, r) for `pooled`.
+    """
+
+    spectrum: Spectrum
+    mean: Tensor | None
+    scale: Tensor | None
+    dead: Tensor
+    left_vectors: Tensor | None = None
+
+
+def _fit_joint(H: Tensor, centering: Centering, svd_rank: float, exact: bool) -> _Fit:
+    """Decompose the whole stimulus set's trajectory in R^{N D}."""
+    n, _, width = H.shape
+    mean: Tensor | None
+    scale: Tensor | None
+    if centering == "zscore":
+        mean, scale = unit_moments(H)
+        gram = depth_gram(H, mean, scale)
+    else:
+        gram, mean, scale = center_gram(*depth_statistics(H), n, centering)
+    check_gram(gram, H)
+    spectrum = decompose_gram(gram[None], n * width, svd_rank, exact)
+    return _Fit(spectrum, mean, scale, _dead_depths(gram.diagonal(), mean, scale, centering, n))
+
+
+def _fit_per_stimulus(H: Tensor, centering: Centering, svd_rank: float, exact: bool) -> _Fit:
+    """Decompose every stimulus's trajectory in R^D, all at once."""
+    n, _, width = H.shape
+    mean = scale = None
+    if centering == "zscore":
+        mean, scale = unit_moments(H)
+    elif centering != "none":
+        mean = sum_over_stimuli(H) / n
+    grams = stimulus_grams(H, mean, scale)
+    check_gram(grams, H)
+    power = grams.diagonal(dim1=1, dim2=2).sum(dim=0)
+    if centering == "scale":  # the Frobenius norms fall out of the Grams
+        scale = power.sqrt()[:, None]
+        inverse = torch.where(scale > 0, 1 / scale, 0)
+        grams *= inverse * inverse.T
+    spectrum = decompose_gram(grams, width, svd_rank, exact)
+    return _Fit(spectrum, mean, scale, _dead_depths(power, mean, scale, centering, n))
+
+
+def _fit_pooled(H: Tensor, centering: Centering, svd_rank: float, exact: bool) -> _Fit:
+    """Fit one operator in R^D on the transitions of all stimuli, cut to the leading directions of all states.
+
+    The mode coefficients are 1 / (count_j lambda_j^l): with them and the left eigenvectors a stimulus's
+    coordinate is the mean over depth of its projections, each taken back to depth zero. Depths at which
+    |lambda_j|^l has fallen below 1e-6 are left out of the mean.
+    """
+    n, depth, width = H.shape
+    mean: Tensor | None
+    scale: Tensor | None
+    if centering == "zscore":
+        mean, scale = unit_moments(H)
+    else:
+        _, mean, scale = center_gram(*depth_statistics(H), n, centering)
+    U, s = leading_directions(H, mean, scale)
+    ranks = effective_rank(s[None], width, n * (depth - 1), svd_rank)
+    r = max(1, int(ranks))
+    U, s = U[:, :r], s[:r]
+
+    # One pass: x = U z, and Y V = sum y z^T S^-1 for Y ~ (Y V) S^-1 U^T X.
+    Z = torch.empty(n, depth, r, dtype=torch.float64, device=U.device)
+    YV = torch.zeros(width, r, dtype=torch.float64, device=U.device)
+    squares = torch.zeros(depth, dtype=torch.float64, device=U.device)
+    for part in chunks(H):
+        states = standardize_depths(H[part], mean, scale)
+        Z[part] = states @ U
+        YV += states[:, 1:].flatten(0, 1).T @ Z[part][:, :-1].flatten(0, 1)
+        squares += states.square().sum(dim=(0, 2))
+    YV /= s
+    A = ((U.T @ YV) / s).cpu()
+    explained = (YV if exact else U.T @ YV).square().sum()
+    error = ((squares[1:].sum() - explained).clamp(min=0) / squares[1:].sum()).sqrt()
+
+    eigenvalues, W = torch.linalg.eig(A)
+    left = torch.linalg.pinv(W).mT  # columns y_j with y_j^T A = lambda_j y_j^T and y_j^T w_j = 1
+    powers = eigenvalues[:, None] ** torch.arange(depth)
+    usable = powers.abs() >= _SMALLEST_POWER
+    weights = torch.where(usable, 1 / powers, 0) / usable.sum(dim=1, keepdim=True)
+    coordinates = torch.einsum("nlr,rj,jl->nj", Z.cpu().to(left.dtype), left, weights)
+    left = left * _turn_to_real(coordinates)
+    amplitudes = coordinates.abs().square().mean(dim=0).sqrt()
+    spectrum = Spectrum(eigenvalues[None], weights[None], amplitudes[None], error.cpu()[None], ranks.cpu())
+    dead = _dead_depths(squares, mean, scale, centering, n)
+    return _Fit(spectrum, mean, scale, dead, U.to(left.dtype) @ left.to(U.device))
 
 
 def _result(
-    fit: Fit, operator: Operator, centering: Centering, criterion: Criterion, device: torch.device
+    fit: _Fit, operator: Operator, centering: Centering, criterion: Criterion, device: torch.device
 ) -> DMDResult:
     """Choose the stable mode, and turn what has none into NaN with a warning."""
     eigenvalues, coefficients, amplitudes, error, ranks = fit.spectrum
@@ -225,3 +314,38 @@ def _result(
         left_vectors=fit.left_vectors,
         dead=tuple(fit.dead.tolist()),
     )
+
+
+def _turn_to_real(coordinates: Tensor) -> Tensor:
+    """Return the phases (r,) that give coordinates (N, r) on eigenvectors as much of a real part as they can.
+
+    An eigenvector's phase is free, and LAPACK's choice depends on the basis: on the order of the stimuli, on
+    the device. Here the real and imaginary parts are left without a product, and the largest real part is
+    positive.
+    """
+    turned = torch.polar(torch.ones_like(coordinates[0].real), -coordinates.square().sum(dim=0).angle() / 2)
+    real = (coordinates * turned).real
+    largest = real.gather(0, real.abs().argmax(dim=0, keepdim=True))[0]
+    return torch.where(largest < 0, -turned, turned)
+
+
+def _dead_depths(
+    power: Tensor, mean: Tensor | None, scale: Tensor | None, centering: Centering, count: int
+) -> Tensor:
+    """Return the indices of depths at which the stimuli do not differ.
+
+    `power` (L,) is the sum over stimuli and units of the squared centered states; it counts where nothing is
+    scaled.
+    """
+    if mean is None:
+        return torch.empty(0, dtype=torch.int64)
+    if scale is not None and centering == "zscore":
+        # each unit was judged beside its own mean: one unit of a huge mean must not hide the others
+        return (scale == 0).all(dim=1).nonzero().flatten().cpu()
+    if scale is not None:
+        power = scale.square().sum(dim=1)
+    total = power + count * mean.square().sum(dim=1)
+    return has_no_variance(power, total).nonzero().flatten().cpu()
+
+
+_FITS = {"joint": _fit_joint, "per_stimulus": _fit_per_stimulus, "pooled": _fit_pooled}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_count, check_shape
 
-__all__ = ["connected_groups", "contiguous_folds", "count_folds", "split_rows"]
+__all__ = ["connected_groups", "contiguous_folds", "count_folds", "inner_blocks"]
 
 
 def contiguous_folds(
@@ -22,8 +22,8 @@ def contiguous_folds(
 
     More than one group (run, story): whole groups are held out, in order of appearance; more groups than
     `n_folds` are shared out contiguously, fewer give one fold each. One group: `n_folds` contiguous blocks,
-    and the `gap` volumes on either side of the test block are left out of training, because the haemodynamic
-    response and slow noise carry the test block's signal into them. Between groups there is no gap to leave.
+    and the `gap` volumes on either side of the test block are left out of training, because the hemodynamic
+    response and slow noise carry the test block's signal into them. There is no gap between groups.
 
     Args:
         n_volumes: T.
@@ -33,7 +33,7 @@ def contiguous_folds(
         device: of the indices; None: that of `groups`, or the CPU.
 
     Returns:
-        One (train_index, test_index) pair a fold, both ascending; each volume is tested exactly once.
+        One (train_index, test_index) pair per fold, both ascending; each volume is tested exactly once.
 
     Raises:
         ValueError: fewer volumes than folds, a gap that is no whole number, or one that leaves a fold without
@@ -54,7 +54,7 @@ def contiguous_folds(
         groups = groups.to(device)
     rows = torch.arange(n_volumes, device=device)
     folds = []
-    for test, guard in split_rows(rows, groups=groups, n_folds=n_folds, gap=gap):
+    for test, guard in _split_rows(rows, groups=groups, n_folds=n_folds, gap=gap):
         keep = torch.ones(n_volumes, dtype=torch.bool, device=device)
         keep[test] = False
         keep[guard] = False
@@ -99,7 +99,7 @@ def count_folds(n_groups: int, n_folds: int) -> int:
     return n_folds if n_groups == 1 else min(n_folds, n_groups)
 
 
-def split_rows(
+def _split_rows(
     rows: Tensor, *, groups: Tensor | None = None, n_folds: int = 5, gap: int = 0
 ) -> list[tuple[Tensor, Tensor]]:
     """Share `rows` out into held-out blocks, each with the rows that must leave training with it.
@@ -137,3 +137,32 @@ def split_rows(
         near[held] = False
         blocks.append((held, positions[near]))
     return blocks
+
+
+def inner_blocks(
+    train: Tensor, observed: Tensor, groups: Tensor | None, gap: int, n_inner_folds: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the inner folds of training rows (n,), of which the ROI has those that `observed` (n,) marks.
+
+    Returns:
+        (held_out, guard) positions among the observed rows; blocks without an observed row are dropped.
+
+    Raises:
+        ValueError: a gap that leaves nothing to train on.
+    """
+    own = None if groups is None else groups[train]
+    if own is not None and len(torch.unique(own)) > len(torch.unique(own[observed])) == 1:
+        # observed in one run of several: as in training on a single run, its blocks are held out
+        train, own = train[observed], None
+        observed = torch.ones_like(train, dtype=torch.bool)
+    blocks = _split_rows(train, groups=own, n_folds=min(n_inner_folds, len(train)), gap=gap)
+    number = observed.cumsum(0) - 1  # of a training row, among the observed ones
+    inside = [(number[held[observed[held]]], number[guard[observed[guard]]]) for held, guard in blocks]
+    inside = [(held, guard) for held, guard in inside if len(held)]
+    if any(len(held) + len(guard) >= int(observed.sum()) for held, guard in inside):
+        raise ValueError(
+            f"A gap of {gap} rows around inner blocks leaves nothing to train on inside a fold of "
+            f"{int(observed.sum())} observed training rows: lower gap or n_folds, raise n_inner_folds, or "
+            'take selection="loo".'
+        )
+    return inside

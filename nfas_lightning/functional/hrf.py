@@ -1,4 +1,4 @@
-"""Haemodynamic response functions: differences of two gamma densities, and their exact integrals."""
+"""Hemodynamic response functions: differences of two gamma densities, and their exact integrals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHAPES: dict[HRFModel, _GammaDifference] = {
 
 
 def hrf(times: Tensor, kind: HRFModel = "spm") -> Tensor:
-    r"""Evaluate a haemodynamic response to an impulse at time 0.
+    r"""Evaluate a hemodynamic response to an impulse at time 0.
 
     .. math:: h(t) = \frac{g(t; a_1, b) - \rho\, g(t; a_2, b)}{\int_0^{32} \cdot\; dt}, \quad
               g(t; a, b) = \frac{t^{a-1} e^{-t/b}}{\Gamma(a)\, b^a}

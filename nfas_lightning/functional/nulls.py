@@ -1,28 +1,36 @@
-"""What a score would be by chance: responses moved in time.
+"""What a score would be by chance: responses moved in time, and the p value.
 
-The two nulls of this file move the responses under predictions that stay. That is right for predictions that
-were fitted on other data. For cross-validated ones it rejects too often: use `ridge_null.ridge_null`.
+Moves keep what responses are and break what links them to features: rotations, permutations of blocks, and
+random phases. Every kind is drawn as (M, T) numbers that all ROIs share. `circular_shift_null` and
+`block_permutation_null` move the responses under fixed predictions, which is right for predictions that were
+fitted on other data. For cross-validated ones it rejects too often: use `ridge_null.ridge_null`.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_shape
+from nfas_lightning.functional.checks import check_count, check_finite, check_shape, seeded_generator
 from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate
-from nfas_lightning.functional.moves import block_moves, shift_moves
 
-__all__ = ["block_permutation_null", "circular_shift_null", "permutation_p"]
+__all__ = [
+    "block_moves",
+    "block_permutation_null",
+    "circular_shift_null",
+    "permutation_p",
+    "phase_moves",
+    "shift_moves",
+    "table_size",
+    "turn_phases",
+]
 
 # numbers in one gathered table of moved responses: 8 MB in float64, which a CPU's cache can hold, and 256 MB,
 # which keep an accelerator busy
 _CHUNK_CPU, _CHUNK_ACCELERATOR = 2**20, 2**25
-
-
-def table_size(device: torch.device) -> int:
-    """Return how many numbers a table of moved responses may hold on `device`."""
-    return _CHUNK_CPU if device.type == "cpu" else _CHUNK_ACCELERATOR
+_FEW = 2**20  # rotations that are numbered and drawn without repetition; among more, repeats are rare
 
 
 def circular_shift_null(
@@ -32,31 +40,28 @@ def circular_shift_null(
     *,
     groups: Tensor | None = None,
     n_permutations: int = 1000,
-    min_shift: int = 0,
     seed: int = 0,
 ) -> Tensor:
     """Correlate predictions with responses that were rotated in time.
 
     Rotation keeps the autocorrelation of both sides, which is what makes a slow feature correlate with slow
-    noise; r is averaged over folds as the score is. Only for predictions fitted on other data, as a model of
-    another subject or of other runs; see `ridge_null` for cross-validated ones.
+    noise; r is averaged over folds as the score is. Only for predictions fitted on other data, such as
+    another subject or other runs; see `ridge_null` for cross-validated ones.
 
     Args:
         preds: (T, R) predictions.
         Y: (T, R) what they are correlated with. NaN moves along, and pairs with a NaN are left out.
         fold: (T,) test fold of each row, -1 for none.
-        groups: (T,) rows that rotate together; give the runs where folds are parts of one, for every seam of
-            a rotation breaks the autocorrelation. None: the rows of a fold.
+        groups: (T,) rows that rotate together: the runs where folds are parts of one, since every seam of a
+            rotation breaks the autocorrelation. None: the rows of a fold.
         n_permutations: M wanted; fewer where there are fewer rotations.
-        min_shift: smallest rotation in rows, either way. Above 0 the neighbors of the observed score are
-            missing from the null, which makes p too small, the more the slower the series.
         seed: of the shifts; all ROIs share them, so the null keeps their dependence.
 
     Returns:
         (M, R) correlations under the null; NaN for an ROI whose predictions or responses are constant.
 
     Raises:
-        ValueError: shapes that disagree, or a fold too short to be shifted by min_shift both ways.
+        ValueError: shapes that disagree, or folds of one row.
 
     Reference:
         Harris (2020), A shift test for independence in generic time series, doi:10.48550/arXiv.2012.06862.
@@ -72,7 +77,7 @@ def circular_shift_null(
         groups = groups[fold >= 0]
     preds, Y, fold = _tested(preds, Y, fold)
     groups = fold if groups is None else groups
-    moves = shift_moves(len(Y), groups=groups, n_moves=n_permutations, min_shift=min_shift, seed=seed)
+    moves = shift_moves(len(Y), groups=groups, n_moves=n_permutations, seed=seed)
     return _moved_null(preds, Y, fold, moves)
 
 
@@ -85,10 +90,9 @@ def block_permutation_null(
 
     Args:
         preds: (T, R) predictions.
-        Y: (T, R) what they are correlated with. NaN moves along, and pairs with a NaN are left out.
+        Y: (T, R) what they are correlated with; NaN as in `circular_shift_null`.
         fold: (T,) test fold of each row, -1 for none.
-        block_length: rows in a block; a fold's last may be shorter. Long against the autocorrelation, or the
-            null is too narrow; 1 where rows are independent.
+        block_length: rows in a block, see `block_moves`.
         n_permutations: M.
         seed: of the permutations; all ROIs share them.
 
@@ -144,7 +148,7 @@ def _tested(preds: Tensor, Y: Tensor, fold: Tensor) -> tuple[Tensor, Tensor, Ten
     check_shape("fold", fold, "T", T=len(preds))
     kept = fold >= 0
     if not bool(kept.any()):
-        raise ValueError("fold must give at least one row a fold: every entry is negative.")
+        raise ValueError("fold must put at least one row in a fold: every entry is negative.")
     return preds[kept], Y[kept], fold[kept]
 
 
@@ -160,3 +164,213 @@ def _moved_null(preds: Tensor, Y: Tensor, fold: Tensor, moves: Tensor) -> Tensor
         both = ~(beside.isnan() | moved.isnan())
         null.append(average_folds(scored, torch.stack([both[rows].sum(0) >= MIN_ROWS for rows in parts], 1)))
     return torch.cat(null)
+
+
+def table_size(device: torch.device) -> int:
+    """Return how many numbers a table of moved responses may hold on `device`."""
+    return _CHUNK_CPU if device.type == "cpu" else _CHUNK_ACCELERATOR
+
+
+def shift_moves(n_rows: int, *, groups: Tensor | None = None, n_moves: int = 1000, seed: int = 0) -> Tensor:
+    """Draw distinct circular shifts, one of every group of rows, from all but the one that moves nothing.
+
+    All rotations form a group, which makes ``(1 + #) / (1 + M)`` a p value: small ones belong to it. A series
+    has no more rotations than rows, so there may be fewer than `n_moves`.
+
+    Args:
+        n_rows: T.
+        groups: (T,) rows that rotate together (runs, folds), None: all.
+        n_moves: M wanted; all rotations are returned where they are no more than that.
+        seed: of the shifts.
+
+    Returns:
+        (M, T) row indices: ``Y[moves[m]]`` are the moved responses.
+
+    Raises:
+        ValueError: nothing that can rotate.
+
+    Example:
+        >>> shift_moves(4)
+        tensor([[3, 0, 1, 2],
+                [2, 3, 0, 1],
+                [1, 2, 3, 0]])
+    """
+    groups = _check_moves(n_rows, groups, n_moves)
+    parts = [(groups == label).nonzero()[:, 0] for label in torch.unique(groups)]
+    counts = [len(rows) for rows in parts]
+    total = math.prod(counts) - 1  # number 0 is the rotation that moves nothing
+    if not total:
+        raise ValueError(
+            "Runs (or folds) of one row can't rotate: give longer ones, or no null, n_permutations=0."
+        )
+    generator = seeded_generator(seed)
+    if total <= _FEW:
+        number = torch.arange(total) if total <= n_moves else torch.randperm(total, generator=generator)
+        number = number[:n_moves] + 1
+    moves = torch.empty(min(total, n_moves), n_rows, dtype=torch.long)
+    for rows, count in zip(parts, counts, strict=True):
+        if total <= _FEW:
+            shifts, number = number % count, number // count
+        else:
+            shifts = torch.randint(count, (n_moves,), generator=generator)
+        moves[:, rows] = rows[(torch.arange(count) - shifts[:, None]) % count]
+    return moves
+
+
+def block_moves(
+    n_rows: int,
+    *,
+    groups: Tensor | None = None,
+    n_moves: int = 1000,
+    block_length: int = 1,
+    together: Tensor | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Draw permutations of blocks: every group is cut into blocks that change places.
+
+    Args:
+        n_rows: T.
+        groups: (T,) rows that stay together (runs, folds), None: all.
+        n_moves: M.
+        block_length: rows in a block; a group's last may be shorter. Blocks must be long compared with the
+            autocorrelation, or the null is too narrow; 1 where rows are independent.
+        together: (T,) labels of rows that depend on one another, such as repetitions of a stimulus, and move
+            as one: labels of equally many rows change places, in any group. None: no rows do.
+        seed: of the permutations.
+
+    Returns:
+        (M, T) row indices: ``Y[moves[m]]`` are the moved responses.
+
+    Raises:
+        ValueError: a group of fewer than two blocks, or no two labels of equally many rows.
+
+    Example:
+        >>> block_moves(5, n_moves=1, block_length=2, seed=1).sort().values
+        tensor([[0, 1, 2, 3, 4]])
+    """
+    groups = _check_moves(n_rows, groups, n_moves)
+    generator = seeded_generator(seed)
+    if together is not None:
+        check_shape("together", together, "T", T=n_rows)
+        return _moves_of_labels(together.cpu(), n_moves, generator)
+    moves = torch.empty(n_moves, n_rows, dtype=torch.long)
+    for label in torch.unique(groups):
+        rows = (groups == label).nonzero()[:, 0]
+        if len(rows) == 1:
+            raise ValueError(
+                "Responses change places within their run (or fold), which a run of one row does not allow: "
+                "give longer runs; no runs, if the rows are independent of one another; or no null, "
+                "n_permutations=0."
+            )
+        if not 1 <= block_length < len(rows):
+            raise ValueError(
+                f"block_length must leave at least two blocks in every run (or fold): one has "
+                f"{len(rows)} rows, got {block_length}."
+            )
+        block = torch.arange(len(rows)) // block_length
+        # one random key per block: a stable sort moves blocks and keeps the order of their rows
+        keys = torch.rand(n_moves, int(block[-1]) + 1, generator=generator)
+        moves[:, rows] = rows[keys[:, block].argsort(dim=1, stable=True)]
+    return moves
+
+
+def _moves_of_labels(labels: Tensor, n_moves: int, generator: torch.Generator) -> Tensor:
+    """Exchange the rows (T,) of labels that have equally many of them; their order inside a label stays."""
+    members = [(labels == label).nonzero()[:, 0] for label in torch.unique(labels)]
+    sizes = [len(rows) for rows in members]
+    moves = torch.arange(len(labels)).repeat(n_moves, 1)
+    still = True
+    for size in sorted(set(sizes)):
+        places = torch.stack([rows for rows in members if len(rows) == size])
+        if len(places) > 1:
+            still = False
+            order = torch.rand(n_moves, len(places), generator=generator).argsort(dim=1)
+            moves[:, places.flatten()] = places[order].flatten(1)
+    if still:
+        raise ValueError(
+            f"Rows that stay together can change places with as many others only, got {len(sizes)} labels of "
+            f"{sizes[:5]} rows, no two alike: no permutation test is possible, so set n_permutations=0."
+        )
+    return moves
+
+
+def phase_moves(n_rows: int, *, groups: Tensor | None = None, n_moves: int = 1000, seed: int = 0) -> Tensor:
+    """Draw random phases, one per frequency of every group of rows, for `turn_phases`.
+
+    Args:
+        n_rows: T.
+        groups: (T,) rows that are one series (runs), None: all.
+        n_moves: M.
+        seed: of the phases.
+
+    Returns:
+        (M, T) float64 radians: a group's first n // 2 + 1 rows hold its frequencies, the others 0.
+
+    Example:
+        >>> phase_moves(5, n_moves=2).shape
+        torch.Size([2, 5])
+    """
+    groups = _check_moves(n_rows, groups, n_moves)
+    generator = seeded_generator(seed)
+    angles = torch.zeros(n_moves, n_rows, dtype=torch.float64)
+    for label in torch.unique(groups):
+        rows = (groups == label).nonzero()[:, 0]
+        inside = rows[1 : (len(rows) + 1) // 2]
+        drawn = torch.rand(n_moves, len(inside) + 1, generator=generator, dtype=torch.float64)
+        angles[:, inside] = 2 * math.pi * drawn[:, 1:]
+        if len(rows) % 2 == 0:  # the fastest frequency is real: it keeps or turns its sign
+            angles[:, rows[len(rows) // 2]] = math.pi * (drawn[:, 0] > 0.5)
+    return angles
+
+
+def turn_phases(Y: Tensor, angles: Tensor, groups: Tensor | None = None) -> Tensor:
+    r"""Turn the phases of time series; their spectra stay.
+
+    .. math:: y^*_t = \frac{1}{T} \sum_k \hat y_k e^{i (2 \pi k t / T + \varphi_k)}, \quad
+              \varphi_{-k} = -\varphi_k
+
+    Autocorrelations stay, as under rotation, and so do correlations between ROIs, which share their phases.
+    There is no limit on the number of surrogates, where a series has only T rotations, so p can be smaller.
+    It assumes that responses are Gaussian or at least linear.
+
+    Args:
+        Y: (T, R) responses.
+        angles: (M, T) from `phase_moves`.
+        groups: (T,) as given to `phase_moves`.
+
+    Returns:
+        (M, T, R) surrogates in the dtype of `Y`.
+
+    Raises:
+        ValueError: shapes that disagree, or responses that are missing or infinite: they have no spectrum.
+
+    Reference:
+        Theiler et al. (1992), Physica D 58, 77-94, doi:10.1016/0167-2789(92)90102-S; Prichard and Theiler
+        (1994), Phys. Rev. Lett. 73, 951-954, doi:10.1103/PhysRevLett.73.951.
+
+    Example:
+        >>> Y = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        >>> surrogate = turn_phases(Y, phase_moves(50, n_moves=1))[0]
+        >>> torch.allclose(torch.fft.rfft(surrogate, dim=0).abs(), torch.fft.rfft(Y, dim=0).abs())
+        True
+    """
+    check_shape("Y", Y, "T R")
+    check_finite("Y", Y)
+    check_shape("angles", angles, "M T", T=len(Y))
+    groups = _check_moves(len(Y), groups, 1)
+    turned = Y.new_empty(len(angles), *Y.shape)
+    for label in torch.unique(groups):
+        rows = (groups == label).nonzero()[:, 0].to(Y.device)
+        spectrum = torch.fft.rfft(Y[rows].double(), dim=0)
+        angle = angles.to(Y.device)[:, rows[: len(spectrum)], None]
+        spectra = spectrum * torch.polar(torch.ones_like(angle), angle)
+        turned[:, rows] = torch.fft.irfft(spectra, n=len(rows), dim=1).to(Y)
+    return turned
+
+
+def _check_moves(n_rows: int, groups: Tensor | None, n_moves: int) -> Tensor:
+    """Validate, and return the groups on the CPU, where moves are drawn."""
+    check_count("n_permutations", n_moves, 1)
+    groups = torch.zeros(n_rows) if groups is None else groups.cpu()
+    check_shape("groups", groups, "T", T=n_rows)
+    return groups

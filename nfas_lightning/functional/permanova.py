@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_distances
 from nfas_lightning.functional.fdr import fdr
-from nfas_lightning.functional.labels import (
+from nfas_lightning.functional.relabeling import (
     BLOCK,
     check_permutations,
     encode_labels,

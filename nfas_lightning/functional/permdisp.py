@@ -10,7 +10,8 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_distances
 from nfas_lightning.functional.embedding import gram_from_distances
-from nfas_lightning.functional.labels import (
+from nfas_lightning.functional.permanova import PermutationResult
+from nfas_lightning.functional.relabeling import (
     BLOCK,
     check_permutations,
     encode_labels,
@@ -18,7 +19,6 @@ from nfas_lightning.functional.labels import (
     permutations,
     relabeling_p,
 )
-from nfas_lightning.functional.permanova import PermutationResult
 
 __all__ = ["permdisp"]
 

@@ -1,260 +1,347 @@
-r"""Ridge regression on one training set: one eigendecomposition, every penalty, every response.
-
-With centered features X = U S V^T the fitted values are a linear smoother on an orthonormal basis,
-
-.. math:: \hat y = B\,D_\lambda B^\top y, \quad B = [\mathbf 1/\sqrt n,\ U], \quad
-          D_\lambda = \mathrm{diag}(1,\ s^2/(s^2+\lambda)),
-
-the first column being the unpenalized intercept. What the fit would have predicted for rows b, had b been
-left out (intercept refitted, penalty kept), follows without another decomposition:
-
-.. math:: y_b - \hat y_b^{(-b)} = (I - B_b D_\lambda B_b^\top)^{-1}\,(y - B D_\lambda B^\top y)_b .
-
-That is one linear system a penalty. Where b has many rows, decomposing the Gram of the others, which is the
-whole Gram less that of b, costs less and gives the same numbers.
-"""
+"""Linear encoding: ridge regression from features to each ROI, scored on held-out volumes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-__all__ = ["RidgeBasis", "decompose", "held_out_errors", "leave_one_out_errors"]
+from nfas_lightning.functional.checks import (
+    check_device,
+    check_finite,
+    check_option,
+    check_shape,
+    working_dtype,
+)
+from nfas_lightning.functional.correlation import (
+    MIN_ROWS,
+    Negative,
+    average_folds,
+    correlate,
+    squared_correlation,
+)
+from nfas_lightning.functional.folds import contiguous_folds, inner_blocks
+from nfas_lightning.functional.missing import column_patterns
+from nfas_lightning.functional.ridge_solver import decompose_features, inner_errors, one_thread_if_small
+from nfas_lightning.functional.standardization import Scaling, standardize
 
-Block = tuple[Tensor, Tensor]
-"""Positions of held-out rows, and of guard rows that leave training with them."""
+__all__ = [
+    "MANY_AT_EDGE",
+    "EncodingResult",
+    "Scaling",
+    "Selection",
+    "check_encoding",
+    "default_alphas",
+    "observed_folds",
+    "ridge_cv",
+]
 
-# Digits of float32's seven that a penalty may cost, as a power of ten; smaller ones are worked in float64.
-# With s the largest eigenvalue, a block's linear system loses s / penalty, a decomposition its square root.
-_MAY_LOSE = 1e4
+Selection = Literal["folds", "loo"]
 
-# A symmetric eigendecomposition of P x P takes about as long as a product of this many times P^3 operations:
-# on a CPU, and on an H200, whose products are faster by more.
-_EIGH_CPU, _EIGH_ACCELERATOR = 12, 500
-
-# Numbers in the systems that an accelerator solves at once (512 MB), one a penalty; a CPU takes one by one.
-_SYSTEMS = 2**26
+# A penalty this many times the largest eigenvalue leaves all directions within a tenth of one common factor:
+# predictions then correlate above .998 with those of any larger penalty. One this many times below the
+# smallest eigenvalue is no penalty; nor is there anything to win below one where the inner score, a share of
+# variance, rises by no more than a hundredth per decade.
+_BEYOND = 10.0
+_FLAT = 1e-2
+MANY_AT_EDGE = 0.1
+"""Share of folds and targets at an end of the grid above which there is a warning."""
+_LARGEST = 1e150  # sums of squares are float64
 
 
 @dataclass(frozen=True)
-class RidgeBasis:
-    """Training features in their own principal axes, all float64.
+class EncodingResult:
+    """Scores and out-of-fold predictions of one encoding model.
 
     Attributes:
-        features: (n, P) centered training features X.
-        gram: (P, P) X^T X; (n, n) X X^T where n <= P.
-        vectors: (P, k) right singular vectors V; (n, k) left ones where n <= P.
-        eigenvalues: (k,) squared singular values, ascending, all positive.
-        test: (m, k) test features on the right singular vectors, X_test V.
-        fixed: (n, q) orthonormal basis of regressors without a penalty, orthogonal to the features and to the
-            constant: nuisances, which a fit without some rows fits anew as it does the intercept; None: none.
+        r: (R,) signed correlation, averaged over the folds in which three or more rows of the ROI were
+            observed; large is good. With nuisances it is partial: they are removed from both sides.
+        r2: (R,) its square, negative r clipped to 0 unless asked otherwise.
+        r_joint: (R,) correlation of the whole responses with what nuisances and features predict together;
+            `r` without nuisances.
+        r2_joint: (R,) its square, as `r2`.
+        preds: (T, R) out-of-fold predictions, in responses standardized by their fold's training statistics.
+            NaN where a row was never tested or its fold could not be trained.
+        target: (T, R) what `preds` was correlated with: the responses without nuisances, standardized alike.
+        joint_preds: (T, R) what nuisances and features predict together, in the same units.
+        joint_target: (T, R) what `joint_preds` was correlated with: the responses with their nuisances.
+        alphas: (folds, R) chosen alpha; NaN where an ROI could not be trained.
+        fold_at_edge: (folds, R) 1 where that is the smallest or the largest of the grid, else 0.
+        grid_too_short: share of folds and ROIs at an end of the grid beyond which the score would change.
+        fold_r: (folds, R) signed correlation of each fold.
+        fold_r_joint: (folds, R) the same for `r_joint`.
+        inner_score: (folds, R) best inner cross-validated 1 - SSE / SST on that fold's training rows. Feature
+            sets that are chosen by it are chosen without the test rows.
+        fold: (T,) index of the fold that tested each row, -1 for none.
+        n_volumes: (R,) rows that were observed and tested in folds that are scored; fewer than T where
+            responses are missing.
+        scaling: of the features, as given.
     """
 
-    features: Tensor
-    gram: Tensor
-    vectors: Tensor
-    eigenvalues: Tensor
-    test: Tensor
-    fixed: Tensor | None = None
+    r: Tensor
+    r2: Tensor
+    r_joint: Tensor
+    r2_joint: Tensor
+    preds: Tensor
+    target: Tensor
+    joint_preds: Tensor
+    joint_target: Tensor
+    alphas: Tensor
+    fold_at_edge: Tensor
+    grid_too_short: float
+    fold_r: Tensor
+    fold_r_joint: Tensor
+    inner_score: Tensor
+    fold: Tensor
+    n_volumes: Tensor
+    scaling: Scaling = "unit"
 
     @property
-    def is_wide(self) -> bool:
-        """Whether the Gram is one of rows."""
-        return _is_wide(self.features)
-
-    @cached_property
-    def train(self) -> Tensor:
-        """(n, k) orthonormal left singular vectors U."""
-        if self.is_wide:
-            return self.vectors
-        return self.features @ (self.vectors / self.eigenvalues.sqrt())
-
-    def predict(self, Y: Tensor, alphas: Tensor) -> Tensor:
-        """Predict the test rows from centered responses Y (n, R), with one penalty a response (R,): (m, R)."""
-        preds = self.test @ self._coordinates(Y, alphas)
-        # a constant, which must not be rounded into something that correlates
-        return preds[:1].expand_as(preds) if bool((self.test == self.test[:1]).all()) else preds
-
-    def weights(self, Y: Tensor, alphas: Tensor) -> Tensor:
-        """Return the (P, R) weights of the features that the same predictions come from."""
-        coordinates = self._coordinates(Y, alphas)
-        if self.is_wide:
-            return self.features.T @ (self.vectors @ (coordinates / self.eigenvalues.sqrt()[:, None]))
-        return self.vectors @ coordinates
-
-    def _coordinates(self, Y: Tensor, alphas: Tensor) -> Tensor:
-        """Return (k, R) weights of the features' principal axes."""
-        s, Y = self.eigenvalues[:, None], Y.double()
-        if self.is_wide:
-            return (self.vectors.T @ Y) * (s.sqrt() / (s + alphas))
-        return (self.vectors.T @ (self.features.T @ Y)) / (s + alphas)
+    def alpha_at_edge(self) -> Tensor:
+        """(R,) share of folds whose alpha is the smallest or the largest of the grid."""
+        return self.fold_at_edge.nanmean(0)
 
 
-def decompose(X: Tensor, X_test: Tensor, fixed: Tensor | None = None) -> RidgeBasis:
-    """Eigendecompose the smaller Gram matrix of centered training features X (n, P).
+def ridge_cv(
+    X: Tensor,
+    Y: Tensor,
+    *,
+    groups: Tensor | None = None,
+    n_folds: int = 5,
+    gap: int = 0,
+    alphas: Tensor | None = None,
+    selection: Selection = "folds",
+    nuisances: Tensor | None = None,
+    scaling: Scaling = "unit",
+    negative: Negative = "clip",
+    n_inner_folds: int = 5,
+    warn: bool = True,
+) -> EncodingResult:
+    r"""Fit ridge regression in contiguous cross-validation and score it per ROI.
 
-    The Gram squares the condition number, so it is accumulated and decomposed in float64 whatever the input.
-    Directions whose eigenvalue drowns in rounding are dropped: repeated rows, repeated features, P > n.
-    """
-    X, X_test = X.double(), X_test.double()
-    gram = X @ X.T if _is_wide(X) else X.T @ X
-    values, vectors = torch.linalg.eigh(gram)
-    floor = values[-1].clamp(min=0) * max(X.shape) * torch.finfo(torch.float64).eps
-    kept = values > floor
-    if not bool(kept.all()):
-        values, vectors = values[kept], vectors[:, kept]
-    axes = X.T @ (vectors / values.sqrt()) if _is_wide(X) else vectors
-    test = X_test @ axes
-    if bool((X_test == X_test[:1]).all()):  # a product may round equal rows apart
-        test = test[:1].expand_as(test)
-    return RidgeBasis(X, gram, vectors, values, test, fixed)
+    .. math:: \hat w_r = \arg\min_w \|y_r - X w\|^2 + \alpha_r \|w\|^2
 
-
-def held_out_errors(
-    basis: RidgeBasis, Y: Tensor, alphas: Tensor, blocks: list[Block], dtype: torch.dtype = torch.float64
-) -> Tensor:
-    """Sum squared errors of blocks that were left out in turn, for every penalty.
+    In every fold features and responses are standardized by their training mean and standard deviation, and
+    nuisances are removed from both by a regression fitted on the training rows. That equals a fit of
+    nuisances without a penalty and features with one, so one fit scores what both predict together
+    (`r_joint`) and what the features add (`r`). Alpha is chosen per ROI on the training rows, by summed
+    squared error; inner fits refit the intercept and keep the fold's scale. Gram matrices and eigenvectors
+    are float64, as are alphas too small for float32; the rest runs in the widest dtype of `X` and `Y`,
+    float32 at least.
 
     Args:
-        basis: decomposition of the training features.
-        Y: (n, R) centered training responses, float64: rounding leaves a mean, which small penalties magnify.
-        alphas: (A,).
-        blocks: (held_out, guard) positions; both leave training, held_out alone is scored.
-        dtype: to work in where a penalty allows it.
+        X: (T, P) features. A constant column has no effect.
+        Y: (T, R) responses. NaN marks a missing value: the ROI is fitted and scored without that row.
+        groups: (T,) run or story of each row; if there are several, whole groups are held out.
+        n_folds: folds wanted, see `contiguous_folds`.
+        gap: rows dropped from training on either side of a test block, in outer and inner folds.
+        alphas: (A,) positive penalties to choose from, on the scale of the sum of squares; None:
+            `default_alphas`.
+        selection: ``"folds"``, contiguous inner folds, or ``"loo"``, leave-one-out in closed form (no gap).
+        nuisances: (T, Q) regressors to remove from features and responses.
+        scaling: ``"unit"`` divides each feature by its own standard deviation. ``"common"`` divides all by
+            one, the root of their mean variance, so that rotating the features changes nothing: for principal
+            components and other coordinates of a `StateSpace`, where the small ones are noise that would
+            weigh as much as the large.
+        negative: r2 of a negative r: ``"clip"`` gives 0, ``"square"`` its square.
+        n_inner_folds: inner folds of ``selection="folds"``.
+        warn: False leaves the warnings to a caller of many fits.
 
     Returns:
-        (A, R) squared errors summed over all held-out rows.
+        An `EncodingResult`. Constant responses, features or predictions score NaN, with a warning. There is
+        another warning where more than a tenth of all folds and ROIs choose an alpha at an end of the grid
+        beyond which the score would change.
+
+    Raises:
+        ValueError: shapes or devices that disagree, values that are not finite, too few rows for the folds.
+
+    Reference:
+        Dupre la Tour et al. (2022), NeuroImage 264, 119728, doi:10.1016/j.neuroimage.2022.119728.
+
+    Example:
+        >>> X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+        >>> result = ridge_cv(X, X @ torch.tensor([[1.0], [0.5], [0.0]]))
+        >>> bool(result.r > 0.999), tuple(result.preds.shape)
+        (True, (60, 1))
     """
-    by_axes = [_axes_are_cheaper(basis, held, guard, Y, alphas) for held, guard in blocks]
-    errors = Y.new_zeros(len(alphas), Y.shape[1])
-    for solve, lost, wanted in (
-        (_errors_by_axes, _MAY_LOSE**2, True),
-        (_errors_by_rows, _MAY_LOSE, False),
-    ):
-        some = [block for block, axes in zip(blocks, by_axes, strict=True) if axes == wanted]
-        for chosen, allowed in _passes(basis, alphas, lost, dtype) if some else ():
-            errors[chosen] += solve(basis, Y, alphas[chosen], some, allowed)
-    return errors
+    check_option("negative", negative, get_args(Negative))
+    check_option("scaling", scaling, get_args(Scaling))
+    X, Y, alphas, groups, nuisances = check_encoding(X, Y, groups, alphas, selection, nuisances)
+    folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
+    preds, target, joint_preds, joint_target = (torch.full_like(Y, float("nan")) for _ in range(4))
+    chosen, inner, short = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(3))
+    fold = torch.full((len(X),), -1, device=X.device)
+    with one_thread_if_small(X):
+        for index, (train, test) in enumerate(folds):
+            fold[test] = index
+            for columns, observed in column_patterns(Y[train]):
+                rows = train[observed]
+                if len(rows) < 2:
+                    continue
+                inside = (
+                    [] if selection == "loo" else inner_blocks(train, observed, groups, gap, n_inner_folds)
+                )
+                fit = _fit_fold(X, Y[:, columns], rows, test, alphas, inside, nuisances, scaling)
+                place = (test[:, None], columns)
+                preds[place], target[place], joint_preds[place], joint_target[place] = fit[:4]
+                chosen[index, columns], inner[index, columns], short[index, columns] = fit[4:]
+    observed = observed_folds(Y, fold, len(folds))
+    fold_r, r = _score_folds(preds, target, observed, fold)
+    fold_joint, joint = _score_folds(joint_preds, joint_target, observed, fold)
+    undefined, share = int(r.isnan().sum()), float(short.double().nanmean().nan_to_num(nan=0.0))
+    if undefined and warn:
+        warnings.warn(
+            f"{undefined} of {len(r)} ROIs score NaN: in some fold their responses, the features or the "
+            "predictions are constant, or too few responses are observed.",
+            stacklevel=2,
+        )
+    if share > MANY_AT_EDGE and warn:
+        warnings.warn(
+            f"{100 * share:.0f} % of all folds and ROIs choose the smallest or the largest alpha of the grid "
+            "where one beyond it could score otherwise: give alphas that reach further.",
+            stacklevel=2,
+        )
+    ends = torch.stack([alphas.min(), alphas.max()]).to(Y.dtype)
+    tested = observed[fold] & (fold >= 0)[:, None]
+    return EncodingResult(
+        r=r,
+        r2=squared_correlation(r, negative),
+        r_joint=joint,
+        r2_joint=squared_correlation(joint, negative),
+        preds=preds,
+        target=target,
+        joint_preds=joint_preds,
+        joint_target=joint_target,
+        alphas=chosen,
+        fold_at_edge=torch.isin(chosen, ends).to(Y.dtype).masked_fill(chosen.isnan(), float("nan")),
+        grid_too_short=share,
+        fold_r=fold_r,
+        fold_r_joint=fold_joint,
+        inner_score=inner,
+        fold=fold,
+        n_volumes=(tested & ~target.isnan() & ~preds.isnan()).sum(0),
+        scaling=scaling,
+    )
 
 
-def leave_one_out_errors(
-    basis: RidgeBasis, Y: Tensor, alphas: Tensor, dtype: torch.dtype = torch.float64
-) -> Tensor:
-    """Sum squared leave-one-out errors, intercept refitted: (A, R). Blocks of one row, in closed form."""
-    errors = Y.new_zeros(len(alphas), Y.shape[1])
-    for chosen, allowed in _passes(basis, alphas, _MAY_LOSE, dtype):
-        U, targets, eigenvalues = basis.train.to(allowed), Y.to(allowed), basis.eigenvalues.to(allowed)
-        coordinates = U.T @ targets
-        unexplained = targets - U @ coordinates
-        squares = U**2
-        taken = squares.sum(1)
-        if basis.fixed is not None:
-            taken = taken + _almost_fixed(basis.fixed, allowed).square().sum(1)
-        beyond = (1 - 1 / len(Y) - taken).clamp(min=0)
-        residual = torch.empty_like(targets)
-        sums = []
-        for penalty in alphas[chosen].to(allowed):
-            shrink = penalty / (eigenvalues + penalty)
-            own_share = beyond + squares @ shrink
-            torch.addmm(unexplained, U, coordinates * shrink[:, None], out=residual)
-            sums.append(residual.div_(own_share[:, None]).square_().sum(0))
-        errors[chosen] = torch.stack(sums).to(errors.dtype)
-    return errors
+def default_alphas(n_features: int) -> Tensor:
+    """Return 19 alphas, 1e-4 to 1e5 times P: for standardized features P is a mean squared row norm."""
+    return n_features * torch.logspace(-4, 5, 19, dtype=torch.float64)
 
 
-def _is_wide(X: Tensor) -> bool:
-    """Tell whether the rows' Gram (n, n) is the smaller one."""
-    return X.shape[0] <= X.shape[1]
+def check_encoding(
+    X: Tensor,
+    Y: Tensor,
+    groups: Tensor | None,
+    alphas: Tensor | None,
+    selection: Selection,
+    nuisances: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Validate, cast to the working dtype, and bring what is small to the device of `X`."""
+    check_shape("X", X, "T P")
+    check_shape("Y", Y, "T R", T=len(X))
+    check_device("Y", Y, "X", X)
+    check_option("selection", selection, get_args(Selection))
+    if not X.shape[1]:
+        raise ValueError("X must have at least one feature, got none.")
+    check_finite("X", X)
+    if bool(Y.isinf().any()):
+        raise ValueError("Y must not be infinite: mark missing values with NaN.")
+    if groups is not None:
+        check_shape("groups", groups, "T", T=len(X))
+        groups = groups.to(X.device)
+    if nuisances is not None:
+        check_shape("nuisances", nuisances, "T Q", T=len(X))
+        check_finite("nuisances", nuisances)
+        nuisances = nuisances.to(X.device)
+    for name, values in (("X", X), ("Y", Y), ("nuisances", nuisances)):
+        if values is None or values.dtype is not torch.float64:
+            continue
+        large = values.abs() > _LARGEST
+        if bool(large.any()):
+            row, column = large.nonzero()[0].tolist()
+            raise ValueError(
+                f"{name} must lie within {_LARGEST:g}, since squares of larger values overflow, got "
+                f"{float(values[row, column]):g} in row {row} of column {column}: rescale {name}."
+            )
+    if alphas is None:
+        alphas = default_alphas(X.shape[1])
+    check_shape("alphas", alphas, "A")
+    if not len(alphas) or not bool((alphas > 0).all()):
+        raise ValueError(f"alphas must be positive, at least one, got {alphas.tolist()}.")
+    dtype = working_dtype(X, Y)
+    return X.to(dtype), Y.to(dtype), alphas.to(X.device, torch.float64), groups, nuisances
 
 
-def _almost_fixed(fixed: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the basis of regressors without a penalty, given the least that keeps a system solvable.
+def _fit_fold(
+    X: Tensor,
+    Y: Tensor,
+    train: Tensor,
+    test: Tensor,
+    alphas: Tensor,
+    blocks: list[tuple[Tensor, Tensor]],
+    nuisances: Tensor | None,
+    scaling: Scaling,
+) -> tuple[Tensor, ...]:
+    """Choose alphas on the training rows, predict the test rows.
 
-    Where all of a nuisance lies in the rows that are left out, the others do not tell its weight: 0 then.
+    Returns:
+        preds, target and both of the joint score, (m, R); alphas, inner scores, and 1 where a wider grid
+        could change these, (R,).
     """
-    least = 1e-12 if dtype is torch.float64 else 1e-4
-    almost: Tensor = fixed.to(dtype) * (1 - least) ** 0.5
-    return almost
+    x = standardize(X, train, test, nuisances, scaling)
+    y = standardize(Y, train, test, nuisances)
+    basis = decompose_features(x.train, x.test, x.fixed)
+    untrained = y.constant | (basis.eigenvalues.numel() == 0)
+    errors = inner_errors(basis, y.train, alphas, blocks, Y.dtype)
+    least, best = errors.min(0)
+    inner = (1 - least / y.train.square().sum(0)).masked_fill(untrained, float("nan")).to(Y.dtype)
+    preds = basis.predict(y.train, alphas[best])
+    joint = y.explained + preds.masked_fill(y.constant, 0)
+    short = _is_too_short(basis.eigenvalues, alphas, best, 1 - errors / y.train.square().sum(0))
+    chosen = alphas[best].to(Y.dtype)
+    return (
+        preds.to(Y.dtype).masked_fill(untrained, float("nan")),
+        y.test.to(Y.dtype).masked_fill(y.constant, float("nan")),
+        joint.to(Y.dtype)
+        if basis.eigenvalues.numel()
+        else torch.full_like(joint, float("nan"), dtype=Y.dtype),
+        y.whole.to(Y.dtype),
+        *(values.masked_fill(untrained, float("nan")) for values in (chosen, inner, short.to(Y.dtype))),
+    )
 
 
-def _passes(
-    basis: RidgeBasis, alphas: Tensor, may_lose: float, dtype: torch.dtype
-) -> Iterator[tuple[Tensor, torch.dtype]]:
-    """Yield (mask of penalties, dtype): what `dtype` can carry, then the rest in float64."""
-    largest = basis.eigenvalues[-1:].sum()  # of none, 0
-    precise = (alphas * may_lose < largest) | (dtype == torch.float64)
-    for allowed, chosen in ((dtype, ~precise), (torch.float64, precise)):
-        if bool(chosen.any()):
-            yield chosen, allowed
+def _is_too_short(eigenvalues: Tensor, alphas: Tensor, best: Tensor, scores: Tensor) -> Tensor:
+    """Tell whose best alpha (R,) lies at an end of the grid beyond which the score would change.
 
-
-def _axes_are_cheaper(basis: RidgeBasis, held: Tensor, guard: Tensor, Y: Tensor, alphas: Tensor) -> bool:
-    """Compare the operations of one decomposition without the block with those of a system a penalty."""
-    if basis.is_wide or basis.fixed is not None:  # what is left would have to lose the nuisances anew
-        return False
-    n_out, n_axes, n_rois = len(held) + len(guard), basis.features.shape[1], Y.shape[1]
-    each = 2 * n_out * n_axes * n_rois
-    eigh = _EIGH_CPU if Y.device.type == "cpu" else _EIGH_ACCELERATOR
-    once = eigh * n_axes**3 + 4 * n_axes**2 * (n_out + n_rois)
-    system = 2 * n_out * n_axes * (n_out + n_rois) + n_out**3 / 3 + 4 * n_out**2 * n_rois
-    return once + len(alphas) * each < len(alphas) * system
-
-
-def _errors_by_axes(
-    basis: RidgeBasis, Y: Tensor, alphas: Tensor, blocks: list[Block], dtype: torch.dtype
-) -> Tensor:
-    """Return (A, R) squared errors, from an eigendecomposition of what each block leaves to train on.
-
-    What is subtracted is float64 (one row can outweigh all that are left); what is rotated is `dtype`.
+    Args:
+        eigenvalues: of the features.
+        alphas: (A,) the grid.
+        best: (R,) the place in it that was chosen.
+        scores: (A, R) inner scores.
     """
-    errors = Y.new_zeros(len(alphas), Y.shape[1])
-    moments = basis.features.T @ Y
-    for held, guard in blocks:
-        out = torch.cat([held, guard])
-        X, n_left = basis.features[out], len(Y) - len(out)
-        # all rows have mean 0, so those that are left have minus the sums of those that are out
-        mean, offset = -X.sum(0) / n_left, -Y[out].sum(0) / n_left
-        gram = basis.gram - X.T @ X - n_left * mean.outer(mean)
-        left = moments - X.T @ Y[out] - n_left * mean.outer(offset)
-        values, vectors = (part.to(dtype) for part in torch.linalg.eigh(gram))
-        features = (X[: len(held)] - mean).to(dtype) @ vectors
-        coordinates, targets = vectors.T @ left.to(dtype), (Y[held] - offset).to(dtype)
-        weights, residual = torch.empty_like(coordinates), torch.empty_like(targets)
-        for error, penalty in zip(errors, alphas.to(dtype), strict=True):
-            torch.div(coordinates, (values.clamp(min=0) + penalty)[:, None], out=weights)
-            torch.addmm(targets, features, weights, alpha=-1, out=residual)
-            error += residual.square_().sum(0)
-    return errors
+    if not eigenvalues.numel() or len(alphas) == 1:  # a single alpha is no grid
+        return torch.zeros_like(best, dtype=torch.bool)
+    least, second = alphas.argsort()[:2]
+    decades = (alphas[second] / alphas[least]).log10()
+    slope = (scores[least] - scores[second]) / decades
+    chosen = alphas[best]
+    bottom = (chosen == alphas[least]) & (chosen * _BEYOND > eigenvalues[0]) & (slope > _FLAT)
+    top = (chosen == alphas.max()) & (chosen < _BEYOND * eigenvalues[-1])
+    found: Tensor = bottom | top
+    return found
 
 
-def _errors_by_rows(
-    basis: RidgeBasis, Y: Tensor, alphas: Tensor, blocks: list[Block], dtype: torch.dtype
-) -> Tensor:
-    """Return the same errors (A, R) through each block's (b, b) system I - B D B^T."""
-    errors = Y.new_zeros(len(alphas), Y.shape[1])
-    train, eigenvalues, Y = basis.train.to(dtype), basis.eigenvalues.to(dtype), Y.to(dtype)
-    coordinates = train.T @ Y
-    for held, guard in blocks:
-        out = torch.cat([held, guard])
-        U = train[out]
-        # I - B D B^T as what B cannot reach and what the penalty shrinks: no difference of near equals
-        beyond = torch.eye(len(out), dtype=U.dtype, device=U.device) - 1 / len(Y) - U @ U.T
-        if basis.fixed is not None:
-            own = _almost_fixed(basis.fixed, dtype)[out]
-            beyond = beyond - own @ own.T
-        base = torch.cat([beyond, Y[out] - U @ coordinates], 1)
-        right = torch.cat([U.T, coordinates], 1)
-        at_once = 1 if Y.device.type == "cpu" else max(1, _SYSTEMS // base.numel())
-        done = 0
-        for some in torch.split(alphas.to(dtype), at_once):
-            shrunk = U * (some[:, None] / (eigenvalues + some[:, None]))[:, None]
-            both = torch.baddbmm(base.expand(len(some), -1, -1), shrunk, right.expand(len(some), -1, -1))
-            factor = torch.linalg.cholesky(both[:, :, : len(out)])
-            residual = torch.cholesky_solve(both[:, :, len(out) :], factor)
-            errors[done : done + len(some)] += residual[:, : len(held)].square_().sum(1)
-            done += len(some)
-    return errors
+def observed_folds(Y: Tensor, fold: Tensor, n_folds: int) -> Tensor:
+    """Tell in which folds an ROI has enough responses for a correlation, (folds, R), from Y (T, R)."""
+    return torch.stack([(~Y[fold == i].isnan()).sum(0) >= MIN_ROWS for i in range(n_folds)])
+
+
+def _score_folds(preds: Tensor, target: Tensor, observed: Tensor, fold: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlate within folds, (folds, R), and average over those in which an ROI was observed, (R,)."""
+    scored = torch.stack([correlate(preds[fold == i], target[fold == i]) for i in range(len(observed))])
+    scored = scored.masked_fill(~observed, float("nan"))
+    return scored, average_folds(scored, observed)

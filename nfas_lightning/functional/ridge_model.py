@@ -7,17 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional._encoding_rows import (
-    Scaling,
-    Selection,
-    check_encoding,
-    inner_blocks,
-    inner_errors,
-    standardize,
-)
 from nfas_lightning.functional.checks import check_device, check_finite, check_shape, working_dtype
+from nfas_lightning.functional.folds import inner_blocks
 from nfas_lightning.functional.missing import column_patterns
-from nfas_lightning.functional.ridge import decompose
+from nfas_lightning.functional.ridge import Selection, check_encoding
+from nfas_lightning.functional.ridge_solver import decompose_features, inner_errors
+from nfas_lightning.functional.standardization import Scaling, standardize
 
 __all__ = ["RidgeModel", "ridge_fit"]
 
@@ -33,7 +28,7 @@ class RidgeModel:
             trained.
         intercept: (R,) b, the response where features and nuisances are at their means.
         center: (P,) mean of the features over the training rows.
-        alphas: (R,) chosen penalty, on the scale of standardized features.
+        alphas: (R,) chosen alpha, on the scale of standardized features.
         nuisance_weights: (Q, R) V, None without nuisances.
         nuisance_center: (Q,) mean of the nuisances, None without.
     """
@@ -88,18 +83,18 @@ def ridge_fit(
 ) -> RidgeModel:
     """Fit to all rows what `ridge_cv` fits to the training rows of each fold, and keep it.
 
-    The penalty is chosen per ROI by the same inner cross-validation. How well such a model predicts is what
+    Alpha is chosen per ROI by the same inner cross-validation. How well such a model predicts is what
     `ridge_cv` tells: this one has no rows left to be tested on.
 
     Args:
         X: (T, P) features.
         Y: (T, R) responses. NaN marks a missing value: the ROI is fitted without that row.
-        groups: (T,) run or story of each row, held out whole where there are several.
+        groups: (T,) run or story of each row, see `ridge_cv`, as for the other choices.
         gap: rows dropped around inner folds.
-        alphas: (A,) candidates; None: `default_penalties`.
-        selection: ``"folds"`` or ``"loo"``, how the penalty is chosen.
+        alphas: (A,) penalties to choose from.
+        selection: ``"folds"`` or ``"loo"``.
         nuisances: (T, Q) regressors that are fitted beside the features, without a penalty.
-        scaling: of the features, ``"unit"`` or ``"common"``, see `ridge_cv`.
+        scaling: ``"unit"`` or ``"common"``.
         n_inner_folds: inner folds of ``selection="folds"``.
 
     Returns:
@@ -130,18 +125,18 @@ def ridge_fit(
         none = rows[:0]
         x = standardize(X, rows, none, nuisances, scaling)
         y = standardize(Y[:, columns], rows, none, nuisances)
-        basis = decompose(x.train, x.train[:1], x.fixed)
+        basis = decompose_features(x.train, x.train[:1], x.fixed)
         if not basis.eigenvalues.numel():
             continue
         best = inner_errors(basis, y.train, alphas, blocks, Y.dtype).argmin(0)
         own = x.factor[:, None] * basis.weights(y.train, alphas[best]) / y.factor
-        # the ridge saw features without what the nuisances explain of them: take that off the nuisances' part
+        # the ridge saw features without what the nuisances explain of them: subtract it from their own part
         through = y.slopes - x.slopes @ own
         keep = ~y.constant
         trained = columns[keep]
         weights[:, trained] = own[:, keep]
         slopes[:, trained] = through[:, keep]
-        # the means are those of the rows that this ROI has; told at the common centers
+        # the means are those of the rows that this ROI has: carry them to the common centers
         offset = y.mean + (center - x.mean) @ own
         if nuisances is not None and known_center is not None:
             offset = offset + (known_center - nuisances[rows].double().mean(0)) @ through

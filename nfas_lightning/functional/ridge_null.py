@@ -1,32 +1,46 @@
-"""The null of a cross-validated encoding score: move the responses in time and fit again."""
+"""The null of a cross-validated encoding score: move the responses in time and fit again.
+
+Without missing values, many moved copies are a few matrix products: features, folds and alphas stay, so what
+a fold predicts is one linear map of the responses. A correlation does not depend on the responses' mean and
+scale, so neither is computed again for a copy.
+"""
 
 from __future__ import annotations
 
 import warnings
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional._encoding_rows import Scaling, standardize
-from nfas_lightning.functional._refits import constant_in_training, fold_map, refit_scores
-from nfas_lightning.functional.checks import check_device, check_option, check_shape
+from nfas_lightning.functional.checks import (
+    check_device,
+    check_finite,
+    check_option,
+    check_shape,
+    is_constant,
+)
 from nfas_lightning.functional.confounds import regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate
-from nfas_lightning.functional.encoding import EncodingResult
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import column_patterns
-from nfas_lightning.functional.moves import block_moves, phase_moves, shift_moves, turn_phases
-from nfas_lightning.functional.nulls import table_size
-from nfas_lightning.functional.ridge import RidgeBasis, decompose
-from nfas_lightning.functional.threads import one_thread_if_small
+from nfas_lightning.functional.nulls import block_moves, phase_moves, shift_moves, table_size, turn_phases
+from nfas_lightning.functional.ridge import EncodingResult
+from nfas_lightning.functional.ridge_solver import RidgeBasis, decompose_features, one_thread_if_small
+from nfas_lightning.functional.standardization import Scaling, nuisance_map, standardize
 
 __all__ = ["Moves", "ridge_null"]
 
 Moves = Literal["shift", "phase", "blocks"]
 
-Fold = tuple[Tensor, Tensor, RidgeBasis]
-"""Training rows, test rows, and the decomposition of the fold's features."""
+
+class _Fold(NamedTuple):
+    """Training rows (n,), test rows (m,), alphas (R,) and the decomposition of the features."""
+
+    train: Tensor
+    test: Tensor
+    alphas: Tensor
+    basis: RidgeBasis
 
 
 def ridge_null(
@@ -39,23 +53,21 @@ def ridge_null(
     nuisances: Tensor | None = None,
     joint: bool = False,
     moves: Moves = "shift",
-    min_shift: int = 0,
     block_length: int = 1,
     together: Tensor | None = None,
     n_permutations: int = 1000,
     seed: int = 0,
-    per_fold: bool = False,
 ) -> Tensor:
     r"""Score the same encoding model on responses that were moved in time, so that nothing links them to `X`.
 
-    Every permutation repeats the cross-validation: training responses are moved too. Moving the test
-    responses alone, under predictions that stay, is not enough. What fold j teaches about fold k and fold k
-    about fold j is one and the same accident, so a cross-validated r varies more under the null than its
-    folds do one by one, and such a test rejects several times too often.
+    Every permutation repeats the cross-validation: training responses are moved too. Moving only the test
+    responses is not enough. What fold j teaches about fold k and fold k about fold j is the same accident, so
+    a cross-validated r varies more under the null than its folds do separately, and such a test rejects
+    several times too often.
 
-    Features, folds and chosen penalties stay, so a fold's eigendecomposition serves all permutations;
-    choosing the penalties again changes no rate. Nuisances are taken out of the responses before these move
-    (Freedman and Lane; of time series by `regress_out_ar1`), and in every fold again.
+    Features, folds and chosen alphas stay, so a fold's eigendecomposition serves all permutations; choosing
+    alpha again changes no rate. Nuisances are removed from the responses before these move (Freedman and
+    Lane; of time series by `regress_out_ar1`), and in every fold again.
 
     Args:
         X: (T, P) the features of `ridge_cv`.
@@ -69,18 +81,15 @@ def ridge_null(
             then move with all that nuisances explain of them.
         moves: ``"shift"`` rotates the responses in time, for time series; ``"phase"`` gives them random
             phases, for time series too short for small p values (a run of n rows has n rotations);
-            ``"blocks"`` shuffles blocks of rows, for one response a stimulus with `block_length` 1.
-        min_shift: smallest rotation in rows, either way. Above 0 the neighbors of the observed score are
-            missing from the null, which makes p too small, the more the slower the series.
+            ``"blocks"`` shuffles blocks of rows, for one response per stimulus with `block_length` 1.
         block_length: rows in a block.
         together: (T,) labels of rows that ``"blocks"`` moves as one, see `block_moves`; None: none do.
         n_permutations: M wanted; ``"shift"`` gives fewer where there are fewer rotations.
         seed: of the moves; all ROIs share them, so the null keeps their dependence.
-        per_fold: return the folds' correlations instead of their average.
 
     Returns:
-        (M, R) correlations under the null, averaged over folds as `result.r` is; or (M, folds, R). NaN for an
-        ROI that `ridge_cv` could not train. A warning where there are too few rotations for a p of .05.
+        (M, R) correlations under the null, averaged over folds as `result.r` is. NaN for an ROI
+        that `ridge_cv` could not train. A warning where there are too few rotations for a p of .05.
 
     Raises:
         ValueError: shapes or devices that disagree, arguments under which `result` has other folds, groups
@@ -91,7 +100,7 @@ def ridge_null(
         (2020), doi:10.48550/arXiv.2012.06862.
 
     Example:
-        >>> from nfas_lightning.functional.encoding import ridge_cv
+        >>> from nfas_lightning.functional.ridge import ridge_cv
         >>> from nfas_lightning.functional.nulls import permutation_p
         >>> X = torch.randn(80, 2, generator=torch.Generator().manual_seed(0))
         >>> result = ridge_cv(X, X[:, :1])
@@ -102,26 +111,45 @@ def ridge_null(
     check_shape("Y", Y, "T R", T=len(X), R=len(result.r))
     check_device("Y", Y, "X", X)
     check_option("moves", moves, get_args(Moves))
+    if moves == "phase":  # what is missing has no spectrum
+        check_finite("Y", Y)
     groups = None if groups is None else groups.to(X.device)
     nuisances = None if nuisances is None else nuisances.to(X.device)
-    folds = _same_folds(len(X), result, groups, gap)
+    rows = _same_folds(len(X), result, groups, gap)
     Y = Y.to(result.preds.dtype)
-    Y = Y if joint else _without_nuisances(Y, nuisances, moves, groups)
-    drawn = _draw(len(Y), groups, moves, min_shift, block_length, together, n_permutations, seed).to(Y.device)
+    if nuisances is not None and not joint:
+        # residuals of least squares are quicker than what the nuisances left of a slow series, and the null
+        # too narrow: 6.2 % instead of 5 % in the calibration page's case
+        blocks = moves == "blocks"
+        Y = regress_out(Y, nuisances) if blocks else regress_out_ar1(Y, nuisances, groups)
+    if moves == "shift":
+        drawn = shift_moves(len(Y), groups=groups, n_moves=n_permutations, seed=seed)
+    elif moves == "phase":
+        drawn = phase_moves(len(Y), groups=groups, n_moves=n_permutations, seed=seed)
+    else:
+        drawn = block_moves(
+            len(Y),
+            groups=groups,
+            n_moves=n_permutations,
+            block_length=block_length,
+            together=together,
+            seed=seed,
+        )
     if moves == "shift" and len(drawn) < min(19, n_permutations):
         warnings.warn(
             f"The series have {len(drawn)} rotations, too few for a p of .05: give longer runs, or "
             'take moves="phase".',
             stacklevel=2,
         )
+    drawn = drawn.to(Y.device)
     with one_thread_if_small(X):
-        parts = [(train, test, _basis(X, train, test, nuisances, result.scaling)) for train, test in folds]
+        folds = [
+            _Fold(train, test, alphas, _basis(X, train, test, nuisances, result.scaling))
+            for (train, test), alphas in zip(rows, result.alphas, strict=True)
+        ]
         if bool(Y.isnan().any()):
-            scored, observed = _with_missing(X, Y, drawn, moves, groups, parts, result, nuisances, joint)
-        else:
-            scored = _complete(Y, drawn, moves, groups, parts, result.alphas, nuisances, joint)
-            observed = torch.ones_like(scored, dtype=torch.bool)
-    return scored if per_fold else average_folds(scored, observed)
+            return _with_missing(X, Y, drawn, folds, nuisances, result.scaling, joint)
+        return _complete(Y, drawn, groups, folds, nuisances, joint)
 
 
 def _same_folds(
@@ -140,133 +168,179 @@ def _same_folds(
     return folds
 
 
-def _without_nuisances(Y: Tensor, nuisances: Tensor | None, moves: Moves, groups: Tensor | None) -> Tensor:
-    """Return the responses that move: what the nuisances leave of them."""
-    if nuisances is None:
-        return Y
-    if moves == "blocks":
-        return regress_out(Y, nuisances)
-    # residuals of least squares would be quicker than what the nuisances left of a slow series, and the null
-    # too narrow: 6.2 % instead of 5 % in docs/calibration.md's case
-    return regress_out_ar1(Y, nuisances, groups)
-
-
-def _draw(
-    n_rows: int,
-    groups: Tensor | None,
-    moves: Moves,
-    min_shift: int,
-    block_length: int,
-    together: Tensor | None,
-    n_permutations: int,
-    seed: int,
-) -> Tensor:
-    """Return (M, T) moves: rows, or phases."""
-    if moves == "shift":
-        return shift_moves(n_rows, groups=groups, n_moves=n_permutations, min_shift=min_shift, seed=seed)
-    if moves == "phase":
-        return phase_moves(n_rows, groups=groups, n_moves=n_permutations, seed=seed)
-    return block_moves(
-        n_rows,
-        groups=groups,
-        n_moves=n_permutations,
-        block_length=block_length,
-        together=together,
-        seed=seed,
-    )
-
-
 def _complete(
     Y: Tensor,
     drawn: Tensor,
-    moves: Moves,
     groups: Tensor | None,
-    parts: list[Fold],
-    alphas: Tensor,
+    folds: list[_Fold],
     nuisances: Tensor | None,
     joint: bool,
 ) -> Tensor:
-    """Score copies of responses without a missing value: (M, folds, R)."""
+    """Score copies of responses without a missing value: (M, R). Floating-point moves are phases."""
     n_rows, n_rois = Y.shape
     wide = Y.double()
     deviation = wide.std(0, correction=0)
     unit = ((wide - wide.mean(0)) / torch.where(deviation > 0, deviation, 1)).to(Y.dtype)
-    maps = [
-        fold_map(basis, train, test, n_rows, penalty, nuisances, Y.dtype)
-        for (train, test, basis), penalty in zip(parts, alphas, strict=True)
-    ]
-    scored = Y.new_empty(len(drawn), len(parts), n_rois)
-    trained = ~alphas.isnan()
+    maps = [_fold_map(fold, n_rows, nuisances, Y.dtype) for fold in folds]
+    scored = Y.new_empty(len(drawn), len(folds), n_rois)
     size = table_size(Y.device)
     for some in torch.split(torch.arange(len(drawn)), max(1, size // n_rows)):
         for rois in torch.split(torch.arange(n_rois), max(1, size // (n_rows * len(some)))):
-            if moves == "phase":
+            if drawn.is_floating_point():
                 copies = turn_phases(unit[:, rois], drawn[some], groups).permute(2, 1, 0).contiguous()
             else:
                 copies = unit.T[rois][:, drawn[some].T]
-            still = constant_in_training(maps, copies)
+            still = _constant_in_training(maps, copies)
             for k, fold in enumerate(maps):
-                lost = still[k].T | ~trained[k, rois]
-                r = refit_scores(fold, copies, rois.to(Y.device), joint=joint).T
+                lost = still[k].T | folds[k].alphas[rois].isnan()
+                r = _refit_scores(fold, copies, rois.to(Y.device), joint=joint).T
                 scored[some[:, None], k, rois] = r.masked_fill(lost, float("nan"))
-    return scored
+    return average_folds(scored, torch.ones_like(scored, dtype=torch.bool))
 
 
 def _with_missing(
     X: Tensor,
     Y: Tensor,
     drawn: Tensor,
-    moves: Moves,
-    groups: Tensor | None,
-    parts: list[Fold],
-    result: EncodingResult,
+    folds: list[_Fold],
     nuisances: Tensor | None,
+    scaling: Scaling,
     joint: bool,
-) -> tuple[Tensor, Tensor]:
-    """Score copies fold by fold, each pattern of missing rows fitted for itself: r and where observed."""
-    scored, observed = [], []
-    for chunk in torch.split(drawn, max(1, table_size(Y.device) // Y.numel())):
-        moved = turn_phases(Y, chunk, groups) if moves == "phase" else Y[chunk]
+) -> Tensor:
+    """Score copies (M, R) fold by fold, each pattern of missing rows fitted separately."""
+    averaged = []
+    for some in torch.split(drawn, max(1, table_size(Y.device) // Y.numel())):
+        moved = Y[some]
         columns = moved.movedim(0, 1).reshape(len(Y), -1)
-        r = [
-            _score(X, columns, penalty, train, test, nuisances, result.scaling, basis, joint)
-            for (train, test, basis), penalty in zip(parts, result.alphas, strict=True)
-        ]
-        scored.append(torch.stack(r).reshape(len(parts), len(moved), Y.shape[1]).movedim(0, 1))
-        observed.append(
-            torch.stack([(~moved[:, test].isnan()).sum(1) >= MIN_ROWS for _, test, _ in parts], 1)
-        )
-    return torch.cat(scored), torch.cat(observed)
+        r = torch.stack([_score(X, columns, fold, nuisances, scaling, joint) for fold in folds])
+        seen = torch.stack([(~moved[:, fold.test].isnan()).sum(1) >= MIN_ROWS for fold in folds], 1)
+        averaged.append(average_folds(r.reshape(len(folds), len(moved), -1).movedim(0, 1), seen))
+    return torch.cat(averaged)
 
 
 def _basis(X: Tensor, train: Tensor, test: Tensor, nuisances: Tensor | None, scaling: Scaling) -> RidgeBasis:
     """Decompose a fold's standardized features."""
     x = standardize(X, train, test, nuisances, scaling)
-    return decompose(x.train, x.test)
+    return decompose_features(x.train, x.test)
 
 
 def _score(
-    X: Tensor,
-    moved: Tensor,
-    alphas: Tensor,
-    train: Tensor,
-    test: Tensor,
-    nuisances: Tensor | None,
-    scaling: Scaling,
-    basis: RidgeBasis,
-    joint: bool,
+    X: Tensor, moved: Tensor, fold: _Fold, nuisances: Tensor | None, scaling: Scaling, joint: bool
 ) -> Tensor:
     """Correlate a fold's predictions with moved responses (T, C), C = permutations x ROIs: (C,)."""
-    penalty = alphas.repeat(moved.shape[1] // len(alphas))
-    r = torch.full_like(penalty, float("nan"))
-    for columns, observed in column_patterns(moved[train]):
-        rows = train[observed]
+    alphas = fold.alphas.repeat(moved.shape[1] // len(fold.alphas))
+    r = torch.full_like(alphas, float("nan"))
+    for columns, observed in column_patterns(moved[fold.train]):
+        rows = fold.train[observed]
         if len(rows) < 2:
             continue
-        axes = basis if bool(observed.all()) else _basis(X, rows, test, nuisances, scaling)
-        y = standardize(moved[:, columns], rows, test, nuisances)
-        preds, target = axes.predict(y.train, penalty[columns].double()), y.test
+        complete = bool(observed.all())
+        basis = fold.basis if complete else _basis(X, rows, fold.test, nuisances, scaling)
+        y = standardize(moved[:, columns], rows, fold.test, nuisances)
+        preds, target = basis.predict(y.train, alphas[columns].double()), y.test
         if joint:
             preds, target = preds + y.explained, y.whole
         r[columns] = correlate(preds.to(moved.dtype), target.to(moved.dtype))
     return r
+
+
+class _FoldMap(NamedTuple):
+    """One fold as maps of all T responses of a copy; training columns alone are not zero.
+
+    Attributes:
+        test: (m,) rows that the fold tests.
+        train: (T,) 1 where a row trains, else 0.
+        coordinates: (k, T) responses to coordinates on the features' left singular vectors. These are
+            orthogonal to the constant and to the nuisances, which so drop out.
+        loadings: (m, k) coordinates, once shrunk, to predictions of the test rows less their mean.
+        shrinkage: (A, k) of each alpha that some ROI chose.
+        choice: (R,) which of them.
+        nuisances: (m, T) what the nuisances predict for the test rows, None without.
+        smoothers: (A, m, T) all of it in one matrix per alpha, where that is less work; else None.
+    """
+
+    test: Tensor
+    train: Tensor
+    coordinates: Tensor
+    loadings: Tensor
+    shrinkage: Tensor
+    choice: Tensor
+    nuisances: Tensor | None
+    smoothers: Tensor | None
+
+
+def _fold_map(fold: _Fold, n_rows: int, nuisances: Tensor | None, dtype: torch.dtype) -> _FoldMap:
+    """Build the maps of a fold in float64 and cast them to `dtype`; `n_rows` is T."""
+    train, test, alphas, basis = fold
+
+    def widen(columns: Tensor) -> Tensor:
+        wide = columns.new_zeros(len(columns), n_rows)
+        wide[:, train] = columns
+        return wide.to(dtype)
+
+    chosen, choice = torch.unique(alphas.double().nan_to_num(nan=1.0), return_inverse=True)
+    s, loadings = basis.eigenvalues, basis.test - basis.test.mean(0)
+    flat = is_constant(loadings.abs().amax(0), basis.test.abs().amax(0), dtype)
+    loadings = loadings.masked_fill(flat, 0)
+    shrinkage = s.sqrt() / (s + chosen[:, None])
+    smoothers = None
+    n_axes, n_test = len(s), len(test)
+    if n_test * n_rows <= n_axes * (n_rows + n_test):
+        smoothers = torch.stack([widen((loadings * row) @ basis.train.T) for row in shrinkage])
+    explained = None
+    if nuisances is not None:
+        _, new, inverse, _ = nuisance_map(nuisances, train, test)
+        explained = widen(new @ inverse)
+    return _FoldMap(
+        test=test,
+        train=widen(s.new_ones(1, len(train)))[0],
+        coordinates=widen(basis.train.T),
+        loadings=loadings.to(dtype),
+        shrinkage=shrinkage.to(dtype),
+        choice=choice,
+        nuisances=explained,
+        smoothers=smoothers,
+    )
+
+
+def _refit_scores(fold: _FoldMap, copies: Tensor, rois: Tensor, *, joint: bool = False) -> Tensor:
+    """Correlate a fold's predictions with the copies it was refitted on.
+
+    Args:
+        fold: the maps.
+        copies: (C, T, M) copies of C ROIs, of about unit variance and zero mean over all rows.
+        rois: (C,) which ROIs they are.
+        joint: predict the copies as they are by features and nuisances, not what the nuisances leave of them.
+
+    Returns:
+        (C, M); NaN where predictions or test responses are constant.
+    """
+    choice = fold.choice[rois]
+    if fold.smoothers is not None:
+        preds = torch.bmm(fold.smoothers[choice], copies)
+    else:
+        preds = fold.loadings @ ((fold.coordinates @ copies) * fold.shrinkage[choice][:, :, None])
+    first, last = int(fold.test[0]), int(fold.test[-1])
+    together = last - first + 1 == len(fold.test)
+    target = copies[:, first : last + 1] if together else copies[:, fold.test]
+    if fold.nuisances is not None:
+        explained = fold.nuisances @ copies
+        if joint:
+            preds = preds + explained - explained.mean(1, keepdim=True)
+        else:
+            target = target - explained
+    # predictions have mean zero over the test rows, so the target's mean drops out of the product
+    square, mean = torch.linalg.vector_norm(target, dim=1).square(), target.mean(1)
+    variance = square - len(fold.test) * mean.square()
+    power = torch.linalg.vector_norm(preds, dim=1)
+    r: Tensor = (preds * target).sum(1) / (power * variance.clamp(min=0).sqrt())
+    still = is_constant(variance, square, r.dtype) | (power == 0)
+    return r.clamp(-1, 1).masked_fill(still, float("nan"))
+
+
+def _constant_in_training(folds: list[_FoldMap], copies: Tensor) -> Tensor:
+    """Return (folds, C, M) booleans: a copy's training rows do not vary, and its predictions are rounding."""
+    train = torch.stack([fold.train for fold in folds])
+    weights = train / train.sum(1, keepdim=True)
+    mean, square = weights @ copies, weights @ copies.square()
+    return is_constant(square - mean.square(), square, copies.dtype).movedim(1, 0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_distances
-from nfas_lightning.functional.labels import (
+from nfas_lightning.functional.relabeling import (
     check_permutations,
     encode_labels,
     group_sizes,

@@ -16,7 +16,7 @@ from nfas_lightning.functional.checks import (
     seeded_generator,
     working_dtype,
 )
-from nfas_lightning.functional.labels import (
+from nfas_lightning.functional.relabeling import (
     BLOCK,
     check_permutations,
     encode_labels,

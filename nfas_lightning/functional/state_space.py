@@ -8,27 +8,26 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional._components import (
-    align,
-    hash_units,
-    layer_components,
-    sketch_matrix,
-    unit_weights,
-)
 from nfas_lightning.functional.checks import (
     check_finite,
     check_option,
     check_shape,
+    double_device,
     seeded_generator,
     working_dtype,
 )
-from nfas_lightning.functional.encoding import Scaling
+from nfas_lightning.functional.depth_gram import has_no_variance
+from nfas_lightning.functional.standardization import Scaling
 
 __all__ = ["StateSpace", "StateSpaceKind"]
 
 StateSpaceKind = Literal["auto", "native", "procrustes", "random_projection"]
 
-# Components of a layer where nobody says how many: its alignment takes an SVD of this size, 0.1 s.
+# Rows or columns raised to float64 at a time.
+_BLOCK = 4096
+# Principal directions below this share of the largest singular value are the rounding of a Gram.
+_ROUNDING = 1e-7
+# Default number of components of a layer: its alignment takes an SVD of this size, 0.1 s.
 _MOST_COMPONENTS = 320
 
 
@@ -38,8 +37,8 @@ class _LayerMap(NamedTuple):
     Attributes:
         sketch: sparse (P, D_l) projection, None where the layer is narrow enough.
         mean: (P,) or (D_l,) mean over the training stimuli.
-        weight: (P, m) or (D_l, m), principal directions, scale and rotation in one, m <= k: the layer has no
-            part in the coordinates that only later ones bring.
+        weight: (P, m) or (D_l, m), principal directions, scale and rotation in one; m <= k: the layer has no
+            part in the coordinates that only later layers have.
     """
 
     sketch: Tensor | None
@@ -56,21 +55,21 @@ class StateSpace:
 
           min_R || Z_l R - T_{l-1} ||_F,  R^T R = 1:  Z_l^T T_{l-1} = P S Q^T,  R = P Q^T,
 
-      so that a coordinate means the same thing at neighboring depths. k is the largest rank of any layer,
-      at most `n_components`: a layer keeps what it has, and zeros fill up those that have less, which leaves
-      the solution exact. T_{l-1} is the layer before; in the coordinates that this one lacks, the last layer
-      that has them. The result does not change when the units of a layer are rotated or permuted.
+      so that a coordinate means the same thing at neighboring depths. k is the largest rank of any layer, at
+      most `n_components`; layers of a lower rank are padded with zeros, which leaves the solution exact.
+      T_{l-1} is the layer before or, in the coordinates that it lacks, the last layer that has them. Rotating
+      or permuting the units of a layer changes nothing.
     - ``random_projection``: layers wider than `sketch_width` (unpooled feature maps) are first hashed into
       that many columns, each unit to one column with a random sign; then ``procrustes``. Inner products
       between stimuli are kept up to a relative error of about sqrt(2 / sketch_width).
     - ``auto``: ``native`` for equal widths, else ``procrustes``.
 
-    It is fitted on the training stimuli alone and applied to any others; it never sees a response.
+    It is fitted on the training stimuli and applied to any others; it never sees a response.
 
     Args:
         kind: how layers are brought together.
-        n_components: upper bound on k, which never exceeds N - 1 or the widest layer; None: 320. Has no
-            effect on ``native``.
+        n_components: upper bound on k, which never exceeds N - 1 or the widest layer; None: 320. No effect
+            on ``native``.
         seed: seed of the random projection.
         sketch_width: columns a wide layer is hashed into by ``random_projection``.
 
@@ -134,7 +133,7 @@ class StateSpace:
         """Fit the space on training stimuli.
 
         Args:
-            states: L >= 1 matrices (N, D_l), one a layer in the order of execution, rows in the same order.
+            states: L >= 1 matrices (N, D_l), one per layer in the order of execution, rows in the same order.
 
         Returns:
             The space itself.
@@ -185,7 +184,7 @@ class StateSpace:
             return torch.stack([state.to(device=device, dtype=dtype) for state in states], dim=1)
         H = torch.zeros(len(states[0]), len(states), self.n_components_, dtype=dtype, device=device)
         for index, (state, layer) in enumerate(zip(states, self._maps, strict=True)):
-            X = hash_units(state, layer.sketch).to(layer.weight)
+            X = _hash_units(state, layer.sketch).to(layer.weight)
             H[:, index, : layer.weight.shape[1]] = ((X - layer.mean) @ layer.weight).to(H)
         return H
 
@@ -230,7 +229,7 @@ class StateSpace:
             raise ValueError(f"kind={kind!r} needs at least 2 training stimuli, got {n}.")
         generator = seeded_generator(self.seed)
         sketches = [
-            sketch_matrix(state.shape[1], self.sketch_width, generator)
+            _sketch_matrix(state.shape[1], self.sketch_width, generator)
             if kind == "random_projection" and state.shape[1] > self.sketch_width
             else None
             for state in states
@@ -240,21 +239,21 @@ class StateSpace:
         kept: list[float] = []
         target: Tensor | None = None
         for index, (state, sketch) in enumerate(zip(states, sketches, strict=True)):
-            X = hash_units(state, sketch)
-            layer = layer_components(X, k)
+            X = _hash_units(state, sketch)
+            layer = _layer_components(X, k)
             if layer is None:
                 raise ValueError(
                     f"Layer {index} is the same for all {n} training stimuli, so it has no direction to "
                     "align: leave it out, or pool it differently."
                 )
-            turn = align(layer.scores, layer.scores[:, :0] if target is None else target)
+            turn = _align(layer.scores, layer.scores[:, :0] if target is None else target)
             aligned = layer.scores @ turn
             if target is not None and len(turn) < turn.shape[1]:
                 # coordinates that this layer lacks stay those of the last layer that had them
                 aligned = aligned + target - target @ turn.T @ turn
             target = aligned
             dtype = working_dtype(state)
-            weight = unit_weights(X, layer, turn).to(dtype)
+            weight = _unit_weights(X, layer, turn).to(dtype)
             maps.append(_LayerMap(sketch, layer.mean.to(dtype), weight))
             kept.append(layer.kept)
         return maps, tuple(kept)
@@ -264,9 +263,109 @@ def _check_states(states: Sequence[Tensor] | Tensor) -> None:
     """Raise unless the layers are finite matrices over the same stimuli."""
     if isinstance(states, Tensor) or not len(states):
         raise ValueError(
-            "states must be a sequence of matrices (N, D_l), one a layer; got "
+            "states must be a sequence of matrices (N, D_l), one per layer; got "
             + ("one tensor: pass H.unbind(1)." if isinstance(states, Tensor) else "none: record a layer.")
         )
     for index, state in enumerate(states):
         check_shape(f"states[{index}]", state, "N D", N=len(states[0]))
         check_finite(f"states[{index}]", state)
+
+
+class _Components(NamedTuple):
+    """Principal components of a layer at unit Frobenius norm, d of them: its rank, or what was asked for.
+
+    Attributes:
+        scores: (N, d) float64.
+        mean: (D,) float64.
+        basis: (D, d), directions over units, or (N, d), over stimuli, if the layer has more units than
+            stimuli.
+        kept: share of the layer's variance that the scores hold, in (0, 1].
+    """
+
+    scores: Tensor
+    mean: Tensor
+    basis: Tensor
+    kept: float
+
+
+def _layer_components(X: Tensor, k: int) -> _Components | None:
+    """Return the leading components of a layer (N, D), k at most; None if it does not vary over stimuli.
+
+    From the smaller Gram, N x N or D x D, summed in float64 over blocks: a wide layer is never copied.
+    """
+    n, width = X.shape
+    device = double_device(X.device)
+    mean = torch.cat([X[:, part].to(device).double().mean(dim=0) for part in _blocks(width)])
+    wide = width > n
+    gram = torch.zeros(min(n, width), min(n, width), dtype=torch.float64, device=device)
+    for part in _blocks(max(n, width)):
+        Z = X[:, part].to(device) - mean[part] if wide else (X[part].to(device) - mean).T
+        gram += Z @ Z.T
+    power = gram.trace()
+    if bool(has_no_variance(power, power + n * mean.square().sum())):
+        return None
+    squares, vectors = torch.linalg.eigh(gram)
+    s = squares.clamp(min=0).sqrt().flip(0)[:k]
+    s = s[s > _ROUNDING * s[0]]
+    vectors, kept = vectors.flip(1)[:, : len(s)], float(s.square().sum() / power)
+    if wide:
+        return _Components(vectors * s / power.sqrt(), mean, vectors / s / power.sqrt(), kept)
+    basis = vectors / power.sqrt()
+    scores = torch.cat([(X[part].to(device) - mean) @ basis for part in _blocks(n)])
+    return _Components(scores, mean, basis, kept)
+
+
+def _unit_weights(X: Tensor, layer: _Components, turn: Tensor) -> Tensor:
+    """Return (D, k) weights over units that give the turned scores of a centered layer."""
+    basis = layer.basis @ turn
+    n, width = X.shape
+    if width <= n:
+        return basis
+    mean = layer.mean
+    return torch.cat([(X[:, part].to(mean.device) - mean[part]).T @ basis for part in _blocks(width)])
+
+
+def _align(scores: Tensor, target: Tensor) -> Tensor:
+    """Return the turn (d, max(d, m)) that brings `scores` (N, d) nearest to `target` (N, m).
+
+    Orthogonal Procrustes in max(d, m) dimensions, the narrower of the two padded with zeros, which leaves the
+    solution exact. A layer's d - m directions beyond the target's may lie anywhere in the new dimensions:
+    they become their own principal components there, the largest score of each positive, so that the layer's
+    axes have no influence.
+    """
+    d, m = scores.shape[1], target.shape[1]
+    P, _, Qh = torch.linalg.svd(scores.T @ target, full_matrices=d > m)
+    turn: Tensor = P[:, :m] @ Qh
+    if d <= m:
+        return turn
+    own = scores @ P[:, m:]
+    axes = torch.linalg.eigh(own.T @ own)[1].flip(1)
+    own = own @ axes
+    peak = own.gather(0, own.abs().argmax(dim=0, keepdim=True))
+    return torch.cat([turn, P[:, m:] @ axes * torch.where(peak < 0, -1, 1)], dim=1)
+
+
+def _blocks(length: int) -> list[slice]:
+    """Cut an axis into slices that are small in float64."""
+    return [slice(start, start + _BLOCK) for start in range(0, length, _BLOCK)]
+
+
+def _sketch_matrix(width: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Return a sparse (columns, width) matrix with one +-1 per unit: memory grows with the width alone."""
+    bucket = torch.randint(columns, (width,), generator=generator)
+    sign = torch.randint(2, (width,), generator=generator).float() * 2 - 1
+    indices = torch.stack([bucket, torch.arange(width)])
+    return torch.sparse_coo_tensor(indices, sign, (columns, width), check_invariants=True).coalesce()
+
+
+def _hash_units(state: Tensor, sketch: Tensor | None) -> Tensor:
+    """Return the state, or its (N, P) projection, block by block of stimuli."""
+    if sketch is None:
+        return state
+    sketch = sketch.to(device=state.device, dtype=working_dtype(state))
+    rows = max(1, 2**24 // state.shape[1])
+    starts = range(0, len(state), rows)
+    projected: list[Tensor] = [
+        torch.sparse.mm(sketch, state[i : i + rows].to(sketch.dtype).T).T for i in starts
+    ]
+    return torch.cat(projected)

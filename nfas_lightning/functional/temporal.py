@@ -1,4 +1,4 @@
-"""From stimuli to volumes: haemodynamic convolution, finite impulse responses, slow drifts."""
+"""From stimuli to volumes: hemodynamic convolution and finite impulse responses."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from nfas_lightning.functional.checks import (
     check_shape,
     working_dtype,
 )
-from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 from nfas_lightning.functional.hrf import HRF_LENGTH, HRFModel, hrf_integral
 from nfas_lightning.functional.hrf import hrf as impulse_response
 
-__all__ = ["Resampling", "fir_operators", "high_pass_basis", "hrf_operator", "regress_out"]
+__all__ = ["Resampling", "fir_operators", "hrf_operator"]
 
 Resampling = Literal["average", "sum", "lanczos"]
 
@@ -41,7 +40,7 @@ def hrf_operator(
     event_runs: Tensor | None = None,
     volume_runs: Tensor | None = None,
 ) -> Tensor:
-    r"""Build the operator that convolves event features with a haemodynamic response.
+    r"""Build the operator that convolves event features with a hemodynamic response.
 
     With h of unit area and :math:`G(t) = \int_0^t h`, the volume acquired at t answers event n by
 

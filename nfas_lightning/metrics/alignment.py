@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional._combine import Operator, Phase, center_depths, combine_depths
-from nfas_lightning.functional._gram import Centering
-from nfas_lightning.functional._spectrum import Criterion
-from nfas_lightning.functional.dmd import dmd
-from nfas_lightning.functional.encoding import Selection
+from nfas_lightning.functional.dmd import (
+    Centering,
+    Criterion,
+    Operator,
+    Phase,
+    center_depths,
+    combine_depths,
+    dmd,
+)
+from nfas_lightning.functional.ridge import Selection
 from nfas_lightning.functional.state_space import StateSpaceKind
 from nfas_lightning.metrics.base import StimulusIds, TrajectoryMetric, as_ids
 from nfas_lightning.metrics.encoder import RoiEncoder

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional.encoding import Scaling
+from nfas_lightning.functional.ridge import Scaling
 from nfas_lightning.results import SCORES, Score
 from nfas_lightning.scoring.ridge import Fits
 from nfas_lightning.scoring.settings import ScoringSettings

@@ -10,7 +10,7 @@ from torch import Tensor
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.ceiling import normalize
 from nfas_lightning.functional.correlation import squared_correlation
-from nfas_lightning.functional.encoding import Selection
+from nfas_lightning.functional.ridge import Selection
 from nfas_lightning.metrics.base import StimulusIds, StimulusMetric, as_ids
 from nfas_lightning.metrics.encoder import RoiEncoder
 from nfas_lightning.metrics.figures import plot_bars, plot_steps

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from nfas_lightning.functional.checks import check_option, check_shape
-from nfas_lightning.functional.labels import encode_labels
+from nfas_lightning.functional.relabeling import encode_labels
 from nfas_lightning.functional.snci import Form, snci
 from nfas_lightning.hooks.processes import gather_rows
 from nfas_lightning.metrics.base import ShapedMetric

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from nfas_lightning.functional._gram import Centering
-from nfas_lightning.functional._spectrum import Criterion
-from nfas_lightning.functional.dmd import dmd
+from nfas_lightning.functional.dmd import Centering, Criterion, dmd
 from nfas_lightning.functional.state_space import StateSpaceKind
 from nfas_lightning.metrics.base import TrajectoryMetric
 from nfas_lightning.metrics.figures import plot_plane

@@ -3,8 +3,9 @@
 from nfas_lightning.results.comparison import MEASURED, SIMULATED, compare_features
 from nfas_lightning.results.files import write_csv, write_parquet
 from nfas_lightning.results.folder import RunFolder
-from nfas_lightning.results.keys import content_key, network_code
+from nfas_lightning.results.keys import capture_key, content_key, scoring_key
 from nfas_lightning.results.numbers import SCORES, Score, report_as, reported, tells_apart, three_numbers
+from nfas_lightning.results.sources import NoKeyError
 from nfas_lightning.results.statistics import MIN_MODELS, SpaceStatistics, few_models, group_words
 from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
 from nfas_lightning.results.tables import (
@@ -27,18 +28,20 @@ __all__ = [
     "SIMULATED",
     "SIZES",
     "ModelResult",
+    "NoKeyError",
     "RunFolder",
     "RunResults",
     "Score",
     "SpaceStatistics",
+    "capture_key",
     "compare_features",
     "content_key",
     "few_models",
     "group_words",
-    "network_code",
     "query_models",
     "report_as",
     "reported",
+    "scoring_key",
     "subject_scores",
     "tells_apart",
     "three_numbers",

@@ -44,11 +44,15 @@ class RunFolder:
         """Whether a finished result of this model is there, under whatever key."""
         return any(self._folder(model, "").glob("*/card.json"))
 
-    def write(self, model: str, key: str, result: ModelResult) -> None:
+    def write(self, model: str, key: str, result: ModelResult, *, replace: bool = False) -> None:
         """Keep the result of a model: the folder appears whole or not at all.
 
-        A whole result that is there already stays: under one key it is the same, and another process may be
-        reading it.
+        Args:
+            model: its name.
+            key: of the result.
+            result: the tables.
+            replace: also where a whole result is there. It stays otherwise: under one key it is the same, and
+                another process may be reading it.
 
         Raises:
             OSError: it can't be written; the file is named.
@@ -67,11 +71,11 @@ class RunFolder:
                     result.region_model.save(staging / "region_model.safetensors")
             with naming(target / "card.json"):
                 (staging / "card.json").write_text(json.dumps({**result.card, "key": key}, default=str))
-            self._place(staging, target)
+            self._place(staging, target, replace)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
-    def _place(self, staging: Path, target: Path) -> None:
+    def _place(self, staging: Path, target: Path, replace: bool) -> None:
         """Move a result to its place, where another process may just have put one."""
         while True:
             try:
@@ -81,13 +85,15 @@ class RunFolder:
                 if not target.exists():
                     raise
             try:
-                _read(target)
-                return
-            except ValueError:
-                aside = staging_place(target)
-                with suppress(FileNotFoundError):  # another process has moved it
-                    os.replace(target, aside)
-                shutil.rmtree(aside, ignore_errors=True)
+                if not replace:
+                    _read(target)
+                    return
+            except ValueError:  # a damaged one
+                pass
+            aside = staging_place(target)
+            with suppress(FileNotFoundError):  # another process has moved it
+                os.replace(target, aside)
+            shutil.rmtree(aside, ignore_errors=True)
 
     def read(self, model: str, key: str) -> ModelResult:
         """Read the result of a model back, from the disk once: tables are gathered after every model.

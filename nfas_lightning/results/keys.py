@@ -1,4 +1,20 @@
-"""Keys of results: a hash over all that could change a number."""
+"""Keys of results: what changes a number changes the key.
+
+There are two. `capture_key` tells what the forward passes record, `scoring_key` what the scores are. Both are
+a sha256 over declared content:
+
+- tensors, arrays and tables count by type, shape and values; numbers and text by value;
+- a network counts module by module: class, attributes, weights, buffers (saved or not) and forward hooks;
+- an object counts by its class and attributes, as pickle would keep them;
+- a function of yours counts by its module-qualified name, its source (`inspect.getsource`), its defaults, and
+  the values that the source names: those of its module, and what a closure holds. A `functools.partial`
+  counts by its function and arguments, a class of yours by what it defines;
+- a module of yours that such a source names counts by the text of its file;
+- what Python, an installed package or this one defines counts by name. `code_version` has the versions.
+
+Where content can't be told (no source, an object that can't be pickled), `NoKeyError` says what is in the
+way. The result is then computed anew by every run.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +23,11 @@ import enum
 import functools
 import hashlib
 import json
+import os
 import pickle
-import re
 import types
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -21,45 +37,93 @@ import torch
 from torch import Tensor, nn
 
 from nfas_lightning.hooks.undisturbed import plain_network
-from nfas_lightning.results.arrays import array_parts, tensor_parts
-from nfas_lightning.results.code import class_parts, function_parts, is_transient, name_of
-from nfas_lightning.results.networks import network_parts
+from nfas_lightning.results.sources import (
+    WRAPPERS,
+    NoKeyError,
+    defined,
+    identifiers,
+    is_own,
+    name_of,
+    source_of,
+)
+from nfas_lightning.versions import code_version
 
-__all__ = ["content_key", "network_code"]
+__all__ = ["capture_key", "content_key", "scoring_key"]
+
+_PLAIN = (bool, int, float, str)
+# objects of these keep a program going and compute nothing; their states change by themselves
+_MACHINERY = frozenset((
+    "_io", "_thread", "_weakref", "asyncio", "concurrent", "contextvars", "io", "lightning", "logging",
+    "multiprocessing", "pytorch_lightning", "queue", "rich", "socket", "subprocess", "threading", "tqdm",
+    "wandb", "weakref",
+))  # fmt: skip
+
+
+def capture_key(
+    network: nn.Module,
+    *,
+    preprocess: object,
+    stimuli: str,
+    recorder: Mapping[str, object],
+    precision: str,
+) -> str:
+    """Return the key of what the forward passes of a network over stimuli record.
+
+    It holds, and nothing else:
+
+    - the network, module by module: classes, attributes, weights, buffers and hooks, see this module's
+      docstring;
+    - the preprocessing, likewise;
+    - the content of the stimuli;
+    - how states are recorded: layers, pooling, submodule, repeats, layout, and the dtype they are kept in;
+    - the precision of the forward passes;
+    - the version of this package and of the libraries that compute, see `code_version`.
+
+    Batch size, device and the model's name are not in it: states do not depend on them.
+
+    Args:
+        network: the module that runs, in any mode and on any device.
+        preprocess: raw batch to the network's inputs; None: the network gets the batch.
+        stimuli: sha256 over the content of all stimuli, in order, see `StimulusSet.sha256`.
+        recorder: how states are recorded, see `DepthTrajectory.options`; layers and pooling resolved.
+        precision: see Lightning's Trainer.
+
+    Raises:
+        NoKeyError: something of it can't be told from other content.
+    """
+    return content_key(network, preprocess, stimuli, dict(recorder), precision, code_version())
+
+
+def scoring_key(
+    capture: str, *, responses: str, settings: Mapping[str, object], card: Mapping[str, object]
+) -> str:
+    """Return the key of the scores of a captured trajectory.
+
+    Args:
+        capture: see `capture_key`.
+        responses: sha256 over responses, pairing, nuisances and ceilings, see `Responses.fingerprint`.
+        settings: of the scoring, see `ScoringSettings`.
+        card: what the tables say of the model: its name, source, license and so on.
+    """
+    return content_key(capture, responses, dict(settings), dict(card))
 
 
 def content_key(*parts: object) -> str:
-    """Return a sha256 over `parts`, the cache key of a result.
+    """Return a sha256 over the content of `parts`, the same in every process; see the module's docstring.
 
-    Numbers, arrays and tensors count by their values; functions and classes by their code, what they hold and
-    the code of one's own that they call; objects by their class and attributes; networks by all of this,
-    module by module, with weights, buffers and forward hooks. Libraries count by name. Memory addresses,
-    devices and the caches of libraries do not count, nor the order of a mapping of plain values.
+    Memory addresses, devices and the caches of libraries do not count, nor the order of a mapping of plain
+    values.
 
     Raises:
-        ValueError: something is nested too deeply to be read.
+        NoKeyError: something can't be told from other content.
     """
     try:
         return _sha256([_Content().of(part) for part in parts])
     except RecursionError as error:
-        raise ValueError(
-            "The model or its preprocessing holds something nested too deeply (a linked list?) to tell it "
-            "from others: keep it out of the attributes of the preprocessing and of the network."
+        raise NoKeyError(
+            "the model or its preprocessing holds something nested too deeply (a linked list?): keep it out "
+            "of the attributes of the preprocessing and of the network"
         ) from error
-
-
-def network_code(network: nn.Module) -> str:
-    """Return a sha256 over all that a network computes with, see `content_key`."""
-    return content_key(network)
-
-
-_PLAIN = (bool, int, float, str)
-# what keeps a program going and computes nothing, with states that change by themselves
-_MACHINERY = frozenset((
-    "_io", "_thread", "asyncio", "concurrent", "contextvars", "io", "lightning", "logging",
-    "multiprocessing", "os", "pytorch_lightning", "queue", "rich", "socket", "subprocess", "threading",
-    "tqdm", "wandb", "weakref",
-))  # fmt: skip
 
 
 class _Content:
@@ -86,56 +150,43 @@ class _Content:
         self._known[id(value)] = (value, found)
         return found
 
+    def named(self, values: Mapping[str, object]) -> list[object]:
+        """Return names and contents, sorted by name."""
+        return [[name, self.of(values[name])] for name in sorted(values)]
+
     def _parts(self, value: Any) -> object:
         if isinstance(value, nn.Module):
-            return network_parts(plain_network(value), self.of, self._attributes)
+            return self._network(plain_network(value))
+        value = getattr(value, "_torchdynamo_orig_callable", value)  # what torch.compile wrapped
+        kind = type(value)
         if isinstance(value, Tensor):
-            return tensor_parts(value, self.of)
+            return self._tensor(value)
         if isinstance(value, np.ndarray | np.generic):
-            return array_parts(np.asarray(value), self.of)
+            return self._array(np.asarray(value))
         if isinstance(value, pd.DataFrame | pd.Series | pd.Index):
             labels = [self.of(axis.to_numpy()) for axis in getattr(value, "axes", ())]
-            return [name_of(type(value)), labels, self.of(value.to_numpy())]
+            return [name_of(kind), labels, self.of(value.to_numpy())]
         if isinstance(value, type):
-            return class_parts(value, self.of)
+            return self._class(value)
         if isinstance(value, enum.Enum):
-            return [name_of(type(value)), value.name, self.of(value.value)]
-        if isinstance(value, _PLAIN):
-            return [self.of(type(value)), str(value)]
-        if callable(value) and (parts := self._callable(value)) is not None:
-            return parts
+            return [name_of(kind), value.name]
+        if isinstance(value, (*_PLAIN, bytes, bytearray, torch.dtype, os.PathLike)):
+            return [self.of(kind), str(value)]
         if isinstance(value, torch.device):
             return "device"
         if isinstance(value, types.ModuleType):
-            return value.__name__
-        if type(value).__module__.split(".")[0] in _MACHINERY:
-            return name_of(type(value))
+            return [value.__name__, source_of(value) if is_own(value.__name__) else ""]
+        if (parts := self._callable(value)) is not None:
+            return parts
+        if kind.__module__.split(".")[0] in _MACHINERY:
+            return name_of(kind)
         if hasattr(value, "get_vocab") and hasattr(value, "special_tokens_map"):
             return self._tokenizer(value)
-        if isinstance(value, bytes | bytearray):
-            return ["bytes", hashlib.sha256(value).hexdigest()]
         if isinstance(value, Mapping | AbstractSet | list | tuple):
-            is_own = type(value).__module__ not in ("builtins", "collections")
-            return [*self._container(value), *(self._object(value) if is_own else ())]
+            return [*self._container(value), *(self._object(value) if is_own(kind.__module__) else ())]
         return self._object(value)
 
-    def _callable(self, value: Any) -> list[object] | None:
-        value = getattr(value, "_torchdynamo_orig_callable", value)  # what torch.compile wrapped
-        if isinstance(value, types.FunctionType):
-            return function_parts(value, self.of)
-        if isinstance(value, types.MethodType):
-            return [self.of(value.__func__), self.of(value.__self__)]
-        if isinstance(value, functools.partial):
-            return ["partial", self.of(value.func), self.of(value.args), self.of(value.keywords)]
-        if isinstance(value, torch.jit.ScriptFunction):
-            return [value.name, value.code]
-        if isinstance(wrapped := getattr(value, "__wrapped__", None), types.FunctionType):
-            return [name_of(type(value)), self.of(wrapped)]  # functools.cache and the like
-        if isinstance(getattr(value, "__qualname__", None), str):
-            whose = getattr(value, "__self__", None)
-            is_bound = not isinstance(whose, type | types.ModuleType)
-            return [name_of(value), self.of(whose) if is_bound else None]
-        return None
+    # values
 
     def _container(self, value: Any) -> list[object]:
         if isinstance(value, AbstractSet):
@@ -148,41 +199,88 @@ class _Content:
             return ["mapping", *items]
         return ["list" if isinstance(value, list) else "tuple", *map(self.of, value)]
 
+    def _array(self, value: np.ndarray[Any, Any]) -> list[object]:
+        about: list[object] = ["array", str(value.dtype), list(value.shape)]
+        return [*about, self.of(value.tolist()) if value.dtype.hasobject else _sha256_of(value.tobytes())]
+
+    def _tensor(self, value: Any) -> list[object]:
+        if nn.parameter.is_lazy(value):
+            return ["tensor", "not yet made"]
+        about: list[object] = ["tensor", str(value.dtype), list(value.shape)]
+        if hasattr(value, "__tensor_flatten__"):  # subclasses around several tensors, such as torchao's
+            names, context = value.__tensor_flatten__()
+            inner = [self.of(getattr(value, name)) for name in names]
+            return [*about, name_of(type(value)), inner, self.of(context)]
+        if value.is_meta:
+            return [*about, "meta"]
+        if value.is_quantized:
+            return [*about, self.of(value.int_repr()), self.of(value.dequantize())]
+        dense = value.detach().to_dense() if value.layout != torch.strided else value.detach()
+        raw = dense.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+        return [*about, hashlib.sha256(raw.numpy().data).hexdigest()]
+
+    # networks and objects
+
+    def _network(self, module: nn.Module) -> list[object]:
+        if isinstance(module, torch.jit.ScriptModule):
+            raise NoKeyError(f"{type(module).__name__} is TorchScript, which has no source")
+        parameters, kind = module._parameters, type(module)
+        # weight_norm, spectral_norm and prune compute these anew before each pass
+        computed = {name for name in vars(module) if {f"{name}_v", f"{name}_orig"} & set(parameters)}
+        if isinstance(module, torch.fx.GraphModule):
+            computed |= {"_graph", "meta"}  # its code stands in an attribute
+        names = set(vars(module)) - _framework_attributes() - computed
+        unsaved = module._non_persistent_buffers_set & set(module._buffers)
+        attributes = {name: vars(module)[name] for name in names}
+        attributes |= {name: module._buffers[name] for name in unsaved}  # some are caches, too
+        has_extra = kind.get_extra_state is not nn.Module.get_extra_state
+        return [
+            self.of(kind),
+            self._attributes(kind, attributes),
+            self.named(parameters),
+            self.named({name: b for name, b in module._buffers.items() if name not in unsaved}),
+            self.of(module.get_extra_state()) if has_extra else None,
+            self._hooks(module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs),
+            self._hooks(module._forward_hooks, module._forward_hooks_with_kwargs),
+            [[name, self.of(child)] for name, child in module._modules.items()],  # Sequential runs in order
+        ]
+
+    def _hooks(self, hooks: Mapping[int, Any], with_kwargs: Mapping[int, bool]) -> list[object]:
+        """Hooks in their order, without those of this package, which look and change nothing."""
+        own = [(i, hook) for i, hook in hooks.items() if not name_of(hook).startswith("nfas_lightning.")]
+        return [[self.of(hook), i in with_kwargs] for i, hook in own]
+
     def _object(self, value: Any) -> list[object]:
+        """An object by its class and the state that pickle would keep of it."""
         kind = type(value)
-        if isinstance(value, staticmethod | classmethod):
-            return [kind.__name__, self.of(value.__func__)]
-        if isinstance(value, property):
-            return [kind.__name__, self.of(value.fget)]
-        names = {name for base in kind.__mro__ for name in _slots(base) if hasattr(value, name)}
-        if hasattr(value, "__dict__"):
-            names |= set(vars(value))
-        elif not names:
-            return [self.of(kind), self._reduced(value)]
-        return [self.of(kind), self._attributes(value, names)]
-
-    def _attributes(self, value: Any, names: AbstractSet[str]) -> list[object]:
-        computed = {
-            name
-            for name in names
-            if is_transient(name, type(value).__module__)
-            or isinstance(getattr(type(value), name, None), functools.cached_property)
-        }
-        return [[name, self.of(object.__getattribute__(value, name))] for name in sorted(names - computed)]
-
-    def _reduced(self, value: Any) -> object:
-        """What pickle would keep of an object without attributes."""
         try:
-            reduce = copyreg.dispatch_table.get(type(value))
+            reduce = copyreg.dispatch_table.get(kind)
             kept = value.__reduce_ex__(4) if reduce is None else reduce(value)
-        except (TypeError, ValueError, RuntimeError, AttributeError, pickle.PickleError):
-            return re.sub(r"0x[0-9a-fA-F]+", "", repr(value))
+        except (TypeError, ValueError, RuntimeError, AttributeError, pickle.PickleError) as error:
+            raise NoKeyError(f"an object of {name_of(kind)} can't be pickled ({error})") from error
         if isinstance(kept, str):
-            return kept
+            return [self.of(kind), kept]
         make, args, state, items, pairs = (*kept, None, None, None)[:5]
-        rest = [self.of(list(more)) for more in (items, pairs) if more is not None]
-        # a constructor is a library's own way to make the class, which is told already
-        return [name_of(make), [self.of(arg) for arg in args if arg is not type(value)], self.of(state), rest]
+        parts: list[object] = [self.of(kind), name_of(make)]
+        parts.append([self.of(arg) for arg in args if arg is not kind])
+        for held in state if isinstance(state, tuple) else (state,):  # attributes, and slots after them
+            parts.append(self._attributes(kind, held) if isinstance(held, dict) else self.of(held))
+        return [*parts, *(self.of(list(more)) for more in (items, pairs) if more is not None)]
+
+    def _attributes(self, kind: type, held: Mapping[Any, object]) -> object:
+        """Attributes by name, without what a library keeps only to be faster or to tell where it was read.
+
+        What one's own code calls a cache may as well be features that were computed before, and counts.
+        """
+        told = ("_name_or_path", "name_or_path", "_commit_hash")
+        is_library = not is_own(kind.__module__)
+        counts = {
+            name: value
+            for name, value in held.items()
+            if not (is_library and ("cache" in str(name).lower() or name in told))
+            and not isinstance(getattr(kind, str(name), None), functools.cached_property)
+        }
+        return [[str(name), self.of(counts[name])] for name in sorted(counts, key=str)]
 
     def _tokenizer(self, value: Any) -> list[object]:
         """A tokenizer of transformers without padding and truncation, which each call sets anew."""
@@ -193,12 +291,66 @@ class _Content:
         names = ("padding_side", "truncation_side", "model_max_length", "special_tokens_map")
         return [*parts, *(self.of(getattr(value, name, None)) for name in names)]
 
+    # code
+
+    def _callable(self, value: Any) -> list[object] | None:
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.MethodType):
+            return [self.of(value.__func__), self.of(value.__self__)]
+        if isinstance(value, functools.partial):
+            return ["partial", self.of(value.func), self.of(value.args), self.of(value.keywords)]
+        for kind, attribute in WRAPPERS.items():
+            if isinstance(value, kind):
+                return [name_of(kind), self.of(getattr(value, attribute))]
+        if callable(value) and isinstance(getattr(value, "__qualname__", None), str):
+            whose = getattr(value, "__self__", None)  # of a built-in, such as torch.tanh or [].append
+            is_bound = not isinstance(whose, type | types.ModuleType)
+            return [name_of(value), self.of(whose) if is_bound else None]
+        return None
+
+    def _function(self, function: types.FunctionType) -> list[object]:
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        closure = {
+            name: cell.cell_contents for name, cell in cells if name != "__class__" and _is_filled(cell)
+        }
+        parts = [name_of(function), self.of(function.__defaults__), self.of(function.__kwdefaults__)]
+        parts.append(self.named(closure))
+        # of the module that the code is from: what functools.wraps made has another's name
+        if not is_own(str(function.__globals__.get("__name__"))):
+            return parts
+        source = source_of(function)
+        known = function.__globals__
+        read = {name: known[name] for name in set(identifiers(source)) & set(known)}
+        attributes = {name: value for name, value in vars(function).items() if not name.startswith("_")}
+        return [*parts, source, self.named(read), self.named(attributes)]
+
+    def _class(self, kind: type) -> list[object]:
+        """A class's bases by name; of those that are yours what they define, too."""
+        return [[name_of(base), self.named(defined(base))] for base in kind.__mro__]
+
+
+@functools.cache
+def _framework_attributes() -> frozenset[str]:
+    """Attributes that torch and Lightning keep in any module: flags, registries and the Trainer."""
+    # here: it takes seconds to import, which readers of finished runs do without
+    from nfas_lightning.lightning_packages import LightningModule
+
+    compiled = ("_compiled_call_impl", "_compile_kwargs", "_is_torch_compile")
+    return frozenset((*vars(nn.Module()), *vars(LightningModule()), *compiled))
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  # raises where a name was not yet bound
+    except ValueError:
+        return False
+    return True
+
 
 def _sha256(parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return _sha256_of(json.dumps(parts).encode())
 
 
-def _slots(kind: type) -> Sequence[str]:
-    slots = vars(kind).get("__slots__", ())
-    names = (slots,) if isinstance(slots, str) else tuple(slots)
-    return [name for name in names if name not in ("__dict__", "__weakref__")]
+def _sha256_of(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()

@@ -91,7 +91,6 @@ class SuiteTrainer(Trainer):
         datamodule.prepare_data()
         datamodule.setup("test")
         writer.settings.check(datamodule.responses)
-        writer.bind(self)
         with ending_on_sigterm(writer.last_words):
             return self._test_members(model, datamodule, writer)
 
@@ -138,9 +137,9 @@ class SuiteTrainer(Trainer):
     ) -> list[Any]:
         """Test one member, unless its result is there already."""
         if self.is_global_zero:  # which alone keeps the run's tables
-            is_done = writer.resume(member, datamodule.responses, found)
+            is_done = writer.resume(member, self, datamodule, found)
         else:
-            is_done = writer.find(member, datamodule.responses) is not None
+            is_done = writer.find(member, self, datamodule) is not None
         return [] if is_done else list(super().test(member, datamodule=datamodule, verbose=False))
 
     def _plan(
@@ -158,7 +157,7 @@ class SuiteTrainer(Trainer):
 
         def is_finished(member: FrozenModel, name: str) -> bool:
             # weights are loaded, and hashed, only where there is a result that may be of them
-            entry = writer.find(member, datamodule.responses) if writer.folder.has_any(name) else None
+            entry = writer.find(member, self, datamodule) if writer.folder.has_any(name) else None
             if entry is not None:
                 place = int(isinstance(member, RandomTwin))
                 found[member.twin_of if isinstance(member, RandomTwin) else name, place] = entry

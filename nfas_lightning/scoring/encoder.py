@@ -14,9 +14,9 @@ from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.correlation import average_folds, squared_correlation
-from nfas_lightning.functional.encoding import MANY_AT_EDGE, EncodingResult, Scaling, observed_folds
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
+from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling, observed_folds
 from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.results import SCORES, Score
 from nfas_lightning.results.numbers import column_of

@@ -11,8 +11,8 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS
-from nfas_lightning.functional.encoding import EncodingResult, Scaling, ridge_cv
 from nfas_lightning.functional.folds import connected_groups, contiguous_folds
+from nfas_lightning.functional.ridge import EncodingResult, Scaling, ridge_cv
 from nfas_lightning.functional.ridge_model import RidgeModel, ridge_fit
 from nfas_lightning.functional.ridge_null import Moves, ridge_null
 from nfas_lightning.results import Score

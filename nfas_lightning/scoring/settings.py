@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional._spectrum import check_svd_rank
 from nfas_lightning.functional.checks import check_count, check_option, check_seed
-from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase
+from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase, check_svd_rank
 from nfas_lightning.functional.state_space import StateSpaceKind
 from nfas_lightning.results import FEATURES, SCORES, Score
 from nfas_lightning.scoring.observed import check_observed

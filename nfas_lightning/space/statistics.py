@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from nfas_lightning.functional.fdr import fdr
-from nfas_lightning.functional.labels import distinct_partitions
+from nfas_lightning.functional.relabeling import distinct_partitions
 from nfas_lightning.results import MIN_MODELS, SpaceStatistics, few_models, group_words
 from nfas_lightning.space.stability import leave_one_out
 

@@ -182,7 +182,8 @@ class _Conductor:
 
 def _arguments(sweep: Sweep) -> list[str]:
     """What follows Python on the command line of a job, up to its name."""
-    return ["-m", "nfas_lightning", "sweep", str(Path(sweep.out) / "sweep.yaml"), "--out", sweep.out]
+    anew = [] if sweep.resume else ["--no_resume"]
+    return ["-m", "nfas_lightning", "sweep", str(Path(sweep.out) / "sweep.yaml"), "--out", sweep.out, *anew]
 
 
 def _without_estimate(sweep: Sweep, cells: Sequence[Cell]) -> list[Cell]:

@@ -6,44 +6,26 @@ import gc
 import os
 import time
 import traceback
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
-from nfas_lightning.data.responses import Responses
 from nfas_lightning.datamodules import BrainDataModule
-from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models import ModelSuite
-from nfas_lightning.results import content_key
+from nfas_lightning.results import NoKeyError, content_key
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning
-from nfas_lightning.scoring import ScoringSettings
 from nfas_lightning.sweep import cost
 from nfas_lightning.sweep.cell import Cell
-from nfas_lightning.sweep.code import code_version
 from nfas_lightning.sweep.config import Sweep
+from nfas_lightning.versions import code_version
 
-__all__ = ["PARENT", "SweepWriter", "estimate_key", "run_job"]
+__all__ = ["PARENT", "estimate_key", "run_job"]
 
 PARENT = "NFAS_SWEEP_PARENT"
 """Environment variable with the process that a local worker belongs to: without it a worker stops."""
-
-
-class SweepWriter(ScoreWriter):
-    """A `ScoreWriter` whose key also holds the version of the code."""
-
-    def __init__(self, run_dir: str, *, settings: ScoringSettings, name: str, more: Sequence[object]) -> None:
-        super().__init__(run_dir, settings=settings, name=name)
-        self.more = tuple(more)
-
-    def _key(self, module: LightningModule, responses: Responses) -> str:
-        return content_key(super()._key(module, responses), *self.more)
-
-    @property
-    def keys(self) -> list[str]:
-        """Keys of the results that this run is made of."""
-        return [key for _, key in self._finished]
 
 
 def run_job(sweep: Sweep, cells: Sequence[Cell], *, only_estimate: bool = False) -> bool:
@@ -99,8 +81,8 @@ def _run(sweep: Sweep, cell: Cell, datamodule: BrainDataModule) -> None:
     started, peak = time.perf_counter(), cost.reset_peak()
     before = cell.status()
     cell.say("running", pid=os.getpid(), log=os.environ.get("NFAS_SWEEP_LOG", ""))
-    settings, more = sweep.scoring(cell.benchmark), (code_version(),)
-    writer = SweepWriter(str(cell.folder), settings=settings, name=cell.name, more=more)
+    settings = sweep.scoring(cell.benchmark)
+    writer = ScoreWriter(str(cell.folder), settings=settings, name=cell.name, resume=sweep.resume)
     computed = 0
     suite = ModelSuite([cell.spec.arguments()], random_twins=sweep.random_twins, seed=sweep.seed)
     for member in suite.members():
@@ -115,13 +97,12 @@ def _run(sweep: Sweep, cell: Cell, datamodule: BrainDataModule) -> None:
             enable_model_summary=False,
             enable_progress_bar=False,
         )
-        writer.bind(trainer)
-        if writer.resume(member, datamodule.responses):
+        if writer.resume(member, trainer, datamodule):
             continue
         trainer.test(member, datamodule=datamodule, verbose=False)
         computed += 1
     writer.gather(datamodule.responses, getattr(datamodule, "truth", None))
-    key = content_key(writer.keys)
+    key = content_key([key for _, key in writer.finished])
     if computed == 0 and before["state"] == "done" and before.get("key") == key:
         kept = {name: before[name] for name in ("seconds", "peak_mb") if name in before}
         cell.say("done", key=key, **kept, found=True)  # the cost is that of the run that computed it
@@ -134,7 +115,11 @@ def estimate_key(sweep: Sweep, cell: Cell) -> str:
     data = sweep.benchmarks[cell.benchmark].data
     about = [type(data), dict(getattr(data, "hparams", {}))]
     settings = sweep.scoring(cell.benchmark)
-    return content_key(dict(cell.spec.given), about, vars(settings), sweep.random_twins, code_version())
+    parts = (dict(cell.spec.given), about, vars(settings), sweep.random_twins, code_version())
+    try:
+        return content_key(*parts)
+    except NoKeyError:  # a benchmark of one's own without a source: it is probed each time
+        return uuid.uuid4().hex
 
 
 def _estimate(sweep: Sweep, cell: Cell, datamodule: BrainDataModule) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nfas_lightning.cli import main
-from nfas_lightning.datamodules.alice import alice_archives
+from nfas_lightning.datamodules.alice import alice_source
 from nfas_lightning.datamodules.little_prince.little_prince_reader import little_prince_stories
 from tests.helpers.alice_release import TEXTGRID, write_release
 from tests.helpers.flaky_server import FlakyBucket, serve
@@ -26,7 +26,6 @@ FILES = {
 
 @pytest.fixture(autouse=True)
 def _surroundings(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("NFAS_DATA", raising=False)
 
@@ -185,7 +184,7 @@ def test_alice_without_a_release(tmp_path, capsys):
 def drive(monkeypatch):
     """Google Drive on loopback: every archive under its id."""
     with serve(FlakyBucket({}, key_of=lambda url: parse_qs(url.query)["id"][0])) as running:
-        monkeypatch.setattr(alice_archives, "GOOGLE_DRIVE", running.address)
+        monkeypatch.setattr(alice_source, "GOOGLE_DRIVE", running.address)
         yield running
 
 
@@ -198,7 +197,7 @@ def alice_zips(folder) -> dict[str, bytes]:
     arrays |= {"word_rate_hrf": rng.normal(size=362), "sound_power_hrf": rng.normal(size=362)}
     release = write_release(folder, arrays, TEXTGRID.encode())
     files = {}
-    for name, identity in alice_archives.ARCHIVES.items():
+    for name, identity in alice_source.ARCHIVES.items():
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted((release / Path(name).stem).rglob("*.*")):
@@ -227,7 +226,7 @@ def test_alice_comes_from_drive_over_a_bad_line(drive, tmp_path, capsys):
     assert "2 listeners and the words are in" in out
     alice = root / "alice_fmri"
     kept = {str(path.relative_to(alice)) for path in alice.rglob("*") if path.is_file()}
-    archives = {f"release/{name}" for name in alice_archives.ARCHIVES}
+    archives = {f"release/{name}" for name in alice_source.ARCHIVES}
     assert kept == archives | {"release/.nfas-get.lock", "roi_timeseries.npz", "words.csv"}
     assert not list(tmp_path.rglob("outside.txt"))
     assert "Alice,20.0000" in (alice / "words.csv").read_text()

@@ -7,7 +7,7 @@ import torch
 
 from nfas_lightning.data.tables import parse_csv
 from nfas_lightning.datamodules import ArrayDataModule, FolderDataModule
-from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.functional.ridge import ridge_cv
 
 POINTER = "/annex/objects/SHA256E-s1234--0123456789abcdef.csv\n"
 N = 6

@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from nilearn.glm.first_level.design_matrix import create_cosine_drift
 from scipy.linalg import block_diag, toeplitz
 from scipy.signal import lfilter
 
-from nfas_lightning.functional.confounds import _ar1_coefficient, regress_out, regress_out_ar1
+from nfas_lightning.functional.confounds import (
+    _ar1_coefficient,
+    high_pass_basis,
+    regress_out,
+    regress_out_ar1,
+)
+
+TR = 2.0
 
 
 def slow(rng, n_volumes, n_columns, rho=0.9):
@@ -70,3 +78,53 @@ def test_missing_rows_stay_missing_and_touch_no_other_column():
     kept = [*range(10), *range(20, 60)]
     expected = regress_out_ar1(Y[kept][:, [1]], confounds[kept], streaks)
     torch.testing.assert_close(got[kept][:, [1]], expected)
+
+
+@pytest.mark.parametrize(("n", "tr", "cutoff"), [(100, 2.0, 1 / 128), (362, 1.5, 0.01), (400, 0.5, 1 / 60)])
+def test_high_pass_matches_nilearn(n, tr, cutoff):
+    expected = create_cosine_drift(cutoff, np.arange(n) * tr)[:, :-1]
+    assert np.abs(high_pass_basis(n, tr, cutoff).numpy() - expected).max() < 1e-6
+
+
+def test_high_pass_edges():
+    assert high_pass_basis(10, 2.0).shape == (10, 0)  # 20 s hold no 128 s wave
+    assert high_pass_basis(8, 2.0, 10.0).shape == (8, 7)
+    assert high_pass_basis(96, 2.0, 1 / 128).shape == (96, 3)  # a whole number of half waves counts
+    assert high_pass_basis(350, 0.7, 1 / 70).shape == (350, 7)  # and does where 7 rounds to 6.99...
+    with pytest.raises(ValueError, match="must be positive, got 0"):
+        high_pass_basis(0, 2.0)
+
+
+def test_regress_out_matches_least_squares_by_run_and_around_nan():
+    generator = torch.Generator().manual_seed(2)
+    Y = torch.randn(3, 50, 4, generator=generator).double()
+    C = torch.randn(50, 2, generator=generator).double()
+    runs = torch.arange(50) // 20
+    Y[1, [3, 30], 2] = torch.nan
+    cleaned = regress_out(Y, C, runs)
+    for s in range(3):
+        for k in range(4):
+            for run in range(3):
+                rows = (runs == run) & ~Y[s, :, k].isnan()
+                design = np.column_stack([np.ones(int(rows.sum())), C[rows]])
+                y = Y[s, rows, k].numpy()
+                expected = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+                np.testing.assert_allclose(cleaned[s, rows, k].numpy(), expected, atol=1e-12)
+    assert torch.equal(cleaned.isnan(), Y.isnan())
+
+
+def test_regress_out_survives_redundant_and_tiny_confounds():
+    t = torch.linspace(-1, 1, 40).double()[:, None]
+    Y = torch.randn(40, 2, generator=torch.Generator().manual_seed(3)).double()
+    for unit in (1e-9, 1e-20, 1e20):
+        confounds = torch.cat([t, unit * t**2, 3 * t + 7, torch.ones_like(t), 0 * t], 1)
+        torch.testing.assert_close(regress_out(Y, confounds), regress_out(Y, torch.cat([t, t**2], 1)))
+    assert regress_out(Y.float(), confounds).dtype == torch.float32
+    torch.testing.assert_close(regress_out(Y, torch.zeros(40, 0)), Y - Y.mean(0))
+
+
+def test_a_constant_series_leaves_zeros_and_no_rounding():
+    confounds = torch.randn(80, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    Y = torch.full((80, 3), 0.1, dtype=torch.float64) * torch.tensor([1.0, 1e8, -3.0])
+    assert not regress_out(Y, confounds).any()
+    assert not regress_out(Y.float(), confounds).any()

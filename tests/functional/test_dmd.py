@@ -1,3 +1,6 @@
+"""Dynamic Mode Decomposition: against PyDMD, planted dynamics, invariances, degenerate input."""
+
+import sys
 import warnings
 
 import numpy as np
@@ -8,18 +11,8 @@ from hypothesis import strategies as st
 from pydmd import DMD
 from pydmd.utils import compute_rank
 
-from nfas_lightning.functional._fit import fit_joint
-from nfas_lightning.functional._gram import (
-    DepthStatistics,
-    depth_statistics,
-    sum_over_stimuli,
-    unit_moments,
-)
-from nfas_lightning.functional._spectrum import choose_mode, effective_rank, eigen_parts, jump_rate
 from nfas_lightning.functional.dmd import (
-    center_depths,
     combine_depths,
-    depth_gram,
     dmd,
     stable_mode,
 )
@@ -129,29 +122,6 @@ class TestAgainstPyDMD:
             result = dmd(H, operator="pooled", svd_rank=svd_rank, centering="none")
             same_set(result.eigenvalues, torch.from_numpy(peer.eigs).to(torch.complex128), 1e-9)
 
-    @pytest.mark.parametrize("shape", [(40, 7), (5, 7), (300, 20)])
-    @pytest.mark.parametrize("svd_rank", [0, 1, 3, 100, 0.3, 0.9, 0.999, -1])
-    def test_svd_rank_convention(self, shape, svd_rank):
-        X = np.random.default_rng(0).standard_normal(shape) * np.logspace(0, -2, shape[1])
-        s = torch.from_numpy(np.linalg.svd(X, compute_uv=False))
-        got = effective_rank(torch.nn.functional.pad(s, (0, shape[1] - len(s)))[None], *shape, svd_rank)
-        assert int(got) == compute_rank(X, svd_rank)
-
-
-@pytest.mark.parametrize("shape", [(20, 200), (200, 50), (60, 60)])
-def test_optimal_hard_threshold_is_that_of_the_marchenko_pastur_law(shape):
-    # Gavish and Donoho's exact threshold over the root of the law's median; their cubic is within 0.02
-    beta = min(shape) / max(shape)
-    low, high = (1 - beta**0.5) ** 2, (1 + beta**0.5) ** 2
-    x = np.linspace(low, high, 200_001)[1:-1]
-    mass = np.cumsum(np.sqrt((high - x) * (x - low)) / x)
-    median = x[np.searchsorted(mass, mass[-1] / 2)]
-    exact = (2 * (beta + 1) + 8 * beta / (beta + 1 + (beta**2 + 14 * beta + 1) ** 0.5)) ** 0.5 / median**0.5
-    s = torch.ones(1, min(shape), dtype=torch.float64)
-    s[0, :5] = exact + torch.tensor([3.0, 1.0, 0.04, -0.04, -0.2])
-    assert int(effective_rank(s, *shape, 0)) == 3
-    assert int(effective_rank(torch.ones(1, min(shape)).double(), *shape, 0)) == 1  # never none
-
 
 @pytest.mark.parametrize("centering", ["center", "zscore"])
 def test_the_threshold_knows_how_long_a_joint_snapshot_is(centering):
@@ -183,15 +153,6 @@ def test_projected_error_is_what_the_operator_in_the_subspace_leaves(svd_rank):
     error = np.linalg.norm(Y - U @ U.T @ Y @ V @ V.T) / np.linalg.norm(Y)
     result = dmd(H, svd_rank=svd_rank, centering="none", exact=False)
     assert result.reconstruction_error.item() == pytest.approx(error, abs=1e-9)
-
-
-def test_threads_share_a_large_batch(monkeypatch):
-    H = random_walk(n=350)
-    alone = dmd(H, operator="per_stimulus")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    shared = dmd(H, operator="per_stimulus")
-    assert torch.equal(shared.eigenvalues, alone.eigenvalues)
-    assert torch.equal(shared.coefficients, alone.coefficients)
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -365,31 +326,6 @@ class TestCentering:
             wanted = stable_mode(Z, operator=operator, centering="none")
             np.testing.assert_allclose(got, wanted, atol=1e-8)
 
-    def test_streamed_statistics_add_up(self):
-        H = random_walk(n=11)
-        parts = [depth_statistics(part) for part in H.split(4)]
-        united = DepthStatistics(*(sum(values) for values in zip(*parts, strict=True)))
-        assert united.n_stimuli == 11
-        for centering in ("none", "center", "scale"):
-            streamed, whole = fit_joint(united, centering, 2, True), dmd(H, centering=centering)
-            coefficients = streamed.spectrum.mode_coefficients[0]
-            np.testing.assert_allclose(coefficients, whole.mode_coefficients, atol=1e-9)
-            for got, wanted in ((streamed.mean, whole.mean), (streamed.scale, whole.scale)):
-                assert (got is None) == (wanted is None)
-                if got is not None:
-                    np.testing.assert_allclose(got, wanted, atol=1e-9)
-        with pytest.raises(ValueError, match="two passes"):
-            fit_joint(united, "zscore", 2, True)
-
-    def test_zscore_streams_in_two_passes(self):
-        H = random_walk(n=11)
-        mean, scale = unit_moments(H)
-        np.testing.assert_allclose(scale, H.std(dim=0, correction=0), atol=1e-12)
-        gram = sum(depth_gram(part, mean, scale) for part in H.split(3))
-        streamed = fit_joint(DepthStatistics(gram, torch.zeros_like(mean), 11), "none", 2, True).spectrum
-        wanted = dmd(H, centering="zscore").mode_coefficients
-        np.testing.assert_allclose(streamed.mode_coefficients[0], wanted, atol=1e-9)
-
     def test_a_unit_that_is_rounding_counts_for_nothing(self):
         H = random_walk(n=30, dtype=torch.float32)
         # about 1e7 the last place of float32 is 1: a deviation of one half, blown up or not, is no signal
@@ -407,140 +343,15 @@ class TestCentering:
         with pytest.warns(RuntimeWarning, match=r"same state at depth \[1\]"):
             dmd(H, centering="center")
 
-    def test_sums_of_many_stimuli_lose_no_digit(self):
-        H = torch.randint(2**19, 2**20, (5000, 3, 2), generator=torch.Generator().manual_seed(0))
-        assert torch.equal(sum_over_stimuli(H.float()), H.sum(dim=0).double())  # whole numbers: exact
-
-    def test_gram_is_the_sum_of_inner_products(self, monkeypatch):
-        H = random_walk(n=6, dtype=torch.float32)
-        whole = depth_gram(H)
-        np.testing.assert_allclose(whole, np.einsum("nld,nmd->lm", H.double(), H.double()), rtol=1e-12)
-        monkeypatch.setattr("nfas_lightning.functional._gram._CHUNK_CPU", 40)  # one stimulus at a time
-        np.testing.assert_allclose(depth_gram(H), whole, rtol=1e-12)
-        np.testing.assert_allclose(depth_statistics(H).sums, H.double().sum(dim=0), rtol=1e-12)
-
     @pytest.mark.parametrize("operator", OPERATORS)
     @pytest.mark.parametrize("centering", CENTERINGS)
     def test_chunks_change_nothing(self, operator, centering, monkeypatch):
         H = random_walk(n=13)
         whole = stable_mode(H, operator=operator, centering=centering)
-        monkeypatch.setattr("nfas_lightning.functional._gram._CHUNK_CPU", 4 * 35)  # 4, 4, 4 and 1 stimuli
+        # 4, 4, 4 and 1 stimuli
+        monkeypatch.setattr(sys.modules["nfas_lightning.functional.depth_gram"], "_CHUNK_CPU", 4 * 35)
         parts = stable_mode(H, operator=operator, centering=centering)
         np.testing.assert_allclose(parts, whole, atol=1e-8)
-
-    def test_new_stimuli_use_the_fitted_centering(self):
-        H = random_walk(n=20)
-        for centering in CENTERINGS:
-            result = dmd(H[:15], centering=centering)
-            seen, new = combine_depths(H[:15], result), combine_depths(H[15:], result)
-            np.testing.assert_allclose(seen, stable_mode(H[:15], centering=centering), atol=1e-12)
-            # an affine map of the states: a mixture of stimuli has the mixture of their features
-            mixed = combine_depths(0.3 * H[:1] + 0.7 * H[15:16], result)
-            np.testing.assert_allclose(mixed, 0.3 * seen[:1] + 0.7 * new[:1], atol=1e-10)
-
-
-class TestPhase:
-    def test_real_is_the_sum_of_both_conjugates(self):
-        H = random_walk()
-        result = dmd(H, centering="none")
-        assert bool(result.is_pair)
-        both = combine_depths(H, result)
-        modes = torch.einsum("jl,nld->jnd", result.mode_coefficients, H.to(torch.complex128))
-        np.testing.assert_allclose(combine_depths(H, result, phase="real"), modes.sum(dim=0).real, atol=1e-9)
-        np.testing.assert_allclose(both[:, :5], modes[0].real, atol=1e-9)
-        np.testing.assert_allclose(both[:, 5:], modes[0].imag, atol=1e-9)
-
-    def test_a_real_mode_has_one_width(self):
-        H = random_walk()
-        for phase in ("quadrature", "real"):
-            assert stable_mode(H, svd_rank=1, phase=phase).shape == (12, 5)
-            assert stable_mode(H, svd_rank=1, phase=phase, operator="per_stimulus").shape == (12, 5)
-
-    def test_mixed_kinds_share_the_wide_layout(self):
-        H = random_walk(n=60, depth=5, width=3)
-        result = dmd(H, operator="per_stimulus")
-        pair = result.is_pair
-        assert bool(pair.any())
-        assert not bool(pair.all())
-        features = combine_depths(H, result)
-        assert features.shape == (60, 6)
-        assert bool((features[~pair, 3:] == 0).all())
-        assert bool((features[pair, 3:].abs().sum(dim=1) > 0).all())
-        real = combine_depths(H, result, phase="real")
-        np.testing.assert_allclose(real, features[:, :3] * (1 + pair.double())[:, None], atol=1e-12)
-
-    def test_the_phase_of_a_pooled_pair_is_settled_by_the_stimuli(self):
-        turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]]).double()
-        x0 = torch.randn(30, 2, generator=torch.Generator().manual_seed(1)).double()
-        x0[:, 0] *= 3
-        real, imaginary = stable_mode(linear(turn, x0, 6), operator="pooled", centering="none").T
-        # along the stimuli's own principal axes, whatever phase the eigenvectors came with
-        s = torch.linalg.svdvals(x0)
-        np.testing.assert_allclose([real.norm(), imaginary.norm()], s / 2**0.5, rtol=1e-9)
-        assert float(real @ imaginary) == pytest.approx(0, abs=1e-9)
-        assert real[real.abs().argmax()] > 0
-
-    def test_pooled_coordinates_have_a_sign_of_their_own(self):
-        H = random_walk(width=4)
-        one, other = (stable_mode(states, operator="pooled", svd_rank=4) for states in (H, -H))
-        np.testing.assert_allclose(other, one, atol=1e-8)
-
-    def test_pooled_columns(self):
-        H = random_walk(width=4)
-        result = dmd(H, operator="pooled", svd_rank=4)
-        pairs = int((result.eigenvalues.imag > 0).sum())
-        assert combine_depths(H, result).shape == (12, 4)
-        assert combine_depths(H, result, phase="real").shape == (12, 4 - pairs)
-
-
-class TestChoice:
-    SPECTRUM = torch.tensor([[0.5, 1.3, -0.97, 0.3 + 0.93j, 0.3 - 0.93j]], dtype=torch.complex128)
-    AMPLITUDES = torch.tensor([[9.0, 1.0, 1.0, 2.0, 2.0]], dtype=torch.float64)
-
-    @pytest.mark.parametrize(
-        ("criterion", "index"), [("unit_circle", 3), ("unit", 1), ("dominant", 1), ("amplitude", 0)]
-    )
-    def test_criteria(self, criterion, index):
-        assert choose_mode(self.SPECTRUM, self.AMPLITUDES, criterion).item() == index
-
-    def test_ties_go_to_the_larger_amplitude(self):
-        spectrum = torch.tensor([[1.0, -1.0, 1j, -1j]], dtype=torch.complex128)
-        assert choose_mode(spectrum, torch.tensor([[1.0, 3.0, 2.0, 2.0]]).double(), "unit_circle").item() == 1
-        assert choose_mode(spectrum, torch.tensor([[1.0, 3.0, 4.0, 4.0]]).double(), "unit_circle").item() == 2
-
-    def test_unit_looks_at_the_angle_too(self):
-        spectrum = torch.tensor([[1 + 0.9j, 1 - 0.9j, 0.8]], dtype=torch.complex128)
-        assert choose_mode(spectrum, torch.ones(1, 3).double(), "unit").item() == 2
-
-    def test_rounding_breaks_no_tie(self):
-        spectrum = torch.tensor([[1.0, -1.0 + 1e-12]], dtype=torch.complex128)
-        assert choose_mode(spectrum, torch.tensor([[1.0, 3.0]]).double(), "unit_circle").item() == 1
-
-    def test_a_mode_without_amplitude_is_never_chosen(self):
-        spectrum = torch.tensor([[1.0, 0.2]], dtype=torch.complex128)
-        assert choose_mode(spectrum, torch.tensor([[0.0, 1.0]]).double(), "unit_circle").item() == 1
-
-    def test_jump_rate(self):
-        eigenvalues = torch.tensor([[0.95, 0.4], [0.94, 0.5], [0.96, 0.3], [0.6, 0.93]]).to(torch.complex128)
-        assert jump_rate(eigenvalues, torch.tensor([0, 0, 0, 1])) == 0
-        assert jump_rate(eigenvalues, torch.tensor([0, 0, 0, 0])) == 0.25  # the last one's mode is elsewhere
-        eigenvalues[3] = torch.tensor([0.95 + 0.01j, 0.95 - 0.01j])
-        assert jump_rate(eigenvalues, torch.tensor([0, 0, 0, 0])) == 0.25  # a pair among real modes
-
-    def test_closed_form_equals_eig(self):
-        generator = torch.Generator().manual_seed(0)
-        A = torch.randn(50, 2, 2, generator=generator, dtype=torch.float64)
-        start = torch.randn(50, 2, generator=generator, dtype=torch.float64)
-        eigenvalues, parts = eigen_parts(A, start)
-        AP = A.to(parts.dtype) @ parts
-        np.testing.assert_allclose(AP, parts * eigenvalues[:, None], atol=1e-10)
-        np.testing.assert_allclose(parts.sum(dim=2).real, start, atol=1e-10)
-        for row, block in zip(eigenvalues, A, strict=True):
-            same_set(row, torch.linalg.eigvals(block), 1e-10)
-        # of equal eigenvalues the first takes all
-        _, parts = eigen_parts(0.5 * torch.eye(2, dtype=torch.float64).expand(50, 2, 2), start)
-        np.testing.assert_array_equal(parts[:, :, 0].real, start)
-        assert not parts[:, :, 1].any()
 
 
 class TestDegenerate:
@@ -661,34 +472,3 @@ class TestContract:
     def test_options(self, options, message):
         with pytest.raises(ValueError, match=message):
             stable_mode(random_walk(), **options)
-
-    def test_other_stimuli_for_per_stimulus(self):
-        H = random_walk()
-        with pytest.raises(ValueError, match="each of the 12 fitted stimuli, got 5"):
-            combine_depths(H[:5], dmd(H, operator="per_stimulus"))
-        with pytest.raises(ValueError, match=r"\(N, L=7, D=5\), got \(12, 6, 5\)"):
-            combine_depths(H[:, :6], dmd(H))
-        with pytest.raises(ValueError, match=r"H must have shape \(N, L, D\)"):
-            dmd(H[0])
-
-
-@pytest.mark.parametrize("operator", ["joint", "per_stimulus", "pooled"])
-@pytest.mark.parametrize("centering", ["none", "center", "scale", "zscore"])
-def test_modes_are_combined_from_the_centered_depths(operator, centering):
-    H = torch.randn(12, 5, 4, generator=torch.Generator().manual_seed(0)).double() + 3
-    result = dmd(H, operator=operator, centering=centering, svd_rank=3)
-    Z = center_depths(H, result)
-    torch.testing.assert_close(combine_depths(Z, result, centered=True), combine_depths(H, result))
-    if centering in ("center", "scale"):
-        expected = H - H.mean(0)
-        if centering == "scale":
-            expected = expected / torch.linalg.matrix_norm(expected.movedim(1, 0))[:, None]
-        torch.testing.assert_close(Z, expected)
-
-
-def test_what_rounding_leaves_of_a_constant_unit_is_zero():
-    H = torch.randn(50, 4, 3, generator=torch.Generator().manual_seed(0))
-    H[:, 2, 1] = 0.1 + 1e-9 * torch.randn(50)
-    Z = center_depths(H, dmd(H))
-    assert (Z[:, 2, 1] == 0).all()
-    assert (Z.abs().amax(0) > 0).sum() == 11

@@ -5,7 +5,7 @@ import torch
 from sklearn.linear_model import LinearRegression, Ridge
 
 from nfas_lightning.functional import contiguous_folds, ridge_cv, ridge_fit
-from tests.functional.test_encoding import simulate
+from tests.functional.test_ridge import simulate
 
 
 def test_weights_and_intercept_are_scikit_learns():
@@ -57,21 +57,19 @@ def test_a_nuisance_that_is_there_twice_in_other_units_counts_once():
     X, Y = simulate(T=120, P=6, R=3)
     X, Y, once = X.float(), Y.float(), X[:, :2].float() + 1
     twice = torch.cat([once, once[:, :1] * 1000 + 3], 1)
-    one, two = (ridge_cv(X, Y, nuisances=known, keep_model=True) for known in (once, twice))
+    one, two = (ridge_cv(X, Y, nuisances=known) for known in (once, twice))
     torch.testing.assert_close(two.r_joint, one.r_joint, rtol=0, atol=1e-5)
     torch.testing.assert_close(two.r, one.r, rtol=0, atol=1e-5)
+    one, two = (ridge_fit(X, Y, nuisances=known) for known in (once, twice))
     torch.testing.assert_close(two.predict(X, twice), one.predict(X, once), rtol=1e-4, atol=1e-4)
-    assert two.model.nuisance_weights.abs().max() < 10
+    assert two.nuisance_weights.abs().max() < 10
 
 
-def test_a_result_that_kept_its_model_predicts_new_rows():
+def test_new_rows_are_predicted():
     X, Y = simulate(T=120, P=6, R=3, noise=0.1)
-    result = ridge_cv(X[:80], Y[:80], keep_model=True)
-    torch.testing.assert_close(result.predict(X[80:]), ridge_fit(X[:80], Y[:80]).predict(X[80:]))
+    preds = ridge_fit(X[:80], Y[:80]).predict(X[80:])
     for r in range(3):
-        assert torch.corrcoef(torch.stack([result.predict(X[80:])[:, r], Y[80:, r]]))[0, 1] > 0.99
-    with pytest.raises(RuntimeError, match=r"keep_model=True"):
-        ridge_cv(X, Y).predict(X)
+        assert torch.corrcoef(torch.stack([preds[:, r], Y[80:, r]]))[0, 1] > 0.99
 
 
 def test_missing_rows_and_constant_responses():

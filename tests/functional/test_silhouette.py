@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import silhouette_samples, silhouette_score
 
 from nfas_lightning.functional.embedding import distances
-from nfas_lightning.functional.labels import relabeling_p
 from nfas_lightning.functional.permanova import permanova
 from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.relabeling import relabeling_p
 from nfas_lightning.functional.silhouette import silhouette
 from nfas_lightning.functional.snci import snci_bootstrap, snci_permutation
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from nfas_lightning.functional.labels import permutations
+from nfas_lightning.functional.relabeling import permutations
 from nfas_lightning.functional.snci import convergence, snci, snci_bootstrap, snci_permutation
 
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from nfas_lightning.functional._components import sketch_matrix
 from nfas_lightning.functional.dmd import combine_depths, depth_gram, dmd
-from nfas_lightning.functional.encoding import ridge_cv
-from nfas_lightning.functional.state_space import StateSpace
+from nfas_lightning.functional.ridge import ridge_cv
+from nfas_lightning.functional.state_space import StateSpace, _sketch_matrix
 
 WIDTHS = (9, 40, 64, 12)
 
@@ -219,7 +218,7 @@ def test_a_direction_that_training_lacks_carries_nothing(width):
 
 class TestRandomProjection:
     def test_every_unit_goes_to_one_column_with_a_sign(self):
-        sketch = sketch_matrix(5000, 40, torch.Generator().manual_seed(0)).to_dense()
+        sketch = _sketch_matrix(5000, 40, torch.Generator().manual_seed(0)).to_dense()
         assert torch.equal(sketch.abs().sum(dim=0), torch.ones(5000))
         assert sketch.unique().tolist() == [-1, 0, 1]
         assert abs(float(sketch.sum())) < 4 * 5000**0.5

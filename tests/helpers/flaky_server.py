@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import socket
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from unittest.mock import patch
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -161,15 +164,39 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def serve(bucket: FlakyBucket) -> Iterator[FlakyBucket]:
-    """Serve the bucket on a free port of 127.0.0.1 until the block ends."""
+    """Serve the bucket on a free port of 127.0.0.1 until the block ends; pooch makes no pauses."""
     handler = type("Handler", (_Handler,), {"bucket": bucket})
     server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     bucket.address = f"http://127.0.0.1:{server.server_address[1]}/bucket"
     try:
-        yield bucket
+        with (
+            patch.dict(os.environ, NO_PROXY="127.0.0.1"),
+            patch("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None)),
+        ):
+            yield bucket
     finally:
         server.shutdown()
         server.server_close()
         thread.join(timeout=5)
+
+
+def little_prince(n_runs: int = 2) -> dict[str, bytes]:
+    """Keys and contents of a small data set of The Little Prince: three subjects, two languages."""
+    files = {
+        "participants.tsv": b"participant_id\nsub-EN057\n",
+        "dataset_description.json": b"{}",
+        "annotation/EN/lppEN_word_information.csv": b"word\n",
+        "annotation/FR/lppFR_word_information.csv": b"mot\n",
+        "stimuli/task-lppEN_section-1.wav": b"e" * 100,
+        "stimuli/task-lppFR_section_1.wav": b"f" * 200,
+    }
+    for subject in ("sub-EN057", "sub-EN058", "sub-FR001"):
+        for run in range(n_runs):
+            name = f"{subject}_task-lpp{subject[4:6]}_run-{run:02d}"
+            below = f"{subject}/func/{name}"
+            files[f"derivatives/{below}_space-MNIColin27_desc-preproc_bold.nii.gz"] = bytes([run]) * 1000
+            files[f"{below}_bold.nii.gz"] = bytes([run]) * 5000
+        files[f"{subject}/anat/{subject}_T1w.nii.gz"] = b"t" * 7000
+    return {f"ds003643/{name}": body for name, body in files.items()}

@@ -13,7 +13,7 @@ from torchmetrics.metric import CompositionalMetric
 from nfas_lightning.alignment import card_of
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.dmd import dmd, stable_mode
-from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.functional.ridge import ridge_cv
 from nfas_lightning.functional.snci import snci
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.metrics import SNCI, DepthSpectrum, DMDAlignment, RoiAlignment

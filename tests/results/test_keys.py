@@ -3,13 +3,16 @@
 import copy
 import dataclasses
 import functools
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import types
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,7 +28,7 @@ from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import ModelSuite, load_model
-from nfas_lightning.results import content_key, network_code
+from nfas_lightning.results import NoKeyError, capture_key, content_key, scoring_key
 from nfas_lightning.runner import SuiteTrainer, score_models
 from nfas_lightning.scoring import ScoringSettings
 
@@ -54,13 +57,26 @@ class Scale:
         return x * self.by
 
 
+plus_one = lambda x: x + 1  # noqa: E731
+plus_two = lambda x: x + 2  # noqa: E731
+mean_of = lambda x: x.mean()  # noqa: E731
+sum_of = lambda x: x.sum()  # noqa: E731
+
+
+def by_one(x, by=1):
+    return x * by
+
+
+by_two = types.FunctionType(by_one.__code__, globals(), "by_one", (2,))
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
         (scaled(1.0), scaled(3.0)),
-        (lambda x: x + 1, lambda x: x + 2),
-        (lambda x: x.mean(), lambda x: x.sum()),
-        (lambda x, by=1: x * by, lambda x, by=2: x * by),
+        (plus_one, plus_two),
+        (mean_of, sum_of),
+        (by_one, by_two),
         (Scale(1), Scale(2)),
         (Scale(1).apply, Scale(2).apply),
         (functools.partial(torch.mul, other=1), functools.partial(torch.mul, other=2)),
@@ -97,8 +113,8 @@ def test_a_network_counts_by_what_its_forward_does():
             return nn.Sequential(Block(2, 2), Block(2, 2))
 
     relu, again, tanh = network(torch.relu), network(torch.relu), network(torch.tanh)
-    assert network_code(relu) == network_code(again)
-    assert network_code(relu) != network_code(tanh)
+    assert content_key(relu) == content_key(again)
+    assert content_key(relu) != content_key(tanh)
 
 
 def seeded(build):
@@ -143,10 +159,6 @@ def patched(by):
     return network
 
 
-def frozen_script(gain):
-    return torch.jit.freeze(torch.jit.script(Own(gain, nn.Tanh()).eval()))
-
-
 def quantized(seed):
     network = sequence()
     nn.init.constant_(network[0].weight, 0.1 * (seed + 1))
@@ -169,8 +181,6 @@ NETWORKS = {
         lambda: torch.fx.symbolic_trace(Own(2.0)),
         lambda: torch.fx.symbolic_trace(Own(3.0)),
     ),
-    "script": (lambda: torch.jit.script(Own(2.0, nn.Tanh())), lambda: torch.jit.script(Own(3.0, nn.Tanh()))),
-    "frozen script": (lambda: frozen_script(2.0), lambda: frozen_script(3.0)),
     "quantized": (lambda: quantized(0), lambda: quantized(1)),
 }
 
@@ -216,11 +226,15 @@ class Slotted:
         self.by = by
 
 
-def written(text):
+def written(text, name="of_a_user"):
     """What a user's file defines."""
-    space = {"__name__": "of_a_user"}
-    exec(text, space)
-    return space["made"]
+    path = Path(tempfile.mkdtemp()) / f"{name}.py"
+    path.write_text(text)
+    os.utime(path, (0, 0))  # a file that changed while the process runs has another source than its code
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, "made", module)
 
 
 @pytest.mark.parametrize(
@@ -230,8 +244,8 @@ def written(text):
         (Holding(image(0)), Holding(image(1))),
         (Standardize(torch.from_numpy(image(0))), Standardize(torch.from_numpy(image(1)))),
         (
-            Holding(transforms.Compose([transforms.Lambda(lambda x: x)])),
-            Holding(transforms.Compose([transforms.Lambda(lambda x: 1 - x)])),
+            Holding(transforms.Compose([transforms.Lambda(plus_one)])),
+            Holding(transforms.Compose([transforms.Lambda(plus_two)])),
         ),
         (Slotted(1), Slotted(2)),
         (Looking(image(0)), Looking(image(1))),
@@ -255,7 +269,7 @@ def written(text):
             written("import numpy\nmean = numpy.zeros(3)\ndef made(x): return x - mean"),
             written("import numpy\nmean = numpy.ones(3)\ndef made(x): return x - mean"),
         ),
-        (torch.no_grad()(lambda x: x + 1), torch.no_grad()(lambda x: x + 2)),
+        (torch.no_grad()(plus_one), torch.no_grad()(plus_two)),
         (functools.lru_cache(scaled(1)), functools.lru_cache(scaled(2))),
         (Holding(0.0), Holding(0)),
     ],
@@ -265,19 +279,48 @@ def test_preprocessing_that_does_other_things_has_another_key(one, other):
     assert content_key(one) != content_key(other)
 
 
-@pytest.mark.parametrize("where", ["global", "enclosed"])
-def test_a_helper_in_a_module_of_ones_own_counts(where):
-    helpers = types.ModuleType("of_a_user_helpers")
-    preprocess = lambda x: helpers.scale(x)  # noqa: E731 - as short as the one that follows
-    if where == "global":
-        preprocess = written("def made(x): return helpers.scale(x)")
-        preprocess.__globals__["helpers"] = helpers
-    helpers.scale = scaled(1)
-    before = content_key(preprocess)
-    helpers.scale = scaled(1)
-    assert content_key(preprocess) == before
-    helpers.scale = scaled(2)
-    assert content_key(preprocess) != before
+def test_a_helper_in_a_module_of_ones_own_counts():
+    preprocess = written("helpers = None\ndef made(x):\n    return helpers.scale(x)")
+
+    def key(by):
+        text = f"def scale(x):\n    return x * {by}"
+        preprocess.__globals__["helpers"] = written(text, "helpers")
+        return content_key(preprocess)
+
+    assert key(1) == key(1) != key(2)
+
+
+class Stated:
+    def __init__(self):
+        self.state = (i for i in range(3))
+
+
+def executed():
+    space = {"__name__": "of_nobody"}
+    exec("def made(x):\n    return x", space)
+    return space["made"]
+
+
+def edited():
+    made = written("def made(x):\n    return x")
+    os.utime(made.__code__.co_filename)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (executed, "of_nobody.made has no source"),
+        (lambda: [lambda x: x, lambda x: x + 1][0], "several lambdas share the source"),
+        (edited, r"of_a_user.py, which defines of_a_user.made, was changed after this process"),
+        (Stated, "generator can't be pickled"),
+        (lambda: torch.jit.script(Own(2.0, nn.Tanh())), "TorchScript, which has no source"),
+    ],
+)
+def test_what_can_not_be_told_from_other_content_has_no_key(make, message):
+    with pytest.raises(NoKeyError, match=message):
+        content_key(make())
 
 
 def test_values_that_hold_themselves_are_read():
@@ -433,7 +476,7 @@ class Counting(Net):
         return self.last
 
 
-def score_network(network, folder):
+def score_network(network, folder, **options):
     images = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     betas = torch.randn(30, 2, generator=torch.Generator().manual_seed(1))
     return score_models(
@@ -445,6 +488,7 @@ def score_network(network, folder):
         report=False,
         enable_progress_bar=False,
         accelerator="cpu",
+        **options,
     )
 
 
@@ -471,3 +515,50 @@ def test_weights_changed_after_loading_are_another_network(tmp_path, capsys):
         loaded.module.blocks[0][0].weight[:8].zero_()  # a lesion, which the card's hash was taken before
     score_network(loaded, tmp_path)
     assert "found finished" not in capsys.readouterr().out
+
+
+def test_a_network_without_a_source_is_computed_anew_and_says_so(tmp_path, capsys):
+    network = seeded(Net)
+    network.register_forward_hook(executed_hook())
+    for _ in range(2):
+        results = score_network(network, tmp_path)
+        said = capsys.readouterr().out
+        assert "net: every run computes it anew" in said
+        assert "of_nobody.made has no source: define it in a file" in said
+        assert "found finished" not in said
+    assert list(results.models["model"]) == ["net"]
+
+
+def executed_hook():
+    space = {"__name__": "of_nobody"}
+    exec("def made(module, inputs, output):\n    return None", space)
+    return space["made"]
+
+
+def test_without_resume_a_finished_result_is_replaced(tmp_path, capsys):
+    network = seeded(Net)
+    score_network(network, tmp_path)
+    first = next(tmp_path.glob("models/net/*/card.json"))
+    before = first.stat().st_ino
+    score_network(network, tmp_path, resume=False)
+    assert "found finished" not in capsys.readouterr().out
+    assert list(tmp_path.glob("models/net/*/card.json")) == [first]
+    assert first.stat().st_ino != before
+
+
+def test_the_capture_key_knows_nothing_of_the_responses():
+    given = {"preprocess": None, "stimuli": "a", "recorder": {"layers": "auto"}, "precision": "32-true"}
+    key = capture_key(seeded(Net), **given)
+    assert key == capture_key(seeded(Net), **given)
+    for changed in (
+        {"stimuli": "b"},
+        {"recorder": {"layers": ["x"]}},
+        {"precision": "bf16"},
+        {"preprocess": 1},
+    ):
+        assert capture_key(seeded(Net), **{**given, **changed}) != key
+    scored = {"responses": "r", "settings": {"seed": 0}, "card": {"name": "net"}}
+    first = scoring_key(key, **scored)
+    for changed in ({"responses": "s"}, {"settings": {"seed": 1}}, {"card": {"name": "other"}}):
+        assert scoring_key(key, **{**scored, **changed}) != first
+    assert scoring_key("other", **scored) != first

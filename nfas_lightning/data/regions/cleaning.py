@@ -11,7 +11,7 @@ from torch import Tensor
 from nfas_lightning.data.arrays import to_tensor
 from nfas_lightning.data.rows import index_of, row_orders, take_rows
 from nfas_lightning.functional.checks import check_finite, check_shape
-from nfas_lightning.functional.temporal import high_pass_basis, regress_out
+from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
 __all__ = ["SINGLE", "center_and_scale", "clean_series", "motion_regressors", "zscore"]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.readers import find_folder
 from nfas_lightning.data.safe_pickle import read_pickle
+from nfas_lightning.datamodules.algonauts2021 import BENCHMARK
 from nfas_lightning.datamodules.clips.clip_tree import choose_subjects, clip_array, functional_table
 from nfas_lightning.datamodules.clips.clip_voxels import ClipForm, ClipSet, ClipVoxels
 from nfas_lightning.functional.checks import check_option
@@ -40,7 +41,7 @@ __all__ = [
     "subject_files",
 ]
 
-FOLDER = "algonauts2021"
+FOLDER = BENCHMARK.folder
 VIDEOS = "AlgonautsVideos268_All_30fpsmax"
 DATA = "participants_data_v2021"
 TRACKS = ("full", "mini")

@@ -18,13 +18,14 @@ from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.transcript import word_stimuli
+from nfas_lightning.datamodules.alice import BENCHMARK
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 from nfas_lightning.functional.hrf import HRFModel
 
 __all__ = ["ALICE_FILES", "FOLDER", "load_alice", "read_scan", "read_words"]
 
-FOLDER = "alice_fmri"
+FOLDER = BENCHMARK.folder
 ALICE_FILES = ("roi_timeseries.npz", "words.csv")
 _TEXT = "alice_chapter1.txt"
 _SIDE = {"LATL": "L", "RATL": "R", "LPTL": "L", "LIPL": "L", "LPreM": "L", "LIFG": "L"}

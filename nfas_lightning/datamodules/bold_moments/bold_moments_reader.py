@@ -17,6 +17,7 @@ import pandas as pd
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.readers import find_folder
 from nfas_lightning.data.safe_pickle import read_pickle
+from nfas_lightning.datamodules.bold_moments import BENCHMARK
 from nfas_lightning.datamodules.clips.clip_tree import choose_subjects, clip_array, functional_table
 from nfas_lightning.datamodules.clips.clip_voxels import ClipForm, ClipSet, ClipVoxels, usable_voxels
 
@@ -39,7 +40,7 @@ __all__ = [
     "read_roi_file",
 ]
 
-FOLDER = "ds005165"
+FOLDER = BENCHMARK.folder
 RESPONSES = "derivatives/versionA/MNI152/prepared_data/prepared_allvoxel_pkl/TRavg56789"
 SUBJECTS = tuple(f"sub-{i:02d}" for i in range(1, 11))
 N_TRAIN, N_TEST = 1000, 102

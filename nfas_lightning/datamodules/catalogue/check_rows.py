@@ -1,20 +1,32 @@
-"""One line of a check: how many of something there are, and what is the matter with the others."""
+"""What of a benchmark lies under a folder: found, missing, unreadable, against the official counts."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfas_lightning.data.bids import add_sub, strip_sub
+from nfas_lightning.data.readers import read_csv, read_npz
+from nfas_lightning.datamodules.catalogue.benchmark import Benchmark, find_benchmarks
 from nfas_lightning.datamodules.catalogue.inspector import FileState, Inspector
 
-__all__ = ["Row", "file_row", "table_row"]
+__all__ = [
+    "Check",
+    "Row",
+    "archive_row",
+    "check_folder",
+    "file_row",
+    "known_files_row",
+    "participants_row",
+    "table_row",
+]
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was looked for, and found.
+    """One line of a check: what was looked for, and found.
 
     Attributes:
         what: name.
@@ -23,7 +35,7 @@ class Row:
         missing: names of what should be there.
         unreadable: names, and why.
         note: whatever else is worth saying.
-        needed: whether the benchmark is incomplete without; else it may be absent altogether.
+        needed: whether the benchmark is incomplete without it; else it may be absent altogether.
     """
 
     what: str
@@ -50,6 +62,50 @@ class Row:
         return max(short, len(self.missing))
 
 
+@dataclass(frozen=True)
+class Check:
+    """The rows of one benchmark.
+
+    Attributes:
+        benchmark: which one.
+        folder: where it lies.
+        rows: what was looked for.
+    """
+
+    benchmark: Benchmark
+    folder: Path
+    rows: tuple[Row, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing that is needed is missing and nothing is unreadable."""
+        return all(row.complete for row in self.rows)
+
+
+def check_folder(
+    root: Path, *, subjects: Sequence[str] | None = None, deep: bool = False, progress: bool = True
+) -> list[Check]:
+    """Check every benchmark under a folder.
+
+    Sizes and first and last bytes are looked at, so a tree of thousands of scans takes a moment: enough for
+    git-annex pointers, dangling links, empty and truncated files, not for a flipped bit.
+
+    Args:
+        root: a benchmark's own folder, or the one that holds several.
+        subjects: expect these alone, with or without ``sub-``; None: all of the official data set.
+        deep: read every byte, and compare checksums where a format has them.
+        progress: show a bar on standard error.
+
+    Returns:
+        One check per benchmark; none if nothing is recognized.
+    """
+    inspector = Inspector(deep=deep, progress=progress)
+    return [
+        Check(benchmark, folder, tuple(benchmark.load("check")(folder, inspector, subjects)))
+        for benchmark, folder in find_benchmarks(root)
+    ]
+
+
 def file_row(
     what: str,
     folder: Path,
@@ -68,8 +124,72 @@ def file_row(
     return row, states
 
 
+def known_files_row(
+    what: str,
+    folder: Path,
+    paths: Sequence[Path],
+    inspector: Inspector,
+    *,
+    needed: bool = True,
+    note: str = "",
+) -> tuple[Row, dict[Path, FileState]]:
+    """Look at files whose names are known, so that the missing ones can be named."""
+    here = [path for path in paths if os.path.lexists(path)]
+    absent = [str(path.relative_to(folder)) for path in paths if path not in here]
+    expected = len(paths)
+    return file_row(
+        what, folder, here, inspector, expected=expected, missing=absent, needed=needed, note=note
+    )
+
+
 def table_row(what: str, path: Path, inspector: Inspector) -> Row:
     """Look at one file that must be there."""
-    if not os.path.lexists(path):
-        return Row(what, 0, 1, (path.name,))
-    return file_row(what, path.parent, [path], inspector, expected=1)[0]
+    return known_files_row(what, path.parent, [path], inspector)[0]
+
+
+def archive_row(what: str, path: Path, inspector: Inspector, shapes: Mapping[str, tuple[int, ...]]) -> Row:
+    """Look at an archive of arrays that must be there, and read those that `shapes` names."""
+    row = table_row(what, path, inspector)
+    if not row.complete:
+        return row
+    try:
+        read_npz(path, dict(shapes))
+    except ValueError as error:
+        return Row(what, 0, 1, unreadable=((path.name, str(error)),))
+    key, shape = next(iter(shapes.items()))
+    return Row(what, 1, 1, note=f"{key} {shape}")
+
+
+def participants_row(
+    folder: Path,
+    inspector: Inspector,
+    subjects: Sequence[str] | None,
+    official: int,
+    groups: Mapping[str, int] | None = None,
+) -> Row:
+    """Check participants.tsv of a BIDS data set and count who is in it.
+
+    Args:
+        folder: the data set's.
+        inspector: looks at the file.
+        subjects: who is expected; None: all.
+        official: how many there are in all.
+        groups: beginnings of subjects' names that stand for all who have them, and how many those are.
+    """
+    path = folder / "participants.tsv"
+    row = table_row("participants.tsv", path, inspector)
+    if not row.complete:
+        return row
+    try:
+        listed = set(read_csv(path, ["participant_id"], sep="\t")["participant_id"].astype(str))
+    except ValueError as error:
+        return Row("participants", 0, official, unreadable=((path.name, str(error)),))
+    note = "in participants.tsv"
+    if subjects is None:
+        return Row("participants", len(listed), official, note=note)
+    chosen = {name: n for name, n in (groups or {}).items() if name in subjects}
+    wanted = [add_sub(name) for name in subjects if name not in chosen]
+    absent = tuple(name for name in wanted if name not in listed)
+    of_groups = sum(strip_sub(name).startswith(tuple(chosen)) for name in listed)
+    expected = len(wanted) + sum(chosen.values())
+    return Row("participants", len(wanted) - len(absent) + of_groups, expected, absent, note=note)

@@ -1,13 +1,25 @@
-"""Carries a plan out: several files at once, a bar, and what went wrong."""
+"""Carries a plan out: several files at once, a bar, and what went wrong.
+
+`pooch` fetches a file under another name, compares its MD5 and tries again after a growing pause. Added here:
+the size is compared too, the disk is looked at first, one process at a time writes into a folder, and an
+answer that will not change (404) is not asked for again. `s3fs` would list buckets as well, but pins one
+exact version of fsspec, which torch needs too.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pooch
+import requests
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import (
@@ -19,19 +31,132 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from nfas_lightning.datamodules.catalogue.download_plan import Job, Plan
-from nfas_lightning.datamodules.catalogue.transfer import (
-    Client,
-    Stopped,
-    TransferError,
-    UnreachableError,
-    fetch_file,
-)
+from nfas_lightning.datamodules.catalogue.source import Job, Plan
+from nfas_lightning.writing import short_hash, write_whole
 
-__all__ = ["Outcome", "carry_out", "room_for"]
+__all__ = ["Outcome", "TransferError", "UnreachableError", "carry_out", "fetch", "free_bytes"]
 
+RETRIES = 5
+"""Tries after the first one; pooch waits 1, 2, 3, ... seconds before them."""
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect, and to wait for the next bytes."""
+_CHUNK = 2**18
+_BUSY = (408, 429, 500, 502, 503, 504)
+_STAGING = ".nfas-get-"
 # file systems need some room for themselves
 _SPARE = 2**26
+
+
+class TransferError(RuntimeError):
+    """A file can't be had, or is not what was announced; trying again changes nothing."""
+
+
+class UnreachableError(TransferError):
+    """The server did not answer, or broke off, every time."""
+
+
+class _Stopped(Exception):  # noqa: N818  (a request to stop, not an error)
+    """Another thread asked to stop."""
+
+
+class _Meter:
+    """Counts the bytes of one file, in the form of a progress bar that pooch writes to.
+
+    Args:
+        advance: told of bytes as they arrive; negative if those of a failed try are taken back.
+        stop: if it is set, the download ends at its next chunk.
+    """
+
+    total = 0
+
+    def __init__(self, advance: Callable[[int], None], stop: threading.Event) -> None:
+        self._advance = advance
+        self._stop = stop
+        self._told = 0
+
+    def update(self, n: int) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+        # pooch counts whole chunks, and the last one is shorter
+        n = min(n, max(0, self.total - self._told))
+        self._told += n
+        self._advance(n)
+
+    def reset(self) -> None:
+        self._advance(-self._told)
+        self._told = 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Downloader(pooch.HTTPDownloader):  # type: ignore[misc]
+    """Pooch's download over HTTP, which does not repeat final answers and compares the size."""
+
+    def __init__(self, size: int | None, meter: _Meter) -> None:
+        # bytes as they are stored: a decompressed body would fit neither size nor checksum
+        headers = {"Accept-Encoding": "identity"}
+        super().__init__(progressbar=meter, chunk_size=_CHUNK, timeout=TIMEOUT, headers=headers)
+        self._size = size
+        self._meter = meter
+
+    def __call__(self, url: str, output_file: str, pooch: object, check_only: bool = False) -> None:
+        self._meter.reset()
+        try:
+            super().__call__(url, output_file, pooch, check_only)
+        except requests.HTTPError as error:
+            if error.response.status_code in _BUSY:
+                raise  # pooch tries again
+            said = f"{error.response.status_code} {error.response.reason}"
+            raise TransferError(f"{url.partition('?')[0]}: the server answers {said}.") from error
+        have = os.path.getsize(output_file)
+        if self._size is not None and have != self._size:
+            raise ValueError(f"it has {have:,} bytes")
+
+
+def fetch(
+    url: str,
+    folder: Path,
+    *,
+    size: int | None = None,
+    md5: str = "",
+    advance: Callable[[int], None] = lambda n: None,
+    stop: threading.Event | None = None,
+) -> Path:
+    """Bring one file into a folder, under a name of its own there.
+
+    Args:
+        url: where it is.
+        folder: where it goes.
+        size: bytes it must have.
+        md5: checksum it must have; empty: it is not compared.
+        advance: told of bytes as they arrive; negative if those of a failed try are taken back.
+        stop: set it, and the download ends at its next chunk.
+
+    Raises:
+        TransferError: the server refuses, or has something else than was announced.
+        UnreachableError: the connection broke again and again.
+    """
+    pooch.get_logger().setLevel("WARNING")
+    meter = _Meter(advance, stop or threading.Event())
+    attempts = RETRIES + 1
+    name = short_hash(url)
+    registry = {name: f"md5:{md5}" if md5 else None}
+    fetcher = pooch.Pooch(folder, base_url="", registry=registry, urls={name: url}, retry_if_failed=RETRIES)
+    where = url.partition("?")[0]
+    try:
+        return Path(fetcher.fetch(name, downloader=_Downloader(size, meter)))
+    except requests.RequestException as error:
+        meter.reset()
+        raise UnreachableError(f"{where}: gave up after {attempts} tries ({error}).") from error
+    except ValueError as error:
+        meter.reset()
+        wanted = f"{size:,} bytes" if size is not None else "the announced content"
+        wanted += f" and MD5 {md5}" if md5 else ""
+        raise TransferError(
+            f"{where} must have {wanted}, got something else {attempts} times ({error}): nothing of it was "
+            "kept. It may have changed since it was listed: run again."
+        ) from error
 
 
 @dataclass
@@ -40,7 +165,7 @@ class Outcome:
 
     Attributes:
         checksummed: files whose MD5 was compared.
-        sized: files whose size alone was, since the server gives no MD5 of them.
+        sized: files whose size alone was compared, since the server gives no MD5 of them.
         failed: files that did not come, and why.
         not_tried: files left for another time, after the connection was lost.
     """
@@ -51,29 +176,21 @@ class Outcome:
     not_tried: int = 0
 
 
-def room_for(plan: Plan) -> tuple[int, int]:
-    """Return the bytes still to come, begun parts taken off, and the bytes free where they go."""
-    begun = sum(
-        part.stat().st_size
-        for job in plan.wanted
-        if job.target.parent.is_dir()
-        for part in job.target.parent.glob(f".{job.target.name}.*.part")
-    )
-    place = plan.folder
-    while not place.exists():
-        place = place.parent
-    return max(0, plan.n_bytes - begun), shutil.disk_usage(place).free
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that are free where a folder is, or is to be made."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
-def carry_out(plan: Plan, client: Client, *, workers: int = 4, progress: bool = True) -> Outcome:
+def carry_out(plan: Plan, *, workers: int = 4, progress: bool = True) -> Outcome:
     """Bring the wanted files.
 
-    Interrupted, by Ctrl-C or by a lost connection, it leaves finished files and begun parts; the same call
-    goes on from there.
+    A file appears under its name when it is whole. After Ctrl-C or a lost connection the finished files stay,
+    and the same call fetches the others.
 
     Args:
-        plan: of `make_plan`.
-        client: how to talk.
+        plan: of a `Source`.
         workers: files at once.
         progress: show a bar on standard error.
 
@@ -82,57 +199,61 @@ def carry_out(plan: Plan, client: Client, *, workers: int = 4, progress: bool = 
         RuntimeError: another process is writing into the folder.
         KeyboardInterrupt: after every thread has stopped.
     """
-    need, free = room_for(plan)
-    if need + _SPARE > free:
+    free = free_bytes(plan.folder)
+    if plan.n_bytes + _SPARE > free:
         raise OSError(
-            f"{plan.folder} must have room for {need:,} bytes, its disk has {free:,} free: free some, name "
-            "another root, or choose fewer subjects or kinds."
+            f"{plan.folder} must have room for {plan.n_bytes:,} bytes, its disk has {free:,} free: free "
+            "some, name another root, or choose fewer subjects or kinds."
         )
     plan.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(plan.folder / ".nfas-get.lock", timeout=0)
     try:
-        with lock:
-            return _fetch_all(plan, client, workers, progress)
+        with FileLock(plan.folder / ".nfas-get.lock", timeout=0):
+            for left in plan.folder.glob(f"{_STAGING}*"):  # by a process that was killed
+                shutil.rmtree(left)
+            with tempfile.TemporaryDirectory(prefix=_STAGING, dir=plan.folder) as staging:
+                return _fetch_all(plan, Path(staging), workers, progress)
     except Timeout as error:
         raise RuntimeError(
             f"Another `nfas data get` is writing into {plan.folder}: wait for it, or stop it."
         ) from error
 
 
-def _fetch_all(plan: Plan, client: Client, workers: int, progress: bool) -> Outcome:
-    outcome = Outcome()
+def _fetch_all(plan: Plan, staging: Path, workers: int, progress: bool) -> Outcome:
+    outcome, stop = Outcome(), threading.Event()
     with _bar(plan, progress) as advance, ThreadPoolExecutor(max(1, workers)) as pool:
 
-        def fetch(job: Job) -> bool:
-            size, etag = job.remote.size, job.remote.etag
-            return fetch_file(client, job.url, job.target, size=size, etag=etag, advance=advance)
+        def bring(job: Job) -> None:
+            if stop.is_set():
+                raise _Stopped
+            came = fetch(job.url, staging, size=job.size, md5=job.md5, advance=advance, stop=stop)
+            # write_whole gives it the permissions of any new file: a temporary one is its owner's alone
+            write_whole(job.target, lambda place: os.replace(came, place))
 
-        futures: dict[Future[bool], Job] = {pool.submit(fetch, job): job for job in plan.wanted}
+        futures = {pool.submit(bring, job): job for job in plan.wanted}
         try:
             for future in as_completed(futures):
-                _note(outcome, future, futures[future], client)
+                _note(outcome, future, futures[future], stop)
         except BaseException:
             # whatever ends this: threads stop at their next chunk, the pool waits for them
-            client.stop.set()
+            stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return outcome
 
 
-def _note(outcome: Outcome, future: Future[bool], job: Job, client: Client) -> None:
+def _note(outcome: Outcome, future: Future[None], job: Job, stop: threading.Event) -> None:
     try:
-        if future.result():
-            outcome.checksummed += 1
-        else:
-            outcome.sized += 1
-    except Stopped:
+        future.result()
+    except _Stopped:
         outcome.not_tried += 1
-    except UnreachableError as error:
-        outcome.failed[job.remote.key] = str(error)
-        # the other files would meet the same fate, each after minutes of trying
-        client.stop.set()
     except TransferError as error:
-        outcome.failed[job.remote.key] = str(error)
+        outcome.failed[job.name] = str(error)
+        if isinstance(error, UnreachableError):
+            # the other files would meet the same fate, each after minutes of trying
+            stop.set()
+    else:
+        outcome.checksummed += bool(job.md5)
+        outcome.sized += not job.md5
 
 
 @contextmanager

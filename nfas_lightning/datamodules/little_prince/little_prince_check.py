@@ -1,15 +1,19 @@
-"""The Little Prince on disk, and what Narratives shares with it."""
+"""The Little Prince on disk."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from nfas_lightning.data.bids import add_sub, strip_sub
-from nfas_lightning.data.readers import read_csv
-from nfas_lightning.datamodules.catalogue.check_rows import Row, file_row, table_row
+from nfas_lightning.datamodules.catalogue.check_rows import (
+    Row,
+    file_row,
+    known_files_row,
+    participants_row,
+    table_row,
+)
 from nfas_lightning.datamodules.catalogue.inspector import FileState, Inspector
 from nfas_lightning.datamodules.little_prince.little_prince_reader import (
     LANGUAGES,
@@ -25,45 +29,9 @@ from nfas_lightning.datamodules.little_prince.little_prince_reader import (
     word_table,
 )
 
-__all__ = ["little_prince_rows", "of_subjects", "participants_row"]
+__all__ = ["little_prince_rows"]
 
 _LISTENERS = {"EN": 49, "CN": 35, "FR": 28}
-
-
-def participants_row(
-    folder: Path, inspector: Inspector, subjects: Sequence[str] | None, official: int
-) -> Row:
-    """Check participants.tsv and count who is in it, of `subjects` where they are named."""
-    path = folder / "participants.tsv"
-    row = table_row("participants.tsv", path, inspector)
-    if not row.complete:
-        return row
-    try:
-        listed = set(read_csv(path, ["participant_id"], sep="\t")["participant_id"].astype(str))
-    except ValueError as error:
-        return Row("participants", 0, official, unreadable=((path.name, str(error)),))
-    if subjects is None:
-        return Row("participants", len(listed), official, note="in participants.tsv")
-    wanted = [add_sub(name) for name in subjects if name not in LANGUAGES]
-    absent = tuple(name for name in wanted if name not in listed)
-    languages = {name for name in subjects if name in LANGUAGES}
-    of_languages = sum(name[4:6] in languages for name in listed)
-    found = len(wanted) - len(absent) + of_languages
-    expected = len(wanted) + sum(_LISTENERS[language] for language in languages)
-    return Row("participants", found, expected, absent, note="in participants.tsv")
-
-
-def of_subjects(subjects: Sequence[str] | None, files: Iterable[Path]) -> list[Path]:
-    """Keep the files of these subjects; a language stands for all of its listeners."""
-    if subjects is None:
-        return sorted(files)
-    names = {add_sub(name) for name in subjects}
-    languages = tuple(f"sub-{name}" for name in subjects if name in LANGUAGES)
-    return sorted(
-        path
-        for path in files
-        if (subject := path.name.split("_")[0]) in names or (languages and subject.startswith(languages))
-    )
 
 
 def little_prince_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
@@ -74,7 +42,7 @@ def little_prince_rows(folder: Path, inspector: Inspector, subjects: Sequence[st
         inspector: looks at the files.
         subjects: listeners, or languages that stand for all of theirs; None: all 112.
     """
-    rows = [participants_row(folder, inspector, subjects, sum(_LISTENERS.values()))]
+    rows = [participants_row(folder, inspector, subjects, sum(_LISTENERS.values()), _LISTENERS)]
     for language in LANGUAGES:
         own = None if subjects is None else [n for n in subjects if strip_sub(n)[:2] == language]
         if own == []:
@@ -91,8 +59,8 @@ def _annotation(folder: Path, inspector: Inspector, language: str) -> list[Row]:
     sounds = [sound_file(folder, language, section) for section in sections]
     grids = [text_grid(folder, language, section) for section in sections]
     rows = [
-        _files(f"{language} sounds", folder, sounds, inspector),
-        _files(f"{language} TextGrids", folder, grids, inspector, needed=False),
+        known_files_row(f"{language} sounds", folder, sounds, inspector)[0],
+        known_files_row(f"{language} TextGrids", folder, grids, inspector, needed=False)[0],
     ]
     path = word_table(folder, language)
     row = table_row(f"{language} word table", path, inspector)
@@ -140,15 +108,6 @@ def _runs(folder: Path, inspector: Inspector, language: str, subjects: Sequence[
         note="scans of their section's volumes",
     )
     return [listeners, row, volumes, _repetition_times(folder, language, by_subject)]
-
-
-def _files(
-    what: str, folder: Path, paths: Sequence[Path], inspector: Inspector, *, needed: bool = True
-) -> Row:
-    """Look at files of known names."""
-    here = [path for path in paths if os.path.lexists(path)]
-    absent = [str(path.relative_to(folder)) for path in paths if path not in here]
-    return file_row(what, folder, here, inspector, expected=len(paths), missing=absent, needed=needed)[0]
 
 
 def _repetition_times(folder: Path, language: str, runs: dict[str, list[Path]]) -> Row:

@@ -13,6 +13,7 @@ from nfas_lightning.data.content import require_file
 from nfas_lightning.data.readers import find_folder, read_csv
 from nfas_lightning.data.regions.extraction import Scan
 from nfas_lightning.data.stimuli.words import Words, read_textgrid, words_of_table
+from nfas_lightning.datamodules.little_prince import BENCHMARK
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
 from nfas_lightning.functional.checks import check_option
 
@@ -32,7 +33,7 @@ __all__ = [
     "word_table",
 ]
 
-FOLDER = "ds003643"
+FOLDER = BENCHMARK.folder
 LANGUAGES = ("EN", "CN", "FR")
 N_SECTIONS = 9
 TR = 2.0

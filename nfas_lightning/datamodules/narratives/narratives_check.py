@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from nfas_lightning.data.bids import add_sub, entities
-from nfas_lightning.datamodules.catalogue.check_rows import Row, file_row, table_row
+from nfas_lightning.datamodules.catalogue.check_rows import (
+    Row,
+    file_row,
+    known_files_row,
+    participants_row,
+    table_row,
+)
 from nfas_lightning.datamodules.catalogue.inspector import Inspector, shorten
-from nfas_lightning.datamodules.little_prince.little_prince_check import of_subjects, participants_row
 from nfas_lightning.datamodules.narratives.narratives_clock import CLOCKS, SKIPPED, Clock
 from nfas_lightning.datamodules.narratives.narratives_reader import audience, clock_from_file
 from nfas_lightning.datamodules.narratives.narratives_tree import (
@@ -141,16 +146,14 @@ def _stimuli(folder: Path, inspector: Inspector, clocks: Sequence[Clock]) -> lis
     rows = []
     for what, where in (("sounds", sound_file), ("word tables", word_table)):
         paths = [where(folder, audio) for audio in audios]
-        here = [path for path in paths if os.path.lexists(path)]
-        absent = [str(path.relative_to(folder)) for path in paths if path not in here]
-        row, states = file_row(what, folder, here, inspector, expected=len(paths), missing=absent)
+        row, states = known_files_row(what, folder, paths, inspector)
         if where is word_table:
             wrong = list(row.unreadable)
             for audio, path in zip(audios, paths, strict=True):
                 if path in states and states[path].problem is None:
                     said = _read(partial(read_alignment, path, audio))[1]
                     wrong += [(str(path.relative_to(folder)), said)] if said else []
-            row = Row(what, len(here) - len(wrong), len(paths), row.missing, tuple(wrong))
+            row = Row(what, len(states) - len(wrong), len(paths), row.missing, tuple(wrong))
         rows.append(row)
     return rows
 
@@ -174,7 +177,8 @@ def _sidecars(folder: Path, scans: Sequence[StoryScan]) -> Row:
 
 
 def _raw(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> Row:
-    raw = of_subjects(subjects, folder.glob("sub-*/func/*_bold.nii.gz"))
+    names = ["sub-*"] if subjects is None else [add_sub(name) for name in subjects]
+    raw = sorted(path for name in names for path in folder.glob(f"{name}/func/*_bold.nii.gz"))
     events = [path.with_name(path.name.replace("_bold.nii.gz", "_events.tsv")) for path in raw]
     absent = [path.name for path in events if not os.path.lexists(path)]
     expected = _N_SCANS if subjects is None else None

@@ -14,6 +14,7 @@ import pandas as pd
 from nfas_lightning.data.bids import is_here, pick_subjects, read_json, strip_sub
 from nfas_lightning.data.content import require_file
 from nfas_lightning.data.readers import find_folder, name_list, read_csv
+from nfas_lightning.datamodules.narratives import BENCHMARK
 from nfas_lightning.datamodules.narratives.narratives_clock import ALIASES, CLOCKS, SKIPPED, Clock
 from nfas_lightning.datamodules.narratives.narratives_tree import (
     Listener,
@@ -31,7 +32,7 @@ from nfas_lightning.functional.checks import check_option
 
 __all__ = ["FOLDER", "audience", "clock_from_file", "narratives_stories"]
 
-FOLDER = "ds002345"
+FOLDER = BENCHMARK.folder
 
 
 def narratives_stories(

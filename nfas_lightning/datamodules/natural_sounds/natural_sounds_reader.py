@@ -16,10 +16,11 @@ from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.acoustics import sound_power, spectral_centroid
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.datamodules.natural_sounds import BENCHMARK
 
 __all__ = ["FOLDER", "NATURAL_SOUNDS_FILES", "load_natural_sounds", "read_sounds"]
 
-FOLDER = "natsound165"
+FOLDER = BENCHMARK.folder
 NATURAL_SOUNDS_FILES = ("components.npz", "sounds_16k.npz")
 
 

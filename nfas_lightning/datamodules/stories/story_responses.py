@@ -22,7 +22,7 @@ from nfas_lightning.data.regions.extraction import Scan, extract_scans
 from nfas_lightning.data.regions.parcels import Parcels
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
 from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
-from nfas_lightning.functional.temporal import high_pass_basis, regress_out
+from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
 __all__ = ["StoryResponses", "StoryScans", "clean_scan", "fewest_counts", "read_confounds"]
 

@@ -14,8 +14,7 @@ from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules import ArrayDataModule, FolderDataModule
 from nfas_lightning.functional import ridge_cv
 from nfas_lightning.functional.folds import connected_groups, contiguous_folds
-from nfas_lightning.functional.moves import block_moves
-from nfas_lightning.functional.nulls import permutation_p
+from nfas_lightning.functional.nulls import block_moves, permutation_p
 from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.models import RawStimuli
 from nfas_lightning.scoring import ScoringSettings

@@ -7,7 +7,7 @@ import torch
 
 from nfas_lightning.datamodules import AliceDataModule
 from nfas_lightning.functional.ceiling import noise_ceiling
-from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.functional.ridge import ridge_cv
 from nfas_lightning.functional.temporal import fir_operators
 from nfas_lightning.scoring.ridge import BenchmarkRidge
 from tests.helpers.brain_data import WORDS, write_alice

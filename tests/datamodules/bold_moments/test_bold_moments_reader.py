@@ -19,7 +19,6 @@ from nfas_lightning.datamodules.bold_moments.bold_moments_reader import (
     number_ranges,
     read_roi_file,
 )
-from nfas_lightning.datamodules.catalogue import check_folder
 from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses
 from tests.helpers import bold_moments_tree as tree
 
@@ -260,23 +259,3 @@ def test_a_pickle_that_is_cut_short_or_hostile(copy, tmp_path):
     with pytest.raises(ValueError, match=r"V1v_.*must hold numpy arrays.*system.*nothing was run"):
         read(copy)
     assert not (tmp_path / "trace").exists()
-
-
-# nfas data check
-
-
-def test_check_counts_clips_and_files(copy):
-    (check,) = check_folder(copy.parent, subjects=["sub-05", "07"], progress=False)
-    rows = {row.what: row for row in check.rows}
-    assert check.entry.name == "bold_moments"
-    assert (rows["clips"].found, rows["clips"].expected) == (17, 1102)
-    assert (rows["responses"].found, rows["responses"].expected) == (44, 44)
-    assert rows["responses"].complete
-    assert check.entry.glance(copy) == "17 clips, 44 ROI files"
-    tree.file(copy).unlink()
-    tree.file(copy, "V1d").write_text("/annex/objects/x")
-    (check,) = check_folder(copy, subjects=["05"], progress=False)
-    row = check.rows[1]
-    assert row.missing == ("sub-05/V1v_TRavg-56789_allvoxel.pkl",)
-    assert "git-annex pointer" in row.unreadable[0][1]
-    assert not check.complete

@@ -6,7 +6,7 @@ import torch
 
 from nfas_lightning.datamodules import NaturalSoundsDataModule
 from nfas_lightning.datamodules.simulated.planted_features import sound_features
-from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.functional.ridge import ridge_cv
 from tests.helpers.brain_data import write_sounds
 
 

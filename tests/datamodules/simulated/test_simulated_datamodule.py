@@ -14,7 +14,7 @@ from nfas_lightning.datamodules.simulated.planted_features import (
     principal_components,
     sound_features,
 )
-from nfas_lightning.functional.encoding import ridge_cv
+from nfas_lightning.functional.ridge import ridge_cv
 
 SMALL = {"n_stimuli": 120, "atlas": "dosenbach", "image_size": 64}
 

@@ -10,7 +10,7 @@ from nfas_lightning.data.regions.extraction import Scan
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
 from nfas_lightning.datamodules.stories.story_responses import StoryScans, clean_scan, read_confounds
 from nfas_lightning.functional.ceiling import noise_ceiling
-from nfas_lightning.functional.temporal import high_pass_basis
+from nfas_lightning.functional.confounds import high_pass_basis
 
 NAN = float("nan")
 
