@@ -181,8 +181,8 @@ def _shrunk(config: Any) -> Any:
             if key == "patch_size" and own < value:
                 continue
             setattr(config, key, value)
-        except (AttributeError, NotImplementedError, ValueError, TypeError):
-            continue  # read only: an alias of another size, or one for each layer
+        except (AttributeError, NotImplementedError, ValueError, TypeError, RuntimeError):
+            continue  # read only: an alias of another size, or one that differs between layers
     for key, value in vars(config).items():
         if isinstance(value, transformers.PretrainedConfig):
             _shrunk(value)

@@ -143,7 +143,9 @@ def choose_trunk(network: str, rows: Sequence[Row], seen: Sequence[RowInPass] | 
     left = trunks or list(range(len(rows)))
     if len(left) < 2 or not _are_rivals(rows[left[0]], rows[left[1]]):
         first, others = rows[left[0]], [rows[i] for i in left[1:]]
-        if others and (seen is None or left[0] > 0):  # else the structure has said so before
+        if seen is not None and not _are_rivals(rows[0], rows[1]):  # the structure had a choice, and said so
+            others = [] if left[0] == 0 else [row for row in rows if row is not first]
+        if others:
             warnings.warn(
                 f"layers='auto' records {first} of {network} and leaves out {'; '.join(map(str, others))}. "
                 f"Name the blocks if these belong to the same trunk.",

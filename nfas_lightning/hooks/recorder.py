@@ -224,7 +224,8 @@ class DepthRecorder:
             seen = watch_rows(self.model, [row.modules for row in self._choices], self._given)
         except (TypeError, ValueError, RuntimeError, IndexError, AssertionError) as error:
             if self._question is not None:
-                raise self._question from error
+                reason = f"{self._question} (A pass to see which of them run failed: {error})"
+                raise SeveralTrunksError(reason) from error
             seen = None  # what the structure says holds
         finally:
             self._is_probing = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-__all__ = ["LayerInfo", "Trajectory", "concatenate", "sort_stimuli"]
+__all__ = ["LayerInfo", "Trajectory", "concatenate", "joined_pooling", "sort_stimuli"]
 
 # Two passes over one stimulus differ by rounding, more in half precision and with other batch shapes.
 _SAME_STATE = 0.05
@@ -167,13 +167,13 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
                 f"{part.widths} after {first.layer_names} of widths {first.widths}."
             )
     told = zip(*(part.layers for part in parts), strict=True)
-    pooling = _joined_pooling({same[0].name: {layer.pooling for layer in same} for same in told})
+    pooling = joined_pooling({same[0].name: {layer.pooling for layer in same} for same in told})
     layers = [replace(layer, pooling=pooling[layer.name]) for layer in first.layers]
     states = [torch.cat(rows) for rows in zip(*(part.states for part in parts), strict=True)]
     return sort_stimuli(states, layers, torch.cat([part.stimulus_ids for part in parts]))
 
 
-def _joined_pooling(parts: Mapping[str, set[str]]) -> dict[str, str]:
+def joined_pooling(parts: Mapping[str, set[str]]) -> dict[str, str]:
     """Return each block's pooling, given those that parts of one trajectory tell of it.
 
     A part whose stimuli leave open what becomes of the first token agrees with either answer.
