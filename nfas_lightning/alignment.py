@@ -66,7 +66,7 @@ def align(
             warning; see `choose_preprocess`.
         settings: how a trajectory becomes scores; None: the defaults, without permutations.
         name: of the model in the tables; None: its class or name.
-        batch_size: stimuli a batch; None: the datamodule's.
+        batch_size: stimuli per batch; None: the datamodule's.
         device: moved there first; None: stays where it is.
         progress: show a bar.
 
@@ -137,7 +137,7 @@ def record_trajectory(
         layers: see `align`.
         pooling: see `align`.
         preprocess: see `align`.
-        batch_size: stimuli a batch.
+        batch_size: stimuli per batch.
         num_workers: worker processes that read stimuli.
         share: (rank, world): this process takes every world-th stimulus, from the rank-th on.
         context: made around each forward pass, e.g. an autocast.

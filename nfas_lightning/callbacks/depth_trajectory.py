@@ -33,7 +33,7 @@ _DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float
 
 
 class DepthTrajectory(Callback):
-    """Record pooled states of a network's blocks, one row a stimulus, over a whole stage.
+    """Record pooled states of a network's blocks, one row per stimulus, over a whole stage.
 
     Hooks are on the network from a stage's start to its end, an exception included. Batches are dictionaries
     with ``stimulus_id``; padded duplicates of distributed samplers are dropped by it. After the stage
@@ -47,11 +47,11 @@ class DepthTrajectory(Callback):
         layers: blocks to record, see `resolve_layers`; None: a FrozenModel's own, else ``"auto"``.
         pooling: see `pool`; None: a FrozenModel's own, else ``"auto"``.
         dtype: of the states that are kept.
-        save_dir: folder for safetensors shards, one subfolder a stage: memory is then O(batch), and
+        save_dir: folder for safetensors shards, one subfolder per stage: memory is then O(batch), and
             `trajectory` reads them when asked (`read_shards` does so in another session). A new run takes
             the subfolder over as it starts: until it has finished, there is nothing to read. None keeps
             states in memory.
-        shard_size: stimuli a shard, in each process.
+        shard_size: stimuli per shard, in each process.
         metric: a torchmetrics Metric or MetricCollection, such as `DMDAlignment` and `DepthSpectrum`, whose
             ``update`` takes a batch's trajectory and stimulus_id (B,). The trajectory is (B, L, D), or where
             blocks differ in width a list of L matrices (B, D_l). States are handed over and, without

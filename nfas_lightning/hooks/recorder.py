@@ -27,8 +27,8 @@ from nfas_lightning.hooks.state_checks import (
     check_has_values,
     check_in_range,
     check_one_pass,
-    check_one_row_a_stimulus,
     check_real,
+    check_rows,
     check_same_blocks,
     check_same_widths,
     check_tokens,
@@ -45,11 +45,11 @@ _REPEATS = ("error", "first", "last", "all")
 
 
 class DepthRecorder:
-    """Record one pooled vector a stimulus from each block of a network.
+    """Record one pooled vector per stimulus from each block of a network.
 
     Building a recorder resolves names and touches nothing; `attach` (or ``with``) adds the hooks, `detach`
     removes them and may be called any number of times. Pooling runs inside the hooks, so that memory is
-    O(batch x D) a block however large the maps are.
+    O(batch x D) per block however large the maps are.
 
     Args:
         model: the network.
@@ -419,8 +419,8 @@ class DepthRecorder:
         Args:
             stimulus_ids: (B,) integers from 0.
             n_frames: (B,) frames of each stimulus, for a network that read clips frame by frame: its rows
-                are averaged over each clip, after pooling. A network that read whole clips has a row a
-                stimulus already, which stays as it is.
+                are averaged over each clip, after pooling. A network that read whole clips has one row
+                per stimulus already, which stays as it is.
 
         Raises:
             TypeError: the ids are no integers.
@@ -431,7 +431,7 @@ class DepthRecorder:
         states = self.states
         ids = as_stimulus_ids(stimulus_ids)
         counts = None if n_frames is None else torch.as_tensor(n_frames).reshape(-1)
-        check_one_row_a_stimulus(len(states[0]), len(ids), counts)
+        check_rows(len(states[0]), len(ids), counts)
         if counts is not None and len(states[0]) != len(ids):
             states = [average_frames(state, counts) for state in states]
         if self._order:

@@ -43,7 +43,7 @@ class Trajectory:
     """Depth trajectory of one model over a stimulus set.
 
     Attributes:
-        states: L matrices (N, D_l), one a block, rows in the order of `stimulus_ids`.
+        states: L matrices (N, D_l), one per block, rows in the order of `stimulus_ids`.
         layers: L descriptions.
         stimulus_ids: (N,) integer indices of the stimuli, ascending, each once.
 
@@ -59,7 +59,7 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         if len(self.states) != len(self.layers):
-            raise ValueError(f"Expected one state a layer, got {len(self.states)} and {len(self.layers)}.")
+            raise ValueError(f"Expected one state per layer, got {len(self.states)} and {len(self.layers)}.")
         rows = {len(state) for state in self.states} | {len(self.stimulus_ids)}
         if len(rows) > 1:
             raise ValueError(f"Every layer must hold the same stimuli, got row counts {sorted(rows)}.")

@@ -156,7 +156,7 @@ class FrozenModel(LightningModule):
 
     @property
     def pooling(self) -> str:
-        """How a block's output becomes one vector a stimulus; loads the network."""
+        """How a block's output becomes one vector per stimulus; loads the network."""
         pooling: str | None = self._arguments["pooling"]
         return self.load().pooling if pooling is None else pooling
 

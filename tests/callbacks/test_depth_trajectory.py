@@ -382,7 +382,7 @@ for stage, save_dir in (("test", None), ("predict", {shards!r})):
     else:
         with pytest.raises(RuntimeError, match="read it on rank zero"):
             callback.trajectory
-    # a file a process: two processes share one standard output, and their lines interleave
+    # one file per process: two processes share one standard output, and their lines interleave
     Path({said!r}, f"{{stage}}-{{run.global_rank}}").touch()
 """
 
