@@ -1,11 +1,11 @@
-"""What watching a training costs: a callback that is never due, and a look at the brain stimuli.
+"""What monitoring a training costs: a callback that is never due, and a pass over the brain stimuli.
 
 The first table compares training steps with and without an idle `BrainAlignment` in one run of one Trainer:
 the callback is in and out of the Trainer's list step by step, in random order within each pair. Beside the
-median ratio stand its bootstrap interval and, free of the machine's noise, what all its hooks take a step.
+median ratio stand its bootstrap interval and, free of the machine's noise, the time of its hooks per step.
 The second compares the brain pass (`record_trajectory`: reading, hooks, pooling, copies, restoring the
-network) with bare forward passes over the same batches, in turns; a look adds the scoring. On a CUDA device
-the networks are of the usual size, and the bare passes find their batches there already.
+network) with bare forward passes over the same batches, in turns; an evaluation adds the scoring. On a CUDA
+device the networks are of the usual size, and the bare passes find their batches there already.
 
     python benchmarks/monitor.py --pairs 300 --repeats 20 --device cpu
 """
@@ -59,7 +59,7 @@ class InAndOut(pl.Callback):
 
     def __init__(self, watched: pl.Callback, warm_up: int) -> None:
         self.watched, self.warm_up = watched, warm_up
-        self.seconds: list[tuple[float, float]] = []  # (with, without), a pair of neighbors
+        self.seconds: list[tuple[float, float]] = []  # (with, without), one pair per two neighbors
         self._random = np.random.default_rng(0)
         self._times: dict[bool, float] = {}
         self._order = [True, False]
@@ -96,11 +96,11 @@ def benchmark_of(n: int, size: int) -> ArrayDataModule:
 
 
 def idle(name: str, size: int, batch: int, pairs: int, device: str) -> tuple[float, ...]:
-    """Return seconds a step without it, the median ratio, its 95 % interval, seconds of its hooks a step."""
+    """Return seconds per step without it, the median ratio, its 95 % interval, seconds of its hooks."""
     torch.manual_seed(0)
     data = [(images_of(batch, size), torch.zeros(batch, dtype=torch.long))] * (2 * pairs + 22)
     watch = BrainAlignment(
-        benchmark_of(20, size), every_n_epochs=0, every_n_steps=10**9, at_end=False, on_error="raise"
+        benchmark_of(20, size), every_n_epochs=0, every_n_train_steps=10**9, at_end=False, on_error="raise"
     )
     timer = InAndOut(watch, warm_up=20)
     trainer = pl.Trainer(
@@ -154,7 +154,7 @@ def hooks(trainer: pl.Trainer, module: Classifier, watch: BrainAlignment) -> flo
     return median(a for a, _ in times) - median(b for _, b in times)
 
 
-def look(name: str, size: int, n: int, repeats: int, device: str) -> tuple[float, ...]:
+def evaluation(name: str, size: int, n: int, repeats: int, device: str) -> tuple[float, ...]:
     """Return blocks, seconds of bare passes and of the brain pass, their median ratio, and of the scoring."""
     torch.manual_seed(0)
     options = {"img_size": size} if name.startswith("vit") else {}
@@ -230,7 +230,9 @@ def main() -> None:
     print("\n{:32s} {:>6s} {:>10s} {:>10s} {:>7s} {:>10s}".format(*titles), flush=True)
     small = ("resnet18", "convnext_atto", "vit_tiny_patch16_224")
     for name in ("resnet50", "convnext_small", "vit_base_patch16_224") if large else small:
-        blocks, bare, own, ratio, scoring = look(name, size, options.stimuli, options.repeats, options.device)
+        blocks, bare, own, ratio, scoring = evaluation(
+            name, size, options.stimuli, options.repeats, options.device
+        )
         print(
             f"{f'{name}, {options.stimuli} x {size} px':32s} {blocks:6.0f} {1e3 * bare:7.1f} ms "
             f"{1e3 * own:7.1f} ms {ratio:7.3f} {1e3 * scoring:7.1f} ms",

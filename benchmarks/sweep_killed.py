@@ -1,6 +1,6 @@
 """Kill a sweep halfway, run it again, and compare every table with an uninterrupted run's, to the last bit.
 
-Run: python benchmarks/sweep_killed.py [SWEEP] [--out FOLDER] [--slots 2]
+Run: python benchmarks/sweep_killed.py [SWEEP] [--run_dir FOLDER] [--slots 2]
 (the default, packaged.yaml without its random twins, takes about an hour of two cores)
 """
 
@@ -22,16 +22,18 @@ CLOCK = ["seconds_capture", "seconds_scoring"]
 TABLES = ("scores", "spectra", "depth", "rois", "models")
 
 
-def start(source: str, out: Path, slots: int) -> subprocess.Popen[bytes]:
+def start(source: str, run_dir: Path, slots: int) -> subprocess.Popen[bytes]:
     """Start `nfas sweep` as a process group of its own."""
     command = [sys.executable, "-m", "nfas_lightning", "sweep", source]
-    return subprocess.Popen([*command, "--out", str(out), "--slots", str(slots)], start_new_session=True)
+    return subprocess.Popen(
+        [*command, "--run_dir", str(run_dir), "--slots", str(slots)], start_new_session=True
+    )
 
 
-def kill_halfway(source: str, out: Path, slots: int) -> tuple[int, int]:
+def kill_halfway(source: str, run_dir: Path, slots: int) -> tuple[int, int]:
     """Start a sweep and send SIGKILL to all its processes once half of its cells are done: (done, cells)."""
-    cells = read_sweep(source, changes={"out": str(out)}).cells
-    process = start(source, out, slots)
+    cells = read_sweep(source, changes={"run_dir": str(run_dir)}).cells
+    process = start(source, run_dir, slots)
     try:
         while (done := sum(cell.status()["state"] == "done" for cell in cells)) < len(cells) // 2:
             if process.poll() is not None:
@@ -52,13 +54,13 @@ def rows(path: Path) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Print one line a benchmark."""
+    """Print one line per benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sweep", nargs="?")
-    parser.add_argument("--out", type=Path, default=Path("runs/killed"))
+    parser.add_argument("--run_dir", type=Path, default=Path("runs/killed"))
     parser.add_argument("--slots", type=int, default=2)
     given = parser.parse_args()
-    source, out = given.sweep, given.out
+    source, out = given.sweep, given.run_dir
     if source is None:
         out.mkdir(parents=True, exist_ok=True)
         text = Path("configs/sweeps/packaged.yaml").read_text(encoding="utf-8")

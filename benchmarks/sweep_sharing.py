@@ -23,7 +23,7 @@ def timed(function) -> float:
 
 
 def main(root: str | None) -> None:
-    """Print one line a benchmark."""
+    """Print one line per benchmark."""
     start = timed(lambda: subprocess.run([sys.executable, "-c", "import nfas_lightning.runner"], check=True))
     print(f"start of a process, once a job: {start:.1f} s\n")
     print(f"{'benchmark':<20} {'reading':>9} {'stimuli':>9} {'forward':>9}   model")

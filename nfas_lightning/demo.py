@@ -27,7 +27,7 @@ _OPTIONS = {"whisper_base": {"max_seconds": 5.0}, "hed_vgg16": {"size": 128}}
 
 def demo(
     *,
-    out: str = "runs/demo",
+    run_dir: str = "runs/demo",
     models: list[str] | None = None,
     n_stimuli: int = 200,
     n_permutations: int = 500,
@@ -41,7 +41,7 @@ def demo(
     `SimulatedBrainDataModule`. A demo that was stopped continues where it was.
 
     Args:
-        out: folder of the runs and the report.
+        run_dir: folder of the runs and the report.
         models: names of packaged models; None: one of each family.
         n_stimuli: stimuli a modality.
         n_permutations: draws of each null; too few, and no p is small enough to survive 300 ROIs.
@@ -68,7 +68,7 @@ def demo(
     if unknown:
         raise ValueError(f"models must be packaged models, got {unknown}; there are {list(PACKAGED)}.")
     quiet_lightning()
-    loggers = _loggers(out) if wandb else []
+    loggers = _loggers(run_dir) if wandb else []
     settings = ScoringSettings(n_permutations=n_permutations, seed=seed)
     runs: list[RunResults] = []
     failed: list[FailedModelsError] = []
@@ -86,30 +86,32 @@ def demo(
         brain = SimulatedBrainDataModule(modality, n_stimuli=n_stimuli, signal=signal, seed=seed)
         options: dict[str, Any] = {"settings": settings, "seed": seed, "loggers": loggers, "report": False}
         try:
-            runs.append(score_models(members, brain, f"{out}/{modality}", name=f"demo/{modality}", **options))
+            runs.append(
+                score_models(members, brain, f"{run_dir}/{modality}", name=f"demo/{modality}", **options)
+            )
         except FailedModelsError as error:  # raised again after the report of the others
             failed.append(error)
             if error.results is not None:
                 runs.append(error.results)
     if failed and not runs:
         raise failed[0]
-    joined = RunResults.concatenate(runs, meta={"name": Path(out).name, "simulated": True})
-    joined.save(out)
+    joined = RunResults.concatenate(runs, meta={"name": Path(run_dir).name, "simulated": True})
+    joined.save(run_dir)
     console.rule("[bold]the space[/]")
-    report_run(joined, out, loggers)
+    report_run(joined, run_dir, loggers)
     console.print(f"{len(joined.models)} models in {time.perf_counter() - started:.0f} s")
     if failed:
         raise failed[0]
     return joined
 
 
-def _loggers(out: str) -> list[Logger]:
+def _loggers(run_dir: str) -> list[Logger]:
     if find_spec("wandb") is None:
         return []
-    from nfas_lightning.callbacks.logging import wandb_offline_without_key
+    from nfas_lightning.callbacks.wandb_runs import wandb_offline_without_key
     from nfas_lightning.lightning_packages import pl
 
     wandb_offline_without_key()
-    Path(out).mkdir(parents=True, exist_ok=True)
+    Path(run_dir).mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"project": "nfas-lightning", "group": "demo", "job_type": "demo"}
-    return [pl.loggers.WandbLogger(name="demo", save_dir=out, **options)]
+    return [pl.loggers.WandbLogger(name="demo", save_dir=run_dir, **options)]

@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "check_folder",
@@ -27,6 +30,8 @@ __all__ = [
     "short_hash",
     "staging_file",
     "staging_place",
+    "write_csv",
+    "write_parquet",
     "write_text",
     "write_whole",
 ]
@@ -129,6 +134,16 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all, see `write_whole`."""
     write_whole(path, lambda staging: staging.write_text(text, encoding="utf-8"))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a csv file whole or not at all, see `write_whole`."""
+    write_whole(path, lambda staging: table.to_csv(staging, index=False))
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a parquet file whole or not at all, see `write_whole`."""
+    write_whole(path, lambda staging: table.to_parquet(staging, index=False))
 
 
 def check_folder(path: str | Path, name: str = "run_dir") -> None:

@@ -1,11 +1,18 @@
-"""The scripts of docs/examples, run as a reader would run them, on fewer images."""
+"""The scripts of docs/examples, run on fewer images, and the snippets of the pages on training."""
 
 import importlib.util
+import itertools
+import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from nfas_lightning.callbacks import BrainAlignment
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
@@ -72,3 +79,38 @@ def test_a_loop_of_ones_own(run):
     for called, by_hand in found:
         assert called == pytest.approx(by_hand, abs=1e-6)
         assert called > 0.2  # the regions answer colors
+
+
+def test_the_example_of_adding_a_metric():
+    text = (EXAMPLES.parent / "adding_a_metric.md").read_text()
+    made = {}
+    for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(snippet, made)
+    (doctest,) = re.findall(r">>> (.*?)  #.*\n +(\S.*)\n", text)
+    assert repr(eval(doctest[0], made)) == doctest[1]
+    tests = {name: test for name, test in made.items() if name.startswith("test_")}
+    assert len(tests) == 4
+    for test in tests.values():
+        marks = {mark.args[0]: mark.args[1] for mark in getattr(test, "pytestmark", [])}
+        for values in itertools.product(*marks.values()):
+            test(**dict(zip(marks, values, strict=True)))
+
+
+@pytest.mark.parametrize("page", ["attach", "monitoring"])
+def test_snippets_of_the_pages(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "logs" / "lightning_logs" / "version_0"
+    folder.mkdir(parents=True)
+    folder.joinpath("metrics.csv").write_text("epoch,step,loss,brain/mean_r2\n0,5,0.25,\n0,6,,0.125\n")
+    given = {
+        "Trainer": Trainer, "pd": pd, "images": torch.rand(20, 3, 8, 8), "responses": torch.randn(20, 3),
+        "tokenizer": SimpleNamespace(is_fast=True, pad_token_id=0),
+    }  # fmt: skip
+    snippets = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / f"{page}.md").read_text(), re.DOTALL)
+    assert snippets
+    for snippet in snippets:
+        exec(snippet, given)
+    if page == "attach":
+        assert any(isinstance(callback, BrainAlignment) for callback in given["trainer"].callbacks)
+    else:
+        assert capsys.readouterr().out.split()[-2:] == ["0.25", "0.125"]

@@ -26,7 +26,6 @@ from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.plotting.style import save_figure
 from nfas_lightning.results import RunFolder
-from nfas_lightning.results.files import write_csv, write_parquet
 from nfas_lightning.writing import (
     _machine,
     check_folder,
@@ -34,6 +33,8 @@ from nfas_lightning.writing import (
     safe_name,
     staging_file,
     staging_place,
+    write_csv,
+    write_parquet,
     write_text,
     write_whole,
 )

@@ -1,4 +1,4 @@
-"""Watch a ViT under `transformers.Trainer`; whatever it reports to gets the alignment, too.
+"""Monitor a ViT under `transformers.Trainer`; whatever it reports to gets the alignment, too.
 
 python docs/examples/hf_trainer.py --epochs 2
 """

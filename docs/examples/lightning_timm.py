@@ -1,4 +1,4 @@
-"""Watch a timm model inside a LightningModule of the `lightning` package, named by its attribute.
+"""Monitor a timm model inside a LightningModule of the `lightning` package, named by its attribute.
 
 python docs/examples/lightning_timm.py --epochs 2
 """
@@ -57,7 +57,7 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
         layers="blocks.*",
         pooling="cls",
         preprocess=RawStimuli(),  # this training does not normalize; else timm's own configuration is used
-        every_n_steps=20,
+        every_n_train_steps=20,
     )
     trainer = L.Trainer(
         callbacks=[watch],

@@ -1,4 +1,4 @@
-"""A loop of one's own: `align` between two epochs, and the same by hand with a `DepthRecorder`.
+"""A training loop of your own: `align` between two epochs, and the same by hand with a `DepthRecorder`.
 
 python docs/examples/plain_loop.py --epochs 2
 """
@@ -21,7 +21,7 @@ from nfas_lightning.models import RawStimuli
 
 
 def colors(n: int = 120) -> ArrayDataModule:
-    """Return a made-up benchmark: regions that answer an image's mean red, green or blue, with noise."""
+    """Return a made-up benchmark: regions that respond to an image's mean red, green or blue, with noise."""
     generator = torch.Generator().manual_seed(0)
     tint = torch.rand(n, 3, 1, 1, generator=generator)
     images = (tint + 0.3 * torch.randn(n, 3, 32, 32, generator=generator)).clamp(0, 1)

@@ -1,9 +1,10 @@
-"""Train a small torchvision ResNet on digits, and watch its brain alignment in Weights & Biases, offline.
+"""Train a small torchvision ResNet on digits, and monitor its brain alignment in Weights & Biases, offline.
 
     python docs/examples/resnet_wandb.py --epochs 3
 
-The brain is simulated: it answers crops of photographs. Put your own `ArrayDataModule(images, responses)` in
-its place. Afterwards `wandb sync` uploads the run, and `curves.parquet` in the run folder has every look.
+The brain is simulated: it responds to crops of photographs. Put your own `ArrayDataModule(images, responses)`
+in its place. Afterwards `wandb sync` uploads the run, and `curves.parquet` in the run folder has every
+evaluation.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def draw_training(run: OfflineRun, path: Path) -> None:
 
 
 def draw_group(runs: list[OfflineRun], path: Path) -> None:
-    """Draw the runs table of a group: a row a run, columns of config and summary."""
+    """Draw the runs table of a group: one row per run, columns of config and summary."""
     header = (
         "name",
         "job type",

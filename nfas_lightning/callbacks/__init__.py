@@ -7,14 +7,14 @@ from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.callbacks.score_writer import ScoreWriter
 
 if TYPE_CHECKING:
-    from nfas_lightning.callbacks.hf_trainer import BrainAlignmentHF
+    from nfas_lightning.callbacks.brain_alignment_hf import BrainAlignmentHF
 
 __all__ = ["BrainAlignment", "BrainAlignmentHF", "DepthTrajectory", "ScoreWriter"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "BrainAlignmentHF":  # on first use: its base class is transformers'
-        from nfas_lightning.callbacks.hf_trainer import BrainAlignmentHF
+        from nfas_lightning.callbacks.brain_alignment_hf import BrainAlignmentHF
 
         return BrainAlignmentHF
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

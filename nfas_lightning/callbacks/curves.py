@@ -1,4 +1,4 @@
-"""The record of a training's alignment on disk: whole after every look, found again by a resumed run."""
+"""Alignment over a training: in memory and on disk, where a resumed training finds it again."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any
 import pandas as pd
 
 from nfas_lightning.plotting.training import ALL_ROIS
-from nfas_lightning.results import ModelResult, reported, subject_scores, write_parquet
+from nfas_lightning.results import ModelResult, reported, subject_scores
+from nfas_lightning.writing import write_parquet
 
 __all__ = ["AlignmentCurves", "summarize"]
 
+_SPECTRUM = ("stable_real", "stable_imag", "distance_to_unit_circle")
+
 
 def summarize(scores: pd.DataFrame) -> pd.DataFrame:
-    """Average the reported number over ROIs: one row a feature and network, and one over all ROIs."""
+    """Average the reported score over ROIs: one row per feature and network, and one over all ROIs."""
     shown = reported(subject_scores(scores))
     columns = ["r", "r2"]
     by_network = shown.groupby(["feature", "network"], as_index=False)[columns].mean()
@@ -25,10 +28,10 @@ def summarize(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 class AlignmentCurves:
-    """Scores of every look at a network in training.
+    """Scores of every evaluation of a network in training.
 
-    A folder holds ``alignment/step-00000123.parquet``, the scores of one look, and ``curves.parquet``, their
-    means by network. Each file appears whole or not at all.
+    A folder holds ``alignment/step-00000123.parquet``, the scores of one evaluation, and ``curves.parquet``,
+    their means by network. Each file appears whole or not at all.
 
     Args:
         run_dir: the folder; None keeps everything in memory.
@@ -36,19 +39,19 @@ class AlignmentCurves:
 
     def __init__(self, run_dir: str | Path | None) -> None:
         self._folder = None if run_dir is None else Path(run_dir)
-        self._looks: dict[int, pd.DataFrame] = {}
+        self._by_step: dict[int, pd.DataFrame] = {}
 
     def start(self, step: int) -> None:
-        """Take up the looks that an earlier part of this training left.
+        """Take up the evaluations that an earlier part of this training left.
 
         Args:
-            step: optimizer steps done so far; looks after it belong to work that was lost and will be done
+            step: optimizer steps done so far; later evaluations belong to work that was lost and will be done
                 again.
 
         Raises:
-            FileExistsError: a training that begins finds the looks of another.
+            FileExistsError: a training that begins finds the evaluations of another.
         """
-        self._looks = {}
+        self._by_step = {}
         if self._folder is None:
             return
         files = sorted((self._folder / "alignment").glob("step-*.parquet"))
@@ -58,40 +61,44 @@ class AlignmentCurves:
                 f"or continue that training from its checkpoint."
             )
         for file in files:
-            look = pd.read_parquet(file)
-            if int(look["step"].iloc[0]) > step:
+            scores = pd.read_parquet(file)
+            found = int(scores["step"].iloc[0])
+            if found > step:
                 file.unlink()
             else:
-                self._looks[int(look["step"].iloc[0])] = look
+                self._by_step[found] = scores
 
     def add(self, result: ModelResult, *, step: int, epoch: int, moment: str) -> None:
-        """Keep one look.
+        """Keep one evaluation.
 
         Args:
-            result: what the look found.
+            result: what it found.
             step: optimizer steps done.
             epoch: epoch that is running, from 0.
             moment: why now: ``"start"``, ``"step"``, ``"epoch"``, ``"checkpoint"`` or ``"end"``.
         """
-        card = result.card
-        spectrum: dict[str, Any] = {
-            "stable_real": card["stable_real"],
-            "stable_imag": card["stable_imag"],
-            "distance_to_unit_circle": card["distance_to_unit_circle"],
+        labels: dict[str, Any] = {"step": step, "epoch": epoch, "moment": moment} | {
+            key: result.card[key] for key in _SPECTRUM
         }
-        self._looks[step] = result.scores.assign(step=step, epoch=epoch, moment=moment, **spectrum)
+        self._by_step[step] = result.scores.assign(**labels)
         if self._folder is not None:
-            write_parquet(self._folder / "alignment" / f"step-{step:08d}.parquet", self._looks[step])
+            write_parquet(self._folder / "alignment" / f"step-{step:08d}.parquet", self._by_step[step])
             write_parquet(self._folder / "curves.parquet", self.table())
 
     def table(self) -> pd.DataFrame:
-        """Return one row a look, feature and network: step, epoch, moment, r, r2, the stable eigenvalue."""
-        labels = ["step", "epoch", "moment", "stable_real", "stable_imag", "distance_to_unit_circle"]
+        """Return one row per evaluation, feature and network.
+
+        Returns:
+            Columns ``step``, ``epoch``, ``moment``, the stable eigenvalue (``stable_real``, ``stable_imag``,
+            ``distance_to_unit_circle``), ``feature``, ``network``, ``r`` and ``r2``.
+        """
+        labels = ["step", "epoch", "moment", *_SPECTRUM]
         parts = [
-            summarize(look).assign(**{label: look[label].iloc[0] for label in labels})
-            for _, look in sorted(self._looks.items())
+            summarize(scores).assign(**{label: scores[label].iloc[0] for label in labels})
+            for _, scores in sorted(self._by_step.items())
         ]
+        columns = [*labels, "feature", "network", "r", "r2"]
         if not parts:
-            return pd.DataFrame(columns=[*labels, "feature", "network", "r", "r2"])
+            return pd.DataFrame(columns=columns)
         table: pd.DataFrame = pd.concat(parts, ignore_index=True)
-        return table[[*labels, "feature", "network", "r", "r2"]]
+        return table[columns]

@@ -19,9 +19,15 @@ from torch import nn
 
 from nfas_lightning.alignment import card_of
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
-from nfas_lightning.callbacks.logging import log_config, log_scalars, wandb_loggers
-from nfas_lightning.callbacks.model_log import config_of, log_model, log_run, scalars_of
-from nfas_lightning.callbacks.wandb_runs import RunIds, model_run
+from nfas_lightning.callbacks.loggers import (
+    config_of,
+    log_config,
+    log_model,
+    log_run,
+    log_scalars,
+    scalars_of,
+)
+from nfas_lightning.callbacks.wandb_runs import model_run, wandb_loggers
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
@@ -73,7 +79,7 @@ class ScoreWriter(Callback):
     nuisances also ``nfas/mean_r_alone``, ``_joint`` and ``_partial``), ``nfas/stable_modulus``,
     ``nfas/best_baseline_r2``;
     tables ``nfas/rois`` and ``nfas/spectrum``, figures of spectrum and depth, and what the run was made of as
-    config. Of a suite: the scalars at one step a model, and the tables ``nfas/models``, ``nfas/scores``
+    config. Of a suite: the scalars at one step per model, and the tables ``nfas/models``, ``nfas/scores``
     (model x ROI), ``nfas/rois``, ``nfas/numbers`` and ``nfas/spectra``; in Weights & Biases each model is a
     run of its own in the suite's group, see `nfas_lightning.callbacks.wandb_runs`.
 
@@ -269,7 +275,7 @@ class ScoreWriter(Callback):
 
         Args:
             responses: the benchmark, for the ROI table and the hashes.
-            truth: what was planted in simulated responses, one row a ROI with a column ``roi``.
+            truth: what was planted in simulated responses, one row per ROI with a column ``roi``.
         """
         rois = responses.rois
         if truth is not None:
@@ -341,7 +347,7 @@ class ScoreWriter(Callback):
         """Give every finished model its W&B run, those included that were scored before W&B was asked for."""
         if not loggers or self.results is None:
             return
-        meta, ids = self.results.meta, RunIds(self.run_dir)
+        meta = self.results.meta
         found = {entry: self.folder.read(*entry) for entry in entries}
         twins = {result.card["twin_of"]: result for result in found.values() if result.card["twin_of"]}
         for (label, key), result in found.items():
@@ -350,7 +356,7 @@ class ScoreWriter(Callback):
             config = config_of(meta, result.card)
             for logger in loggers:
                 known = f"{label}/{key[:16]}"
-                with model_run(logger, name=label, key=known, ids=ids, config=config) as own:
+                with model_run(logger, name=label, key=known, folder=self.run_dir, config=config) as own:
                     if own is not None:
                         log_model([own], result, meta, twin=twins.get(label))
 

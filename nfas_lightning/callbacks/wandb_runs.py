@@ -1,10 +1,10 @@
-"""Weights & Biases for a suite: one run a model, one for the suite, all in the experiment's group.
+"""Weights & Biases: when it is offline, what it is told of a key, and its runs of a suite.
 
-A run a model is what W&B compares by itself: a row of its runs table with the model's card and scores in
-columns, a point in its scatter plots. What belongs to all models (the grid of scores, the space, the report)
-is in the suite's run. A model's run appears whole, once the model is finished, as its folder on disk does.
-The run folder remembers the ids in ``wandb.json``: a suite that goes on after it was stopped goes on in W&B
-too, and a model is never logged twice.
+A suite is one run, and each of its models another, all in the experiment's group. So W&B compares models by
+itself: each is a row of its runs table with card and scores in columns, and a point in its scatter plots.
+What belongs to all models (the grid of scores, the space, the report) is in the suite's run. A model's run
+appears whole, once the model is finished, as its folder on disk does. The run folder remembers the ids in
+``wandb.json``: a suite that was stopped continues in W&B too, and no model is logged twice.
 
 The only module that imports wandb, and only where the user chose its logger.
 """
@@ -12,53 +12,74 @@ The only module that imports wandb, and only where the user chose its logger.
 from __future__ import annotations
 
 import json
+import netrc
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from weakref import WeakKeyDictionary
 
-from nfas_lightning.callbacks.logging import STEP_KEY, wandb_loggers
-from nfas_lightning.lightning_packages import pl
+from nfas_lightning.lightning_packages import kinds, pl
 from nfas_lightning.writing import short_hash, write_text
 
-__all__ = ["RunIds", "forget_anonymous", "log_artifact", "model_run", "open_runs"]
+__all__ = [
+    "define_metrics",
+    "forget_anonymous",
+    "log_artifact",
+    "model_run",
+    "open_runs",
+    "wandb_loggers",
+    "wandb_offline_without_key",
+]
 
+_STEP = "trainer/global_step"  # what WandbLogger calls the step that it is given
+_HIGHER = ("mean_r", "best_baseline_r2")
 _VARIABLES = {  # where a user may have said the same
     "group": "WANDB_RUN_GROUP",
     "job_type": "WANDB_JOB_TYPE",
     "name": "WANDB_NAME",
     "id": "WANDB_RUN_ID",
 }
+_defined: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # run to the keys that it knows
 
 
-class RunIds:
-    """Ids of the W&B runs that belong to a run folder, by project.
+def wandb_offline_without_key() -> None:
+    """Keep Weights & Biases offline when nobody is logged in: a run must not stop to ask for a key."""
+    if not (os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or _has_login()):
+        os.environ.setdefault("WANDB_MODE", "offline")
 
-    Args:
-        folder: of the run; the ids are in its ``wandb.json``.
-    """
 
-    def __init__(self, folder: str | Path) -> None:
-        self._path = Path(folder) / "wandb.json"
+def _has_login() -> bool:
+    """Whether `wandb login` left a key for the server in use."""
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    given = os.environ.get("NETRC")
+    for path in [Path(given)] if given else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+        if path.is_file():
+            try:
+                return netrc.netrc(path).authenticators(host) is not None
+            except netrc.NetrcParseError:
+                return False
+    return False
 
-    def get(self, project: str, name: str) -> str | None:
-        """Return the id of a run, None if it was never logged."""
-        found = self._read().get(project, {}).get(name)
-        return None if found is None else str(found)
 
-    def put(self, project: str, name: str, run_id: str) -> None:
-        """Remember the id of a run."""
-        ids = self._read()
-        ids.setdefault(project, {})[name] = run_id
-        write_text(self._path, json.dumps(ids, indent=2))
+def wandb_loggers(loggers: Iterable[pl.loggers.Logger]) -> list[Any]:
+    """Return the Weights & Biases loggers among these."""
+    return [logger for logger in loggers if isinstance(logger, kinds("WandbLogger"))]
 
-    def _read(self) -> dict[str, dict[str, str]]:
-        if not self._path.is_file():
-            return {}
-        ids: dict[str, dict[str, str]] = json.loads(self._path.read_text())
-        return ids
+
+def define_metrics(logger: Any, keys: Iterable[str]) -> None:
+    """Tell a run each key's step, and that the summary of a score keeps its best beside its last value."""
+    run = logger.experiment
+    known = _defined.setdefault(run, set())
+    for key in keys:
+        if key not in known:
+            known.add(key)
+            is_score = key.rpartition("/")[2].startswith(_HIGHER) or "/r2/" in key
+            summary = "max,last" if is_score else "last"
+            run.define_metric(key, step_metric=_STEP, step_sync=True, summary=summary)
 
 
 def forget_anonymous(loggers: Iterable[pl.loggers.Logger]) -> None:
@@ -76,7 +97,7 @@ def forget_anonymous(loggers: Iterable[pl.loggers.Logger]) -> None:
 def open_runs(loggers: Iterable[pl.loggers.Logger], *, group: str, job_type: str, folder: str | Path) -> None:
     """Open the W&B run of each logger, in a group of its experiment; what the user chose is kept.
 
-    A run that is open stays as it is. A folder that was logged to this project before goes on in its run.
+    A run that is open stays as it is. A folder that was logged to this project before continues in its run.
 
     Args:
         loggers: those of the Trainer; others than W&B's are left alone.
@@ -84,7 +105,6 @@ def open_runs(loggers: Iterable[pl.loggers.Logger], *, group: str, job_type: str
         job_type: ``"suite"`` or ``"model"``.
         folder: of the run.
     """
-    ids = RunIds(folder)
     loggers = wandb_loggers(loggers)
     forget_anonymous(loggers)
     for logger in loggers:
@@ -92,27 +112,27 @@ def open_runs(loggers: Iterable[pl.loggers.Logger], *, group: str, job_type: str
             Path(logger.save_dir).mkdir(parents=True, exist_ok=True)
         # private, but a logger's only place for what it does not say itself; its own words are kept
         options = logger._wandb_init
-        before = None if logger.version else ids.get(logger.name, job_type)
+        before = None if logger.version else _run_id(folder, logger.name, job_type)
         defaults = {"group": group, "job_type": job_type, "name": group, "id": before}
         for name, value in defaults.items():
             if not options.get(name) and _VARIABLES[name] not in os.environ:
                 options[name] = value
         run = logger.experiment
         if not run.disabled:
-            ids.put(logger.name, job_type, run.id)
+            _remember(folder, logger.name, job_type, run.id)
 
 
 @contextmanager
 def model_run(
-    logger: Any, *, name: str, key: str, ids: RunIds, config: Mapping[str, Any]
+    logger: Any, *, name: str, key: str, folder: str | Path, config: Mapping[str, Any]
 ) -> Iterator[Any | None]:
     """Open a run for one model beside the suite's, in the same project and group.
 
     Args:
         logger: the suite's.
         name: of the model.
-        key: what the model is known by in `ids`.
-        ids: of the run folder.
+        key: what the model is known by in the folder.
+        folder: of the suite's run.
         config: of the run, from its start.
 
     Yields:
@@ -121,7 +141,7 @@ def model_run(
     import wandb
 
     suite = logger.experiment
-    if suite.disabled or ids.get(logger.name, key) is not None:
+    if suite.disabled or _run_id(folder, logger.name, key) is not None:
         yield None
         return
     run = wandb.init(
@@ -136,15 +156,15 @@ def model_run(
         reinit="create_new",
         settings=wandb.Settings(silent=True),
     )
-    run.define_metric(STEP_KEY)
-    run.define_metric("*", step_metric=STEP_KEY, step_sync=True)
+    run.define_metric(_STEP)
+    run.define_metric("*", step_metric=_STEP, step_sync=True)
     try:
         yield type(logger)(experiment=run)
     except BaseException:
         run.finish(exit_code=1)
         raise
     run.finish()
-    ids.put(logger.name, key, run.id)
+    _remember(folder, logger.name, key, run.id)
 
 
 def log_artifact(
@@ -172,3 +192,20 @@ def log_artifact(
             for path in sorted(run_dir.glob(pattern)):
                 artifact.add_file(str(path), name=str(path.relative_to(run_dir)))
         logger.experiment.log_artifact(artifact)
+
+
+def _ids(folder: str | Path) -> dict[str, dict[str, str]]:
+    """The ids of the W&B runs that belong to a run folder, by project and name."""
+    path = Path(folder) / "wandb.json"
+    ids: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.is_file() else {}
+    return ids
+
+
+def _run_id(folder: str | Path, project: str, name: str) -> str | None:
+    return _ids(folder).get(project, {}).get(name)
+
+
+def _remember(folder: str | Path, project: str, name: str, run_id: str) -> None:
+    ids = _ids(folder)
+    ids.setdefault(project, {})[name] = run_id
+    write_text(Path(folder) / "wandb.json", json.dumps(ids, indent=2))

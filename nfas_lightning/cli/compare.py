@@ -113,8 +113,7 @@ def _print(table: pd.DataFrame, feature: str, score: str) -> None:
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
-    from nfas_lightning.results import write_csv, write_parquet
-    from nfas_lightning.writing import write_text
+    from nfas_lightning.writing import write_csv, write_parquet, write_text
 
     if path.suffix == ".json":
         write_text(path, table.to_json(orient="records", indent=2, double_precision=15))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from nfas_lightning.cli.messages import refuse, say_loading
+from nfas_lightning.cli.messages import nearest, refuse, say_loading
 from nfas_lightning.terminal import stdout_console
 
 if TYPE_CHECKING:
@@ -121,7 +121,10 @@ def get_data(
 
     known = benchmarks()
     if name not in known:
-        refuse("nfas data get", f"there is no benchmark {name!r}; there are {', '.join(known)}.")
+        refuse(
+            "nfas data get",
+            f"there is no benchmark {name!r}.{nearest(name, known)} There are {', '.join(known)}.",
+        )
     benchmark = known[name]
     files = benchmark.load("source")
     given = root or os.environ.get("NFAS_DATA")

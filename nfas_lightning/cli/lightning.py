@@ -15,8 +15,7 @@ import nfas_lightning.callbacks
 import nfas_lightning.datamodules
 import nfas_lightning.models.suite  # noqa: F401
 from nfas_lightning.callbacks import ScoreWriter
-from nfas_lightning.callbacks.logging import wandb_offline_without_key
-from nfas_lightning.callbacks.wandb_runs import forget_anonymous
+from nfas_lightning.callbacks.wandb_runs import forget_anonymous, wandb_offline_without_key
 from nfas_lightning.cli.messages import PlainErrors, missing_file
 from nfas_lightning.cli.process import is_spoken
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run

@@ -14,7 +14,7 @@ __all__ = ["sweep"]
 def sweep(
     file: str,
     *,
-    out: str | None = None,
+    run_dir: str | None = None,
     slots: int | None = None,
     cluster: str | None = None,
     plan: bool = False,
@@ -24,11 +24,11 @@ def sweep(
     """Run every model on every benchmark of its modality; what is finished is not computed again.
 
     Memory and time are estimated first. A model that fails is listed at the end and in failures.json, the
-    others run; the exit code is then 1. The runs lie in OUT/BENCHMARK, for `nfas space`.
+    others run; the exit code is then 1. The runs lie in RUN_DIR/BENCHMARK, for `nfas space`.
 
     Args:
         file: the sweep, e.g. configs/sweeps/packaged.yaml.
-        out: folder of the results, in place of the file's.
+        run_dir: folder of the results, in place of the file's.
         slots: processes at a time, in place of the file's.
         cluster: ``slurm`` or ``local`` for submitit, ``inline`` for this process, in place of the file's.
         plan: estimate memory and time, and run nothing.
@@ -45,7 +45,7 @@ def sweep(
     from nfas_lightning.sweep import conduct, read_sweep
     from nfas_lightning.sweep.work import run_job
 
-    given = {"out": out, "slots": slots, "cluster": cluster}
+    given = {"run_dir": run_dir, "slots": slots, "cluster": cluster}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if no_resume:
         changes["resume"] = False

@@ -1,4 +1,4 @@
-"""Alignment over a training: a curve a network of ROIs."""
+"""Alignment over a training: one curve per network of ROIs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def plot_training(
     """Draw how the alignment changed while a network was trained.
 
     Args:
-        curves: one row a step, feature and network, as `BrainAlignment` keeps them: ``step``, ``feature``,
+        curves: one row per step, feature and network, as `BrainAlignment` keeps them: ``step``, ``feature``,
             ``network`` (``"all ROIs"`` for the mean), ``r``, ``r2``.
         value: ``"r2"`` or ``"r"``.
         title: in place of the usual one; ``""``: none.

@@ -1,14 +1,10 @@
 """Result tables of a run, the folder that keeps them, and the statistics of a space."""
 
 from nfas_lightning.results.comparison import MEASURED, SIMULATED, compare_features
-from nfas_lightning.results.files import write_csv, write_parquet
-from nfas_lightning.results.folder import RunFolder
 from nfas_lightning.results.keys import capture_key, content_key, scoring_key
 from nfas_lightning.results.numbers import SCORES, Score, report_as, reported, tells_apart, three_numbers
-from nfas_lightning.results.sources import NoKeyError
-from nfas_lightning.results.statistics import MIN_MODELS, SpaceStatistics, few_models, group_words
-from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
-from nfas_lightning.results.tables import (
+from nfas_lightning.results.run_folder import RunFolder
+from nfas_lightning.results.run_results import (
     COLUMNS,
     FEATURES,
     SIZES,
@@ -16,6 +12,10 @@ from nfas_lightning.results.tables import (
     RunResults,
     query_models,
 )
+from nfas_lightning.results.sources import NoKeyError
+from nfas_lightning.results.statistics import MIN_MODELS, SpaceStatistics, few_models, group_words
+from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
+from nfas_lightning.writing import write_csv, write_parquet
 
 __all__ = [
     "COLUMNS",

@@ -11,8 +11,8 @@ import torch
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.paired import paired_test
 from nfas_lightning.results.numbers import Score, reported
+from nfas_lightning.results.run_results import FEATURES
 from nfas_lightning.results.subjects import subject_scores
-from nfas_lightning.results.tables import FEATURES
 
 __all__ = ["MEASURED", "SIMULATED", "compare_features"]
 
@@ -95,7 +95,7 @@ def _check_once(scores: pd.DataFrame) -> None:
 
 
 def _means(scores: pd.DataFrame, feature: str, column: str) -> pd.DataFrame:
-    """Return a row per data set, model and baseline: mean scores of both over the ROIs that both have."""
+    """Return one row per data set, model and baseline: mean scores of both over the ROIs that both have."""
     rows: list[dict[str, Any]] = []
     for (dataset, model), part in scores.groupby(["dataset", "model"], sort=False):
         wide = part.pivot_table(index="roi", columns="feature", values=column, dropna=False)
@@ -119,7 +119,7 @@ def _means(scores: pd.DataFrame, feature: str, column: str) -> pd.DataFrame:
 
 
 def _rows(means: pd.DataFrame, dataset: str, n_permutations: int, seed: int) -> list[dict[str, Any]]:
-    """Return a row per baseline of one data set, or of several taken together."""
+    """Return one row per baseline of one data set, or of several taken together."""
     order = [*FEATURES, *sorted(set(means["baseline"]) - set(FEATURES))]
     rows = []
     for baseline in [name for name in order if name in set(means["baseline"])]:

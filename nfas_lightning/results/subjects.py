@@ -20,7 +20,7 @@ _COUNTS = ("n_volumes", "simulated")  # of the benchmark, the same for all its s
 
 
 def subject_scores(scores: pd.DataFrame, subject: str | None = None) -> pd.DataFrame:
-    """Return the rows of a scores table that stand for each model: one a feature and ROI.
+    """Return the rows of a scores table that stand for each model: one per feature and ROI.
 
     Args:
         scores: see `COLUMNS`.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nfas_lightning.runner.planning import PlannedModel, plan, plan_table
-    from nfas_lightning.runner.report import report_run
-    from nfas_lightning.runner.score import score_models
+    from nfas_lightning.runner.run_report import report_run
+    from nfas_lightning.runner.score_run import score_models
     from nfas_lightning.runner.suite_log import FailedModelsError
     from nfas_lightning.runner.suite_trainer import SuiteTrainer, quiet_lightning
 
@@ -30,8 +30,8 @@ _HOMES = {
     "plan": "planning",
     "plan_table": "planning",
     "quiet_lightning": "suite_trainer",
-    "report_run": "report",
-    "score_models": "score",
+    "report_run": "run_report",
+    "score_models": "score_run",
 }
 
 

@@ -77,8 +77,8 @@ class SuiteTrainer(Trainer):
             )
         if getattr(self.strategy, "_start_method", "popen") != "popen":
             raise ValueError(
-                "A ModelSuite needs a strategy that starts this script once a device, got processes that are "
-                "spawned or forked, whose results do not come back here: take strategy='ddp'."
+                "A ModelSuite needs a strategy that starts this script on each device, got processes that "
+                "are spawned or forked, whose results do not come back here: take strategy='ddp'."
             )
         writer = self._writer()
         check_folder(writer.run_dir)

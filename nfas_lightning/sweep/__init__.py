@@ -1,4 +1,4 @@
-"""Models x benchmarks: resumable, one process a slot or a cluster's array, failures isolated and listed."""
+"""Models x benchmarks: resumable, in processes of this machine or on a cluster, each failure on its own."""
 
 from nfas_lightning.sweep.conduct import SweepReport, conduct
 from nfas_lightning.sweep.config import Benchmark, Sweep, read_sweep

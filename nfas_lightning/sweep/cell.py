@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from nfas_lightning.sweep.models import ModelSpec
+from nfas_lightning.sweep.model_specs import ModelSpec
 from nfas_lightning.writing import write_text
 
 __all__ = ["Cell"]

@@ -19,7 +19,7 @@ from nfas_lightning.results import COLUMNS, RunResults
 from nfas_lightning.sweep.cell import Cell
 from nfas_lightning.sweep.config import Sweep
 from nfas_lightning.sweep.engines import Engine, InlineEngine, Job, LocalEngine, SubmititEngine
-from nfas_lightning.sweep.tables import cost_table, failure_table, not_estimated, plan_table
+from nfas_lightning.sweep.sweep_tables import cost_table, failure_table, not_estimated, plan_table
 from nfas_lightning.sweep.work import estimate_key, run_job
 from nfas_lightning.terminal import stdout_console
 from nfas_lightning.writing import check_folder, load_yaml, remove_abandoned, safe_name, write_text
@@ -33,8 +33,8 @@ class SweepReport:
 
     Attributes:
         done: cells that are done.
-        failed: one mapping a failure: benchmark, model, error, log, command.
-        runs: folders with the gathered tables, one a benchmark with at least one model.
+        failed: one mapping per failure: benchmark, model, error, log, command.
+        runs: folders with the gathered tables, one per benchmark with at least one model.
     """
 
     done: tuple[Cell, ...]
@@ -54,13 +54,13 @@ def conduct(sweep: Sweep, source: str | Path, *, only_estimate: bool = False) ->
         RuntimeError: another process runs a sweep in the same folder.
     """
     cells = sweep.cells  # refuses a sweep that does not add up before anything is written
-    out = Path(sweep.out)
-    check_folder(out, "out")
+    out = Path(sweep.run_dir)
+    check_folder(out)
     lock = FileLock(out / ".sweep.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RuntimeError(f"Another sweep runs in {out}: wait for it, or choose another --out.") from error
+        raise RuntimeError(f"Another sweep runs in {out}: wait for it, or choose another run_dir.") from error
     try:
         for cell in cells:
             remove_abandoned(cell.folder)
@@ -93,7 +93,7 @@ class _Conductor:
 
     def __init__(self, sweep: Sweep, console: Console, *, probing: bool = False) -> None:
         self.sweep, self.console, self.probing = sweep, console, probing
-        self.out = Path(sweep.out)
+        self.out = Path(sweep.run_dir)
         self.count = 0
         self.before: dict[Path, Any] = {}
 
@@ -182,8 +182,9 @@ class _Conductor:
 
 def _arguments(sweep: Sweep) -> list[str]:
     """What follows Python on the command line of a job, up to its name."""
+    file = str(Path(sweep.run_dir) / "sweep.yaml")
     anew = [] if sweep.resume else ["--no_resume"]
-    return ["-m", "nfas_lightning", "sweep", str(Path(sweep.out) / "sweep.yaml"), "--out", sweep.out, *anew]
+    return ["-m", "nfas_lightning", "sweep", file, "--run_dir", sweep.run_dir, *anew]
 
 
 def _without_estimate(sweep: Sweep, cells: Sequence[Cell]) -> list[Cell]:
@@ -200,8 +201,8 @@ def _width(engine: Engine) -> int:
 
 
 def _report(sweep: Sweep, cells: Sequence[Cell]) -> SweepReport:
-    """Gather what is done into one run a benchmark, and write down what failed."""
-    out, runs = Path(sweep.out), []
+    """Gather what is done into one run per benchmark, and write down what failed."""
+    out, runs = Path(sweep.run_dir), []
     done = [cell for cell in cells if cell.status()["state"] == "done"]
     failed = []
     for cell in cells:

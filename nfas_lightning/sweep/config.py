@@ -1,4 +1,4 @@
-"""A sweep as its file has it, and the cells it is made of: one a model and benchmark."""
+"""A sweep as its file has it, and its cells: one per model and benchmark."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.scoring import ScoringSettings
 from nfas_lightning.sweep.cell import Cell
-from nfas_lightning.sweep.models import ModelSpec, instantiate, resolve_models
+from nfas_lightning.sweep.model_specs import ModelSpec, instantiate, resolve_models
 from nfas_lightning.writing import load_yaml, safe_name
 
 __all__ = ["Benchmark", "Sweep", "read_sweep"]
@@ -46,14 +46,14 @@ class Sweep:
     Attributes:
         models: names, patterns, config files or mappings, see `resolve_models`.
         benchmarks: by name; a model meets those of its modality.
-        out: folder of the results.
+        run_dir: folder of the results.
         settings: how trajectories become scores.
         random_twins: also run each model's architecture without its training.
         seed: of the random twins.
         dtype: of the recorded states, see `DepthTrajectory`.
         precision: of the forward passes, see Lightning's Trainer.
         accelerator: see Lightning's Trainer.
-        slots: processes at a time; None: one a GPU, or one for every four cores.
+        slots: processes at a time; None: one per GPU, or one for every four cores.
         models_per_job: models that share a process, and with it one reading of a benchmark.
         share_gb: stimuli that are slow to decode are kept in memory for the models of a job, up to so many
             gigabytes; 0: never.
@@ -65,7 +65,7 @@ class Sweep:
 
     models: list[str | dict[str, Any]]
     benchmarks: dict[str, Benchmark]
-    out: str = "runs/sweep"
+    run_dir: str = "runs/sweep"
     settings: ScoringSettings = field(default_factory=ScoringSettings)
     random_twins: bool = True
     seed: int = 0
@@ -90,7 +90,7 @@ class Sweep:
         for name, benchmark in self.benchmarks.items():
             if safe_name(name.lower()) != name.lower() or name.lower() in _OWN_FOLDERS:
                 raise ValueError(
-                    "A benchmark's name is that of its folder in `out`: at most 60 letters, digits, . _ -, "
+                    "A benchmark's name is that of its folder: at most 60 letters, digits, . _ -, "
                     f"without a dot at its ends, and none of {', '.join(_OWN_FOLDERS)}; got {name!r}."
                 )
             check_option("modality", benchmark.modality, MODALITIES)
@@ -105,13 +105,13 @@ class Sweep:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """One a benchmark and model of its modality, benchmark by benchmark.
+        """One cell per benchmark and model of its modality, benchmark by benchmark.
 
         Raises:
             ValueError: a model that meets no benchmark, or a benchmark that no model meets.
         """
         cells = [
-            Cell(name, spec, Path(self.out) / "cells" / name / safe_name(spec.label))
+            Cell(name, spec, Path(self.run_dir) / "cells" / name / safe_name(spec.label))
             for name, benchmark in self.benchmarks.items()
             for spec in self.specs
             if spec.modality == benchmark.modality

@@ -117,7 +117,7 @@ def share_stimuli(datamodule: BrainDataModule, seconds_forward: float, limit_gb:
     items = [stimuli[i][1] for i in range(probe)]
     seconds = (time.perf_counter() - started) / probe * n
     size = sum(item.nbytes if isinstance(item, torch.Tensor) else 1000 for item in items) / probe * n
-    measured = f"Reading all stimuli takes about {seconds:.1f} s and {size / 1e9:.2f} GB a model"
+    measured = f"Reading all stimuli takes about {seconds:.1f} s and {size / 1e9:.2f} GB per model"
     if seconds < _SHARE_FROM * seconds_forward:
         return f"{measured}, little beside {seconds_forward:.0f} s of forward passes: read anew each time."
     if size > limit_gb * 1e9:

@@ -1,4 +1,4 @@
-"""Where jobs run: processes of this machine, one a slot, or a cluster through submitit."""
+"""Where jobs run: processes of this machine, or a cluster through submitit."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class InlineEngine(Engine):
 
 
 class LocalEngine(Engine):
-    """One process a slot: a GPU each where there are GPUs, else a share of the cores.
+    """One process per slot: each has a GPU where there are GPUs, else a share of the cores.
 
     A job that is estimated to need more memory than the machine has left waits for those before it.
 
     Args:
-        slots: processes at a time; None: one a GPU, or one for every four cores.
+        slots: processes at a time; None: one per GPU, or one for every four cores.
         accelerator: ``"cpu"`` leaves GPUs alone.
     """
 
@@ -130,7 +130,7 @@ class LocalEngine(Engine):
 
 
 class SubmititEngine(Engine):
-    """Jobs of a cluster, one array a round.
+    """Jobs of a cluster, in one array per round.
 
     submitit carries a command line and nothing else: what a job found is read from its folder, never from
     the pickle that submitit writes.

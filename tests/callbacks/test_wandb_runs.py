@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory, ScoreWriter
-from nfas_lightning.callbacks.wandb_runs import forget_anonymous, open_runs
+from nfas_lightning.callbacks.wandb_runs import forget_anonymous, open_runs, wandb_offline_without_key
 from nfas_lightning.models import FrozenModel, ModelSuite, RawStimuli
 from nfas_lightning.runner import SuiteTrainer, report_run
 from nfas_lightning.scoring import ScoringSettings
@@ -19,6 +19,49 @@ from tests.helpers.wandb_offline import read_runs
 
 wandb = pytest.importorskip("wandb")
 loggers = pytest.importorskip("pytorch_lightning.loggers")
+
+
+@pytest.fixture
+def nobody(monkeypatch, tmp_path):
+    """A machine on which nobody is logged in."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")] + ["NETRC"]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "offline")  # so that it is restored after the test
+    monkeypatch.delenv("WANDB_MODE")
+    return tmp_path
+
+
+def mode():
+    wandb_offline_without_key()
+    return os.environ.get("WANDB_MODE")
+
+
+def test_without_a_key_wandb_is_offline(nobody):
+    assert mode() == "offline"
+
+
+@pytest.mark.parametrize("chosen", ["online", "disabled"])
+def test_a_mode_that_was_chosen_stays(nobody, monkeypatch, chosen):
+    monkeypatch.setenv("WANDB_MODE", chosen)
+    assert mode() == chosen
+
+
+def test_a_key_keeps_wandb_online(nobody, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    assert mode() is None
+
+
+def test_a_login_counts_for_its_own_server_alone(nobody, monkeypatch):
+    (nobody / ".netrc").write_text("machine api.wandb.ai\n  login user\n  password secret\n")
+    assert mode() is None
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert mode() == "offline"
+
+
+def test_an_unreadable_login_is_none(nobody):
+    (nobody / ".netrc").write_text("machina api.wandb.ai\n")
+    assert mode() == "offline"
 
 
 class Small(nn.Module):

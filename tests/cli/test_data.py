@@ -1,6 +1,8 @@
 """`nfas data` as it is typed, against a bucket on loopback."""
 
 import io
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,6 +69,14 @@ def test_list_shows_every_benchmark_and_what_is_here(tmp_path, capsys):
     assert "algonauts2021: 1 clips" in capsys.readouterr().out
 
 
+def test_the_list_is_quick():
+    script = "import sys; from nfas_lightning.cli import main; main(['data', 'list'])"
+    script += (
+        "; sys.exit(str(heavy)) if (heavy := {'torch', 'nilearn', 'pandas'} & set(sys.modules)) else None"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=120)
+
+
 def test_get_says_the_size_first_and_brings_the_chosen_part(bucket, tmp_path, capsys):
     bucket.drop_after[next(key for key in FILES if "EN057/" in key)] = [20_000]
     assert get(bucket, tmp_path, "--subjects", "EN057", "--dry_run") == 0
@@ -127,7 +137,10 @@ def test_get_tells_what_failed_by_its_code(bucket, tmp_path, capsys):
     assert get(bucket, tmp_path, "--kinds", "nonsense") == 2
     assert "there are metadata" in capsys.readouterr().err
     assert get(bucket, tmp_path, "--subjects", "EN999") == 2
-    assert run("get", "nonsense", "--root", tmp_path) == 2
+    assert run("get", "litle_prince", "--root", tmp_path) == 2
+    assert "Did you mean 'little_prince'?" in capsys.readouterr().err
+    assert get(bucket, tmp_path, "--source", tmp_path) == 2
+    assert "has no archives to convert" in capsys.readouterr().err
     assert run("get", "narratives") == 2
     assert "Give --root, or set NFAS_DATA" in capsys.readouterr().err
     bucket.forever["ds003643/participants.tsv"] = 404
@@ -168,6 +181,11 @@ def test_what_may_not_be_downloaded_says_how_it_is_had(tmp_path, capsys, name, s
     out = capsys.readouterr().out
     assert all(word in out for word in said)
     assert not list(tmp_path.iterdir())
+
+
+def test_simulated_brains_need_no_folder(capsys):
+    assert run("get", "simulated") == 3
+    assert "there is nothing to get" in capsys.readouterr().out
 
 
 def test_derivatives_of_narratives_come_by_datalad(tmp_path, capsys):

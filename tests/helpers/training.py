@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from nfas_lightning.callbacks import BrainAlignment
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import RawStimuli
 from nfas_lightning.scoring import ScoringSettings
@@ -22,7 +23,7 @@ QUICK = ScoringSettings(n_permutations=0, baselines=False)
 
 
 class Network(nn.Module):
-    """Everything that a careless look would disturb: dropout, batch statistics, a count of passes."""
+    """Everything that a careless evaluation would disturb: dropout, batch statistics, a count of passes."""
 
     def __init__(self):
         super().__init__()
@@ -77,6 +78,12 @@ def brain(signal=True, **options):
     return ArrayDataModule(x, y, rois=["V1", "V4", "LOC"], batch_size=7, **options)
 
 
+def monitor(signal=True, **options):
+    """A callback that evaluates on `brain`, and stops the training where that fails."""
+    defaults = {"settings": QUICK, "preprocess": RAW, "on_error": "raise"}
+    return BrainAlignment(brain(signal), **(defaults | options))
+
+
 def classifier(network, package="pytorch_lightning"):
     """Somebody's LightningModule, with the network in its attribute `model`."""
     pl = import_module(package)
@@ -88,7 +95,7 @@ def classifier(network, package="pytorch_lightning"):
             self.seen = []
 
         def loss(self, batch):
-            # noise from the global generator: a look that drew from it would show in every later loss
+            # noise from the global generator: an evaluation that drew from it would change every later loss
             noisy = batch["image"] + 0.1 * torch.randn_like(batch["image"])
             return nn.functional.cross_entropy(self.model(noisy), batch["label"])
 

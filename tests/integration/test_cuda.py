@@ -1,4 +1,4 @@
-"""Trainings, suites, metrics and looks on a CUDA device: the numbers of the CPU, and nothing left behind."""
+"""On a CUDA device: the numbers of the CPU, and nothing left behind."""
 
 import pytest
 import torch
@@ -29,20 +29,20 @@ def on_device(*callbacks, **options):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed", "bf16-true"])
-def test_a_training_is_the_same_with_and_without_looks(precision):
-    look = BrainAlignment(
-        brain(), every_n_steps=2, at_start=True, settings=QUICK, preprocess=RAW, on_error="raise"
+def test_a_training_is_the_same_with_and_without_evaluations(precision):
+    watch = BrainAlignment(
+        brain(), every_n_train_steps=2, at_start=True, settings=QUICK, preprocess=RAW, on_error="raise"
     )
     depth = DepthTrajectory()
     plain = on_device(precision=precision, validate=True)
-    watched = on_device(look, depth, precision=precision, validate=True)
+    watched = on_device(watch, depth, precision=precision, validate=True)
     assert_same_training(plain, watched)
     assert watched[1].strategy.root_device.type == "cuda"
-    assert len(look.curves["step"].unique()) >= 3
+    assert len(watch.curves["step"].unique()) >= 3
     assert all(state.device.type == "cpu" for state in depth.trajectory.states)
 
 
-def test_a_look_scores_what_the_cpu_scores():
+def test_an_evaluation_scores_what_the_cpu_scores():
     network = Network().eval()
     cpu = align(network, brain(), settings=QUICK, preprocess=RAW, progress=False).scores
     cuda = align(network, brain(), settings=QUICK, preprocess=RAW, progress=False, device="cuda").scores

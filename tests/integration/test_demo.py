@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.weights, pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
-    return demo(out=str(out), models=MODELS, n_stimuli=120, n_permutations=199, wandb=False), out
+    return demo(run_dir=str(out), models=MODELS, n_stimuli=120, n_permutations=199, wandb=False), out
 
 
 def stable(results):
@@ -66,7 +66,7 @@ def test_the_report_says_simulated(planted):
 def test_nothing_is_found_where_nothing_is_planted(tmp_path):
     names = ["xfeat", "silero_vad", "paraphrase_minilm_l3"]
     results = demo(
-        out=str(tmp_path), models=names, n_stimuli=120, n_permutations=199, signal="none", wandb=False
+        run_dir=str(tmp_path), models=names, n_stimuli=120, n_permutations=199, signal="none", wandb=False
     )
     scores = results.scores.query("feature == 'stable_mode'")
     assert abs(scores["r"].mean()) < 0.03
@@ -77,4 +77,4 @@ def test_nothing_is_found_where_nothing_is_planted(tmp_path):
 
 def test_unknown_models_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must be packaged models, got \['resnet9000'\]"):
-        demo(out=str(tmp_path), models=["resnet9000"])
+        demo(run_dir=str(tmp_path), models=["resnet9000"])

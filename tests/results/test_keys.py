@@ -562,3 +562,20 @@ def test_the_capture_key_knows_nothing_of_the_responses():
     for changed in ({"responses": "s"}, {"settings": {"seed": 1}}, {"card": {"name": "other"}}):
         assert scoring_key(key, **{**scored, **changed}) != first
     assert scoring_key("other", **scored) != first
+
+
+def test_content_key_sees_every_part():
+    assert content_key("a", {"x": 1, "y": 2}) == content_key("a", {"y": 2, "x": 1})
+    assert content_key("a", {"x": 1}) != content_key("a", {"x": 2})
+    assert content_key("ab") != content_key("a", "b")
+
+
+def test_content_key_ignores_where_objects_lie():
+    class Preprocess:
+        def __init__(self, size):
+            self.size = size
+            self.inner = None
+
+    assert content_key(Preprocess(3)) == content_key(Preprocess(3))
+    assert content_key(Preprocess(3)) != content_key(Preprocess(4))
+    assert content_key(test_content_key_sees_every_part) != content_key(seeded)

@@ -20,7 +20,7 @@ from nfas_lightning.results import RunResults
 from nfas_lightning.sweep import conduct, read_sweep, work
 from nfas_lightning.sweep.cost import available_mb, share_stimuli
 from nfas_lightning.sweep.engines import Job, LocalEngine
-from nfas_lightning.sweep.models import resolve_models
+from nfas_lightning.sweep.model_specs import resolve_models
 
 TOY = """
 import os, signal, time
@@ -70,7 +70,7 @@ class Brain(BrainDataModule):
 """
 
 HEAD = """
-out: {out}
+run_dir: {out}
 benchmarks:
   toy:
     modality: vision

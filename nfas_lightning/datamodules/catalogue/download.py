@@ -2,8 +2,8 @@
 
 `pooch` fetches a file under another name, compares its MD5 and tries again after a growing pause. Added here:
 the size is compared too, the disk is looked at first, one process at a time writes into a folder, and an
-answer that will not change (404) is not asked for again. `s3fs` would list buckets as well, but pins one
-exact version of fsspec, which torch needs too.
+answer that will not change (404) is not asked for again. `s3fs` would list buckets as well, but needs one
+release of fsspec and no other, and torch needs fsspec too.
 """
 
 from __future__ import annotations
@@ -59,59 +59,46 @@ class _Stopped(Exception):  # noqa: N818  (a request to stop, not an error)
     """Another thread asked to stop."""
 
 
-class _Meter:
-    """Counts the bytes of one file, in the form of a progress bar that pooch writes to.
+class _Download:
+    """What pooch calls for each try: one request, whose body must have the announced size."""
 
-    Args:
-        advance: told of bytes as they arrive; negative if those of a failed try are taken back.
-        stop: if it is set, the download ends at its next chunk.
-    """
-
-    total = 0
-
-    def __init__(self, advance: Callable[[int], None], stop: threading.Event) -> None:
+    def __init__(self, size: int | None, advance: Callable[[int], None], stop: threading.Event) -> None:
+        self._size = size
         self._advance = advance
         self._stop = stop
         self._told = 0
 
-    def update(self, n: int) -> None:
-        if self._stop.is_set():
-            raise _Stopped
-        # pooch counts whole chunks, and the last one is shorter
-        n = min(n, max(0, self.total - self._told))
-        self._told += n
-        self._advance(n)
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        self.take_back()
+        # bytes as they are stored: a decompressed body would fit neither size nor checksum
+        headers = {"Accept-Encoding": "identity"}
+        with (
+            requests.get(url, stream=True, timeout=TIMEOUT, headers=headers) as response,
+            open(output_file, "wb") as file,
+        ):
+            if response.status_code in _BUSY:
+                response.raise_for_status()  # pooch tries again
+            if not response.ok:
+                said = f"{response.status_code} {response.reason}"
+                raise TransferError(f"{_plain(url)}: the server answers {said}.")
+            for chunk in response.iter_content(_CHUNK):
+                if self._stop.is_set():
+                    raise _Stopped
+                file.write(chunk)
+                self._told += len(chunk)
+                self._advance(len(chunk))
+        if self._size not in (None, self._told):
+            raise ValueError(f"it has {self._told:,} bytes")
 
-    def reset(self) -> None:
+    def take_back(self) -> None:
+        """Take back the bytes of a try that failed."""
         self._advance(-self._told)
         self._told = 0
 
-    def close(self) -> None:
-        """Nothing is open."""
 
-
-class _Downloader(pooch.HTTPDownloader):  # type: ignore[misc]
-    """Pooch's download over HTTP, which does not repeat final answers and compares the size."""
-
-    def __init__(self, size: int | None, meter: _Meter) -> None:
-        # bytes as they are stored: a decompressed body would fit neither size nor checksum
-        headers = {"Accept-Encoding": "identity"}
-        super().__init__(progressbar=meter, chunk_size=_CHUNK, timeout=TIMEOUT, headers=headers)
-        self._size = size
-        self._meter = meter
-
-    def __call__(self, url: str, output_file: str, pooch: object, check_only: bool = False) -> None:
-        self._meter.reset()
-        try:
-            super().__call__(url, output_file, pooch, check_only)
-        except requests.HTTPError as error:
-            if error.response.status_code in _BUSY:
-                raise  # pooch tries again
-            said = f"{error.response.status_code} {error.response.reason}"
-            raise TransferError(f"{url.partition('?')[0]}: the server answers {said}.") from error
-        have = os.path.getsize(output_file)
-        if self._size is not None and have != self._size:
-            raise ValueError(f"it has {have:,} bytes")
+def _plain(url: str) -> str:
+    """Return an address without its options, which say nothing to a reader."""
+    return url.partition("?")[0]
 
 
 def fetch(
@@ -138,24 +125,22 @@ def fetch(
         UnreachableError: the connection broke again and again.
     """
     pooch.get_logger().setLevel("WARNING")
-    meter = _Meter(advance, stop or threading.Event())
-    attempts = RETRIES + 1
-    name = short_hash(url)
+    name, attempts = short_hash(url), RETRIES + 1
+    download = _Download(size, advance, stop or threading.Event())
     registry = {name: f"md5:{md5}" if md5 else None}
     fetcher = pooch.Pooch(folder, base_url="", registry=registry, urls={name: url}, retry_if_failed=RETRIES)
-    where = url.partition("?")[0]
     try:
-        return Path(fetcher.fetch(name, downloader=_Downloader(size, meter)))
+        return Path(fetcher.fetch(name, downloader=download))
     except requests.RequestException as error:
-        meter.reset()
-        raise UnreachableError(f"{where}: gave up after {attempts} tries ({error}).") from error
+        download.take_back()
+        raise UnreachableError(f"{_plain(url)}: gave up after {attempts} tries ({error}).") from error
     except ValueError as error:
-        meter.reset()
+        download.take_back()
         wanted = f"{size:,} bytes" if size is not None else "the announced content"
         wanted += f" and MD5 {md5}" if md5 else ""
         raise TransferError(
-            f"{where} must have {wanted}, got something else {attempts} times ({error}): nothing of it was "
-            "kept. It may have changed since it was listed: run again."
+            f"{_plain(url)} must have {wanted}, got something else {attempts} times ({error}): nothing of "
+            "it was kept. It may have changed since it was listed: run again."
         ) from error
 
 

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,11 @@ class Inspector:
         name = path.name.lower()
         if name.endswith((".nii", ".nii.gz")):
             return _nifti(path, deep=self.deep)
-        for suffix, test in _TESTS.items():
-            if name.endswith(suffix):
-                test(path, self.deep)
-                return ()
+        suffix = next((suffix for suffix in _QUICK if name.endswith(suffix)), "")
+        if suffix:
+            _QUICK[suffix](path)
         if self.deep:
-            _read_all(path.open("rb"))
+            _DEEP.get(suffix, _read_all)(path)
         return ()
 
 
@@ -114,9 +114,9 @@ def shorten(message: str) -> str:
     return found.group(1) if found else message
 
 
-def _read_all(stream: Any) -> None:
-    with stream:
-        while stream.read(_CHUNK):
+def _read_all(path: Path) -> None:
+    with path.open("rb") as file:
+        while file.read(_CHUNK):
             pass
 
 
@@ -132,7 +132,7 @@ def _nifti(path: Path, *, deep: bool) -> tuple[int, ...]:
         if path.stat().st_size < size:
             raise _BrokenError(f"cut short: {path.stat().st_size:,} bytes of {size:,}")
         if deep:
-            _read_all(path.open("rb"))
+            _read_all(path)
         return shape
     with path.open("rb") as file:
         file.seek(-4, 2)
@@ -157,7 +157,7 @@ def _gzip_whole(path: Path, size: int) -> None:
         raise _BrokenError(f"cut short: {read:,} bytes of {size:,} uncompressed")
 
 
-def _gifti(path: Path, deep: bool) -> None:
+def _gifti(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(4096)
         file.seek(max(0, path.stat().st_size - 256))
@@ -166,15 +166,17 @@ def _gifti(path: Path, deep: bool) -> None:
         raise _BrokenError("no GIfTI file")
     if not end.rstrip().endswith(b"</GIFTI>"):
         raise _BrokenError("cut short: it does not end as a GIfTI file does")
-    if deep:
-        side = re.search(r"hemi-([LR])", path.name)
-        try:
-            read_gifti(path, side.group(1) if side else "L")
-        except ValueError as error:
-            raise _BrokenError(str(error).removeprefix(path.name).strip()) from error
 
 
-def _wav(path: Path, deep: bool) -> None:
+def _gifti_arrays(path: Path) -> None:
+    side = re.search(r"hemi-([LR])", path.name)
+    try:
+        read_gifti(path, side.group(1) if side else "L")
+    except ValueError as error:
+        raise _BrokenError(str(error).removeprefix(path.name).strip()) from error
+
+
+def _wav(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(12)
     if len(start) < 12 or start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
@@ -182,11 +184,9 @@ def _wav(path: Path, deep: bool) -> None:
     told = struct.unpack("<I", start[4:8])[0]
     if start[:4] == b"RIFF" and told not in _UNSIZED_WAV and path.stat().st_size < told + 8:
         raise _BrokenError(f"cut short: {path.stat().st_size:,} bytes of {told + 8:,}")
-    if deep:
-        _read_all(path.open("rb"))
 
 
-def _mp4(path: Path, deep: bool) -> None:
+def _mp4(path: Path) -> None:
     """Walk the boxes at the top of the file: they must fill it, and one must be the index."""
     size, position, kinds = path.stat().st_size, 0, []
     with path.open("rb") as file:
@@ -208,29 +208,29 @@ def _mp4(path: Path, deep: bool) -> None:
         raise _BrokenError(f"cut short: {size:,} bytes of {position:,}")
     if b"moov" not in kinds:
         raise _BrokenError("no index (moov) in it")
-    if deep:
-        _read_all(path.open("rb"))
 
 
-def _pickle(path: Path, deep: bool) -> None:
-    """Look at the first and last byte, or read it as data alone: what it asks for is never run."""
+def _pickle(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(1)
         file.seek(-1, 2)
         end = file.read(1)
-        if start not in (b"\x80", b"(", b"}", b"]", b"c"):
-            raise _BrokenError("no pickle")
-        if end != b".":
-            raise _BrokenError("cut short: it does not end as a pickle does")
-    if deep:
-        with _ONE_AT_A_TIME:
-            try:
-                read_pickle(path)
-            except ValueError as error:
-                raise _BrokenError(str(error).removeprefix(str(path)).strip()) from error
+    if start not in (b"\x80", b"(", b"}", b"]", b"c"):
+        raise _BrokenError("no pickle")
+    if end != b".":
+        raise _BrokenError("cut short: it does not end as a pickle does")
 
 
-def _npz(path: Path, deep: bool) -> None:
+def _pickle_content(path: Path) -> None:
+    """Read it as data alone: what it asks for is never run."""
+    with _ONE_AT_A_TIME:
+        try:
+            read_pickle(path)
+        except ValueError as error:
+            raise _BrokenError(str(error).removeprefix(str(path)).strip()) from error
+
+
+def _npz(path: Path, *, deep: bool = False) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             if deep and (bad := archive.testzip()) is not None:
@@ -239,39 +239,42 @@ def _npz(path: Path, deep: bool) -> None:
         raise _BrokenError(f"cut short or damaged ({error})") from error
 
 
-def _json(path: Path, deep: bool) -> None:
-    del deep
+def _json(path: Path) -> None:
     try:
         json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise _BrokenError(f"no JSON ({error})") from error
 
 
-def _text(path: Path, deep: bool) -> None:
+def _text(path: Path, n_bytes: int = 4096) -> None:
     with path.open("rb") as file:
-        start = file.read(-1 if deep else 4096)
+        start = file.read(n_bytes)
     if b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _BrokenError("no text: it holds zero bytes")
 
 
-def _annotation(path: Path, deep: bool) -> None:
-    del deep
+def _annotation(path: Path) -> None:
     try:
         read_annotation(path)
     except ValueError as error:
         raise _BrokenError("no FreeSurfer annotation") from error
 
 
-_TESTS: dict[str, Callable[[Path, bool], None]] = {
+_TEXTS = (".csv", ".tsv", ".txt", ".textgrid")
+_QUICK: dict[str, Callable[[Path], None]] = {
     ".gii": _gifti,
     ".wav": _wav,
     ".mp4": _mp4,
     ".pkl": _pickle,
     ".npz": _npz,
     ".json": _json,
-    ".csv": _text,
-    ".tsv": _text,
-    ".txt": _text,
-    ".textgrid": _text,
     ".annot": _annotation,
+    **dict.fromkeys(_TEXTS, _text),
+}
+# what a deep check does beside that; files of all other kinds are read to their end
+_DEEP: dict[str, Callable[[Path], None]] = {
+    ".gii": _gifti_arrays,
+    ".pkl": _pickle_content,
+    ".npz": partial(_npz, deep=True),
+    **dict.fromkeys(_TEXTS, partial(_text, n_bytes=-1)),
 }

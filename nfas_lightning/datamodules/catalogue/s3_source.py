@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import quote, unquote, urlencode
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
@@ -29,7 +30,6 @@ __all__ = [
 OPENNEURO = "https://s3.amazonaws.com/openneuro.org"
 """Address of OpenNeuro's public bucket; it holds the latest version of each data set."""
 _MOST_PAGES = 2000
-_LARGEST_PAGE = 2**24
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,6 @@ class Kind:
     what: str
     prefixes: tuple[str, ...]
     pattern: str = ".*"
-
-    @property
-    def per_subject(self) -> bool:
-        """Whether the files of one subject can be told from those of others."""
-        return any("{subject}" in prefix for prefix in self.prefixes)
 
 
 METADATA = Kind("tables and descriptions", ("", "code/"))
@@ -112,7 +107,7 @@ class S3Source(Source):
                     md5 = remote.etag if re.fullmatch(r"[0-9a-f]{32}", remote.etag) else ""
                     url = f"{bucket.rstrip('/')}/{quote(remote.key)}"
                     jobs.setdefault(remote.key, Job(remote.key, url, target, remote.size, md5, kind))
-        of_subjects = [kind for kind in chosen if self.kinds[kind].per_subject]
+        of_subjects = [kind for kind in chosen if "{subject}" in "".join(self.kinds[kind].prefixes)]
         self._check_found(jobs, of_subjects, subjects, choice.tasks)
         return Plan(folder, list(jobs.values()))
 
@@ -166,15 +161,8 @@ class S3Source(Source):
             raise ValueError(f"The bucket lists no files of task {', '.join(missing)}: check the names.")
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """One object of a bucket.
-
-    Attributes:
-        key: its name there.
-        size: bytes.
-        etag: the MD5 of an object that was uploaded in one piece, something else for others.
-    """
+class RemoteFile(NamedTuple):
+    """One object of a bucket; `etag` is the MD5 of an object that was uploaded in one piece."""
 
     key: str
     size: int
@@ -214,8 +202,6 @@ def _page(bucket: str, params: Mapping[str, str]) -> Element:
     with tempfile.TemporaryDirectory(prefix="nfas-listing-") as folder:
         body = fetch(f"{bucket}?{urlencode(params)}", Path(folder)).read_bytes()
     wrong = f"{bucket} must answer with an S3 listing, got"
-    if len(body) > _LARGEST_PAGE:
-        raise TransferError(f"{wrong} {len(body):,} bytes for one page: is it a bucket's address?")
     try:
         # expat itself stops entities that grow, and the tree builder fetches none from outside
         root = fromstring(body)

@@ -13,10 +13,9 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from nfas_lightning.results.files import write_parquet
 from nfas_lightning.results.numbers import reported
 from nfas_lightning.results.subjects import subject_scores
-from nfas_lightning.writing import write_text
+from nfas_lightning.writing import write_parquet, write_text
 
 __all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "naming", "query_models"]
 
@@ -28,14 +27,14 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "r", "r2", "r_joint", "r2_joint", "r_partial", "r2_partial", "score", "p", "q", "ceiling",
         "n_volumes", "alpha_at_edge", "simulated",
     ),
-    # one row a model and DMD eigenvalue
+    # one row per model and DMD eigenvalue
     "spectra": (
         "model", "modality", "dataset", "mode", "real", "imag", "modulus", "amplitude", "stable",
         "distance_to_unit_circle",
     ),
-    # one row a model and recorded block; weight is |c_l| of the stable mode, r the block's own mean score
+    # one row per model and recorded block; weight is |c_l| of the stable mode, r the block's own mean score
     "depth": ("model", "modality", "dataset", "depth", "layer", "width", "weight", "r", "r2"),
-    # one row a model: its card, the stable mode and what the run cost
+    # one row per model: its card, the stable mode and what the run cost
     "models": (
         "model", "modality", "family", "dataset", "twin_of", "weights", "source", "license", "parameters",
         "weights_sha256", "note", "n_blocks", "n_stimuli", "pooling", "state_space", "svd_rank",
@@ -94,9 +93,9 @@ class ModelResult:
     """Result of one model on one benchmark, as tables with the columns of `COLUMNS`.
 
     Attributes:
-        scores: one row a subject, feature and ROI.
-        spectra: one row a DMD eigenvalue.
-        depth: one row a recorded block.
+        scores: one row per subject, feature and ROI.
+        spectra: one row per DMD eigenvalue.
+        depth: one row per recorded block.
         card: the row of the models table.
         region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result that is
             read back is without it, see `nfas_lightning.scoring.RegionModel.load`.
@@ -131,7 +130,7 @@ class RunResults:
 
     Attributes:
         scores, spectra, depth, models: see `COLUMNS`.
-        rois: one row a ROI, with ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
+        rois: one row per ROI: ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
         meta: experiment name, versions, settings, data hashes, ``simulated``.
     """
 

@@ -80,8 +80,7 @@ def report_run(
 def _log(loggers: list[Logger], results: RunResults, statistics: SpaceStatistics, run_dir: Path) -> None:
     """Give loggers the space's tests and the figures, and W&B the report."""
     # here: they import Lightning, which a report without loggers does without
-    from nfas_lightning.callbacks.logging import log_images, log_scalars
-    from nfas_lightning.callbacks.model_log import log_run
+    from nfas_lightning.callbacks.loggers import log_images, log_run, log_scalars
     from nfas_lightning.callbacks.wandb_runs import log_artifact
 
     if "runs" in results.meta:  # joined from several runs; a single run logged its own tables

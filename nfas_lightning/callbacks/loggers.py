@@ -1,14 +1,24 @@
-"""What loggers are told of a finished model, and of a finished run."""
+"""What loggers are given of a model, of a training and of a whole run.
+
+Every logger gets the scalars. Weights & Biases gets tables, figures and the config beside them, TensorBoard
+figures, a CSV logger tables and figures as files beside its metrics. A grid is one table, never one key per
+cell.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Container, Iterable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import pandas as pd
+from matplotlib.figure import Figure
 
-from nfas_lightning.callbacks.logging import log_config, log_figure, log_scalars, log_table
-from nfas_lightning.lightning_packages import pl
+from nfas_lightning.callbacks.wandb_runs import define_metrics
+from nfas_lightning.lightning_packages import kinds, pl
 from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
 from nfas_lightning.results import (
     SCORES,
@@ -19,44 +29,100 @@ from nfas_lightning.results import (
     tells_apart,
     three_numbers,
 )
+from nfas_lightning.writing import write_csv, write_whole
 
-__all__ = ["config_of", "log_model", "log_run", "scalars_of", "summary_scalars"]
+__all__ = [
+    "config_of",
+    "log_config",
+    "log_figure",
+    "log_images",
+    "log_model",
+    "log_run",
+    "log_scalars",
+    "log_table",
+    "scalars_of",
+]
 
 
-def summary_scalars(result: ModelResult) -> dict[str, float]:
+def log_config(loggers: Iterable[pl.loggers.Logger], config: Mapping[str, Any]) -> None:
+    """Log what a run was made of: the config of a W&B run, hparams.yaml of a CSV logger."""
+    for logger in loggers:
+        if isinstance(logger, (*kinds("WandbLogger"), *kinds("CSVLogger"))):
+            logger.log_hyperparams(dict(config))
+
+
+def log_scalars(loggers: Iterable[pl.loggers.Logger], scalars: Mapping[str, float], step: int) -> None:
+    """Log scalars to every logger; see `define_metrics` for what W&B is told of them."""
+    for logger in loggers:
+        if isinstance(logger, kinds("WandbLogger")):
+            define_metrics(logger, scalars)
+        logger.log_metrics(dict(scalars), step=step)
+
+
+def log_table(
+    loggers: Iterable[pl.loggers.Logger], key: str, table: pd.DataFrame, step: int | None = None
+) -> None:
+    """Log a table: in Weights & Biases, and a CSV file beside a CSV logger's metrics."""
+    for logger in loggers:
+        if isinstance(logger, kinds("WandbLogger")):
+            logger.log_table(key=key, dataframe=table, step=step)
+        elif isinstance(logger, kinds("CSVLogger")):
+            write_csv(_file(logger, "tables", key, step, ".csv"), table)
+
+
+def log_images(loggers: Iterable[pl.loggers.Logger], figures: Mapping[str, Path], *, step: int = 0) -> None:
+    """Log PNG files, each under ``figures/name``."""
+    for logger in loggers:
+        for name, path in figures.items():
+            key = f"figures/{name}"
+            if isinstance(logger, kinds("WandbLogger")):
+                logger.log_image(key=key, images=[str(path)])
+            elif isinstance(logger, kinds("TensorBoardLogger")):
+                image = matplotlib.image.imread(path)
+                logger.experiment.add_image(key, image, global_step=step, dataformats="HWC")
+            elif isinstance(logger, kinds("CSVLogger")):
+                write_whole(_file(logger, "figures", name, None, ".png"), partial(shutil.copyfile, path))
+
+
+def log_figure(loggers: Iterable[pl.loggers.Logger], key: str, figure: Figure, step: int) -> None:
+    """Log a figure: an image in Weights & Biases and TensorBoard, a PNG beside a CSV logger's metrics."""
+    for logger in loggers:
+        if isinstance(logger, kinds("WandbLogger")):
+            logger.log_image(key=key, images=[figure], step=step)
+        elif isinstance(logger, kinds("TensorBoardLogger")):
+            logger.experiment.add_figure(key, figure, global_step=step, close=False)
+        elif isinstance(logger, kinds("CSVLogger")):
+            write_whole(_file(logger, "figures", key, step, ".png"), partial(figure.savefig, format="png"))
+
+
+def _file(logger: Any, folder: str, key: str, step: int | None, suffix: str) -> Path:
+    """Where a CSV logger's table or figure goes."""
+    number = "" if step is None else f"-{step:08d}"
+    return Path(logger.log_dir) / folder / f"{key.replace('/', '_')}{number}{suffix}"
+
+
+def scalars_of(result: ModelResult, prefix: str = "nfas") -> dict[str, float]:
     """Return a model's few numbers: means over ROIs, see `subject_scores`.
 
     Returns:
-        ``mean_r`` and ``mean_r2`` of the number that the run reports, where there are nuisances all three of
-        them (``mean_r_alone``, ``mean_r_joint``, ``mean_r_partial``), ``stable_modulus`` and, where baselines
-        were scored, ``best_baseline_r2``.
+        Under `prefix`: ``mean_r`` and ``mean_r2`` of the score that the run reports; ``mean_r_alone``,
+        ``mean_r_joint`` and ``mean_r_partial`` where there are nuisances; ``stable_modulus``; and
+        ``best_baseline_r2`` where baselines were scored.
     """
     scores = subject_scores(result.scores)
     means = reported(scores).groupby("feature")[["r", "r2"]].mean()
     feature = _main_feature(means.index)
+    scalars = {"mean_r": float(means["r"][feature]), "mean_r2": float(means["r2"][feature])}
+    own = scores[scores["feature"] == feature]
+    if tells_apart(own):
+        three = three_numbers(own).mean()
+        scalars |= {f"mean_r_{score}": float(three[score]) for score in SCORES}
+    modulus = result.spectra.loc[result.spectra["stable"], "modulus"]
+    scalars["stable_modulus"] = float(modulus.iloc[0])
     baselines = means["r2"].drop([feature, "nuisance"], errors="ignore")
-    scalars = {
-        "mean_r": float(means["r"][feature]),
-        "mean_r2": float(means["r2"][feature]),
-        **_three(scores[scores["feature"] == feature]),
-        "stable_modulus": float(result.spectra.loc[result.spectra["stable"], "modulus"].iloc[0]),
-    }
     if len(baselines):
         scalars["best_baseline_r2"] = float(baselines.max())
-    return scalars
-
-
-def _three(scores: pd.DataFrame) -> dict[str, float]:
-    """The three numbers of a feature, where nuisances tell them apart."""
-    if not tells_apart(scores):
-        return {}
-    three = three_numbers(scores).mean()
-    return {f"mean_r_{score}": float(three[score]) for score in SCORES}
-
-
-def scalars_of(result: ModelResult) -> dict[str, float]:
-    """Return `summary_scalars` under the keys that loggers know them by."""
-    return {f"nfas/{name}": value for name, value in summary_scalars(result).items()}
+    return {f"{prefix}/{name}": value for name, value in scalars.items()}
 
 
 def config_of(meta: Mapping[str, Any], card: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -84,7 +150,7 @@ def log_model(
     twin: ModelResult | None = None,
     step: int = 0,
 ) -> None:
-    """Log a finished model: config, scalars, a table of ROIs and one of modes, spectrum and depth.
+    """Log a finished model: config, scalars, tables of ROIs and of modes, figures of spectrum and depth.
 
     Args:
         loggers: where to.
@@ -131,7 +197,7 @@ def _main_feature(features: Container[object]) -> str:
 
 
 def _rois(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a ROI: the stable mode's scores, and r of each baseline beside them."""
+    """One row per ROI: the stable mode's scores, and r of each baseline beside them."""
     everything = subject_scores(scores)
     shown = reported(everything)
     own = _main_feature(set(shown["feature"]))

@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from nfas_lightning.results.tables import ModelResult, RunResults, naming
+from nfas_lightning.results.run_results import ModelResult, RunResults, naming
 from nfas_lightning.writing import safe_name, staging_place
 
 __all__ = ["RunFolder"]

@@ -1,4 +1,4 @@
-"""Not a bit of a training changes because somebody looks at it."""
+"""A training is bit-identical with and without the callbacks and align()."""
 
 import subprocess
 import sys
@@ -12,14 +12,12 @@ from torch import nn
 from nfas_lightning import align
 from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory
 from nfas_lightning.hooks.undisturbed import undisturbed
-from tests.helpers.training import QUICK, RAW, Network, assert_same_training, brain, train
+from tests.helpers.training import QUICK, RAW, Network, assert_same_training, brain, monitor, train
 
 
 def watchers(which):
-    """Callbacks that look as often as they can."""
-    brain_alignment = BrainAlignment(
-        brain(num_workers=0), every_n_steps=1, at_start=True, settings=QUICK, on_error="raise", preprocess=RAW
-    )
+    """Callbacks that evaluate as often as they can."""
+    brain_alignment = monitor(every_n_train_steps=1, at_start=True)
     return {"brain": [brain_alignment], "depth": [DepthTrajectory()]}.get(
         which, [brain_alignment, DepthTrajectory()]
     )
@@ -66,7 +64,7 @@ def test_a_compiled_network_trains_the_same():
     def compiled():
         return torch.compile(Network(), backend="aot_eager")
 
-    callback = BrainAlignment(brain(), every_n_steps=2, settings=QUICK, on_error="raise", preprocess=RAW)
+    callback = monitor(every_n_train_steps=2)
     assert_same_training(train(network=compiled, epochs=1), train(callback, network=compiled, epochs=1))
 
 
@@ -81,15 +79,15 @@ def step(network, optimizer, images):
 @pytest.mark.parametrize("inside_autocast", [False, True])
 def test_a_loop_of_ones_own(inside_autocast):
     networks = []
-    for look in (False, True):
+    for watched in (False, True):
         torch.manual_seed(0)
         network = Network().train()
         optimizer = torch.optim.Adam(network.parameters(), 0.01)
         for _ in range(3):
-            if look:
+            if watched:
                 with torch.autocast("cpu", torch.bfloat16, enabled=inside_autocast):
                     align(network, brain(), settings=QUICK, progress=False, preprocess=RAW)
-                    if inside_autocast:  # weights cast during the look must not be used for a gradient
+                    if inside_autocast:  # weights cast during the evaluation must not be used for a gradient
                         step(network, optimizer, torch.rand(8, 3, 16, 16))
                         continue
             step(network, optimizer, torch.rand(8, 3, 16, 16))
@@ -126,7 +124,7 @@ def test_a_buffer_that_is_only_read_keeps_its_version():
 TWO_PROCESSES = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.callbacks.test_identity import *
+from tests.integration.test_training_identity import *
 
 common = dict(strategy="ddp", devices=2, epochs=1, validate=True, workers=1, use_distributed_sampler=True)
 plain = train(logger=CSVLogger({said!r}, "plain"), **common)

@@ -1,6 +1,5 @@
 """What each kind of logger is given."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -8,58 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CSVLogger
 
-from nfas_lightning.callbacks.logging import (
-    log_config,
-    log_figure,
-    log_scalars,
-    log_table,
-    wandb_loggers,
-    wandb_offline_without_key,
-)
+from nfas_lightning.callbacks.loggers import log_config, log_figure, log_scalars, log_table
 from tests.helpers.wandb_offline import read_runs
-
-
-@pytest.fixture
-def nobody(monkeypatch, tmp_path):
-    """A machine on which nobody is logged in."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")] + ["NETRC"]:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("WANDB_MODE", "offline")  # so that it is restored after the test
-    monkeypatch.delenv("WANDB_MODE")
-    return tmp_path
-
-
-def mode():
-    wandb_offline_without_key()
-    return os.environ.get("WANDB_MODE")
-
-
-def test_without_a_key_wandb_is_offline(nobody):
-    assert mode() == "offline"
-
-
-@pytest.mark.parametrize("chosen", ["online", "disabled"])
-def test_a_mode_that_was_chosen_stays(nobody, monkeypatch, chosen):
-    monkeypatch.setenv("WANDB_MODE", chosen)
-    assert mode() == chosen
-
-
-def test_a_key_keeps_wandb_online(nobody, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    assert mode() is None
-
-
-def test_a_login_counts_for_its_own_server_alone(nobody, monkeypatch):
-    (nobody / ".netrc").write_text("machine api.wandb.ai\n  login user\n  password secret\n")
-    assert mode() is None
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert mode() == "offline"
-
-
-def test_an_unreadable_login_is_none(nobody):
-    (nobody / ".netrc").write_text("machina api.wandb.ai\n")
-    assert mode() == "offline"
 
 
 def figure():
@@ -88,7 +37,6 @@ def test_a_csv_logger_gets_files_beside_its_metrics(tmp_path):
         "V1,0.5",
     ]
     assert Path(logger.log_dir, "figures", "brain_curves-00000010.png").read_bytes()[:4] == b"\x89PNG"
-    assert wandb_loggers([logger]) == []
 
 
 def test_wandb_knows_the_step_and_the_best_of_a_curve_and_a_run_is_resumed_by_its_id(tmp_path, monkeypatch):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,10 @@ from torch import nn
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import BrainDataModule
-from nfas_lightning.lightning_packages import Logger
+from nfas_lightning.lightning_packages import Logger, Trainer, kinds
 from nfas_lightning.models import LoadedModel, ModelSuite
 from nfas_lightning.results import RunResults
-from nfas_lightning.runner.arguments import check_loggers, check_path, check_trainer_options
-from nfas_lightning.runner.report import report_run
+from nfas_lightning.runner.run_report import report_run
 from nfas_lightning.runner.suite_log import FailedModelsError
 from nfas_lightning.runner.suite_trainer import SuiteTrainer, quiet_lightning
 from nfas_lightning.scoring import ScoringSettings
@@ -59,7 +61,7 @@ def score_models(
         resume: take the finished results in `run_dir`; False: compute every model anew, and replace them.
         trainer: further arguments of `Trainer`, e.g. ``accelerator="gpu"``, ``precision="bf16-mixed"``. One
             device is used unless ``devices`` says more; ``devices=2, strategy="ddp"`` runs the whole script
-            once a device.
+            once per device.
 
     Returns:
         The tables: ``scores``, ``spectra``, ``depth``, ``models``, ``rois``; on every process of several, of
@@ -79,9 +81,9 @@ def score_models(
         >>> results = score_models(["mobilenet_v2", "xfeat"], brain, "runs/mine")  # doctest: +SKIP
         >>> results.scores.to_csv("runs/mine/scores.csv", index=False)  # doctest: +SKIP
     """
-    check_trainer_options(trainer, score_models)
-    loggers = check_loggers(loggers)
-    folder = check_path("run_dir", run_dir)
+    _check_trainer_options(trainer, score_models)
+    loggers = _check_loggers(loggers)
+    folder = _check_path("run_dir", run_dir)
     quiet_lightning()
     is_one = isinstance(models, str | Mapping | nn.Module) or not isinstance(models, Iterable)
     several: list[Any] = [models] if is_one else list(models)  # type: ignore[arg-type]
@@ -102,3 +104,71 @@ def score_models(
     if report:
         report_run(writer.results, run_dir, loggers)
     return writer.results
+
+
+def _check_trainer_options(options: Iterable[str], function: Callable[..., Any]) -> None:
+    """Refuse names that neither a function nor the Trainer has an argument for.
+
+    Args:
+        options: names that are not arguments of `function` itself.
+        function: what hands them to the Trainer, whose callbacks and loggers it sets.
+
+    Raises:
+        TypeError: there is no such argument; the nearest name is given.
+    """
+    trainer = set(inspect.signature(Trainer).parameters) - {"callbacks", "logger"}
+    own = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    for name in options:
+        if name == "callbacks":
+            raise TypeError(
+                f"{function.__name__} sets the Trainer's callbacks, got callbacks=...: with your own, test a "
+                "ModelSuite with SuiteTrainer(callbacks=[DepthTrajectory(), ScoreWriter(run_dir), ...])."
+            )
+        if name not in trainer:
+            close = get_close_matches(name, [*own, *sorted(trainer)], n=1)
+            meant = f": did you mean {close[0]!r}?" if close else "."
+            raise TypeError(
+                f"{function.__name__} has no argument {name!r}{meant} It takes {', '.join(own)}, and those "
+                "of Lightning's Trainer."
+            )
+
+
+def _check_loggers(loggers: Any) -> list[Logger]:
+    """Return loggers as a list.
+
+    Raises:
+        TypeError: they are no list of loggers.
+    """
+    is_several = isinstance(loggers, Iterable) and not isinstance(loggers, str)
+    several = list(loggers) if is_several else [loggers]
+    known = kinds("Logger")
+    wrong = [logger for logger in several if not isinstance(logger, known)]
+    if wrong or not is_several:
+        one = (wrong or several)[0]
+        advice = "leave it out to log nothing" if wrong else "put it into a list"
+        raise TypeError(
+            "loggers must be a list of Lightning's loggers, such as [CSVLogger('logs')], got "
+            f"{_described(one)}: {advice}."
+        )
+    return several
+
+
+def _check_path(name: str, path: Any) -> str:
+    """Return a path as text.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name} must be the path of a folder, such as 'runs/mine', got {_described(path)}.")
+    return os.fspath(path)
+
+
+def _described(value: Any) -> str:
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    return f"the class {value.__name__}" if isinstance(value, type) else f"one {type(value).__name__}"

@@ -14,7 +14,7 @@ from nfas_lightning.lightning_packages import _own_package, installed_packages
 from tests.helpers.training import QUICK, RAW, assert_same_training, brain, train
 
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def test_both_are_installed_here():
