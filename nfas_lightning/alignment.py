@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.stimuli.anchors import check_moment, check_own_tokens
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.timing import check_moment, check_own_tokens
 from nfas_lightning.functional.checks import check_count
 from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.recorder import DepthRecorder

@@ -11,8 +11,9 @@ from nfas_lightning.plotting.training import ALL_ROIS
 from nfas_lightning.results import ModelResult, reported, subject_scores
 from nfas_lightning.writing import write_parquet
 
-__all__ = ["AlignmentCurves", "summarize"]
+__all__ = ["AlignmentCurves", "network_scalars", "summarize"]
 
+_MAX_NETWORKS = 20  # one scalar each; more belong into the table
 _SPECTRUM = ("stable_real", "stable_imag", "distance_to_unit_circle")
 
 
@@ -25,6 +26,17 @@ def summarize(scores: pd.DataFrame) -> pd.DataFrame:
     overall = shown.groupby("feature", as_index=False)[columns].mean().assign(network=ALL_ROIS)
     table: pd.DataFrame = pd.concat([by_network, overall], ignore_index=True)
     return table
+
+
+def network_scalars(scores: pd.DataFrame, prefix: str) -> dict[str, float]:
+    """Return the stable mode's mean r2 over each network of ROIs as ``prefix/r2/network``; none if many."""
+    table = summarize(scores)
+    stable = table[(table["feature"] == "stable_mode") & (table["network"] != ALL_ROIS)]
+    if len(stable) > _MAX_NETWORKS:
+        return {}
+    return {
+        f"{prefix}/r2/{name}": float(r2) for name, r2 in zip(stable["network"], stable["r2"], strict=True)
+    }
 
 
 class AlignmentCurves:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from nfas_lightning.callbacks.loggers import log_scalars
-from nfas_lightning.data.stimuli.anchors import check_moment
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.timing import check_moment
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.block_layouts import Given
 from nfas_lightning.hooks.capture import Capture

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from nfas_lightning.alignment import card_of, preprocess_for, record_trajectory
-from nfas_lightning.callbacks.curves import AlignmentCurves, summarize
+from nfas_lightning.callbacks.curves import AlignmentCurves, network_scalars
 from nfas_lightning.callbacks.loggers import scalars_of
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.checks import check_count, check_option
@@ -26,7 +26,8 @@ from nfas_lightning.hooks.processes import (
     from_rank_zero,
     gather_trajectories,
     rank_and_world,
-    to_everyone,
+    reason_of,
+    together,
 )
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward
@@ -35,18 +36,16 @@ from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, 
 from nfas_lightning.lightning_packages import pl
 from nfas_lightning.models.base import ModelInputs, Preprocess, as_inputs
 from nfas_lightning.models.frozen import FrozenModel
-from nfas_lightning.plotting.training import ALL_ROIS, plot_training
+from nfas_lightning.plotting.training import plot_training
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from nfas_lightning.versions import installed_version
 
 __all__ = ["AlignmentMonitor", "Moment"]
 
-_MAX_NETWORKS = 20  # one scalar each; more belong into the table
 _WATCHED = ("mean_r", "mean_r2")
 _TRIED = 2  # stimuli that are shown before the first step
 _DRY_RUN = 4  # stimuli that each process of a dry run shows
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ class AlignmentMonitor:
             RuntimeError: the network can't be shown the stimuli.
         """
         with kept_random_states(network):
-            _together(lambda: self._try(network, owner, at, at_once))
+            together(lambda: self._try(network, owner, at, at_once))
 
     def _try(self, network: nn.Module, owner: nn.Module, at: Moment, at_once: bool) -> None:
         stimuli, made = self.datamodule.stimuli, "its own preprocessing"
@@ -258,7 +257,7 @@ class AlignmentMonitor:
             raise RuntimeError(
                 f"{type(plain_network(network)).__name__} can't be shown the stimuli of "
                 f"{self.datamodule.responses.dataset!r}, so that every evaluation would fail: "
-                f"{_reason(error).rstrip('.')}. It got {made}. Choose a preprocess that makes what it "
+                f"{reason_of(error).rstrip('.')}. It got {made}. Choose a preprocess that makes what it "
                 "reads, or layers that fit" + (f", or another network: {others}." if others else ".")
             ) from error
 
@@ -266,7 +265,7 @@ class AlignmentMonitor:
         """Begin a training, or continue one that has done so many steps: its curve is taken up."""
         self._seen_step, self._evaluated_step, self._evaluations = step, -1, 0
         if not dry:
-            _together(lambda: self._curves.start(step) if rank_and_world()[0] == 0 else None)
+            together(lambda: self._curves.start(step) if rank_and_world()[0] == 0 else None)
 
     # an evaluation
 
@@ -294,11 +293,11 @@ class AlignmentMonitor:
         with kept_random_states(network):
             try:
                 with buffers_of_rank_zero(network):
-                    own = _together(lambda: self._record(network, owner, at, (rank, world), limit))
+                    own = together(lambda: self._record(network, owner, at, (rank, world), limit))
                 shares = gather_trajectories(own)  # what it raises, it raises on every process
                 is_reporter = rank == 0 and not at.dry
                 watched: dict[str, float] = from_rank_zero(
-                    _together(lambda: self._report(network, shares, at, started) if is_reporter else {})
+                    together(lambda: self._report(network, shares, at, started) if is_reporter else {})
                 )
             except Exception as error:  # noqa: BLE001 - the training must not end because the monitor failed
                 self._fail(at, error)
@@ -340,7 +339,7 @@ class AlignmentMonitor:
         if self._evaluations == 0:
             self._log_config({self.prefix: self._config(responses, trajectory)})
         prefix = f"{at.stage}/{self.prefix}".lstrip("/")
-        scalars = scalars_of(result, prefix) | _by_network(result, prefix)
+        scalars = scalars_of(result, prefix) | network_scalars(result.scores, prefix)
         scalars[f"{prefix}/seconds"] = time.perf_counter() - started
         # the epoch, which Lightning logs too, is what the rows of both are joined by
         self._log_scalars({**scalars, "epoch": float(at.epoch)}, at.step)
@@ -393,48 +392,21 @@ class AlignmentMonitor:
     def _fail(self, at: Moment, error: Exception) -> None:
         text = f"The brain evaluation at step {at.step} failed"
         if self.on_error == "raise":
-            raise RuntimeError(f"{text}: {_reason(error)}") from error
+            raise RuntimeError(f"{text}: {reason_of(error)}") from error
         self._failures += 1
         if rank_and_world()[0] > 0:
             return
         if self._failures == 1:
             warnings.warn(
-                f"{text}, and the training goes on without it: {_reason(error)} Later failures are counted "
+                f"{text}, and the training goes on without it: {reason_of(error)} Later failures are counted "
                 f"as {self.prefix}/failures; on_error='raise' stops.",
                 stacklevel=2,
             )
         try:
             self._log_scalars({f"{self.prefix}/failures": float(self._failures)}, at.step)
         except Exception as refused:  # noqa: BLE001 - where the logger is what failed, the warning has said so
-            if _reason(refused) != _reason(error):
-                warnings.warn(f"{self.prefix}/failures can't be logged: {_reason(refused)}", stacklevel=2)
-
-
-class _OtherProcessError(RuntimeError):
-    """The reason why another process failed."""
-
-
-def _together(work: Callable[[], T]) -> T:
-    """Do something on every process; where one fails all fail, since the others would wait for it for ever.
-
-    Raises:
-        Exception: what `work` raised here; elsewhere a RuntimeError with that reason.
-    """
-    error: Exception | None = None
-    try:
-        result = work()
-    except Exception as caught:  # noqa: BLE001 - raised again below, when the others know
-        error = caught
-    problem = next(filter(None, to_everyone(None if error is None else _reason(error))), None)
-    if error is not None:
-        raise error
-    if problem is not None:
-        raise _OtherProcessError(problem)
-    return result
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, _OtherProcessError) else f"{type(error).__name__}: {error}"
+            if reason_of(refused) != reason_of(error):
+                warnings.warn(f"{self.prefix}/failures can't be logged: {reason_of(refused)}", stacklevel=2)
 
 
 def _shapes(inputs: ModelInputs) -> str:
@@ -451,14 +423,3 @@ def _networks_in(module: nn.Module) -> Iterator[str]:
             yield name
         else:
             yield from (f"{name}.{inner}" for inner in _networks_in(child))
-
-
-def _by_network(result: ModelResult, prefix: str) -> dict[str, float]:
-    """One mean per network of ROIs, where they are few."""
-    table = summarize(result.scores)
-    stable = table[(table["feature"] == "stable_mode") & (table["network"] != ALL_ROIS)]
-    if len(stable) > _MAX_NETWORKS:
-        return {}
-    return {
-        f"{prefix}/r2/{name}": float(r2) for name, r2 in zip(stable["network"], stable["r2"], strict=True)
-    }

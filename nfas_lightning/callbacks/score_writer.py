@@ -5,17 +5,14 @@ from __future__ import annotations
 import platform
 import time
 import uuid
-from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from torch import nn
 
 from nfas_lightning.alignment import card_of
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
@@ -27,9 +24,9 @@ from nfas_lightning.callbacks.loggers import (
     log_scalars,
     scalars_of,
 )
+from nfas_lightning.callbacks.model_keys import model_capture_key, model_scoring_key, remember_pass
 from nfas_lightning.callbacks.wandb_runs import model_run, wandb_loggers
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.random_twin import state_sha256
@@ -39,8 +36,6 @@ from nfas_lightning.results import (
     NoKeyError,
     RunFolder,
     RunResults,
-    capture_key,
-    scoring_key,
 )
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from nfas_lightning.versions import installed_version
@@ -58,12 +53,6 @@ _VERSIONS = (
     "pandas",
     "nilearn",
 )
-
-_BEFORE_A_PASS: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()
-"""Capture keys of networks that were run: by the key after a pass, the key before it.
-
-A pass may leave tables and counters in attributes; the network is no other for that.
-"""
 
 
 class ScoreWriter(Callback):
@@ -141,10 +130,17 @@ class ScoreWriter(Callback):
         if not (self._takes_finished and self.folder.has_any(label)):
             return None
         try:
-            key = self._key(module, self._responses(datamodule), self._capture(module, trainer, datamodule))
+            key = self._keys(module, trainer, datamodule)[1]
         except NoKeyError:
             return None
         return (label, key) if self.folder.has(label, key) else None
+
+    def _keys(self, module: LightningModule, trainer: Trainer, datamodule: Any) -> tuple[str, str]:
+        recorder = self._recorder(trainer)
+        capture = model_capture_key(module, recorder, datamodule, trainer.precision)
+        return capture, model_scoring_key(
+            module, capture, self._responses(datamodule), self.settings, self.model_name
+        )
 
     def resume(
         self, module: FrozenModel, trainer: Trainer, datamodule: Any, found: tuple[str, str] | None = None
@@ -197,8 +193,7 @@ class ScoreWriter(Callback):
         self._card = self._card_of(recorder, pl_module, responses)
         self._capture_of_test = ""
         try:  # before the first pass and anyone's hooks
-            self._capture_of_test = self._capture(pl_module, trainer, datamodule)
-            self._key_of_test = self._key(pl_module, responses, self._capture_of_test)
+            self._capture_of_test, self._key_of_test = self._keys(pl_module, trainer, datamodule)
         except NoKeyError as error:
             self._key_of_test = uuid.uuid4().hex
             self._console.print(
@@ -224,9 +219,7 @@ class ScoreWriter(Callback):
         result = score_trajectory(recorder.trajectory, responses, card, self.settings)
         label, key = card["name"], self._key_of_test
         if self._capture_of_test:
-            with suppress(NoKeyError):  # a pass may leave what has no key
-                after = self._capture(pl_module, trainer, datamodule)
-                _BEFORE_A_PASS.setdefault(_computing(pl_module), {})[after] = self._capture_of_test
+            remember_pass(pl_module, recorder, datamodule, trainer.precision, self._capture_of_test)
         completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
         result = replace(result, card=completed)
         self.folder.write(label, key, result, replace=not self._takes_finished)
@@ -359,43 +352,6 @@ class ScoreWriter(Callback):
                 with model_run(logger, name=label, key=known, folder=self.run_dir, config=config) as own:
                     if own is not None:
                         log_model([own], result, meta, twin=twins.get(label))
-
-    def _capture(self, module: LightningModule, trainer: Trainer, datamodule: Any) -> str:
-        """The capture key of a model; after a pass, the one that it had before."""
-        recorder = self._recorder(trainer)
-        _, layers, pooling = recorder.target(module)
-        key = capture_key(
-            _computing(module),
-            preprocess=module.load().preprocess if isinstance(module, FrozenModel) else None,
-            stimuli=_stimuli_sha256(datamodule),
-            recorder={**recorder.options, "layers": layers, "pooling": pooling},
-            precision=str(trainer.precision),
-        )
-        return _BEFORE_A_PASS.get(_computing(module), {}).get(key, key)
-
-    def _key(self, module: LightningModule, responses: Responses, capture: str) -> str:
-        card: dict[str, Any] = {"name": self.model_name}
-        if isinstance(module, FrozenModel):
-            card = asdict(module.info)
-        return scoring_key(
-            capture, responses=responses.fingerprint(), settings=asdict(self.settings), card=card
-        )
-
-
-def _stimuli_sha256(datamodule: Any) -> str:
-    """Hash what a benchmark shows: its own hash of it, else all stimuli are read once."""
-    stimuli = getattr(datamodule, "stimuli", None)
-    known = datamodule.responses.hashes.get("stimuli")
-    if known is None:
-        if not isinstance(stimuli, StimulusSet):
-            raise NoKeyError(f"{type(datamodule).__name__} has no StimulusSet in `stimuli`")
-        known = stimuli.sha256()
-    return f"{known} {getattr(stimuli, 'as_clips', None)}"
-
-
-def _computing(module: LightningModule) -> nn.Module:
-    """What computes the states: a model's network, or all of a LightningModule, whose steps feed it."""
-    return module.load().module if isinstance(module, FrozenModel) else module
 
 
 def _in_one_line(label: str, result: ModelResult) -> str:

@@ -1,4 +1,4 @@
-"""`nfas data`: what the benchmarks are, what of them is here, and how the rest gets here."""
+"""`nfas data list` and `nfas data check`: what the benchmarks are, and what of them is here."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from nfas_lightning.cli.messages import nearest, refuse, say_loading
+from nfas_lightning.cli.messages import refuse, say_loading
+from nfas_lightning.datamodules.catalogue.benchmark import benchmarks, find_benchmarks
 from nfas_lightning.terminal import stdout_console
 
 if TYPE_CHECKING:
     from nfas_lightning.datamodules.catalogue.check_rows import Check, Row
 
-__all__ = ["check_data", "get_data", "list_data"]
+__all__ = ["check_data", "list_data", "names"]
 
 _SHOWN = 8
 
@@ -29,8 +30,6 @@ def list_data(*, root: str | None = None) -> None:
     Args:
         root: folder to look into; None: ``NFAS_DATA``, if it is set.
     """
-    from nfas_lightning.datamodules.catalogue.benchmark import benchmarks, find_benchmarks
-
     given = root or os.environ.get("NFAS_DATA")
     here: dict[str, list[str]] = {}
     for benchmark, folder in find_benchmarks(Path(given).expanduser()) if given else []:
@@ -60,7 +59,6 @@ def check_data(root: str, *, subjects: str | None = None, deep: bool = False) ->
             first and last bytes.
     """
     say_loading("PyTorch")
-    from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
     from nfas_lightning.datamodules.catalogue.check_rows import check_folder
 
     folder = Path(root).expanduser()
@@ -79,86 +77,6 @@ def check_data(root: str, *, subjects: str | None = None, deep: bool = False) ->
         _print_check(check)
     if not all(check.complete for check in checks):
         raise SystemExit(1)
-
-
-def get_data(
-    name: str,
-    *,
-    root: str | None = None,
-    subjects: str | None = None,
-    kinds: str | None = None,
-    tasks: str | None = None,
-    source: str | None = None,
-    bucket: str | None = None,
-    workers: int = 4,
-    dry_run: bool = False,
-    yes: bool = False,
-) -> None:
-    """Download a benchmark or parts of it, where its license allows; else say how to get it.
-
-    The size is said first and has to be confirmed. After an interruption the same command fetches what is
-    missing. Ends with code 0 if all that was asked for is here, 1 if something failed, 2 if the command line
-    is wrong, 3 if nothing was downloaded: the terms forbid it, or you said no.
-
-    Args:
-        name: of `nfas data list`.
-        root: folder that holds the benchmarks' folders; None: ``NFAS_DATA``.
-        subjects: with commas between: ``001,002``, ``EN057``; ``EN`` stands for all who heard English.
-        kinds: of files, with commas between: ``metadata,stimuli``. `nfas data list` names those of each
-            benchmark.
-        tasks: stories or languages, with commas between: ``pieman,tunnel``, ``lppEN``.
-        source: for a benchmark whose files are converted, a folder that holds its unpacked archives: read
-            them, download nothing.
-        bucket: address of the bucket, e.g. of a mirror that answers as S3 does; None: the benchmark's own.
-        workers: files at once.
-        dry_run: say what would be downloaded, and stop.
-        yes: do not ask.
-    """
-    say_loading("PyTorch")
-    from nfas_lightning.cli import data_get
-    from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
-    from nfas_lightning.datamodules.catalogue.source import Choice, LibrarySource
-
-    known = benchmarks()
-    if name not in known:
-        refuse(
-            "nfas data get",
-            f"there is no benchmark {name!r}.{nearest(name, known)} There are {', '.join(known)}.",
-        )
-    benchmark = known[name]
-    files = benchmark.load("source")
-    given = root or os.environ.get("NFAS_DATA")
-    folder = benchmark.place(Path(given).expanduser()) if given else None
-    chosen = names(kinds)
-    if isinstance(files, LibrarySource):
-        data_get.get_from_library(files, folder, chosen, dry_run=dry_run)
-        return
-    if not benchmark.folder:
-        print(benchmark.by_hand)
-        raise SystemExit(data_get.NOTHING)
-    if folder is None:
-        wanted = f"the folder that {benchmark.folder}/ lies in"
-        refuse("nfas data get", f"where to? Give --root, or set NFAS_DATA, to {wanted}.")
-    by_hand, rest = (text.format(root=given, folder=folder) for text in (benchmark.by_hand, benchmark.rest))
-    if files is None or set(files.by_hand) & set(chosen or ()):
-        print(by_hand or rest)
-        raise SystemExit(data_get.NOTHING)
-    if source is not None and not files.converts:
-        refuse("nfas data get", f"{name} has no archives to convert: leave --source out.")
-    if source is not None:
-        data_get.convert(files, folder, Path(source).expanduser(), dry_run=dry_run)
-        return
-    choice = Choice(names(subjects), chosen, names(tasks), bucket)
-    by_hand = by_hand or rest
-    came = data_get.get_files(
-        name, files, folder, choice, workers=workers, dry_run=dry_run, yes=yes, by_hand=by_hand
-    )
-    if came and files.converts:
-        data_get.convert(files, folder, None, dry_run=False)
-    elif came:
-        print(f"All of it is in {folder}. Next: nfas data check {folder}")
-    if rest:
-        print(f"\n{rest}")
 
 
 def names(text: str | None) -> list[str] | None:

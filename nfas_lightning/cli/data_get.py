@@ -1,7 +1,8 @@
-"""What `nfas data get` says and asks while it downloads."""
+"""`nfas data get`: how the benchmarks get here, what is said of it, and what is asked first."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +11,95 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from nfas_lightning.cli.messages import refuse
+from nfas_lightning.cli.data import names
+from nfas_lightning.cli.messages import nearest, refuse, say_loading
+from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
 from nfas_lightning.datamodules.catalogue.download import Outcome, TransferError, carry_out, free_bytes
 from nfas_lightning.datamodules.catalogue.source import Choice, LibrarySource, Plan, Source
 from nfas_lightning.terminal import stdout_console
 
-__all__ = ["NOTHING", "convert", "get_files", "get_from_library"]
+__all__ = ["get_data"]
 
 _COMMAND = "nfas data get"
 _SHOWN = 8
-NOTHING = 3
-"""Exit code: nothing was downloaded, and nothing failed."""
+_NOTHING = 3  # exit code: nothing was downloaded, and nothing failed
 
 
-def get_files(
+def get_data(
+    name: str,
+    *,
+    root: str | None = None,
+    subjects: str | None = None,
+    kinds: str | None = None,
+    tasks: str | None = None,
+    source: str | None = None,
+    bucket: str | None = None,
+    workers: int = 4,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> None:
+    """Download a benchmark or parts of it, where its license allows; else say how to get it.
+
+    The size is said first and has to be confirmed. After an interruption the same command fetches what is
+    missing. Ends with code 0 if all that was asked for is here, 1 if something failed, 2 if the command line
+    is wrong, 3 if nothing was downloaded: the terms forbid it, or you said no.
+
+    Args:
+        name: of `nfas data list`.
+        root: folder that holds the benchmarks' folders; None: ``NFAS_DATA``.
+        subjects: with commas between: ``001,002``, ``EN057``; ``EN`` stands for all who heard English.
+        kinds: of files, with commas between: ``metadata,stimuli``. `nfas data list` names those of each
+            benchmark.
+        tasks: stories or languages, with commas between: ``pieman,tunnel``, ``lppEN``.
+        source: for a benchmark whose files are converted, a folder that holds its unpacked archives: read
+            them, download nothing.
+        bucket: address of the bucket, e.g. of a mirror that answers as S3 does; None: the benchmark's own.
+        workers: files at once.
+        dry_run: say what would be downloaded, and stop.
+        yes: do not ask.
+    """
+    known = benchmarks()
+    if name not in known:
+        refuse(
+            _COMMAND,
+            f"there is no benchmark {name!r}.{nearest(name, known)} There are {', '.join(known)}.",
+        )
+    benchmark = known[name]
+    say_loading("PyTorch")
+    files = benchmark.load("source")
+    given = root or os.environ.get("NFAS_DATA")
+    folder = benchmark.place(Path(given).expanduser()) if given else None
+    chosen = names(kinds)
+    if isinstance(files, LibrarySource):
+        _get_from_library(files, folder, chosen, dry_run=dry_run)
+        return
+    if not benchmark.folder:
+        print(benchmark.by_hand)
+        raise SystemExit(_NOTHING)
+    if folder is None:
+        wanted = f"the folder that {benchmark.folder}/ lies in"
+        refuse(_COMMAND, f"where to? Give --root, or set NFAS_DATA, to {wanted}.")
+    by_hand, rest = (text.format(root=given, folder=folder) for text in (benchmark.by_hand, benchmark.rest))
+    if files is None or set(files.by_hand) & set(chosen or ()):
+        print(by_hand or rest)
+        raise SystemExit(_NOTHING)
+    if source is not None and not files.converts:
+        refuse(_COMMAND, f"{name} has no archives to convert: leave --source out.")
+    if source is not None:
+        _convert(files, folder, Path(source).expanduser(), dry_run=dry_run)
+        return
+    choice = Choice(names(subjects), chosen, names(tasks), bucket)
+    by_hand = by_hand or rest
+    came = _get_files(name, files, folder, choice, workers=workers, dry_run=dry_run, yes=yes, by_hand=by_hand)
+    if came and files.converts:
+        _convert(files, folder, None, dry_run=False)
+    elif came:
+        print(f"All of it is in {folder}. Next: nfas data check {folder}")
+    if rest:
+        print(f"\n{rest}")
+
+
+def _get_files(
     name: str,
     source: Source,
     folder: Path,
@@ -36,18 +112,9 @@ def get_files(
 ) -> bool:
     """List, say the size, ask, download, and say what came of it.
 
-    Args:
-        name: of the benchmark.
-        source: asks the server what there is.
-        folder: of the benchmark.
-        choice: the parts to bring.
-        workers: files at once.
-        dry_run: stop after the size is said.
-        yes: do not ask.
-        by_hand: what to do if the server gives nothing.
-
     Returns:
-        Whether all of it is here; False after a dry run. Anything else ends the process.
+        Whether all of it is here; False after a dry run. Anything else ends the process; `by_hand` is printed
+        if the server gives nothing.
     """
     try:
         with Console(stderr=True).status(f"asking what there is of {name}"):
@@ -61,7 +128,7 @@ def get_files(
         return False
     if plan.wanted and not yes and not _agreed():
         print("Nothing was downloaded.")
-        raise SystemExit(NOTHING)
+        raise SystemExit(_NOTHING)
     if plan.wanted:
         _download(plan, workers)
     elif plan.obstructed:
@@ -69,7 +136,7 @@ def get_files(
     return True
 
 
-def convert(source: Source, folder: Path, release: Path | None, *, dry_run: bool) -> None:
+def _convert(source: Source, folder: Path, release: Path | None, *, dry_run: bool) -> None:
     """Write what the benchmark reads out of what was downloaded, or out of an unpacked `release`."""
     if dry_run:
         print(f"Would read the release in {release} and write what the benchmark reads to {folder}.")
@@ -138,7 +205,7 @@ def _print_outcome(outcome: Outcome) -> None:
         )
 
 
-def get_from_library(
+def _get_from_library(
     source: LibrarySource, folder: Path | None, kinds: Sequence[str] | None, *, dry_run: bool
 ) -> None:
     """Let another library fetch its files, into `folder` or, without one, into its own."""

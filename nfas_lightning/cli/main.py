@@ -29,7 +29,7 @@ COMMANDS: dict[str, str] = {
     "models pin": "nfas_lightning.cli.models:pin_models",
     "data list": "nfas_lightning.cli.data:list_data",
     "data check": "nfas_lightning.cli.data:check_data",
-    "data get": "nfas_lightning.cli.data:get_data",
+    "data get": "nfas_lightning.cli.data_get:get_data",
     "help": "nfas_lightning.cli.help:help_on",
 }
 """Command, or command and subcommand, to the function that runs it: imported when it is asked for.

@@ -7,16 +7,13 @@ from nfas_lightning.data.regions.parcels import Parcels, array_parcels, surface_
 from nfas_lightning.data.regions.rois import coordinate_atlas, roi_table
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.safe_pickle import read_pickle
-from nfas_lightning.data.stimuli.audio_windows import audio_stimuli, read_wav
-from nfas_lightning.data.stimuli.clip_windows import video_stimuli
-from nfas_lightning.data.stimuli.clips import ClipFiles, every_frame, read_clip
+from nfas_lightning.data.stimuli.clips import ClipFiles, video_stimuli
 from nfas_lightning.data.stimuli.images import ImageFiles, read_image
-from nfas_lightning.data.stimuli.sounds import SoundFiles
+from nfas_lightning.data.stimuli.sounds import SoundFiles, audio_stimuli, read_sound
 from nfas_lightning.data.stimuli.stimulus_files import natural_key
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.data.stimuli.texts import TextStimulus, carried
-from nfas_lightning.data.stimuli.transcript import word_stimuli
-from nfas_lightning.data.stimuli.video_nuisances import frame_series
+from nfas_lightning.data.stimuli.texts import TextStimulus, carried, word_stimuli
+from nfas_lightning.data.stimuli.video import every_frame, frame_series, read_clip
 
 __all__ = [
     "Atlas",
@@ -42,7 +39,7 @@ __all__ = [
     "read_clip",
     "read_image",
     "read_pickle",
-    "read_wav",
+    "read_sound",
     "roi_table",
     "surface_parcels",
     "video_stimuli",

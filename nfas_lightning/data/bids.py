@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import name_list, read_csv
+from nfas_lightning.data.files import require_file
+from nfas_lightning.data.pairing import name_list
+from nfas_lightning.data.tables import read_csv
 
 __all__ = [
     "add_sub",

@@ -1,18 +1,156 @@
-"""Events and volumes to the operators of `Responses.design`."""
+"""The clock of a time series, and the operators that carry stimuli to its volumes."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.checks import check_finite, check_option, check_shape
 from nfas_lightning.functional.hrf import HRFModel
 from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
-__all__ = ["TEMPORAL", "response_gap", "volume_design"]
+__all__ = [
+    "TEMPORAL",
+    "check_durations",
+    "check_onsets",
+    "check_tr",
+    "response_gap",
+    "volume_clock",
+    "volume_design",
+]
+
+_LONGEST_TR = 60.0  # seconds; sparse sampling stays below, milliseconds do not
+_OVERLAP = 50  # a typical event lasts this many times the distance to the next: milliseconds beside seconds
+_TOLERANCE = 0.1  # share of tr by which the median spacing of volumes may differ
+
+
+def check_tr(tr: float) -> None:
+    """Refuse a repetition time that is no positive number, or is in milliseconds.
+
+    Raises:
+        ValueError: it is not positive, or above a minute.
+    """
+    if not tr > 0:
+        raise ValueError(f"tr must be a positive number of seconds, got {tr}.")
+    if tr > _LONGEST_TR:
+        raise ValueError(
+            f"tr must be seconds, got {tr:g}, longer than any repetition time: divide milliseconds by 1000."
+        )
+
+
+def volume_clock(runs: Tensor, tr: float, given: Tensor | None = None) -> Tensor:
+    """Return the time of each volume since its run began, (T,) float64.
+
+    Args:
+        runs: (T,) run of each volume.
+        tr: repetition time in seconds.
+        given: (T,) times that somebody wrote down; None: multiples of `tr`.
+
+    Raises:
+        ValueError: times that do not ascend within a run, or lie another distance than `tr` apart (10 % of
+            it, in the median of a run).
+
+    Example:
+        >>> volume_clock(torch.tensor([1, 1, 2, 2]), 2.0).tolist()
+        [0.0, 2.0, 0.0, 2.0]
+    """
+    if given is None:
+        times = torch.zeros(len(runs), dtype=torch.float64)
+        for run in torch.unique(runs):
+            times[runs == run] = torch.arange(int((runs == run).sum()), dtype=torch.float64) * tr
+        return times
+    times = given.double()
+    check_shape("volume_times", times, "T", T=len(runs))
+    check_finite("volume_times", times)
+    for run in torch.unique(runs):
+        rows = (runs == run).nonzero()[:, 0]
+        steps = times[rows].diff()
+        back = (steps <= 0).nonzero()[:, 0]
+        if len(back):
+            row = int(rows[back[0] + 1])
+            raise ValueError(
+                f"volume_times must ascend within a run, got {times[rows[back[0]]]:g} s and then "
+                f"{times[row]:g} s in row {row} (counted from 0). Sort the rows by time; where the clock "
+                "starts again a run begins, which runs names."
+            )
+        spacing = float(steps.median()) if len(steps) else tr
+        if abs(spacing - tr) > _TOLERANCE * tr:
+            raise ValueError(
+                f"tr must be the distance between volumes, got tr={tr:g} s and volume_times that lie "
+                f"{spacing:g} s apart (median). Correct the one that is wrong."
+            )
+    return times
+
+
+def check_onsets(
+    onsets: Tensor, event_runs: Tensor | None, times: Tensor, runs: Tensor, *, tr: float, n_rois: int
+) -> None:
+    """Refuse onsets on another clock than the volumes', and say which events have no volume.
+
+    Args:
+        onsets: (E,) seconds.
+        event_runs: (E,) run of each event; None: one run.
+        times: (T,) of `volume_clock`.
+        runs: (T,) run of each volume.
+        tr: repetition time in seconds.
+        n_rois: columns of the responses, which may have been taken for volumes.
+
+    Raises:
+        ValueError: most events begin after the last volume of their run ends.
+    """
+    end = torch.full_like(onsets, float(times.max()) + tr)
+    if event_runs is not None:
+        for run in torch.unique(event_runs):
+            end[event_runs == run] = float(times[runs == run].max()) + tr
+    late = int((onsets >= end).sum())
+    if not late:
+        return
+    ends = ", ".join(f"{value:g} s" for value in torch.unique(end).tolist()[:5])
+    said = f"{late} of {len(onsets)} events begin after the last volume ends ({ends})"
+    if late <= len(onsets) / 2:
+        warnings.warn(f"{said}: there is no response to them.", stacklevel=2)
+        return
+    exchanged = len(times) < n_rois and float(onsets.max()) < n_rois * tr
+    if exchanged:
+        raise ValueError(
+            f"responses must be volumes x ROIs, got {len(times)} volumes and {n_rois} ROIs, and {said}. Are "
+            "the axes exchanged? Then transpose them."
+        )
+    raise ValueError(
+        f"onset must be seconds since the run began, but {said}, with tr={tr:g} s. Divide milliseconds by "
+        "1000; onsets in volumes are times tr."
+    )
+
+
+def check_durations(
+    onsets: Tensor, durations: Tensor, event_runs: Tensor | None, times: Tensor, *, tr: float
+) -> None:
+    """Refuse durations in another unit than the onsets'.
+
+    Args:
+        onsets: (E,) seconds.
+        durations: (E,) seconds.
+        event_runs: (E,) run of each event; None: one run.
+        times: (T,) of `volume_clock`.
+        tr: repetition time in seconds.
+
+    Raises:
+        ValueError: a typical event lasts as long as the longest run, or overlaps with tens of others.
+    """
+    typical, longest = float(durations.median()), float(times.max()) + tr
+    labels = torch.zeros(len(onsets)) if event_runs is None else event_runs
+    steps = torch.cat([torch.unique(onsets[labels == run]).diff() for run in torch.unique(labels)])
+    step = float(steps.median()) if len(steps) else longest
+    if (len(onsets) > 1 and typical > max(longest, step)) or typical > _OVERLAP * step:
+        raise ValueError(
+            f"duration must be seconds, got a median of {typical:g} for events that begin {step:g} s apart "
+            f"in runs of at most {longest:g} s: divide milliseconds by 1000."
+        )
+
 
 TEMPORAL = ("hrf", "fir", "none")
 # by then the canonical response has given 99 % of its absolute area

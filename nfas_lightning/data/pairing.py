@@ -1,260 +1,281 @@
-"""Tables of events: when stimuli began, and which event showed which stimulus."""
+"""Which rows and names belong together: by an index that two tables share, else by place."""
 
 from __future__ import annotations
 
-import os
-import re
+import difflib
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.stimuli.stimulus_set import MEDIA
-from nfas_lightning.data.tables import as_numbers, check_columns, parse_csv
+__all__ = [
+    "as_list",
+    "as_names",
+    "as_runs",
+    "check_one_run",
+    "index_of",
+    "name_list",
+    "pick",
+    "row_orders",
+    "runs_of_events",
+    "take_rows",
+]
 
-__all__ = ["STIMULUS_COLUMNS", "events_index", "events_table", "pair_events"]
-
-STIMULUS_COLUMNS = ("stim_file", "stimulus")
-"""Columns of events that name stimuli, the first that is there counts; BIDS has the first."""
-
-_SUFFIX = re.compile(rf"\.({MEDIA})$", re.IGNORECASE)
-
-
-def events_table(given: Any) -> pd.DataFrame:
-    """Return one table of events, with onsets and durations in finite seconds.
-
-    Args:
-        given: a data frame, a mapping of columns, or the path of a csv or tsv file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: several tables, no column ``onset``, a time that is no number, or a negative duration.
-    """
-    source: Path | str = "events"
-    if isinstance(given, str | os.PathLike):
-        source = require_file(Path(given).expanduser())
-        events = parse_csv(source, text=STIMULUS_COLUMNS)
-    elif isinstance(given, pd.DataFrame):
-        events = given.reset_index(drop=True)
-    else:
-        events = _of_columns(given)
-    check_columns(events, ["onset"], source)
-    times = [name for name in ("onset", "duration") if name in events]
-    events = as_numbers(events, times, source, missing=False, advice="Give seconds for each event.")
-    if "duration" in events and len(short := np.flatnonzero(events["duration"] < 0)):
-        raise ValueError(
-            f"{source}: column 'duration' must be 0 or more seconds, got a duration of "
-            f"{events['duration'].iloc[short[0]]:g} s in row {short[0] + 1} below the header."
-        )
-    return events
+Order = NDArray[np.intp]
 
 
-def events_index(given: Any) -> pd.Index | None:
-    """Return the index of what `events_table` takes, None of a file: columns are put together by theirs."""
-    if isinstance(given, pd.DataFrame):
-        return given.index
-    return pd.DataFrame(given).index if isinstance(given, Mapping) else None
+def index_of(value: Any) -> pd.Index | None:
+    """Return the index of a table or column, None of anything else."""
+    return value.index if isinstance(value, pd.DataFrame | pd.Series) else None
 
 
-def _of_columns(given: Any) -> pd.DataFrame:
-    several = given.values() if isinstance(given, Mapping) else given
-    if not isinstance(given, Mapping) or any(isinstance(part, pd.DataFrame | Mapping) for part in several):
-        count = f" of {len(given)}" if hasattr(given, "__len__") else ""
-        raise ValueError(
-            "events must be one table, shared by all subjects, with a column 'onset', got a "
-            f"{type(given).__name__}{count}. Subjects who saw the stimuli in another order or at other times "
-            "have no time series in common: estimate betas, a row a stimulus, and leave events and tr out; "
-            "or score each subject with a datamodule of its own. Runs go below one another in one table, "
-            "with a column 'run'."
-        )
-    try:
-        return pd.DataFrame(given).reset_index(drop=True)
-    except ValueError as error:
-        raise ValueError(f"events must have columns of one length ({error}).") from error
+def row_orders(
+    indices: Mapping[str, pd.Index | None], names: Sequence[Sequence[Any]] = ()
+) -> dict[str, Order | None]:
+    """Say in which order the rows of each argument go, so that row i of all belongs together.
 
-
-def pair_events(
-    events: pd.DataFrame,
-    n_stimuli: int,
-    *,
-    ids: Sequence[str] | None = None,
-    paths: Sequence[str | os.PathLike[str]] | None = None,
-) -> tuple[pd.DataFrame, Tensor]:
-    """Find the stimulus that each event showed.
-
-    A column of `STIMULUS_COLUMNS` names it: by file name, with or without its folders and its suffix, by id,
-    or, in ``stimulus`` where there are no ids, by a whole number, its place counted from 0. Without such a
-    column row i is stimulus i. A stimulus may be shown several times.
+    An index in order (0, 1, 2, ..., or other ascending numbers, as a filtered table has) says no more than
+    the place. Any other is compared with that of the first argument, or with `names`: the same labels in
+    another order give an order, and nothing else is guessed.
 
     Args:
-        events: E rows of `events_table`.
-        n_stimuli: N.
-        ids: N names that somebody gave the stimuli.
-        paths: N files that they are read from.
+        indices: by argument, its index, None where it has none; the first decides the order.
+        names: labels of the first argument's rows beside its index, several kinds at most (ids, file names).
 
     Returns:
-        The events that name a stimulus, and the place (E,) of each one's.
+        By argument, the rows to take one after the other; None: as they are.
 
     Raises:
-        ValueError: without such a column, another number of rows than of stimuli; a name that is no
-            stimulus's; nothing that names the stimuli.
+        ValueError: an index that is not in order and agrees with no other; two that disagree; an argument
+            without an index beside others that have to be put in order.
+
+    Example:
+        >>> orders = row_orders({"stimuli": pd.Index(["b", "a"]), "responses": pd.Index(["a", "b"])})
+        >>> orders["stimuli"], orders["responses"].tolist()
+        (None, [1, 0])
     """
-    columns = [name for name in STIMULUS_COLUMNS if name in events]
-    if not columns:
-        if len(events) != n_stimuli:
-            raise ValueError(
-                f"events must have one row a stimulus ({n_stimuli}), or a column 'stimulus' that names the "
-                f"stimulus of each event, got the columns {list(events.columns)} and {len(events)} rows."
-            )
-        return events, torch.arange(n_stimuli)
-    # files that nothing could be compared with leave it to the other column
-    nameless = ids is None and paths is None
-    column = "stimulus" if nameless and "stimulus" in columns else columns[0]
-    labels = [_label(value) for value in events[column]]
-    empty = [row for row, label in enumerate(labels) if not label]
-    if len(empty) == len(labels):
-        raise ValueError(f"events: column {column!r} must name stimuli, got none in {len(labels)} rows.")
-    if empty:
-        warnings.warn(
-            f"{len(empty)} of {len(labels)} events name no stimulus in column {column!r}, the first in row "
-            f"{empty[0] + 1}: they are left out.",
-            stacklevel=2,
-        )
-        events = events[[bool(label) for label in labels]].reset_index(drop=True)
-        labels = [label for label in labels if label]
-    numbered = nameless or (ids is None and pd.api.types.is_numeric_dtype(events[column]))
-    if column == "stimulus" and numbered:
-        places = _numbers(labels, n_stimuli)
-    else:
-        places = _match(column, labels, ids, paths)
-    _warn_of_counts(places, n_stimuli, ids or [Path(path).name for path in paths or ()])
-    return events, torch.tensor(places)
-
-
-def _label(value: Any) -> str:
-    """Return a name as text, empty where there is none; a table with a gap makes whole numbers floats."""
-    if pd.isna(value):
-        return ""
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    return "" if text == "n/a" else text
-
-
-def _numbers(labels: Sequence[str], n_stimuli: int) -> list[int]:
-    wrong = [label for label in labels if not label.isdecimal() or int(label) >= n_stimuli]
-    if wrong:
+    first, *others = indices
+    own = indices[first]
+    keys = [key for key in (pd.Index(list(given)) for given in names) if key.is_unique]
+    tables = [own] if own is not None and own.is_unique else []
+    orders: dict[str, Order | None] = dict.fromkeys(indices)
+    matched = [first] if own is None or _in_order(own) else []
+    moved, placed = "", ""
+    for what in others:
+        index = indices[what]
+        # nobody chose to count from 0: that is compared with another table's index, not with names
+        order = None if index is None else _match(index, tables if _is_plain(index) else keys + tables)
+        if order is not None:
+            matched.append(what)
+            if (order != np.arange(len(order))).any():
+                orders[what], moved = order, moved or what
+                if index is not None and own is not None and _is_plain(index) != _is_plain(own):
+                    # a new table counts its rows from 0 whatever order it is in: it may mean its place
+                    warnings.warn(
+                        f"{what} goes by its index, in another order than its rows, to match that of "
+                        f"{first}. If row i of both belongs together, give both with "
+                        ".reset_index(drop=True).",
+                        stacklevel=3,
+                    )
+        elif index is not None and own is not None and not (_is_plain(index) or _is_plain(own)):
+            if not index.equals(own):
+                raise ValueError(_disagree(first, own, what, index))
+            matched.append(what)
+        elif index is not None and not _in_order(index):
+            raise ValueError(_alone(what, index, first))
+        else:
+            placed = placed or what
+    if not matched:
+        assert own is not None
+        raise ValueError(_alone(first, own, placed or "what belongs to its rows"))
+    if moved and placed:
         raise ValueError(
-            "events: column 'stimulus' must hold the place of each event's stimulus, a whole number from 0 "
-            f"to {n_stimuli - 1}, where no stimulus_ids are given, got {_some(wrong)}. Give stimulus_ids to "
-            "pair by name, or leave the column out where row i is stimulus i."
+            f"{moved} goes by its index, in another order than {first}, and {placed} has none that tells "
+            f"which rows it belongs to. Give {placed} the same index, as a pandas Series or DataFrame, or "
+            f"put all rows in one order and give {moved}.reset_index(drop=True)."
         )
-    return list(map(int, labels))
+    return orders
 
 
-def _match(
-    column: str,
-    labels: Sequence[str],
-    ids: Sequence[str] | None,
-    paths: Sequence[str | os.PathLike[str]] | None,
-) -> list[int]:
-    """Return the place of each name, by whichever of files and ids knows more of them."""
-    known = [[os.fspath(name) for name in names] for names in (paths, ids) if names is not None]
-    if not known:
-        raise ValueError(
-            f"events: column {column!r} names the stimuli, got no names of theirs to compare with. Give "
-            "stimulus_ids, the names as they stand in that column, or leave the column out where row i is "
-            "stimulus i."
-        )
-    found: list[list[int | None]] = []
-    for names in known:
-        for stems in (False, True):
-            keys = _keys(names, stems, shortest=names is known[0] and paths is not None)
-            if keys is not None:
-                depth, rows = keys
-                found.append([rows.get(_key(label, depth, stems)) for label in labels])
-    if not found and len(labels) == len(known[0]) and all(map(_same, labels, known[0])):
-        return list(range(len(labels)))  # a file that was listed once an event
-    if not found:
-        raise ValueError(
-            f"events: column {column!r} names the stimuli, which then need names of their own, got more than "
-            f"once: {_some(name for name, times in Counter(known[0]).items() if times > 1)}. Give each "
-            "stimulus once; it may have several events."
-        )
-    best = min(found, key=lambda places: places.count(None))
-    places = [place for place in best if place is not None]
-    if len(places) < len(labels):
-        lost = dict.fromkeys(label for label, place in zip(labels, best, strict=True) if place is None)
-        raise ValueError(
-            f"events: column {column!r} must name stimuli, got {len(lost)} names that are no stimulus's: "
-            f"{_some(lost)}. Stimuli are {_some(Path(name).name for name in known[0])}. Rename them, add the "
-            "stimuli, or take these rows out."
-        )
-    spelled: dict[int, str] = {}
-    for label, place in zip(labels, places, strict=True):
-        if spelled.setdefault(place, label) != label:
-            raise ValueError(
-                f"events: column {column!r} must write each stimulus one way, got {spelled[place]!r} and "
-                f"{label!r} for {Path(known[0][place]).name!r}. Are they two stimuli?"
-            )
-    return places
+def take_rows(value: Any, order: Order | None, axis: int = 0) -> Any:
+    """Return the rows in this order, tables without their index: what was paired goes by place."""
+    if isinstance(value, pd.DataFrame | pd.Series):
+        return (value if order is None else value.iloc[order]).reset_index(drop=True)
+    if order is None:
+        return value
+    if isinstance(value, Tensor | np.ndarray):
+        return value[(slice(None),) * axis + (order,)]
+    return [value[place] for place in order]
 
 
-def _keys(names: Sequence[str], stems: bool, *, shortest: bool) -> tuple[int, dict[str, int]] | None:
-    """Return how many parts of a name to compare, and the place of each; None where names are not unique.
-
-    Files lie in folders of no meaning, so the fewest parts that tell them apart do; of ids all parts count.
-    """
-    deepest = max(len(_parts(name)) for name in names)
-    for depth in range(1 if shortest else deepest, deepest + 1):
-        place = {_key(name, depth, stems): i for i, name in enumerate(names)}
-        if len(place) == len(names):
-            return depth, place
+def _match(index: pd.Index, keys: Sequence[pd.Index]) -> Order | None:
+    """Return where the labels of the first key that has the same ones stand in an index."""
+    if not index.is_unique:
+        return None
+    for key in keys:
+        if len(key) != len(index):
+            continue
+        pairs = [(key, index)]
+        if key.nlevels == index.nlevels == 1:
+            pairs.append((key.astype(str), index.astype(str)))  # ids are text
+        for one, other in pairs:
+            order = other.get_indexer(one)
+            if other.is_unique and (order >= 0).all():
+                return order.astype(np.intp)
     return None
 
 
-def _parts(name: str) -> list[str]:
-    return re.split(r"[\\/]", name)
+def _is_plain(index: pd.Index) -> bool:
+    """Tell whether an index is that of a table, or of tables put below one another without a new one."""
+    if not pd.api.types.is_integer_dtype(index.dtype) or index.hasnans or not len(index):
+        return not len(index)
+    values = index.to_numpy(dtype=np.int64)
+    begins = values[1:] == 0
+    return bool(values[0] == 0 and (begins | (np.diff(values) == 1)).all())
 
 
-def _key(name: str, depth: int, stems: bool) -> str:
-    """Return the last parts of a name, with or without what kind of file it is."""
-    key = "/".join(_parts(name)[-depth:])
-    return _SUFFIX.sub("", key) if stems else key
+def _in_order(index: pd.Index) -> bool:
+    """Tell whether an index is in the order of the rows: plain, or ascending numbers or times."""
+    kind = index.dtype
+    counts = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+    if not counts and not pd.api.types.is_datetime64_any_dtype(kind) and kind.kind != "m":
+        return False
+    return _is_plain(index) or bool(index.is_monotonic_increasing and index.is_unique)
 
 
-def _same(label: str, name: str) -> bool:
-    """Tell whether two names agree in all the parts that both have."""
-    depth = min(len(_parts(label)), len(_parts(name)))
-    return any(_key(label, depth, stems) == _key(name, depth, stems) for stems in (False, True))
+def _alone(what: str, index: pd.Index, other: str) -> str:
+    return (
+        f"{what} has an index that is not in order ({_some(index)}), and {other} has none with these labels "
+        f"to compare it with, so which rows belong together is not known. If they do row by row, give "
+        f"{what}.reset_index(drop=True); else give both the same labels as their index, in any order."
+    )
 
 
-def _warn_of_counts(places: Sequence[int], n_stimuli: int, names: Sequence[str]) -> None:
-    """Say which stimuli were never shown, and that repeats make scores too high."""
-    times = Counter(places)
-    named = names or list(map(str, range(n_stimuli)))
-    unseen = [name for i, name in enumerate(named) if i not in times]
-    if unseen:
-        warnings.warn(
-            f"{len(unseen)} of {n_stimuli} stimuli are in no event, so nothing answers them: "
-            f"{_some(unseen)}.",
-            stacklevel=3,
+def _disagree(first: str, own: pd.Index, what: str, index: pd.Index) -> str:
+    return (
+        f"The index of {what} ({_some(index)}) must have the labels of that of {first} ({_some(own)}), each "
+        f"once. If row i of both belongs together, give both with .reset_index(drop=True); else give them "
+        f"the same labels, in any order."
+    )
+
+
+def _some(index: pd.Index) -> str:
+    return ", ".join(map(repr, index[:4].tolist())) + (", ..." if len(index) > 4 else "")
+
+
+def as_list(labels: Any) -> list[Any]:
+    """Return labels as Python's own values: NumPy's and torch's neither equal nor print like them."""
+    values: list[Any] = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    return values
+
+
+def as_runs(runs: Any, n_volumes: int) -> tuple[Tensor, dict[Any, int]]:
+    """Return the number of each row's run, (T,), and of each label: its own, where all are whole."""
+    labels = as_list(runs)
+    if np.shape(labels) != (n_volumes,):
+        raise ValueError(f"runs must have shape (T={n_volumes},), got {np.shape(labels)}.")
+    missing = pd.isna(pd.Series(labels, dtype=object)).to_numpy().nonzero()[0]
+    if len(missing):
+        raise ValueError(f"runs must name the run of every row, got none for {list(map(int, missing[:5]))}.")
+    distinct = dict.fromkeys(labels)
+    whole = all(isinstance(run, int) or (isinstance(run, float) and run.is_integer()) for run in distinct)
+    numbers = {run: int(run) if whole else place for place, run in enumerate(distinct)}
+    return torch.tensor([numbers[run] for run in labels]), numbers
+
+
+def check_one_run(runs: Any) -> None:
+    """Refuse events of several runs where nothing tells the run of each volume: their clocks would mix."""
+    distinct = list(dict.fromkeys(as_list(runs)))
+    if len(distinct) > 1:
+        raise ValueError(
+            f"events name {len(distinct)} runs, {distinct[:5]}, each with a clock of its own, but nothing "
+            "names the run of each volume: give runs, (T,), or in a folder a volumes.csv with a column 'run'."
         )
-    repeated = [named[i] for i, count in sorted(times.items()) if count > 1]
-    if repeated:
-        warnings.warn(
-            f"{len(repeated)} of {n_stimuli} stimuli are shown more than once: {_some(repeated)}. Where a "
-            "stimulus lies on both sides of a fold any model predicts its response, so scores are too high: "
-            "better estimate betas, a row a stimulus.",
-            stacklevel=3,
+
+
+def runs_of_events(runs: Any, numbers: Mapping[Any, int]) -> Tensor:
+    """Return the number of each event's run, (N,)."""
+    labels = as_list(runs)
+    if lost := [run for run in dict.fromkeys(labels) if run not in numbers]:
+        raise ValueError(
+            f"Every run with events needs volumes, got none for the runs {lost[:5]}: runs names "
+            f"{list(numbers)[:5]}."
         )
+    return torch.tensor([numbers[run] for run in labels])
 
 
-def _some(names: Any) -> str:
-    listed = list(names)
-    return f"{listed[:5]}{' and so on' if len(listed) > 5 else ''}"
+def as_names(what: str, given: Any, count: int) -> list[str]:
+    """Return unique names, of labels of any kind.
+
+    Raises:
+        ValueError: another number than `count`, one that is missing, or one that comes twice.
+    """
+    labels = as_list(given)
+    names = list(map(str, labels))
+    missing = [
+        place for place, label in enumerate(labels) if label is None or label is pd.NA or label != label
+    ]
+    if missing:
+        raise ValueError(f"{what} must name each, got none at {missing[:5]} (counted from 0).")
+    if np.shape(labels) != (count,) or len(set(names)) != count:
+        repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+        raise ValueError(
+            f"{what} must be {count} unique names, got {len(names)}: {names[:5]}"
+            + (f"; more than once: {repeated[:5]}." if repeated else ".")
+        )
+    return names
+
+
+def name_list(what: str, given: Sequence[str], spell: Callable[[str], str] = str) -> list[str]:
+    """Return names that somebody gave, as `spell` writes them.
+
+    Raises:
+        TypeError: one string instead of a list.
+        ValueError: there is none, or one comes twice.
+
+    Example:
+        >>> name_list("subjects", ["b", "a"], str.upper)
+        ['B', 'A']
+    """
+    if isinstance(given, str):
+        raise TypeError(f"{what} must be a list of names, got the string {given!r}: write [{given!r}].")
+    names = [spell(name) for name in given]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"{what} must name at least one, each once, got {list(given)}.")
+    return names
+
+
+def pick(what: str, wanted: Sequence[str] | None, available: Sequence[str]) -> list[int]:
+    """Return the positions of `wanted` in `available` (all of them for None).
+
+    Raises:
+        TypeError: one string instead of a list.
+        ValueError: a name is unknown, repeated on either side, or none is left.
+
+    Example:
+        >>> pick("subjects", ["s2"], ["s1", "s2"])
+        [1]
+        >>> pick("subjects", ["s3"], ["s1", "s2"])
+        Traceback (most recent call last):
+        ...
+        ValueError: subjects has no 's3'; did you mean s2, s1? There are 2 in all.
+    """
+    if len(set(available)) != len(available):
+        raise ValueError(f"{what} must have unique names in the data, got {list(available)}.")
+    if wanted is None:
+        return list(range(len(available)))
+    names = name_list(what, wanted)
+    position = {name: i for i, name in enumerate(available)}
+    for name in names:
+        if name not in position:
+            close = difflib.get_close_matches(name, available, n=3, cutoff=0.0)
+            raise ValueError(
+                f"{what} has no {name!r}; did you mean {', '.join(close)}? There are {len(available)} in all."
+            )
+    return [position[name] for name in names]

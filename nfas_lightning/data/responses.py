@@ -31,7 +31,7 @@ class Responses:
     tensor in place.
 
     Attributes:
-        values: (S, T, R) responses of S subjects, T volumes (or one row a stimulus) and R ROIs. NaN marks a
+        values: (S, T, R) responses of S subjects, T volumes (or one row per stimulus) and R ROIs. NaN marks a
             missing value and is masked per ROI.
         rois: R rows in the order of `values`. Column ``roi`` is the unique id that benchmarks are joined
             on; ``network``, ``hemisphere``, ``x``, ``y``, ``z`` (MNI, mm) are used where present.

@@ -2,6 +2,9 @@
 
 Work and memory are bounded by the size of the file: a length that it announces is compared with what is left
 of it, and an object that it refers to many times is worked on once.
+
+Ours, because an unpickler that only restricts names still lets numpy's own functions, which trust the file,
+build the arrays, and takes memory for any length that the file announces.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nfas_lightning.data.content import require_file
+from nfas_lightning.data.files import require_file
 
 __all__ = ["read_pickle"]
 

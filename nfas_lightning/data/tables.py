@@ -14,9 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nfas_lightning.data.content import require_file
+from nfas_lightning.data.files import require_file
 
-__all__ = ["as_numbers", "as_text", "check_columns", "first_row", "parse_csv", "read_numbers", "separator"]
+__all__ = [
+    "as_numbers",
+    "as_text",
+    "check_columns",
+    "first_row",
+    "parse_csv",
+    "read_csv",
+    "read_numbers",
+    "separator",
+]
 
 
 _TOO_LARGE = "That is beyond single precision (3.4e38): rescale the column, say in other units."
@@ -143,7 +152,7 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
         advice: what to do about a cell that is no number.
 
     Returns:
-        float64, a named column each.
+        float64, one named column each.
 
     Raises:
         ValueError: a column has no name, all names are numbers, a name comes twice, or `parse_csv` or
@@ -246,3 +255,24 @@ def _is_number(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def read_csv(
+    path: Path, columns: Sequence[str], *, sep: str | None = None, text: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read a table and check its columns; words such as "null" stay words.
+
+    Args:
+        path: the file.
+        columns: that it must have.
+        sep: what stands between two cells; None: a tab in ``.tsv``, else a comma.
+        text: columns that are text whatever they look like: ``007`` keeps its zeros.
+
+    Raises:
+        ValueError: a column is absent, there is no row, or `parse_csv` refuses the file.
+    """
+    table = parse_csv(path, sep=sep, keep_default_na=False, text=text)
+    check_columns(table, columns, path, sep=sep)
+    if table.empty:
+        raise ValueError(f"{path.name} must have at least one row, got none.")
+    return table

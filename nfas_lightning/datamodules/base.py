@@ -6,6 +6,7 @@ import inspect
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -13,14 +14,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.stimuli.audio_windows import AudioWindows
-from nfas_lightning.data.stimuli.clip_windows import ClipWindows
-from nfas_lightning.data.stimuli.repeats import warn_of_repeats
-from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet, warn_of_repeats
+from nfas_lightning.data.stimuli.timing import Windows
 from nfas_lightning.functional.checks import check_count
 from nfas_lightning.lightning_packages import LightningDataModule
+from nfas_lightning.packaged_models.fetch import cache_dir
 
-__all__ = ["BrainDataModule"]
+__all__ = ["BrainDataModule", "parcel_cache"]
 
 
 class BrainDataModule(LightningDataModule):
@@ -30,7 +30,7 @@ class BrainDataModule(LightningDataModule):
     ``stimulus_id`` is the index into `Responses.stimulus_ids`. Nothing is read in the constructor.
 
     Args:
-        batch_size: stimuli a batch.
+        batch_size: stimuli per batch.
         num_workers: worker processes of the loaders.
         subjects: names of the subjects to keep; None: all.
         event_rate: where stimuli are events of a time series, make their rate a nuisance, see
@@ -158,7 +158,7 @@ def _is_speech(stimuli: StimulusSet, responses: Responses) -> bool:
     """Tell whether stimuli are the words or the windows of a story: words and pauses come again there."""
     if not responses.design:
         return False
-    if isinstance(stimuli.items, AudioWindows | ClipWindows):
+    if isinstance(stimuli.items, Windows):
         return True
     return responses.modality == "language" and stimuli[0][1].span is not None
 
@@ -170,3 +170,19 @@ def _as_yaml(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_as_yaml(held) for held in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def parcel_cache(cache: str | os.PathLike[str] | None) -> Path | None:
+    """Return the folder of the parcel cache, None for none.
+
+    Args:
+        cache: a folder, in which ``~`` is the user's home; None for none; ``"auto"``: ``parcels`` in
+            ``NFAS_CACHE`` or the user's cache folder.
+
+    Example:
+        >>> parcel_cache("~/parcels") == Path.home() / "parcels"
+        True
+    """
+    if cache is None:
+        return None
+    return cache_dir() / "parcels" if cache == "auto" else Path(cache).expanduser()

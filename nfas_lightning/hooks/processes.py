@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,16 +13,20 @@ from torch import Tensor, nn
 from nfas_lightning.hooks.trajectory import Trajectory
 
 __all__ = [
+    "OtherProcessError",
     "buffers_of_rank_zero",
     "from_rank_zero",
     "gather_rows",
     "gather_trajectories",
     "rank_and_world",
+    "reason_of",
     "to_everyone",
     "to_rank_zero",
+    "together",
 ]
 
 _BLOCK_BYTES = 2**26
+T = TypeVar("T")
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -58,6 +62,34 @@ def from_rank_zero(own: Any) -> Any:
     box = [own]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+class OtherProcessError(RuntimeError):
+    """What another process failed with."""
+
+
+def together(work: Callable[[], T]) -> T:
+    """Do something on every process; where one fails all fail, since the others would wait for it for ever.
+
+    Raises:
+        Exception: what `work` raised here; else an `OtherProcessError` with the first reason of the others.
+    """
+    error: Exception | None = None
+    try:
+        result = work()
+    except Exception as caught:  # noqa: BLE001 - raised again below, when the others know
+        error = caught
+    problem = next(filter(None, to_everyone(None if error is None else reason_of(error))), None)
+    if error is not None:
+        raise error
+    if problem is not None:
+        raise OtherProcessError(problem)
+    return result
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error's type and text, on every process those of the process that failed."""
+    return str(error) if isinstance(error, OtherProcessError) else f"{type(error).__name__}: {error}"
 
 
 def gather_rows(result: Tensor, group: Any = None, *, everywhere: bool = True) -> list[Tensor]:

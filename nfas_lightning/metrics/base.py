@@ -15,6 +15,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.state_space import StateSpace, StateSpaceKind
+from nfas_lightning.functional.stimulus_order import first_of_each
 from nfas_lightning.hooks.processes import gather_rows
 
 __all__ = ["ShapedMetric", "StimulusIds", "StimulusMetric", "TrajectoryMetric", "as_ids"]
@@ -94,11 +95,8 @@ class StimulusMetric(ShapedMetric):
         if not len(self.stimulus_ids):
             return torch.empty(0, *(0 for _ in self._axes.split()[1:])), torch.empty(0, dtype=torch.int64)
         ids, rows = dim_zero_cat(self.stimulus_ids), dim_zero_cat(self.rows)
-        order = ids.argsort(stable=True)
-        ids = ids[order]
-        first = torch.ones_like(ids, dtype=torch.bool)
-        first[1:] = ids[1:] != ids[:-1]
-        return rows[order[first]], ids[first]
+        first, _ = first_of_each(ids)
+        return rows[first], ids[first]
 
     def _add(self, rows: Tensor, stimulus_id: StimulusIds) -> None:
         """Check a batch and keep a copy of it on the host."""

@@ -9,8 +9,8 @@ from typing import Any, NoReturn, Self
 import torch
 from torch import Tensor, nn
 
-from nfas_lightning.data.stimuli.anchors import check_own_tokens
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
+from nfas_lightning.data.stimuli.timing import check_own_tokens
 from nfas_lightning.functional.checks import check_option, check_seed
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.state_checks import is_offloaded

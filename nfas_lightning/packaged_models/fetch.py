@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 from rich.console import Console
 
-from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.data.files import sha256_file
 from nfas_lightning.writing import write_whole
 
 __all__ = ["FetchError", "cache_dir", "fetch_member", "fetch_members"]

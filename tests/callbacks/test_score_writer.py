@@ -75,8 +75,10 @@ def test_the_folds_that_were_made_are_told_beside_those_asked_for(tmp_path, runs
 
 def test_folds_that_keep_stimuli_together_are_counted_as_they_are(tmp_path):
     datamodule = brain(runs=[*range(6)] * 5)
-    datamodule.source[1:6:2] = datamodule.source[:6:2]  # a stimulus that two runs share: three pairs of runs
-    datamodule.groups = "identical"
+    datamodule.given.stimuli[1:6:2] = datamodule.given.stimuli[
+        :6:2
+    ]  # a stimulus that two runs share: three pairs of runs
+    datamodule.given.groups = "identical"
     meta = run(tmp_path, DepthTrajectory(), datamodule=datamodule)[1].results.meta
     assert meta["folds_made"] == 3
 

@@ -1,150 +1,253 @@
-"""Which event showed which stimulus: by file name, id or place, never by the order of presentation."""
+"""Tables of pandas: rows go by an index that two of them share, else by place."""
 
 from __future__ import annotations
+
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import torch
+from PIL import Image
 
-from nfas_lightning.data.pairing import events_table, pair_events
+from nfas_lightning.data import ImageFiles, clean_series
+from nfas_lightning.data.pairing import name_list, pick, row_orders
+from nfas_lightning.datamodules import ArrayDataModule
 
-FILES = [f"/data/stimuli/img{i}.png" for i in (1, 2, 10)]
-STEMS = ["img1", "img2", "img10"]
-ONSETS = [0.0, 5.0, 10.0]
+# which is said where one of two indices only counts the rows, see the last test
+pytestmark = pytest.mark.filterwarnings("ignore:.*goes by its index")
 
-
-def pair(column, labels, **known):
-    table = pd.DataFrame({"onset": np.arange(len(labels)) * 1.0, column: labels})
-    _, places = pair_events(events_table(table), 3, **known)
-    return places.tolist()
-
-
-@pytest.mark.parametrize("spell", ["img{}.png", "img{}", "images/img{}.png", "a/b/img{}", r"a\img{}.png"])
-@pytest.mark.parametrize("known", [{"paths": FILES}, {"ids": STEMS}, {"paths": FILES, "ids": list("abc")}])
-@pytest.mark.parametrize("column", ["stim_file", "stimulus"])
-def test_files_are_found_with_or_without_folders_and_suffix(spell, known, column):
-    assert pair(column, [spell.format(i) for i in (10, 1, 2)], **known) == [2, 0, 1]
+N = 12
+TEXTS = [f"sentence {i}" for i in range(N)]
+VALUES = pd.DataFrame(np.random.default_rng(0).normal(size=(N, 2)), columns=["V1", "V2"])
+ORDER = np.random.default_rng(1).permutation(N)
 
 
-@settings(deadline=None, derandomize=True)
-@given(st.permutations(range(8)))
-def test_any_order_is_undone(order):
-    names = [f"s{i}.wav" for i in range(8)]
-    events = pd.DataFrame({"onset": range(8), "stim_file": [names[i] for i in order]})
-    assert pair_events(events, 8, ids=names)[1].tolist() == list(order)
+def responses(stimuli, values, **options):
+    module = ArrayDataModule(stimuli, values, **options)
+    module.setup()
+    return module.stimuli, module.responses
 
 
-def test_ids_and_places():
-    assert pair("stimulus", ["c", "a", "b"], ids=list("abc")) == [2, 0, 1]
-    assert pair("stimulus", [7, 9, 8], ids=["7", "8", "9"]) == [0, 2, 1]
-    assert pair("stimulus", [2, 0, 1]) == [2, 0, 1]
-    assert pair("stimulus", ["2", "0", "1"]) == [2, 0, 1]
-    assert pair("stimulus", [2, 0, 1], paths=FILES) == [2, 0, 1]
-    # the first column counts, but for files that nothing could be compared with
-    both = pd.DataFrame({"onset": ONSETS, "stim_file": ["c", "a", "b"], "stimulus": [0, 1, 2]})
-    assert pair_events(both, 3, ids=list("abc"))[1].tolist() == [2, 0, 1]
-    assert pair_events(both, 3)[1].tolist() == [0, 1, 2]
-
-
-def test_folders_count_where_names_need_them():
-    paths = ["/x/faces/1.png", "/x/houses/1.png", "/x/houses/2.png"]
-    shown = ["houses/2.png", "houses/1.png", "stimuli/faces/1.png"]
-    assert pair("stim_file", shown, paths=paths) == [2, 1, 0]
-    with pytest.raises(ValueError, match=r"1 names that are no stimulus's: \['1\.png'\]"):
-        pair("stim_file", ["1.png", "houses/1.png", "houses/2.png"], paths=paths)
-    with pytest.raises(ValueError, match=r"no stimulus's: \['d/a'\]"):
-        pair("stim_file", ["d/a", "c/b", "c/c"], ids=["c/a", "c/b", "c/c"])
-    with pytest.raises(ValueError, match=r"one way, got 'faces/img1\.png' and 'houses/img1\.png' for 'img1"):
-        pair("stim_file", ["faces/img1.png", "houses/img1.png", "img2"], paths=FILES)
-
-
-def test_decimals_are_no_suffix():
-    with pytest.raises(ValueError, match=r"no stimulus's: \['3\.7'\]"):
-        pair("stimulus", ["3.7", "4.5", "5.5"], ids=["3.5", "4.5", "5.5"])
-
-
-def test_files_that_are_listed_once_an_event():
-    twice = [FILES[0], FILES[1], FILES[0]]
-    assert pair("stim_file", ["img1.png", "img2.png", "img1.png"], paths=twice) == [0, 1, 2]
-    with pytest.raises(ValueError, match=r"got more than once: \['/data/stimuli/img1\.png'\]"):
-        pair("stim_file", ["img1.png", "img1.png", "img2.png"], paths=twice)
-
-
-def test_repeats_and_stimuli_that_were_never_shown_are_said():
-    with (
-        pytest.warns(UserWarning, match=r"2 of 3 stimuli are in no event.*\['img1\.png', 'img10\.png'\]"),
-        pytest.warns(UserWarning, match=r"1 of 3 stimuli are shown more than once: \['img2\.png'\]"),
-    ):
-        assert pair("stim_file", ["img2.png", "img2.png"], paths=FILES) == [1, 1]
-
-
-@pytest.mark.parametrize("nothing", [None, np.nan, "n/a", " "])
-def test_events_without_a_stimulus_are_left_out(nothing):
-    table = events_table({"onset": ONSETS, "stim_file": ["img2", nothing, "img1"]})
-    with (
-        pytest.warns(UserWarning, match="1 of 3 events name no stimulus in column 'stim_file', .* in row 2"),
-        pytest.warns(UserWarning, match=r"in no event.*\['img10'\]"),
-    ):
-        events, places = pair_events(table, 3, ids=STEMS)
-    assert events["onset"].tolist() == [0.0, 10.0]
-    assert places.tolist() == [1, 0]
-    with pytest.raises(ValueError, match="must name stimuli, got none in 3 rows"):
-        pair("stim_file", [nothing] * 3, ids=STEMS)
+def same(values, expected):
+    np.testing.assert_allclose(values.numpy(), np.asarray(expected), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("column", "labels", "known", "message"),
+    ("indices", "names", "orders"),
     [
-        ("stim_file", ["img1", "x", "y"], {"ids": STEMS}, r"2 names .* \['x', 'y'\]\. Stimuli are \['img1'"),
-        ("stim_file", list("abc"), {}, "Give stimulus_ids"),
-        ("stimulus", ["face", "house", "face"], {}, r"from 0 to 2, .*got \['face', 'house', 'face'\]"),
-        ("stimulus", [1, 2, 3], {}, r"from 0 to 2, .*got \['3'\]"),
-        ("stimulus", [-1, 0, 1], {}, r"got \['-1'\]"),
-        ("stimulus", [0.5, 1, 2], {}, r"got \['0\.5'\]"),
-        ("stimulus", [0, 1, 2], {"ids": STEMS}, r"no stimulus's: \['0', '1', '2'\]"),
+        ([None, [2, 0, 1]], [], "no known order"),
+        ([[2, 0, 1], None], [], "no known order"),
+        ([[0, 1, 2], [2, 0, 1]], [], [None, [1, 2, 0]]),
+        ([[2, 0, 1], [0, 1, 2]], [], [None, [2, 0, 1]]),
+        ([[2, 0, 1], [2, 0, 1], None], [], [None, None, None]),
+        ([[2, 0, 1], [0, 1, 2], None], [], "tells which rows"),
+        ([[2, 0, 1], [0, 1, 2], [1, 0, 2]], [], [None, [2, 0, 1], [2, 1, 0]]),
+        # a filtered table, and tables below one another
+        ([None, [0, 2, 5]], [], [None, None]),
+        ([[0, 1, 2], [0, 2, 5]], [], [None, None]),
+        ([None, [0, 1, 0, 1]], [], [None, None]),
+        ([[1, 2, 3], [0, 2, 5]], [], "must have the labels"),
+        ([None, list("bac")], [list("abc")], [None, [1, 0, 2]]),
+        ([None, list("bac")], [list("xyz"), list("abc")], [None, [1, 0, 2]]),
+        ([None, list("abd")], [list("abc")], "no known order"),
+        ([None, list("abc")], [], "no known order"),
+        ([None, [3, 5, 9]], [["9", "3", "5"]], [None, [2, 0, 1]]),
+        ([None, [0, 1, 2]], [["2", "1", "0"]], [None, None]),  # nobody chose to count from 0
+        ([list("abc"), list("abd")], [], "must have the labels"),
+        ([list("aab"), list("aab")], [], [None, None]),
+        ([None, list("aab")], [], "no known order"),
+        ([[0, 0, 1, 1], [0, 0, 1, 1]], [], [None, None]),
     ],
 )
-def test_names_that_are_no_stimulus(column, labels, known, message):
-    with pytest.raises(ValueError, match=message):
-        pair(column, labels, **known)
+def test_orders(indices, names, orders):
+    given = {
+        what: None if index is None else pd.Index(index)
+        for what, index in zip(["stimuli", "responses", "runs"], indices, strict=False)
+    }
+    if isinstance(orders, str):
+        message = {"no known order": "index that is not in order"}.get(orders, orders)
+        with pytest.raises(ValueError, match=message):
+            row_orders(given, names)
+        return
+    found = row_orders(given, names)
+    assert [None if order is None else order.tolist() for order in found.values()] == orders
 
 
-def test_without_names_rows_are_stimuli():
-    assert pair_events(pd.DataFrame({"onset": ONSETS}), 3)[1].tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match=r"one row a stimulus \(4\), or a column 'stimulus'.* and 3 rows"):
-        pair_events(pd.DataFrame({"onset": ONSETS}), 4)
+def test_an_index_of_several_levels():
+    index = pd.MultiIndex.from_product([["a", "b"], [0, 1]])
+    assert row_orders({"stimuli": index, "responses": index[::-1]})["responses"].tolist() == [3, 2, 1, 0]
+    with pytest.raises(ValueError, match="index that is not in order"):
+        row_orders({"stimuli": None, "responses": index}, [list("abcd")])
+    times = pd.date_range("2020-01-01", periods=4, freq="2s")
+    assert row_orders({"responses": times - times[0], "runs": None})["responses"] is None
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
-def test_a_path_is_read(tmp_path, suffix):
-    path = tmp_path / f"events{suffix}"
-    table = pd.DataFrame({"onset": [1, 2], "stim_file": ["007", "n/a"]})
-    table.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
-    for form in (path, str(path)):
-        read = events_table(form)
-        assert read["onset"].tolist() == [1.0, 2.0]
-        assert read["stim_file"].iloc[0] == "007"
-    with pytest.raises(FileNotFoundError):
-        events_table(tmp_path / "none.csv")
+def test_a_series_of_stimuli_goes_by_place_as_responses_do():
+    """A Series used to be read by label: stimulus 0 was the row labeled 0, wherever it stood."""
+    table = VALUES.assign(text=TEXTS).iloc[ORDER]
+    stimuli, got = responses(table["text"], table[["V1", "V2"]])
+    assert [stimuli[i][1].text for i in range(N)] == table["text"].tolist()
+    same(got.values[0], table[["V1", "V2"]])
+    ids = [f"s{i}" for i in ORDER]  # a list beside tables of one order goes by place, too
+    assert responses(table["text"], table[["V1", "V2"]], stimulus_ids=ids)[1].stimulus_ids == tuple(ids)
+    stimuli, got = responses(table["text"].reset_index(drop=True), table[["V1", "V2"]].to_numpy())
+    same(got.values[0], table[["V1", "V2"]])
+    assert stimuli[0][1].text == table["text"].iloc[0]
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ([pd.DataFrame({"onset": [0.0]})] * 3, "one table, shared by all subjects.* got a list of 3"),
-        ({"sub-01": pd.DataFrame({"onset": [0.0]})}, "got a dict of 1.* estimate betas"),
-        ({"sub-01": {"onset": [0.0]}}, "got a dict of 1"),
-        (7, "got a int"),
-        ({"onset": [0.0], "duration": [1.0, 2.0]}, "columns of one length"),
-        ({"start": [0.0]}, r"events must have the columns \['onset'\].*got \['start'\]\.$"),
-        ({"onset": ["1", "n/a"]}, "'onset' must hold finite numbers, got 'n/a' in row 2"),
-        ({"onset": [0.0, np.nan]}, "'onset' must hold finite numbers, got nothing in row 2"),
-        ({"onset": [0.0], "duration": ["long"]}, "'duration' must hold finite numbers, got 'long'"),
-        ({"onset": [0.0], "duration": [-1.0]}, "got a duration of -1 s in row 1"),
-    ],
-)
-def test_what_is_no_table_of_events(given, message):
-    with pytest.raises(ValueError, match=message):
-        events_table(given)
+def test_tables_in_two_orders_go_by_their_index():
+    texts, table = pd.Series(TEXTS), VALUES.iloc[ORDER]
+    runs = pd.Series(np.arange(N) // 6, index=VALUES.index).iloc[ORDER[::-1]]
+    nuisances = pd.DataFrame({"length": np.arange(N) ** 2.0}).iloc[np.roll(ORDER, 3)]
+    _, got = responses(texts, table, runs=runs, nuisances=nuisances)
+    same(got.values[0], VALUES)
+    assert got.runs.tolist() == (np.arange(N) // 6).tolist()
+    same(got.nuisances[:, 0], np.arange(N) ** 2.0)
+    with pytest.raises(ValueError, match=r"responses goes by its index, .* and runs has none"):
+        responses(texts, table, runs=list(runs))
+
+
+def test_one_side_alone_that_was_shuffled_is_a_question():
+    table, texts = VALUES.iloc[ORDER], pd.Series(TEXTS).iloc[ORDER]
+    for stimuli, values in ((TEXTS, table), (texts, VALUES.to_numpy())):
+        with pytest.raises(ValueError, match=r"index that is not in order .*reset_index\(drop=True\)"):
+            responses(stimuli, values)
+    for what in ("runs", "nuisances"):
+        given = pd.Series(range(N)) if what == "runs" else pd.DataFrame({"a": np.arange(N) ** 2.0})
+        with pytest.raises(ValueError, match=f"{what} has an index that is not in order"):
+            responses(TEXTS, VALUES, **{what: given.sample(frac=1, random_state=0)})
+    same(responses(TEXTS, table.reset_index(drop=True))[1].values[0], table)
+
+
+def test_an_index_of_ids_or_of_files_goes_by_name(tmp_path):
+    ids = [f"s{i}" for i in range(N)]
+    named = VALUES.set_axis(ids, axis=0).iloc[ORDER]
+    same(responses(TEXTS, named, stimulus_ids=ids)[1].values[0], VALUES)
+    shuffled = pd.Series(ids).iloc[ORDER]  # the ids themselves go by their index
+    _, got = responses(pd.Series(TEXTS), named, stimulus_ids=shuffled)
+    assert got.stimulus_ids == tuple(ids)
+    same(got.values[0], VALUES)
+    with pytest.raises(ValueError, match="responses has an index that is not in order"):
+        responses(TEXTS, named, stimulus_ids=[f"x{i}" for i in range(N)])
+    files = ImageFiles([tmp_path / f"{name}.png" for name in ids], size=8, in_order=True)
+    for i, path in enumerate(files.paths):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(path)
+    same(responses(files, named)[1].values[0], VALUES)
+    same(responses(files, named.rename(index="{}.png".format))[1].values[0], VALUES)
+
+
+def test_events_go_by_their_index_where_they_name_no_stimulus():
+    events = pd.DataFrame({"onset": 3.0 * np.arange(N)})
+    values = torch.zeros(25, 1)
+    options = {"tr": 2.0, "temporal": "fir", "delays": [0]}
+    _, wanted = responses(TEXTS, values, events=events, **options)
+    _, got = responses(pd.Series(TEXTS), values, events=events.iloc[ORDER], **options)
+    assert torch.equal(got.design[0].to_dense(), wanted.design[0].to_dense())
+    with pytest.raises(ValueError, match="events has an index that is not in order"):
+        responses(TEXTS, values, events=events.iloc[ORDER], **options)
+    named = events.assign(stimulus=range(N)).iloc[ORDER]  # then their order does not matter
+    _, got = responses(TEXTS, values, events=named, **options)
+    assert torch.equal(got.design[0].to_dense(), wanted.design[0].to_dense())
+
+
+def test_volumes_go_by_their_index():
+    events, volumes = {"onset": 3.0 * np.arange(N)}, pd.DataFrame({"V1": np.arange(25) ** 0.5})
+    order = np.random.default_rng(2).permutation(25)
+    with pytest.raises(ValueError, match="responses has an index that is not in order"):
+        responses(TEXTS, volumes.iloc[order], events=events, tr=2.0)
+    runs = pd.Series([0] * 25)
+    with pytest.raises(ValueError, match="runs has an index that is not in order"):
+        responses(TEXTS, volumes.to_numpy(), events=events, tr=2.0, runs=runs.iloc[order])
+    _, got = responses(TEXTS, volumes.iloc[order], events=events, tr=2.0, runs=runs.iloc[order])
+    same(got.values[0], volumes.iloc[order])
+
+
+def test_rois_go_by_the_names_of_columns():
+    rois = pd.DataFrame({"roi": ["V2", "V1"], "network": ["late", "early"]})
+    _, got = responses(TEXTS, VALUES, rois=rois)
+    assert got.rois["roi"].tolist() == ["V1", "V2"]
+    assert got.rois["network"].tolist() == ["early", "late"]
+    assert responses(TEXTS, VALUES, rois=["V2", "V1"])[1].rois["roi"].tolist() == ["V1", "V2"]
+    assert responses(TEXTS, VALUES.to_numpy(), rois=["V2", "V1"])[1].rois["roi"].tolist() == ["V2", "V1"]
+    numbered = VALUES.set_axis([0, 1], axis=1)  # pandas' own numbers are no names
+    assert responses(TEXTS, numbered, rois=rois)[1].rois["roi"].tolist() == ["V2", "V1"]
+    with pytest.raises(ValueError, match=r"rois must name the ROIs as the columns .*got \['V2', 'V4'\]"):
+        responses(TEXTS, VALUES, rois=["V2", "V4"])
+    with pytest.raises(ValueError, match="rois has an index that is not in order"):
+        responses(TEXTS, VALUES.to_numpy(), rois=rois.iloc[::-1])
+    ceiling = pd.Series({"V2": 0.2, "V1": 0.1})
+    same(responses(TEXTS, VALUES, noise_ceiling=ceiling)[1].noise_ceiling, [0.1, 0.2])
+    same(responses(TEXTS, VALUES, rois=["V2", "V1"], noise_ceiling=ceiling)[1].noise_ceiling, [0.1, 0.2])
+    same(responses(TEXTS, VALUES, rois=["V1", "V2"], noise_ceiling=[0.1, 0.2])[1].noise_ceiling, [0.1, 0.2])
+    with pytest.raises(ValueError, match="noise_ceiling has an index"):
+        responses(TEXTS, VALUES, noise_ceiling=ceiling.rename({"V1": "A1"}))
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_name_that_is_missing_is_none(missing):
+    with pytest.raises(ValueError, match="each ROI with text"):
+        responses(TEXTS, VALUES.to_numpy(), rois=["V1", missing])
+    with pytest.raises(ValueError, match="name of its ROI"):
+        responses(TEXTS, VALUES.set_axis(["V1", missing], axis=1))
+    with pytest.raises(ValueError, match=r"stimulus_ids must name each, got none at \[1\]"):
+        responses(TEXTS, VALUES, stimulus_ids=["a", missing, *TEXTS[2:]])
+
+
+def test_a_table_per_subject():
+    """A list of tables used to be stacked by place, columns in whatever order."""
+    other = (VALUES + 1)[["V2", "V1"]].iloc[ORDER]
+    _, got = responses(TEXTS, [VALUES, other])
+    assert got.rois["roi"].tolist() == ["V1", "V2"]
+    same(got.values, np.stack([VALUES, VALUES + 1]))
+    _, got = responses(pd.Series(TEXTS).iloc[ORDER], [VALUES, other])
+    same(got.values, np.stack([VALUES, VALUES + 1])[:, ORDER])
+    with pytest.raises(ValueError, match=r"rows and the columns of the first, got .* in responses\[1\]"):
+        responses(TEXTS, [VALUES, VALUES.rename(columns={"V1": "A1"})])
+
+
+@pytest.mark.parametrize("stimuli", [pd.DataFrame({"text": TEXTS}), dict(enumerate(TEXTS))])
+def test_stimuli_are_one_sequence(stimuli):
+    with pytest.raises(TypeError, match="stimuli must be one sequence"):
+        responses(stimuli, VALUES)
+
+
+def test_confounds_go_by_the_index_of_their_series():
+    generator = np.random.default_rng(0)
+    series = pd.DataFrame(generator.normal(size=(40, 2)))
+    confounds = pd.DataFrame(generator.normal(size=(40, 3)))
+    order = generator.permutation(40)
+    wanted = clean_series(series, tr=2.0, confounds=confounds)
+    torch.testing.assert_close(clean_series(series, tr=2.0, confounds=confounds.iloc[order]), wanted)
+    with pytest.raises(ValueError, match="confounds has an index that is not in order"):
+        clean_series(series.to_numpy(), tr=2.0, confounds=confounds.iloc[order])
+
+
+def test_a_new_tables_index_that_reorders_is_said():
+    """Rows in the order of presentation get an index of 0, 1, 2, ... from pandas too."""
+    shuffled, fresh = pd.Index([2, 0, 1]), pd.RangeIndex(3)
+    with pytest.warns(UserWarning, match=r"responses goes by its index.*reset_index\(drop=True\)"):
+        assert row_orders({"stimuli": shuffled, "responses": fresh})["responses"].tolist() == [2, 0, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        row_orders({"stimuli": pd.Index(["b", "a"]), "responses": pd.Index(["a", "b"])})
+        row_orders({"stimuli": shuffled, "responses": shuffled[::-1]})
+
+
+def test_pick():
+    assert pick("subjects", None, ["a", "b"]) == [0, 1]
+    assert pick("subjects", ["b", "a"], ["a", "b"]) == [1, 0]
+    with pytest.raises(ValueError, match="did you mean s18"):
+        pick("subjects", ["s81"], ["s18", "x"])
+    with pytest.raises(ValueError, match="each once"):
+        pick("subjects", ["a", "a"], ["a", "b"])
+    with pytest.raises(ValueError, match="at least one"):
+        pick("subjects", [], ["a"])
+    with pytest.raises(TypeError, match=r"write \['a'\]"):
+        pick("subjects", "a", ["a"])
+
+
+def test_names_are_compared_as_they_are_spelled():
+    assert name_list("subjects", ["a", "B"], str.upper) == ["A", "B"]
+    with pytest.raises(ValueError, match=r"each once, got \['a', 'A'\]"):
+        name_list("subjects", ["a", "A"], str.upper)

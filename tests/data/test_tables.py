@@ -1,14 +1,15 @@
 """Tables that people write: no reader shifts a row that has more cells than the header."""
 
+from __future__ import annotations
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from nfas_lightning.data.pairing import events_table
-from nfas_lightning.data.readers import read_csv
-from nfas_lightning.data.regions.parcel_names import read_label_table
-from nfas_lightning.data.stimuli.words import read_gentle
-from nfas_lightning.data.tables import as_text, parse_csv
+from nfas_lightning.data.event_tables import events_table
+from nfas_lightning.data.regions.label_files import read_label_table
+from nfas_lightning.data.stimuli.word_times import read_gentle
+from nfas_lightning.data.tables import as_text, parse_csv, read_csv
 from nfas_lightning.datamodules import FolderDataModule
 from nfas_lightning.space.runs import add_columns
 
@@ -75,3 +76,17 @@ def test_a_row_that_ends_early_has_no_text(tmp_path):
     path.write_text("onset,word\n0,so\n1\n")
     with pytest.raises(ValueError, match="'word' must hold text in every row, got nothing in row 2"):
         as_text(read_csv(path, ["word"]), "word", path)
+
+
+def test_csv_keeps_words_that_look_missing_and_drops_the_byte_order_mark(tmp_path):
+    path = tmp_path / "words.csv"
+    path.write_text("word,onset\nnull,1\nNA,2\n", encoding="utf-8-sig")
+    assert read_csv(path, ("word", "onset"))["word"].tolist() == ["null", "NA"]
+    with pytest.raises(ValueError, match=r"missing \['offset'\]"):
+        read_csv(path, ("word", "offset"))
+    path.write_text("word;onset\nso;0\n")
+    with pytest.raises(ValueError, match=r"words\.csv .*got \['word;onset'\]\. Does ',' stand between"):
+        read_csv(path, ("word",))
+    path.write_text("word,onset\n")
+    with pytest.raises(ValueError, match="at least one row"):
+        read_csv(path, ("word",))

@@ -6,14 +6,14 @@ import torch
 from PIL import Image
 from scipy.io import wavfile
 
-from nfas_lightning.data import TextStimulus, read_image, read_wav
-from nfas_lightning.data.clock import check_durations
+from nfas_lightning.data import TextStimulus, read_image, read_sound
+from nfas_lightning.data.events import check_durations
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.temporal import fir_operators
 from nfas_lightning.scoring import ScoringSettings
-from nfas_lightning.space.tables import check_range
+from nfas_lightning.space.matrix import check_range
 
 TEXTS = [f"sentence {i}" for i in range(20)]
 
@@ -48,12 +48,12 @@ def test_floating_sound_in_the_range_of_integers_is_refused(tmp_path, scale):
     sound = np.sin(np.arange(800) * 0.1)
     wavfile.write(tmp_path / "loud.wav", 8000, (scale * sound).astype(np.float32))
     with pytest.raises(ValueError, match=r"loud\.wav must hold floating point samples in \[-1, 1\]"):
-        read_wav(tmp_path / "loud.wav")
+        read_sound(tmp_path / "loud.wav")
     wavfile.write(tmp_path / "over.wav", 8000, (1.2 * sound).astype(np.float32))
     with pytest.warns(UserWarning, match=r"beyond full scale, up to 1\.2: .*% of them are clipped"):
-        assert read_wav(tmp_path / "over.wav")[0].max() == 1
+        assert read_sound(tmp_path / "over.wav")[0].max() == 1
     wavfile.write(tmp_path / "fine.wav", 8000, sound.astype(np.float32))
-    np.testing.assert_allclose(read_wav(tmp_path / "fine.wav")[0], sound, atol=1e-6)
+    np.testing.assert_allclose(read_sound(tmp_path / "fine.wav")[0], sound, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [1.5, 2.0, True, "2"])

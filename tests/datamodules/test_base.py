@@ -12,8 +12,8 @@ from nfas_lightning.data.events import TEMPORAL
 from nfas_lightning.data.regions import rois
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.stimuli.anchors import ANCHORS
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES, StimulusSet
+from nfas_lightning.data.stimuli.timing import ANCHORS
 from nfas_lightning.datamodules import (
     Algonauts2021DataModule,
     AliceDataModule,
@@ -27,11 +27,11 @@ from nfas_lightning.datamodules import (
     StoryDataModule,
 )
 from nfas_lightning.datamodules.algonauts2021 import algonauts_reader as algonauts
+from nfas_lightning.datamodules.base import parcel_cache
 from nfas_lightning.datamodules.bold_moments import bold_moments_reader as bold_moments
-from nfas_lightning.datamodules.cache import parcel_cache
 from nfas_lightning.datamodules.little_prince import little_prince_reader as little_prince
 from nfas_lightning.datamodules.narratives import narratives_tree
-from nfas_lightning.datamodules.stories import story_nuisances
+from nfas_lightning.datamodules.stories import story_benchmark
 from nfas_lightning.lightning_packages import installed_packages
 
 
@@ -127,7 +127,7 @@ def test_picklable_and_read_by_workers():
         (LittlePrinceDataModule, "language", little_prince.LANGUAGES),
         (SimulatedBrainDataModule, "modality", MODALITIES),
         (SimulatedBrainDataModule, "atlas", rois.ATLASES),
-        (StoryDataModule, "nuisances", story_nuisances.NUISANCES),
+        (StoryDataModule, "nuisances", story_benchmark.NUISANCES),
         (StoryDataModule, "anchor", ANCHORS),
         (StoryDataModule, "temporal", TEMPORAL[:2]),
         (AliceDataModule, "temporal", TEMPORAL[:2]),

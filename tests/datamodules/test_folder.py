@@ -5,6 +5,7 @@ import wave
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
@@ -135,6 +136,18 @@ def test_sounds_in_two_runs(tmp_path):
     reach = responses.carry(torch.eye(6))
     assert bool((reach[:8, 3:] == 0).all())
     assert bool((reach[8:, 3:].abs().sum(0) > 0).all())
+
+
+@pytest.mark.parametrize("suffix", ["flac", "ogg"])
+def test_sounds_may_be_compressed(tmp_path, suffix):
+    (tmp_path / "sounds").mkdir()
+    for i in range(N):
+        wave = 0.5 * np.sin(np.arange(4000) * (0.1 + 0.02 * i))
+        soundfile.write(tmp_path / "sounds" / f"s{i}.{suffix}", wave, 8000)
+    np.save(tmp_path / "responses.npy", betas())
+    stimuli, responses = FolderDataModule(str(tmp_path), sampling_rate=8000).load()
+    assert responses.stimulus_ids == tuple(f"s{i}" for i in range(N))
+    assert all(stimuli[i][1].shape == (4000,) for i in range(N))
 
 
 def test_texts(tmp_path):

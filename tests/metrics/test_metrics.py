@@ -478,7 +478,7 @@ def test_ids_may_be_integers_of_any_kind(form):
         ("d", "operator", "both", "operator must be one of 'joint', 'per_stimulus', 'pooled', got 'both'"),
         ("d", "phase", "quad", "phase must be one of 'quadrature', 'real', got 'quad'"),
         ("ds", "criterion", "unitcircle", "criterion must be one of 'unit_circle', .*got 'unitcircle'"),
-        ("ds", "centering", "center", "centering must be one of 'none', .*got 'center'"),
+        ("ds", "centering", "middle", "centering must be one of 'none', .*got 'middle'"),
         ("ds", "svd_rank", -2, "svd_rank must be a positive int"),
         ("ds", "svd_rank", 1.5, "svd_rank must be a positive int"),
         ("dr", "selection", "cv", "selection must be one of 'folds', 'loo', got 'cv'"),

@@ -19,17 +19,15 @@ from numpy.typing import NDArray
 from nfas_lightning.data.regions.label_files import (
     FSAVERAGE,
     MAP_VERTICES,
+    complete_table,
+    network_in_name,
     read_annotation,
+    read_label_table,
     read_labels,
+    roi_id,
     surface_centroids,
     surface_labels,
     volume_centroids,
-)
-from nfas_lightning.data.regions.parcel_names import (
-    complete_table,
-    network_in_name,
-    read_label_table,
-    roi_id,
 )
 from nfas_lightning.data.regions.rois import ATLASES, coordinate_atlas, roi_table
 
@@ -69,7 +67,7 @@ class Atlas:
         repeated = self.table["roi"][self.table["roi"].duplicated()].unique()
         if len(repeated):
             raise ValueError(
-                f"Atlas {self.name} must name each parcel once a hemisphere, got {list(repeated[:5])} more "
+                f"Atlas {self.name} must name each parcel once per hemisphere, got {list(repeated[:5])} more "
                 "than once: give the table distinct names, or a hemisphere column."
             )
 

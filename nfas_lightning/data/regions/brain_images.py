@@ -20,7 +20,7 @@ from nibabel.gifti.parse_gifti_fast import GiftiImageParser
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from nfas_lightning.data.content import require_file
+from nfas_lightning.data.files import require_file
 
 __all__ = ["OpenImage", "open_image", "read_gifti"]
 
@@ -164,7 +164,7 @@ def _check(name: str, image: Any, shape: tuple[int, ...], affine: NDArray[np.flo
 
 
 def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
-    """Read a GIfTI time series: one data array a TR.
+    """Read a GIfTI time series: one data array per TR.
 
     Args:
         path: the file.
@@ -188,7 +188,7 @@ def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
         ) from error
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
-        raise ValueError(f"{path.name} must hold one data array a TR, each (V,), got shapes {shapes[:5]}.")
+        raise ValueError(f"{path.name} must hold one data array per TR, each (V,), got shapes {shapes[:5]}.")
     named = re.search(r"hemi-([LR])", path.name)
     told = [dict(meta).get("AnatomicalStructurePrimary") for meta in (image.meta, image.darrays[0].meta)]
     other = _STRUCTURES["R" if side == "L" else "L"]

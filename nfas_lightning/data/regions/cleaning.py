@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nfas_lightning.data.arrays import to_tensor
-from nfas_lightning.data.rows import index_of, row_orders, take_rows
+from nfas_lightning.data.pairing import index_of, row_orders, take_rows
+from nfas_lightning.data.values import to_tensor
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 

@@ -16,9 +16,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nfas_lightning.data.content import require_file
+from nfas_lightning.data.files import content_hash, require_file
 from nfas_lightning.data.regions.atlas import Atlas
-from nfas_lightning.data.regions.parcel_cache import content_hash, parcels_key, read_parcels, write_parcels
+from nfas_lightning.data.regions.parcel_cache import parcels_key, read_parcels, write_parcels
 from nfas_lightning.data.regions.parcels import Parcels, surface_parcels, volume_parcels
 
 __all__ = ["Scan", "extract_scans"]

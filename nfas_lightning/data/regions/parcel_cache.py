@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,17 +11,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from nfas_lightning.data.readers import sha256_file
 from nfas_lightning.data.regions.parcels import Parcels
-from nfas_lightning.writing import write_text, write_whole
+from nfas_lightning.writing import write_whole
 
-__all__ = ["EXTRACTION_VERSION", "content_hash", "parcels_key", "read_parcels", "write_parcels"]
+__all__ = ["EXTRACTION_VERSION", "parcels_key", "read_parcels", "write_parcels"]
 
 # raise it whenever the same file and atlas give other values
 EXTRACTION_VERSION = 1
 _FORMAT = "nfas parcels"
-# a file that changes again within a clock tick keeps its time: what is younger is hashed anew
-_SETTLED_S = 2.0
 
 
 def parcels_key(file_hashes: Sequence[str], atlas_hash: str, settings: Mapping[str, str]) -> str:
@@ -40,38 +36,6 @@ def parcels_key(file_hashes: Sequence[str], atlas_hash: str, settings: Mapping[s
         "settings": dict(settings),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def content_hash(path: Path, cache: Path | None, *, compute: bool = True) -> str | None:
-    """Return the sha256 of a file, remembered in the cache by its place, size and times.
-
-    A remembered hash is taken while resolved path, size, modification and change time (both in nanoseconds)
-    are the same. A file that was written in the last two seconds is not remembered yet.
-
-    Args:
-        path: the file.
-        cache: folder of the cache, or None to remember nothing.
-        compute: False: return None instead of reading the file.
-    """
-    resolved = path.resolve()
-    status = resolved.stat()
-    identity = [str(resolved), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    note = None
-    if cache is not None:
-        note = cache / "hashes" / f"{hashlib.sha256(str(resolved).encode()).hexdigest()}.json"
-        try:
-            known = json.loads(note.read_text(encoding="utf-8"))
-            if known["file"] == identity:
-                return str(known["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # absent or damaged: a note is worth no more than the time to hash the file
-    if not compute:
-        return None
-    value = sha256_file(resolved)
-    settled = time.time() - max(status.st_mtime, status.st_ctime) > _SETTLED_S
-    if note is not None and settled:
-        write_text(note, json.dumps({"file": identity, "sha256": value}))
-    return value
 
 
 def write_parcels(cache: Path, key: str, parcels: Parcels) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nfas_lightning.data.rows import index_of, row_orders
+from nfas_lightning.data.pairing import index_of, row_orders
 from nfas_lightning.functional.checks import check_option
 
 __all__ = ["ATLASES", "coordinate_atlas", "given_rois", "roi_table"]

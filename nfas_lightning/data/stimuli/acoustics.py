@@ -110,7 +110,7 @@ def modulation_energy(envelopes: Tensor, rates: tuple[float, ...] = (2.0, 4.0, 8
     """Energy of slow changes of each band, one octave around each rate.
 
     Args:
-        envelopes: (N, B, F) compressed band envelopes at 100 frames a second.
+        envelopes: (N, B, F) compressed band envelopes at 100 frames per second.
         rates: center rates in Hz.
 
     Returns:

@@ -1,32 +1,24 @@
-"""Frames of short video files, at a rate or all of them, each clip decoded once."""
+"""Video files and windows of a film as stimuli, decoded when asked for."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.regions.parcel_cache import content_hash
-from nfas_lightning.data.stimuli.images import check_size
+from nfas_lightning.data.files import content_hash, require_file, sha256_file
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
+from nfas_lightning.data.stimuli.timing import Windows, cut_recording
+from nfas_lightning.data.stimuli.video import check_frames, clip_seconds, frames_at, read_clip
 
-__all__ = ["ClipFiles", "clip_seconds", "every_frame", "frames_at", "read_clip"]
-
-_SLACK_S = 0.25  # by which clips of one length differ: encoders round to whole frames
-# Formats that hold their pictures themselves. ffmpeg goes by the content whatever a file is called, and a
-# playlist or a list of parts may name any other file of the disk.
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,ogg,asf,flv,gif,m4v,mxf,ivf"
+__all__ = ["ClipFiles", "ClipWindows", "video_stimuli"]
 
 
 class ClipFiles(StimulusFiles):
@@ -34,7 +26,7 @@ class ClipFiles(StimulusFiles):
 
     Args:
         paths: the files, in the order of the responses.
-        frames_per_second: frames taken a second.
+        frames_per_second: frames taken per second.
         seconds: what every clip lasts, give or take a quarter of a second: all clips then have the same
             number of frames. None: each clip's own length.
         size: pixels of the shorter side; None: as it is.
@@ -55,7 +47,7 @@ class ClipFiles(StimulusFiles):
         cache: Path | None = None,
         in_order: bool = False,
     ) -> None:
-        _check(frames_per_second, size)
+        check_frames(frames_per_second, size)
         super().__init__(paths, in_order=in_order)
         if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
             raise ValueError(f"seconds must be a positive number, got {seconds}.")
@@ -70,213 +62,95 @@ class ClipFiles(StimulusFiles):
             size=self.size,
         )
 
-    def sha256(self) -> str:
-        """Hash files and choice of frames; nothing is decoded."""
-        digest = hashlib.sha256(f"clips {self.frames_per_second:g} {self.seconds} {self.size}".encode())
-        for value in self.hashes:
-            digest.update(value.encode())
-        return digest.hexdigest()
+    def durations(self) -> Tensor:
+        """Return the (N,) seconds that the clips last by their headers; nothing is decoded."""
+        return torch.tensor([clip_seconds(path) for path in self.paths], dtype=torch.float64)
 
-    def _hash(self, path: Path) -> str:
+    def choices(self) -> str:
+        """Return what beside the files decides the frames."""
+        return f"clips {self.frames_per_second:g} {self.seconds} {self.size}"
+
+    def hash_file(self, path: Path) -> str:
+        """Return the sha256 of a file, remembered in the cache."""
         return str(content_hash(path, self.cache))
 
 
-def read_clip(
-    path: str | os.PathLike[str],
-    frames_per_second: float,
-    *,
-    n_frames: int | None = None,
-    seconds: float | None = None,
-    size: int | None = None,
-) -> Tensor:
-    """Decode a video file once and take frames at equal distances.
+class ClipWindows(Windows):
+    """Windows of equal length of a film, (F, 3, H, W) each, decoded when asked for.
 
-    The clip is cut into equal pieces, and the frame that is on the screen in the middle of each is taken, so
-    that first and last piece count alike. Sound, if any, is ignored.
+    What would lie before the film is its first frame, what would lie after it its last.
 
     Args:
-        path: a file that ffmpeg reads.
-        frames_per_second: frames taken a second; a rate above the file's own repeats frames.
-        n_frames: F; None: the clip's length times `frames_per_second`, rounded, at least one.
-        seconds: what the clip must last, give or take a quarter of a second; None: any length.
-        size: pixels of the shorter side; None: as it is.
+        path: the film.
+        times: seconds since the film began at which windows stand.
+        seconds: length of a window.
+        frames_per_second: frames taken per second, in the middles of equal parts of the window.
+        size: pixels of the frames' shorter side; None: as they are.
+        anchor: see `Windows`.
+
+    Raises:
+        ValueError: a length or rate that is not positive, or an unknown anchor.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        times: tuple[float, ...],
+        *,
+        seconds: float,
+        frames_per_second: float,
+        size: int | None = None,
+        anchor: str = "center",
+    ) -> None:
+        super().__init__(seconds, anchor)
+        check_frames(frames_per_second, size)
+        self.path, self.times, self.size = Path(path), times, size
+        n_frames = max(1, round(seconds * frames_per_second))
+        self._steps = (np.arange(n_frames) + 0.5) * seconds / n_frames - self.before
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return frames_at(self.path, (self.times[index] + self._steps).tolist(), size=self.size)
+
+    def sha256(self) -> str:
+        """Hash the film and the choice of frames; nothing is decoded."""
+        choice = f"{self.times} {self._steps.tolist()} {self.size} {sha256_file(require_file(self.path))}"
+        return hashlib.sha256(choice.encode()).hexdigest()
+
+
+def video_stimuli(
+    path: str | os.PathLike[str],
+    *,
+    seconds: float,
+    hop: float,
+    frames_per_second: float = 4.0,
+    size: int | None = None,
+    anchor: str = "center",
+) -> tuple[ClipWindows, pd.DataFrame]:
+    """Cut a film into stimuli: a window of `seconds` for every piece of one `hop`.
+
+    Args:
+        path: a video file.
+        seconds: length of a window.
+        hop: seconds from one window to the next.
+        frames_per_second: frames taken per second.
+        size: pixels of the frames' shorter side; None: as they are.
+        anchor: the moment of a window that stands in the middle of its piece, see `Windows`.
 
     Returns:
-        (F, 3, H, W) uint8, RGB.
+        N windows, read when asked for, and their events: the onset and duration (s) on the film's clock of
+        the piece that each stands for. Add the time at which the film began to the onsets.
 
     Raises:
         FileNotFoundError: the file or its content is missing.
-        ValueError: the file is no video, is damaged or cut short, or lasts another time than `seconds`.
-        ImportError: PyAV is missing.
+        ValueError: no video, an unknown anchor, a length or rate that is not positive, or a film shorter than
+            `hop`.
     """
-    _check(frames_per_second, size)
     path = require_file(path)
-    with _opened(path) as (container, stream, lasts):
-        if seconds is not None and abs(lasts - seconds) > _SLACK_S:
-            raise ValueError(
-                f"{path} must last {seconds:g} s, got {lasts:.2f} s: its frames would stand for other times "
-                "than those of the other clips. Cut it, or pass seconds=None for clips that differ."
-            )
-        count = n_frames or max(1, round(lasts * frames_per_second))
-        middles = (np.arange(count) + 0.5) * lasts / count
-        taken = list(_at(middles, container, stream, size, lasts, path))
-    return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).contiguous()
-
-
-def every_frame(path: str | os.PathLike[str], *, size: int | None = None) -> Iterator[tuple[Tensor, float]]:
-    """Decode a video file once, frame by frame.
-
-    Args:
-        path: a file that ffmpeg reads.
-        size: pixels of the shorter side; None: as it is.
-
-    Yields:
-        Each frame (3, H, W), uint8, RGB, and the seconds that it is on the screen; together they are the
-        clip's length.
-
-    Raises:
-        As `read_clip`.
-    """
-    check_size(size)
-    path = require_file(path)
-    with _opened(path) as (container, stream, seconds):
-        shown: Any = None
-        since = 0.0  # the first frame stands for all that is before it
-        for frame, begins in _frames(container, stream, seconds, path):
-            if shown is not None:
-                yield _picture(shown, size), begins - since
-                since = begins
-            shown = frame
-        yield _picture(shown, size), max(seconds - since, 0.0)
-
-
-def frames_at(path: str | os.PathLike[str], times: Sequence[float], *, size: int | None = None) -> Tensor:
-    """Decode the part of a video file that is needed for the frames that are shown at some times.
-
-    Args:
-        path: a file that ffmpeg reads.
-        times: F seconds since the film began, ascending; before its beginning stands its first frame, after
-            its end its last.
-        size: pixels of the shorter side; None: as it is.
-
-    Returns:
-        (F, 3, H, W) uint8, RGB.
-
-    Raises:
-        ValueError: times that do not ascend, or what `read_clip` refuses.
-    """
-    check_size(size)
-    if not len(times) or any(later < earlier for earlier, later in pairwise(times)):
-        raise ValueError(f"times must be seconds in ascending order, got {list(times)[:5]}.")
-    path = require_file(path)
-    with _opened(path) as (container, stream, seconds):
-        first = min(max(times[0], 0.0), seconds)
-        container.seek((stream.start_time or 0) + int(first / stream.time_base), stream=stream)
-        taken: list[Any] = []
-        shown: Any = None
-        for frame, begins in _frames(container, stream, seconds, path):
-            while shown is not None and len(taken) < len(times) and times[len(taken)] < begins:
-                taken.append(_pixels(shown, size))
-            if len(taken) == len(times):
-                break
-            shown = frame
-        taken += [_pixels(shown, size)] * (len(times) - len(taken))
-    return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).contiguous()
-
-
-def clip_seconds(path: str | os.PathLike[str]) -> float:
-    """Return how long a video file lasts by its header; nothing is decoded. Raises as `read_clip` does."""
-    with _opened(require_file(path)) as (_, _, seconds):
-        return seconds
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any, float]]:
-    """Open a video: the container, its stream and its length in seconds; errors name the file."""
-    av = _pyav()
-    try:
-        with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
-            if not container.streams.video:
-                raise ValueError(f"{path} must hold a video, got a file without one.")
-            stream = container.streams.video[0]
-            yield container, stream, _duration(container, stream, path)
-    except av.error.FFmpegError as error:
-        raise ValueError(
-            f"{path} must be a whole video file, got one that can't be decoded ({error}): unpack or download "
-            "it again."
-        ) from error
-
-
-def _frames(container: Any, stream: Any, seconds: float, path: Path) -> Iterator[tuple[Any, float]]:
-    """Yield each frame and the time in seconds at which it appears."""
-    start = float((stream.start_time or 0) * stream.time_base)
-    last, frame_s = None, 0.0
-    for frame in container.decode(stream):
-        if frame.pts is None:
-            raise ValueError(f"{path} must say when each frame is shown, got a frame without a time.")
-        if frame.is_corrupt:  # ffmpeg would patch it with what it guesses
-            raise ValueError(
-                f"{path} must be a whole video file, got damaged pictures: unpack or download it again."
-            )
-        last = float(frame.pts * stream.time_base) - start
-        frame_s = float((frame.duration or 0) * stream.time_base)
-        yield frame, last
-    if last is None:
-        raise ValueError(f"{path} must hold frames, got a video without any: unpack or download it again.")
-    # half a second of slack: lengths in headers are rounded, and a last frame may stay on the screen
-    if last + frame_s < seconds - max(0.5, 2 * frame_s):
-        raise ValueError(
-            f"{path} must last {seconds:.2f} s, as its header says, got frames up to {last + frame_s:.2f} s: "
-            "it is cut short. Unpack or download it again."
-        )
-
-
-def _at(
-    middles: Any, container: Any, stream: Any, size: int | None, seconds: float, path: Path
-) -> Iterator[Any]:
-    """Yield the frame that is shown at each time; (H, W, 3) arrays."""
-    shown: Any = None
-    place = 0
-    for frame, begins in _frames(container, stream, seconds, path):
-        # the first frame stands for all that is before it
-        while shown is not None and place < len(middles) and middles[place] < begins:
-            yield _pixels(shown, size)
-            place += 1
-        shown = frame
-    for _ in range(place, len(middles)):
-        yield _pixels(shown, size)
-
-
-def _duration(container: Any, stream: Any, path: Path) -> float:
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    if container.duration:
-        return float(container.duration) / 1e6  # ffmpeg counts the file's in microseconds
-    raise ValueError(f"{path} must say how long it lasts, got a video without a duration: write it anew.")
-
-
-def _picture(frame: Any, size: int | None) -> Tensor:
-    return torch.from_numpy(_pixels(frame, size)).permute(2, 0, 1)
-
-
-def _pixels(frame: Any, size: int | None) -> Any:
-    if size is None:
-        return frame.to_ndarray(format="rgb24")
-    factor = size / min(frame.width, frame.height)
-    width, height = (max(size, round(side * factor)) for side in (frame.width, frame.height))
-    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
-
-
-def _check(frames_per_second: float, size: int | None) -> None:
-    if not (math.isfinite(frames_per_second) and frames_per_second > 0):
-        raise ValueError(f"frames_per_second must be a positive number, got {frames_per_second}.")
-    check_size(size)
-
-
-def _pyav() -> Any:
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise ImportError(
-            "av (PyAV) is needed to decode videos and is not installed: pip install 'nfas-lightning[vision]'."
-        ) from error
+    times, events = cut_recording(path, clip_seconds(path), hop)
+    windows = ClipWindows(
+        path, times, seconds=seconds, frames_per_second=frames_per_second, size=size, anchor=anchor
+    )
+    return windows, events

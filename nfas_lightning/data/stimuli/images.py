@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +11,13 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from nfas_lightning.data.content import require_file
+from nfas_lightning.data.files import require_file
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.functional.checks import check_count
 
 __all__ = ["ImageFiles", "check_size", "read_image"]
 
-_LARGEST = 8192  # pixels a side: 200 MB for each stimulus
+_LARGEST = 8192  # pixels per side: 200 MB for each stimulus
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 _WITH_PREVIEWS = {"MPO"}  # what phones write: the picture first, then smaller copies or a second eye's
@@ -61,19 +60,16 @@ class ImageFiles(StimulusFiles):
     def __getitem__(self, index: int) -> Tensor:
         return read_image(self.paths[index], size=self.size)
 
-    def sha256(self) -> str:
-        """Hash files and size; nothing is decoded."""
-        digest = hashlib.sha256(f"images {self.size}".encode())
-        for value in self.hashes:
-            digest.update(value.encode())
-        return digest.hexdigest()
+    def choices(self) -> str:
+        """Return what beside the files decides the pixels."""
+        return f"images {self.size}"
 
 
 def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tensor:
     """Read an image file, turned as its EXIF tag says.
 
     Args:
-        path: PNG, JPEG or another format that Pillow reads, 8 bits a channel.
+        path: PNG, JPEG or another format that Pillow reads, 8 bits per channel.
         size: pixels of the square that it is resized and cropped to, about its center; None: as it is.
 
     Returns:
@@ -81,7 +77,7 @@ def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tens
 
     Raises:
         FileNotFoundError: the file or its content is missing.
-        ValueError: no image, one that is damaged or cut short, more than 8 bits a channel, transparent,
+        ValueError: no image, one that is damaged or cut short, more than 8 bits per channel, transparent,
             or several pictures, such as an animation.
     """
     path = require_file(path)
@@ -91,7 +87,7 @@ def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tens
                 raise ValueError(f"{path} must hold pixels, got a drawing in PostScript: convert it first.")
             if image.mode not in _EIGHT_BITS:
                 raise ValueError(
-                    f"{path} must have 8 bits a channel, got mode {image.mode}: convert it first."
+                    f"{path} must have 8 bits per channel, got mode {image.mode}: convert it first."
                 )
             n_frames = getattr(image, "n_frames", 1)
             if n_frames > 1 and image.format not in _WITH_PREVIEWS:

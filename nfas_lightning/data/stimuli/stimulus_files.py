@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import warnings
@@ -13,8 +14,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.data.files import require_file, sha256_file
 
 __all__ = ["StimulusFiles", "list_files", "natural_key", "stimulus_paths"]
 
@@ -110,10 +110,22 @@ class StimulusFiles(Dataset[Tensor]):
     @cached_property
     def hashes(self) -> tuple[str, ...]:
         """The sha256 of each file, read once; nothing is decoded."""
-        return tuple(self._hash(require_file(path)) for path in self.paths)
+        return tuple(self.hash_file(require_file(path)) for path in self.paths)
 
-    def _hash(self, path: Path) -> str:
+    def hash_file(self, path: Path) -> str:
+        """Return the sha256 of a file."""
         return sha256_file(path)
+
+    def choices(self) -> str:
+        """Return what beside the files decides the stimuli."""
+        return ""
+
+    def sha256(self) -> str:
+        """Hash the files and `choices`; nothing is decoded."""
+        digest = hashlib.sha256(self.choices().encode())
+        for value in self.hashes:
+            digest.update(value.encode())
+        return digest.hexdigest()
 
 
 def stimulus_paths(stimuli: Any) -> list[Path] | None:

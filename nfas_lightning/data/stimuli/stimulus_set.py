@@ -1,11 +1,12 @@
-"""A benchmark's stimuli as a dataset, and the collate function that makes the batches of `stimuli`."""
+"""A benchmark's stimuli as a dataset, and which of them come several times."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -16,11 +17,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nfas_lightning.data.stimuli.acoustics import check_sampling_rate
-from nfas_lightning.data.stimuli.repeats import first_places, same_rows
+from nfas_lightning.data.stimuli.collate import Collate
 from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["MEDIA", "MODALITIES", "Collate", "Modality", "StimulusSet", "guess_modality", "own_rate"]
+__all__ = [
+    "MEDIA",
+    "MODALITIES",
+    "Modality",
+    "StimulusSet",
+    "first_places",
+    "guess_modality",
+    "own_rate",
+    "same_rows",
+    "warn_of_repeats",
+]
 
 Modality = Literal["vision", "audio", "language"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -215,35 +226,6 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         return tuple(digests)
 
 
-class Collate:
-    """Make one batch of (index, stimulus) pairs; an object, not a closure, so that workers can pickle it.
-
-    Args:
-        modality: ``"vision"``, ``"audio"`` or ``"language"``.
-        sampling_rate: Hz, for audio.
-        as_clips: give clips alone, not their frames as images.
-    """
-
-    def __init__(self, modality: str, sampling_rate: int | None = None, *, as_clips: bool = False) -> None:
-        self.modality = modality
-        self.sampling_rate = sampling_rate
-        self.as_clips = as_clips
-
-    def __call__(self, entries: Sequence[tuple[int, Any]]) -> dict[str, Any]:
-        """Return the batch dictionary: ``stimulus_id`` and the modality's own entries."""
-        items = [item for _, item in entries]
-        batch: dict[str, Any] = {"stimulus_id": torch.tensor([index for index, _ in entries])}
-        if self.modality == "language":
-            batch["text"] = items
-        elif self.modality == "vision":
-            batch.update(_visual(items, self.as_clips))
-        else:
-            batch["audio"] = torch.nn.utils.rnn.pad_sequence(items, batch_first=True)
-            batch["n_samples"] = torch.tensor([len(wave) for wave in items])
-            batch["sampling_rate"] = self.sampling_rate
-        return batch
-
-
 def _unwrap(item: Any) -> Any:
     """Take the stimulus out of what a dataset may return around it."""
     if isinstance(item, Mapping):
@@ -261,28 +243,6 @@ def _as_tensor(item: Any, index: int) -> Tensor:
     if np.ma.is_masked(item):
         raise ValueError(f"Stimulus {index} must be whole, got a masked array: fill in what was shown.")
     return torch.as_tensor(item)
-
-
-def _visual(items: list[Tensor], as_clips: bool) -> dict[str, Tensor]:
-    """Images stacked; of clips the frames one after the other, and the clips where they are equally long."""
-    sizes = {tuple(image.shape[-3:]) for image in items}
-    if len(sizes) > 1 or len({image.ndim for image in items}) > 1:
-        raise ValueError(
-            f"Images of one batch must have one size, got {sorted({tuple(i.shape) for i in items})}. Resize "
-            "them, or use batch_size=1."
-        )
-    if items[0].ndim == 3:
-        return {"image": torch.stack(items)}
-    counts = [len(clip) for clip in items]
-    equal = len(set(counts)) == 1
-    if as_clips and not equal:
-        raise ValueError(
-            f"Clips of one batch must have the same frames each, got {sorted(set(counts))}. Sample a fixed "
-            "number, or use batch_size=1."
-        )
-    frames = torch.cat(items)
-    out = {"clip": frames.view(len(items), counts[0], *frames.shape[1:])} if equal else {}
-    return out if as_clips else {"image": frames, "n_frames": torch.tensor(counts), **out}
 
 
 def _as_text(item: Any, index: int) -> TextStimulus:
@@ -329,3 +289,68 @@ def _as_audio(item: Any, index: int) -> Tensor:
             "peak."
         )
     return wave
+
+
+_SAMPLED = 256  # numbers of a stimulus that are compared before all are
+
+
+def first_places(contents: Sequence[Hashable]) -> Tensor:
+    """Return where each content comes first, (N,).
+
+    Example:
+        >>> first_places(["a", "b", "a"])
+        tensor([0, 1, 0])
+    """
+    place: dict[Hashable, int] = {}
+    return torch.tensor([place.setdefault(content, i) for i, content in enumerate(contents)])
+
+
+def same_rows(values: Tensor) -> Tensor:
+    """Return the place of the first row of values (N, ...) with the same numbers, (N,).
+
+    Rows are read whole only where a sample of their numbers is the same.
+    """
+    rows = [row.detach().cpu().reshape(-1) for row in values]
+    step = max(1, len(rows[0]) // _SAMPLED)
+    sampled = first_places([_bytes(row[::step]) for row in rows])
+    several = torch.bincount(sampled, minlength=len(rows))[sampled] > 1
+    return first_places(
+        [(first, hashlib.sha256(_bytes(row)).digest() if again else b"")
+         for row, first, again in zip(rows, sampled.tolist(), several.tolist(), strict=True)]
+    )  # fmt: skip
+
+
+def _bytes(row: Tensor) -> bytes:
+    return row.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def warn_of_repeats(first: Tensor, ids: Sequence[str], runs: Tensor | None) -> None:
+    """Say how many stimuli are identical to another one that folds may part from them.
+
+    Args:
+        first: (N,) of `first_places`.
+        ids: N names.
+        runs: (N,) run of each stimulus's response, which folds never part; None: of a time series.
+    """
+    together = torch.zeros_like(first) if runs is None else runs.to(first.device)
+    sets: dict[int, list[int]] = {}
+    for place, same in enumerate(first.tolist()):
+        sets.setdefault(same, []).append(place)
+    several = [places for places in sets.values() if len(places) > 1]
+    if len(torch.unique(together)) > 1:  # whole runs are held out
+        several = [places for places in several if len(torch.unique(together[places])) > 1]
+    if not several:
+        return
+    count = sum(map(len, several))
+    advice = "estimate one response per stimulus, the mean over its repetitions"
+    if runs is not None:
+        advice = (
+            "average their responses; or groups='identical' of ArrayDataModule and FolderDataModule keeps "
+            "them in one fold"
+        )
+    warnings.warn(
+        f"{count} of {len(first)} stimuli are identical to another one, {len(several)} contents in all, such "
+        f"as {[ids[place] for place in several[0][:3]]}. On both sides of a fold any network predicts the "
+        f"response to their repetition, so scores are too high: {advice}.",
+        stacklevel=3,
+    )

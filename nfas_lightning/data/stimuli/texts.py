@@ -1,25 +1,15 @@
-"""What a batch holds before a model's own preprocessing, for each modality.
-
-A datamodule yields dictionaries with ``stimulus_id`` ((B,) integers, indices into
-`Responses.stimulus_ids`) and one of:
-
-- vision: ``image``, a float tensor (B, 3, H, W) in [0, 1], RGB;
-- vision, clips: their frames one after the other in ``image``, (sum of F, 3, H, W), with ``n_frames``
-  (B,), and, where all have F frames, ``clip`` (B, F, 3, H, W), which shares the frames' memory. An image
-  model reads the frames, and what it makes of them is averaged over each clip by whoever records
-  it (`DepthRecorder.collect`); a video model reads the clips. With ``as_clips=True`` there is ``clip`` alone,
-  for bare video modules;
-- audio: ``audio``, a float tensor (B, K) of samples in [-1, 1], zero-padded on the right,
-  ``n_samples`` (B,) real lengths and ``sampling_rate`` (int, Hz);
-- language: ``text``, a list of `TextStimulus`.
-"""
+"""Texts as stimuli: words with the words before them, and running text of a word list."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
-__all__ = ["TextStimulus", "carried"]
+from nfas_lightning.functional.checks import check_option
+
+__all__ = ["TextStimulus", "carried", "context_windows", "join_story", "join_words", "word_stimuli"]
 
 
 @dataclass(frozen=True)
@@ -74,3 +64,167 @@ def carried(texts: Sequence[str | TextStimulus], carrier: str) -> list[TextStimu
         span = (len(before) + start, len(before) + stop)
         stimuli.append(TextStimulus(before + stimulus.text + after, span))
     return stimuli
+
+
+# a clitic on its own, the word before "n't", or letters with the digits among them; a number alone may have
+# signs that are said ("50%", "-5"), so it is left as it was heard
+_TOKEN = re.compile(r"n't|'(?:s|d|m|ll|ve|re)\b|[^\W_]+?(?=n't)|[$£€]?[^\W_]*[^\W\d_][^\W_]*", re.IGNORECASE)
+_CLITIC = re.compile(r"n't|'(?:s|d|m|ll|ve|re)", re.IGNORECASE)
+
+
+def join_words(words: Sequence[str], text: str | None = None) -> tuple[str, list[tuple[int, int]]]:
+    """Write a word list as running text.
+
+    Where `text` has the same words in the same order, its capitals and punctuation are used; where the two
+    differ, the word list is what was heard and wins.
+
+    Args:
+        words: the words in the order they were heard; clitics such as "n't" may stand alone.
+        text: the printed text, if there is one.
+
+    Returns:
+        The running text and, for each word, its characters [start, stop).
+
+    Example:
+        >>> join_words(["so", "she", "did", "n't"], "So, she didn't.")
+        ("So, she didn't", [(0, 2), (4, 7), (8, 11), (11, 14)])
+    """
+    words = [word.strip() for word in words]
+    place = _match(words, text) if text is not None else [None] * len(words)
+    pieces: list[str] = []
+    spans: list[tuple[int, int]] = []
+    length = 0
+    for i, word in enumerate(words):
+        here, before = place[i], place[i - 1] if i else None
+        if i == 0:
+            glue = ""
+        elif text is not None and here and before and here[2] == before[3]:
+            glue = re.sub(r"\s+", " ", text[before[1] : here[0]].replace("`", "'"))
+        else:
+            glue = "" if _CLITIC.fullmatch(word) else " "
+        # a printed word in capitals marks a stress, which tokenizers spell out letter by letter
+        printed = text[here[0] : here[1]] if text is not None and here else word
+        surface = printed if len(printed) == 1 or not printed.isupper() else word
+        length += len(glue)
+        spans.append((length, length + len(surface)))
+        pieces += [glue, surface]
+        length += len(surface)
+    return "".join(pieces), spans
+
+
+def word_stimuli(words: Sequence[str], *, window: int, text: str | None = None) -> list[TextStimulus]:
+    """Make every word a stimulus that ends with it and starts up to `window` words before.
+
+    Args:
+        words: the words in the order they were heard.
+        window: words of context before the word; 0 gives the word alone.
+        text: the printed text, for punctuation and capitals.
+
+    Returns:
+        One `TextStimulus` per word; its span is the word.
+
+    Raises:
+        ValueError: `window` is negative, or a word is no text or empty.
+    """
+    for place, word in enumerate(words):
+        if not isinstance(word, str):
+            raise ValueError(
+                f"words must be text, got {word!r} at {place} (counted from 0). pandas reads words such as "
+                "'null' and 'NA' as missing: read the table with keep_default_na=False."
+            )
+        if not word.strip():
+            raise ValueError(
+                f"words must not be empty, got {word!r} at {place} (counted from 0): leave it out, and its "
+                "row of events with it."
+            )
+    return context_windows(*join_words(words, text), window)
+
+
+def context_windows(text: str, spans: Sequence[tuple[int, int]], window: int) -> list[TextStimulus]:
+    """Make every word a stimulus that ends with it and starts up to `window` words before.
+
+    Args:
+        text: the running text.
+        spans: characters [start, stop) of each word; two words may share them.
+        window: words of context before the word; 0 gives the word alone.
+
+    Raises:
+        ValueError: `window` is negative.
+
+    Example:
+        >>> [s.text for s in context_windows("so she ran", [(0, 2), (3, 6), (7, 10)], 1)]
+        ['so', 'so she', 'she ran']
+    """
+    if window < 0:
+        raise ValueError(f"window must be zero or more words of context, got {window}.")
+    stimuli = []
+    for i, (start, stop) in enumerate(spans):
+        first = spans[max(0, i - window)][0]
+        stimuli.append(TextStimulus(text[first:stop], (start - first, stop - first)))
+    return stimuli
+
+
+def _match(words: Sequence[str], text: str) -> list[tuple[int, int, int, int] | None]:
+    """Characters [start, stop) of each word in the text, and its first and one-past-last token there."""
+    heard = [(token.group().lower(), i) for i, word in enumerate(words) for token in _TOKEN.finditer(word)]
+    printed = [(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
+    matcher = SequenceMatcher(None, [t for t, _ in heard], [t for t, _, _ in printed], autojunk=False)
+    token_of: dict[int, list[int | None]] = {}
+    pair = {a + k: b + k for a, b, size in matcher.get_matching_blocks() for k in range(size)}
+    for k, (_, i) in enumerate(heard):
+        token_of.setdefault(i, []).append(pair.get(k))
+    out: list[tuple[int, int, int, int] | None] = []
+    for i in range(len(words)):
+        tokens = token_of.get(i, [None])
+        known = [t for t in tokens if t is not None]
+        whole = len(known) == len(tokens) and known == list(range(known[0], known[0] + len(known)))
+        out.append((printed[known[0]][1], printed[known[-1]][2], known[0], known[-1] + 1) if whole else None)
+    return out
+
+
+# tables of lower-case words write "don't" as don, t; apart from these clitics no such word exists
+_BARE_CLITICS = frozenset({"s", "t", "m", "d", "ve", "re", "ll"})
+_ELISION = re.compile(r".+['\u2019]$")
+
+
+def join_story(
+    words: Sequence[str], language: str, text: str | None = None
+) -> tuple[str, list[tuple[int, int]]]:
+    """Write a word list as running text: no spaces in Chinese, none after a French elision.
+
+    English clitics that lost their apostrophe get it back. A word without text of its own (the ``not`` of a
+    contraction, a row of its own in some tables) shares the characters of the word before it.
+
+    Args:
+        words: the words in the order they were heard.
+        language: ``"EN"``, ``"CN"`` or ``"FR"``.
+        text: the printed text, see `nfas_lightning.data.stimuli.texts.join_words`.
+
+    Returns:
+        The text and the characters [start, stop) of each word.
+
+    Example:
+        >>> join_story(["he", "hasnt", "", "slept", "it", "s"], "EN")
+        ("he hasnt slept it's", [(0, 2), (3, 8), (3, 8), (9, 14), (15, 17), (18, 19)])
+        >>> join_story(["j'", "avais"], "FR")[0], join_story(["\u6211", "\u516d\u5c81"], "CN")[0]
+        ("j'avais", '\u6211\u516d\u5c81')
+    """
+    check_option("language", language, ("EN", "CN", "FR"))
+    if text is not None and all(words):
+        return join_words(words, text)
+    pieces: list[str] = []
+    spans: list[tuple[int, int]] = []
+    length = 0
+    for i, word in enumerate(words):
+        if not word:
+            spans.append(spans[-1])
+            continue
+        glue = "" if not i or language == "CN" or (language == "FR" and _ELISION.match(words[i - 1])) else " "
+        if i and language == "EN":
+            glue = "'" if word in _BARE_CLITICS else "" if word == "nt" or word.startswith("'") else glue
+        # spreadsheets turn these two words into truth values
+        surface = word.lower() if word in ("TRUE", "FALSE") else word
+        pieces += [glue, surface]
+        spans.append((length + len(glue), length + len(glue) + len(surface)))
+        length = spans[-1][1]
+    return "".join(pieces), spans

@@ -8,7 +8,7 @@ from pathlib import Path
 from nfas_lightning.datamodules.algonauts2021.algonauts_reader import DATA, N_VIDEOS, ROIS, SUBJECTS, VIDEOS
 from nfas_lightning.datamodules.catalogue.check_rows import Row, file_row, known_files_row
 from nfas_lightning.datamodules.catalogue.inspector import Inspector
-from nfas_lightning.datamodules.clips.clip_tree import spell_subject
+from nfas_lightning.datamodules.clips.clip_files import spell_subject
 
 __all__ = ["algonauts_rows"]
 

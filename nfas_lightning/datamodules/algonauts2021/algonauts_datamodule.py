@@ -30,7 +30,7 @@ __all__ = ["Algonauts2021DataModule"]
 
 
 class Algonauts2021DataModule(ClipDataModule):
-    """Viewers of 1,000 clips of three seconds, one response a clip, averaged over three repetitions.
+    """Viewers of 1,000 clips of three seconds, one response per clip, averaged over three repetitions.
 
     Videos without responses (the challenge's test set) are left out; `describe` counts them.
     Responses are z-scored per subject and ROI; repetitions give the noise ceiling.

@@ -11,12 +11,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import find_folder
+from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.datamodules.algonauts2021 import BENCHMARK
-from nfas_lightning.datamodules.clips.clip_tree import choose_subjects, clip_array, functional_table
-from nfas_lightning.datamodules.clips.clip_voxels import ClipForm, ClipSet, ClipVoxels
+from nfas_lightning.datamodules.clips.clip_files import (
+    ClipForm,
+    ClipSet,
+    ClipVoxels,
+    choose_subjects,
+    clip_array,
+    functional_table,
+)
 from nfas_lightning.functional.checks import check_option
 
 __all__ = [
@@ -162,7 +167,7 @@ def read_track_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels]:
     inside = mask == 1
     if int(inside.sum()) != train.shape[2]:
         raise ValueError(
-            f"{path}: 'voxel_mask' must mark a voxel a column of 'train', {train.shape[2]}, got "
+            f"{path}: 'voxel_mask' must mark one voxel per column of 'train', {train.shape[2]}, got "
             f"{int(inside.sum())}."
         )
     return (ClipVoxels(train, inside, AFFINE),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from nfas_lightning.data.readers import find_folder
+from nfas_lightning.data.files import find_folder
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules.alice.alice_reader import ALICE_FILES, FOLDER, load_alice
@@ -27,7 +27,7 @@ class AliceDataModule(BrainDataModule):
         high_pass: cut-off of the drift filter in Hz, None for none.
         confounds: regress out six motion parameters and their changes.
         drop_volumes: volumes dropped at the start.
-        batch_size: words a batch.
+        batch_size: words per batch.
         num_workers: worker processes of the loaders.
         subjects: listeners to keep; None: all.
         event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.

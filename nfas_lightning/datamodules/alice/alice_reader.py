@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.events import response_gap, volume_design
-from nfas_lightning.data.readers import find_folder, pick, read_csv, read_npz, sha256_file
+from nfas_lightning.data.files import find_folder, read_npz, sha256_file
+from nfas_lightning.data.pairing import pick
 from nfas_lightning.data.regions.cleaning import clean_series, motion_regressors
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.data.stimuli.transcript import word_stimuli
+from nfas_lightning.data.stimuli.texts import word_stimuli
+from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.alice import BENCHMARK
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out

@@ -14,7 +14,7 @@ import numpy as np
 import requests
 from numpy.typing import NDArray
 
-from nfas_lightning.data.stimuli.words import read_textgrid
+from nfas_lightning.data.stimuli.word_times import read_textgrid
 from nfas_lightning.datamodules.catalogue.download import TIMEOUT, TransferError, UnreachableError
 from nfas_lightning.datamodules.catalogue.source import Choice, Job, Plan, Source
 from nfas_lightning.writing import write_text, write_whole

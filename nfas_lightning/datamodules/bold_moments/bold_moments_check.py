@@ -15,7 +15,7 @@ from nfas_lightning.datamodules.bold_moments.bold_moments_reader import (
 )
 from nfas_lightning.datamodules.catalogue.check_rows import Row, file_row, known_files_row
 from nfas_lightning.datamodules.catalogue.inspector import Inspector
-from nfas_lightning.datamodules.clips.clip_tree import spell_subject
+from nfas_lightning.datamodules.clips.clip_files import spell_subject
 
 __all__ = ["bold_moments_rows"]
 

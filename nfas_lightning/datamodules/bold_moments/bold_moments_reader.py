@@ -14,12 +14,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import find_folder
+from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.datamodules.bold_moments import BENCHMARK
-from nfas_lightning.datamodules.clips.clip_tree import choose_subjects, clip_array, functional_table
-from nfas_lightning.datamodules.clips.clip_voxels import ClipForm, ClipSet, ClipVoxels, usable_voxels
+from nfas_lightning.datamodules.clips.clip_files import (
+    ClipForm,
+    ClipSet,
+    ClipVoxels,
+    choose_subjects,
+    clip_array,
+    functional_table,
+    usable_voxels,
+)
 
 __all__ = [
     "BOLD_MOMENTS",
@@ -170,7 +176,7 @@ def list_clips(
 def bold_moments_files(
     folder: Path, subjects: Sequence[str] | None, rois: Sequence[str], *, strict: bool = True
 ) -> dict[str, list[Path]]:
-    """List the pickles of each subject, a file an ROI.
+    """List the pickles of each subject, one file per ROI.
 
     Args:
         folder: of `find_bold_moments`.

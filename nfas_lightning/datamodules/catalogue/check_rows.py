@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfas_lightning.data.bids import add_sub, strip_sub
-from nfas_lightning.data.readers import read_csv, read_npz
+from nfas_lightning.data.files import read_npz
+from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.catalogue.benchmark import Benchmark, find_benchmarks
 from nfas_lightning.datamodules.catalogue.inspector import FileState, Inspector
 

@@ -23,7 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nfas_lightning.data.content import require_file
+from nfas_lightning.data.files import require_file
 from nfas_lightning.data.regions.brain_images import read_gifti
 from nfas_lightning.data.regions.label_files import read_annotation
 from nfas_lightning.data.safe_pickle import read_pickle

@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
+from rich.progress import track
 from torch import Tensor
 
+from nfas_lightning.data.files import content_hash, require_file
+from nfas_lightning.data.regions.parcel_cache import parcels_key, read_parcels, write_parcels
+from nfas_lightning.data.regions.parcels import Parcels
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.clips import ClipFiles
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.data.stimuli.video_nuisances import VIDEO_NUISANCES, video_nuisances
-from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.datamodules.cache import parcel_cache
+from nfas_lightning.data.stimuli.video import VIDEO_NUISANCES, every_frame, frame_statistics
+from nfas_lightning.datamodules.base import BrainDataModule, parcel_cache
 
-__all__ = ["ClipDataModule"]
+__all__ = ["ClipDataModule", "video_nuisances"]
 
 
 class ClipDataModule(BrainDataModule):
@@ -26,8 +30,8 @@ class ClipDataModule(BrainDataModule):
     see the clip.
 
     Args:
-        frames_per_second: frames taken a second. Video models choose theirs among them: take as many as they
-            read (16 / 3 for 16).
+        frames_per_second: frames taken per second. Video models choose theirs among them: take as many
+            as they read (16 / 3 for 16).
         size: pixels to which the frames' shorter side is brought; None: 268, as the files have it.
         as_clips: batches hold clips alone, for bare video modules without a preprocess.
         nuisances: any of ``"luminance"``, ``"contrast"`` and ``"motion"``, of all frames of a clip; every
@@ -36,7 +40,7 @@ class ClipDataModule(BrainDataModule):
             in ``NFAS_CACHE`` or the user's cache folder.
         progress: show bars while files are read.
         strict: check the official counts; False reads partial copies.
-        batch_size: clips a batch.
+        batch_size: clips per batch.
         num_workers: worker processes of the loaders.
         subjects: e.g. ``["01"]``; None: all ten. They stay apart, and scoring averages them or not.
     """
@@ -120,3 +124,42 @@ class ClipDataModule(BrainDataModule):
     def n_missing_rois(self) -> int:
         """ROIs without a value in any subject."""
         return int(self.responses.values.isnan().all(dim=1).all(dim=0).sum())
+
+
+def video_nuisances(
+    clips: ClipFiles, names: Sequence[str], *, cache: Path | None = None, progress: bool = True
+) -> Tensor:
+    """Compute `frame_statistics` of all frames of every clip, or take them from the cache.
+
+    Args:
+        clips: N files, decoded at their own frame rate whatever rate the models see.
+        names: columns wanted, of `VIDEO_NUISANCES`.
+        cache: folder of the parcel cache, None for none.
+        progress: show a bar.
+
+    Returns:
+        (N, Q).
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    unknown = [name for name in names if name not in VIDEO_NUISANCES]
+    if unknown or len(set(names)) != len(names):
+        raise ValueError(
+            f"nuisances must be some of {', '.join(VIDEO_NUISANCES)}, each once, got {list(names)}."
+        )
+    columns = [VIDEO_NUISANCES.index(name) for name in names]
+    hashes = [str(content_hash(require_file(path), cache)) for path in clips.paths]
+    key = parcels_key(
+        hashes, "", {"statistics of every frame": ",".join(VIDEO_NUISANCES), "size": str(clips.size)}
+    )
+    if cache is not None:
+        # damaged or absent, it is computed anew: that costs no more than time
+        known, _ = read_parcels(cache, key, len(VIDEO_NUISANCES))
+        if known is not None:
+            return known.values[:, columns]
+    paths = track(clips.paths, "clips", transient=True, disable=not progress)
+    values = torch.stack([frame_statistics(every_frame(path, size=clips.size)) for path in paths])
+    if cache is not None:
+        write_parcels(cache, key, Parcels(values, torch.full((len(VIDEO_NUISANCES),), len(values))))
+    return values[:, columns]

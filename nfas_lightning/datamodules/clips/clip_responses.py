@@ -13,10 +13,11 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from nfas_lightning.data.files import content_hash
 from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.cleaning import SINGLE, center_and_scale
-from nfas_lightning.data.regions.parcel_cache import content_hash, parcels_key, read_parcels, write_parcels
-from nfas_lightning.datamodules.clips.clip_voxels import ClipForm, ClipSet, repetition_means
+from nfas_lightning.data.regions.parcel_cache import parcels_key, read_parcels, write_parcels
+from nfas_lightning.datamodules.clips.clip_files import ClipForm, ClipSet, repetition_means
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.correlation import correlate
 
@@ -72,7 +73,7 @@ def read_clip_responses(
 
     Args:
         form: of the data set.
-        files: by subject, a file an ROI, or the whole brain's one.
+        files: by subject, one file per ROI, or the whole brain's one.
         rois: R rows: the ROIs, or the atlas's table.
         atlas: what a whole brain is averaged over; None: each file is an ROI.
         cache: folder of the parcel cache, None for none.

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from nfas_lightning.data.bids import entities, is_here, pick_subjects, read_participants, run_number, scan_tr
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import find_folder, read_csv
+from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.regions.extraction import Scan
-from nfas_lightning.data.stimuli.words import Words, read_textgrid, words_of_table
+from nfas_lightning.data.stimuli.word_times import Words, read_textgrid, words_of_table
+from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.little_prince import BENCHMARK
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
 from nfas_lightning.functional.checks import check_option
@@ -78,7 +78,7 @@ def little_prince_stories(
         strict: check the official counts of words and volumes.
 
     Returns:
-        A story a section.
+        One story per section.
 
     Raises:
         FileNotFoundError: a folder, table, sound or subject is missing, or its content is.
@@ -115,7 +115,7 @@ def little_prince_stories(
 
 
 def read_sections(path: Path, language: str = "EN", *, strict: bool = True) -> dict[int, Words]:
-    """Read a word table: word, onset, offset and section, a row a word; times restart in each section.
+    """Read a word table: word, onset, offset and section, one row per word; times restart in each section.
 
     A row whose word is blank is the second half of a contraction ("hasnt", then a row for "not" alone): it
     keeps its time, and its feature is that of the whole contraction.

@@ -26,12 +26,12 @@ from nfas_lightning.datamodules.narratives.narratives_tree import (
     excluded_scans,
     find_scans,
     is_excluded,
+    read_alignment,
     read_listeners,
     sound_file,
     story_tr,
     word_table,
 )
-from nfas_lightning.datamodules.narratives.narratives_words import read_alignment
 from nfas_lightning.datamodules.stories.story import StoryScan
 
 __all__ = ["narratives_rows"]

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from nfas_lightning.data.bids import is_here, pick_subjects, read_json, strip_sub
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import find_folder, name_list, read_csv
+from nfas_lightning.data.files import find_folder, require_file
+from nfas_lightning.data.pairing import name_list
+from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.narratives import BENCHMARK
 from nfas_lightning.datamodules.narratives.narratives_clock import ALIASES, CLOCKS, SKIPPED, Clock
 from nfas_lightning.datamodules.narratives.narratives_tree import (
@@ -24,9 +25,9 @@ from nfas_lightning.datamodules.narratives.narratives_tree import (
     read_listeners,
     sound_file,
     story_tr,
+    story_words,
     word_table,
 )
-from nfas_lightning.datamodules.narratives.narratives_words import story_words
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
 from nfas_lightning.functional.checks import check_option
 
@@ -70,8 +71,8 @@ def narratives_stories(
         strict: check word counts.
 
     Returns:
-        A story each. Scans whose repetition time is not that of most of a story's scans are left out, with a
-        warning.
+        One story each. Scans whose repetition time is not that of most of a story's scans are left out, with
+        a warning.
 
     Raises:
         FileNotFoundError: a folder, table, sound, sidecar or subject is missing, or its content is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nfas_lightning.data.readers import find_folder
+from nfas_lightning.data.files import find_folder
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
@@ -24,7 +24,7 @@ class NaturalSoundsDataModule(BrainDataModule):
         root: folder that holds ``natsound165/``; None: the environment variable ``NFAS_DATA``.
         seed: of the sounds' order. The files list them by category: None keeps that order, so that folds hold
             out whole categories.
-        batch_size: sounds a batch.
+        batch_size: sounds per batch.
         num_workers: worker processes of the loaders.
     """
 

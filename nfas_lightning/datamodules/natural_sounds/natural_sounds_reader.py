@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nfas_lightning.data.readers import find_folder, read_npz, sha256_file
+from nfas_lightning.data.files import find_folder, read_npz, sha256_file
 from nfas_lightning.data.regions.cleaning import zscore
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
@@ -41,7 +41,7 @@ def read_sounds(
     components = [str(name) for name in brain["component_names"]]
     if brain["R"].shape != (len(names), len(components)):
         raise ValueError(
-            f"components.npz: R must have a row a sound and a column a component, ({len(names)}, "
+            f"components.npz: R must have one row per sound and one column per component, ({len(names)}, "
             f"{len(components)}), got {brain['R'].shape}."
         )
     if len(sound["audio"]) != len(names) or [str(name) for name in sound["names"]] != names:
@@ -55,7 +55,7 @@ def read_sounds(
 def load_natural_sounds(
     root: str | os.PathLike[str] | None = None, *, seed: int | None = 0
 ) -> tuple[StimulusSet, Responses]:
-    """Read sounds and component responses, one response a sound, no time axis.
+    """Read sounds and component responses, one response per sound, no time axis.
 
     The components were inferred from the voxels of ten listeners together, so there is one "subject" and no
     noise ceiling; their network is ``Auditory`` and, spread over both hemispheres, they have no coordinates.

@@ -1,4 +1,4 @@
-"""Responses of several subjects, planted from stimulus features, on the axes of an fMRI experiment."""
+"""Simulated responses: which ROI follows what, and what several subjects answer in an fMRI experiment."""
 
 from __future__ import annotations
 
@@ -12,10 +12,61 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nfas_lightning.data.events import volume_design
+from nfas_lightning.data.regions.rois import coordinate_atlas
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.hrf import HRFModel
 
-__all__ = ["Schedule", "SimulatedBrain", "schedule", "simulate_brain"]
+__all__ = ["INTEGRATIVE", "Schedule", "SimulatedBrain", "plan_rois", "schedule", "simulate_brain"]
+
+_DRIVER = {
+    "Visual": "vision",
+    "occipital": "vision",
+    "Auditory": "audio",
+    "auditory": "audio",
+    "DefaultMode": "language",
+    "default": "language",
+    "FrontoParietal": "language",
+    "fronto-parietal": "language",
+    # the left ventral attention network of these atlases is close to the language network
+    "VentralAttention": "language",
+}
+# convergence zones (MNI, mm); the atlas's nearest ROI follows every modality
+INTEGRATIVE = {
+    "angular gyrus L": (-46.0, -62.0, 32.0),
+    "angular gyrus R": (50.0, -58.0, 30.0),
+    "posterior superior temporal L": (-54.0, -46.0, 10.0),
+    "posterior superior temporal R": (54.0, -42.0, 12.0),
+    "anterior temporal L": (-50.0, 6.0, -28.0),
+    "anterior temporal R": (50.0, 8.0, -28.0),
+    "precuneus": (-4.0, -58.0, 34.0),
+    "medial prefrontal": (-2.0, 52.0, -4.0),
+}
+
+
+def plan_rois(atlas: str = "seitzman") -> pd.DataFrame:
+    """Return an atlas with what drives each ROI, whatever the seed and the modality.
+
+    Args:
+        atlas: see `nfas_lightning.data.regions.rois.coordinate_atlas`.
+
+    Returns:
+        The ROI table with ``driven_by`` (``"vision"``, ``"audio"``, ``"language"``, ``"all"``, ``"none"``),
+        ``integrative`` (bool) and ``zone``, the name of an integrative ROI's convergence zone.
+
+    Example:
+        >>> plan_rois("seitzman")["driven_by"].value_counts()["all"]
+        np.int64(8)
+    """
+    table = coordinate_atlas(atlas)
+    table["driven_by"] = table["network"].map(_DRIVER).fillna("none")
+    table["zone"] = ""
+    xyz = table[["x", "y", "z"]].to_numpy(dtype=float)
+    for zone, center in INTEGRATIVE.items():
+        nearest = int(np.linalg.norm(xyz - np.asarray(center), axis=1).argmin())
+        table.loc[nearest, ["driven_by", "zone"]] = ["all", zone]
+    table["integrative"] = table["driven_by"] == "all"
+    return table
+
 
 _LEAD_IN = 6.0  # seconds before the first stimulus of a run
 _LEAD_OUT = 16.0  # and after the last one's onset: the response falls
@@ -64,7 +115,7 @@ def schedule(n_stimuli: int, *, n_runs: int, tr: float, isi: float, seed: int = 
         seed: of the order and the jitter.
 
     Raises:
-        ValueError: fewer than two stimuli a run, or times that are not positive.
+        ValueError: fewer than two stimuli per run, or times that are not positive.
     """
     if n_runs < 1 or n_stimuli < 2 * n_runs:
         raise ValueError(f"Every run needs two stimuli, got {n_stimuli} stimuli in {n_runs} runs.")

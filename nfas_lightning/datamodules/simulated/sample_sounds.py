@@ -98,7 +98,7 @@ def _modulated_noise(n_samples: int, rng: np.random.Generator) -> _Wave:
 
 
 def _syllables(n_samples: int, rng: np.random.Generator) -> _Wave:
-    """Three to six vowels a second: a gliding voice through three formants, sometimes after a hiss."""
+    """Three to six vowels per second: a gliding voice through three formants, sometimes after a hiss."""
     rate = rng.uniform(3, 6)
     voice = 90 * 2 ** rng.uniform(0, 1.5)
     wave = np.zeros(n_samples)

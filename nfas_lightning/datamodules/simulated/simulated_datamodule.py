@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.events import response_gap
-from nfas_lightning.data.readers import pick, sha256_file
+from nfas_lightning.data.files import sha256_file
+from nfas_lightning.data.pairing import pick
 from nfas_lightning.data.regions.cleaning import zscore
 from nfas_lightning.data.regions.rois import ATLASES
 from nfas_lightning.data.responses import Responses
@@ -19,14 +20,13 @@ from nfas_lightning.data.stimuli.acoustics import sound_power
 from nfas_lightning.data.stimuli.images import check_size
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES, Modality, StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.datamodules.simulated.planted_brain import Schedule, schedule, simulate_brain
+from nfas_lightning.datamodules.simulated.planted_brain import Schedule, plan_rois, schedule, simulate_brain
 from nfas_lightning.datamodules.simulated.planted_features import (
     image_features,
     principal_components,
     sound_features,
     text_features,
 )
-from nfas_lightning.datamodules.simulated.planted_rois import plan_rois
 from nfas_lightning.datamodules.simulated.sample_images import sample_crops
 from nfas_lightning.datamodules.simulated.sample_sounds import SAMPLING_RATE, sample_sounds
 from nfas_lightning.datamodules.simulated.sample_texts import sample_sentences, words_of
@@ -60,7 +60,7 @@ class SimulatedBrainDataModule(BrainDataModule):
         n_components: stimulus features are reduced to so many principal components before they are planted.
         image_size: side of the crops in pixels.
         seed: of stimuli, order, weights and noise.
-        batch_size: stimuli a batch.
+        batch_size: stimuli per batch.
         num_workers: worker processes of the loaders.
         subjects: subjects to keep (``"sim-01"``, ...); None: all.
         event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.

@@ -14,19 +14,18 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.events import volume_design
-from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.data.files import sha256_file
 from nfas_lightning.data.regions.extraction import Scan
-from nfas_lightning.data.stimuli.anchors import share_before, window_pieces
-from nfas_lightning.data.stimuli.audio_windows import AudioWindows, Stretch, read_wav
+from nfas_lightning.data.stimuli.sounds import AudioWindows, Stretch, sound_seconds
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.data.stimuli.story_text import join_story
-from nfas_lightning.data.stimuli.texts import TextStimulus
-from nfas_lightning.data.stimuli.transcript import context_windows
-from nfas_lightning.data.stimuli.words import Words
+from nfas_lightning.data.stimuli.texts import TextStimulus, context_windows, join_story
+from nfas_lightning.data.stimuli.timing import share_before, window_pieces
+from nfas_lightning.data.stimuli.word_times import Words
+from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.hrf import HRFModel
 
-__all__ = ["Story", "StoryScan", "StoryStimuli", "story_design", "story_stimuli"]
+__all__ = ["Story", "StoryScan", "StorySettings", "StoryStimuli", "story_design", "story_stimuli"]
 
 
 class StoryScan(NamedTuple):
@@ -129,16 +128,26 @@ class StoryStimuli(NamedTuple):
     sha256: str
 
 
-def story_stimuli(
-    stories: Sequence[Story],
-    modality: str,
-    *,
-    window: int = 20,
-    anchor: str | None = None,
-    seconds: float = 10.0,
-    hop: float = 1.0,
-    sampling_rate: int = 16_000,
-) -> StoryStimuli:
+@dataclass(frozen=True)
+class StorySettings:
+    """How stories become stimuli and responses; each field is an argument of `StoryDataModule`."""
+
+    modality: str
+    window: int = 20
+    anchor: str | None = None
+    seconds: float = 10.0
+    hop: float = 1.0
+    sampling_rate: int = 16_000
+    temporal: str = "hrf"
+    hrf: HRFModel = "spm"
+    delays: Sequence[int] = (1, 2, 3, 4)
+    slice_time_reference: float = 0.0
+    nuisances: Sequence[str] = ("word_rate", "sound_power")
+    listeners: str = "mean"
+    ceiling: CeilingMethod = "split_half"
+
+
+def story_stimuli(stories: Sequence[Story], settings: StorySettings) -> StoryStimuli:
     """Make the stimuli of a modality and the times that their features belong to.
 
     - ``"language"``: every word whose time is known, with the words before it; words of unknown time are
@@ -148,20 +157,14 @@ def story_stimuli(
 
     Args:
         stories: at least one.
-        modality: ``"language"`` or ``"audio"``.
-        window: words of context before each word.
-        anchor: ``"start"``, ``"center"`` or ``"end"``: the moment of a word, or of a window of sound, that
-            its feature belongs to; None: a word's start, a window's center.
-        seconds: length of an audio window.
-        hop: seconds from one of them to the next.
-        sampling_rate: Hz of audio windows.
+        settings: modality, window, anchor, seconds, hop and sampling rate.
 
     Raises:
         ValueError: an unknown option, or a story without stimuli.
     """
-    check_option("modality", modality, ("audio", "language"))
-    if modality == "audio":
-        return _sounds(stories, seconds, hop, sampling_rate, anchor or "center")
+    check_option("modality", settings.modality, ("audio", "language"))
+    if settings.modality == "audio":
+        return _sounds(stories, settings)
     texts: list[TextStimulus] = []
     ids: list[str] = []
     onsets = []
@@ -170,24 +173,23 @@ def story_stimuli(
         timed = np.flatnonzero(words.timed)
         if not len(timed):
             raise ValueError(f"Story {story.name} must have words with times, got none of {len(words)}.")
-        windows = context_windows(*join_story(words.words, story.language, story.text), window)
+        windows = context_windows(*join_story(words.words, story.language, story.text), settings.window)
         texts += [windows[i] for i in timed]
         ids += [f"{story.name}_{i:05d}_{words.words[i]}" for i in timed]
-        onsets.append(story.word_times(anchor or "start"))
+        onsets.append(story.word_times(settings.anchor or "start"))
     stimuli = StimulusSet(texts, "language")
     instants = tuple(torch.zeros_like(times) for times in onsets)
     return StoryStimuli(stimuli, tuple(ids), tuple(onsets), instants, stimuli.sha256())
 
 
-def _sounds(
-    stories: Sequence[Story], seconds: float, hop: float, sampling_rate: int, anchor: str
-) -> StoryStimuli:
+def _sounds(stories: Sequence[Story], settings: StorySettings) -> StoryStimuli:
+    seconds, hop, rate = settings.seconds, settings.hop, settings.sampling_rate
+    anchor = settings.anchor or "center"
     stretches, ids, onsets, durations = [], [], [], []
-    digest = hashlib.sha256(f"{seconds} {hop} {sampling_rate} {anchor}".encode())
+    digest = hashlib.sha256(f"{seconds} {hop} {rate} {anchor}".encode())
     for story in stories:
         path = story.needed_wav()
-        samples, rate = read_wav(path)
-        begins, lasts = window_pieces(min(len(samples) / rate, story.span[1]), hop, story.span[0])
+        begins, lasts = window_pieces(min(sound_seconds(path), story.span[1]), hop, story.span[0])
         if not len(begins):
             raise ValueError(
                 f"Story {story.name} must have sound for one hop of {hop} s, got {path.name} without."
@@ -198,8 +200,8 @@ def _sounds(
         onsets.append(torch.from_numpy(begins + story.offset))
         durations.append(torch.from_numpy(lasts))
         digest.update(f"{sha256_file(path)} {story.span} {times}".encode())
-    windows = AudioWindows(stretches, seconds, sampling_rate, anchor)
-    stimuli = StimulusSet(windows, "audio", sampling_rate)
+    windows = AudioWindows(stretches, seconds, rate, anchor)
+    stimuli = StimulusSet(windows, "audio", rate)
     return StoryStimuli(stimuli, tuple(ids), tuple(onsets), tuple(durations), digest.hexdigest())
 
 
@@ -207,12 +209,8 @@ def story_design(
     stories: Sequence[Story],
     onsets: Sequence[Tensor],
     n_volumes: Sequence[int],
-    *,
+    settings: StorySettings,
     durations: Sequence[Tensor] | None = None,
-    temporal: str,
-    hrf: HRFModel = "spm",
-    delays: Sequence[int] = (1, 2, 3, 4),
-    slice_time_reference: float = 0.0,
 ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
     """Build each story's operators on its own clock, and join them: no event reaches another story.
 
@@ -220,11 +218,8 @@ def story_design(
         stories: J of them.
         onsets: per story, seconds of its stimuli on the scan's clock.
         n_volumes: per story, the volumes kept.
-        durations: per story, the seconds that they last; None: instants.
-        temporal: ``"hrf"`` or ``"fir"``, see `volume_design`.
-        hrf: ``"spm"`` or ``"glover"``.
-        delays: of ``"fir"``, in volumes.
-        slice_time_reference: the moment that a volume stands for, as a share of the repetition time.
+        settings: temporal, hrf, delays, and the slice time reference.
+        durations: per story, the seconds that its stimuli last; None: instants.
 
     Returns:
         Sparse (T, N) operators, one per delay; (T,) seconds since each scan's start; (T,) number of the
@@ -239,12 +234,12 @@ def story_design(
         parts.append(
             volume_design(
                 begins,
-                at + slice_time_reference * story.tr,
+                at + settings.slice_time_reference * story.tr,
                 tr=story.tr,
                 durations=lasts,
-                temporal=temporal,
-                hrf=hrf,
-                delays=delays,
+                temporal=settings.temporal,
+                hrf=settings.hrf,
+                delays=settings.delays,
             )
         )
     runs = torch.repeat_interleave(torch.arange(len(stories)), torch.tensor(list(n_volumes)))

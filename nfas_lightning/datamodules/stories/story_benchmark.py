@@ -1,54 +1,95 @@
-"""A benchmark of stories: stimuli and responses of several stories as one, each story a run."""
+"""A benchmark of stories: stimuli, nuisances and responses of several stories as one, each story a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nfas_lightning.data.events import response_gap
-from nfas_lightning.data.readers import sha256_file
+from nfas_lightning.data.files import sha256_file
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.stimuli.sounds import power_frames, read_sound
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.datamodules.stories.story import Story, story_design, story_stimuli
-from nfas_lightning.datamodules.stories.story_nuisances import nuisance_names, nuisance_series
+from nfas_lightning.datamodules.stories.story import Story, StorySettings, story_design, story_stimuli
 from nfas_lightning.datamodules.stories.story_responses import (
     StoryResponses,
     StoryScans,
     clean_scan,
     fewest_counts,
 )
-from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis
-from nfas_lightning.functional.hrf import HRFModel
+from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
-__all__ = ["StorySettings", "load_stories", "word_counts"]
+__all__ = ["NUISANCES", "load_stories", "nuisance_names", "nuisance_series", "word_counts"]
+
+NUISANCES = ("word_rate", "sound_power")
+
+
+def nuisance_names(settings: StorySettings) -> list[str]:
+    """Return the names of the columns of `nuisance_series`.
+
+    Example:
+        >>> nuisance_names(StorySettings("audio", nuisances=["word_rate"], temporal="fir", delays=(1, 2)))
+        ['word_rate_delay1', 'word_rate_delay2']
+    """
+    if settings.temporal != "fir":
+        return list(settings.nuisances)
+    return [f"{name}_delay{delay}" for name in settings.nuisances for delay in settings.delays]
+
+
+def nuisance_series(story: Story, n_volumes: int, settings: StorySettings) -> Tensor:
+    """Carry what every listener heard to volumes, by the operators that carry the features.
+
+    With ``temporal="fir"`` there is one column per delay. Finite impulse responses are sums here, since an
+    average over a repetition time forgets how many words there were.
+
+    Args:
+        story: with words for ``"word_rate"``, with a sound file for ``"sound_power"``.
+        n_volumes: volumes kept.
+        settings: the nuisances, of `NUISANCES`, and how stimuli reach volumes.
+
+    Returns:
+        (T, Q) float64, in the order of `nuisance_names`. Word rate counts timed words; sound power is in dB
+        above silence, one value every 0.1 s, of the story's own part of the file.
+
+    Raises:
+        ValueError: an unknown name.
+        FileNotFoundError: the sound file is missing.
+    """
+    at = story.volume_times(n_volumes) + settings.slice_time_reference * story.tr
+    columns = [torch.zeros(n_volumes, 0).double()]
+    for name in settings.nuisances:
+        check_option("nuisances", name, NUISANCES)
+        if name == "word_rate":
+            # words count at the moment at which their features stand
+            anchor = settings.anchor if settings.modality == "language" else None
+            onsets = story.word_times(anchor or "start")
+            durations, values = torch.zeros_like(onsets), torch.ones_like(onsets)
+        else:
+            onsets, durations, values = _power(story)
+        if settings.temporal == "fir":
+            operators = fir_operators(
+                onsets, at, tr=story.tr, delays=settings.delays, durations=durations, resample="sum"
+            )
+        else:
+            operators = (hrf_operator(onsets, at, tr=story.tr, durations=durations, hrf=settings.hrf),)
+        columns += [operator @ values[:, None] for operator in operators]
+    return torch.cat(columns, dim=1)
+
+
+def _power(story: Story) -> tuple[Tensor, Tensor, Tensor]:
+    """Onsets on the scan's clock, durations and power of the frames that begin in the story's part."""
+    power, step = power_frames(*read_sound(story.needed_wav()))
+    starts = step * torch.arange(len(power)).double()
+    own = (starts >= story.span[0]) & (starts < story.span[1])
+    return starts[own] + story.offset, torch.full_like(starts[own], step), power[own]
 
 
 _FOLDS = 5  # that a single story is scored in by default
-
-
-@dataclass(frozen=True)
-class StorySettings:
-    """How stories become stimuli and responses; see `nfas_lightning.datamodules.StoryDataModule`."""
-
-    modality: str
-    window: int = 20
-    anchor: str | None = None
-    seconds: float = 10.0
-    hop: float = 1.0
-    sampling_rate: int = 16_000
-    temporal: str = "hrf"
-    hrf: HRFModel = "spm"
-    delays: Sequence[int] = (1, 2, 3, 4)
-    slice_time_reference: float = 0.0
-    nuisances: Sequence[str] = ("word_rate", "sound_power")
-    listeners: str = "mean"
-    ceiling: CeilingMethod = "split_half"
 
 
 def load_stories(
@@ -76,15 +117,7 @@ def load_stories(
     names = [story.name for story in stories]
     if not names or len(set(names)) != len(names):
         raise ValueError(f"Stories must be one at least, each once, got {names}.")
-    shown = story_stimuli(
-        stories,
-        settings.modality,
-        window=settings.window,
-        anchor=settings.anchor,
-        seconds=settings.seconds,
-        hop=settings.hop,
-        sampling_rate=settings.sampling_rate,
-    )
+    shown = story_stimuli(stories, settings)
     values, ceilings, nuisances, counts = [], [], [], []
     heard_by: list[tuple[str, ...]] = []
     hashes: dict[str, str] = {}
@@ -101,16 +134,7 @@ def load_stories(
         hashes |= heard.hashes
         hashes |= {f"{story.name}/{file.name}": sha256_file(file) for file in _files(story)}
     lengths = [part.shape[1] for part in values]
-    design, times, runs = story_design(
-        stories,
-        shown.onsets,
-        lengths,
-        durations=shown.durations,
-        temporal=settings.temporal,
-        hrf=settings.hrf,
-        delays=settings.delays,
-        slice_time_reference=settings.slice_time_reference,
-    )
+    design, times, runs = story_design(stories, shown.onsets, lengths, settings, shown.durations)
     if settings.listeners == "mean":
         heard_by = [("mean",)] * len(stories)
     subjects, joined = _side_by_side(values, heard_by)
@@ -130,9 +154,7 @@ def load_stories(
         volume_times=times,
         drifts=_drifts(trs, lengths, scans.high_pass),
         nuisances=torch.cat(nuisances) if settings.nuisances else None,
-        nuisance_names=tuple(
-            nuisance_names(settings.nuisances, temporal=settings.temporal, delays=settings.delays)
-        ),
+        nuisance_names=tuple(nuisance_names(settings)),
         noise_ceiling=ceiling if bool(ceiling.isfinite().any()) else None,
         # the shortest repetition time has the most volumes in a response
         gap=response_gap(settings.temporal, min(trs), settings.delays),
@@ -155,18 +177,7 @@ def _nuisances(
     story: Story, heard: StoryResponses, settings: StorySettings, high_pass: float | None
 ) -> Tensor:
     """Nuisances of the kept volumes, filtered and z-scored as the responses are; a constant one is 0."""
-    n = heard.values.shape[1]
-    series = nuisance_series(
-        story,
-        settings.nuisances,
-        n,
-        # words count at the moment at which their features stand
-        anchor=(settings.anchor if settings.modality == "language" else None) or "start",
-        temporal=settings.temporal,
-        hrf=settings.hrf,
-        delays=settings.delays,
-        slice_time_reference=settings.slice_time_reference,
-    )
+    series = nuisance_series(story, heard.values.shape[1], settings)
     cleaned = clean_scan(series, tr=story.tr, high_pass=high_pass) if series.shape[1] else series
     return cleaned.nan_to_num(nan=0.0).float()
 

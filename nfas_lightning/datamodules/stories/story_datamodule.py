@@ -11,10 +11,9 @@ from typing import Any, Literal
 from nfas_lightning.data.regions.atlas import Atlas, load_atlas
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.datamodules.cache import parcel_cache
-from nfas_lightning.datamodules.stories.story import Story
-from nfas_lightning.datamodules.stories.story_benchmark import StorySettings, load_stories, word_counts
+from nfas_lightning.datamodules.base import BrainDataModule, parcel_cache
+from nfas_lightning.datamodules.stories.story import Story, StorySettings
+from nfas_lightning.datamodules.stories.story_benchmark import load_stories, word_counts
 from nfas_lightning.datamodules.stories.story_responses import StoryScans
 
 __all__ = ["StoryDataModule"]
@@ -53,7 +52,7 @@ class StoryDataModule(BrainDataModule):
         workers: processes that read scans.
         progress: show a bar while scans are read.
         strict: check the official counts; False reads partial copies.
-        batch_size: stimuli a batch.
+        batch_size: stimuli per batch.
         num_workers: worker processes of the loaders.
         subjects: subjects to keep, with or without ``sub-``; None: all whose files are here.
         event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.

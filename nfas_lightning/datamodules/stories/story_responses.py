@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.content import require_file
-from nfas_lightning.data.readers import read_csv
+from nfas_lightning.data.files import require_file
 from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.cleaning import SINGLE, zscore
 from nfas_lightning.data.regions.extraction import Scan, extract_scans
 from nfas_lightning.data.regions.parcels import Parcels
+from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
 from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
@@ -258,7 +258,7 @@ def read_confounds(path: Path, columns: Sequence[str], n_volumes: int) -> Tensor
     """
     table = read_csv(require_file(path), list(columns), sep="\t")
     if len(table) != n_volumes:
-        raise ValueError(f"{path.name} must have a row a volume, {n_volumes}, got {len(table)}.")
+        raise ValueError(f"{path.name} must have one row per volume, {n_volumes}, got {len(table)}.")
     values = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, copy=True)
     values[0] = np.nan_to_num(values[0])
     if not np.isfinite(values).all():

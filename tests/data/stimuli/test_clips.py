@@ -4,12 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from nfas_lightning.data.stimuli import clips as video
-from nfas_lightning.data.stimuli.clips import ClipFiles, every_frame, read_clip
+from nfas_lightning.data.stimuli.clips import ClipFiles, video_stimuli
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet, guess_modality
-from nfas_lightning.data.stimuli.video_nuisances import frame_statistics, video_nuisances
+from nfas_lightning.data.stimuli.video import (
+    every_frame,
+    frame_series,
+    frames_at,
+)
+from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.correlation import correlate
+from nfas_lightning.functional.temporal import hrf_operator
 from tests.helpers.clips import gray_levels, write_clip
+
+AT = 2.0 * torch.arange(80).double()
 
 LEVELS = np.arange(60) * 4  # two seconds at 30 fps, each frame its own gray
 
@@ -21,118 +28,6 @@ def folder(tmp_path_factory):
     write_clip(folder / "still.mp4", gray_levels([200] * 45))
     write_clip(folder / "streamed.mp4", gray_levels(LEVELS), movflags="faststart")
     return folder
-
-
-def seen(clip):
-    """Gray of each frame; H.264 is off by a level or two."""
-    return clip.float().mean(dim=(1, 2, 3))
-
-
-@pytest.mark.parametrize(
-    ("rate", "indices"), [(1, [15, 45]), (4, [3, 11, 18, 26, 33, 41, 48, 56]), (0.5, [30])]
-)
-def test_frames_are_those_in_the_middle_of_equal_pieces(folder, rate, indices):
-    clip = read_clip(folder / "ramp.mp4", rate)
-    assert clip.shape == (len(indices), 3, 16, 24)
-    assert clip.dtype == torch.uint8
-    wanted = torch.from_numpy(LEVELS[indices]).float()
-    assert (seen(clip) - wanted).abs().max() < 2.5
-
-
-def test_every_frame_and_more_than_every_frame(folder):
-    wanted = torch.from_numpy(LEVELS).float()
-    assert (seen(read_clip(folder / "ramp.mp4", 30)) - wanted).abs().max() < 2.5
-    twice = seen(read_clip(folder / "ramp.mp4", 60))
-    assert (twice - wanted.repeat_interleave(2)).abs().max() < 2.5
-
-
-def test_a_count_and_a_size(folder):
-    assert read_clip(folder / "still.mp4", 4, n_frames=12).shape == (12, 3, 16, 24)
-    small = read_clip(folder / "ramp.mp4", 2, size=8)
-    assert small.shape == (4, 3, 8, 12)
-    assert (seen(small) - seen(read_clip(folder / "ramp.mp4", 2))).abs().max() < 2.5
-
-
-def test_one_decode_a_clip(folder, monkeypatch):
-    opened = []
-    av = video._pyav()
-
-    class Counting:
-        error = av.error
-
-        @staticmethod
-        def open(path, **options):
-            opened.append(path)
-            return av.open(path, **options)
-
-    monkeypatch.setattr(video, "_pyav", lambda: Counting)
-    read_clip(folder / "ramp.mp4", 10)
-    assert len(opened) == 1
-
-
-def test_a_playlist_under_a_videos_name_opens_nothing(folder, tmp_path):
-    """ffmpeg goes by the content, and these name another file of the disk."""
-    target = folder / "ramp.mp4"
-    lists = {
-        "hls.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n",
-        "concat.mp4": f"ffconcat version 1.0\nfile '{target}'\n",
-    }
-    for name, text in lists.items():
-        (tmp_path / name).write_text(text)
-        with pytest.raises(ValueError, match="must be a whole video file"):
-            read_clip(tmp_path / name, 4)
-
-
-def test_damaged_files_are_named(folder, tmp_path):
-    whole = (folder / "ramp.mp4").read_bytes()
-    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"cut\.mp4 must be a whole video file.*download it again"):
-        read_clip(tmp_path / "cut.mp4", 4)
-    (tmp_path / "text.mp4").write_text("no video at all\n" * 100)
-    with pytest.raises(ValueError, match=r"text\.mp4 must be a whole video file"):
-        read_clip(tmp_path / "text.mp4", 4)
-    # the index stands in front, so that the file opens, and the frames end early
-    streamed = (folder / "streamed.mp4").read_bytes()
-    (tmp_path / "early.mp4").write_bytes(streamed[: -(len(streamed) - streamed.index(b"mdat")) // 2])
-    with pytest.raises(ValueError, match=r"early\.mp4 must"):
-        read_clip(tmp_path / "early.mp4", 4)
-    (tmp_path / "empty.mp4").touch()
-    with pytest.raises(ValueError, match="empty file"):
-        read_clip(tmp_path / "empty.mp4", 4)
-    with pytest.raises(FileNotFoundError, match=r"none\.mp4 must be a file, got nothing"):
-        read_clip(tmp_path / "none.mp4", 4)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"), [((0,), "frames_per_second"), ((float("nan"),), "frames_per")]
-)
-def test_options(folder, options, message):
-    with pytest.raises(ValueError, match=message):
-        read_clip(folder / "ramp.mp4", *options)
-    with pytest.raises(ValueError, match="size must be"):
-        ClipFiles([], 4, size=0)
-
-
-def test_damage_inside_the_pictures_is_named_where_the_decoder_sees_it(tmp_path):
-    frames = np.zeros((60, 64, 64, 3), np.uint8)
-    y, x = np.mgrid[:64, :64]
-    for t in range(60):
-        wave = 128 + 60 * np.sin((x + y + 3 * t) / 9)
-        frames[t] = np.stack([(x + 2 * t) % 256, (y + t) % 256, wave], axis=-1)
-    whole = write_clip(tmp_path / "whole.mp4", frames).read_bytes()
-    assert len(read_clip(tmp_path / "whole.mp4", 4)) == 8
-    start, seen = whole.index(b"mdat") + 700, 0
-    pictures = len(whole) - start - 1500  # the index is at the end
-    for place in range(8):
-        damaged = bytearray(whole)
-        at = start + pictures * place // 8
-        damaged[at : at + 20] = bytes(255 - byte for byte in damaged[at : at + 20])
-        (tmp_path / "flipped.mp4").write_bytes(damaged)
-        try:
-            read_clip(tmp_path / "flipped.mp4", 4)
-        except ValueError as error:
-            seen += "flipped.mp4 must" in str(error)
-    assert seen >= 2
 
 
 def test_clips_as_stimuli(folder):
@@ -173,36 +68,63 @@ def test_the_hash_is_of_files_and_choice(folder):
     assert len({first, *(StimulusSet(files, "vision").sha256() for files in others)}) == 4
 
 
-def test_every_frame_has_its_time_on_the_screen(folder):
-    frames = list(every_frame(folder / "ramp.mp4", size=8))
-    assert len(frames) == 60
-    assert sum(seconds for _, seconds in frames) == pytest.approx(2.0)
-    assert {round(seconds, 4) for _, seconds in frames} == {0.0333}
-    pictures = torch.stack([picture for picture, _ in frames])
-    assert pictures.shape == (60, 3, 8, 12)
-    assert (seen(pictures) - torch.from_numpy(LEVELS).float()).abs().max() < 2.5
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Two minutes at 10 frames per second whose luminance wanders over seconds."""
+    noise = np.random.default_rng(0).normal(size=1200)
+    level = np.convolve(noise, np.hanning(30), "same")
+    frames = gray_levels((120 + 40 * level / level.std()).clip(0, 255))
+    return write_clip(tmp_path_factory.mktemp("film") / "film.mp4", frames, fps=10)
 
 
-def test_motion_is_that_of_all_frames(tmp_path):
-    """Gratings drift at speeds of their own, which frames taken twice a second cannot tell apart."""
-    speeds = np.random.default_rng(0).permutation(np.linspace(0, 4, 12))
-    x = np.arange(24)
-    for i, speed in enumerate(speeds):
-        levels = 128 + 60 * np.sin(2 * np.pi * (x[None] - speed * np.arange(60)[:, None]) / 12)
-        frames = np.broadcast_to(levels[:, None, :, None], (60, 16, 24, 3)).astype(np.uint8)
-        write_clip(tmp_path / f"{i}.mp4", frames)
-    clips = ClipFiles([tmp_path / f"{i}.mp4" for i in range(12)], 2)
-    truth = torch.from_numpy(speeds)[:, None]
-    found = video_nuisances(clips, ["motion"], progress=False)
-    assert float(correlate(found, truth)) > 0.97
-    sampled = torch.stack([frame_statistics([(picture, 0.5) for picture in clips[i]]) for i in range(12)])
-    assert float(correlate(sampled[:, 2:], truth)) < 0.8
-    # the same film at half the frames has the same motion a second
-    few = (128 + 60 * np.sin(2 * np.pi * (x[None] - 0.5 * np.arange(30)[:, None]) / 12)).astype(np.uint8)
-    many = (128 + 60 * np.sin(2 * np.pi * (x[None] - 0.25 * np.arange(60)[:, None]) / 12)).astype(np.uint8)
-    write_clip(tmp_path / "few.mp4", np.broadcast_to(few[:, None, :, None], (30, 16, 24, 3)), fps=15)
-    write_clip(tmp_path / "many.mp4", np.broadcast_to(many[:, None, :, None], (60, 16, 24, 3)), fps=30)
-    both = video_nuisances(
-        ClipFiles([tmp_path / "few.mp4", tmp_path / "many.mp4"], 2), ["motion"], progress=False
+@pytest.mark.parametrize(("seconds", "hop"), [(6.0, 1.0), (3.0, 1.7), (2.0, 2.0)])
+def test_a_film_cut_into_windows_is_found_where_it_was(film, seconds, hop):
+    """Planted: the luminance of every frame."""
+    lasts, series = frame_series(every_frame(film))
+    assert (len(series), float(lasts.sum())) == (1200, pytest.approx(120.0))
+    begins = lasts.cumsum(0) - lasts + 5.0
+    target = hrf_operator(begins, AT, tr=2.0, durations=lasts) @ series[:, :1]
+    windows, events = video_stimuli(film, seconds=seconds, hop=hop, frames_per_second=4)
+    feature = torch.stack([windows[i].float().mean() for i in range(len(windows))])
+    r = {}
+    for lag in np.arange(-4, 4.1, 0.5):
+        moved = events.assign(onset=events["onset"] + 5.0 + lag)
+        brain = ArrayDataModule(windows, torch.zeros(80, 1), events=moved, tr=2.0)
+        brain.setup()
+        r[lag] = float(correlate(brain.responses.carry(feature[:, None]).double(), target))
+    assert max(r, key=r.get) == 0
+    assert r[0] > 0.97
+    with pytest.raises(ValueError, match=r"windows must have a column 'duration'.*came with the windows"):
+        ArrayDataModule(windows, torch.zeros(80, 1), events=events[["onset"]], tr=2.0).setup()
+
+
+def test_windows_of_a_film_show_its_frames_around_their_time(film):
+    whole = torch.stack([picture for picture, _ in every_frame(film)])
+    for anchor, first in (("start", 0.0), ("center", -1.0), ("end", -2.0)):
+        windows, events = video_stimuli(film, seconds=2.0, hop=1.0, frames_per_second=10, anchor=anchor)
+        assert len(windows) == len(events) == 120
+        for index in (0, 47, 119):
+            at = events["onset"][index] + 0.5 + first + (np.arange(20) + 0.5) / 10
+            wanted = whole[np.clip(np.floor(at * 10 + 1e-6), 0, 1199).astype(int)]
+            assert torch.equal(windows[index], wanted)
+    assert (
+        windows.sha256()
+        == video_stimuli(film, seconds=2, hop=1, frames_per_second=10, anchor="end")[0].sha256()
     )
-    assert float(both[0]) == pytest.approx(float(both[1]), rel=0.1)
+    assert windows.sha256() != video_stimuli(film, seconds=2, hop=1, frames_per_second=10)[0].sha256()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hop": 0.0}, "hop must be a positive number"),
+        ({"hop": 500.0}, r"film\.mp4 must last a hop at least, 500.0 s, got 120 s"),
+        ({"seconds": 0.0}, "seconds must be positive, got 0"),
+        ({"anchor": "middle"}, "anchor must be one of"),
+    ],
+)
+def test_films_that_can_not_be_cut(film, options, message):
+    with pytest.raises(ValueError, match=message):
+        video_stimuli(film, **{"seconds": 2.0, "hop": 1.0, **options})
+    with pytest.raises(ValueError, match="times must be seconds in ascending order"):
+        frames_at(film, [2.0, 1.0])

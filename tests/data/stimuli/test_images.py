@@ -50,7 +50,7 @@ def test_what_can_not_be_shown_is_refused(tmp_path, pixels):
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match="whole image file"):
         read_image(tmp_path / "text.png")
-    with pytest.raises(ValueError, match="8 bits a channel"):
+    with pytest.raises(ValueError, match="8 bits per channel"):
         read_image(saved(tmp_path, "deep.png", np.zeros((4, 4), np.uint16)))
     alpha = np.dstack([pixels, np.full((6, 9), 255, np.uint8)])
     assert read_image(saved(tmp_path, "opaque.png", alpha)).shape == (3, 6, 9)

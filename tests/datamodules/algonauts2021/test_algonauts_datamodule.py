@@ -58,7 +58,7 @@ def test_batches_hold_frames_and_clips(root):
     assert [len(batch["stimulus_id"]) for batch in batches] == [8, 8, 4]
     assert torch.cat([batch["stimulus_id"] for batch in batches]).tolist() == list(range(20))
     first = batches[0]
-    # 4 frames a second, three seconds
+    # 4 frames per second, three seconds
     assert first["clip"].shape == (8, 12, 3, 32, 32)
     assert first["image"].shape == (96, 3, 32, 32)
     clips = next(iter(ready(root, as_clips=True, frames_per_second=2, size=16).predict_dataloader()))
@@ -108,7 +108,7 @@ def test_nuisances_are_read_off_the_clips(root, tmp_path):
     assert responses.nuisance_names == ("motion", "luminance")
     gray = torch.from_numpy(tree.brightness()[:20] / 255).float()
     assert float(correlate(responses.nuisances[:, 1:], gray[:, None])) > 0.999
-    # the square moves by one, two or three pixels a frame
+    # the square moves by one, two or three pixels per frame
     speed = torch.tensor([float(1 + number % 3) for number in range(1, 21)])[:, None]
     assert float(correlate(responses.nuisances[:, :1], speed)) > 0.98
     again = ready(root, nuisances=("motion", "luminance"), cache=tmp_path / "cache").responses

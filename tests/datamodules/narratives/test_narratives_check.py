@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from nfas_lightning.cli.data import check_data
-from nfas_lightning.datamodules.narratives import narratives_words
+from nfas_lightning.datamodules.narratives import narratives_clock
 from nfas_lightning.datamodules.narratives.narratives_reader import narratives_stories
 from tests.helpers.checks import POINTER, bad_rows, rows_of, said
 from tests.helpers.narratives_tree import HEARD, SOUNDS, write_narratives
@@ -24,8 +24,8 @@ def original(tmp_path_factory):
 @pytest.fixture
 def narratives(original, tmp_path, monkeypatch):
     """A copy of a small tree, whose counts are the official ones here."""
-    for audio in list(narratives_words.WORDS):
-        monkeypatch.delitem(narratives_words.WORDS, audio)
+    for audio in list(narratives_clock.WORDS):
+        monkeypatch.delitem(narratives_clock.WORDS, audio)
     return shutil.copytree(original, tmp_path / original.name)
 
 

@@ -10,9 +10,9 @@ import torch
 
 from nfas_lightning.data.regions.extraction import Scan
 from nfas_lightning.data.regions.parcels import Parcels
-from nfas_lightning.data.stimuli.words import Words
-from nfas_lightning.datamodules.stories.story import Story, StoryScan
-from nfas_lightning.datamodules.stories.story_benchmark import StorySettings, load_stories
+from nfas_lightning.data.stimuli.word_times import Words
+from nfas_lightning.datamodules.stories.story import Story, StoryScan, StorySettings
+from nfas_lightning.datamodules.stories.story_benchmark import load_stories
 from nfas_lightning.datamodules.stories.story_responses import StoryScans
 from nfas_lightning.functional.temporal import hrf_operator
 

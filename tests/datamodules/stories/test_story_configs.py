@@ -133,7 +133,7 @@ def test_the_same_stories_as_text_by_laying_a_data_config_over(tmp_path, root, t
         tmp_path, "experiments/little_prince.yaml", text_model, root, "data/narratives.yaml", stories=stories
     )
     check(results, "narratives", "language")
-    # the same features of two words a story, learned from the other stories
+    # the same features of two words per story, learned from the other stories
     assert results.scores.query("feature == 'stable_mode'")["r"].mean() > 0.5
 
 

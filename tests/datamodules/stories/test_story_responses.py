@@ -216,5 +216,5 @@ def test_confounds_that_miss_more_than_the_first_change(tmp_path):
     path.write_text("x\ty\nn/a\t1\nn/a\t3\n4\t5\n")
     with pytest.raises(ValueError, match=r"x must be a number in every volume but the first.*in volume 1"):
         read_confounds(path, ["x"], 3)
-    with pytest.raises(ValueError, match="must have a row a volume, 4, got 3"):
+    with pytest.raises(ValueError, match="must have one row per volume, 4, got 3"):
         read_confounds(path, ["y"], 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nfas_lightning.data.readers import find_folder
+from nfas_lightning.data.files import find_folder
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules import BrainDataModule

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from nfas_lightning.data.readers import read_npz, sha256_file
+from nfas_lightning.data.files import read_npz, sha256_file
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet

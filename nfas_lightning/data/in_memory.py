@@ -1,0 +1,282 @@
+"""What somebody holds in memory, checked and paired: stimuli, responses and the tables beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from nfas_lightning.data.event_tables import STIMULUS_COLUMNS, events_index, events_table, pair_events
+from nfas_lightning.data.events import (
+    TEMPORAL,
+    check_durations,
+    check_onsets,
+    check_tr,
+    response_gap,
+    volume_clock,
+    volume_design,
+)
+from nfas_lightning.data.pairing import (
+    as_names,
+    as_runs,
+    check_one_run,
+    index_of,
+    pick,
+    row_orders,
+    runs_of_events,
+    take_rows,
+)
+from nfas_lightning.data.regions.rois import given_rois
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.data.stimuli.stimulus_files import stimulus_paths
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet, guess_modality, own_rate
+from nfas_lightning.data.stimuli.texts import carried
+from nfas_lightning.data.stimuli.timing import with_durations
+from nfas_lightning.data.values import as_values, check_no_labels, one_table, to_tensor
+from nfas_lightning.functional.checks import check_option, check_shape
+from nfas_lightning.functional.hrf import HRFModel
+
+__all__ = ["InMemory"]
+
+
+@dataclass
+class InMemory:
+    """Stimuli and responses as somebody holds them; every field is an argument of `ArrayDataModule`."""
+
+    stimuli: Any
+    responses: Any
+    modality: str | None = None
+    sampling_rate: int | None = None
+    carrier: str | None = None
+    runs: Any = None
+    groups: str | None = None
+    rois: Any = None
+    events: Any = None
+    tr: float | None = None
+    volume_times: Any = None
+    temporal: str | None = None
+    hrf: HRFModel = "spm"
+    delays: Sequence[int] = (1, 2, 3, 4)
+    nuisances: Any = None
+    noise_ceiling: Any = None
+    stimulus_ids: Any = None
+    subject_names: Any = None
+    dataset: str = "array"
+
+    @property
+    def _temporal(self) -> str:
+        if self.temporal is not None:
+            return self.temporal
+        return "none" if self.events is None else "hrf"
+
+    def pair(self, subjects: Sequence[str] | None = None) -> tuple[StimulusSet, Responses]:
+        """Check everything and put row i of all of it together.
+
+        Args:
+            subjects: to keep; None: all.
+
+        Raises:
+            ValueError: counts, shapes, orders or options disagree; the message names the argument.
+        """
+        check_option("temporal", self._temporal, TEMPORAL)
+        if self.groups is not None:
+            check_option("groups", self.groups, ("identical",))
+        stimuli = self._stimulus_set()
+        ids, given, columns = self._paired(len(stimuli))
+        values = as_values(given["responses"], columns or ())
+        n_subjects, n_volumes, n_rois = values.shape
+        rois = given_rois(self.rois, n_rois, columns)
+        runs, numbers = as_runs([0] * n_volumes if given["runs"] is None else given["runs"], n_volumes)
+        names = [f"sub-{s + 1:02d}" for s in range(n_subjects)]
+        if self.subject_names is not None:
+            row_orders({"responses": None, "subject_names": index_of(self.subject_names)})
+            names = as_names("subject_names", self.subject_names, n_subjects)
+        kept = pick("subjects", subjects, names)
+        nuisances, nuisance_names = _as_nuisances(given["nuisances"], n_volumes)
+        design, times = self._design(stimuli, ids, given, runs, numbers, n_rois)
+        if not design and n_volumes != len(stimuli):
+            raise ValueError(_uneven(len(stimuli), n_volumes, n_rois))
+        ids = ids or [f"{i:05d}" for i in range(len(stimuli))]
+        responses = Responses(
+            values=values[kept],
+            rois=rois,
+            stimulus_ids=tuple(ids),
+            dataset=self.dataset,
+            modality=stimuli.modality,
+            subjects=tuple(names[s] for s in kept),
+            runs=runs,
+            identical=stimuli.identical() if self.groups else None,
+            design=design,
+            tr=self.tr if design else None,
+            volume_times=times,
+            nuisances=nuisances,
+            nuisance_names=nuisance_names,
+            noise_ceiling=_as_ceiling(self.noise_ceiling, list(rois["roi"]), self.rois),
+            gap=response_gap(self._temporal, self.tr, self.delays),
+            hashes={"stimuli": stimuli.sha256()},
+        )
+        return stimuli, responses
+
+    def _stimulus_set(self) -> StimulusSet:
+        sampling_rate = own_rate(self.stimuli, self.sampling_rate)
+        modality = self.modality or guess_modality(self.stimuli, sampling_rate)
+        source = self.stimuli
+        if self.carrier is not None:
+            if modality != "language":
+                raise ValueError(
+                    f"carrier is a phrase around texts, and the stimuli are {modality}: leave it out."
+                )
+            texts = StimulusSet(source, modality)  # which takes strings out of whatever a dataset returns
+            source = carried([texts[i][1] for i in range(len(texts))], self.carrier)
+        stimuli = StimulusSet(source, modality, sampling_rate)
+        if len(stimuli) < 2:
+            raise ValueError("At least two stimuli are needed to relate features to responses, got one.")
+        return stimuli
+
+    def _paired(self, n_stimuli: int) -> tuple[list[str] | None, dict[str, Any], list[str] | None]:
+        """Return stimulus ids, all that goes by rows, in one order, and the names of columns of responses."""
+        responses, labels, columns = one_table(self.responses)
+        given = {
+            "responses": responses,
+            "runs": self.runs,
+            "volume_times": self.volume_times,
+            "nuisances": self.nuisances,
+            "events": None if self.events is None else events_table(self.events),
+        }
+        own = {"stimuli": index_of(self.stimuli)}
+        of_stimuli, of_rows = dict(own), {"responses": labels}
+        for what in ("runs", "volume_times", "nuisances"):
+            if given[what] is not None:
+                of_rows[what] = index_of(given[what])
+        if given["events"] is not None and not set(STIMULUS_COLUMNS) & set(given["events"]):
+            of_stimuli["events"] = events_index(self.events)
+        ids = None
+        if self.stimulus_ids is not None:
+            index = index_of(self.stimulus_ids)
+            order = None if index is None else row_orders(own | {"stimulus_ids": index})["stimulus_ids"]
+            ids = as_names("stimulus_ids", take_rows(self.stimulus_ids, order), n_stimuli)
+        names: list[Sequence[str]] = [] if ids is None else [ids]
+        if paths := stimulus_paths(self.stimuli):
+            names += [
+                [str(path) for path in paths],
+                [path.name for path in paths],
+                [path.stem for path in paths],
+            ]
+        if self._temporal == "none":
+            orders = row_orders(of_stimuli | of_rows, names)
+        else:
+            orders = row_orders(of_stimuli, names) | row_orders(of_rows)
+        for what, order in orders.items():
+            if what != "stimuli":
+                several = what == "responses" and getattr(responses, "ndim", 2) == 3
+                given[what] = take_rows(given[what], order, axis=int(several))
+        return ids, given, columns
+
+    def _design(
+        self,
+        stimuli: StimulusSet,
+        ids: Sequence[str] | None,
+        given: Mapping[str, Any],
+        runs: Tensor,
+        numbers: Mapping[Any, int],
+        n_rois: int,
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Operators and volume times of a time series; nothing where each row answers a stimulus."""
+        if self._temporal == "none":
+            if self.events is not None:
+                raise ValueError("events were given but temporal='none': leave one of the two out.")
+            clock = [name for name in ("tr", "volume_times") if getattr(self, name) is not None]
+            if clock:
+                named = " and ".join(clock)
+                raise ValueError(
+                    f"{named} belong to a time series, and nothing says when its stimuli began: give events, "
+                    "for one stimulus per volume {'onset': tr * np.arange(N)}; or, where each row answers a "
+                    f"stimulus, leave {named} out."
+                )
+            return (), None
+        if self.events is None or self.tr is None:
+            raise ValueError(
+                f"temporal={self._temporal!r} needs events (a table with 'onset' in seconds) and tr in "
+                f"seconds, got events={'given' if self.events is not None else None}, tr={self.tr}."
+            )
+        check_tr(self.tr)
+        paths = stimulus_paths(self.stimuli)
+        events, places = pair_events(given["events"], len(stimuli), ids=ids, paths=paths)
+        events = with_durations(events, places, stimuli)
+        several = len(set(runs.tolist())) > 1
+        if several and "run" not in events:
+            raise ValueError("events must have a column 'run' where there are several runs.")
+        event_runs = None
+        if "run" in events and self.runs is None:
+            check_one_run(events["run"])
+        elif "run" in events:
+            event_runs = runs_of_events(events["run"], numbers)
+        taken = None if given["volume_times"] is None else to_tensor("volume_times", given["volume_times"])
+        times = volume_clock(runs, self.tr, taken)
+        onsets = to_tensor("onset", events["onset"]).double()
+        check_onsets(onsets, event_runs, times, runs, tr=self.tr, n_rois=n_rois)
+        durations = None
+        if "duration" in events:
+            durations = to_tensor("duration", events["duration"]).double()
+            check_durations(onsets, durations, event_runs, times, tr=self.tr)
+        design = volume_design(
+            onsets,
+            times,
+            tr=self.tr,
+            durations=durations,
+            event_runs=event_runs,
+            volume_runs=None if event_runs is None else runs,
+            event_stimuli=places,
+            n_stimuli=len(stimuli),
+            temporal=self._temporal,
+            hrf=self.hrf,
+            delays=self.delays,
+        )
+        return design, times
+
+
+def _uneven(n_stimuli: int, n_rows: int, n_rois: int) -> str:
+    """Say what to do where rows and stimuli do not pair."""
+    exchanged = " Their columns are as many as the stimuli: are the axes exchanged?" * (n_rois == n_stimuli)
+    return (
+        f"responses must have one row per stimulus, got {n_stimuli} stimuli and {n_rows} rows.{exchanged} "
+        "Add what is missing or take out what has no partner; where the rows are the volumes of a time "
+        "series, give events, each stimulus's onset in seconds, and tr."
+    )
+
+
+def _as_ceiling(given: Any, rois: Sequence[str], named: Any) -> Tensor | None:
+    """Return (R,) ceilings in the order of `rois`, those of the responses; `named` is what the user gave."""
+    if given is None:
+        return None
+    if named is not None and index_of(given) is None:
+        own = [str(name) for name in (named["roi"] if isinstance(named, pd.DataFrame) else named)]
+        if own != list(rois):
+            raise ValueError(
+                f"noise_ceiling has no index that tells which ROI each value belongs to, and rois "
+                f"({', '.join(own[:3])}, ...) and the columns of responses ({', '.join(rois[:3])}, ...) are "
+                "in two orders: give a pandas Series with the ROIs as its index."
+            )
+    order = row_orders({"rois": None, "noise_ceiling": index_of(given)}, [rois])["noise_ceiling"]
+    return to_tensor("noise_ceiling", take_rows(given, order)).float()
+
+
+def _as_nuisances(nuisances: Any, n_volumes: int) -> tuple[Tensor | None, tuple[str, ...]]:
+    if nuisances is None:
+        return None, ()
+    values = to_tensor("nuisances", nuisances).float()
+    check_shape("nuisances", values, "T Q", T=n_volumes)
+    named = isinstance(nuisances, pd.DataFrame)
+    names = tuple(map(str, nuisances.columns if named else map("nuisance_{}".format, range(values.shape[1]))))
+    check_no_labels("nuisances", names)
+    wrong = ~values.isfinite()
+    if bool(wrong.any()):
+        where = [name for name, column in zip(names, wrong.any(dim=0).tolist(), strict=True) if column]
+        raise ValueError(
+            f"nuisances must be finite, got {int(wrong.sum())} NaN or infinite values in {where[:5]}: fill "
+            "them in (a first difference starts at 0), or leave these regressors out."
+        )
+    return values, names

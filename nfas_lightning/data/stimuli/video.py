@@ -1,0 +1,287 @@
+"""Video files: frames at a rate or all of them, and what they show without a network."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nfas_lightning.data.files import require_file
+from nfas_lightning.data.stimuli.images import check_size
+
+__all__ = [
+    "VIDEO_NUISANCES",
+    "check_frames",
+    "clip_seconds",
+    "every_frame",
+    "frame_series",
+    "frame_statistics",
+    "frames_at",
+    "read_clip",
+]
+
+_SLACK_S = 0.25  # by which clips of one length differ: encoders round to whole frames
+# Formats that hold their pictures themselves. ffmpeg goes by the content whatever a file is called, and a
+# playlist or a list of parts may name any other file of the disk.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,ogg,asf,flv,gif,m4v,mxf,ivf"
+
+
+def read_clip(
+    path: str | os.PathLike[str],
+    frames_per_second: float,
+    *,
+    n_frames: int | None = None,
+    seconds: float | None = None,
+    size: int | None = None,
+) -> Tensor:
+    """Decode a video file once and take frames at equal distances.
+
+    The clip is cut into equal pieces, and the frame that is on the screen in the middle of each is taken, so
+    that first and last piece count alike. Sound, if any, is ignored.
+
+    Args:
+        path: a file that ffmpeg reads.
+        frames_per_second: frames taken per second; a rate above the file's own repeats frames.
+        n_frames: F; None: the clip's length times `frames_per_second`, rounded, at least one.
+        seconds: what the clip must last, give or take a quarter of a second; None: any length.
+        size: pixels of the shorter side; None: as it is.
+
+    Returns:
+        (F, 3, H, W) uint8, RGB.
+
+    Raises:
+        FileNotFoundError: the file or its content is missing.
+        ValueError: the file is no video, is damaged or cut short, or lasts another time than `seconds`.
+        ImportError: PyAV is missing.
+    """
+    check_frames(frames_per_second, size)
+    path = require_file(path)
+    with _opened(path) as (container, stream, lasts):
+        if seconds is not None and abs(lasts - seconds) > _SLACK_S:
+            raise ValueError(
+                f"{path} must last {seconds:g} s, got {lasts:.2f} s: its frames would stand for other times "
+                "than those of the other clips. Cut it, or pass seconds=None for clips that differ."
+            )
+        count = n_frames or max(1, round(lasts * frames_per_second))
+        middles = (np.arange(count) + 0.5) * lasts / count
+        taken = list(_at(middles, container, stream, size, lasts, path))
+    return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).contiguous()
+
+
+def every_frame(path: str | os.PathLike[str], *, size: int | None = None) -> Iterator[tuple[Tensor, float]]:
+    """Decode a video file once, frame by frame.
+
+    Args:
+        path: a file that ffmpeg reads.
+        size: pixels of the shorter side; None: as it is.
+
+    Yields:
+        Each frame (3, H, W), uint8, RGB, and the seconds that it is on the screen; together they are the
+        clip's length.
+
+    Raises:
+        As `read_clip`.
+    """
+    check_size(size)
+    path = require_file(path)
+    with _opened(path) as (container, stream, seconds):
+        shown: Any = None
+        since = 0.0  # the first frame stands for all that is before it
+        for frame, begins in _frames(container, stream, seconds, path):
+            if shown is not None:
+                yield _picture(shown, size), begins - since
+                since = begins
+            shown = frame
+        yield _picture(shown, size), max(seconds - since, 0.0)
+
+
+def frames_at(path: str | os.PathLike[str], times: Sequence[float], *, size: int | None = None) -> Tensor:
+    """Decode the part of a video file that is needed for the frames that are shown at some times.
+
+    Args:
+        path: a file that ffmpeg reads.
+        times: F seconds since the film began, ascending; before its beginning stands its first frame, after
+            its end its last.
+        size: pixels of the shorter side; None: as it is.
+
+    Returns:
+        (F, 3, H, W) uint8, RGB.
+
+    Raises:
+        ValueError: times that do not ascend, or what `read_clip` refuses.
+    """
+    check_size(size)
+    if not len(times) or any(later < earlier for earlier, later in pairwise(times)):
+        raise ValueError(f"times must be seconds in ascending order, got {list(times)[:5]}.")
+    path = require_file(path)
+    with _opened(path) as (container, stream, seconds):
+        first = min(max(times[0], 0.0), seconds)
+        container.seek((stream.start_time or 0) + int(first / stream.time_base), stream=stream)
+        taken: list[Any] = []
+        shown: Any = None
+        for frame, begins in _frames(container, stream, seconds, path):
+            while shown is not None and len(taken) < len(times) and times[len(taken)] < begins:
+                taken.append(_pixels(shown, size))
+            if len(taken) == len(times):
+                break
+            shown = frame
+        taken += [_pixels(shown, size)] * (len(times) - len(taken))
+    return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).contiguous()
+
+
+def clip_seconds(path: str | os.PathLike[str]) -> float:
+    """Return how long a video file lasts by its header; nothing is decoded. Raises as `read_clip` does."""
+    with _opened(require_file(path)) as (_, _, seconds):
+        return seconds
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any, float]]:
+    """Open a video: the container, its stream and its length in seconds; errors name the file."""
+    av = _pyav()
+    try:
+        with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
+            if not container.streams.video:
+                raise ValueError(f"{path} must hold a video, got a file without one.")
+            stream = container.streams.video[0]
+            yield container, stream, _duration(container, stream, path)
+    except av.error.FFmpegError as error:
+        raise ValueError(
+            f"{path} must be a whole video file, got one that can't be decoded ({error}): unpack or download "
+            "it again."
+        ) from error
+
+
+def _frames(container: Any, stream: Any, seconds: float, path: Path) -> Iterator[tuple[Any, float]]:
+    """Yield each frame and the time in seconds at which it appears."""
+    start = float((stream.start_time or 0) * stream.time_base)
+    last, frame_s = None, 0.0
+    for frame in container.decode(stream):
+        if frame.pts is None:
+            raise ValueError(f"{path} must say when each frame is shown, got a frame without a time.")
+        if frame.is_corrupt:  # ffmpeg would patch it with what it guesses
+            raise ValueError(
+                f"{path} must be a whole video file, got damaged pictures: unpack or download it again."
+            )
+        last = float(frame.pts * stream.time_base) - start
+        frame_s = float((frame.duration or 0) * stream.time_base)
+        yield frame, last
+    if last is None:
+        raise ValueError(f"{path} must hold frames, got a video without any: unpack or download it again.")
+    # half a second of slack: lengths in headers are rounded, and a last frame may stay on the screen
+    if last + frame_s < seconds - max(0.5, 2 * frame_s):
+        raise ValueError(
+            f"{path} must last {seconds:.2f} s, as its header says, got frames up to {last + frame_s:.2f} s: "
+            "it is cut short. Unpack or download it again."
+        )
+
+
+def _at(
+    middles: Any, container: Any, stream: Any, size: int | None, seconds: float, path: Path
+) -> Iterator[Any]:
+    """Yield the frame that is shown at each time; (H, W, 3) arrays."""
+    shown: Any = None
+    place = 0
+    for frame, begins in _frames(container, stream, seconds, path):
+        # the first frame stands for all that is before it
+        while shown is not None and place < len(middles) and middles[place] < begins:
+            yield _pixels(shown, size)
+            place += 1
+        shown = frame
+    for _ in range(place, len(middles)):
+        yield _pixels(shown, size)
+
+
+def _duration(container: Any, stream: Any, path: Path) -> float:
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    if container.duration:
+        return float(container.duration) / 1e6  # ffmpeg counts the file's in microseconds
+    raise ValueError(f"{path} must say how long it lasts, got a video without a duration: write it anew.")
+
+
+def _picture(frame: Any, size: int | None) -> Tensor:
+    return torch.from_numpy(_pixels(frame, size)).permute(2, 0, 1)
+
+
+def _pixels(frame: Any, size: int | None) -> Any:
+    if size is None:
+        return frame.to_ndarray(format="rgb24")
+    factor = size / min(frame.width, frame.height)
+    width, height = (max(size, round(side * factor)) for side in (frame.width, frame.height))
+    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+
+
+def check_frames(frames_per_second: float, size: int | None) -> None:
+    """Refuse a frame rate that is no positive number, and a size in pixels that `check_size` refuses."""
+    if not (math.isfinite(frames_per_second) and frames_per_second > 0):
+        raise ValueError(f"frames_per_second must be a positive number, got {frames_per_second}.")
+    check_size(size)
+
+
+def _pyav() -> Any:
+    try:
+        return importlib.import_module("av")
+    except ImportError as error:
+        raise ImportError(
+            "av (PyAV) is needed to decode videos and is not installed: pip install 'nfas-lightning[vision]'."
+        ) from error
+
+
+VIDEO_NUISANCES = ("luminance", "contrast", "motion")
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
+
+
+def frame_series(frames: Iterable[tuple[Tensor, float]]) -> tuple[Tensor, Tensor]:
+    """Describe each frame of a clip or film by its luminance, its spread over pixels and its change.
+
+    Args:
+        frames: F pictures (3, H, W), uint8 or in [0, 1], each with the seconds that it is on the screen, as
+            `nfas_lightning.data.stimuli.video.every_frame` gives them. Motion needs all frames: most of
+            it is lost between frames that are taken twice per second.
+
+    Returns:
+        (F,) seconds, and (F, 3) float64: luminance, its standard deviation over the picture, and the mean
+        absolute change of a pixel since the frame before, a second, so that unlike frame rates compare; the
+        first frame's is 0.
+
+    Example:
+        >>> frame_series([(torch.zeros(3, 4, 4), 1.0), (torch.ones(3, 4, 4), 0.5)])[1]
+        tensor([[0., 0., 0.],
+                [1., 0., 2.]], dtype=torch.float64)
+    """
+    luma = torch.tensor(_LUMA)
+    lasts, values = [], []
+    before: Tensor | None = None
+    for picture, seconds in frames:
+        gray = torch.einsum("chw,c->hw", picture.float(), luma) / (255 if picture.dtype == torch.uint8 else 1)
+        change = 0.0 if before is None or not seconds else float((gray - before).abs().mean()) / seconds
+        lasts.append(seconds)
+        values.append([float(gray.mean()), float(gray.std(correction=0)), change])
+        before = gray
+    return torch.tensor(lasts).double(), torch.tensor(values).double().view(-1, len(VIDEO_NUISANCES))
+
+
+def frame_statistics(frames: Iterable[tuple[Tensor, float]]) -> Tensor:
+    """Return the means over time of `frame_series`, (3,): luminance, contrast and motion of a clip.
+
+    Args:
+        frames: see `frame_series`.
+
+    Raises:
+        ValueError: the frames last no time.
+    """
+    seconds, values = frame_series(frames)
+    total = float(seconds.sum())
+    if not total > 0:
+        raise ValueError(f"frames must last some time, got {total:g} s of them.")
+    return (seconds @ values / total).float()
