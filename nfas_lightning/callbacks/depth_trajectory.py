@@ -55,8 +55,8 @@ class DepthTrajectory(Callback):
         metric: a torchmetrics Metric or MetricCollection, such as `DMDAlignment` and `DepthSpectrum`, whose
             ``update`` takes a batch's trajectory and stimulus_id (B,). The trajectory is (B, L, D), or where
             blocks differ in width a list of L matrices (B, D_l). States are handed over and, without
-            `save_dir`, not kept. After the stage its values are in `metric_values`; those that are real
-            numbers are logged as ``<stage>/<name>``, and are in ``trainer.callback_metrics``.
+            `save_dir`, not kept. After the stage its value and its `details` are in `metric_values`; those
+            that are real numbers are logged as ``<stage>/<name>``, and are in ``trainer.callback_metrics``.
         submodule: dotted name of the network inside the LightningModule (inside a FrozenModel's network);
             None: a FrozenModel's network, else see `find_network`: the attribute ``model`` or ``module``, the
             only network inside, or the LightningModule itself.
@@ -238,8 +238,13 @@ class DepthTrajectory(Callback):
 
     def _compute(self, trainer: pl.Trainer, metric: Metric | MetricCollection) -> None:
         values = metric.compute()  # on every process: it gathers
-        kind = type(metric).__name__.lower()
-        self.metric_values = dict(values) if isinstance(values, Mapping) else {kind: values}
+        members: dict[str, Any] = {}
+        if isinstance(metric, MetricCollection):
+            members = {f"{name}_": member for name, member in metric.items()}
+        found = dict(values) if isinstance(values, Mapping) else {type(metric).__name__.lower(): values}
+        for prefix, member in (members or {"": metric}).items():
+            found |= {f"{prefix}{name}": value for name, value in getattr(member, "details", {}).items()}
+        self.metric_values = found
         assert trainer.state.stage is not None
         scalars = {
             f"{trainer.state.stage.value}/{name}": value.detach().cpu()
