@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfas_lightning.hooks.checks import is_offloaded
 from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.state_checks import is_offloaded
 from nfas_lightning.models.random_twin import state_sha256
 
 __all__ = [

@@ -16,7 +16,7 @@ from nfas_lightning.functional.dmd import DMDResult, center_depths, combine_dept
 from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.results import COLUMNS, ModelResult
-from nfas_lightning.scoring.encoder import Encoded, Encoder, best_block
+from nfas_lightning.scoring.feature_scores import Encoded, FeatureScores, best_block
 from nfas_lightning.scoring.region_model import fit_region_model
 from nfas_lightning.scoring.settings import ScoringSettings
 
@@ -50,10 +50,10 @@ def score_trajectory(
 
     Raises:
         ValueError: the trajectory does not hold the stimuli that the responses ask for, the stimuli do not
-            differ at a block and the widths of blocks do, or what `ScoringSettings.ridge` raises.
+            differ at a block and the widths of blocks do, or what `Encoder` raises.
     """
     settings = ScoringSettings.given(settings)
-    encode = Encoder(responses, settings)
+    encode = FeatureScores(responses, settings)
     _check_stimuli(trajectory, responses)
     twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]
     space = StateSpace(settings.state_space, n_components=settings.n_components, seed=settings.seed)
@@ -65,8 +65,7 @@ def score_trajectory(
     dynamics = _decompose(H, trajectory.layer_names, card["name"], settings)
     Z = center_depths(H, dynamics)
     del H
-    # a pooled mode's coordinate is a number of its own, not one of a turned space
-    scaling = "unit" if settings.operator == "pooled" else space.scaling_
+    scaling = settings.scaling(space)
     features = combine_depths(Z, dynamics, phase=settings.phase, centered=True)
     stable = encode.features(features, scaling)
     encoded: dict[str, Encoded] = {}
@@ -125,8 +124,7 @@ def score_trajectory(
     kept = None
     if settings.keep_model and not twin and not bool(features.isnan().any()):
         kept = fit_region_model(
-            encode.ridge,
-            responses,
+            encode.encoder,
             space=space,
             dynamics=dynamics,
             features=features,
@@ -148,7 +146,7 @@ def _check_stimuli(trajectory: Trajectory, responses: Responses) -> None:
 
 
 def _decompose(H: Tensor, names: Sequence[str], model: str, settings: ScoringSettings) -> DMDResult:
-    """Decompose (N, L, D); blocks at which no stimulus differs from another are named, once a model."""
+    """Decompose (N, L, D); blocks at which no stimulus differs from another are named, once per model."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All stimuli have the same state at depth")  # said below
         dynamics = dmd(
@@ -177,7 +175,7 @@ def _decompose(H: Tensor, names: Sequence[str], model: str, settings: ScoringSet
 def _spectrum_table(dynamics: DMDResult, base: Mapping[str, Any]) -> pd.DataFrame:
     eigenvalues, amplitudes, index = dynamics.eigenvalues, dynamics.amplitudes, dynamics.stable_index
     if dynamics.operator == "per_stimulus":
-        # a spectrum a stimulus is too many to show: take the stimulus of median stable modulus
+        # one spectrum per stimulus is too many to show: take the stimulus of median stable modulus
         middle = dynamics.stable_eigenvalue.abs().argsort()[len(eigenvalues) // 2]
         eigenvalues, amplitudes, index = eigenvalues[middle], amplitudes[middle], index[middle]
     modulus = eigenvalues.abs().cpu().numpy()
@@ -197,7 +195,7 @@ def _spectrum_table(dynamics: DMDResult, base: Mapping[str, Any]) -> pd.DataFram
 def _depth_table(
     trajectory: Trajectory,
     dynamics: DMDResult,
-    encode: Encoder,
+    encode: FeatureScores,
     blocks: list[Encoded],
     base: Mapping[str, Any],
 ) -> pd.DataFrame:

@@ -13,9 +13,9 @@ from nfas_lightning.alignment import record_trajectory
 from nfas_lightning.callbacks import DepthTrajectory
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules import ArrayDataModule
-from nfas_lightning.hooks.merge import concatenate
+from nfas_lightning.hooks.capture import one_stimulus, stimulus_lengths
+from nfas_lightning.hooks.trajectory import concatenate
 from nfas_lightning.models import FrozenModel, TextPreprocess
-from nfas_lightning.models.batch import one_stimulus, stimulus_lengths
 from nfas_lightning.models.zoo.stand_ins import stand_in_batch, stand_in_tokenizer
 from tests.helpers.training import QUICK
 

@@ -17,8 +17,8 @@ __all__ = [
     "check_has_values",
     "check_in_range",
     "check_one_pass",
-    "check_one_row_a_stimulus",
     "check_real",
+    "check_rows",
     "check_same_blocks",
     "check_same_widths",
     "check_tokens",
@@ -81,7 +81,7 @@ def check_finite(states: Mapping[str, Tensor]) -> None:
     Args:
         states: (B, D_l) by key.
     """
-    # a sum of finite states may overflow, but one with NaN or infinity is never finite: one launch a state
+    # a sum of finite states may overflow, but one with NaN or infinity is never finite: one launch per state
     # and one transfer for all of them, and a closer look where it is called for
     sums = [state.sum() for state in states.values()]
     if not sums or bool(torch.stack([total.to(sums[0].device) for total in sums]).isfinite().all()):
@@ -208,16 +208,16 @@ def is_strided(network: nn.Module) -> bool:
     return any(n > 1 for s in strides for n in (s if isinstance(s, tuple) else (s,)) if isinstance(n, int))
 
 
-def check_one_row_a_stimulus(n_rows: int, n_ids: int, n_frames: Tensor | None) -> None:
+def check_rows(n_rows: int, n_ids: int, n_frames: Tensor | None) -> None:
     """Raise unless a batch's rows are its stimuli, or the frames of its clips."""
     if n_frames is not None and n_rows != n_ids and (len(n_frames) != n_ids or int(n_frames.sum()) != n_rows):
         raise ValueError(
-            f"Expected a row a stimulus ({n_ids}) or a row a frame ({int(n_frames.sum())} in "
+            f"Expected one row per stimulus ({n_ids}) or per frame ({int(n_frames.sum())} in "
             f"{len(n_frames)} clips), got {n_rows} rows. Does the network fold other axes into the batch?"
         )
     if n_frames is None and n_rows != n_ids:
         raise ValueError(
-            f"Expected one stimulus_id a row of the batch, got {n_ids} ids and {n_rows} rows. "
+            f"Expected one stimulus_id per row of the batch, got {n_ids} ids and {n_rows} rows. "
             f"Give n_frames if the rows are frames of clips. Does the network fold other axes into the "
             f"batch?"
         )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,11 @@ from nfas_lightning.functional.state_space import StateSpace, StateSpaceKind
 from nfas_lightning.functional.stimulus_order import first_of_each
 from nfas_lightning.hooks.processes import gather_rows
 
-__all__ = ["ShapedMetric", "StimulusIds", "StimulusMetric", "TrajectoryMetric", "as_ids"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["StimulusIds", "StimulusMetric", "TrajectoryMetric", "as_ids", "figure_of"]
 
 StimulusIds = Tensor | Sequence[int] | npt.NDArray[np.integer]
 
@@ -41,40 +44,30 @@ def as_ids(stimulus_id: StimulusIds) -> Tensor:
     return ids
 
 
-class ShapedMetric(Metric):
-    """Return values in their shapes: torchmetrics makes a scalar of every tensor that holds one number."""
+def figure_of(ax: Axes | None) -> tuple[Figure, Axes]:
+    """Return axes with their figure; None: new ones."""
+    if ax is not None:
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        return figure, ax
+    from matplotlib.figure import Figure  # without pyplot no figure outlives its last reference
 
-    _shapes: Any  # of the value that `compute` returned last, or of each of its entries
-
-    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(compute)
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            value = compute(*args, **kwargs)
-            is_one = isinstance(value, Tensor)
-            self._shapes = value.shape if is_one else {name: part.shape for name, part in value.items()}
-            return value
-
-        computed = super()._wrap_compute(noted)
-
-        @wraps(compute)
-        def shaped(*args: Any, **kwargs: Any) -> Any:
-            value = computed(*args, **kwargs)
-            if isinstance(value, Tensor):
-                return value.reshape(self._shapes)
-            return {name: part.reshape(self._shapes[name]) for name, part in value.items()}
-
-        return shaped
+    figure = Figure(layout="constrained")
+    return figure, figure.subplots()
 
 
-class StimulusMetric(ShapedMetric):
-    """Collect one row a stimulus, by its id; a subclass computes.
+class StimulusMetric(Metric):
+    """Collect one row per stimulus, by its id; a subclass computes.
 
     Rows are kept in host memory, so that device memory does not grow with the number of stimuli. Before
     `compute` they are sorted by id and repeated ids dropped: the order of updates, their batching, the number
     of processes and the duplicates of padded samplers leave the same rows in the same order.
 
     Of a repeated id the first row is kept. Unlike `DepthRecorder`, a metric does not compare it with the
-    others: it may be fed by a network in training mode, which answers a stimulus differently each time.
+    others: a network in training mode may answer the same stimulus differently each time.
+
+    Attributes:
+        details: what the last `compute` found beside the value it returned, by name.
     """
 
     is_differentiable = False
@@ -83,10 +76,12 @@ class StimulusMetric(ShapedMetric):
 
     rows: list[Tensor]
     stimulus_ids: list[Tensor]
+    details: dict[str, Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dist_sync_fn", gather_rows)
         super().__init__(**kwargs)
+        self.details = {}
         self.add_state("rows", default=[], dist_reduce_fx="cat")
         self.add_state("stimulus_ids", default=[], dist_reduce_fx="cat")
 
