@@ -250,7 +250,7 @@ def test_one_device_is_used_unless_more_are_asked_for(tmp_path, monkeypatch):
 TWO_PROCESSES = """
 import json, sys
 sys.path.insert(0, {root!r})
-from tests.runner.test_score import *
+from tests.runner.test_score_run import *
 
 if __name__ == "__main__":
     options = dict(accelerator="cpu", devices=2, strategy="ddp", enable_progress_bar=False)
