@@ -36,7 +36,7 @@ from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.models import FrozenModel
 from nfas_lightning.results import Score, compare_features
 from nfas_lightning.scoring import ScoringSettings
-from nfas_lightning.scoring.encoder import Encoder
+from nfas_lightning.scoring.feature_scores import FeatureScores
 
 LANGUAGE = ("paraphrase_minilm_l3", "minilm_l6", "multilingual_e5_small", "smollm2_135m")
 AUDIO = ("ge2e_voice_encoder", "silero_vad", "crepe_tiny", "fcpe_conformer", "whisper_base")
@@ -85,7 +85,7 @@ class Bench:
         if isinstance(self.brain, SimulatedBrainDataModule):
             responses = driven(responses, self.brain.truth["planted"].to_numpy())
         self.responses = responses
-        self.encoder = Encoder(responses, ScoringSettings(n_folds=n_folds, n_permutations=0))
+        self.encoder = FeatureScores(responses, ScoringSettings(n_folds=n_folds, n_permutations=0))
         self.block_length = 1 if responses.tr is None else round(SECONDS / responses.tr)
 
     def fits(self, features: Tensor, scaling: Any) -> dict[Score, EncodingResult]:

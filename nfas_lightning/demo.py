@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-# one model a family; `nfas models` lists the others
+# one model per family; `nfas models` lists the others
 _MODELS = (
     *("mobilenet_v2", "efficientnet_lite0", "hed_vgg16", "xfeat", "mtcnn_onet"),
     *("whisper_base", "crepe_tiny", "ge2e_voice_encoder", "silero_vad", "fcpe_conformer", "nsnet2"),
     *("minilm_l6", "paraphrase_minilm_l3", "multilingual_e5_small", "smollm2_135m"),
 )
-# a demo's sounds last two seconds and its photographs are crops: smaller inputs cut most of its time
+# sounds here last two seconds and photographs are crops: smaller inputs save most of the time
 _OPTIONS = {"whisper_base": {"max_seconds": 5.0}, "hed_vgg16": {"size": 128}}
 
 
@@ -43,8 +43,8 @@ def demo(
     Args:
         run_dir: folder of the runs and the report.
         models: names of packaged models; None: one of each family.
-        n_stimuli: stimuli a modality.
-        n_permutations: draws of each null; too few, and no p is small enough to survive 300 ROIs.
+        n_stimuli: stimuli per modality.
+        n_permutations: draws of each null; with too few no p is small enough for 300 ROIs.
         signal: ``"planted"``, or ``"none"`` for responses of pure noise.
         seed: seed of stimuli, responses and random weights.
         wandb: log to Weights & Biases where it is installed, offline unless you are logged in.
@@ -53,7 +53,7 @@ def demo(
         ValueError: a name that is no packaged model.
         FailedModelsError: a model could not be downloaded or failed; the report has the others.
     """
-    # here: Lightning takes seconds to import, and a slip of the pen is to be answered before
+    # here: Lightning takes seconds to import, and a mistyped option should be answered at once
     from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
     from nfas_lightning.datamodules import SimulatedBrainDataModule
     from nfas_lightning.packaged_models import PACKAGED

@@ -24,7 +24,7 @@ from nfas_lightning.data.regions.parcel_cache import read_parcels, write_parcels
 from nfas_lightning.data.regions.parcels import Parcels
 from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
-from nfas_lightning.plotting.style import save_figure
+from nfas_lightning.plotting.pictures import save_figure
 from nfas_lightning.results import RunFolder
 from nfas_lightning.writing import (
     _machine,

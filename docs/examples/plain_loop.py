@@ -20,13 +20,13 @@ from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import RawStimuli
 
 
-def colors(n: int = 120) -> ArrayDataModule:
-    """Return a made-up benchmark: regions that respond to an image's mean red, green or blue, with noise."""
+def colors(n: int = 120) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images, and noisy responses of made-up regions to their mean red, green and blue."""
     generator = torch.Generator().manual_seed(0)
     tint = torch.rand(n, 3, 1, 1, generator=generator)
     images = (tint + 0.3 * torch.randn(n, 3, 32, 32, generator=generator)).clamp(0, 1)
     responses = tint[:, :, 0, 0] + 0.3 * torch.randn(n, 3, generator=generator)
-    return ArrayDataModule(images, responses, rois=["red", "green", "blue"], dataset="colors")
+    return images, responses
 
 
 def by_hand(network: nn.Module, images: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
@@ -52,7 +52,8 @@ def main(args: list[str] | None = None) -> list[tuple[float, float]]:
     network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=10)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     loader = DataLoader(digits(options.images), batch_size=64, shuffle=True)
-    brain = colors()
+    pictures, responses = colors()
+    brain = ArrayDataModule(pictures, responses, rois=["red", "green", "blue"], dataset="colors")
     found = []
     for epoch in range(options.epochs):
         for images, labels in loader:
@@ -62,7 +63,7 @@ def main(args: list[str] | None = None) -> list[tuple[float, float]]:
         # weights, modes, gradients, random states: as before
         scores = align(network, brain, preprocess=RawStimuli(), progress=False).scores
         called = float(scores[scores["feature"] == "stable_mode"]["r"].mean())
-        hands = float(by_hand(network, brain.source, brain.values).mean())
+        hands = float(by_hand(network, pictures, responses).mean())
         found.append((called, hands))
         print(f"epoch {epoch}: mean r {called:.3f} from align(), {hands:.3f} by hand")
     return found

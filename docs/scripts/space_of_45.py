@@ -11,8 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the tests' maker of results is no part of the package
 
 from nfas_lightning import NFAS
-from nfas_lightning.plotting import draw_figures
-from nfas_lightning.plotting.style import save_figure
+from nfas_lightning.plotting import draw_figures, save_figure
 from tests.helpers.results import make_zoo
 
 SHOWN = (

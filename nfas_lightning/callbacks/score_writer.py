@@ -38,6 +38,7 @@ from nfas_lightning.results import (
     RunResults,
 )
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
+from nfas_lightning.scoring.encoder import Encoder
 from nfas_lightning.versions import installed_version
 from nfas_lightning.writing import check_folder
 
@@ -281,7 +282,7 @@ class ScoreWriter(Callback):
             "subjects": list(responses.subjects),
             "settings": asdict(self.settings),
             # of two runs no more than two can be held out, whatever was asked for
-            "folds_made": int(self.settings.ridge(responses).fold.max()) + 1,
+            "folds_made": int(Encoder(responses, self.settings).fold.max()) + 1,
             "responses_sha256": responses.fingerprint(),
             "hashes": responses.hashes,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -37,15 +37,15 @@ def space(
     parquet and csv: scores, distances, tests, SNCI with intervals, neighbors, each model left out, and more.
 
     Args:
-        runs: folders of finished runs; their ROIs are joined by id, and must be the same.
+        runs: folders of finished runs with the same ROIs, which are joined by id.
         out: folder of the report and the tables.
         where: which models, as a query of their table, e.g. ``"family == 'vit' and parameters < 1e8"``.
         table: CSV file with the column ``model`` and columns of your own, for ``where`` and ``group_by``.
-        group_by: column of the models that groups are of: modality, family, size, objective_kind, ...
+        group_by: the groups to compare, a column of the models: modality, family, size, objective_kind, ...
         feature: which feature's scores place a model.
         value: ``r2`` or ``r``.
-        score: what places a model: a feature ``alone``, ``joint`` with the nuisances, or ``partial``, what it
-            adds to them; else the number that the runs report.
+        score: what places a model: the feature ``alone``, ``joint`` with the nuisances, or ``partial``, what
+            it adds to them; else the number that the runs report.
         subject: whose scores: ``group``, or the name of one; else the group's, or the mean over subjects.
         axis: ``intersection`` keeps the ROIs that all runs share, where they differ.
         standardize: ``model`` compares patterns over ROIs, without their level.
@@ -70,7 +70,8 @@ def space(
             axis=axis,
             standardize=standardize,
             metric=metric,
-        ).regroup(group_by)
+            group_by=group_by,
+        )
         check_folder(out, "out")
     statistics = placed.statistics(n_permutations=n_permutations, seed=seed)
     joined.save(out)

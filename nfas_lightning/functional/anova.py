@@ -33,7 +33,7 @@ class AnovaResult(NamedTuple):
     eta_squared: Tensor
 
 
-def anova(values: Tensor, labels: Sequence[object] | Tensor) -> AnovaResult:
+def anova(values: Tensor, groups: Sequence[object] | Tensor) -> AnovaResult:
     r"""Test per ROI whether group means differ.
 
     .. math:: F = \frac{SS_B / (G - 1)}{SS_W / (M - G)}, \quad \eta^2 = \frac{SS_B}{SS_B + SS_W}
@@ -42,7 +42,7 @@ def anova(values: Tensor, labels: Sequence[object] | Tensor) -> AnovaResult:
 
     Args:
         values: (M, R) one vector a model.
-        labels: M strings or integers.
+        groups: M strings or integers, the group of each model.
 
     Returns:
         `AnovaResult`. An ROI with a missing score, or with no variance inside any group, is NaN with a
@@ -62,8 +62,8 @@ def anova(values: Tensor, labels: Sequence[object] | Tensor) -> AnovaResult:
         'F = 13.5, p = 0.021, eta2 = 0.77'
     """
     check_shape("values", values, "M R")
-    codes, names = encode_labels(labels, len(values))
-    sizes = group_sizes(codes, len(names), "labels").to(values.device, torch.float64)
+    codes, names = encode_labels(groups, len(values))
+    sizes = group_sizes(codes, len(names)).to(values.device, torch.float64)
     codes = codes.to(values.device)
     wide = values.to(torch.float64)
     missing = ~torch.isfinite(wide).all(0)

@@ -65,7 +65,7 @@ class PairwiseResult(NamedTuple):
 
 
 def permanova(
-    distances: Tensor, labels: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
+    distances: Tensor, groups: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
 ) -> PermutationResult:
     r"""Test whether groups differ in location (or spread) in a distance space.
 
@@ -79,7 +79,7 @@ def permanova(
 
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
-        labels: M strings or integers.
+        groups: M strings or integers, the group of each model.
         n_permutations: P random relabelings; p is no smaller than 1 / (P + 1).
         seed: seed of the relabelings; the global generator is untouched.
 
@@ -100,8 +100,8 @@ def permanova(
     """
     squared = check_distances(distances) ** 2
     check_permutations(n_permutations)
-    codes, names = encode_labels(labels, len(squared))
-    sizes = group_sizes(codes, len(names), "labels").to(squared)
+    codes, names = encode_labels(groups, len(squared))
+    sizes = group_sizes(codes, len(names)).to(squared)
     total = squared.sum() / (2 * len(squared))
     if total == 0:
         warnings.warn("All distances are zero: PERMANOVA has nothing to compare, F is NaN.", stacklevel=2)
@@ -117,7 +117,7 @@ def permanova(
 
 
 def permanova_pairwise(
-    distances: Tensor, labels: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
+    distances: Tensor, groups: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
 ) -> PairwiseResult:
     """Run PERMANOVA on each pair of groups, with Benjamini-Hochberg q values over the pairs.
 
@@ -125,7 +125,7 @@ def permanova_pairwise(
 
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
-        labels: M strings or integers.
+        groups: M strings or integers, the group of each model.
         n_permutations: random relabelings a pair.
         seed: seed of every pair's relabelings.
 
@@ -145,8 +145,8 @@ def permanova_pairwise(
         (('a', 'b'), ('a', 'c'), ('b', 'c'))
     """
     check_distances(distances)
-    codes, names = encode_labels(labels, len(distances))
-    sizes = group_sizes(codes, len(names), "labels").tolist()
+    codes, names = encode_labels(groups, len(distances))
+    sizes = group_sizes(codes, len(names)).tolist()
     pairs = list(itertools.combinations(range(len(names)), 2))
     results = []
     for first, second in pairs:

@@ -26,7 +26,7 @@ _MEDIAN_STEPS = 100  # Weiszfeld steps: distances are then right to about 1e-6, 
 
 
 def permdisp(
-    distances: Tensor, labels: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
+    distances: Tensor, groups: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
 ) -> PermutationResult:
     r"""Test whether groups differ in spread: ANOVA of each model's distance to its group's centroid.
 
@@ -46,7 +46,7 @@ def permdisp(
 
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
-        labels: M strings or integers.
+        groups: M strings or integers, the group of each model.
         n_permutations: P random shuffles; p is no smaller than 1 / (P + 1).
         seed: seed of the shuffles; the global generator is untouched.
 
@@ -68,8 +68,8 @@ def permdisp(
     """
     gram = gram_from_distances(check_distances(distances), positive=True)
     check_permutations(n_permutations)
-    codes, names = encode_labels(labels, len(gram))
-    sizes = group_sizes(codes, len(names), "labels")
+    codes, names = encode_labels(groups, len(gram))
+    sizes = group_sizes(codes, len(names))
     order = codes.argsort(stable=True).to(gram.device)
     placed = gram[order][:, order]
     spread = sizes.tolist()

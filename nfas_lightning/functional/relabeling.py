@@ -30,15 +30,12 @@ TIE = 1e-10
 BLOCK = 2**24
 
 
-def encode_labels(
-    labels: Sequence[object] | Tensor, n: int, name: str = "labels"
-) -> tuple[Tensor, tuple[Any, ...]]:
+def encode_labels(groups: Sequence[object] | Tensor, n: int) -> tuple[Tensor, tuple[Any, ...]]:
     """Return integer codes (n,) and the distinct labels in sorted order.
 
     Args:
-        labels: n strings or n integers.
+        groups: n strings or n integers.
         n: expected length.
-        name: the argument's name, for messages.
 
     Raises:
         ValueError: another length, or a missing label.
@@ -49,22 +46,22 @@ def encode_labels(
         >>> codes.tolist(), names
         ([1, 0, 1], ('audio', 'vision'))
     """
-    values = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    values = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     if len(values) != n:
-        raise ValueError(f"{name} must name a group for each of the {n} rows, got {len(values)} labels.")
+        raise ValueError(f"groups must name a group for each of the {n} rows, got {len(values)} labels.")
     missing = [i for i, value in enumerate(values) if value is None or value != value]
     if missing:
-        raise ValueError(f"{name} must be strings or integers, got a missing label at row {missing[0]}.")
+        raise ValueError(f"groups must be strings or integers, got a missing label at row {missing[0]}.")
     try:
         names = tuple(sorted(set(values)))
     except TypeError as error:
         kinds = sorted({type(value).__name__ for value in values})
-        raise TypeError(f"{name} must all be strings or all be integers, got {', '.join(kinds)}.") from error
+        raise TypeError(f"groups must all be strings or all be integers, got {', '.join(kinds)}.") from error
     position = {value: i for i, value in enumerate(names)}
     return torch.tensor([position[value] for value in values]), names
 
 
-def group_sizes(codes: Tensor, n_groups: int, name: str) -> Tensor:
+def group_sizes(codes: Tensor, n_groups: int) -> Tensor:
     """Return (G,) sizes of the groups, where a test between groups is possible.
 
     Raises:
@@ -72,9 +69,9 @@ def group_sizes(codes: Tensor, n_groups: int, name: str) -> Tensor:
     """
     sizes = torch.bincount(codes, minlength=n_groups)
     if n_groups < 2:
-        raise ValueError(f"{name} must name at least two groups to compare, got {n_groups}.")
+        raise ValueError(f"groups must name at least two groups to compare, got {n_groups}.")
     if int(sizes.max()) < 2:
-        raise ValueError(f"{name} must put two members in at least one group, got {n_groups} groups of one.")
+        raise ValueError(f"groups must put two members in at least one group, got {n_groups} groups of one.")
     return sizes
 
 

@@ -39,7 +39,7 @@ class SilhouetteResult(NamedTuple):
 
 
 def silhouette(
-    distances: Tensor, labels: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
+    distances: Tensor, groups: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
 ) -> SilhouetteResult:
     r"""Measure how much nearer a model is to its own group than to the next one.
 
@@ -50,7 +50,7 @@ def silhouette(
 
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
-        labels: M strings or integers.
+        groups: M strings or integers, the group of each model.
         n_permutations: P random relabelings; p is no smaller than 1 / (P + 1).
         seed: seed of the relabelings; the global generator is untouched.
 
@@ -71,8 +71,8 @@ def silhouette(
     """
     wide = check_distances(distances)
     check_permutations(n_permutations)
-    codes, names = encode_labels(labels, len(wide))
-    sizes = group_sizes(codes, len(names), "labels").to(wide)
+    codes, names = encode_labels(groups, len(wide))
+    sizes = group_sizes(codes, len(names)).to(wide)
     if not bool(wide.any()):
         warnings.warn(
             "All distances are zero: the silhouette has nothing to compare, it is NaN.", stacklevel=2

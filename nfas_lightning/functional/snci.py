@@ -1,4 +1,4 @@
-"""SNCI: how consistently the models of a modality align with an ROI."""
+"""SNCI: how consistently the models of a group align with an ROI."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class SNCIInterval(NamedTuple):
     high: Tensor
 
 
-def snci(scores: Tensor, modality: Sequence[object] | Tensor, *, form: Form = "ratio") -> Tensor:
-    r"""Measure how consistent the models of a modality are at each ROI.
+def snci(scores: Tensor, groups: Sequence[object] | Tensor, *, form: Form = "ratio") -> Tensor:
+    r"""Measure how consistent the models of a group are at each ROI.
 
     .. math:: \mathrm{SNCI}_{gr} = \frac{\mathrm{mean}_{m \in g}(v_{mr})}{\mathrm{std}_{m \in g}(v_{mr})}
 
@@ -54,12 +54,12 @@ def snci(scores: Tensor, modality: Sequence[object] | Tensor, *, form: Form = "r
 
     Args:
         scores: (M, R) score of each model at each ROI.
-        modality: M strings or integers.
+        groups: M strings or integers, the group of each model.
         form: ``"ratio"`` (any real number), ``"db"`` (dB) or ``"bounded"`` (in [0, 1]).
 
     Returns:
-        (G, R), modalities in sorted order; higher is more consistent. With a warning: NaN for a modality of
-        one model, a missing score, or scores that are all zero; inf (1 if bounded) where all models agree
+        (G, R), groups in sorted order; higher is more consistent. With a warning: NaN for a group of one
+        model, a missing score, or scores that are all zero; inf (1 if bounded) where all models agree
         exactly.
 
     Raises:
@@ -75,26 +75,26 @@ def snci(scores: Tensor, modality: Sequence[object] | Tensor, *, form: Form = "r
                 [0.6667, 0.9608]])
     """
     check_option("form", form, get_args(Form))
-    groups, names = _groups(scores, modality)
+    parts, names = _by_group(scores, groups)
     rows = []
-    for group, name in zip(groups, names, strict=True):
+    for group, name in zip(parts, names, strict=True):
         row = _ratio(group)
         if len(group) < 2:
-            _warn(f"Modality {name!r} has one model and no spread: its SNCI is NaN; add models.")
+            _warn(f"Group {name!r} has one model and no spread: its SNCI is NaN; add models.")
         elif not bool(torch.isfinite(group).all()):
-            _warn(f"Modality {name!r} has missing scores at {int(row.isnan().sum())} ROIs: NaN there.")
+            _warn(f"Group {name!r} has missing scores at {int(row.isnan().sum())} ROIs: NaN there.")
         elif bool((group == 0).all(0).any()):
             count = int((group == 0).all(0).sum())
-            _warn(f"All models of modality {name!r} score 0 at {count} ROIs: nothing to agree on, NaN there.")
+            _warn(f"All models of group {name!r} score 0 at {count} ROIs: nothing to agree on, NaN there.")
         elif bool(row.isinf().any()):
-            _warn(f"All models of modality {name!r} score the same at {int(row.isinf().sum())} ROIs.")
+            _warn(f"All models of group {name!r} score the same at {int(row.isinf().sum())} ROIs.")
         rows.append(_to_form(row, form))
     return torch.stack(rows).to(working_dtype(scores))
 
 
 def snci_bootstrap(
     scores: Tensor,
-    modality: Sequence[object] | Tensor,
+    groups: Sequence[object] | Tensor,
     *,
     form: Form = "ratio",
     confidence: float = 0.95,
@@ -112,14 +112,14 @@ def snci_bootstrap(
 
     Args:
         scores: (M, R) score of each model at each ROI.
-        modality: M strings or integers.
+        groups: M strings or integers, the group of each model.
         form: ``"ratio"``, ``"db"`` or ``"bounded"``; the limits are those of the ratio, transformed.
         confidence: coverage, in (0, 1).
         n_bootstrap: draws.
         seed: seed of the draws; the global generator is untouched.
 
     Returns:
-        `SNCIInterval` of (G, R) limits, modalities in sorted order. NaN with a warning where `snci` is NaN or
+        `SNCIInterval` of (G, R) limits, groups in sorted order. NaN with a warning where `snci` is NaN or
         infinite.
 
     Raises:
@@ -137,13 +137,13 @@ def snci_bootstrap(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
     check_count("n_bootstrap", n_bootstrap, 1)
-    ratios = snci(scores.to(torch.float64), modality)  # and its checks and warnings
+    ratios = snci(scores.to(torch.float64), groups)  # and its checks and warnings
     check_option("form", form, get_args(Form))
     generator = seeded_generator(seed)
     tail = (1 - confidence) / 2
     at = torch.tensor([tail, 1 - tail], dtype=torch.float64, device=scores.device)
     limits = []
-    for group, ratio in zip(_groups(scores, modality)[0], ratios, strict=True):
+    for group, ratio in zip(_by_group(scores, groups)[0], ratios, strict=True):
         if len(group) < 2:
             limits.append(ratio.expand(2, -1))
             continue
@@ -166,22 +166,22 @@ def snci_bootstrap(
 
 
 def snci_permutation(
-    scores: Tensor, modality: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
+    scores: Tensor, groups: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
 ) -> Tensor:
-    """Test whether a modality is more consistent at an ROI than as many models of any modality would be.
+    """Test whether a group is more consistent at an ROI than as many models of any group would be.
 
     Args:
         scores: (M, R) score of each model at each ROI.
-        modality: M strings or integers, at least two distinct.
+        groups: M strings or integers, the group of each model, at least two distinct.
         n_permutations: P random relabelings, shared by all ROIs; p is no smaller than 1 / (P + 1).
         seed: seed of the relabelings; the global generator is untouched.
 
     Returns:
-        (G, R) float64 p values in (0, 1], modalities in sorted order; small is evidence. NaN where `snci` is
+        (G, R) float64 p values in (0, 1], groups in sorted order; small is evidence. NaN where `snci` is
         NaN (with its warning), and at an ROI where any model's score is missing.
 
     Raises:
-        ValueError: labels that do not match, or one modality.
+        ValueError: labels that do not match, or one group.
 
     Example:
         >>> scores = torch.tensor([[0.50], [0.51], [0.52], [0.49], [0.1], [0.9], [0.3], [0.6]])
@@ -190,10 +190,10 @@ def snci_permutation(
         True
     """
     check_permutations(n_permutations)
-    observed = snci(scores.to(torch.float64), modality)  # and its checks and warnings
-    codes, names = encode_labels(modality, len(scores), "modality")
+    observed = snci(scores.to(torch.float64), groups)  # and its checks and warnings
+    codes, names = encode_labels(groups, len(scores))
     if len(names) < 2:
-        raise ValueError(f"A permutation p needs at least two modalities to shuffle, got {list(names)}.")
+        raise ValueError(f"A permutation p needs at least two groups to shuffle, got {list(names)}.")
     sizes = torch.bincount(codes).to(scores.device, torch.float64)[:, None]
     wide = scores.to(torch.float64)
     level = wide.mean(0)
@@ -216,33 +216,33 @@ def snci_permutation(
     return p_value.masked_fill(observed.isnan() | wide.isnan().any(0), float("nan"))
 
 
-def convergence(scores: Tensor, modality: Sequence[object] | Tensor) -> Tensor:
-    """Measure where all modalities align consistently: the smallest bounded SNCI over modalities.
+def convergence(scores: Tensor, groups: Sequence[object] | Tensor) -> Tensor:
+    """Measure where all groups align consistently: the smallest bounded SNCI over groups.
 
     Args:
         scores: (M, R) score of each model at each ROI, not negative.
-        modality: M strings or integers, at least two distinct.
+        groups: M strings or integers, the group of each model, at least two distinct.
 
     Returns:
-        (R,) in [0, 1]; high only where every modality is consistent. NaN where one of them is.
+        (R,) in [0, 1]; high only where every group is consistent. NaN where one of them is.
 
     Raises:
-        ValueError: labels that do not match, or one modality.
+        ValueError: labels that do not match, or one group.
 
     Example:
         >>> scores = torch.tensor([[0.1, 0.3], [0.3, 0.4], [0.2, 0.1], [0.4, 0.5]])
         >>> convergence(scores, ["vision", "vision", "audio", "audio"])
         tensor([0.6667, 0.5294])
     """
-    bounded = snci(scores, modality, form="bounded")
+    bounded = snci(scores, groups, form="bounded")
     if len(bounded) < 2:
-        raise ValueError("Convergence compares modalities: expected at least two, got one.")
+        raise ValueError("Convergence compares groups: expected at least two, got one.")
     return bounded.amin(0)
 
 
-def _groups(scores: Tensor, modality: Sequence[object] | Tensor) -> tuple[list[Tensor], tuple[object, ...]]:
+def _by_group(scores: Tensor, groups: Sequence[object] | Tensor) -> tuple[list[Tensor], tuple[object, ...]]:
     check_shape("scores", scores, "M R")
-    codes, names = encode_labels(modality, len(scores), "modality")
+    codes, names = encode_labels(groups, len(scores))
     codes = codes.to(scores.device)
     return [scores[codes == g].to(torch.float64) for g in range(len(names))], names
 

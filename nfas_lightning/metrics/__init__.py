@@ -1,8 +1,7 @@
-"""Torchmetrics shells over the functional core."""
+"""Torchmetrics shells over the functional core: `compute` gives the number to log, `details` the rest."""
 
-from nfas_lightning.metrics.alignment import DMDAlignment
-from nfas_lightning.metrics.roi import RoiAlignment
-from nfas_lightning.metrics.snci import SNCI
-from nfas_lightning.metrics.spectrum import DepthSpectrum
+from nfas_lightning.metrics.alignment_metrics import DMDAlignment, RoiAlignment
+from nfas_lightning.metrics.depth_spectrum import DepthSpectrum
+from nfas_lightning.metrics.snci_metric import SNCI
 
 __all__ = ["SNCI", "DMDAlignment", "DepthSpectrum", "RoiAlignment"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nfas_lightning.hooks.checks import is_offloaded
 from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.state_checks import is_offloaded
 
 __all__ = ["LoadedModel", "ModelInfo", "ModelInputs", "Preprocess", "as_inputs", "move_inputs"]
 

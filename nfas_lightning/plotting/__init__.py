@@ -1,16 +1,19 @@
 """Figures, tables and the report of a run: drawn from results, never from models."""
 
-from nfas_lightning.plotting.agreement import plot_convergence, plot_snci
+from nfas_lightning.plotting.agreement import plot_convergence, plot_snci, plot_stability
 from nfas_lightning.plotting.baselines import plot_baselines, plot_rois, plot_truth
 from nfas_lightning.plotting.brain import plot_brain, plot_glass, plot_rows, plot_surface
-from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
-from nfas_lightning.plotting.models import plot_families, plot_sizes, plot_stability
-from nfas_lightning.plotting.report import draw_figures, write_report
-from nfas_lightning.plotting.space import plot_networks, plot_space
-from nfas_lightning.plotting.tables import roi_score_table, score_table
+from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
+from nfas_lightning.plotting.gallery import draw_figures
+from nfas_lightning.plotting.heatmap import plot_networks
+from nfas_lightning.plotting.page import write_report
+from nfas_lightning.plotting.pictures import save_figure
+from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space
+from nfas_lightning.plotting.score_tables import roi_score_table, score_table
 
 __all__ = [
     "draw_figures",
+    "has_sizes",
     "plot_baselines",
     "plot_brain",
     "plot_convergence",
@@ -28,6 +31,7 @@ __all__ = [
     "plot_surface",
     "plot_truth",
     "roi_score_table",
+    "save_figure",
     "score_table",
     "write_report",
 ]

@@ -1,7 +1,8 @@
-"""Where models agree: SNCI and convergence by network."""
+"""Where models agree, and whether that rests on one of them: SNCI, convergence, each model left out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,16 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nfas_lightning.plotting.legends import foot_legend, group_handles, legend_columns, set_head
+from nfas_lightning.plotting.score_tables import network_or_roi
 from nfas_lightning.plotting.style import (
     INK,
     MUTED,
     finish,
+    group_styles,
     has_mark,
-    head_legend,
-    keep_clear,
-    legend_columns,
-    modality_handles,
-    modality_styles,
+    name_rows,
     new_axes,
     new_figure,
     styled,
@@ -27,9 +27,10 @@ from nfas_lightning.plotting.style import (
 )
 from nfas_lightning.results import SpaceStatistics, group_words
 
-__all__ = ["plot_convergence", "plot_snci"]
+__all__ = ["plot_convergence", "plot_snci", "plot_stability"]
 
 _MOST_GROUPS = 9  # of SNCI in one figure: as many as there are colors
+_PURPLE = "#5b4b8a"  # of convergence, which belongs to no group
 
 
 @styled
@@ -42,81 +43,76 @@ def plot_snci(
     simulated: bool | None = None,
     max_rows: int = 30,
 ) -> Figure:
-    """Draw SNCI by network and modality: the median over a network's ROIs and the middle half of them.
+    """Draw SNCI by network and group: the median over a network's ROIs and the middle half of them.
 
     Two panels: ``bounded``, in [0, 1], and ``ratio``, mean over standard deviation across models; on the
-    caller's `ax` the bounded form alone. ROIs without a network are rows of their own, with the 95 % interval
-    of their own SNCI as the bar; the `max_rows` rows of highest bounded SNCI are shown.
+    caller's `ax` the bounded form alone. ROIs without a network are rows of their own, whose bar is the 95 %
+    interval of their SNCI.
 
     Args:
         statistics: SNCI, and the groups' sizes.
-        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
-        title: in place of the usual one; ``""``: none.
-        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
-        simulated: mark the figure as drawn from planted responses; read from the coordinates when None.
-        max_rows: at most so many rows.
+        ax: see `plot_space`.
+        title: see `plot_space`.
+        colors: see `plot_space`.
+        simulated: see `plot_space`.
+        max_rows: at most so many rows, those of the highest bounded SNCI.
 
     Raises:
-        ValueError: a color is of no group, or neither `simulated` nor the coordinates say whether responses
-            were planted.
+        ValueError: `colors` names no group, or neither `simulated` nor the data say whether responses were
+            planted.
     """
     simulated = has_mark(simulated, statistics.coordinates)
-    table = _with_row(statistics.snci)
+    table = statistics.snci.assign(row=network_or_roi(statistics.snci))
     # a model alone in its group agrees with nobody: such groups have no SNCI
-    shown = table.dropna(subset=["bounded"])["modality"].unique()
-    sizes = statistics.coordinates["modality"].value_counts()
-    largest = [name for name in sizes.index if name in shown][:_MOST_GROUPS] or list(shown)
-    table = table[table["modality"].isin(largest)] if len(largest) else table
+    shown = table.dropna(subset=["bounded"])["group"].unique()
+    sizes = statistics.coordinates["group"].value_counts()
+    largest = [name for name in sizes.index if name in shown][:_MOST_GROUPS]
+    table = table[table["group"].isin(largest)] if largest else table
     order = table.groupby("row")["bounded"].median().sort_values(ascending=False)
     rows = order.index[:max_rows].tolist()[::-1]
-    styles = modality_styles(table["modality"], colors, among=sizes.index)
-    alone = bool((table["row"] == table["roi"].astype(str)).all()) and "bounded_low" in table
-    own = ax
+    styles = group_styles(table["group"], colors, among=sizes.index)
+    single = _is_single(table)
+    alone = single and "bounded_low" in table
+    own, y = ax, np.arange(len(rows))
     if ax is None:
         figure = new_figure(11.5, max(3.6, 1.9 + max(0.44, 0.13 * len(styles)) * len(rows)))
         panels = list(figure.subplots(1, 2, sharey=True))
     else:
         figure, ax = new_axes(ax, 0, 0)
         panels = [ax]
-    for ax, form, label in zip(
-        panels, ("bounded", "ratio"), ("bounded SNCI, 0 to 1", "SNCI = mean / std over models"), strict=False
-    ):
+    forms = {"bounded": "bounded SNCI, from 0 to 1", "ratio": "SNCI = mean / std over models"}
+    shifts = np.linspace(0.24, -0.24, len(styles)) if len(styles) > 1 else [0.0]
+    for panel, (form, label) in zip(panels, forms.items(), strict=False):
         finite = table[np.isfinite(table[form])]
-        shifts = np.linspace(0.24, -0.24, len(styles)) if len(styles) > 1 else [0.0]
-        for (modality, style), shift in zip(styles.items(), shifts, strict=True):
-            groups = finite[finite["modality"] == modality].groupby("row")[form]
-            low, median, high = (groups.quantile(share).reindex(rows) for share in (0.25, 0.5, 0.75))
-            if alone:  # one ROI a row: its interval over models says more than itself three times
-                single = finite[finite["modality"] == modality].set_index("row")
-                low, high = (single[f"{form}_{end}"].reindex(rows) for end in ("low", "high"))
-            y = np.arange(len(rows)) + shift
-            ax.hlines(y, low, high, color=style.color, lw=2.5, alpha=0.45)
-            ax.scatter(
-                median, y, c=style.color, marker=style.marker, s=55, edgecolors="white", linewidths=0.6,
-                zorder=3,
-                gid=f"snci-{form}-{modality}",
+        for (group, style), shift in zip(styles.items(), shifts, strict=True):
+            part = finite[finite["group"] == group]
+            by_row = part.groupby("row")[form]
+            low, median, high = (by_row.quantile(share).reindex(rows) for share in (0.25, 0.5, 0.75))
+            if alone:  # one ROI per row: its interval over models says more than itself three times
+                low, high = (part.set_index("row")[f"{form}_{end}"].reindex(rows) for end in ("low", "high"))
+            panel.hlines(y + shift, low, high, color=style.color, lw=2.5, alpha=0.45)
+            panel.scatter(
+                median, y + shift, c=style.color, marker=style.marker, s=55, edgecolors="white",
+                linewidths=0.6, zorder=3, gid=f"snci-{form}-{group}",
             )  # fmt: skip
-        for y in np.arange(len(rows))[::2]:
-            ax.axhspan(y - 0.5, y + 0.5, color="#f6f6f6", zorder=0)
-        what = "ROIs" if (table["row"] == table["roi"].astype(str)).all() else "networks"
-        ax.set_xlabel(with_count(label, len(rows), len(order), what))
-        ax.grid(True, axis="x")
-        ax.set_ylim(-0.6, len(rows) - 0.4)
+        for line in y[::2]:
+            panel.axhspan(line - 0.5, line + 0.5, color="#f6f6f6", zorder=0)
+        panel.set_xlabel(with_count(label, len(rows), len(order), "ROIs" if single else "networks"))
+        panel.grid(True, axis="x")
+    panels[0].set_yticks(y, rows)
+    panels[0].set_ylim(-0.6, len(rows) - 0.4)
     panels[0].set_xlim(-0.02, 1.02)
-    if len(panels) > 1:
+    if own is None:
         panels[1].set_xlim(left=min(0.0, panels[1].get_xlim()[0]))
         _cut_wild(panels[1], table["ratio"])
-    panels[0].set_yticks(range(len(rows)), rows)
-    usual = f"SNCI: how far models of one {statistics.group_by} agree"
+    usual = f"SNCI: agreement among models of one {statistics.group_by}"
     if len(shown) > len(largest):
         usual += f" (the {len(largest)} largest of {len(shown)})"
-    finish(figure, usual, title=title, simulated=simulated, ax=own)
     bar = "bar: 95 % interval over models" if alone else "point: median over ROIs; bar: middle half of them"
-    taken = head_legend(
-        panels[0], modality_handles(styles), note=bar, inside=own is not None, simulated=simulated,
-        columns=legend_columns(styles, 8.5),
+    set_head(
+        panels[0], usual, group_handles(styles), title=title, note=bar, inside=own is not None,
+        simulated=simulated, columns=legend_columns(styles, 8.5),
     )  # fmt: skip
-    keep_clear(panels[0], taken)
     return figure
 
 
@@ -131,20 +127,21 @@ def plot_convergence(
 ) -> Figure:
     """Draw the convergence of every ROI by network, and name the highest ROI of each.
 
-    Convergence is the smallest bounded SNCI over modalities: high only where every modality agrees.
+    Convergence is the smallest bounded SNCI over groups: high only where every group agrees.
 
     Args:
         statistics: convergence by ROI.
-        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
-        title: in place of the usual one; ``""``: none.
-        simulated: mark the figure as drawn from planted responses; read from the coordinates when None.
+        ax: see `plot_space`.
+        title: see `plot_space`.
+        simulated: see `plot_space`.
         max_rows: at most so many networks, those of the highest median.
 
     Raises:
-        ValueError: neither `simulated` nor the coordinates say whether responses were planted.
+        ValueError: neither `simulated` nor the data say whether responses were planted.
     """
     simulated = has_mark(simulated, statistics.coordinates)
-    table = _with_row(statistics.convergence.dropna(subset=["convergence"]))
+    table = statistics.convergence.dropna(subset=["convergence"])
+    table = table.assign(row=network_or_roi(table))
     order = table.groupby("row")["convergence"].median().sort_values(ascending=False)
     rows = order.index[:max_rows].tolist()[::-1]
     own = ax
@@ -155,7 +152,7 @@ def plot_convergence(
     place = {name: i for i, name in enumerate(rows)}
     y = shown["row"].map(place).to_numpy(float) + jitter
     x = shown["convergence"].to_numpy(float)
-    ax.scatter(x, y, s=34, c="#5b4b8a", alpha=0.65, linewidths=0, zorder=3, gid="convergence")
+    ax.scatter(x, y, s=34, c=_PURPLE, alpha=0.65, linewidths=0, zorder=3, gid="convergence")
     medians = order.reindex(rows)
     ax.vlines(medians, np.arange(len(rows)) - 0.36, np.arange(len(rows)) + 0.36, color=INK, lw=2.5, zorder=4)
     ax.set_yticks(range(len(rows)), rows)
@@ -164,18 +161,80 @@ def plot_convergence(
     groups = group_words(statistics.group_by)[1]
     label = f"convergence: smallest bounded SNCI over {groups} (line: median of the network)"
     label = label if own is None else wrapped(ax, label, 12)
-    what = "ROIs" if (table["row"] == table["roi"].astype(str)).all() else "networks"
-    ax.set_xlabel(with_count(label, len(rows), len(order), what))
+    ax.set_xlabel(with_count(label, len(rows), len(order), "ROIs" if _is_single(table) else "networks"))
     ax.grid(True, axis="x")
-    usual = f"Convergence: agreement inside every {statistics.group_by}"
-    finish(figure, usual, title=title, simulated=simulated, ax=own)
-    taken = head_legend(ax, [], inside=own is not None, simulated=simulated, columns=1)
+    usual = f"Convergence: agreement within every {statistics.group_by}"
+    set_head(ax, usual, [], title=title, inside=own is not None, simulated=simulated)
     if (shown["row"] != shown["roi"]).any():
         best = shown.sort_values("convergence", ascending=False).drop_duplicates("row")
         names = {float(place[row.row]): str(row.roi) for row in best.itertuples()}
         _name_best(ax, {**names, len(rows) - 0.1: "highest ROI"}, inside=own is not None)
-    keep_clear(ax, taken)
     return figure
+
+
+@styled
+def plot_stability(
+    statistics: SpaceStatistics,
+    *,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
+    simulated: bool | None = None,
+    max_rows: int = 20,
+) -> Figure:
+    """Draw what the tests and maps become without each model, for the models that change them most.
+
+    Left pseudo-F of PERMANOVA and in the middle the silhouette, against the line of all models; right the
+    rank correlation over ROIs of SNCI (filled) and of convergence (hollow) with those of all models.
+
+    Args:
+        statistics: of the space, each model left out in turn.
+        title: see `plot_space`.
+        colors: see `plot_space`.
+        simulated: see `plot_space`.
+        max_rows: at most so many models.
+
+    Raises:
+        ValueError: neither `simulated` nor the data say whether responses were planted.
+    """
+    simulated = has_mark(simulated, statistics.coordinates)
+    table = statistics.stability
+    whole = statistics.permanova.get("statistic", math.nan)
+    change = (table["permanova"] - whole).abs()
+    shown = table.loc[change.sort_values(ascending=False).index[:max_rows]][::-1]
+    styles = group_styles(shown["group"], colors, among=table["group"])
+    y = np.arange(len(shown))
+    figure = new_figure(11.5, 2.3 + 0.3 * max(len(shown), 2))
+    panels = figure.subplots(1, 3, sharey=True)
+    lines = (whole, statistics.silhouette.get("statistic", math.nan), 1.0)
+    labels = (
+        "PERMANOVA pseudo-F without it",
+        "silhouette without it",
+        "rank correlation with the full maps",
+    )
+    for ax, columns, line, label in zip(
+        panels, (["permanova"], ["silhouette"], ["snci", "convergence"]), lines, labels, strict=True
+    ):
+        for column, filled in zip(columns, (True, False), strict=False):
+            for group, style in styles.items():
+                own = (shown["group"] == group).to_numpy()
+                ax.scatter(
+                    shown[column][own], y[own], s=48, facecolors=style.color if filled else "white",
+                    edgecolors=style.color, marker=style.marker, linewidths=1.3, zorder=3,
+                    gid=f"stability-{column}",
+                )  # fmt: skip
+        if math.isfinite(line):
+            ax.axvline(line, color=INK, lw=1.2, zorder=1)
+        ax.set_xlabel(label)
+        ax.grid(True, axis="x")
+    name_rows(panels[0], shown["model"], [styles[name].color for name in shown["group"]])
+    panels[0].set_ylim(-0.7, len(shown) - 0.3)
+    note = "line: all models"
+    if len(shown) < len(table):
+        note += f"; the {len(shown)} models of largest effect"
+    panels[0].set_title(note, fontsize=10.5, color=MUTED, loc="left")
+    panels[2].set_title("filled: SNCI; hollow: convergence", fontsize=10.5, color=MUTED, loc="left")
+    foot_legend(figure, group_handles(styles), simulated=simulated)
+    return finish(figure, "Effect of leaving out one model", title=title, simulated=simulated)
 
 
 def _name_best(ax: Axes, names: Mapping[float, str], *, inside: bool) -> None:
@@ -195,10 +254,9 @@ def _name_best(ax: Axes, names: Mapping[float, str], *, inside: bool) -> None:
         ax.set_xlim(left, left + (right - left) / (1 - share))
 
 
-def _with_row(table: pd.DataFrame) -> pd.DataFrame:
-    """Add ``row``: the network of a ROI, or the ROI itself where networks are unknown."""
-    known = table["network"].notna() & (table["network"] != "")
-    return table.assign(row=table["network"].where(known, table["roi"]).astype(str))
+def _is_single(table: pd.DataFrame) -> bool:
+    """Whether every row of the figure is one ROI."""
+    return bool((table["row"] == table["roi"].astype(str)).all())
 
 
 def _cut_wild(ax: Axes, ratios: pd.Series) -> None:

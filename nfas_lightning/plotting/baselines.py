@@ -12,22 +12,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nfas_lightning.plotting.legends import foot_legend, set_head
+from nfas_lightning.plotting.score_tables import (
+    baseline_table,
+    mean_r2,
+    model_order,
+    roi_scores,
+    value_name,
+)
 from nfas_lightning.plotting.style import (
     INK,
     MUTED,
-    ModalityStyle,
+    GroupStyle,
     finish,
-    foot_legend,
+    group_styles,
     has_mark,
-    head_legend,
-    keep_clear,
-    modality_styles,
+    name_rows,
     new_axes,
     new_figure,
     short_names,
     styled,
 )
-from nfas_lightning.plotting.tables import baseline_table, mean_r2, model_order, roi_scores, value_name
 from nfas_lightning.results import FEATURES, SpaceStatistics
 
 __all__ = ["has_truth", "plot_baselines", "plot_rois", "plot_truth"]
@@ -66,10 +71,10 @@ def plot_baselines(
 
     Args:
         scores: the scores table of a run.
-        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
-        title: in place of the usual one; ``""``: none.
-        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
-        simulated: mark the figure as drawn from planted responses; read from the table when None.
+        ax: see `plot_space`.
+        title: see `plot_space`.
+        colors: see `plot_space`.
+        simulated: see `plot_space`.
 
     Raises:
         ValueError: neither `simulated` nor the table says whether responses were planted.
@@ -78,8 +83,8 @@ def plot_baselines(
     table = baseline_table(scores)[::-1]
     own = ax
     figure, ax = new_axes(ax, 10.5, 2.3 + 0.44 * max(len(table), 2))
-    styles = modality_styles(table.index.get_level_values("modality"), colors)
-    inks = [styles[modality].color for modality in table.index.get_level_values("modality")]
+    modalities = table.index.get_level_values("modality")
+    styles = group_styles(modalities, colors)
     y = np.arange(len(table))
     numbers = table.to_numpy(float)
     known = np.isfinite(numbers).any(1)
@@ -87,35 +92,24 @@ def plot_baselines(
     ax.hlines(y[known], ends[:, 0], ends[:, 1], color="#e2e2e2", lw=2, zorder=1)
     _draw_features(ax, table.drop(columns="stable_mode", errors="ignore"), y)
     if "stable_mode" in table:
-        markers = [styles[modality].marker for modality in table.index.get_level_values("modality")]
-        for row, (value, color, marker) in enumerate(zip(table["stable_mode"], inks, markers, strict=True)):
+        for row, (value, modality) in enumerate(zip(table["stable_mode"], modalities, strict=True)):
+            look = styles[modality]
             ax.scatter(
-                value,
-                row + _LIFT,
-                c=color,
-                marker=marker,
-                s=120,
-                edgecolors="white",
-                zorder=5,
+                value, row + _LIFT, c=look.color, marker=look.marker, s=120, edgecolors="white", zorder=5,
                 gid="stable_mode",
-            )
+            )  # fmt: skip
     ax.axvline(0, color=MUTED, lw=1, zorder=0)
-    ax.set_yticks(y, short_names(table.index.get_level_values("model")))
-    for tick, color in zip(ax.get_yticklabels(), inks, strict=True):
-        tick.set_color(color)
+    name_rows(ax, table.index.get_level_values("model"), [styles[name].color for name in modalities])
     ax.set_ylim(-0.7, len(table) - 0.3)
     ax.set_xlabel(f"{_axis_name(scores)}, mean over ROIs")
     ax.grid(True, axis="x")
     handles = _feature_handles(
         table.columns.astype(str).tolist(), {f"stable mode, {name}": style for name, style in styles.items()}
     )
-    usual = "The stable mode beside its baselines"
-    finish(figure, usual, title=title, simulated=simulated, ax=own)
-    taken = head_legend(
-        ax, handles, inside=own is not None, simulated=simulated, columns=3, handletextpad=0.3,
-        columnspacing=1.2,
+    set_head(
+        ax, "The stable mode and its baselines", handles, title=title, inside=own is not None,
+        simulated=simulated, columns=3, handletextpad=0.3, columnspacing=1.2,
     )  # fmt: skip
-    keep_clear(ax, taken)
     return figure
 
 
@@ -128,16 +122,16 @@ def plot_rois(
     simulated: bool | None = None,
     alpha: float = 0.05,
 ) -> Figure:
-    """Draw every ROI's correlations, one panel a model: for experiments with few ROIs.
+    """Draw every ROI's correlations, one panel per model: for experiments with few ROIs.
 
     The stable mode is filled where its null is rejected (q below `alpha`, or p where no q is known), hollow
     elsewhere; a black line is the ROI's noise ceiling, a red bar what the nuisances reach alone.
 
     Args:
         scores: the scores table of a run.
-        title: in place of the usual one; ``""``: none.
-        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
-        simulated: mark the figure as drawn from planted responses; read from the table when None.
+        title: see `plot_space`.
+        colors: see `plot_space`.
+        simulated: see `plot_space`.
         alpha: level of the tests.
 
     Raises:
@@ -145,7 +139,7 @@ def plot_rois(
     """
     simulated = has_mark(simulated, scores)
     pairs = model_order(scores)
-    styles = modality_styles((modality for modality, _ in pairs), colors)
+    styles = group_styles((modality for modality, _ in pairs), colors)
     tables = {pair: roi_scores(scores, pair[1], pair[0]) for pair in pairs}
     n_rois = max(len(table) for table in tables.values())
     columns = min(len(pairs), 3)
@@ -182,18 +176,12 @@ def plot_rois(
     style = styles[pairs[0][0]]
     handles = _feature_handles(features, {f"stable mode, null rejected ({symbol} < {alpha:g})": style})
     hollow = Line2D(
-        [],
-        [],
-        marker=style.marker,
-        ls="",
-        mfc="white",
-        color=style.color,
-        markersize=9,
+        [], [], marker=style.marker, ls="", mfc="white", color=style.color, markersize=9,
         label="stable mode, not rejected or not tested",
-    )
+    )  # fmt: skip
     ceiling = Line2D([], [], marker="|", ls="", color=INK, markersize=13, mew=2.2, label="noise ceiling")
     foot_legend(figure, [handles[0], hollow, *handles[1:], ceiling], simulated=simulated)
-    return finish(figure, "ROI by ROI", title=title, simulated=simulated)
+    return finish(figure, "Scores by ROI", title=title, simulated=simulated)
 
 
 def _axis_name(scores: pd.DataFrame) -> str:
@@ -217,16 +205,17 @@ def plot_truth(
 ) -> Figure:
     """Draw what was planted beside what was recovered, always marked as simulated.
 
-    One panel a modality: mean r2 over its models of every ROI, by what the ROI was planted to follow; a last
-    panel, where statistics are given: convergence of planted integrative ROIs against the rest.
+    One panel per modality: each ROI's mean r2 over the modality's models, by what the ROI was planted to
+    follow. Where statistics are given, a last panel compares the convergence of planted integrative ROIs with
+    that of the rest.
 
     Args:
         scores: the scores table of a run.
         rois: ROI table with ``driven_by`` (a modality, several joined by anything but letters, ``"all"``,
             ``"none"`` or empty), ``integrative`` and perhaps ``planted``, False everywhere in a null run.
         statistics: of the same run.
-        title: in place of the usual one; ``""``: none.
-        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
+        title: see `plot_space`.
+        colors: see `plot_space`.
     """
     recovered = mean_r2(scores)
     truth = rois.drop_duplicates("roi").set_index("roi")
@@ -234,7 +223,7 @@ def plot_truth(
     integrative = truth["integrative"].fillna(False).astype(bool)
     if "planted" in truth and not truth["planted"].any():  # a null run: a plan, but no signal
         driven, integrative = driven.mask(driven != "", ""), integrative & False
-    styles = modality_styles(recovered.columns.astype(str), colors)
+    styles = group_styles(recovered.columns.astype(str), colors)
     with_convergence = statistics is not None and statistics.convergence["convergence"].notna().any()
     n_panels = len(styles) + int(with_convergence)
     figure = new_figure(max(7.5, 3.7 * n_panels + 0.8), 4.8)
@@ -259,7 +248,7 @@ def plot_truth(
         _draw_strips(panels[-1], values, groups, "#5b4b8a", rng)
         panels[-1].set_title("convergence", color="#5b4b8a", fontweight="bold")
         panels[-1].set_ylim(0, 1.02)
-    return finish(figure, "Planted truth and what was recovered", title=title, simulated=True)
+    return finish(figure, "Planted truth and recovered scores", title=title, simulated=True)
 
 
 def _draw_strips(
@@ -287,19 +276,13 @@ def _draw_features(ax: Axes, table: pd.DataFrame, y: np.ndarray) -> None:
         )
         drop = 0.0 if name == "nuisance" else _LIFT
         ax.scatter(
-            table[name],
-            y - drop,
-            marker=look.marker,
-            s=look.size,
-            linewidths=1.6,
-            zorder=3,
-            gid=str(name),
+            table[name], y - drop, marker=look.marker, s=look.size, linewidths=1.6, zorder=3, gid=str(name),
             **color,
-        )
+        )  # fmt: skip
 
 
-def _feature_handles(features: list[str], stable: Mapping[str, ModalityStyle]) -> list[Line2D]:
-    """Legend entries: those of the stable mode by their label, then one a baseline."""
+def _feature_handles(features: list[str], stable: Mapping[str, GroupStyle]) -> list[Line2D]:
+    """Legend entries: those of the stable mode by their label, then one per baseline."""
     handles = [
         Line2D([], [], marker=style.marker, ls="", color=style.color, markersize=10, label=label)
         for label, style in stable.items()

@@ -1,4 +1,4 @@
-"""Brain maps of per-ROI values, offline: cortical surfaces, glass brains, labeled rows without coordinates.
+"""Brain maps of one value per ROI, offline: cortical surfaces, glass brains, or rows without coordinates.
 
 The fsaverage5 meshes and the glass-brain outlines are files of the nilearn package; nothing is downloaded.
 """
@@ -26,7 +26,7 @@ from nfas_lightning.plotting.style import (
     MUTED,
     SEQUENTIAL,
     finish,
-    modality_styles,
+    group_styles,
     new_figure,
     styled,
     with_count,
@@ -49,7 +49,7 @@ def plot_brain(values: pd.DataFrame, rois: pd.DataFrame, **options: Any) -> Figu
     """Draw per-ROI values on cortical surfaces, or as labeled rows where ROIs have no coordinates.
 
     Args:
-        values: ROIs x maps; index ``roi``, one row of pictures a column.
+        values: ROIs x maps; index ``roi``, one row of pictures per column.
         rois: ROI table; ``x``, ``y``, ``z`` in MNI millimeters where known.
         options: ``title``, ``label`` of the color bar, ``simulated``; see `plot_surface`.
     """
@@ -67,7 +67,7 @@ def plot_surface(
     simulated: bool | None = None,
     radius: float = 12.0,
 ) -> Figure:
-    """Draw per-ROI values on the inflated fsaverage5 cortex, one row of four views a map.
+    """Draw per-ROI values on the inflated fsaverage5 cortex, one row of four views per map.
 
     A parcel colors its own vertices, which the column ``vertices`` of the ROI table names. Where no ROI is a
     parcel, each colors a disc: the vertices that are nearest to its center, within `radius` on the pial
@@ -75,7 +75,7 @@ def plot_surface(
     `plot_glass` shows them.
 
     Args:
-        values: ROIs x maps; index ``roi``, one row of pictures a column. All maps share one color scale.
+        values: ROIs x maps; index ``roi``, one row of pictures per column. All maps share one color scale.
         rois: ROI table with ``x``, ``y``, ``z`` in MNI millimeters, and ``vertices`` where ROIs are parcels
             (see `Atlas.rois`).
         title: title of the figure.
@@ -87,12 +87,12 @@ def plot_surface(
     table = values.reindex(known["roi"])
     rows = list(table)
     norm = _norm(table)
-    styles = modality_styles(name for name in map(str, rows) if name in MODALITIES)
+    styles = group_styles(name for name in map(str, rows) if name in MODALITIES)
     figure = new_figure(11.5, 1.1 + 2.05 * max(len(rows), 1))
     panels = figure.subplots(max(len(rows), 1), 4, squeeze=False, gridspec_kw={"wspace": 0, "hspace": 0})
     nearest, n_discs = _vertex_rois(known, radius)
     reached = np.unique(np.concatenate([index[index >= 0] for index in nearest.values()])).size
-    discs = f"; discs of {radius:g} mm for {n_discs} that are known by their center alone" if n_discs else ""
+    discs = f"; discs of {radius:g} mm for {n_discs} known by their center only" if n_discs else ""
     for name, line in zip(rows, panels, strict=False):
         column = table[name].to_numpy(float)
         for (side, view), ax in zip(_VIEWS, line, strict=True):
@@ -106,12 +106,8 @@ def plot_surface(
     for (side, view), ax in zip(_VIEWS, panels[0], strict=True):
         ax.set_title(f"{side}, {view}", fontsize=10.5, color=MUTED)
     _colorbar(figure, panels, norm, label, table)
-    panels[-1, 0].set_xlabel(
-        f"{reached} of {len(known)} ROIs reach the cortical surface{discs}",
-        fontsize=10,
-        color=MUTED,
-        loc="left",
-    )
+    reach = f"{reached} of {len(known)} ROIs reach the cortical surface{discs}"
+    panels[-1, 0].set_xlabel(reach, fontsize=10, color=MUTED, loc="left")
     return finish(figure, title, simulated=has_truth(rois) if simulated is None else simulated)
 
 
@@ -124,7 +120,7 @@ def plot_glass(
     label: str = "",
     simulated: bool | None = None,
 ) -> Figure:
-    """Draw per-ROI values as dots in a glass brain, one row of three views a map; the highest lie on top.
+    """Draw per-ROI values as dots in a glass brain, one row of three views per map; the highest lie on top.
 
     Args:
         values: ROIs x maps; index ``roi``. All maps share one color scale.
@@ -182,7 +178,7 @@ def plot_rows(
     """
     order = values.max(axis=1).sort_values(ascending=False).index[:max_rows]
     table = values.loc[[roi for roi in rois["roi"].drop_duplicates() if roi in set(order)]][::-1]
-    styles = modality_styles(map(str, table))
+    styles = group_styles(map(str, table))
     figure = new_figure(9.5, 1.8 + 0.36 * max(len(table), 2))
     ax = figure.add_subplot()
     shifts = np.linspace(0.22, -0.22, len(styles)) if len(styles) > 1 else [0.0]

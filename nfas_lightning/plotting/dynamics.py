@@ -1,4 +1,4 @@
-"""Figures of depth dynamics: eigenvalues on the unit circle, the stable mode's weights over depth."""
+"""Figures of depth dynamics: eigenvalues on the unit circle and by family, the stable mode over depth."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
+from nfas_lightning.plotting.legends import foot_legend, group_handles
+from nfas_lightning.plotting.score_tables import model_order
 from nfas_lightning.plotting.style import (
     INK,
     MUTED,
     finish,
-    foot_legend,
+    group_styles,
     has_mark,
-    modality_handles,
-    modality_styles,
+    name_rows,
     new_figure,
     short_names,
     styled,
 )
-from nfas_lightning.plotting.tables import model_order
 
-__all__ = ["plot_depth", "plot_spectra"]
+__all__ = ["plot_depth", "plot_families", "plot_spectra"]
 
 _PALE = 0.3  # opacity of a fill that says: here, but not the one that counts
 _LONGEST_NAME = 26  # characters beside a circle
@@ -43,7 +43,7 @@ def plot_spectra(
     simulated: bool | None = None,
     max_labels: int = 16,
 ) -> Figure:
-    """Draw the DMD eigenvalues of all models in the complex plane, one panel a modality.
+    """Draw the DMD eigenvalues of all models in the complex plane, one panel per modality.
 
     The stable mode's eigenvalue is filled, the others are hollow. A complex eigenvalue of real states comes
     with its conjugate, which is the same mode once more: that of the stable one is pale. Real and imaginary
@@ -52,17 +52,17 @@ def plot_spectra(
 
     Args:
         spectra: the spectra table of a run.
-        title: in place of the usual one; ``""``: none.
-        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
+        title: see `plot_space`.
+        colors: see `plot_space`.
         simulated: mark the figure as drawn from planted responses, ``results.simulated`` of the run; read
             from the table when None.
-        max_labels: panels of more models than this carry no names.
+        max_labels: panels with more models than this carry no names.
 
     Raises:
         ValueError: neither `simulated` nor the table says whether responses were planted.
     """
     simulated = has_mark(simulated, spectra)
-    styles = modality_styles(spectra["modality"], colors)
+    styles = group_styles(spectra["modality"], colors)
     columns = max(1, min(len(styles), 3))
     rows = -(-len(styles) // columns) or 1
     names = dict(zip(named := spectra["model"].unique(), short_names(named, _LONGEST_NAME), strict=True))
@@ -106,7 +106,7 @@ def plot_spectra(
         handles.append(Line2D([], [], mfc=pale, label="its complex conjugate: the same mode", **dot))
     handles += [
         Line2D([], [], mfc="none", label="other modes", **dot),
-        Line2D([], [], color=INK, lw=1.3, label="unit circle: neither grows nor fades"),
+        Line2D([], [], color=INK, lw=1.3, label="unit circle: neither growth nor decay"),
     ]
     foot_legend(figure, handles, simulated=simulated)
     return finish(figure, "Eigenvalues of depth dynamics", title=title, simulated=simulated)
@@ -122,8 +122,8 @@ def plot_depth(
 ) -> Figure:
     """Draw for every model the stable mode's weights `|c_l|` and each block's own score over relative depth.
 
-    One row a model: on the left the weights, scaled to the row's largest; on the right the correlation of the
-    block alone, on one scale for all models. A dot marks the largest value of a row. Relative depth runs from
+    One row per model: on the left the weights, scaled to the row's maximum; on the right the correlation of
+    the block alone, on one scale for all models. A dot marks the maximum of a row. Relative depth runs from
     the first recorded block (0) to the last (1).
 
     Args:
@@ -137,7 +137,7 @@ def plot_depth(
     """
     simulated = has_mark(simulated, depth)
     pairs = model_order(depth)
-    styles = modality_styles((modality for modality, _ in pairs), colors)
+    styles = group_styles((modality for modality, _ in pairs), colors)
     figure = new_figure(11.5, 1.9 + 0.42 * len(pairs))
     panels = figure.subplots(1, 2, sharey=True)
     top = max(float(depth["r"].max(skipna=True)) if depth["r"].notna().any() else 0.0, 1e-9)
@@ -147,21 +147,15 @@ def plot_depth(
         place = part["depth"].to_numpy(float)
         place = (place - place.min()) / max(float(np.ptp(place)), 1.0)
         largest = float(part["weight"].max()) if part["weight"].notna().any() else 1.0
-        _draw_ridge(
-            panels[0],
-            place,
-            part["weight"].to_numpy(float) / max(largest, 1e-12),
-            row,
-            styles[modality].color,
-        )
-        _draw_ridge(panels[1], place, part["r"].to_numpy(float) / top, row, styles[modality].color)
-    names = short_names(model for _, model in reversed(pairs))
-    panels[0].set_yticks([row + 0.4 for row in range(len(pairs))], names)
-    for tick, (modality, _) in zip(panels[0].get_yticklabels(), reversed(pairs), strict=True):
-        tick.set_color(styles[modality].color)
+        heights = part["weight"].to_numpy(float) / max(largest, 1e-12), part["r"].to_numpy(float) / top
+        for panel, height in zip(panels, heights, strict=True):
+            _draw_ridge(panel, place, height, row, styles[modality].color)
+    name_rows(
+        panels[0], [model for _, model in pairs[::-1]], [styles[of].color for of, _ in pairs[::-1]], lift=0.4
+    )
     headings = (
-        "weight |c| of the stable mode\n(each row to its own largest)",
-        f"r of the block alone\n(full row: r = {top:.2f}{'; below 0 drawn as 0' if below else ''})",
+        "weight |c| of the stable mode\n(each row scaled to its maximum)",
+        f"r of the block alone\n(row height: r = {top:.2f}{'; below 0 drawn as 0' if below else ''})",
     )
     for ax, heading in zip(panels, headings, strict=True):
         ax.set_title(heading, fontsize=12)
@@ -172,9 +166,75 @@ def plot_depth(
         ax.spines["left"].set_visible(False)
         ax.grid(True, axis="x")
     if len(styles) > 1:
-        foot_legend(figure, modality_handles(styles), simulated=simulated)
-    usual = "Where in the network the stable mode lives"
+        foot_legend(figure, group_handles(styles), simulated=simulated)
+    usual = "The stable mode over depth"
     return finish(figure, usual, title=title, simulated=simulated)
+
+
+@styled
+def plot_families(
+    spectra: pd.DataFrame,
+    models: pd.DataFrame,
+    *,
+    title: str | None = None,
+    colors: Mapping[str, str] | None = None,
+    simulated: bool | None = None,
+) -> Figure:
+    """Draw the stable eigenvalue of every model by family: its modulus, and its rotation per block.
+
+    One row per family, one point per model: left the modulus (1: neither growth nor decay), right the angle
+    per block in degrees. Families are sorted by modality, then by their mean modulus.
+
+    Args:
+        spectra: the spectra table of a run.
+        models: its models table, with ``family``.
+        title: see `plot_spectra`.
+        colors: see `plot_spectra`.
+        simulated: see `plot_spectra`.
+
+    Raises:
+        ValueError: neither `simulated` nor a table says whether responses were planted.
+    """
+    simulated = has_mark(simulated, spectra, models)
+    stable = spectra[spectra["stable"].astype(bool)].dropna(subset=["real", "imag"])
+    stable = stable.sort_values("imag").drop_duplicates(["model", "modality"], keep="last").sort_index()
+    family = models.drop_duplicates(["model", "modality"])[["model", "modality", "family"]]
+    table = stable.drop(columns="family", errors="ignore").merge(family, on=["model", "modality"], how="left")
+    table["family"] = table["family"].fillna("unknown").astype(str)
+    table["modulus"] = np.hypot(table["real"], table["imag"])
+    table["angle"] = np.degrees(np.arctan2(table["imag"].abs(), table["real"]))
+    styles = group_styles(table["modality"], colors)
+    rank = {name: i for i, name in enumerate(styles)}
+    means = table.groupby(["modality", "family"], sort=False)["modulus"].mean()
+    rows = sorted(means.index, key=lambda pair: (rank[pair[0]], -means[pair]))[::-1]
+    place = {pair: i for i, pair in enumerate(rows)}
+    y = np.array([place[pair] for pair in zip(table["modality"], table["family"], strict=True)])
+    figure = new_figure(11.0, 1.9 + 0.3 * max(len(rows), 2))
+    panels = figure.subplots(1, 2, sharey=True)
+    for ax, column, label in (
+        (panels[0], "modulus", "modulus |λ| of the stable mode"),
+        (panels[1], "angle", "rotation per block, degrees"),
+    ):
+        for modality, style in styles.items():
+            own = (table["modality"] == modality).to_numpy()
+            ax.scatter(
+                table[column][own], y[own], s=48, c=style.color, marker=style.marker, edgecolors="white",
+                linewidths=0.6, zorder=3, gid=f"families-{column}-{modality}",
+            )  # fmt: skip
+        for line in np.arange(len(rows)):
+            ax.axhline(line, color="#ececec", lw=0.8, zorder=0)
+        ax.set_xlabel(label)
+        ax.grid(True, axis="x")
+        ax.set_ylim(-0.7, len(rows) - 0.3)
+    panels[0].axvline(1, color=INK, lw=1.2, zorder=1)
+    counts = table.groupby(["modality", "family"]).size()
+    names = [f"{pair[1]} ({counts[pair]})" if counts[pair] > 1 else pair[1] for pair in rows]
+    name_rows(panels[0], names, [styles[modality].color for modality, _ in rows])
+    panels[0].legend(
+        handles=group_handles(styles), loc="lower left", bbox_to_anchor=(0, 1), ncols=len(styles),
+        handletextpad=0.2,
+    )  # fmt: skip
+    return finish(figure, "Stable modes by family", title=title, simulated=simulated)
 
 
 def _conjugates(part: pd.DataFrame) -> np.ndarray:

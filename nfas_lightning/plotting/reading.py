@@ -1,4 +1,4 @@
-"""What the numbers of a space say in plain words, and no more than they say."""
+"""What the numbers of a space say, in words."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 
 import pandas as pd
 
-from nfas_lightning.plotting.space import format_p, result_line
-from nfas_lightning.plotting.tables import baseline_table, feature_scores
+from nfas_lightning.plotting.places import result_line
+from nfas_lightning.plotting.score_tables import baseline_table, feature_scores
+from nfas_lightning.plotting.style import format_p
 from nfas_lightning.results import (
     FEATURES,
     RunResults,
@@ -26,10 +27,9 @@ _ALPHA = 0.05
 def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> str:
     """Return one sentence with the counts and the tests of clusters."""
     table = statistics.coordinates
-    n_modalities = table["modality"].nunique()
     n_rois = (statistics.snci if results is None else results.scores)["roi"].nunique()
-    modalities = _count(n_modalities, *group_words(statistics.group_by))
-    parts = [f"{_count(len(table), 'model')} of {modalities}, {_count(n_rois, 'ROI')}"]
+    groups = _count(table["group"].nunique(), *group_words(statistics.group_by))
+    parts = [f"{_count(len(table), 'model')} of {groups}, {_count(n_rois, 'ROI')}"]
     tests = [
         result_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
         result_line("mean silhouette", "", statistics.silhouette),
@@ -43,7 +43,7 @@ def reading(statistics: SpaceStatistics, *, simulated: bool, datasets: dict[str,
     Args:
         statistics: of the space.
         simulated: whether responses were planted.
-        datasets: benchmarks each modality was scored on.
+        datasets: the benchmarks that each modality was scored on.
     """
     is_untested = statistics.is_small and not math.isfinite(statistics.permanova.get("p_value", math.nan))
     if is_untested:
@@ -53,8 +53,8 @@ def reading(statistics: SpaceStatistics, *, simulated: bool, datasets: dict[str,
     benchmarks = [tuple(names) for names in datasets.values()]
     if len(benchmarks) > 1 and len(set(benchmarks)) > 1:
         said.append(
-            "Each modality was scored on a benchmark of its own, so what separates modalities includes what "
-            "separates the benchmarks: stimuli, listeners, signal quality."
+            "Modalities were scored on different benchmarks: differences between modalities include "
+            "differences between benchmarks, such as stimuli, listeners and signal quality."
         )
     if simulated:
         said.append(
@@ -75,8 +75,8 @@ def _clusters(statistics: SpaceStatistics) -> list[str]:
         return ["PERMANOVA has no p value here: the clusters were not tested."]
     if p >= _ALPHA:
         return [
-            f"Models do not group by {statistics.group_by} more than relabeled models do ({format_p(p)}); "
-            "with few models this test can miss real structure."
+            f"Models do not group by {statistics.group_by} more than relabeled models do ({format_p(p)}). "
+            "With few models this test can miss real structure."
         ]
     said = [
         f"{several.capitalize()} differ in where their models lie, more than random relabeling produces "
@@ -100,7 +100,7 @@ def _spread(statistics: SpaceStatistics) -> list[str]:
         return [
             f"{several.capitalize()} also differ in spread (PERMDISP {format_p(p)}), "
             "which alone can make PERMANOVA significant: read it together with the silhouette and the "
-            "picture."
+            "figure."
         ]
     return [f"Unequal spread was not found (PERMDISP {format_p(p)})."]
 
@@ -134,7 +134,7 @@ def stability_sentences(statistics: SpaceStatistics) -> list[str]:
         f"is at most {worst['p_value']:.3f} (without {worst['model']}; 999 draws, so no smaller than .001)."
     ]
     if p < _ALPHA <= float(worst["p_value"]):
-        said.append("So the clusters rest on single models: read the test with care.")
+        said.append("So the clusters depend on single models: read the test with care.")
     if table["convergence"].notna().any():
         least = table.sort_values("convergence", na_position="last").iloc[0]
         said.append(

@@ -1,4 +1,4 @@
-"""One look for every figure: colors, markers, titles, legends, the mark of simulated results.
+"""One look for every figure: colors, markers, titles, names, the mark of simulated results.
 
 Figures are built from `matplotlib.figure.Figure` objects, never through pyplot: no window, no global state,
 and nothing left open when a run draws hundreds of them.
@@ -6,45 +6,41 @@ and nothing left open when a run draws hundreds of them.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial, wraps
-from pathlib import Path
+from functools import wraps
 from textwrap import fill
-from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, is_color_like, to_hex
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
-from nfas_lightning.plotting.labels import text_size
-from nfas_lightning.writing import write_whole
 
 __all__ = [
-    "FORMATS", "INK", "MUTED", "PALETTE", "RC", "SEQUENTIAL", "SIMULATED", "ModalityStyle", "check_formats",
-    "finish", "foot_legend", "has_mark", "head_legend", "is_simulated", "keep_clear", "legend_columns",
-    "modality_handles", "modality_styles", "new_axes", "new_figure", "save_figure",
-    "short_names", "styled", "with_count", "wrapped",
+    "INK", "MARK", "MUTED", "PALETTE", "SEQUENTIAL", "SIMULATED", "GroupStyle", "finish", "format_p",
+    "group_styles", "has_mark", "human", "is_simulated", "name_rows", "new_axes", "new_figure", "short_names",
+    "styled", "text_size", "with_count", "wrapped",
 ]  # fmt: skip
 
 INK = "#222222"
 MUTED = "#767676"  # the lightest gray that still reads on white (contrast 4.5 to 1)
 ALARM = "#B00020"
 SIMULATED = "SIMULATED responses"
-_MARK: Any = {"fontsize": 12, "fontweight": "bold", "color": ALARM}
+MARK: Any = {"fontsize": 12, "fontweight": "bold", "color": ALARM}
 
 # Okabe & Ito (2008), told apart under the common color blindnesses; yellow is left out, unreadable on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A", "#8C510A")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _AXES_TITLE: Any = {"fontsize": 12, "fontweight": "bold", "color": INK}
 _FULL = 0.88  # share of the axes' width that words may take: later panels may make them narrower
-_MOST_CLEAR = 0.6  # share of small axes that a legend may take
 _LONGEST = 34  # characters of a name: more would leave a panel no room beside it
 
 # light means little, dark means much: the reading that a white page suggests
@@ -52,7 +48,7 @@ SEQUENTIAL = LinearSegmentedColormap.from_list(
     "nfas", ["#f4f1e6", "#c9dfc8", "#74b8b6", "#2c7fa6", "#254b87", "#1b1f4b"]
 ).with_extremes(bad="#ffffff")
 
-RC: Any = {
+_RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 12,
     "text.parse_math": False,  # a model may be called a$b: names are shown as they are
@@ -73,62 +69,51 @@ RC: Any = {
     "legend.fontsize": 11,
 }
 
-Format = Literal["png", "pdf", "svg"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-"""What figures can be saved as."""
-
-_EDITABLE: Any = {
-    "pdf.fonttype": 42,  # TrueType: the default's outlines can't be edited, and some journals refuse them
-    "svg.fonttype": "none",
-    "svg.hashsalt": "nfas",  # ids that are not random: the same results write the same file
-}
-_UNDATED: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class ModalityStyle(NamedTuple):
-    """Color and marker of a modality, the same on every figure."""
+class GroupStyle(NamedTuple):
+    """Color and marker of a group of models, the same on every figure."""
 
     color: str
     marker: str
 
 
 def styled(function: Callable[P, T]) -> Callable[P, T]:
-    """Draw under `RC` and leave the caller's matplotlib settings as they were."""
+    """Draw under the look of all figures and leave the caller's matplotlib settings as they were."""
 
     @wraps(function)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
-        with mpl.rc_context(RC):
+        with mpl.rc_context(_RC):
             return function(*args, **kwargs)
 
     return drawn
 
 
-def modality_styles(
-    modalities: Iterable[str],
+def group_styles(
+    groups: Iterable[str],
     colors: Mapping[str, Any] | None = None,
     *,
     among: Iterable[str] = (),
-) -> dict[str, ModalityStyle]:
-    """Return a color and a marker a modality; vision, audio and language always look the same.
+) -> dict[str, GroupStyle]:
+    """Return one color and one marker per group; vision, audio and language always look the same.
 
     Args:
-        modalities: those that are drawn, or other groups.
+        groups: those that are drawn: modalities, families, ...
         colors: matplotlib colors of some of them, in place of their own.
-        among: further groups that may have a color, though they are not drawn.
+        among: further groups that `colors` may name, though they are not drawn.
 
     Raises:
-        ValueError: a color for a group that there is not while others are left without one, which is what a
-            slip looks like, or one that matplotlib does not know.
+        ValueError: `colors` names an unknown group and leaves others without a color, which is what a slip
+            looks like; or matplotlib does not know a color.
 
-    >>> modality_styles(["video", "audio"])["audio"].marker
+    >>> group_styles(["video", "audio"])["audio"].marker
     's'
-    >>> modality_styles(["audio", "vision"], {"audio": "black"})["audio"].color
+    >>> group_styles(["audio", "vision"], {"audio": "black"})["audio"].color
     '#000000'
     """
-    present = set(modalities)
+    present = set(groups)
     given = {name: _hex(name, color) for name, color in (colors or {}).items()}
     known = present | set(among)
     unknown = [name for name in given if name not in known | set(MODALITIES)]
@@ -142,7 +127,7 @@ def modality_styles(
     order = [*(MODALITIES if present & set(MODALITIES) else ()), *sorted(present - set(MODALITIES))]
     return {
         # many groups come round to the same color, under another marker
-        name: ModalityStyle(
+        name: GroupStyle(
             given.get(name, PALETTE[i % len(PALETTE)]), _MARKERS[(i + i // len(PALETTE)) % len(_MARKERS)]
         )
         for i, name in enumerate(order)
@@ -159,17 +144,6 @@ def _hex(name: str, color: Any) -> str:
     return to_hex(color)
 
 
-def legend_columns(names: Iterable[str], width: float) -> int:
-    """Return how many columns of a legend fit beside each other.
-
-    Args:
-        names: what the legend names.
-        width: inches that there are.
-    """
-    longest = max(map(len, names), default=0)
-    return max(1, min(int(width / (0.65 + 0.095 * longest)), sum(1 for _ in names)))
-
-
 def short_names(names: Iterable[object], longest: int = _LONGEST) -> list[str]:
     """Return names as a figure has room for them: long ones lose their middle.
 
@@ -183,14 +157,6 @@ def short_names(names: Iterable[object], longest: int = _LONGEST) -> list[str]:
     cut = {n: n if len(n) <= longest else f"{n[:head]}…{n[len(n) - (longest - head - 1) :]}" for n in whole}
     taken = Counter(cut.values())
     return [cut[name] if taken[cut[name]] == 1 else name for name in whole]
-
-
-def modality_handles(styles: dict[str, ModalityStyle]) -> list[Line2D]:
-    """Return legend entries, one a modality."""
-    return [
-        Line2D([], [], color=style.color, marker=style.marker, linestyle="", markersize=9, label=name)
-        for name, style in styles.items()
-    ]
 
 
 def is_simulated(table: pd.DataFrame) -> bool:
@@ -251,98 +217,19 @@ def finish(
         title: what the caller wants instead; empty: no title.
         simulated: whether the mark is set.
         ax: the caller's axes, where these were drawn on: the title is then theirs, the figure is left alone,
-            and `head_legend` has set the mark.
+            and `set_head` sets the mark.
     """
     title = usual if title is None else title
     if ax is not None:
         figure.draw_without_rendering()  # the layout decides how wide the axes are
-        ax.set_title(wrapped(ax, title, 1.15 * _AXES_TITLE["fontsize"]), **_AXES_TITLE)  # bold is wider
+        ax.set_title(wrapped(ax, title, 1.25 * _AXES_TITLE["fontsize"]), **_AXES_TITLE)  # bold is wider
         return figure
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold", color=INK)
     if simulated:
         # an axis label rather than loose text: the layout keeps room for it, so it never covers data
-        figure.supxlabel(SIMULATED, x=0.99, ha="right", **_MARK)
+        figure.supxlabel(SIMULATED, x=0.99, ha="right", **MARK)
     return figure
-
-
-def foot_legend(figure: Figure, handles: Sequence[Line2D], *, simulated: bool) -> None:
-    """Put a legend at the foot of a figure, in as many columns as leave the mark of `finish` its room.
-
-    The layout keeps one band for both: it would draw a wide legend and the mark over each other.
-    """
-    room = figure.bbox.width - 0.3 * figure.dpi
-    if simulated:
-        probe = figure.text(0, 0, SIMULATED, **_MARK)
-        room -= probe.get_window_extent().width
-        probe.remove()
-    for columns in range(len(handles), 0, -1):
-        legend = figure.legend(handles=list(handles), loc="outside lower left", ncols=columns)
-        if columns == 1 or legend.get_window_extent().width <= room:
-            return
-        legend.remove()
-
-
-def head_legend(
-    ax: Axes,
-    handles: Sequence[Line2D],
-    *,
-    inside: bool,
-    simulated: bool,
-    columns: int,
-    note: str = "",
-    notesize: float = 11,
-    **options: Any,
-) -> float:
-    """Put a legend at the head of axes, above them or inside.
-
-    Args:
-        ax: the axes.
-        handles: entries; none: no legend.
-        inside: the axes are the caller's: what stands above them would cover or be covered. The legend then
-            takes as many columns as fit, and the mark of simulated results stands over it.
-        simulated: whether the mark is set; `finish` does so where the axes are not the caller's.
-        columns: of a legend above the axes.
-        note: title of the legend.
-        notesize: its size in points.
-        options: of ``ax.legend``.
-
-    Returns:
-        Height in pixels that is taken of the inside, for `keep_clear`.
-    """
-    look: Any = {"alignment": "left", "title_fontsize": notesize, "handletextpad": 0.2} | options
-    if not inside:
-        if handles:
-            place: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
-            ax.legend(handles=list(handles), ncols=columns, title=note, **place, **look)
-        return 0.0
-    # grid lines would run through its words
-    look |= {"borderaxespad": 0.3, "frameon": True, "facecolor": "white", "edgecolor": "none"}
-    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # the layout decides how large they are
-    frame, taken = ax.get_window_extent(), 0.0
-    if simulated:
-        mark = ax.annotate(
-            SIMULATED, (1, 1), xycoords="axes fraction", xytext=(-4, -4), textcoords="offset points",
-            ha="right", va="top", zorder=6, **_MARK | {"fontsize": 10},
-        )  # fmt: skip
-        taken = frame.y1 - mark.get_window_extent().y0
-    for n in range(len(handles), 0, -1):
-        legend = ax.legend(
-            handles=list(handles), loc="upper left", bbox_to_anchor=(0, 1 - taken / frame.height), ncols=n,
-            title=wrapped(ax, note, notesize), **look,
-        )  # fmt: skip
-        box = legend.get_window_extent()
-        if n == 1 or box.width <= 0.97 * frame.width:
-            return float(frame.y1 - box.y0) + 0.4 * notesize  # and a little air
-    return taken
-
-
-def keep_clear(ax: Axes, pixels: float) -> None:
-    """Extend the linear vertical axis so that so many pixels at the top hold no data."""
-    if pixels > 0:
-        share = min(pixels / ax.get_window_extent().height, _MOST_CLEAR)
-        bottom, top = ax.get_ylim()
-        ax.set_ylim(bottom, bottom + (top - bottom) / (1 - share))
 
 
 def wrapped(ax: Axes, text: str, fontsize: float) -> str:
@@ -355,22 +242,12 @@ def wrapped(ax: Axes, text: str, fontsize: float) -> str:
     return "\n".join(fill(line, letters, break_long_words=False) for line in text.split("\n"))
 
 
-def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
-    """Return formats of figures, each once.
-
-    Raises:
-        ValueError: one that is none of `FORMATS`.
-
-    >>> check_formats(["pdf", "png", "pdf"])
-    ('pdf', 'png')
-    """
-    given = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
-    unknown = [name for name in given if name not in FORMATS]
-    if unknown:
-        raise ValueError(
-            f"formats must be among {', '.join(map(repr, FORMATS))}, got {', '.join(map(repr, unknown))}."
-        )
-    return given
+def text_size(ax: Axes, text: str, fontsize: float) -> np.ndarray:
+    """Return the width and the height in pixels of a text on these axes."""
+    probe = ax.text(0, 0, text, fontsize=fontsize)
+    box = probe.get_window_extent()
+    probe.remove()
+    return np.array([box.width, box.height])
 
 
 def with_count(label: str, shown: int, total: int, what: str) -> str:
@@ -383,31 +260,33 @@ def with_count(label: str, shown: int, total: int, what: str) -> str:
     return label if shown >= total else f"{label}\nthe {shown} highest of {total} {what}".lstrip("\n")
 
 
-def save_figure(figure: Figure, path: Path, *, dpi: int = 200, formats: Iterable[str] = ()) -> Path:
-    """Write a figure in the format of its suffix, and beside it in others; return where the first lies.
+def name_rows(ax: Axes, names: Iterable[object], colors: Sequence[str], *, lift: float = 0.0) -> None:
+    """Name the rows of axes, 0, 1, ... and `lift` higher, each in the color of its group."""
+    ax.set_yticks([row + lift for row in range(len(colors))], short_names(names))
+    for tick, color in zip(ax.get_yticklabels(), colors, strict=True):
+        tick.set_color(color)
 
-    Each file appears whole: of two processes that draw into one folder neither reads half a picture.
 
-    Text stays text in PDF and SVG, to be edited and searched.
+def format_p(p: float) -> str:
+    """Return a p value as papers write it: ``p = .034``, ``p < .001``; never ``p = 0``.
 
-    Args:
-        figure: what to write.
-        path: where to.
-        dpi: dots per inch; of the pictures inside, where the format is one of lines.
-        formats: further ones, of `FORMATS`.
-
-    Raises:
-        ValueError: an unknown format.
+    >>> format_p(0.0342), format_p(0.0004)
+    ('p = .034', 'p < .001')
     """
-    files = dict.fromkeys([path, *(path.with_suffix(f".{name}") for name in check_formats(formats))])
-    with mpl.rc_context(_EDITABLE):
-        for file in files:
-            kind = file.suffix.removeprefix(".")
-            options: dict[str, Any] = {
-                "dpi": dpi,
-                "facecolor": "white",
-                "metadata": _UNDATED.get(kind),
-                "format": kind,
-            }
-            write_whole(file, partial(figure.savefig, **options))
-    return path
+    if not math.isfinite(p):
+        return "p not computed"
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
+
+
+def human(count: float | None) -> str:
+    """Return a large number as one says it: ``"22.7 M"``.
+
+    >>> human(22713216), human(1e9), human(None)
+    ('22.7 M', '1 B', '–')
+    """
+    if count is None or pd.isna(count):
+        return "–"
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{int(count)}"

@@ -6,17 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nfas_lightning.plotting.style import (
-    INK,
-    MUTED,
-    PALETTE,
-    finish,
-    has_mark,
-    head_legend,
-    keep_clear,
-    new_axes,
-    styled,
-)
+from nfas_lightning.plotting.legends import set_head
+from nfas_lightning.plotting.style import INK, MUTED, PALETTE, has_mark, new_axes, styled
 from nfas_lightning.results import FEATURES
 
 __all__ = ["ALL_ROIS", "plot_training"]
@@ -40,9 +31,9 @@ def plot_training(
         curves: one row per step, feature and network, as `BrainAlignment` keeps them: ``step``, ``feature``,
             ``network`` (``"all ROIs"`` for the mean), ``r``, ``r2``.
         value: ``"r2"`` or ``"r"``.
-        title: in place of the usual one; ``""``: none.
-        simulated: mark the figure as drawn from planted responses; read from the table when None.
-        ax: axes to draw on, which then carry title, legend and mark themselves; new ones when None.
+        title: see `plot_space`.
+        simulated: see `plot_space`.
+        ax: see `plot_space`.
 
     Raises:
         ValueError: neither `simulated` nor the table says whether responses were planted.
@@ -60,21 +51,15 @@ def plot_training(
     for feature, style in (("last_block", "--"), ("mean_depth", ":")):
         line = curves[(curves["feature"] == feature) & (curves["network"] == ALL_ROIS)].sort_values("step")
         if len(line):
-            axes.plot(
-                line["step"],
-                line[value],
-                color=MUTED,
-                ls=style,
-                lw=1.5,
-                label=f"{FEATURES[feature]}, {ALL_ROIS}",
-            )
+            label = f"{FEATURES[feature]}, {ALL_ROIS}"
+            axes.plot(line["step"], line[value], color=MUTED, ls=style, lw=1.5, label=label)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("mean r²" if value == "r2" else "mean r")
     axes.grid(axis="y")
-    finish(figure, "Alignment over training", title=title, simulated=simulated, ax=ax)
+    handles = axes.get_lines() if ax is not None else []
+    set_head(
+        axes, "Alignment over training", handles, title=title, inside=ax is not None, simulated=simulated
+    )
     if ax is None:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    else:
-        handles = axes.get_lines()
-        keep_clear(axes, head_legend(axes, handles, inside=True, simulated=simulated, columns=1))
     return figure

@@ -10,7 +10,7 @@ import pandas as pd
 __all__ = ["MIN_MODELS", "SpaceStatistics", "few_models", "group_words"]
 
 MIN_MODELS = 3
-"""Fewest models of a modality that a report shows the space and SNCI of."""
+"""Fewest models of a group for which a report shows the space and SNCI."""
 
 _TEST = ("statistic", "p_value")
 _TABLES = (
@@ -38,28 +38,29 @@ def few_models(group_by: str) -> str:
 class SpaceStatistics:
     """What is known of a space of models; tables that figures and the report are drawn from.
 
-    Groups are modalities, or what `group_by` names; the tables call their column ``modality`` all the same.
+    The column ``group`` is the model's modality, or what the column `group_by` of the models table says.
 
     Attributes:
-        coordinates: one row a model: ``model``, ``modality``, ``simulated`` (the responses are; where that is
-            known), ``PC1``, ``PC2``, and where there are three models or more ``MDS1`` and
-            ``MDS2``, classical scaling of the distances of `mds_metric`.
+        coordinates: one row per model: ``model``, ``group``, ``simulated`` (the responses are; where that is
+            known), ``PC1``, ``PC2``, and where there are three models or more ``MDS1`` and ``MDS2``,
+            classical scaling of the distances of `mds_metric`.
         explained: share of variance of PC1 and PC2.
-        permanova, permdisp, silhouette: ``statistic`` and ``p_value``; empty where fewer than two modalities
-            with two models each leave nothing to test.
-        pairwise: a row a pair of modalities: ``first``, ``second``, ``statistic``, ``p_value``, ``q_value``.
-        silhouette_samples: one row a model: ``model``, ``modality``, ``silhouette``.
-        anova: one row a ROI: ``roi``, ``network``, ``statistic``, ``p_value``, ``q_value``, ``eta_squared``.
-        snci: one row a modality and ROI: ``modality``, ``roi``, ``network``, ``ratio``, ``bounded``, the 95 %
+        permanova, permdisp, silhouette: ``statistic`` and ``p_value``; empty where fewer than two groups with
+            two models each leave nothing to test, or no test was asked for.
+        pairwise: one row per pair of groups: ``first``, ``second``, ``statistic``, ``p_value``, ``q_value``.
+        silhouette_samples: one row per model: ``model``, ``group``, ``silhouette``.
+        anova: one row per ROI: ``roi``, ``network``, ``statistic``, ``p_value``, ``q_value``,
+            ``eta_squared``.
+        snci: one row per group and ROI: ``group``, ``roi``, ``network``, ``ratio``, ``bounded``, the 95 %
             limits ``ratio_low``, ``ratio_high``, ``bounded_low``, ``bounded_high``, and where there are two
-            modalities ``p_value`` and ``q_value`` (FDR over ROIs) against shuffled models.
-        convergence: one row a ROI: ``roi``, ``network``, ``convergence``.
+            groups ``p_value`` and ``q_value`` (FDR over ROIs) against shuffled models.
+        convergence: one row per ROI: ``roi``, ``network``, ``convergence``.
         notes: sentences on what could not be computed, and why.
-        nearest: one row a model and neighbor: ``model``, ``modality``, ``rank``, ``neighbor``,
-            ``neighbor_modality``, ``distance``.
-        stability: one row a model that was left out: ``model``, ``modality``, the statistic and p of
+        nearest: one row per model and neighbor: ``model``, ``group``, ``rank``, ``neighbor``,
+            ``neighbor_group``, ``distance``.
+        stability: one row per model that was left out: ``model``, ``group``, the statistic and p of
             ``permanova``, ``silhouette``, and the rank correlations over ROIs of ``snci`` (of its own
-            modality), ``convergence`` and ``anova`` with those of all models.
+            group), ``convergence`` and ``anova`` with those of all models.
         group_by: the column of the models table that groups are of.
         mds_metric: ``"correlation"`` where the space's own metric is euclidean, whose scaling is PCA again.
     """
@@ -83,17 +84,11 @@ class SpaceStatistics:
     @property
     def is_small(self) -> bool:
         """Whether every group has two models at most: SNCI of a pair and a plane of two points say little."""
-        return bool(self.coordinates["modality"].value_counts().max() < MIN_MODELS)
+        return bool(self.coordinates["group"].value_counts().max() < MIN_MODELS)
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Every table by name, the tests as one of them, groups under the name that they have."""
+        """Every table by name, the tests as one of them."""
         tests = {name: getattr(self, name) for name in ("permanova", "permdisp", "silhouette")}
-        found = {
-            "tests": pd.DataFrame(
-                [(name, *(test[key] for key in _TEST)) for name, test in tests.items() if test],
-                columns=["test", *_TEST],
-            ),
-            **{name: getattr(self, name) for name in _TABLES},
-        }
-        new = {"modality": self.group_by, "neighbor_modality": f"neighbor_{self.group_by}"}
-        return {name: table.rename(columns=new) for name, table in found.items()}
+        rows = [(name, *(test[key] for key in _TEST)) for name, test in tests.items() if test]
+        tables = {"tests": pd.DataFrame(rows, columns=["test", *_TEST])}
+        return tables | {name: getattr(self, name) for name in _TABLES}

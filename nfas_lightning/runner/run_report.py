@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from nfas_lightning.plotting.report import write_report
-from nfas_lightning.plotting.style import check_formats
-from nfas_lightning.plotting.tables import FEW_ROIS, roi_score_table, score_table
+from nfas_lightning.plotting.page import write_report
+from nfas_lightning.plotting.pictures import check_formats
+from nfas_lightning.plotting.score_tables import FEW_ROIS, roi_score_table, score_table
 from nfas_lightning.results import RunResults, Score, SpaceStatistics, report_as, subject_scores
 from nfas_lightning.space import NFAS
 from nfas_lightning.terminal import stdout_console

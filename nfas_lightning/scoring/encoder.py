@@ -1,268 +1,233 @@
-"""The encoding model that all features of a model go through."""
+"""Ridge regression onto the responses of one benchmark: what every score of it shares."""
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.functional.correlation import average_folds, squared_correlation
-from nfas_lightning.functional.fdr import fdr
-from nfas_lightning.functional.nulls import permutation_p
-from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling, observed_folds
-from nfas_lightning.functional.ridge_null import ridge_null
-from nfas_lightning.results import SCORES, Score
-from nfas_lightning.results.numbers import column_of
-from nfas_lightning.scoring.ridge import Fits, Scores
-from nfas_lightning.scoring.settings import ScoringSettings
+from nfas_lightning.functional.ceiling import CeilingMethod
+from nfas_lightning.functional.checks import working_dtype
+from nfas_lightning.functional.correlation import MIN_ROWS
+from nfas_lightning.functional.folds import connected_groups, contiguous_folds
+from nfas_lightning.functional.ridge import EncodingResult, Scaling, ridge_cv
+from nfas_lightning.functional.ridge_model import RidgeModel, ridge_fit
+from nfas_lightning.functional.ridge_null import Moves, ridge_null
+from nfas_lightning.results import Score
 
-__all__ = ["Encoded", "Encoder", "best_block"]
+if TYPE_CHECKING:
+    from nfas_lightning.scoring.settings import ScoringSettings
 
-GROUP = "group"
-_TIE = 1e-5  # shares of variance this close are float32's rounding
-_ENOUGH = 30  # folds and ROIs of which a share is told
-_UNDEFINED = "responses, features or predictions are constant in some fold"
+__all__ = ["Encoder", "Fits", "Scores"]
 
 
-class Encoded(NamedTuple):
-    """What became of one feature.
+class Scores(NamedTuple):
+    """Numbers of one feature and kind, as in `EncodingResult`: (R,) each, `fold_r` (folds, R)."""
+
+    r: Tensor
+    r2: Tensor
+    fold_r: Tensor
+
+
+class Fits(NamedTuple):
+    """The two fits that three numbers of a feature come from.
 
     Attributes:
-        scores: the three numbers, (K * R,) each.
-        n_volumes: (K * R,) as in `EncodingResult`.
-        alpha_at_edge: (K * R,) the same of the fit that is reported.
-        X: (T, P) features on the volumes' clock; None where there is nothing to test.
-        fits: what the numbers come from; None for a choice among several.
+        alone: of the features.
+        beside: of the features and, without a penalty, the nuisances; `alone` where there are none.
     """
 
-    scores: Mapping[Score, Scores]
-    n_volumes: Tensor
-    alpha_at_edge: Tensor
-    X: Tensor | None = None
-    fits: Fits | None = None
+    alone: EncodingResult
+    beside: EncodingResult
+
+    def fit(self, score: Score) -> EncodingResult:
+        """Return the fit that a number comes from."""
+        return self.alone if score == "alone" else self.beside
+
+    def scores(self, score: Score) -> Scores:
+        """Return one of the three numbers."""
+        fit = self.fit(score)
+        if score == "joint":
+            return Scores(fit.r_joint, fit.r2_joint, fit.fold_r_joint)
+        return Scores(fit.r, fit.r2, fit.fold_r)
 
 
 class Encoder:
-    """One encoding model for every feature of a model: same responses, same folds, same null."""
+    """One encoding model for every feature of a benchmark: its folds, gap, nuisances and null.
 
-    def __init__(self, responses: Responses, settings: ScoringSettings) -> None:
-        self.responses = responses
-        self.settings = settings
-        self.ridge = settings.ridge(responses)
-        self._group = settings.subjects in ("group", "both")
-        self._each = settings.subjects in ("each", "both")
-        self.labels = (GROUP,) * self._group + responses.subjects * self._each
-        parts = [responses.group_mean] * self._group + list(responses.values) * self._each
-        self.targets = torch.cat(parts, dim=1)
-
-    @cached_property
-    def ceilings(self) -> list[Tensor]:
-        """Noise ceiling of every target set, (R,) each."""
-        group = [self.ridge.group_ceiling(self.settings.seed)] if self._group else []
-        return group + (self.ridge.subject_ceilings() if self._each else [])
-
-    def features(self, features: Tensor, scaling: Scaling = "unit") -> Encoded:
-        """Encode stimulus features (N, P), or those of presented stimuli, scaled as `ridge_cv` says."""
-        X = self.ridge.to_volumes(features)
-        if bool(X.isnan().any()):  # of a trajectory without dynamics
-            # constant features go through the same folds and score NaN everywhere
-            undefined = self.ridge.fit(torch.zeros_like(X[:, :1]), self.targets, warn=False)
-            return self._encoded(Fits(undefined, undefined), None)
-        # a fit a block, each with the same ROIs missing: warn_undefined says it once
-        return self._encoded(self.ridge.fits(X, self.targets, scaling=scaling), X)
-
-    def nuisances(self) -> Encoded | None:
-        """Encode the nuisances as a feature, which has no other to be joined with or to add to."""
-        X = self.ridge.nuisances
-        if X is None:
-            return None
-        alone = self.ridge.fit(X, self.targets, warn=False)
-        own = Fits(alone, alone)
-        nothing = Scores(*(torch.full_like(part, math.nan) for part in own.scores("alone")))
-        return self._encoded(own, X)._replace(
-            scores={"alone": own.scores("alone"), "joint": own.scores("alone"), "partial": nothing}
-        )
-
-    def _encoded(self, fits: Fits, X: Tensor | None) -> Encoded:
-        shown = fits.fit(self.settings.score)
-        numbers = {score: fits.scores(score) for score in SCORES}
-        return Encoded(numbers, shown.n_volumes, shown.alpha_at_edge, X, fits)
-
-    def shown(self, feature: str) -> Score:
-        """Return which of a feature's numbers is reported and tested: the nuisances have but one."""
-        return "alone" if feature == "nuisance" else self.settings.score
-
-    def warn_undefined(self, name: str, encoded: Mapping[str, Encoded], *, twin: bool) -> None:
-        """Warn once a model of the ROIs that score NaN, and why; once more where features add some.
-
-        Args:
-            name: of the model.
-            encoded: its features and blocks, by what they are called.
-            twin: ROIs without responses were named for the model itself.
-        """
-        undefined = {
-            feature: result.scores[self.shown(feature)].r.isnan() for feature, result in encoded.items()
-        }
-        everywhere = torch.stack(list(undefined.values())).all(dim=0)
-        silent = everywhere & self.targets.isnan().all(dim=0).to(everywhere.device)
-        where = f" in one of {len(self.labels)} sets of subjects or more" if len(self.labels) > 1 else ""
-        reasons = []
-        if count := self._count(silent):
-            reasons.append(f"{count} without any response")
-        if count := self._count(everywhere & ~silent):
-            reasons.append(f"{count} whose {_UNDEFINED}, or of which too few responses are observed")
-        if len(reasons) > int(twin and bool(silent.any())):
-            total = len(self.responses.rois)
-            warnings.warn(
-                f"{self._count(everywhere)} of {total} ROIs score NaN for {name!r}{where}: "
-                f"{' and '.join(reasons)}.",
-                stacklevel=3,
-            )
-        more = {feature: columns & ~everywhere for feature, columns in undefined.items()}
-        some = {feature: count for feature, columns in more.items() if (count := self._count(columns))}
-        if some:
-            each = ", ".join(f"{count} under {feature!r}" for feature, count in list(some.items())[:4])
-            rest = f" and some under {len(some) - 4} others" if len(some) > 4 else ""
-            warnings.warn(
-                f"ROIs score NaN for {name!r} under some features alone{where}, as their {_UNDEFINED}: "
-                f"{each}{rest}.",
-                stacklevel=3,
-            )
-
-    def warn_grid(self, name: str, encoded: Mapping[str, Encoded]) -> None:
-        """Warn once per model of features whose penalties end before the best one."""
-        fits = {
-            feature: result.fits.fit(self.shown(feature))
-            for feature, result in encoded.items()
-            if result.fits is not None
-        }
-        # a tenth of fewer is a handful of folds
-        shares = {
-            feature: fit.grid_too_short
-            for feature, fit in fits.items()
-            if int((~fit.alphas.isnan()).sum()) >= _ENOUGH
-        }
-        short = {feature: share for feature, share in shares.items() if share > MANY_AT_EDGE}
-        if short:
-            listed = ", ".join(f"{feature!r} {share:.0%}" for feature, share in list(short.items())[:4])
-            warnings.warn(
-                f"The grid of ridge penalties ends too early for {name!r}. Folds and ROIs that take its "
-                f"smallest or largest where one beyond could score otherwise: {listed}. Their scores may be "
-                "too low; the column alpha_at_edge tells of each ROI.",
-                stacklevel=3,
-            )
-
-    def _count(self, columns: Tensor) -> int:
-        """Number of ROIs with any of these (K * R,) columns."""
-        return int(columns.view(len(self.labels), -1).any(dim=0).sum())
-
-    def p_values(self, encoded: Encoded, score: Score) -> Tensor:
-        """(K * R,) one-sided p of a number: the same fits on shifted (time series) or permuted responses."""
-        assert encoded.fits is not None
-        assert encoded.X is not None
-        result = encoded.fits.fit(score)
-        null = ridge_null(
-            encoded.X,
-            self.targets.to(result.preds),
-            result,
-            groups=self.ridge.groups,
-            gap=self.ridge.gap,
-            nuisances=None if score == "alone" else self.ridge.nuisances,
-            joint=score == "joint",
-            moves=self.ridge.moves,
-            together=self.responses.identical,
-            n_permutations=self.settings.n_permutations,
-            seed=self.settings.seed,
-        )
-        return permutation_p(encoded.scores[score].r, null)
-
-    def table(self, encoded: Encoded, base: Mapping[str, Any]) -> pd.DataFrame:
-        """Long-form rows of one feature: one a subject and ROI."""
-        n_rois = len(self.responses.rois)
-        shown = self.shown(base["feature"])
-        r = encoded.scores[shown].r
-        p = torch.full_like(r, math.nan)
-        tested = self.settings.n_permutations and base["feature"] in self.settings.null_features
-        if tested and encoded.X is not None:
-            p = self.p_values(encoded, shown)
-            if lost := self._count(p.isnan() & ~r.isnan()):
-                warnings.warn(
-                    f"{lost} of {n_rois} ROIs have r but no p for {base['model']!r} under "
-                    f"{base['feature']!r}: some permutations leave their responses constant in a fold.",
-                    stacklevel=3,
-                )
-        columns = {
-            column_of(value, score): getattr(numbers, value)
-            for score, numbers in encoded.scores.items()
-            for value in ("r", "r2")
-        } | {"p": p, "n_volumes": encoded.n_volumes, "alpha_at_edge": encoded.alpha_at_edge}
-        frames = []
-        for k, label in enumerate(self.labels):
-            part = slice(k * n_rois, (k + 1) * n_rois)
-            frame = pd.DataFrame(
-                {
-                    "roi": self.responses.rois["roi"].to_numpy(),
-                    "network": self._network(),
-                    **{name: values[part].cpu().numpy() for name, values in columns.items()},
-                    "q": fdr(p[part]).cpu().numpy(),
-                    "ceiling": self.ceilings[k].cpu().numpy(),
-                }
-            )
-            frames.append(frame.assign(subject=label))
-        labels = {**base, "score": shown, "simulated": self.responses.simulated}
-        return pd.concat(frames, ignore_index=True).assign(**labels)
-
-    def group_rows(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
-        """Return the reported r and r2 (R,) of the group mean, or where there is none the subjects' mean."""
-        r, r2 = (part.view(len(self.labels), -1) for part in encoded.scores[self.settings.score][:2])
-        return (r[0], r2[0]) if self._group else (r.nanmean(dim=0), r2.nanmean(dim=0))
-
-    def _network(self) -> Any:
-        rois = self.responses.rois
-        return rois["network"].to_numpy() if "network" in rois.columns else self.responses.dataset
-
-
-def best_block(blocks: Sequence[Fits], targets: Tensor, shown: Score) -> Encoded:
-    """Score blocks together: per fold and ROI the earliest block that won inside that fold's training data.
-
-    Each number has a choice of its own, by the inner scores of the fit that it comes from.
+    It computes on the device and in the dtype of the features, half precisions raised to float32, whatever
+    those of the responses.
 
     Args:
-        blocks: fits in the same folds.
-        targets: (T, K * R) the responses that all of them were fitted to.
-        shown: the number that volumes and edges are reported of.
+        responses: what the brain did.
+        settings: `n_folds`, `selection`, `gap`, `n_permutations` and `seed` of `ScoringSettings`.
+
+    Attributes:
+        groups: (T,) what is held out whole: runs, identical stimuli where `responses` says which, or what
+            both leave together; None where there is a single run.
+        fold: (T,) index of the fold that tests each row.
+        nuisances: (T, Q) of the responses, Q >= 1; None: there are none.
+
+    Raises:
+        TypeError: `responses` is no `Responses`.
+        ValueError: all runs share identical stimuli, too few rows for the folds, or a gap that leaves a fold
+            nothing to train on.
     """
-    scores: dict[Score, Scores] = {}
-    for score in SCORES:
-        fits = [block.fit(score) for block in blocks]
-        winner = _winner(fits)
-        fold_r = torch.stack([block.scores(score).fold_r for block in blocks]).gather(0, winner)[0]
-        observed = observed_folds(targets.to(fold_r.device), fits[0].fold, len(fold_r))
-        r = average_folds(fold_r, observed)
-        scores[score] = Scores(r, squared_correlation(r), fold_r)
-    fits = [block.fit(shown) for block in blocks]
-    winner = _winner(fits)
-    n_volumes = torch.stack([_volumes_by_fold(fit) for fit in fits]).gather(0, winner)[0].sum(dim=0)
-    at_edge = torch.stack([fit.fold_at_edge for fit in fits]).gather(0, winner)[0].nanmean(dim=0)
-    return Encoded(scores, n_volumes, at_edge)
+
+    def __init__(self, responses: Responses, settings: ScoringSettings) -> None:
+        if not isinstance(responses, Responses):
+            raise TypeError(
+                "responses must be Responses, such as datamodule.responses after datamodule.setup(), got "
+                f"{type(responses).__name__}."
+            )
+        self.responses = responses
+        self.settings = settings
+        single = responses.tr is None and responses.identical is None
+        self.selection = settings.selection or ("loo" if single else "folds")
+        self.gap = responses.gap if settings.gap is None else settings.gap
+        self.groups = _groups(responses)
+        known = responses.nuisances
+        self.nuisances = known if known is not None and known.shape[1] else None
+        self.fold = torch.empty(len(responses.runs), dtype=torch.int64)
+        folds = contiguous_folds(len(self.fold), groups=self.groups, n_folds=settings.n_folds, gap=self.gap)
+        for index, (_, test) in enumerate(folds):
+            self.fold[test.cpu()] = index
+        longest = max(len(test) for _, test in folds)
+        if longest < MIN_ROWS:
+            raise ValueError(
+                f"A score is a correlation within a test fold, which takes {MIN_ROWS} rows, got {longest} at "
+                f"most ({len(self.fold)} rows in {len(folds)} folds): give more stimuli or volumes, or lower "
+                "n_folds."
+            )
+
+    def check(self) -> None:
+        """Fit noise, which costs nothing and fails as any features would.
+
+        Raises:
+            ValueError: a gap that leaves an inner fold nothing to train on, or runs too short for the null.
+        """
+        generator = torch.Generator().manual_seed(0)
+        X, Y = torch.randn(2, len(self.fold), 1, generator=generator)
+        result = self.fit(X, Y, warn=False)
+        if self.settings.n_permutations:
+            self.null(X, Y, result, "alone", n_permutations=1)
+
+    def to_volumes(self, features: Tensor) -> Tensor:
+        """Carry stimulus features to the clock of the responses, (T, P * delays), see `Responses`."""
+        return self.responses.to_volumes(features.to(working_dtype(features)))
+
+    def encode_group(self, features: Tensor, scaling: Scaling = "unit") -> Fits:
+        """Encode stimulus features (N, P) into the subjects' mean; the reported fit warns of NaN scores."""
+        reported = self.settings.score
+        X, Y = self.to_volumes(features), self.responses.group_mean
+        return self.fits(X, Y, scaling=scaling, warn=reported)
+
+    def fits(
+        self, X: Tensor, targets: Tensor, *, scaling: Scaling = "unit", warn: Score | None = None
+    ) -> Fits:
+        """Encode features on the responses' clock (T, P) into targets (T, R), alone and beside the nuisances.
+
+        Args:
+            X: (T, P) features.
+            targets: (T, R) responses.
+            scaling: see `ridge_cv`.
+            warn: the number whose fit says which ROIs score NaN; None: the caller does.
+        """
+        without = self.nuisances is None
+        alone = self.fit(X, targets, scaling=scaling, warn=warn == "alone" or bool(warn and without))
+        if without:
+            return Fits(alone, alone)
+        told = warn in ("joint", "partial")
+        return Fits(alone, self.fit(X, targets, nuisances=self.nuisances, scaling=scaling, warn=told))
+
+    def fit(
+        self,
+        X: Tensor,
+        targets: Tensor,
+        *,
+        nuisances: Tensor | None = None,
+        scaling: Scaling = "unit",
+        warn: bool = True,
+    ) -> EncodingResult:
+        """Encode features on the responses' clock (T, P) into targets (T, R), see `ridge_cv`."""
+        dtype = working_dtype(X)
+        return ridge_cv(
+            X.to(dtype),
+            targets.to(X.device, dtype),
+            groups=self.groups,
+            n_folds=self.settings.n_folds,
+            gap=self.gap,
+            selection=self.selection,
+            nuisances=nuisances,
+            scaling=scaling,
+            warn=warn,
+        )
+
+    def null(
+        self, X: Tensor, targets: Tensor, result: EncodingResult, score: Score, *, n_permutations: int
+    ) -> Tensor:
+        """(M, R) the same number on moved responses: series rotate, single responses change places."""
+        moves: Moves = "blocks" if self.responses.tr is None else "shift"
+        return ridge_null(
+            X,
+            targets.to(result.preds),
+            result,
+            groups=self.groups,
+            gap=self.gap,
+            nuisances=None if score == "alone" else self.nuisances,
+            joint=score == "joint",
+            moves=moves,
+            together=self.responses.identical,
+            n_permutations=n_permutations,
+            seed=self.settings.seed,
+        )
+
+    def model(self, X: Tensor, targets: Tensor, *, scaling: Scaling = "unit") -> RidgeModel:
+        """Fit features (T, P) beside the nuisances to all rows of targets (T, R), see `ridge_fit`."""
+        dtype = working_dtype(X)
+        return ridge_fit(
+            X.to(dtype),
+            targets.to(X.device, dtype),
+            groups=self.groups,
+            gap=self.gap,
+            selection=self.selection,
+            nuisances=self.nuisances,
+            scaling=scaling,
+        )
+
+    def group_ceiling(self) -> Tensor:
+        """Return the (R,) noise ceiling of the subjects' mean: the responses' own, else of split halves.
+
+        An estimate is averaged over the folds, as the scores are; with a single subject it is NaN.
+        """
+        if self.responses.noise_ceiling is not None:
+            return self.responses.noise_ceiling
+        return self._estimate("split_half", self.settings.seed)
+
+    def subject_ceilings(self) -> list[Tensor]:
+        """Return S (R,) noise ceilings: the responses' own, else each subject against the others' mean."""
+        if self.responses.subject_ceilings is not None:
+            return list(self.responses.subject_ceilings)
+        return [self._estimate("loo_subject")] * len(self.responses.subjects)
+
+    def _estimate(self, method: CeilingMethod, seed: int = 0) -> Tensor:
+        if len(self.responses.subjects) < 2:
+            return torch.full((len(self.responses.rois),), torch.nan)
+        return self.responses.estimate_ceiling(method, seed=seed, fold=self.fold)
 
 
-def _winner(fits: Sequence[EncodingResult]) -> Tensor:
-    """Return (1, folds, K * R): the earliest fit of the best score inside each fold's training rows."""
-    inner = torch.stack([fit.inner_score for fit in fits]).nan_to_num(nan=-math.inf)
-    # where no block predicts, all stand at the same score but for rounding, which differs between machines
-    tied = inner >= inner.amax(dim=0) - _TIE
-    return tied.int().argmax(dim=0)[None]
-
-
-def _volumes_by_fold(result: EncodingResult) -> Tensor:
-    """Count rows that were observed and tested, (folds, K * R)."""
-    counted = ~(result.preds.isnan() | result.target.isnan())
-    return torch.stack([counted[result.fold == index].sum(dim=0) for index in range(len(result.fold_r))])
+def _groups(responses: Responses) -> Tensor | None:
+    """Return what folds hold out whole, (T,); None where they are blocks of a single run."""
+    runs = responses.runs if len(torch.unique(responses.runs)) > 1 else None
+    if responses.identical is None or runs is None:
+        return runs if responses.identical is None else responses.identical
+    groups = connected_groups(responses.identical, runs)
+    if len(torch.unique(groups)) < 2:
+        raise ValueError(
+            f"groups='identical' keeps all of {responses.dataset!r} in one fold: its runs, which are held "
+            "out whole, share stimuli with one another. Leave runs out, so that folds go by stimuli alone; "
+            "or leave groups out, so that a stimulus may stand on both sides."
+        )
+    return groups

@@ -13,12 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.dmd import DMDResult, Phase, combine_depths
 from nfas_lightning.functional.ridge_model import RidgeModel
 from nfas_lightning.functional.state_space import StateSpace
-from nfas_lightning.scoring.ridge import BenchmarkRidge
+from nfas_lightning.scoring.encoder import Encoder
 from nfas_lightning.writing import write_whole
 
 __all__ = ["RegionModel", "fit_region_model"]
@@ -166,8 +165,7 @@ class RegionModel:
 
 
 def fit_region_model(
-    ridge: BenchmarkRidge,
-    responses: Responses,
+    encoder: Encoder,
     *,
     space: StateSpace,
     dynamics: DMDResult,
@@ -179,8 +177,7 @@ def fit_region_model(
     """Fit the stable mode's features to the group's responses, on all volumes.
 
     Args:
-        ridge: the benchmark's regression.
-        responses: what the brain did.
+        encoder: the benchmark's regression.
         space: fitted to the presented stimuli.
         dynamics: fitted to the presented stimuli.
         features: (N, P) stable mode of the presented stimuli, before it is centered over them.
@@ -196,6 +193,7 @@ def fit_region_model(
             'operator="per_stimulus" has weights for the stimuli that were shown, and none for new ones: '
             'keep the encoding model of operator="joint" or "pooled".'
         )
+    responses = encoder.responses
     shares = responses.weights[responses.presented].to(features.device)
     center = (shares @ features.double()).to(features)
     scaling = "unit" if dynamics.operator == "pooled" else space.scaling_
@@ -208,7 +206,7 @@ def fit_region_model(
         dynamics=replace(dynamics, dead=()),
         phase=phase,
         center=center,
-        ridge=ridge.model(ridge.to_volumes(features), responses.group_mean, scaling=scaling),
+        ridge=encoder.model(encoder.to_volumes(features), responses.group_mean, scaling=scaling),
         n_delays=len(responses.design),
         nuisance_names=responses.nuisance_names,
     )

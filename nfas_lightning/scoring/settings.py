@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -9,12 +10,14 @@ from typing import Any, Literal, get_args
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.checks import check_count, check_option, check_seed
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase, check_svd_rank
-from nfas_lightning.functional.state_space import StateSpaceKind
+from nfas_lightning.functional.standardization import Scaling
+from nfas_lightning.functional.state_space import StateSpace, StateSpaceKind
 from nfas_lightning.results import FEATURES, SCORES, Score
-from nfas_lightning.scoring.observed import check_observed
-from nfas_lightning.scoring.ridge import BenchmarkRidge
+from nfas_lightning.scoring.encoder import Encoder
 
 __all__ = ["ScoringSettings"]
+
+_SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class ScoringSettings:
         state_space: ``"auto"``, ``"native"``, ``"procrustes"`` or ``"random_projection"``.
         n_components: upper bound on the width of the state space; None: 320.
         n_folds: outer folds where there is a single run; whole runs are held out where there are more.
-        selection: how the penalty is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for
-            one response a stimulus.
+        selection: how alpha is chosen, ``"folds"`` or ``"loo"``; None: folds for time series, loo for one
+            response per stimulus.
         gap: volumes dropped on either side of a test block; None takes the responses' own.
         subjects: score the ``"group"`` mean, ``"each"`` subject, or ``"both"``.
         baselines: also score the last, best and mean block, all blocks, and the nuisances alone.
@@ -121,22 +124,50 @@ class ScoringSettings:
         """Refuse, before any forward pass, responses that could not be scored after.
 
         Raises:
-            ValueError: see `BenchmarkRidge` and `check_observed`.
+            ValueError: see `Encoder`; or all values are NaN, or those of a subject that is scored alone.
+
+        Warns:
+            UserWarning: a subject has no part in the group's mean.
         """
-        self.ridge(responses).check(null=self.n_permutations > 0)
-        check_observed(responses, self.subjects)
+        Encoder(responses, self).check()
+        _check_observed(responses, self.subjects)
 
-    def ridge(self, responses: Responses) -> BenchmarkRidge:
-        """Return the regression onto these responses.
+    def scaling(self, space: StateSpace) -> Scaling:
+        """Return how `ridge_cv` should scale the stable mode that comes from a fitted space."""
+        # a pooled mode's coordinate is a number of its own, not one of a turned space
+        return "unit" if self.operator == "pooled" else space.scaling_
 
-        Asking for it before a model runs tells then, not after the forward passes, what can't be scored.
 
-        Raises:
-            ValueError: see `BenchmarkRidge`.
-        """
-        return BenchmarkRidge(
-            responses,
-            n_folds=self.n_folds,
-            selection=self.selection,
-            gap=self.gap,
+def _check_observed(responses: Responses, subjects: str) -> None:
+    """Refuse responses without a single value where one is to be scored, see `ScoringSettings.check`.
+
+    ROIs without a value pass, as long as some ROI has one: they score NaN, and the scoring says so.
+    """
+    missing = responses.values.isnan().flatten(1).all(dim=1).tolist()
+    silent = [name for name, gone in zip(responses.subjects, missing, strict=True) if gone]
+    if not silent:
+        return
+    rois = responses.rois["roi"]
+    among = f"all {len(rois)} ROIs ({_listed(rois.tolist())})"
+    who = f"{len(silent)} of {len(missing)} subjects ({_listed(silent)})"
+    leave_out = "Leave them out: subjects=[...] of the datamodule names those to keep."
+    if len(silent) < len(missing) and subjects == "group":
+        warnings.warn(
+            f"The responses of {responses.dataset!r} are NaN at {among} for {who}, who have no part in the "
+            f"group's mean. {leave_out}",
+            stacklevel=3,
         )
+        return
+    advice = (
+        leave_out
+        if len(silent) < len(missing)
+        else "Look at how they were read: a wrong file, or a mask that holds no voxel."
+    )
+    raise ValueError(
+        f"The responses of {responses.dataset!r} must hold a value for whoever is scored, got NaN throughout "
+        f"for {who}, at {among}. {advice}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")

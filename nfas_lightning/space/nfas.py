@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from nfas_lightning.functional.anova import AnovaResult, anova
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.embedding import DistanceMetric, MDSResult, PCAResult, distances, mds, pca
+from nfas_lightning.functional.permanova import (
+    PairwiseResult,
+    PermutationResult,
+    permanova,
+    permanova_pairwise,
+)
+from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette
+from nfas_lightning.functional.snci import (
+    SNCIInterval,
+    convergence,
+    snci,
+    snci_bootstrap,
+    snci_permutation,
+)
 from nfas_lightning.results import (
     SCORES,
     RunResults,
@@ -21,30 +39,34 @@ from nfas_lightning.results import (
     write_csv,
     write_parquet,
 )
-from nfas_lightning.space.figures import SpaceFigures
-from nfas_lightning.space.measures import Metric, Standardize
-from nfas_lightning.space.runs import join_runs
-from nfas_lightning.space.stability import leave_one_out
-from nfas_lightning.space.statistics import space_statistics
-from nfas_lightning.space.tables import (
+from nfas_lightning.space.describe import describe_space, leave_one_out, nearest_models
+from nfas_lightning.space.matrix import (
+    check_groups,
     check_names,
-    check_numbered,
     check_range,
     check_table,
     count_once,
-    describe_models,
     score_matrix,
 )
+from nfas_lightning.space.runs import join_runs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["NFAS"]
 
+Standardize = Literal["none", "model"]
+Form = Literal["ratio", "db", "bounded"]
 
-class NFAS(SpaceFigures):
+
+class NFAS:
     """Neural Functional Alignment Space: M models, each the vector of its R ROI scores.
 
     Args:
         scores: (M, R) tensor, array or table. A table's columns must be the ROIs in the order of `rois`.
-        models: M rows with the columns ``model`` (unique) and ``modality``; others are kept.
+        models: M rows with the column ``model`` (unique) and the column that `group_by` names; others are
+            kept.
         rois: R rows with the column ``roi`` (unique); ``network`` and coordinates are used where present.
             None: the columns of a `scores` table.
         value: what the scores are, ``"r2"`` or ``"r"``.
@@ -52,16 +74,17 @@ class NFAS(SpaceFigures):
             so that geometry and tests compare patterns, not levels. SNCI and convergence always read the
             scores as they are: a standardized model has no level to be consistent about.
         metric: of the distances: ``"euclidean"``, ``"correlation"`` or ``"cosine"``.
+        group_by: the column of `models` that groups are of: what tests, SNCI and figures compare.
+        notes: sentences on what was left out on the way here.
 
     Attributes:
         scores: (M, R) float64 scores.
         models, rois: the tables.
-        notes: sentences on what was left out on the way here.
-        group_by: the column that groups are of: ``"modality"``, or what `regroup` was given.
+        value, standardize, metric, group_by, notes: as given.
 
     Raises:
-        ValueError: tables that do not match the scores, repeated names, missing scores, or scores that are no
-            squared correlations (`value` ``"r2"``) or correlations (``"r"``).
+        ValueError: tables that do not match the scores, repeated names, a model without a group, missing
+            scores, or scores that are no squared correlations (`value` ``"r2"``) or correlations (``"r"``).
 
     Example:
         >>> import pandas as pd
@@ -83,7 +106,8 @@ class NFAS(SpaceFigures):
         *,
         value: str = "r2",
         standardize: Standardize = "none",
-        metric: Metric = "euclidean",
+        metric: DistanceMetric = "euclidean",
+        group_by: str = "modality",
         notes: Sequence[str] = (),
     ) -> None:
         check_option("standardize", standardize, ("none", "model"))
@@ -99,12 +123,13 @@ class NFAS(SpaceFigures):
             self.scores = scores.detach().to("cpu", torch.float64, copy=True)
         else:
             self.scores = torch.from_numpy(np.array(scores, dtype=np.float64))
-        self.models = check_table("models", models, "model", ("model", "modality"))
-        self.rois = check_table("rois", rois, "roi", ("roi",))
+        self.models = check_table("models", models, "model")
+        self.rois = check_table("rois", rois, "roi")
+        check_groups(self.models, group_by)
         expected = len(self.models), len(self.rois)
         if tuple(self.scores.shape) != expected:
             raise ValueError(
-                f"scores must have shape (M, R) = {expected}, a row a model and a column a ROI, got "
+                f"scores must have shape (M, R) = {expected}, one row per model and one column per ROI, got "
                 f"{tuple(self.scores.shape)}."
             )
         if isinstance(scores, pd.DataFrame):
@@ -118,8 +143,7 @@ class NFAS(SpaceFigures):
             )
         check_range(self.scores, value)
         self.value, self.standardize, self.metric = value, standardize, metric
-        self.notes = tuple(notes)
-        self.group_by = "modality"
+        self.group_by, self.notes = group_by, tuple(notes)
 
     @classmethod
     def from_scores(
@@ -133,7 +157,8 @@ class NFAS(SpaceFigures):
         rois: pd.DataFrame | None = None,
         axis: Literal["strict", "intersection"] = "strict",
         standardize: Standardize = "none",
-        metric: Metric = "euclidean",
+        metric: DistanceMetric = "euclidean",
+        group_by: str = "modality",
     ) -> NFAS:
         """Build the space from the long scores table of a run; scores are joined on ``roi``.
 
@@ -152,6 +177,7 @@ class NFAS(SpaceFigures):
                 all models have, which `notes` counts.
             standardize: see the class.
             metric: see the class.
+            group_by: see the class.
 
         Returns:
             The space. ROIs at which any model's score is NaN are left out with a warning and a note, and so
@@ -178,16 +204,26 @@ class NFAS(SpaceFigures):
             intersection=axis == "intersection",
         )
         if rois is None:
-            check_numbered(models, columns["roi"])
+            _check_numbered(models, columns["roi"])
             rois = columns
         elif "roi" not in rois.columns:
             raise ValueError(f"rois must have a column 'roi', got {list(rois.columns)}.")
         rois = rois.drop_duplicates("roi").set_index("roi").reindex(columns["roi"]).reset_index()
         if cards is not None and "model" in cards:
-            models = describe_models(models, cards)
+            known = cards.drop_duplicates("model").set_index("model")
+            new = [name for name in known if name not in models and name != "twin_of"]
+            models = models.join(known[new], on="model")
         values, models, repeated = count_once(values, models)
-        notes += repeated
-        return cls(values, models, rois, value=value, standardize=standardize, metric=metric, notes=notes)
+        return cls(
+            values,
+            models,
+            rois,
+            value=value,
+            standardize=standardize,
+            metric=metric,
+            group_by=group_by,
+            notes=[*notes, *repeated],
+        )
 
     @classmethod
     def from_runs(
@@ -196,13 +232,8 @@ class NFAS(SpaceFigures):
         *,
         where: str | None = None,
         table: str | Path | pd.DataFrame | None = None,
-        feature: str = "stable_mode",
-        value: str = "r2",
-        score: Score | None = None,
-        subject: str | None = None,
         axis: Literal["strict", "intersection"] = "strict",
-        standardize: Standardize = "none",
-        metric: Metric = "euclidean",
+        **options: Any,
     ) -> NFAS:
         """Build the space of finished runs, joined on the ROI's id.
 
@@ -211,13 +242,9 @@ class NFAS(SpaceFigures):
             where: which models, as a query of `RunResults.cards`, e.g. ``"family == 'vit'"``; None: all.
             table: further columns of the models, to choose and to group them by: a table with the column
                 ``model``, or its CSV file. Models that it does not name stay blank there.
-            feature: see `from_scores`, as are the others.
-            value: see `from_scores`.
-            score: see `from_scores`.
-            subject: see `from_scores`.
             axis: see `from_scores`.
-            standardize: see the class.
-            metric: see the class.
+            options: ``feature``, ``value``, ``score``, ``subject``, ``standardize``, ``metric`` and
+                ``group_by`` of `from_scores`.
 
         Raises:
             FileNotFoundError: a folder holds no finished run.
@@ -225,28 +252,32 @@ class NFAS(SpaceFigures):
                 that there are already; or what `from_scores` refuses.
         """
         joined = join_runs(runs, where=where, table=table, intersection=axis == "intersection")
-        return cls.from_scores(
-            joined,
-            feature=feature,
-            value=value,
-            score=score,
-            subject=subject,
-            axis=axis,
-            standardize=standardize,
-            metric=metric,
-        )
+        return cls.from_scores(joined, axis=axis, **options)
 
     def __len__(self) -> int:
         return len(self.models)
 
     def __repr__(self) -> str:
-        counts = self.models["modality"].value_counts(sort=False).sort_index()
-        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+        listed = ", ".join(f"{self.labels.count(name)} {name}" for name in self.groups)
         pattern = ", pattern only" if self.standardize == "model" else ""
         return f"NFAS({len(self.models)} models x {len(self.rois)} ROIs, {self.value}{pattern}: {listed})"
 
+    @property
+    def labels(self) -> list[str]:
+        """The group of each of the M models."""
+        return [str(label) for label in self.models[self.group_by]]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The G groups in sorted order, the order of the rows of `snci`."""
+        return tuple(sorted(set(self.labels)))
+
+    def regroup(self, group_by: str) -> NFAS:
+        """Return the same models in the groups of another column of the models table."""
+        return self._with(torch.arange(len(self)), group_by)
+
     def select(self, where: str | Sequence[bool] | Callable[[pd.DataFrame], Any]) -> NFAS:
-        """The space of some of its models.
+        """Return the space of some of the models.
 
         Args:
             where: a query of the models table (``"modality == 'audio'"``), a mask of M booleans, or a
@@ -267,59 +298,157 @@ class NFAS(SpaceFigures):
             rows = mask.nonzero()[0]
         if not len(rows):
             raise ValueError(f"No model of {len(self.models)} was selected by {where!r}.")
-        return self._with(self.scores[torch.as_tensor(rows.copy())], self.models.loc[rows], self.group_by)
+        return self._with(torch.as_tensor(rows.copy()), self.group_by)
 
-    def _with(self, scores: Tensor, models: pd.DataFrame, group_by: str) -> NFAS:
-        space = NFAS(
-            scores,
-            models,
+    def _with(self, rows: Tensor, group_by: str) -> NFAS:
+        return NFAS(
+            self.scores[rows],
+            self.models.loc[rows.tolist()],
             self.rois,
             value=self.value,
             standardize=self.standardize,
             metric=self.metric,
+            group_by=group_by,
             notes=self.notes,
         )
-        space.group_by = group_by
-        return space
 
-    def regroup(self, group_by: str) -> NFAS:
-        """The same models, with a column of the models table in the place of ``modality``.
+    # geometry
 
-        Tests, SNCI, figures and colors then go by that column; ``modality`` moves to ``modality_before``.
+    @property
+    def vectors(self) -> Tensor:
+        """(M, R) vectors that the geometry is made of: the scores, standardized if asked for."""
+        if self.standardize == "none":
+            return self.scores
+        centered = self.scores - self.scores.mean(1, keepdim=True)
+        flat = (self.scores == self.scores[:, :1]).all(1)
+        if bool(flat.any()):
+            names = self.models["model"][flat.numpy()].tolist()
+            raise ValueError(
+                f"{names} score the same at every ROI and have no pattern to standardize: drop them."
+            )
+        return centered / centered.std(1, keepdim=True)
+
+    def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
+        """Return scores or distances with names: the index ``model``, the columns ROIs, or models.
+
+        Args:
+            of: ``"scores"``; ``"vectors"``, standardized where the space is; ``"distances"`` between models.
         """
-        labels = [str(label) for label in self._labels(group_by)]
-        if group_by in ("modality", self.group_by):
-            return self
-        models = self.models
-        if self.group_by == "modality":  # else it has moved already
-            models = models.rename(columns={"modality": "modality_before"})
-        return self._with(self.scores, models.assign(modality=labels), group_by)
+        check_option("of", of, ("scores", "vectors", "distances"))
+        values = self.distances() if of == "distances" else getattr(self, of)
+        models = pd.Index(self.models["model"], name="model")
+        columns = models if of == "distances" else pd.Index(self.rois["roi"], name="roi")
+        return pd.DataFrame(values.numpy(), index=models, columns=columns)
+
+    def distances(self, metric: DistanceMetric | None = None) -> Tensor:
+        """(M, M) distances between models; see `functional.embedding.distances`."""
+        return distances(self.vectors, metric or self.metric)
+
+    def nearest(self, model: str, n: int = 5, metric: DistanceMetric | None = None) -> pd.DataFrame:
+        """Return the `n` models nearest to one: ``model``, its group and ``distance``, nearest first."""
+        names = self.models["model"].tolist()
+        if model not in names:
+            raise ValueError(f"model must be one of the {len(names)} in this space, got {model!r}: {names}.")
+        row, between = names.index(model), self.distances(metric)
+        order = nearest_models(between, row, n)
+        found = self.models.loc[order, ["model", self.group_by]].assign(distance=between[row].numpy()[order])
+        return found.reset_index(drop=True)
+
+    def pca(self, n_components: int | None = 2) -> PCAResult:
+        """Principal components of the models; see `functional.embedding.pca`."""
+        most = min(len(self.models) - 1, len(self.rois))
+        return pca(self.vectors, n_components and min(n_components, most))
+
+    def mds(self, n_components: int = 2, metric: DistanceMetric | None = None) -> MDSResult:
+        """Classical scaling of the distances; see `functional.embedding.mds`."""
+        return mds(self.distances(metric), n_components)
+
+    # tests between groups
+
+    def permanova(self, *, n_permutations: int = 9999, seed: int = 0) -> PermutationResult:
+        """Do groups of models sit apart? See `functional.permanova.permanova`."""
+        return permanova(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+
+    def permanova_pairwise(self, *, n_permutations: int = 9999, seed: int = 0) -> PairwiseResult:
+        """Which groups sit apart? See `functional.permanova.permanova_pairwise`."""
+        return permanova_pairwise(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+
+    def permdisp(self, *, n_permutations: int = 9999, seed: int = 0) -> PermutationResult:
+        """Do groups of models differ in spread? See `functional.permdisp.permdisp`."""
+        return permdisp(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+
+    def silhouette(self, *, n_permutations: int = 9999, seed: int = 0) -> SilhouetteResult:
+        """How well separated are the groups? See `functional.silhouette.silhouette`."""
+        return silhouette(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+
+    def anova(self) -> AnovaResult:
+        """At which ROIs do groups differ? See `functional.anova.anova`.
+
+        Tensors in the order of `rois`; ``statistics().anova`` is the table, with the ROIs' names.
+        """
+        return anova(self.vectors, self.labels)
+
+    # agreement inside groups, of the scores as they are
+
+    def snci(self, form: Form = "ratio") -> Tensor:
+        """(G, R) consistency of each group at each ROI, from raw scores; see `functional.snci.snci`."""
+        return snci(self.scores, self.labels, form=form)
+
+    def snci_bootstrap(
+        self, form: Form = "ratio", *, confidence: float = 0.95, seed: int = 0
+    ) -> SNCIInterval:
+        """Confidence interval of `snci`; see `functional.snci.snci_bootstrap`."""
+        return snci_bootstrap(self.scores, self.labels, form=form, confidence=confidence, seed=seed)
+
+    def snci_permutation(self, *, n_permutations: int = 9999, seed: int = 0) -> Tensor:
+        """(G, R) p of `snci` against models of any group; see `functional.snci.snci_permutation`."""
+        return snci_permutation(self.scores, self.labels, n_permutations=n_permutations, seed=seed)
+
+    def convergence(self) -> Tensor:
+        """(R,) smallest bounded SNCI over groups; see `functional.snci.convergence`."""
+        return convergence(self.scores, self.labels)
+
+    # all of it at once, and files
 
     def statistics(
-        self,
-        group_by: str = "modality",
-        *,
-        n_permutations: int = 9999,
-        seed: int = 0,
-        stability: bool = True,
+        self, *, n_permutations: int = 9999, seed: int = 0, stability: bool = True
     ) -> SpaceStatistics:
         """Compute all that figures and the report show; `notes` says what could not be computed, and why.
 
         Args:
-            group_by: column of the models table that groups are of, see `regroup`.
-            n_permutations: draws of each test.
+            n_permutations: draws of each test; 0: no test is run.
             seed: of the draws.
-            stability: also leave each model out in turn, see `space.stability.leave_one_out`.
+            stability: also leave each model out in turn, see `stability`.
         """
-        return space_statistics(
-            self, group_by=group_by, n_permutations=n_permutations, seed=seed, stability=stability
+        found = describe_space(
+            self.scores,
+            self.vectors,
+            self._grouped(),
+            self.rois,
+            group_by=self.group_by,
+            metric=self.metric,
+            value=self.value,
+            n_permutations=n_permutations,
+            seed=seed,
+            stability=stability,
+        )
+        return replace(found, notes=(*self.notes, *found.notes))
+
+    def stability(self, *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
+        """Tests and maps without each model; see `space.describe.leave_one_out`."""
+        return leave_one_out(
+            self.scores,
+            self.vectors,
+            self._grouped(),
+            metric=self.metric,
+            n_permutations=n_permutations,
+            seed=seed,
         )
 
-    def stability(
-        self, group_by: str = "modality", *, n_permutations: int = 999, seed: int = 0
-    ) -> pd.DataFrame:
-        """Tests and maps without each model; see `space.stability.leave_one_out`."""
-        return leave_one_out(self.regroup(group_by), n_permutations=n_permutations, seed=seed)
+    def _grouped(self) -> pd.DataFrame:
+        """Return ``model``, ``group`` and, where known, ``simulated`` of each model."""
+        kept = self.models[[name for name in ("model", "simulated") if name in self.models]]
+        return kept.assign(group=self.labels)
 
     def tables(self, statistics: SpaceStatistics | None = None) -> dict[str, pd.DataFrame]:
         """Every table that `save` writes, by name: the space's own and those of the statistics.
@@ -328,7 +457,7 @@ class NFAS(SpaceFigures):
             statistics: what `statistics` returned; None: computed here.
         """
         scores, distance = (self.to_frame(of).reset_index() for of in ("scores", "distances"))
-        scores.insert(1, "modality", self.models["modality"])
+        scores.insert(1, "group", self.labels)
         own = {"scores": scores, "models": self.models, "rois": self.rois, "distances": distance}
         return own | (statistics or self.statistics()).tables()
 
@@ -349,14 +478,102 @@ class NFAS(SpaceFigures):
         path: str | Path,
         results: RunResults | None = None,
         *,
-        title: str | None = None,
-        group_by: str = "modality",
-        formats: Sequence[str] = ("png",),
+        statistics: SpaceStatistics | None = None,
+        **options: Any,
     ) -> Path:
         """Write the statistics, and a run's tables where given, as one HTML page; return its path.
 
-        `formats` are those of the figures beside it, see `write_report`.
+        See `nfas_lightning.plotting.write_report`, which takes `options`; `statistics` are computed if None.
         """
-        from nfas_lightning.plotting.report import write_report  # figures load matplotlib
+        from nfas_lightning.plotting import write_report  # figures load matplotlib
 
-        return write_report(path, results, self.statistics(group_by), title=title, formats=formats)
+        return write_report(path, results, statistics or self.statistics(), **options)
+
+    # figures; without `statistics` no permutation test is run, and none is shown
+
+    def plot_pca(
+        self, ax: Axes | None = None, *, statistics: SpaceStatistics | None = None, **look: Any
+    ) -> Figure:
+        """Draw the models on the first two principal components.
+
+        Args:
+            ax: axes to draw on, which then hold all of it; None: a figure of its own.
+            statistics: what `statistics` returned, whose tests of clusters the figure then shows.
+            look: ``title`` (``""``: none), ``colors`` by group, and what else the function of the same name
+                in `nfas_lightning.plotting` takes; here `plot_space`.
+        """
+        from nfas_lightning.plotting import plot_space
+
+        return plot_space(self._places(statistics), ax=ax, simulated=self._simulated, **look)
+
+    def plot_mds(
+        self, ax: Axes | None = None, *, statistics: SpaceStatistics | None = None, **look: Any
+    ) -> Figure:
+        """Draw the models by classical scaling; of correlation distances where the space's are euclidean."""
+        return self.plot_pca(ax, statistics=statistics, projection="MDS", **look)
+
+    def plot_snci(self, ax: Axes | None = None, **look: Any) -> Figure:
+        """Draw SNCI by network and group: on `ax` the bounded form, else both forms."""
+        from nfas_lightning.plotting import plot_snci
+
+        return plot_snci(self._places(), ax=ax, simulated=self._simulated, **look)
+
+    def plot_convergence(self, ax: Axes | None = None, **look: Any) -> Figure:
+        """Draw the convergence of every ROI by network."""
+        from nfas_lightning.plotting import plot_convergence
+
+        return plot_convergence(self._places(), ax=ax, simulated=self._simulated, **look)
+
+    def plot_networks(self, ax: Axes | None = None, **look: Any) -> Figure:
+        """Draw the mean score of every model in every network as a heat map."""
+        from nfas_lightning.plotting import plot_networks
+
+        return plot_networks(self._long(), ax=ax, **self._shown(), **look)
+
+    def plot_sizes(self, ax: Axes | None = None, **look: Any) -> Figure:
+        """Draw the mean score of every model against its parameters.
+
+        Raises:
+            ValueError: the models table says nothing of parameters.
+        """
+        from nfas_lightning.plotting import has_sizes, plot_sizes
+
+        if not has_sizes(self.models):
+            raise ValueError(
+                "The models table must have a column 'parameters' with several values, got "
+                f"{list(self.models)}: build the space with NFAS.from_runs, which reads the cards."
+            )
+        return plot_sizes(self._long(), self.models, ax=ax, **self._shown(), **look)
+
+    def _places(self, statistics: SpaceStatistics | None = None) -> SpaceStatistics:
+        return statistics or self.statistics(n_permutations=0)
+
+    def _shown(self) -> dict[str, Any]:
+        return {"value": self.value, "group_by": self.group_by, "simulated": self._simulated}
+
+    @property
+    def _simulated(self) -> bool:
+        return "simulated" in self.models and bool(self.models["simulated"].any())
+
+    def _long(self) -> pd.DataFrame:
+        """Return one row per model and ROI: ``model``, its group, ``roi``, ``network`` and the score."""
+        rois = self.rois[["roi"]].assign(network=self.rois.get("network"))
+        models = zip(self.models["model"], self.labels, self.scores.numpy(), strict=True)
+        return pd.concat(
+            [
+                rois.assign(**{"model": name, self.group_by: of, self.value: scores})
+                for name, of, scores in models
+            ],
+            ignore_index=True,
+        )
+
+
+def _check_numbered(models: pd.DataFrame, rois: pd.Series[Any]) -> None:
+    """Raise where models of several datasets meet at ROIs that an `ArrayDataModule` has numbered."""
+    datasets = sorted(models["dataset"].astype(str).unique()) if "dataset" in models else []
+    if len(datasets) > 1 and rois.astype(str).str.fullmatch(r"roi_\d{3,}").all():
+        raise ValueError(
+            f"Models of several datasets ({', '.join(datasets)}) are joined on the names of their ROIs, and "
+            f"{', '.join(rois[:3])} are numbers, which in each are other regions. Name the ROIs of each "
+            "dataset, ArrayDataModule(..., rois=[...]); or, where these are names, pass rois=."
+        )

@@ -1,4 +1,4 @@
-"""Finished runs, joined on the ROI's id where they share an axis, refused where they do not."""
+"""Finished runs, joined on the ROI's id; runs with different ROIs are refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,12 @@ def join_runs(
             refuses.
     """
     runs = [runs] if isinstance(runs, str | Path | RunResults) else list(runs)
-    loaded = [(_name(run, i), _load(run)) for i, run in enumerate(runs)]
+    loaded = [
+        (str(run.meta.get("name") or f"run {i}"), run)
+        if isinstance(run, RunResults)
+        else (str(run), RunResults.load(run))
+        for i, run in enumerate(runs)
+    ]
     joined = RunResults.concatenate([results for _, results in loaded])
     if table is not None:
         joined = add_columns(joined, table)
@@ -63,8 +68,8 @@ def add_columns(results: RunResults, table: str | Path | pd.DataFrame) -> RunRes
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a file that can't be read; no column ``model`` or none beside it; a model named twice; a
-            column that models have already; or names that no run has while models are left without a row,
-            which is what a slip looks like.
+            column that models have already; or an unknown name while a model has no row, which is what a
+            typing error looks like.
     """
     name = "table" if isinstance(table, pd.DataFrame) else str(table)
     columns = table if isinstance(table, pd.DataFrame) else _read(Path(table))
@@ -110,20 +115,10 @@ def _mixed(axes: dict[frozenset[str], list[str]], n_shared: int, asked: bool) ->
         for rois, names in axes.items()
     ]
     first = next(iter(axes.values()))
-    advice = f"Build a space an axis, e.g. `nfas space {' '.join(first)}`, or extract all with one atlas"
+    advice = f"Build one space per axis, e.g. `nfas space {' '.join(first)}`, or extract all with one atlas"
     if n_shared and not asked:
         advice += f"; axis='intersection' (--axis intersection) keeps the {n_shared} ROIs that all share"
     return (
         f"Models of one space must be scored on one ROI axis, got {len(axes)} that share {n_shared} ROIs: "
         f"{'; '.join(described)}. {advice}."
     )
-
-
-def _load(run: str | Path | RunResults) -> RunResults:
-    return run if isinstance(run, RunResults) else RunResults.load(run)
-
-
-def _name(run: str | Path | RunResults, index: int) -> str:
-    if isinstance(run, RunResults):
-        return str(run.meta.get("name") or f"run {index}")
-    return str(run)

@@ -60,9 +60,9 @@ def test_filter_and_group(runs, tmp_path):
     main(["space", *folders, "--out", str(tmp_path), *options])
     assert "6 models of 2 groups by objective_kind" in (tmp_path / "report.html").read_text()
     table = pd.read_parquet(tmp_path / "space" / "coordinates.parquet")
-    assert set(table["objective_kind"]) == {"supervised", "contrastive"}
+    assert set(table["group"]) == {"supervised", "contrastive"}
     models = pd.read_parquet(tmp_path / "space" / "models.parquet")
-    assert set(models["modality_before"]) == {"audio", "language"}
+    assert set(models["modality"]) == {"audio", "language"}
 
 
 def test_a_subject_is_chosen_and_otherwise_subjects_are_averaged(runs, tmp_path, capsys):
@@ -150,7 +150,7 @@ def test_columns_of_ones_own_filter_and_group(runs, tmp_path):
     options = [*asked, "--group_by", "lab", "--out", str(tmp_path / "out"), "--n_permutations", "9"]
     main(["space", *folders, *options])
     assert "5 models of 2 groups by lab" in (tmp_path / "out" / "report.html").read_text()
-    placed = pd.read_parquet(tmp_path / "out" / "space" / "coordinates.parquet").set_index("model")["lab"]
+    placed = pd.read_parquet(tmp_path / "out" / "space" / "coordinates.parquet").set_index("model")["group"]
     expected = {m: lab for i, (m, lab) in enumerate(zip(models, labs, strict=True)) if lab and i > 1}
     assert placed.to_dict() == expected
     # and the space that was written is a run with those columns

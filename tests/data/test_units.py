@@ -13,7 +13,7 @@ from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.temporal import fir_operators
 from nfas_lightning.scoring import ScoringSettings
-from nfas_lightning.space.tables import check_range
+from nfas_lightning.space.matrix import check_range
 
 TEXTS = [f"sentence {i}" for i in range(20)]
 

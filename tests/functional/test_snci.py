@@ -34,7 +34,7 @@ def test_equals_a_plain_loop(sizes, n_rois, seed):
         np.testing.assert_allclose(snci(*shuffled, form="bounded")[g], mean**2 / (mean**2 + std**2))
 
 
-def test_modalities_come_in_sorted_order_and_scale_drops_out():
+def test_groups_come_in_sorted_order_and_scale_drops_out():
     scores = normal(6, 4)
     labels = ["vision", "audio", "language"] * 2
     reference = snci(scores, labels)
@@ -63,7 +63,7 @@ def test_exact_agreement_keeps_its_sign():
         assert snci(scores, ["a"] * 3, form="bounded")[0, :2].tolist() == [1, 1]
 
 
-def test_convergence_is_high_only_where_every_modality_agrees():
+def test_convergence_is_high_only_where_every_group_agrees():
     scores = torch.tensor([[1.0, 1.0], [1.01, 1.01], [1.0, 0.1], [1.02, 2.0]])
     result = convergence(scores, list("aabb"))
     assert result[0] > 0.99
@@ -192,13 +192,13 @@ def test_negative_mean_has_no_decibels():
 
 def test_errors_say_what_to_do():
     scores = normal(4, 2)
-    with pytest.raises(ValueError, match="modality must name a group for each of the 4 rows, got 3"):
+    with pytest.raises(ValueError, match="groups must name a group for each of the 4 rows, got 3"):
         snci(scores, list("aab"))
     with pytest.raises(ValueError, match="form must be one of 'ratio', 'db', 'bounded', got 'dB'"):
         snci(scores, list("aabb"), form="dB")
     with pytest.raises(ValueError, match="at least two, got one"):
         convergence(scores, list("aaaa"))
-    with pytest.raises(ValueError, match="at least two modalities"):
+    with pytest.raises(ValueError, match="at least two groups"):
         snci_permutation(scores, list("aaaa"))
     with pytest.raises(ValueError, match="confidence must lie between"):
         snci_bootstrap(scores, list("aabb"), confidence=95)

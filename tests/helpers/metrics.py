@@ -97,12 +97,14 @@ def _compute(rank, world, group):
     part = MODELS[world][rank]
     if part.start < 9:
         scores.update(rows[part], (["vision", "audio", "language"] * 3)[part])
-    result = {"alignment": alignment.compute(), "spectrum": spectrum.compute(), "snci": scores.compute()}
+    result = {"mean_r": alignment.compute(), "distance": spectrum.compute(), "snci": scores.compute()}
+    result |= {"alignment": alignment.details, "spectrum": spectrum.details}
     result["kept"] = sum(map(len, alignment.stimulus_ids))
     uneven = DepthSpectrum(process_group=group)
     for batch in torch.split(share, 8) if len(share) else ():
         uneven.update([H[batch, depth, : 4 + depth] for depth in range(4)], batch)
-    result["uneven"] = uneven.compute()
+    uneven.compute()
+    result["uneven"] = uneven.details
     mixed = DepthSpectrum(process_group=group)
     mixed.update(H[:, : 4 + (rank == 0)], torch.arange(len(H)))
     try:

@@ -237,7 +237,9 @@ def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
     """Statistics of the stable-mode scores: geometry computed plainly, test results made up."""
     rng = np.random.default_rng(seed)
     stable = results.scores.query("feature == 'stable_mode' and subject == 'group'")
-    wide = stable.pivot_table(index=["model", "modality"], columns="roi", values="r2", sort=False)
+    wide = stable.rename(columns={"modality": "group"}).pivot_table(
+        index=["model", "group"], columns="roi", values="r2", sort=False
+    )
     centered = wide.to_numpy() - wide.to_numpy().mean(0)
     u, s, _ = np.linalg.svd(centered, full_matrices=False)
     points = np.zeros((len(wide), 2))
@@ -250,14 +252,14 @@ def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
         results.rois.set_index("roi")["network"] if "network" in results.rois else pd.Series(dtype=object)
     )
     networks = network.reindex(wide.columns).to_numpy()
-    sizes = models["modality"].value_counts()
+    sizes = models["group"].value_counts()
     snci = []
-    for modality, part in wide.groupby(level="modality"):
+    for group, part in wide.groupby(level="group"):
         mean, std = part.mean(), part.std(ddof=1)
         snci.append(
             pd.DataFrame(
                 {
-                    "modality": modality, "roi": wide.columns, "network": networks,
+                    "group": group, "roi": wide.columns, "network": networks,
                     "ratio": (mean / std).to_numpy(), "bounded": (mean**2 / (mean**2 + std**2)).to_numpy(),
                 }
             )
@@ -267,7 +269,7 @@ def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
     names = sorted(sizes.index)
     testable = len(names) > 1 and int(sizes.min()) > 1
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]] if testable else []
-    f = (wide.groupby(level="modality").mean().var() * 5 / (wide.var() + 1e-9) * 10) if testable else None
+    f = (wide.groupby(level="group").mean().var() * 5 / (wide.var() + 1e-9) * 10) if testable else None
     anova = pd.DataFrame(
         {
             "roi": wide.columns, "network": networks, "statistic": f.to_numpy(),
@@ -296,5 +298,5 @@ def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
                 "convergence": convergence.to_numpy(),
             }
         ),
-        notes=() if testable else ("PERMANOVA needs two modalities with two models each: nothing to test.",),
+        notes=() if testable else ("PERMANOVA needs two modalities of two models: nothing to test.",),
     )  # fmt: skip

@@ -105,7 +105,8 @@ def test_a_metric_computes_what_it_computes_on_the_cpu(kind, options, dtype):
         for batch in splits(len(H), 13):
             part = H[batch].flatten(1) if kind is RoiAlignment else H[batch]
             metric.update(part.to(device), batch.to(device))
-        results.append(metric.compute())
+        assert metric.compute().device.type == device
+        results.append(metric.details)
     assert set(results[0]) == set(results[1])
     tolerance = 1e-7 if dtype == torch.float64 else 1e-3
     for name, value in results[1].items():

@@ -158,7 +158,8 @@ def test_unseen():
     metric = DMDAlignment(brain.responses)
     metric.update(normal(19, 5, 4).float(), torch.arange(19))
     with pytest.warns(UserWarning, match="1 of the 20 stimuli"):
-        assert metric.compute()["r"].isnan().all()
+        assert metric.compute().isnan()
+    assert metric.details["r"].isnan().all()
 
 
 @row("one subject")
@@ -167,7 +168,7 @@ def test_one_subject():
         F.noise_ceiling(normal(1, 30, 2))
 
 
-@row("one model in a modality")
+@row("one model in a group")
 def test_one_model():
     with pytest.warns(UserWarning, match="one model"):
         scores = F.snci(normal(4, 2).abs(), ["audio", "audio", "audio", "vision"])

@@ -1,14 +1,17 @@
 import base64
 from io import BytesIO
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image, features
 
-from nfas_lightning.plotting import write_report
-from nfas_lightning.plotting.pictures import embed
-from nfas_lightning.plotting.space import plot_networks
-from nfas_lightning.plotting.style import save_figure
+from nfas_lightning.plotting import plot_networks, write_report
+from nfas_lightning.plotting.pictures import check_formats, embed, save_figure
+from nfas_lightning.plotting.style import (
+    finish,
+    new_figure,
+)
 from nfas_lightning.space import NFAS
 from tests.helpers.results import make_results, make_zoo
 
@@ -61,3 +64,27 @@ def test_the_page_of_forty_five_models_is_small_and_its_files_are_whole(tmp_path
     assert path.stat().st_size < 3e6
     with Image.open(tmp_path / "figures" / "map_r2.png") as picture:
         assert picture.width == 2300  # 11.5 inches at 200
+
+
+def test_vector_figures_keep_their_text_and_repeat_byte_by_byte(tmp_path):
+    before = {name: mpl.rcParams[name] for name in ("pdf.fonttype", "svg.fonttype", "svg.hashsalt")}
+    written = []
+    for folder in ("first", "second"):
+        figure = finish(new_figure(3, 3), "A model called a$b")
+        figure.add_subplot().plot([0, 1], [0, 1], clip_on=True)
+        path = save_figure(figure, tmp_path / folder / "chart.png", formats=["pdf", "png", "svg"])
+        assert path == tmp_path / folder / "chart.png"
+        written.append({file.suffix: file.read_bytes() for file in path.parent.iterdir()})
+    assert set(written[0]) == {".png", ".pdf", ".svg"}
+    assert written[0] == written[1]
+    assert b"A model called a$b" in written[0][".svg"]
+    assert b"<text" in written[0][".svg"]
+    assert b"/Subtype /Type3" not in written[0][".pdf"]
+    assert b"/FontFile2" in written[0][".pdf"]  # an embedded TrueType font
+    assert {name: mpl.rcParams[name] for name in before} == before
+
+
+def test_an_unknown_format_is_named():
+    assert check_formats("pdf") == ("pdf",)
+    with pytest.raises(ValueError, match="formats must be among 'png', 'pdf', 'svg', got 'tiff', 'jpg'"):
+        check_formats(["pdf", "tiff", "jpg"])

@@ -2,50 +2,23 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.text import Text
 
-from nfas_lightning.plotting.labels import place_labels
+from nfas_lightning.plotting import (
+    plot_baselines,
+)
 from nfas_lightning.plotting.style import (
     SIMULATED,
-    check_formats,
     finish,
-    head_legend,
+    format_p,
+    group_styles,
     is_simulated,
-    keep_clear,
-    modality_handles,
-    modality_styles,
     new_axes,
     new_figure,
-    save_figure,
     short_names,
     styled,
 )
+from tests.helpers.figures import texts
 from tests.helpers.results import make_results
-
-
-def _boxes(figure, ax):
-    figure.draw_without_rendering()
-    # the box of the words alone: an annotation counts its leader line too
-    return [Text.get_window_extent(text) for text in ax.texts]
-
-
-@pytest.mark.parametrize("n", [1, 15, 45])
-def test_labels_cover_neither_each_other_nor_points_nor_leave_the_axes(n):
-    rng = np.random.default_rng(n)
-    centers = np.array([[0, 0], [4, 0], [2, 3]])
-    points = centers[np.arange(n) % 3] + rng.normal(0, 0.25, (n, 2))
-    figure = new_figure(12.5, 10)
-    ax = figure.add_subplot()
-    ax.scatter(*points.T)
-    ax.margins(0.14)
-    place_labels(ax, points, [f"some_model_{i:02d}" for i in range(n)], ["k"] * n, fontsize=9.5)
-    boxes = _boxes(figure, ax)
-    assert len(boxes) == n
-    assert not [(i, j) for i in range(n) for j in range(i) if boxes[i].overlaps(boxes[j])]
-    pixels = ax.transData.transform(points)
-    assert not any(box.contains(*pixel) for box in boxes for pixel in pixels)
-    frame = ax.get_window_extent()
-    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
 
 
 def test_long_names_lose_their_middle_unless_they_would_be_the_same():
@@ -56,17 +29,10 @@ def test_long_names_lose_their_middle_unless_they_would_be_the_same():
     assert short_names([ends[0], ends[0]]) == [cut, cut]  # one model in two benchmarks is one name
 
 
-def test_a_point_without_a_place_gets_no_label():
-    figure = new_figure(4, 4)
-    ax = figure.add_subplot()
-    place_labels(ax, np.array([[0.5, 0.5], [np.nan, 1.0]]), ["here", "nowhere"], ["k", "k"])
-    assert [text.get_text() for text in ax.texts] == ["here"]
-
-
 def test_known_modalities_keep_their_look_and_all_differ():
     alone, together = (
-        modality_styles(["language"]),
-        modality_styles(["language", "audio", "vision", "touch", "video"]),
+        group_styles(["language"]),
+        group_styles(["language", "audio", "vision", "touch", "video"]),
     )
     assert alone["language"] == together["language"]
     assert len({style.color for style in together.values()}) == 5
@@ -82,37 +48,18 @@ def test_the_mark_stands_only_on_simulated_figures():
 
 
 def test_colors_of_ones_own_are_of_groups_that_there_are():
-    usual = modality_styles(["audio", "vision"])
-    styles = modality_styles(["audio", "vision"], {"audio": "k", "language": "tab:red"})
+    usual = group_styles(["audio", "vision"])
+    styles = group_styles(["audio", "vision"], {"audio": "k", "language": "tab:red"})
     assert styles == usual | {"audio": usual["audio"]._replace(color="#000000")}
     with pytest.raises(
         ValueError, match=r"\['audio', 'vision'\], got one for 'visoin'. Did you mean 'vision'"
     ):
-        modality_styles(["audio", "vision"], {"visoin": "k"})
+        group_styles(["audio", "vision"], {"visoin": "k"})
     with pytest.raises(ValueError, match=r"colors of matplotlib.*got 'blak' for 'audio'"):
-        modality_styles(["audio"], {"audio": "blak"})
+        group_styles(["audio"], {"audio": "blak"})
     # one mapping for several figures, each of some of its groups
-    assert list(modality_styles(["bert"], {"bert": "r", "vit": "k"})) == ["bert"]
-    assert list(modality_styles(["bert"], {"vit": "k"}, among=["bert", "vit"])) == ["bert"]
-
-
-@pytest.mark.parametrize("layout", [None, "constrained"])
-def test_a_legend_inside_keeps_its_room_and_stays_in_the_axes(layout):
-    figure = plt.Figure(figsize=(5, 4), layout=layout)
-    ax = figure.add_subplot()
-    ax.plot([0, 1], [0, 1])
-    handles = modality_handles(modality_styles([f"a_group_of_some_length_{i}" for i in range(4)]))
-    note = "a note that is far longer than the axes are wide and would be cut off "
-    taken = head_legend(ax, handles, inside=True, simulated=True, columns=9, note=note)
-    keep_clear(ax, taken)
-    figure.draw_without_rendering()
-    frame, legend = ax.get_window_extent(), ax.get_legend().get_window_extent()
-    (mark,) = (text.get_window_extent() for text in ax.texts if text.get_text() == SIMULATED)
-    for box in (legend, mark):
-        assert frame.x0 <= box.x0 <= box.x1 <= frame.x1 + 1
-        assert box.y1 <= frame.y1 + 1
-    assert not legend.overlaps(mark)
-    assert legend.y0 > ax.transData.transform((1, 1))[1]  # no data behind it
+    assert list(group_styles(["bert"], {"bert": "r", "vit": "k"})) == ["bert"]
+    assert list(group_styles(["bert"], {"vit": "k"}, among=["bert", "vit"])) == ["bert"]
 
 
 def test_drawing_leaves_settings_and_pyplot_alone():
@@ -134,25 +81,16 @@ def test_the_callers_axes_are_used():
     assert new_axes(ax, 9, 9) == (figure, ax)
 
 
-def test_vector_figures_keep_their_text_and_repeat_byte_by_byte(tmp_path):
-    before = {name: mpl.rcParams[name] for name in ("pdf.fonttype", "svg.fonttype", "svg.hashsalt")}
-    written = []
-    for folder in ("first", "second"):
-        figure = finish(new_figure(3, 3), "A model called a$b")
-        figure.add_subplot().plot([0, 1], [0, 1], clip_on=True)
-        path = save_figure(figure, tmp_path / folder / "chart.png", formats=["pdf", "png", "svg"])
-        assert path == tmp_path / folder / "chart.png"
-        written.append({file.suffix: file.read_bytes() for file in path.parent.iterdir()})
-    assert set(written[0]) == {".png", ".pdf", ".svg"}
-    assert written[0] == written[1]
-    assert b"A model called a$b" in written[0][".svg"]
-    assert b"<text" in written[0][".svg"]
-    assert b"/Subtype /Type3" not in written[0][".pdf"]
-    assert b"/FontFile2" in written[0][".pdf"]  # an embedded TrueType font
-    assert {name: mpl.rcParams[name] for name in before} == before
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0342, "p = .034"), (0.0001, "p < .001"), (1.0, "p = 1.000"), (np.nan, "p not computed")],
+)
+def test_p_values_read_as_written(p, text):
+    assert format_p(p) == text
 
 
-def test_an_unknown_format_is_named():
-    assert check_formats("pdf") == ("pdf",)
-    with pytest.raises(ValueError, match="formats must be among 'png', 'pdf', 'svg', got 'tiff', 'jpg'"):
-        check_formats(["pdf", "tiff", "jpg"])
+def test_names_are_shown_as_they_are(results):
+    scores = results.scores.replace({"model": {"hed_vgg16": "a$b$_{x}^<i>"}})
+    figure = plot_baselines(scores)
+    figure.canvas.draw()
+    assert "a$b$_{x}^<i>" in texts(figure)

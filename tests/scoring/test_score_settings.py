@@ -12,8 +12,8 @@ from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks import LayerInfo, Trajectory
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
-from nfas_lightning.scoring.encoder import best_block
-from nfas_lightning.scoring.ridge import Fits
+from nfas_lightning.scoring.encoder import Fits
+from nfas_lightning.scoring.feature_scores import best_block
 
 CARD = {
     "name": "net", "modality": "vision", "family": "toy", "source": "", "license": "", "parameters": 0,
@@ -435,7 +435,7 @@ def test_without_nuisances_the_three_numbers_are_one_and_nothing_is_fitted_twice
     track = trajectory()
     fitted = []
     monkeypatch.setattr(
-        "nfas_lightning.scoring.ridge.ridge_cv",
+        "nfas_lightning.scoring.encoder.ridge_cv",
         lambda *args, **options: fitted.append(options) or ridge_cv(*args, **options),
     )
     scores = score_trajectory(track, brain(track), CARD, QUICK).scores
@@ -504,7 +504,7 @@ def test_a_gap_that_leaves_an_inner_fold_nothing_is_refused_before_anything_runs
 def test_a_run_that_can_not_be_shuffled_is_refused_before_anything_runs():
     track = trajectory(n=31)
     responses = brain(track, runs=torch.tensor([0] * 15 + [1] * 15 + [2]))
-    with pytest.raises(ValueError, match="a run of one row has none to change with"):
+    with pytest.raises(ValueError, match="a run of one row does not allow"):
         QUICK.check(responses)
     dataclasses.replace(QUICK, n_permutations=0).check(responses)
 

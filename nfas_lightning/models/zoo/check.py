@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from nfas_lightning.hooks.capture import Capture, one_stimulus
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.models.base import LoadedModel, ModelInfo, Preprocess
-from nfas_lightning.models.batch import one_stimulus
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.random_twin import random_twin, seeded
 from nfas_lightning.models.zoo.architecture import build_network, check_network, merged
@@ -153,15 +153,9 @@ def _vocabulary(module: nn.Module) -> int:
 
 
 def _record(model: FrozenModel, layers: list[str], batch: Mapping[str, Any]) -> list[Tensor]:
-    assert model.module is not None
-    with (
-        torch.inference_mode(),
-        DepthRecorder(
-            model.module, layers, pooling=model.pooling, mask_source=lambda: model.mask
-        ) as recorder,
-    ):
-        model(batch)
-        return [state.clone() for state in recorder.states]
+    module = model.load().module
+    with torch.inference_mode(), DepthRecorder(module, layers, pooling=model.pooling) as recorder:
+        return Capture(recorder, model.inputs).states(batch)
 
 
 def _check_trajectory(

@@ -20,6 +20,7 @@ from nfas_lightning.functional.nulls import block_moves, permutation_p
 from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.models import RawStimuli
 from nfas_lightning.scoring import ScoringSettings
+from nfas_lightning.scoring.encoder import Encoder
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_a_network_predicts_its_own_repetition_unless_they_stay_together():
 def test_no_stimulus_lies_on_both_sides():
     brain = repeated(groups="identical")
     brain.setup()
-    ridge = ScoringSettings().ridge(brain.responses)
+    ridge = Encoder(brain.responses, ScoringSettings())
     sides = [set(SHOWN[ridge.fold == fold].tolist()) for fold in range(5)]
     assert sum(map(len, sides)) == N_IMAGES
     # contiguous otherwise: images in the order in which they came
@@ -136,7 +137,7 @@ def test_runs_that_share_stimuli_are_held_out_together():
     texts = [*"abcdef", "a", *"ghijk"]
     brain = ArrayDataModule(texts, torch.randn(12, 2), runs=[0] * 4 + [1] * 4 + [2] * 4, groups="identical")
     brain.setup()
-    assert ScoringSettings().ridge(brain.responses).groups.tolist() == [0] * 8 + [8] * 4
+    assert Encoder(brain.responses, ScoringSettings()).groups.tolist() == [0] * 8 + [8] * 4
     with pytest.warns(UserWarning, match=r"2 of 12 stimuli .*\['00000', '00006'\]"):
         ArrayDataModule(texts, torch.randn(12, 2), runs=[0] * 4 + [1] * 4 + [2] * 4).setup()
     # inside one run they are never parted

@@ -9,7 +9,8 @@ from nfas_lightning.datamodules import AliceDataModule
 from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.functional.ridge import ridge_cv
 from nfas_lightning.functional.temporal import fir_operators
-from nfas_lightning.scoring.ridge import BenchmarkRidge
+from nfas_lightning.scoring import ScoringSettings
+from nfas_lightning.scoring.encoder import Encoder
 from tests.helpers.brain_data import WORDS, write_alice
 
 ROIS = ["LATL", "RATL", "LPTL", "LIPL", "LPreM", "LIFG"]
@@ -55,13 +56,13 @@ def test_fir_and_one_listener(tmp_path):
     assert len(responses.design) == 2
     assert responses.gap == 2
     assert responses.subjects == ("s19",)
-    assert BenchmarkRidge(responses, n_folds=2).group_ceiling().isnan().all()
+    assert Encoder(responses, ScoringSettings(n_folds=2)).group_ceiling().isnan().all()
 
 
 def test_the_ceiling_is_averaged_over_the_folds_of_the_scores(tmp_path):
     write_alice(tmp_path)
     responses = ready(tmp_path).responses
-    ridge = BenchmarkRidge(responses, n_folds=3, gap=0)
+    ridge = Encoder(responses, ScoringSettings(n_folds=3, gap=0))
     halves = [noise_ceiling(responses.values, method="split_half", fold=ridge.fold)]
     torch.testing.assert_close([ridge.group_ceiling()], halves, equal_nan=True)
     whole = noise_ceiling(responses.values, method="split_half")
@@ -107,7 +108,7 @@ def test_listeners_agree_as_much_as_is_known(alice):
 
 @pytest.mark.shared_data
 def test_the_ceiling_is_that_of_the_listeners_mean(alice):
-    ceiling = BenchmarkRidge(alice.responses).group_ceiling()
+    ceiling = Encoder(alice.responses, ScoringSettings()).group_ceiling()
     known = torch.tensor([0.860, 0.799, 0.902, 0.827, 0.808, 0.725])
     torch.testing.assert_close(ceiling, known, atol=2e-3, rtol=0)
     assert (ceiling > noise_ceiling(alice.responses.values)).all()

@@ -1,0 +1,157 @@
+"""Every figure that a run and its space can fill, with its caption and the names of its points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nfas_lightning.plotting.agreement import plot_convergence, plot_snci, plot_stability
+from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_rois, plot_truth
+from nfas_lightning.plotting.brain import has_coordinates, plot_brain, plot_glass
+from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
+from nfas_lightning.plotting.heatmap import plot_networks
+from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space, size_table
+from nfas_lightning.plotting.score_tables import FEW_ROIS, mean_r2
+from nfas_lightning.plotting.style import is_simulated
+from nfas_lightning.results import RunResults, SpaceStatistics, group_words
+
+__all__ = ["draw_figures", "point_names"]
+
+_FEW_FAMILIES = 4  # fewer are told apart by their names at the unit circle
+_NOISE = "Scores of pure noise lie above 0 too: a high value here is not a test."
+_FEW_MAPS = 6  # more rows of brains are a page of their own
+
+Drawing = tuple[str, str, Callable[[], Figure]]
+
+
+def draw_figures(
+    results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool = False
+) -> Iterator[Drawing]:
+    """Yield name, caption and a function that draws, for every figure that these results can fill.
+
+    Args:
+        results: tables of the run, where there is one.
+        statistics: of the space.
+        simulated: mark the figures as simulated even where the tables do not say so.
+    """
+    simulated = simulated or is_simulated(statistics.coordinates) or bool(results and results.simulated)
+    small = results is not None and statistics.is_small
+    if not small:
+        yield from _space(statistics, simulated)
+    if results is None:
+        return
+    scores, rois, models, spectra = results.scores, results.rois, results.models, results.spectra
+    few = scores["roi"].nunique() <= FEW_ROIS
+    if not few:
+        yield "networks", "Scores of the stable mode.", partial(plot_networks, scores, simulated=simulated)
+    if has_sizes(models) and not small:
+        caption = "One point per model: its parameters and the mean score of its stable mode."
+        yield "sizes", caption, partial(plot_sizes, scores, models, simulated=simulated)
+    yield from _maps(results, statistics, simulated)
+    if has_truth(rois):
+        caption = "One dot per ROI; lines are medians; in brackets the number of ROIs."
+        yield "truth", caption, partial(plot_truth, scores, rois, statistics)
+    if len(spectra):
+        caption = "A mode on the unit circle neither grows nor decays; its angle is the rotation per block."
+        yield "spectra", caption, partial(plot_spectra, spectra, simulated=simulated)
+        if "family" in models and models["family"].nunique() > _FEW_FAMILIES:
+            caption = "In brackets the number of models of a family that has several."
+            yield "families", caption, partial(plot_families, spectra, models, simulated=simulated)
+    if len(results.depth):
+        caption = "The weights say which blocks the stable mode is made of."
+        yield "depth", caption, partial(plot_depth, results.depth, simulated=simulated)
+    caption = "Every feature goes through the same encoding model and the same folds."
+    yield "baselines", caption, partial(plot_baselines, scores, simulated=simulated)
+    if few:
+        yield "rois", "Correlation by ROI and model.", partial(plot_rois, scores, simulated=simulated)
+
+
+def _space(statistics: SpaceStatistics, simulated: bool) -> Iterator[Drawing]:
+    """Yield the figures of the models' places and of their agreement."""
+    if len(statistics.coordinates) > 1:
+        one = group_words(statistics.group_by)[0]
+        caption = f"Principal components of the models' ROI scores; each area holds the models of one {one}."
+        yield "space", caption, partial(plot_space, statistics, simulated=simulated)
+    if "MDS1" in statistics.coordinates:
+        caption = f"The same models by classical scaling of their {statistics.mds_metric} distances."
+        yield "mds", caption, partial(plot_space, statistics, projection="MDS", simulated=simulated)
+    if len(statistics.stability):
+        caption = "Each row leaves out one model: a space that depends on a single model shows it here."
+        yield "stability", caption, partial(plot_stability, statistics, simulated=simulated)
+    if np.isfinite(statistics.snci["bounded"].to_numpy(float)).any():
+        caption = f"The most consistent first. {_NOISE}"
+        yield "snci", caption, partial(plot_snci, statistics, simulated=simulated)
+    if _has_convergence(statistics):
+        caption = f"One dot per ROI. {_NOISE}"
+        yield "convergence", caption, partial(plot_convergence, statistics, simulated=simulated)
+
+
+def _maps(results: RunResults, statistics: SpaceStatistics, simulated: bool) -> Iterator[Drawing]:
+    """Yield the brain maps."""
+    rois, r2, on_cortex = results.rois, mean_r2(results.scores), has_coordinates(results.rois)
+    draw = partial(plot_brain, rois=rois, simulated=simulated)
+    caption = ""
+    if on_cortex:
+        caption = "Each ROI colors the cortex around its center; gray is cortex without a ROI or a score."
+    title = "Score of the stable mode, mean over models"
+    yield "map_r2", caption, partial(draw, r2, title=title, label="mean r²")
+    if on_cortex:
+        glass = partial(plot_glass, r2, rois, title="Score of the stable mode, all ROIs", label="mean r²")
+        seen = "The same values seen through the brain, regions under the cortex included."
+        yield "map_r2_glass", seen, partial(glass, simulated=simulated)
+    if statistics.is_small:
+        return
+    snci = statistics.snci.pivot_table(index="roi", columns="group", values="bounded", sort=False)
+    sizes = statistics.coordinates["group"].value_counts()
+    groups = [name for name in r2 if name in snci] or [name for name in sizes.index if name in snci]
+    if snci[groups].notna().to_numpy().any():
+        largest = f" The {_FEW_MAPS} largest of {len(groups)} groups." if len(groups) > _FEW_MAPS else ""
+        bounded = partial(draw, snci[groups[:_FEW_MAPS]], title="SNCI, bounded form", label="bounded SNCI")
+        yield "map_snci", f"{caption}{largest}".strip(), bounded
+    if _has_convergence(statistics):
+        table = statistics.convergence.set_index("roi")[["convergence"]]
+        title = f"Convergence: agreement within every {statistics.group_by}"
+        yield "map_convergence", caption, partial(draw, table, title=title, label="convergence")
+    if statistics.anova["statistic"].notna().any():
+        f, several = statistics.anova.set_index("roi")[["statistic"]], group_words(statistics.group_by)[1]
+        hits, count = int((statistics.anova["q_value"] < 0.05).sum()), int(f["statistic"].notna().sum())
+        found = f"One-way ANOVA over {several}: {hits} of {count} ROIs with q < .05. {caption}".strip()
+        yield "map_anova", found, partial(draw, f, title=f"Where {several} differ", label="ANOVA F")
+
+
+def _has_convergence(statistics: SpaceStatistics) -> bool:
+    # the convergence of one group would be its SNCI again
+    several = len(set(statistics.coordinates["group"])) > 1
+    return several and bool(statistics.convergence["convergence"].notna().any())
+
+
+def point_names(name: str, results: RunResults | None, statistics: SpaceStatistics) -> pd.DataFrame | None:
+    """Return what a pointer finds on a figure of models: ``x``, ``y`` (data coordinates) and ``label``.
+
+    Args:
+        name: of the figure; None is returned where its points are no models.
+        results: see `draw_figures`.
+        statistics: see `draw_figures`.
+    """
+    if name in ("space", "mds"):
+        x, y = ("PC1", "PC2") if name == "space" else ("MDS1", "MDS2")
+        table = statistics.coordinates.dropna(subset=[x, y])
+        widths = statistics.silhouette_samples[["model", "silhouette"]]
+        labels = [
+            f"{row['model']} · {row['group']} · {x} {row[x]:.3f}, {y} {row[y]:.3f}"
+            + (f" · silhouette {row['silhouette']:.2f}" if pd.notna(row["silhouette"]) else "")
+            for row in table.merge(widths, on="model", how="left").to_dict("records")
+        ]
+        return pd.DataFrame({"x": table[x], "y": table[y], "label": labels})
+    if name == "sizes" and results is not None:
+        table = size_table(results.scores, results.models)
+        labels = [
+            f"{row['model']} · {row['group']} · {row['parameters'] / 1e6:.1f} M · r² {row['score']:.3f}"
+            for row in table.to_dict("records")
+        ]
+        return pd.DataFrame({"x": table["parameters"], "y": table["score"], "label": labels})
+    return None

@@ -1,0 +1,205 @@
+"""The tables of report.html, as text; its template prints and escapes them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from nfas_lightning.plotting.score_tables import (
+    FEW_ROIS,
+    baseline_table,
+    model_order,
+    number_rows,
+    rivals_of,
+    roi_scores,
+    value_name,
+)
+from nfas_lightning.plotting.style import human
+from nfas_lightning.results import FEATURES, SpaceStatistics, group_words
+
+__all__ = [
+    "Grid", "agreement_grid", "baseline_grid", "card_grid", "nearest_grid", "pairwise_grid", "roi_grid",
+]  # fmt: skip
+
+_TOP_ROIS = 5  # of each group in the table of agreement
+_PROBABILITIES = ("p", "q", "null p")
+
+
+class Grid(NamedTuple):
+    """A table of the page: its cells as text, and whether each is bold.
+
+    Not pandas' own HTML: its `to_html` escapes bold cells too, or none, and its `Styler` writes no scope of
+    header cells, which screen readers need.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[tuple[str, bool]]]
+    text: int
+    """Columns from here on hold numbers."""
+
+
+def pairwise_grid(statistics: SpaceStatistics) -> Grid | None:
+    """Return the PERMANOVA of each pair of groups."""
+    pairs = statistics.pairwise.rename(
+        columns={"statistic": "pseudo-F", "p_value": "p", "q_value": "q"}
+    ).assign(pair=statistics.pairwise["first"] + " and " + statistics.pairwise["second"])
+    groups = group_words(statistics.group_by)[1]
+    caption = f"PERMANOVA of each pair of {groups}; q is p after FDR"
+    return _grid(caption, pairs[["pair", "pseudo-F", "p", "q"]], digits={"pseudo-F": 2})
+
+
+def nearest_grid(statistics: SpaceStatistics) -> Grid | None:
+    """Return the nearest neighbors of every model, those of another group in bold."""
+    table = statistics.nearest
+    if table.empty:
+        return None
+    rows, other = [], []
+    for model, part in table.groupby("model", sort=False):
+        texts = (f"{row.neighbor} ({row.distance:.2f})" for row in part.itertuples())
+        rows.append((model, part["group"].iloc[0], *texts))
+        other.append((part["neighbor_group"] != part["group"]).tolist())
+    ranks = ["nearest", "second", "third", "fourth", "fifth"][: int(table["rank"].max())]
+    return _grid(
+        "The nearest models and their distance; one of another group is bold",
+        pd.DataFrame(rows, columns=["model", statistics.group_by, *ranks]),
+        text=2 + len(ranks),
+        best=pd.DataFrame(other, columns=ranks),
+    )
+
+
+def agreement_grid(statistics: SpaceStatistics) -> Grid | None:
+    """Return the ROIs of each group whose SNCI is surest: by the lower end of its interval."""
+    table = statistics.snci
+    if "bounded_low" not in table or table["bounded_low"].isna().all():
+        return None
+    table = table.sort_values("bounded_low", ascending=False, kind="stable").groupby("group").head(_TOP_ROIS)
+    table = table.sort_values("group", kind="stable")
+    shown = {
+        statistics.group_by: table["group"],
+        "ROI": table["roi"],
+        "network": table["network"],
+        "SNCI": table["ratio"],
+        "95 % interval": [
+            f"{_number(low, 2)} to {_number(high, 2)}"
+            for low, high in zip(table["ratio_low"], table["ratio_high"], strict=True)
+        ],
+        "bounded": table["bounded"],
+        "p": table.get("p_value", np.nan),
+        "q": table.get("q_value", np.nan),
+    }
+    caption = f"The {_TOP_ROIS} ROIs of each {statistics.group_by} with the highest lower limit of SNCI"
+    return _grid(caption, pd.DataFrame(shown), text=3, digits={"SNCI": 2, "bounded": 2})
+
+
+def baseline_grid(scores: pd.DataFrame) -> Grid | None:
+    """Return the mean over ROIs of every feature of every model, and of each modality's models."""
+    table, numbers = baseline_table(scores), number_rows(scores)
+    means = table.groupby(level="modality", sort=False).mean()
+    rows = [
+        (f"{pair[1]}, {label}" if label else pair[1], pair[0], *values.reindex(table.columns))
+        for pair, (_, row) in zip(table.index, table.iterrows(), strict=True)
+        for label, values in numbers.get(pair, {"": row}).items()
+    ]
+    rows += [(f"mean of {modality}", modality, *row) for modality, row in means.iterrows()]
+    shown = pd.DataFrame(rows, columns=["model", "modality", *_feature_names(table)])
+    highest = shown.iloc[:, 2:].max(axis=1)
+    highest.iloc[len(rows) - len(means) :] = (
+        means[rivals_of(scores, table.columns.tolist())].max(axis=1).to_numpy()
+    )
+    caption = f"{value_name(scores)}, mean over ROIs. The best feature of each row is bold."
+    if numbers:
+        caption += (
+            " Alone: the feature; joint: with the nuisances; partial: what it adds to them. The nuisances "
+            "have only one number, what they predict alone; it stands in the means too."
+        )
+    return _grid(caption, shown, text=2, best=shown.iloc[:, 2:].eq(highest, axis=0))
+
+
+def roi_grid(scores: pd.DataFrame) -> Grid | None:
+    """Return every feature at every ROI, with the null and the ceiling of the stable mode."""
+    features = baseline_table(scores).columns.astype(str).tolist()
+    parts, count = [], scores["roi"].nunique()
+    for modality, model in model_order(scores):
+        table = roi_scores(scores, model, modality)
+        if count > FEW_ROIS and "stable_mode" in table:
+            table = table.nlargest(FEW_ROIS, "stable_mode")
+        parts.append(table.reset_index().assign(model=model))
+    whole = pd.concat(parts, ignore_index=True)
+    whole = whole.reindex(columns=["model", "roi", *features, "p", "q", "ceiling"])
+    highest = whole[rivals_of(scores, features)].max(axis=1)
+    names = ["model", "ROI", *_feature_names(features), "null p", "q", "noise ceiling"]
+    caption = f"{value_name(scores)} by ROI; p, q and ceiling of the stable mode"
+    if count > FEW_ROIS:
+        caption += f". The {FEW_ROIS} of {count} ROIs with the highest r; scores.parquet has all"
+    best = whole[features].eq(highest, axis=0).set_axis(_feature_names(features), axis=1)
+    return _grid(caption, whole.set_axis(names, axis=1), text=2, best=best)
+
+
+def card_grid(models: pd.DataFrame) -> Grid | None:
+    """Return the card of each model."""
+    order = {pair: i for i, pair in enumerate(model_order(models))}
+    pairs = zip(models["modality"], models["model"], strict=True)
+    models = models.iloc[np.argsort([order[pair] for pair in pairs], kind="stable")]
+    seconds = zip(models["seconds_capture"], models["seconds_scoring"], strict=True)
+    known: dict[str, Any] = {
+        "parameters": [human(count) for count in models["parameters"]],
+        "blocks": models["n_blocks"].map(_text),
+        "pooling": models["pooling"].map(_text),
+        "state space": models["state_space"].map(_text),
+        "eigenvalue": [*map(_complex, models["stable_real"], models["stable_imag"])],
+        "to unit circle": models["distance_to_unit_circle"],
+        "reconstruction error": models["reconstruction_error"],
+        "seconds (capture, scoring)": [f"{_number(a, 1)}, {_number(b, 1)}" for a, b in seconds],
+    }
+    shown = models[["model", "modality", "source", "license"]].assign(**known)
+    return _grid("The card of each model, its stable eigenvalue and its cost", shown, text=4)
+
+
+def _grid(
+    caption: str,
+    table: pd.DataFrame,
+    *,
+    text: int = 1,
+    digits: Mapping[str, int] | None = None,
+    best: pd.DataFrame | None = None,
+) -> Grid | None:
+    """Return a table as text: p and q never 0, other numbers in three digits unless `digits` says more."""
+    if table.empty:
+        return None
+    columns = []
+    for i, (name, column) in enumerate(table.items()):
+        if i < text:
+            cells = [_text(value) for value in column]
+        elif name in _PROBABILITIES:
+            cells = ["< 0.001" if value < 0.001 else _number(value) for value in column]
+        else:
+            cells = [_number(value, (digits or {}).get(str(name), 3)) for value in column]
+        bold: Collection[bool] = [False] * len(cells)
+        if best is not None and name in best:
+            bold = best[name].tolist()
+        columns.append(list(zip(cells, bold, strict=True)))
+    return Grid(caption, [str(name) for name in table], list(zip(*columns, strict=True)), text)
+
+
+def _feature_names(features: Any) -> list[str]:
+    return [FEATURES.get(str(name), str(name)) for name in features]
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    if isinstance(value, str):
+        return value
+    return "–" if value is None or pd.isna(value) else f"{float(value):.{digits}f}"
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None or pd.isna(value) or value == "" else str(value)
+
+
+def _complex(real: Any, imag: Any) -> str:
+    if pd.isna(real) or pd.isna(imag):
+        return "–"
+    return f"{real:.3f}" if abs(imag) < 5e-4 else f"{real:.3f} ± {abs(imag):.3f}i"

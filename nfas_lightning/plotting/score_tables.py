@@ -1,0 +1,257 @@
+"""Tables that figures, the report and the terminal are written from."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import pandas as pd
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
+from nfas_lightning.results import (
+    FEATURES,
+    SCORES,
+    RunResults,
+    Score,
+    reported,
+    subject_scores,
+    tells_apart,
+    three_numbers,
+)
+
+__all__ = [
+    "FEW_ROIS",
+    "baseline_table",
+    "feature_scores",
+    "mean_r2",
+    "mean_scores",
+    "model_order",
+    "network_or_roi",
+    "network_table",
+    "number_rows",
+    "rivals_of",
+    "roi_score_table",
+    "roi_scores",
+    "score_table",
+    "value_name",
+]  # fmt: skip
+
+FEW_ROIS = 20
+"""At most so many ROIs have rows of their own, in the terminal and in the report."""
+
+Rows = TypeVar("Rows", pd.DataFrame, pd.Series)
+# a terminal has 100 columns or so: one word per feature
+_SHORT = {
+    "stable_mode": "stable", "last_block": "last", "best_block": "best", "mean_depth": "mean",
+    "all_blocks": "all", "random_weights": "random", "nuisance": "nuisance",
+}  # fmt: skip
+
+
+def model_order(table: pd.DataFrame, group_by: str = "modality") -> list[tuple[str, str]]:
+    """Return (group, model) pairs: vision, audio, language, then others by name; models as they came."""
+    pairs = table[[group_by, "model"]].drop_duplicates().itertuples(index=False, name=None)
+    rank = {name: i for i, name in enumerate(MODALITIES)}
+    return sorted(pairs, key=lambda pair: (rank.get(pair[0], len(rank)), pair[0]))
+
+
+def feature_scores(scores: pd.DataFrame, feature: str = "stable_mode") -> pd.DataFrame:
+    """Return the rows of one feature that stand for each model, see `subject_scores` and `reported`.
+
+    A table without a column ``feature`` holds one feature, which is taken as it is.
+    """
+    shown = reported(subject_scores(scores))
+    return shown[shown["feature"] == feature] if "feature" in shown else shown
+
+
+def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
+    """Return models x features: each feature's score averaged over ROIs.
+
+    Args:
+        scores: the scores table of a run.
+        value: ``"r"`` (signed) or ``"r2"``.
+
+    Returns:
+        Index (modality, model); columns the features of `FEATURES` that were computed, in that order.
+    """
+    shown = reported(subject_scores(scores))
+    table = shown.pivot_table(index=["modality", "model"], columns="feature", values=value, dropna=False)
+    known = [name for name in FEATURES if name in table]
+    return _in_order(table, shown)[known + [name for name in table if name not in FEATURES]]
+
+
+def network_table(
+    scores: pd.DataFrame, *, value: str = "r2", feature: str = "stable_mode", group_by: str = "modality"
+) -> pd.DataFrame:
+    """Return models x networks, index (group, model): one feature's score averaged over each network's ROIs.
+
+    ROIs without a network stand for themselves.
+    """
+    shown = feature_scores(scores, feature)
+    name = network_or_roi(shown).rename("network")
+    table = shown.pivot_table(index=[group_by, "model"], columns=name, values=value, dropna=False)
+    return _in_order(table, shown, group_by)
+
+
+def network_or_roi(table: pd.DataFrame) -> pd.Series[Any]:
+    """Return the network of each row, or its ROI where networks are unknown."""
+    known = table["network"].notna() & (table["network"] != "")
+    return table["network"].where(known, table["roi"]).astype(str)
+
+
+def mean_r2(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return ROIs x modalities: the squared correlation of the stable mode averaged over models."""
+    shown = feature_scores(scores)
+    table = shown.pivot_table(index="roi", columns="modality", values="r2", dropna=False, sort=False)
+    return table[list(dict.fromkeys(modality for modality, _ in model_order(shown)))]
+
+
+def mean_scores(scores: pd.DataFrame, *, value: str = "r2", group_by: str = "modality") -> pd.Series[Any]:
+    """Return one number per model, index (group, model): the stable mode's score averaged over ROIs."""
+    shown = feature_scores(scores)
+    return _in_order(shown.groupby([group_by, "model"])[value].mean(), shown, group_by)
+
+
+def roi_scores(scores: pd.DataFrame, model: str, modality: str) -> pd.DataFrame:
+    """Return one row per ROI of one model: r of each feature, then p, q and ceiling of the stable mode."""
+    shown = reported(subject_scores(scores))
+    shown = shown[(shown["model"] == model) & (shown["modality"] == modality)]
+    table = shown.pivot_table(index="roi", columns="feature", values="r", dropna=False, sort=False)
+    table = table[[name for name in FEATURES if name in table]]
+    stable = shown[shown["feature"] == "stable_mode"].drop_duplicates("roi").set_index("roi")
+    return table.join(stable[["p", "q", "ceiling"]])
+
+
+def score_table(results: RunResults) -> Table:
+    """Return the terminal's table of a run: one line per model, the best feature in bold.
+
+    Correlations are averaged over ROIs; ``best ROI`` is the one that the stable mode predicts best. Where
+    there are nuisances, the number that the run reports stands first and the other two under it.
+    """
+    means = baseline_table(results.scores)
+    stable = feature_scores(results.scores)
+    numbers = number_rows(results.scores)
+    title = (
+        f"{value_name(results.scores)} of each feature, mean over ROIs; r2 and best ROI of the stable mode"
+    )
+    table = _table(results, title, "model")
+    _add_numbers(table, [*(_SHORT.get(str(name), str(name)) for name in means), "r2"])
+    table.add_column("best ROI", overflow="fold")
+    seen = None
+    for (modality, model), (_, row) in zip(means.index, means.iterrows(), strict=True):
+        own = stable[(stable["model"] == model) & (stable["modality"] == modality)]
+        best = own.sort_values("r", na_position="first").iloc[-1] if own["r"].notna().any() else None
+        place = "-" if best is None else str(best["roi"])
+        rows = numbers.get((modality, model), {"": row})
+        if modality != seen:
+            _add_heading(table, modality)
+            seen = modality
+        extra = (_number(own["r2"].mean()), escape(place))
+        for count, (label, values) in enumerate(rows.items()):
+            values = values.reindex(means.columns)
+            cells = [_bold(value, values.max()) for value in values]
+            if count == 0:
+                table.add_row(escape(model), *cells, *extra)
+            else:
+                table.add_row(f"[dim]  {label}[/dim]", *cells)
+    return table
+
+
+def value_name(scores: pd.DataFrame) -> str:
+    """Return what the reported number is called.
+
+    >>> value_name(pd.DataFrame({"score": ["partial"], "r": [0.1], "r_partial": [0.0]}))
+    'Partial r (what is added to the nuisances)'
+    """
+    names = {
+        "partial": "Partial r (what is added to the nuisances)",
+        "joint": "r together with the nuisances",
+        "alone": "r alone",
+    }
+    return names[_reported_number(scores)] if tells_apart(scores) else "Correlation r"
+
+
+def number_rows(scores: pd.DataFrame) -> dict[tuple[str, str], dict[str, pd.Series]]:
+    """Return the three numbers of each model's features, means over ROIs, the reported one first.
+
+    Returns:
+        By (modality, model) and name of the number, a series over features. Empty where no nuisances tell
+        them apart. The nuisances themselves have but one number, what they predict alone.
+    """
+    if not tells_apart(scores):
+        return {}
+    first = _reported_number(scores)
+    table = three_numbers(subject_scores(scores))
+    table.loc[table.index.get_level_values("feature") == "nuisance", ["joint", "partial"]] = float("nan")
+    order = [first, *(score for score in SCORES if score != first)]
+    rows = {}
+    for (modality, model), part in table.groupby(level=["modality", "model"], sort=False):
+        features = part.droplevel(["modality", "model"])
+        rows[str(modality), str(model)] = {str(score): features[score] for score in order}
+    return rows
+
+
+def rivals_of(scores: pd.DataFrame, features: list[str]) -> list[str]:
+    """Return the features that may be the best of a row: nuisances alone have no partial or joint score."""
+    if tells_apart(scores) and _reported_number(scores) != "alone":
+        return [name for name in features if name != "nuisance"]
+    return features
+
+
+def _reported_number(scores: pd.DataFrame) -> Score:
+    of_network = scores[scores["feature"] != "nuisance"] if "feature" in scores else scores
+    found: Score = of_network["score"].iloc[0] if len(of_network) else "alone"
+    return found
+
+
+def roi_score_table(results: RunResults) -> Table:
+    """Return the terminal's table of ROIs, one line per model and ROI: for experiments with few ROIs."""
+    features = list(baseline_table(results.scores).columns)
+    title = f"{value_name(results.scores)} of each feature; p, q and ceiling of the stable mode"
+    rivals = rivals_of(results.scores, features)
+    table = _table(results, title, "ROI")
+    _add_numbers(table, [*(_SHORT.get(name, name) for name in features), "p", "q", "ceiling"])
+    for modality, model in model_order(results.scores):
+        _add_heading(table, model)
+        for roi, row in roi_scores(results.scores, model, modality).iterrows():
+            values = row.reindex(features)
+            cells = [_bold(value, values[rivals].max()) for value in values]
+            extra = (_number(row["p"], 4), _number(row["q"], 4), _number(row["ceiling"]))
+            table.add_row(escape(str(roi)), *cells, *extra)
+    return table
+
+
+def _in_order(table: Rows, scores: pd.DataFrame, group_by: str = "modality") -> Rows:
+    """Rows of a table with the index (group, model) in the order of `model_order`."""
+    order = pd.MultiIndex.from_tuples(model_order(scores, group_by), names=[group_by, "model"])
+    return table.reindex(order)
+
+
+def _table(results: RunResults, title: str, first: str) -> Table:
+    mark = "[bold red]SIMULATED responses[/bold red]\n" if results.simulated else ""
+    table = Table(
+        title=mark + title, title_style="", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    table.add_column(first, no_wrap=True)
+    return table
+
+
+def _add_heading(table: Table, text: str) -> None:
+    table.add_section()
+    table.add_row(f"[italic]{escape(text)}[/italic]")
+
+
+def _add_numbers(table: Table, names: list[str]) -> None:
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "-" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _bold(value: float, best: float) -> str:
+    text = _number(value)
+    return f"[bold]{text}[/bold]" if not pd.isna(value) and value == best else text

@@ -1,0 +1,255 @@
+"""Scores of all features of one model: fits, warnings, p values and tables."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.correlation import average_folds, squared_correlation
+from nfas_lightning.functional.fdr import fdr
+from nfas_lightning.functional.nulls import permutation_p
+from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling, observed_folds
+from nfas_lightning.results import SCORES, Score
+from nfas_lightning.results.numbers import column_of
+from nfas_lightning.scoring.encoder import Encoder, Fits, Scores
+from nfas_lightning.scoring.settings import ScoringSettings
+
+__all__ = ["Encoded", "FeatureScores", "best_block"]
+
+GROUP = "group"
+_TIE = 1e-5  # shares of variance this close are float32's rounding
+_ENOUGH = 30  # folds and ROIs of which a share is told
+_UNDEFINED = "responses, features or predictions are constant in some fold"
+
+
+class Encoded(NamedTuple):
+    """What became of one feature.
+
+    Attributes:
+        scores: the three numbers, (K * R,) each.
+        n_volumes: (K * R,) as in `EncodingResult`.
+        alpha_at_edge: (K * R,) the same of the fit that is reported.
+        X: (T, P) features on the volumes' clock; None where there is nothing to test.
+        fits: what the numbers come from; None for a choice among several.
+    """
+
+    scores: Mapping[Score, Scores]
+    n_volumes: Tensor
+    alpha_at_edge: Tensor
+    X: Tensor | None = None
+    fits: Fits | None = None
+
+
+class FeatureScores:
+    """Every feature of a model through one encoding model: same responses, same folds, same null."""
+
+    def __init__(self, responses: Responses, settings: ScoringSettings) -> None:
+        self.responses = responses
+        self.settings = settings
+        self.encoder = Encoder(responses, settings)
+        self._group = settings.subjects in ("group", "both")
+        self._each = settings.subjects in ("each", "both")
+        self.labels = (GROUP,) * self._group + responses.subjects * self._each
+        parts = [responses.group_mean] * self._group + list(responses.values) * self._each
+        self.targets = torch.cat(parts, dim=1)
+
+    @cached_property
+    def ceilings(self) -> list[Tensor]:
+        """Noise ceiling of every target set, (R,) each."""
+        group = [self.encoder.group_ceiling()] if self._group else []
+        return group + (self.encoder.subject_ceilings() if self._each else [])
+
+    def features(self, features: Tensor, scaling: Scaling = "unit") -> Encoded:
+        """Encode stimulus features (N, P), or those of presented stimuli, scaled as `ridge_cv` says."""
+        X = self.encoder.to_volumes(features)
+        if bool(X.isnan().any()):  # of a trajectory without dynamics
+            # constant features go through the same folds and score NaN everywhere
+            undefined = self.encoder.fit(torch.zeros_like(X[:, :1]), self.targets, warn=False)
+            return self._encoded(Fits(undefined, undefined), None)
+        # one fit per block, each with the same ROIs missing: warn_undefined says it once
+        return self._encoded(self.encoder.fits(X, self.targets, scaling=scaling), X)
+
+    def nuisances(self) -> Encoded | None:
+        """Encode the nuisances as a feature, which has no other to be joined with or to add to."""
+        X = self.encoder.nuisances
+        if X is None:
+            return None
+        alone = self.encoder.fit(X, self.targets, warn=False)
+        own = Fits(alone, alone)
+        nothing = Scores(*(torch.full_like(part, math.nan) for part in own.scores("alone")))
+        return self._encoded(own, X)._replace(
+            scores={"alone": own.scores("alone"), "joint": own.scores("alone"), "partial": nothing}
+        )
+
+    def _encoded(self, fits: Fits, X: Tensor | None) -> Encoded:
+        shown = fits.fit(self.settings.score)
+        numbers = {score: fits.scores(score) for score in SCORES}
+        return Encoded(numbers, shown.n_volumes, shown.alpha_at_edge, X, fits)
+
+    def shown(self, feature: str) -> Score:
+        """Return which of a feature's numbers is reported and tested: the nuisances have but one."""
+        return "alone" if feature == "nuisance" else self.settings.score
+
+    def warn_undefined(self, name: str, encoded: Mapping[str, Encoded], *, twin: bool) -> None:
+        """Warn once per model of the ROIs that score NaN, and why; once more where features add some.
+
+        Args:
+            name: of the model.
+            encoded: its features and blocks, by what they are called.
+            twin: ROIs without responses were named for the model itself.
+        """
+        undefined = {
+            feature: result.scores[self.shown(feature)].r.isnan() for feature, result in encoded.items()
+        }
+        everywhere = torch.stack(list(undefined.values())).all(dim=0)
+        silent = everywhere & self.targets.isnan().all(dim=0).to(everywhere.device)
+        where = f" in one of {len(self.labels)} sets of subjects or more" if len(self.labels) > 1 else ""
+        reasons = []
+        if count := self._count(silent):
+            reasons.append(f"{count} without any response")
+        if count := self._count(everywhere & ~silent):
+            reasons.append(f"{count} whose {_UNDEFINED}, or of which too few responses are observed")
+        if len(reasons) > int(twin and bool(silent.any())):
+            total = len(self.responses.rois)
+            warnings.warn(
+                f"{self._count(everywhere)} of {total} ROIs score NaN for {name!r}{where}: "
+                f"{' and '.join(reasons)}.",
+                stacklevel=3,
+            )
+        more = {feature: columns & ~everywhere for feature, columns in undefined.items()}
+        some = {feature: count for feature, columns in more.items() if (count := self._count(columns))}
+        if some:
+            each = ", ".join(f"{count} under {feature!r}" for feature, count in list(some.items())[:4])
+            rest = f" and some under {len(some) - 4} others" if len(some) > 4 else ""
+            warnings.warn(
+                f"ROIs score NaN for {name!r} under some features alone{where}, as their {_UNDEFINED}: "
+                f"{each}{rest}.",
+                stacklevel=3,
+            )
+
+    def warn_grid(self, name: str, encoded: Mapping[str, Encoded]) -> None:
+        """Warn once per model of features whose alphas end before the best one."""
+        fits = {
+            feature: result.fits.fit(self.shown(feature))
+            for feature, result in encoded.items()
+            if result.fits is not None
+        }
+        # a tenth of fewer is a handful of folds
+        shares = {
+            feature: fit.grid_too_short
+            for feature, fit in fits.items()
+            if int((~fit.alphas.isnan()).sum()) >= _ENOUGH
+        }
+        short = {feature: share for feature, share in shares.items() if share > MANY_AT_EDGE}
+        if short:
+            listed = ", ".join(f"{feature!r} {share:.0%}" for feature, share in list(short.items())[:4])
+            warnings.warn(
+                f"The grid of ridge penalties ends too early for {name!r}. Folds and ROIs that take its "
+                f"smallest or largest where one beyond could score otherwise: {listed}. Their scores may be "
+                "too low; the column alpha_at_edge tells of each ROI.",
+                stacklevel=3,
+            )
+
+    def _count(self, columns: Tensor) -> int:
+        """Number of ROIs with any of these (K * R,) columns."""
+        return int(columns.view(len(self.labels), -1).any(dim=0).sum())
+
+    def p_values(self, encoded: Encoded, score: Score) -> Tensor:
+        """(K * R,) one-sided p of a number: the same fits on shifted (time series) or permuted responses."""
+        assert encoded.fits is not None
+        assert encoded.X is not None
+        result, count = encoded.fits.fit(score), self.settings.n_permutations
+        null = self.encoder.null(encoded.X, self.targets, result, score, n_permutations=count)
+        return permutation_p(encoded.scores[score].r, null)
+
+    def table(self, encoded: Encoded, base: Mapping[str, Any]) -> pd.DataFrame:
+        """Long-form rows of one feature: one per subject and ROI."""
+        n_rois = len(self.responses.rois)
+        shown = self.shown(base["feature"])
+        r = encoded.scores[shown].r
+        p = torch.full_like(r, math.nan)
+        tested = self.settings.n_permutations and base["feature"] in self.settings.null_features
+        if tested and encoded.X is not None:
+            p = self.p_values(encoded, shown)
+            if lost := self._count(p.isnan() & ~r.isnan()):
+                warnings.warn(
+                    f"{lost} of {n_rois} ROIs have r but no p for {base['model']!r} under "
+                    f"{base['feature']!r}: some permutations leave their responses constant in a fold.",
+                    stacklevel=3,
+                )
+        columns = {
+            column_of(value, score): getattr(numbers, value)
+            for score, numbers in encoded.scores.items()
+            for value in ("r", "r2")
+        } | {"p": p, "n_volumes": encoded.n_volumes, "alpha_at_edge": encoded.alpha_at_edge}
+        frames = []
+        for k, label in enumerate(self.labels):
+            part = slice(k * n_rois, (k + 1) * n_rois)
+            frame = pd.DataFrame(
+                {
+                    "roi": self.responses.rois["roi"].to_numpy(),
+                    "network": self._network(),
+                    **{name: values[part].cpu().numpy() for name, values in columns.items()},
+                    "q": fdr(p[part]).cpu().numpy(),
+                    "ceiling": self.ceilings[k].cpu().numpy(),
+                }
+            )
+            frames.append(frame.assign(subject=label))
+        labels = {**base, "score": shown, "simulated": self.responses.simulated}
+        return pd.concat(frames, ignore_index=True).assign(**labels)
+
+    def group_rows(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """Return the reported r and r2 (R,) of the group mean, or where there is none the subjects' mean."""
+        r, r2 = (part.view(len(self.labels), -1) for part in encoded.scores[self.settings.score][:2])
+        return (r[0], r2[0]) if self._group else (r.nanmean(dim=0), r2.nanmean(dim=0))
+
+    def _network(self) -> Any:
+        rois = self.responses.rois
+        return rois["network"].to_numpy() if "network" in rois.columns else self.responses.dataset
+
+
+def best_block(blocks: Sequence[Fits], targets: Tensor, shown: Score) -> Encoded:
+    """Score blocks together: per fold and ROI the earliest block that won inside that fold's training data.
+
+    Each number has a choice of its own, by the inner scores of the fit that it comes from.
+
+    Args:
+        blocks: fits in the same folds.
+        targets: (T, K * R) the responses that all of them were fitted to.
+        shown: the number that volumes and edges are reported of.
+    """
+    scores: dict[Score, Scores] = {}
+    for score in SCORES:
+        fits = [block.fit(score) for block in blocks]
+        winner = _winner(fits)
+        fold_r = torch.stack([block.scores(score).fold_r for block in blocks]).gather(0, winner)[0]
+        observed = observed_folds(targets.to(fold_r.device), fits[0].fold, len(fold_r))
+        r = average_folds(fold_r, observed)
+        scores[score] = Scores(r, squared_correlation(r), fold_r)
+    fits = [block.fit(shown) for block in blocks]
+    winner = _winner(fits)
+    n_volumes = torch.stack([_volumes_by_fold(fit) for fit in fits]).gather(0, winner)[0].sum(dim=0)
+    at_edge = torch.stack([fit.fold_at_edge for fit in fits]).gather(0, winner)[0].nanmean(dim=0)
+    return Encoded(scores, n_volumes, at_edge)
+
+
+def _winner(fits: Sequence[EncodingResult]) -> Tensor:
+    """Return (1, folds, K * R): the earliest fit of the best score inside each fold's training rows."""
+    inner = torch.stack([fit.inner_score for fit in fits]).nan_to_num(nan=-math.inf)
+    # where no block predicts, all stand at the same score but for rounding, which differs between machines
+    tied = inner >= inner.amax(dim=0) - _TIE
+    return tied.int().argmax(dim=0)[None]
+
+
+def _volumes_by_fold(result: EncodingResult) -> Tensor:
+    """Count rows that were observed and tested, (folds, K * R)."""
+    counted = ~(result.preds.isnan() | result.target.isnan())
+    return torch.stack([counted[result.fold == index].sum(dim=0) for index in range(len(result.fold_r))])

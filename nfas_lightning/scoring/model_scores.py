@@ -1,0 +1,217 @@
+"""One model on one benchmark."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.dmd import DMDResult, center_depths, combine_depths, dmd
+from nfas_lightning.functional.state_space import StateSpace
+from nfas_lightning.hooks.trajectory import Trajectory
+from nfas_lightning.results import COLUMNS, ModelResult
+from nfas_lightning.scoring.feature_scores import Encoded, FeatureScores, best_block
+from nfas_lightning.scoring.region_model import fit_region_model
+from nfas_lightning.scoring.settings import ScoringSettings
+
+__all__ = ["score_trajectory"]
+
+
+def score_trajectory(
+    trajectory: Trajectory,
+    responses: Responses,
+    card: Mapping[str, Any],
+    settings: ScoringSettings | None = None,
+) -> ModelResult:
+    """Score one model on one benchmark.
+
+    The stable mode of the trajectory and its baselines are read from one prepared trajectory (the state
+    space's, each depth centered as the dynamics ask), and go through the same encoding model with the same
+    folds. Nothing that is fitted to a response sees a test volume; the state space and the depth dynamics
+    are fitted to the presented stimuli alone.
+
+    Args:
+        trajectory: states of all N stimuli, in the order of `Responses.stimulus_ids`.
+        responses: what the brain did.
+        card: ``name``, ``modality``, ``family``, ``source``, ``license``, ``parameters``, ``weights_sha256``,
+            ``note``, ``pooling``, ``weights``, ``seconds_capture``, and ``twin_of``: where it names a model,
+            this is the random-weights twin of it, and yields that model's feature ``random_weights`` alone.
+        settings: the choices; defaults are those of the method page.
+
+    Returns:
+        Tables of scores, spectrum and depth, and the card completed. Where the stimuli do not differ at a
+        block there is no stable mode: it scores NaN, with a warning that names the blocks.
+
+    Raises:
+        ValueError: the trajectory does not hold the stimuli that the responses ask for, the stimuli do not
+            differ at a block and the widths of blocks do, or what `Encoder` raises.
+    """
+    settings = ScoringSettings.given(settings)
+    encode = FeatureScores(responses, settings)
+    _check_stimuli(trajectory, responses)
+    twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]
+    space = StateSpace(settings.state_space, n_components=settings.n_components, seed=settings.seed)
+    presented = responses.presented
+    states = trajectory.states
+    if not bool(presented.all()):
+        states = tuple(state[presented.to(state.device)] for state in states)
+    H = space.fit_transform(states)
+    dynamics = _decompose(H, trajectory.layer_names, card["name"], settings)
+    Z = center_depths(H, dynamics)
+    del H
+    scaling = settings.scaling(space)
+    features = combine_depths(Z, dynamics, phase=settings.phase, centered=True)
+    stable = encode.features(features, scaling)
+    encoded: dict[str, Encoded] = {}
+    blocks: list[Encoded] = []
+    if twin:
+        encoded["random_weights"] = stable
+    else:
+        encoded["stable_mode"] = stable
+        if settings.baselines:
+            blocks = [encode.features(state, space.scaling_) for state in Z.unbind(1)]
+    if blocks:
+        encoded["last_block"] = blocks[-1]
+        encoded["best_block"] = best_block(
+            [block.fits for block in blocks if block.fits], encode.targets, settings.score
+        )
+        encoded["mean_depth"] = encode.features(Z.mean(dim=1), space.scaling_)
+        encoded["all_blocks"] = encode.features(Z.flatten(1), space.scaling_)
+        nuisances = encode.nuisances()
+        if nuisances is not None:
+            encoded["nuisance"] = nuisances
+    named = {**encoded, **dict(zip(trajectory.layer_names, blocks, strict=False))}
+    if bool(dynamics.stable_eigenvalue.isnan().any()):  # said already: what follows from it is no news
+        named = {
+            key: result
+            for key, result in named.items()
+            if not bool(result.scores[encode.shown(key)].r.isnan().all())
+        }
+    if named:
+        encode.warn_undefined(card["name"], named, twin=twin)
+        encode.warn_grid(card["name"], encoded)
+
+    base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
+    labels = {**base, "family": card["family"]}
+    frames = [encode.table(result, {**labels, "feature": feature}) for feature, result in encoded.items()]
+    scores = pd.concat(frames, ignore_index=True)[list(COLUMNS["scores"])]
+    spectra = _spectrum_table(dynamics, base)
+    depth = _depth_table(trajectory, dynamics, encode, blocks, base)
+    chosen = spectra[spectra["stable"]].iloc[0]
+    poolings = [layer.pooling for layer in trajectory.layers]
+    completed = {
+        **card,
+        "model": name,
+        "dataset": responses.dataset,
+        "pooling": next((p for p in poolings if p.endswith(":rest")), card["pooling"]),
+        "n_blocks": len(trajectory.states),
+        "n_stimuli": len(trajectory.stimulus_ids),
+        "state_space": space.kind_,
+        "svd_rank": dynamics.svd_rank,
+        "stable_real": chosen["real"],
+        "stable_imag": chosen["imag"],
+        "distance_to_unit_circle": chosen["distance_to_unit_circle"],
+        "reconstruction_error": float(dynamics.reconstruction_error.nanmean()),
+        "seconds_scoring": math.nan,
+        "key": "",
+    }
+    kept = None
+    if settings.keep_model and not twin and not bool(features.isnan().any()):
+        kept = fit_region_model(
+            encode.encoder,
+            space=space,
+            dynamics=dynamics,
+            features=features,
+            phase=settings.phase,
+            model=name,
+            layer_names=trajectory.layer_names,
+        )
+    return ModelResult(scores=scores, spectra=spectra, depth=depth, card=completed, region_model=kept)
+
+
+def _check_stimuli(trajectory: Trajectory, responses: Responses) -> None:
+    wanted = len(responses.stimulus_ids)
+    got = trajectory.stimulus_ids
+    if len(got) != wanted or not torch.equal(got.cpu(), torch.arange(wanted)):
+        raise ValueError(
+            f"The trajectory must hold stimuli 0 to {wanted - 1}, each once and in order; got {len(got)}. "
+            "Run the whole dataloader before scoring."
+        )
+
+
+def _decompose(H: Tensor, names: Sequence[str], model: str, settings: ScoringSettings) -> DMDResult:
+    """Decompose (N, L, D); blocks at which no stimulus differs from another are named, once per model."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All stimuli have the same state at depth")  # said below
+        dynamics = dmd(
+            H,
+            operator=settings.operator,
+            svd_rank=settings.svd_rank,
+            centering=settings.centering,
+            criterion=settings.criterion,
+        )
+    if dynamics.dead:
+        dead = [names[depth] for depth in dynamics.dead]
+        some = ", ".join(map(repr, dead[:4])) + (", ..." if len(dead) > 4 else "")
+        advice = (
+            "look whether the stimuli differ, and whether the network reads them"
+            if len(dead) == len(names)
+            else "leave these blocks out of layers, or pool them differently"
+        )
+        warnings.warn(
+            f"All {len(H)} stimuli have the same state at {len(dead)} of {len(names)} blocks of {model!r} "
+            f"({some}), so there are no dynamics over depth and its stable mode scores NaN: {advice}.",
+            stacklevel=3,
+        )
+    return dynamics
+
+
+def _spectrum_table(dynamics: DMDResult, base: Mapping[str, Any]) -> pd.DataFrame:
+    eigenvalues, amplitudes, index = dynamics.eigenvalues, dynamics.amplitudes, dynamics.stable_index
+    if dynamics.operator == "per_stimulus":
+        # one spectrum per stimulus is too many to show: take the stimulus of median stable modulus
+        middle = dynamics.stable_eigenvalue.abs().argsort()[len(eigenvalues) // 2]
+        eigenvalues, amplitudes, index = eigenvalues[middle], amplitudes[middle], index[middle]
+    modulus = eigenvalues.abs().cpu().numpy()
+    frame = pd.DataFrame(
+        {
+            "mode": range(len(modulus)),
+            "real": eigenvalues.real.cpu().numpy(),
+            "imag": eigenvalues.imag.cpu().numpy(),
+            "modulus": modulus,
+            "amplitude": amplitudes.cpu().numpy(),
+            "distance_to_unit_circle": abs(modulus - 1),
+        }
+    )
+    return frame.assign(stable=frame["mode"] == int(index), **base)[list(COLUMNS["spectra"])]
+
+
+def _depth_table(
+    trajectory: Trajectory,
+    dynamics: DMDResult,
+    encode: FeatureScores,
+    blocks: list[Encoded],
+    base: Mapping[str, Any],
+) -> pd.DataFrame:
+    scores = [encode.group_rows(block) for block in blocks]
+    weights = dynamics.coefficients.abs()
+    if weights.ndim == 2:
+        weights = weights.nanmean(dim=0)
+    unknown = [math.nan] * len(trajectory.layers)
+    frame = pd.DataFrame(
+        {
+            "depth": [layer.index for layer in trajectory.layers],
+            "layer": trajectory.layer_names,
+            "width": trajectory.widths,
+            "weight": weights.cpu().numpy(),
+            "r": [float(r.nanmean()) for r, _ in scores] or unknown,
+            "r2": [float(r2.nanmean()) for _, r2 in scores] or unknown,
+        }
+    )
+    return frame.assign(**base)[list(COLUMNS["depth"])]

@@ -1,0 +1,84 @@
+import numpy as np
+import pandas as pd
+
+from nfas_lightning.plotting import (
+    plot_brain,
+    plot_glass,
+    plot_rows,
+    plot_surface,
+)
+from nfas_lightning.plotting.brain import _face_pixels, _hemisphere, _nearest_roi, _vertex_rois
+from nfas_lightning.plotting.score_tables import mean_r2
+from nfas_lightning.plotting.style import SIMULATED
+from tests.helpers.figures import dots, texts
+
+
+def test_surface_has_four_views_per_map(results):
+    figure = plot_surface(mean_r2(results.scores), results.rois, title="r2", simulated=True)
+    assert sum(bool(ax.images) for ax in figure.axes) >= 12
+    assert "ROIs reach the cortical surface" in texts(figure)
+    assert figure.get_supxlabel() == SIMULATED
+
+
+def test_occipital_pole_lies_behind_and_frontal_pole_in_front():
+    # left hemisphere from its left: the front of the brain is on the left of the picture
+    points = np.array([[-20.0, -98.0, 2.0], [-25.0, 58.0, 5.0]])
+    index = _nearest_roi("left", points, 12.0)
+    assert set(index) == {-1, 0, 1}
+    face, _ = _face_pixels("left", "lateral")
+    shown = np.where(face >= 0, index[_hemisphere("left").faces[np.clip(face, 0, None), 0]], -1)
+    back, front = (np.nonzero(shown == roi)[1].mean() for roi in (0, 1))
+    assert front < face.shape[1] / 2 < back
+    face, _ = _face_pixels("left", "medial")
+    shown = np.where(face >= 0, index[_hemisphere("left").faces[np.clip(face, 0, None), 0]], -1)
+    assert np.nonzero(shown == 0)[1].mean() < face.shape[1] / 2
+
+
+def test_nearest_roi_equals_the_plain_search():
+    points = np.random.default_rng(0).uniform([-60, -90, -30], [0, 60, 60], (12, 3))
+    pial = _hemisphere("left").pial
+    distance = np.linalg.norm(pial[:, None] - points[None], axis=-1)
+    expected = np.where(distance.min(1) <= 15, distance.argmin(1), -1)
+    np.testing.assert_array_equal(_nearest_roi("left", points, 15.0), expected)
+
+
+def test_parcels_are_drawn_as_they_are(results):
+    """Every vertex of a parcel is its own, however far from its center; other vertices stay gray."""
+    rois = results.rois.head(3).assign(x=[-40.0, -40.0, 40.0], y=0.0, z=20.0, hemisphere=["L", "L", "R"])
+    rois = rois.assign(vertices=["0 5 10241", "7", "10242 20483"])
+    found, n_discs = _vertex_rois(rois, 12.0)
+    assert n_discs == 0
+    wanted = np.full((2, 10242), -1)
+    wanted[0, [0, 5, 10241]], wanted[0, 7], wanted[1, [0, 10241]] = 0, 1, 2
+    np.testing.assert_array_equal(np.stack([found["left"], found["right"]]), wanted)
+    values = pd.DataFrame({"r2": [0.1, 0.2, 0.3]}, index=rois["roi"])
+    assert "3 of 3 ROIs reach the cortical surface" in texts(plot_surface(values, rois))
+    discs = texts(plot_surface(values, rois.drop(columns="vertices")))
+    assert "discs of 12 mm for 3 known by their center only" in discs
+
+
+def test_glass_brain_has_one_panel_per_map(results):
+    figure = plot_glass(mean_r2(results.scores), results.rois, title="r2", simulated=True)
+    assert figure.get_supxlabel() == SIMULATED
+    assert {"vision", "audio", "language"} <= set(texts(figure).split())
+
+
+def test_without_coordinates_rois_become_rows(results):
+    values = mean_r2(results.scores).iloc[:8]
+    figure = plot_brain(values, results.rois[["roi"]], label="mean r²")
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == values.index[::-1].tolist()
+    np.testing.assert_allclose(dots(figure, "rows-audio")[:, 0], values["audio"][::-1])
+
+
+def test_rows_show_at_most_so_many(results):
+    figure = plot_rows(mean_r2(results.scores), results.rois, max_rows=10)
+    assert len(figure.axes[0].get_yticklabels()) == 10
+
+
+def test_maps_of_rois_with_a_planted_truth_are_marked(results):
+    r2 = mean_r2(results.scores)
+    planted = results.rois.assign(driven_by="all", integrative=True)
+    measured = planted.drop(columns=["driven_by", "integrative"])
+    for draw in (plot_rows, plot_glass):
+        assert draw(r2, planted).get_supxlabel() == SIMULATED
+        assert draw(r2, measured).get_supxlabel() == ""
