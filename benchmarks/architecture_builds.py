@@ -166,7 +166,33 @@ def _transformers(kind: str) -> Network:
     reads = module.main_input_name
     if config.is_encoder_decoder and reads != "pixel_values":
         module = module.get_encoder()
-    return Network(_finished(module), {reads: _input(reads, config)}, "hf", layers)
+    module = _finished(module)
+    return Network(module, _first_that_runs(module, _guesses(reads, config)), "hf", layers)
+
+
+def _first_that_runs(module: nn.Module, guesses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The first arguments that a network takes; of none, the first ones, whose error the table then shows."""
+    for guess in guesses:
+        try:
+            with torch.inference_mode():
+                module(**guess)
+        except Exception:  # noqa: BLE001 - any library's complaint about a guess
+            continue
+        return guess
+    return guesses[0]
+
+
+def _guesses(reads: str, config: Any) -> list[dict[str, Tensor]]:
+    """What a network may read: its main input in the usual orders of axes, or text and pictures together."""
+    first = _input(reads, config)
+    guesses = [{reads: first}]
+    if reads == "input_values" and first.ndim == 2:
+        guesses.append({reads: first.unsqueeze(1)})  # codecs want a channel
+    elif reads == "input_features":
+        guesses.append({reads: first.transpose(1, 2)})
+    elif reads in ("input_ids", "pixel_values"):
+        guesses.append({key: _input(key, config) for key in ("input_ids", "pixel_values")})
+    return guesses
 
 
 def _shrunk(config: Any) -> Any:
@@ -181,8 +207,8 @@ def _shrunk(config: Any) -> Any:
             if key == "patch_size" and own < value:
                 continue
             setattr(config, key, value)
-        except (AttributeError, NotImplementedError, ValueError, TypeError):
-            continue  # read only: an alias of another size, or one for each layer
+        except (AttributeError, NotImplementedError, ValueError, TypeError, RuntimeError):
+            continue  # read only: an alias of another size, or one that differs between layers
     for key, value in vars(config).items():
         if isinstance(value, transformers.PretrainedConfig):
             _shrunk(value)

@@ -4,15 +4,18 @@ One small untrained network for each: whether its blocks are found (or the error
 many there are, how far a batch of three is from three batches of one, and how many of the states that the
 library itself returns (`forward_intermediates`, `output_hidden_states`) are among the recorded ones.
 
-    python benchmarks/architectures.py --only timm --limit 20
+    python benchmarks/architectures.py --rows rows.jsonl
+
+prints one line per network, and at the end the table of docs/capture.md with the reasons, grouped. It goes on
+where an earlier run with the same file stopped; `--only timm --limit 20` runs a few.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
-import sys
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -143,13 +146,54 @@ def main() -> None:
             with options.rows.open("a") as file:
                 file.write(json.dumps(rows[name]) + "\n")
         print(line(rows[name]), flush=True)
-    print(dict(Counter(row["result"] for row in rows.values())), file=sys.stderr)
+    print(summary(list(rows.values())))
 
 
 def line(row: dict[str, Any]) -> str:
     apart = "" if row.get("apart") is None else f"{row['apart']:.1e}"
     cells = f"{row['name']:34s} {row['result']:9s} {row.get('depth') or '':>4} {apart:>8s}"
     return f"{cells} {row.get('agree', ''):12s} {row['note'][:150]}"
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """The table of docs/capture.md, and how often each reason came."""
+    libraries = {"timm": "timm:", "transformers": "hf:"}
+    groups = [[row for row in rows if row["name"].startswith(start)] for start in libraries.values()]
+    lines = [
+        ("", *libraries),
+        ("families", *map(len, groups)),
+        ("not built small", *(_count(group, "not built") for group in groups)),
+        ("not run on a guessed input", *(_count(group, "not run") for group in groups)),
+        ('found by `"auto"`', *(_count(group, "found") for group in groups)),
+        ("an error that says what to name or give", *(_count(group, "error") for group in groups)),
+        ("a fault of the recorder", *(_count(group, "CRASH") for group in groups)),
+        ("largest difference between a batch and single stimuli", *map(_largest, groups)),
+        ("all own states among the recorded ones", *map(_agreeing, groups)),
+    ]
+    table = ["| " + " | ".join(map(str, cells)) + " |" for cells in lines]
+    reasons = Counter((row["result"], _reason(row)) for row in rows if row["result"] != "found")
+    grouped = [f"{n:4d} {result:9s} {reason}" for (result, reason), n in reasons.most_common()]
+    return "\n".join([table[0], "|---|---|---|", *table[1:], "", *grouped])
+
+
+def _count(rows: list[dict[str, Any]], result: str) -> int:
+    return sum(row["result"] == result for row in rows)
+
+
+def _largest(rows: list[dict[str, Any]]) -> str:
+    """The three largest differences, with the networks' names."""
+    known = sorted((row for row in rows if row.get("apart") is not None), key=lambda row: -row["apart"])
+    return ", ".join(f"{row['apart']:.1e} ({row['name']})" for row in known[:3])
+
+
+def _agreeing(rows: list[dict[str, Any]]) -> str:
+    pairs = [row["agree"].split(" of ") for row in rows if " of " in row.get("agree", "")]
+    return f"{sum(found == wanted for found, wanted in pairs)} of {len(pairs)}"
+
+
+def _reason(row: dict[str, Any]) -> str:
+    """A note without its names and numbers, so that equal reasons count together."""
+    return re.sub(r"'[^']*'", "'...'", re.sub(r"[0-9]+", "N", row["note"]))[:90]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -17,6 +16,7 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.timing import check_moment, check_own_tokens
 from nfas_lightning.functional.checks import check_count
+from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network, has_forward
 from nfas_lightning.hooks.trajectory import Trajectory
@@ -26,10 +26,9 @@ from nfas_lightning.hooks.undisturbed import (
     undisturbed,
     without_autocast,
 )
-from nfas_lightning.models.alone import BatchCollector
-from nfas_lightning.models.base import LoadedModel, ModelInputs, Preprocess, as_inputs, move_inputs
 from nfas_lightning.models.found import choose_preprocess
 from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.loaded import LoadedModel, ModelInputs, Preprocess, as_inputs, move_inputs
 from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
@@ -67,7 +66,7 @@ def align(
             warning; see `choose_preprocess`.
         settings: how a trajectory becomes scores; None: the defaults, without permutations.
         name: of the model in the tables; None: its class or name.
-        batch_size: stimuli a batch; None: the datamodule's.
+        batch_size: stimuli per batch; None: the datamodule's.
         device: moved there first; None: stays where it is.
         progress: show a bar.
 
@@ -130,7 +129,7 @@ def record_trajectory(
     """Run a network over stimuli, frozen and undisturbed, and return its depth trajectory.
 
     A batch that does not fit into an accelerator's memory is halved until it does, with a warning. Where a
-    stimulus's states depend on what else is in its batch, stimuli are shown one by one, see `BatchCollector`.
+    stimulus's states depend on what else is in its batch, stimuli are shown one by one, see `Capture`.
 
     Args:
         network: any module; its own modes and random states are left as they were.
@@ -138,7 +137,7 @@ def record_trajectory(
         layers: see `align`.
         pooling: see `align`.
         preprocess: see `align`.
-        batch_size: stimuli a batch.
+        batch_size: stimuli per batch.
         num_workers: worker processes that read stimuli.
         share: (rank, world): this process takes every world-th stimulus, from the rank-th on.
         context: made around each forward pass, e.g. an autocast.
@@ -155,41 +154,30 @@ def record_trajectory(
         return None
     if preprocess is None and not isinstance(network, FrozenModel):
         preprocess = preprocess_for(network, stimuli, context=context, owner=owner)
-    feed = _Feed(network, preprocess)
-    check_moment(stimuli, pooling or feed.pooling)
+    frozen = network if isinstance(network, FrozenModel) else None
+    module = network if frozen is None else frozen.load().module
+    layers = layers or ("auto" if frozen is None else frozen.layers)
+    pooling = pooling or ("auto" if frozen is None else frozen.pooling)
+    check_moment(stimuli, pooling)
+
+    def inputs(batch: Mapping[str, Any]) -> ModelInputs:
+        if preprocess is None:
+            assert frozen is not None  # of others it was chosen
+            return frozen.inputs(batch)
+        given = as_inputs(preprocess(batch))
+        check_own_tokens(batch, given.mask)
+        return move_inputs(given, module)
+
     loader: DataLoader[Any] = DataLoader(
         stimuli, batch_size, sampler=indices, num_workers=num_workers, collate_fn=list
     )
-    with undisturbed(feed.network, owner or network) as plain:
-        recorder = DepthRecorder(plain, layers or feed.layers, pooling=pooling or feed.pooling, device="cpu")
-        fits = batch_size
-        shown: Mapping[str, Any] | None = None  # a batch whose states are still to be collected
-
-        def show(batch: Mapping[str, Any]) -> bool:
-            return _show(batch, feed, plain, recorder, context)
-
-        collector = BatchCollector(recorder, show)
-
-        def collect() -> None:
-            if shown is not None:
-                collector.collect(shown)
-
+    with undisturbed(module, owner or network) as plain:
+        recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
+        capture = Capture(recorder, inputs, context=context)
         with recorder:
             if world > 1:
-                collector.begin(stimuli)
-            for entries in track(loader, "stimuli", transient=True) if progress else loader:
-                while entries:
-                    batch = stimuli.collate(entries[:fits])
-                    # collecting waits for the device, which worked while this batch was read
-                    collect()
-                    shown = batch if show(batch) else None
-                    if shown is None:
-                        fits = _halved(len(batch["stimulus_id"]))
-                    else:
-                        entries = entries[len(batch["stimulus_id"]) :]
-                    if collector.one_by_one:
-                        fits = 1
-            collect()
+                capture.begin(stimuli.collate([stimuli[i]]) for i in range(min(2, len(stimuli))))
+            capture.run(track(loader, "stimuli", transient=True) if progress else loader, stimuli.collate)
         return recorder.take()
 
 
@@ -242,64 +230,3 @@ def _weights(source: str) -> str:
     if source.startswith("random"):
         return "random"
     return "as given" if source == "module" else "pretrained"
-
-
-class _Feed:
-    """Raw batches to a network's inputs, on its device."""
-
-    def __init__(self, network: nn.Module, preprocess: Preprocess | None) -> None:
-        self._frozen = network if isinstance(network, FrozenModel) else None
-        self._preprocess = preprocess
-        self.network = network
-        self.layers: Layers = "auto"
-        self.pooling = "auto"
-        if self._frozen is not None:
-            self.network = self._frozen.load().module
-            self.layers, self.pooling = self._frozen.layers, self._frozen.pooling
-
-    def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
-        if self._preprocess is None:
-            assert self._frozen is not None  # of others it was chosen
-            inputs = self._frozen.inputs(batch)
-            self._frozen.mask = inputs.mask  # for whoever else records it
-            return inputs
-        inputs = as_inputs(self._preprocess(batch))
-        check_own_tokens(batch, inputs.mask)
-        return move_inputs(inputs, self.network)
-
-
-def _show(
-    batch: Mapping[str, Any],
-    feed: _Feed,
-    network: nn.Module,
-    recorder: DepthRecorder,
-    context: Callable[[], AbstractContextManager[Any]],
-) -> bool:
-    """Run one forward pass; return whether it fitted into memory.
-
-    A function of its own, so that what a failed pass has computed is gone before the next is tried: while an
-    error is handled, its traceback holds all of it.
-
-    Raises:
-        torch.cuda.OutOfMemoryError: not even one stimulus fits.
-    """
-    try:
-        with context():
-            inputs = feed(batch)
-            recorder.mask = inputs.mask
-            network(*inputs.args, **inputs.kwargs)
-    except torch.cuda.OutOfMemoryError:
-        if len(batch["stimulus_id"]) == 1:
-            raise
-        return False
-    return True
-
-
-def _halved(size: int) -> int:
-    """Return half a batch that did not fit, and give back what it took."""
-    warnings.warn(
-        f"A batch of {size} stimuli did not fit into memory: going on with {size // 2} at a time.",
-        stacklevel=3,
-    )
-    torch.cuda.empty_cache()
-    return size // 2

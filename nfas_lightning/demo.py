@@ -56,17 +56,18 @@ def demo(
     # here: Lightning takes seconds to import, and a mistyped option should be answered at once
     from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
     from nfas_lightning.datamodules import SimulatedBrainDataModule
-    from nfas_lightning.packaged_models import PACKAGED
+    from nfas_lightning.models.sources import sources
     from nfas_lightning.results import RunResults
     from nfas_lightning.runner import FailedModelsError, quiet_lightning, report_run, score_models
     from nfas_lightning.scoring import ScoringSettings
 
     started = time.perf_counter()
     console = Console()
+    packaged = sources()["packaged"].entries()
     names = list(_MODELS) if models is None else models
-    unknown = [name for name in names if name not in PACKAGED]
+    unknown = [name for name in names if name not in packaged]
     if unknown:
-        raise ValueError(f"models must be packaged models, got {unknown}; there are {list(PACKAGED)}.")
+        raise ValueError(f"models must be packaged models, got {unknown}; there are {list(packaged)}.")
     quiet_lightning()
     loggers = _loggers(run_dir) if wandb else []
     settings = ScoringSettings(n_permutations=n_permutations, seed=seed)
@@ -76,7 +77,7 @@ def demo(
         members = [
             {"model": name, "options": _OPTIONS.get(name)}
             for name in names
-            if PACKAGED[name].modality == modality
+            if packaged[name].modality == modality
         ]
         if not members:
             continue

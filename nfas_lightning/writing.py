@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and YAML that is read safely."""
+"""Files that appear whole or not at all, YAML that is read safely, and where a user's cache is."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "cache_dir",
     "check_folder",
     "load_yaml",
     "remove_abandoned",
@@ -37,6 +38,16 @@ __all__ = [
 ]
 
 _MOST_NODES = 100_000  # of a YAML file, its aliases written out; the largest config here has some hundred
+
+
+def cache_dir() -> Path:
+    """Return the folder of what was fetched or computed once; whoever writes into it makes it.
+
+    ``NFAS_CACHE`` if set, else ``nfas-lightning`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+    """
+    if chosen := os.environ.get("NFAS_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nfas-lightning"
 
 
 @contextmanager

@@ -15,7 +15,11 @@ def test_each_is_ours_and_says_its_message(name):
 
 
 def test_python_s_own_kinds_still_catch_them():
-    for kind, own in ((InputError, ValueError), (MissingFileError, FileNotFoundError), (UnreadableError, OSError)):
+    for kind, own in (
+        (InputError, ValueError),
+        (MissingFileError, FileNotFoundError),
+        (UnreadableError, OSError),
+    ):
         assert issubclass(kind, own)
     with pytest.raises(TypeError) as caught:
         ridge_cv([[1.0]], None)

@@ -28,6 +28,7 @@ from nfas_lightning.plotting.pictures import save_figure
 from nfas_lightning.results import RunFolder
 from nfas_lightning.writing import (
     _machine,
+    cache_dir,
     check_folder,
     load_yaml,
     safe_name,
@@ -330,3 +331,11 @@ def test_yaml_of_plain_values():
 def test_yaml_that_is_more_than_it_looks(text, said):
     with pytest.raises(yaml.YAMLError, match=said):
         load_yaml(text)
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.delenv("NFAS_CACHE", raising=False)
+    assert cache_dir() == tmp_path / "xdg" / "nfas-lightning"
+    monkeypatch.setenv("NFAS_CACHE", str(tmp_path / "mine"))
+    assert cache_dir() == tmp_path / "mine"

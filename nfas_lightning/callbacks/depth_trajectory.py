@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from nfas_lightning.callbacks.loggers import log_scalars
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.timing import check_moment
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.hooks.merge import concatenate
+from nfas_lightning.hooks.block_layouts import Given
+from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.processes import gather_trajectories, to_rank_zero
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.hooks.shards import read_shards, remove_index, write_index, write_shard
-from nfas_lightning.hooks.trajectory import Trajectory
+from nfas_lightning.hooks.trajectory import Trajectory, concatenate
+from nfas_lightning.hooks.undisturbed import undisturbed
 from nfas_lightning.lightning_packages import Callback, pl
-from nfas_lightning.models.alone import BatchCollector
 from nfas_lightning.models.frozen import FrozenModel
 
 __all__ = ["DepthTrajectory"]
@@ -31,22 +33,25 @@ _DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float
 
 
 class DepthTrajectory(Callback):
-    """Record pooled states of a network's blocks, one row a stimulus, over a whole stage.
+    """Record pooled states of a network's blocks, one row per stimulus, over a whole stage.
 
     Hooks are on the network from a stage's start to its end, an exception included. Batches are dictionaries
     with ``stimulus_id``; padded duplicates of distributed samplers are dropped by it. After the stage
-    `trajectory` holds every stimulus once, gathered from all processes on rank zero. Where a FrozenModel's
-    states depend on what else is in a batch, its stimuli are shown one by one, see `BatchCollector`.
+    `trajectory` holds every stimulus once, gathered from all processes on rank zero.
+
+    Where states depend on what else is in a batch, stimuli are shown one by one, see `Capture`. The network
+    in a LightningModule of your own gets again what its step gave it, row by row, without the padding that an
+    ``attention_mask`` hides; not where the step passes over the network's own ``forward``.
 
     Args:
         layers: blocks to record, see `resolve_layers`; None: a FrozenModel's own, else ``"auto"``.
         pooling: see `pool`; None: a FrozenModel's own, else ``"auto"``.
         dtype: of the states that are kept.
-        save_dir: folder for safetensors shards, one subfolder a stage: memory is then O(batch), and
+        save_dir: folder for safetensors shards, one subfolder per stage: memory is then O(batch), and
             `trajectory` reads them when asked (`read_shards` does so in another session). A new run takes
             the subfolder over as it starts: until it has finished, there is nothing to read. None keeps
             states in memory.
-        shard_size: stimuli a shard, in each process.
+        shard_size: stimuli per shard, in each process.
         metric: a torchmetrics Metric or MetricCollection, such as `DMDAlignment` and `DepthSpectrum`, whose
             ``update`` takes a batch's trajectory and stimulus_id (B,). The trajectory is (B, L, D), or where
             blocks differ in width a list of L matrices (B, D_l). States are handed over and, without
@@ -89,7 +94,7 @@ class DepthTrajectory(Callback):
         self.metric = metric
         self.metric_values: dict[str, Any] = {}
         self._recorder: DepthRecorder | None = None
-        self._collector: BatchCollector | None = None
+        self._capture: Capture | None = None
         self._trajectory: Trajectory | None = None
         self._finished: Path | None = None
         self._shards: dict[str, str] = {}  # marks by names
@@ -150,7 +155,7 @@ class DepthTrajectory(Callback):
             repeats=self.repeats,
             device="cpu",
             dtype=_DTYPES[self.dtype],
-            mask_source=(lambda: pl_module.mask) if isinstance(pl_module, FrozenModel) else None,
+            mask_source=lambda: pl_module.mask if isinstance(pl_module, FrozenModel) else None,
         )
 
     def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -159,11 +164,21 @@ class DepthTrajectory(Callback):
             return
         check_moment(getattr(trainer.datamodule, "stimuli", None), self.target(pl_module)[2])  # type: ignore[attr-defined]
         self._recorder = self._build(pl_module).attach()
-        if isinstance(pl_module, FrozenModel):  # of other modules it is not known what a step does beside
-            self._collector = BatchCollector(self._recorder, _shower(trainer, pl_module))
+        context = trainer.precision_plugin.forward_context
+        if isinstance(pl_module, FrozenModel):
+            network = pl_module.load().module
+            self._capture = Capture(self._recorder, pl_module.inputs, network=network, context=context)
             stimuli = getattr(getattr(trainer, "datamodule", None), "stimuli", None)
             if trainer.world_size > 1 and isinstance(stimuli, StimulusSet):
-                self._collector.begin(stimuli)
+                self._capture.begin(stimuli.collate([stimuli[i]]) for i in range(min(2, len(stimuli))))
+        elif trainer.world_size == 1 or "DDP" in type(trainer.strategy).__name__:
+            # where weights are sharded, processes have to run their passes together
+            self._capture = Capture(
+                self._recorder,
+                Given.of_batch,
+                context=context,
+                around=partial(undisturbed, self._recorder.model, pl_module),
+            )
         self._trajectory, self._finished, self._shards, self._taken = None, None, {}, []
         self.metric_values = {}
         if self.save_dir is not None and trainer.is_global_zero:
@@ -171,7 +186,7 @@ class DepthTrajectory(Callback):
         if self.metric is not None:
             self.metric.reset()
 
-    def _record(self, trainer: pl.Trainer, batch: Any) -> None:
+    def _record(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any) -> None:
         if self._recorder is None:
             return
         if not isinstance(batch, Mapping) or "stimulus_id" not in batch:
@@ -180,10 +195,11 @@ class DepthTrajectory(Callback):
                 f"DepthTrajectory needs batches with a 'stimulus_id', got {got}. Let each item of the "
                 "dataset be a dictionary {'stimulus_id': i, ...} that holds its index i beside its data."
             )
-        if self._collector is None:
+        shown = batch if isinstance(pl_module, FrozenModel) else _given_again(self._recorder, batch)
+        if self._capture is None or shown is None:
             self._recorder.collect(batch["stimulus_id"], batch.get("n_frames"))
         else:
-            self._collector.collect(batch)
+            self._capture.collect(shown)
         if self.metric is not None:
             states = self._recorder.take()
             given = list(states.states) if states.is_ragged else states.stack()
@@ -256,7 +272,7 @@ class DepthTrajectory(Callback):
     def _detach(self) -> None:
         if self._recorder is not None:
             self._recorder.detach()
-            self._recorder = self._collector = None
+            self._recorder = self._capture = None
 
     # Lightning's hooks, in the order in which they run
 
@@ -287,7 +303,7 @@ class DepthTrajectory(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the batch's states."""
-        self._record(trainer, batch)
+        self._record(trainer, pl_module, batch)
 
     def on_test_batch_end(
         self,
@@ -299,7 +315,7 @@ class DepthTrajectory(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the batch's states."""
-        self._record(trainer, batch)
+        self._record(trainer, pl_module, batch)
 
     def on_predict_batch_end(
         self,
@@ -311,7 +327,7 @@ class DepthTrajectory(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the batch's states."""
-        self._record(trainer, batch)
+        self._record(trainer, pl_module, batch)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Detach and gather."""
@@ -336,15 +352,13 @@ class DepthTrajectory(Callback):
         self._detach()
 
 
-def _shower(trainer: pl.Trainer, model: FrozenModel) -> Callable[[Mapping[str, Any]], None]:
-    """Return what shows a model a further batch as the Trainer's step does, and leaves no trace in it."""
+def _given_again(recorder: DepthRecorder, batch: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the network was given in its last pass as a batch that can be shown to it again.
 
-    def show(batch: Mapping[str, Any]) -> None:
-        mask = model.mask
-        try:
-            with trainer.precision_plugin.forward_context():
-                model(batch)
-        finally:
-            model.mask = mask
-
-    return show
+    Returns:
+        The batch; None where the network's own forward was passed over, or works in training mode.
+    """
+    given = recorder.given.as_batch()
+    if not given or recorder.model.training:
+        return None
+    return given | {key: batch[key] for key in ("stimulus_id", "n_frames") if key in batch}

@@ -21,7 +21,6 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.checks import check_count, check_option
 from nfas_lightning.hooks.blocks import find_blocks
 from nfas_lightning.hooks.kept import lazy_parameters
-from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.processes import (
     buffers_of_rank_zero,
     from_rank_zero,
@@ -30,12 +29,13 @@ from nfas_lightning.hooks.processes import (
     reason_of,
     together,
 )
-from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward, resolve_layers
-from nfas_lightning.hooks.trajectory import Trajectory
+from nfas_lightning.hooks.recorder import DepthRecorder
+from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward
+from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
 from nfas_lightning.lightning_packages import pl
-from nfas_lightning.models.base import ModelInputs, Preprocess, as_inputs
 from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.loaded import ModelInputs, Preprocess, as_inputs
 from nfas_lightning.plotting.training import plot_training
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
@@ -242,7 +242,7 @@ class AlignmentMonitor:
         stimuli, made = self.datamodule.stimuli, "its own preprocessing"
         self._chosen_preprocess = self.preprocess
         if not isinstance(network, FrozenModel):
-            resolve_layers(plain_network(network), self.layers)
+            DepthRecorder(plain_network(network), self.layers)  # which refuses an unknown name
             if lazy_parameters(network) and not at_once:
                 return
             if self._chosen_preprocess is None:

@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from nfas_lightning.errors import InputError, nearest
 
-__all__ = ["ConfigError", "check_arguments", "check_lightning"]
+__all__ = ["ConfigError", "check_arguments", "check_lightning", "check_value"]
 
 _UNKNOWN = object()  # a value that stands elsewhere
 _WRAPPERS = ("class_path", "init_args", "dict_kwargs")
@@ -80,6 +80,16 @@ def check_arguments(
         here = {str(key).removesuffix("+") for key in (*given, *also)}
         if missing := [name for name in required if name not in here]:
             raise ConfigError(f"{where}: {name_of} needs {', '.join(missing)}.{see}".lstrip(": "))
+
+
+def check_value(value: Any, hint: Any, where: str) -> None:
+    """Check one value against the annotation of its parameter.
+
+    Raises:
+        ConfigError: it is of another type, or none of the choices.
+    """
+    if problem := _problem(value, hint, where):
+        raise ConfigError(problem)
 
 
 def check_lightning(

@@ -177,10 +177,12 @@ def _lightning(name: str) -> Any:
 
 def _summary_of(module: str, name: str) -> str:
     """Return the first line of a class's docstring, read from its source."""
-    spec = find_spec(module)
+    home, *parts = module.split(".")
+    # by its path: to ask for a module inside a package would import the package
+    spec = find_spec(home)
     if spec is None or spec.origin is None:
         return ""
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(spec.origin).parent.joinpath(*parts).with_suffix(".py").read_text(encoding="utf-8"))
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     return (ast.get_docstring(found) or "").split("\n")[0]
 

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
+from itertools import takewhile
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
+from nfas_lightning.cli.check_config import check_value
 from nfas_lightning.cli.config_files import read_config_files
 from nfas_lightning.cli.messages import EXIT_CODES, PlainErrors, refuse, refusing, say_loading, summary
 from nfas_lightning.errors import nearest
@@ -158,6 +160,7 @@ def _run_command(name: str, args: list[str]) -> None:
             )
     needed = [key for key in positional if signature(command).parameters[key].default is Parameter.empty]
     _check_names(name, args, list(signature(command).parameters), needed)
+    _check_values(name, args, {key: hint for key, hint in hints.items() if key not in {*positional, *flags}})
     options = parser.parse_args(args)
     options.pop("config")
     command(**parser.instantiate(options).as_dict())
@@ -182,6 +185,20 @@ def _check_names(command: str, args: list[str], known: list[str], needed: list[s
                 f"nfas {command}",
                 f"unknown key {key!r}.{nearest(str(key), known)} There are {', '.join(known)}.",
             )
+
+
+def _check_values(command: str, args: list[str], hints: dict[str, Any]) -> None:
+    """End where the value of an option is of another type than its parameter, or none of its choices."""
+    for place, word in enumerate(args):
+        flag, equals, value = word.partition("=")
+        key = flag.removeprefix("--")
+        if key not in hints or flag == key:
+            continue
+        after = [value] if equals else list(takewhile(lambda w: not w.startswith("--"), args[place + 1 :]))
+        given: Any = after if get_origin(hints[key]) is Sequence else "".join(after[:1])
+        if given and given != "null":
+            with refusing(f"nfas {command}"):
+                check_value(given, hints[key], key)
 
 
 def _hints(command: Callable[..., Any]) -> dict[str, Any]:

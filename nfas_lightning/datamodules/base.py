@@ -18,7 +18,7 @@ from nfas_lightning.data.stimuli.stimulus_set import StimulusSet, warn_of_repeat
 from nfas_lightning.data.stimuli.timing import Windows
 from nfas_lightning.functional.checks import check_count
 from nfas_lightning.lightning_packages import LightningDataModule
-from nfas_lightning.packaged_models.fetch import cache_dir
+from nfas_lightning.writing import cache_dir
 
 __all__ = ["BrainDataModule", "parcel_cache"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from nfas_lightning.hooks.pooling import pool_checked, shown_tokens, split_pooling
 
-__all__ = ["FirstToken", "joined_pooling"]
+__all__ = ["FirstToken"]
 
 _FAR_ABOVE = 5.0
 """How many times the other tokens' norm makes a sink: in the language models that have one it is 30 to 190 in
@@ -122,27 +121,6 @@ class FirstToken:
             f"this is known.{alone}",
             stacklevel=2,
         )
-
-
-def joined_pooling(parts: Mapping[str, set[str]]) -> dict[str, str]:
-    """Return each block's pooling, given those that parts of one trajectory tell of it.
-
-    A part whose stimuli leave open what becomes of the first token agrees with either answer.
-
-    Raises:
-        ValueError: parts were pooled in different ways.
-    """
-    joined = {}
-    for name, told in parts.items():
-        closed = {how for how in told if not any(other.startswith(f"{how}:") for other in told)}
-        if len(closed) > 1:
-            raise ValueError(
-                f"Parts of one trajectory were pooled in different ways at {name!r}: {sorted(told)}. Where "
-                f"they differ about the first token (an attention sink or not), say which: "
-                f"pooling='mean:rest' leaves it out, 'mean:all' keeps it in."
-            )
-        joined[name] = closed.pop()
-    return joined
 
 
 def _look(tokens: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-__all__ = ["as_numbers", "first_tensor", "given_tensors", "main_tensor", "rivals"]
+__all__ = ["all_tensors", "as_numbers", "first_tensor", "given_tensors", "main_tensor", "rivals"]
 
 # Their tuples begin with the output, as torch's documentation says.
 _STATE_FIRST = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
@@ -124,13 +124,18 @@ def given_tensors(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor
     return [value for value in values if isinstance(value, Tensor)]
 
 
+def all_tensors(values: object) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and mappings."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, Mapping | tuple | list):
+        for value in values.values() if isinstance(values, Mapping) else values:
+            yield from all_tensors(value)
+
+
 def first_tensor(values: object) -> Tensor | None:
     """The first tensor in nested tuples, lists and mappings."""
-    if isinstance(values, Mapping):
-        values = list(values.values())
-    if isinstance(values, tuple | list):
-        return next((found for found in map(first_tensor, values) if found is not None), None)
-    return values if isinstance(values, Tensor) else None
+    return next(all_tensors(values), None)
 
 
 def _values(output: object, name: str) -> list[object]:

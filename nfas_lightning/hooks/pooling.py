@@ -1,4 +1,4 @@
-"""From a block's raw output to one vector a stimulus, blind to padding."""
+"""From a block's raw output to one vector per stimulus, blind to padding."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STRIDES = (2, 4, 8)
 
 
 def pool(output: Tensor, how: str = "auto", mask: Tensor | None = None, *, layout: str = "auto") -> Tensor:
-    """Reduce a block's output to one vector a stimulus.
+    """Reduce a block's output to one vector per stimulus.
 
     Args:
         output: (B, D) vectors, (B, K, D) tokens, (B, C, T) or (B, C, H, W) or (B, C, T, H, W) maps, or the
@@ -107,7 +107,7 @@ def split_pooling(how: str) -> tuple[str, str]:
 def check_mask(mask: Tensor) -> None:
     """Raise unless the mask has shape (B, K), says yes or no, and shows a token of every stimulus."""
     if mask.ndim != 2:
-        raise ValueError(f"mask must have shape (B, K), one row a stimulus, got {tuple(mask.shape)}.")
+        raise ValueError(f"mask must have shape (B, K), one row per stimulus, got {tuple(mask.shape)}.")
     is_number = mask.is_floating_point() or mask.is_complex()
     if is_number and not bool(((mask == 0) | (mask == 1)).all()):
         raise ValueError(
@@ -175,7 +175,7 @@ def without_first(shown: Tensor) -> Tensor:
 
 
 def _pool_all(output: Tensor, how: str, layout: str) -> Tensor:
-    """Pool without a mask, in one reduction: this runs once a block, batch after batch."""
+    """Pool without a mask, in one reduction: this runs once per block and batch."""
     if how == "cls":
         return (output[:, 0] if layout == "channels_last" else output[..., 0]).clone()
     axes = list(range(1, output.ndim - 1)) if layout == "channels_last" else list(range(2, output.ndim))
@@ -202,7 +202,7 @@ def _fit_mask(mask: Tensor, batch: int, n_tokens: int) -> Tensor:
     """Return the mask (B, K) over a block's own tokens."""
     if mask.shape[0] != batch:
         raise ValueError(
-            f"mask must have shape (B={batch}, K), one row a stimulus, got {tuple(mask.shape)}. Give the "
+            f"mask must have shape (B={batch}, K), one row per stimulus, got {tuple(mask.shape)}. Give the "
             f"mask of the batch that is run."
         )
     mask = mask.bool()
@@ -244,7 +244,7 @@ def average_frames(state: Tensor, n_frames: Tensor) -> Tensor:
     """Average pooled vectors of frames over the clip that they belong to.
 
     Args:
-        state: (sum of F, D) a row a frame, clip after clip.
+        state: (sum of F, D) one row per frame, clip after clip.
         n_frames: (B,) frames F of each clip.
 
     Returns:

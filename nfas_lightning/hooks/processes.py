@@ -105,7 +105,7 @@ def gather_rows(result: Tensor, group: Any = None, *, everywhere: bool = True) -
         everywhere: False gives the rows to rank zero alone, which saves the others their memory.
 
     Returns:
-        One tensor a process, each on the device of `result`; nothing where the rows do not go.
+        One tensor per process, each on the device of `result`; nothing where the rows do not go.
 
     Raises:
         ValueError: processes hold rows of different shapes or dtypes. Raised on all of them.

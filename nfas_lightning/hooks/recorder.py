@@ -13,47 +13,48 @@ from torch import Tensor, nn
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.attached import Attached
-from nfas_lightning.hooks.batch_axis import Given, OpenBlock, settle
-from nfas_lightning.hooks.block_layouts import BlockLayouts
-from nfas_lightning.hooks.checks import (
+from nfas_lightning.hooks.block_layouts import BlockLayouts, Given, OpenBlock, settle
+from nfas_lightning.hooks.blocks import SeveralTrunksError, choose_trunk, find_rows
+from nfas_lightning.hooks.first_token import FirstToken
+from nfas_lightning.hooks.layout import LAYOUTS
+from nfas_lightning.hooks.outputs import as_numbers, given_tensors, main_tensor, rivals
+from nfas_lightning.hooks.pooling import average_frames, check_mask, pad_nested
+from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
+from nfas_lightning.hooks.state_checks import (
     as_stimulus_ids,
     check_complete,
     check_finite,
     check_has_values,
     check_in_range,
     check_one_pass,
-    check_one_row_a_stimulus,
     check_real,
+    check_rows,
     check_same_blocks,
     check_same_widths,
     check_tokens,
     is_strided,
     warn_of_training,
 )
-from nfas_lightning.hooks.first_token import FirstToken
-from nfas_lightning.hooks.layout import LAYOUTS
-from nfas_lightning.hooks.merge import sort_stimuli
-from nfas_lightning.hooks.outputs import as_numbers, given_tensors, main_tensor, rivals
-from nfas_lightning.hooks.pooling import average_frames, check_mask, pad_nested
-from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
-from nfas_lightning.hooks.succession import Succession
-from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
+from nfas_lightning.hooks.succession import Succession, watch_rows
+from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory, sort_stimuli
 
 __all__ = ["DepthRecorder"]
 
+_N_OF_NETWORK = 2  # hooks on the network itself, which come first
 _REPEATS = ("error", "first", "last", "all")
 
 
 class DepthRecorder:
-    """Record one pooled vector a stimulus from each block of a network.
+    """Record one pooled vector per stimulus from each block of a network.
 
     Building a recorder resolves names and touches nothing; `attach` (or ``with``) adds the hooks, `detach`
     removes them and may be called any number of times. Pooling runs inside the hooks, so that memory is
-    O(batch x D) a block however large the maps are.
+    O(batch x D) per block however large the maps are.
 
     Args:
         model: the network.
-        layers: which modules, see `resolve_layers`.
+        layers: which modules, see `resolve_layers`. Where ``"auto"`` finds several trunks, the first pass
+            decides (see `choose_trunk`): the network is run once more on what it is given.
         pooling: how an output becomes a vector, see `pool`. A first token that is an attention sink stays out
             of means and maxima over tokens, see `FirstToken`.
         layout: where blocks keep their channels; ``"auto"`` asks each block, see `infer_layout`, once: what
@@ -97,8 +98,17 @@ class DepthRecorder:
         check_option("layout", layout, LAYOUTS)
         check_option("repeats", repeats, _REPEATS)
         self.model = model
+        rows = find_rows(model) if layers == "auto" else []
+        self._choices = rows if len(rows) > 1 else []  # between which the first pass decides
         # one shared module that runs at every depth is enough where each run counts
-        self.names = tuple(resolve_layers(model, layers, min_depths=1 if repeats == "all" else MIN_DEPTHS))
+        self._min_depths = 1 if repeats == "all" else MIN_DEPTHS
+        self.names: tuple[str, ...] = ()
+        try:
+            self.names = tuple(resolve_layers(model, layers, min_depths=self._min_depths))
+        except SeveralTrunksError as error:
+            self._question: SeveralTrunksError | None = error
+        else:
+            self._question = None
         self.pooling, self.layout, self.repeats = pooling, layout, repeats
         self.device, self.dtype, self.check_finite = device, dtype, check_finite
         self.mask_source = mask_source
@@ -142,13 +152,16 @@ class DepthRecorder:
                 self.model.register_forward_pre_hook(begin, with_kwargs=True),
                 self.model.register_forward_hook(end, with_kwargs=True, always_call=True),
             ]
-            if self._layouts is not None:
-                self._layouts.attach()
-            for name in self.names:
-                block = self.model.get_submodule(name)
-                hook = Attached(block, self._make_hook(name))
-                self._handles.append(block.register_forward_hook(hook, with_kwargs=True))
+            self._attach_blocks()
         return self
+
+    def _attach_blocks(self) -> None:
+        if self._layouts is not None:
+            self._layouts.attach()
+        for name in self.names:
+            block = self.model.get_submodule(name)
+            hook = Attached(block, self._make_hook(name))
+            self._handles.append(block.register_forward_hook(hook, with_kwargs=True))
 
     def detach(self) -> None:
         """Remove the hooks; nothing happens if they are gone already."""
@@ -156,6 +169,7 @@ class DepthRecorder:
             self._handles.pop().remove()
         if self._layouts is not None:
             self._layouts.detach()
+        self._given = Given()
 
     def __enter__(self) -> Self:
         return self.attach()
@@ -181,6 +195,11 @@ class DepthRecorder:
         self._mask = value
         self._mask_is_fresh = self._uses_masks = True
 
+    @property
+    def given(self) -> Given:
+        """What the network was given in the last pass, until that is collected."""
+        return self._given
+
     def _begin_pass(self) -> None:
         self._states: dict[str, Tensor] = {}
         self._open: dict[str, OpenBlock] = {}
@@ -195,6 +214,32 @@ class DepthRecorder:
             self._begin_pass()
             self._given = Given(args, kwargs)
             self._take_mask()
+            if self._choices:
+                self._choose_trunk()
+
+    def _choose_trunk(self) -> None:
+        """Decide between several rows of blocks by how they feed each other in a pass beforehand."""
+        self._is_probing = True
+        try:
+            seen = watch_rows(self.model, [row.modules for row in self._choices], self._given)
+        except (TypeError, ValueError, RuntimeError, IndexError, AssertionError) as error:
+            if self._question is not None:
+                reason = f"{self._question} (A pass to see which of them run failed: {error})"
+                raise SeveralTrunksError(reason) from error
+            seen = None  # what the structure says holds
+        finally:
+            self._is_probing = False
+        found = choose_trunk(type(self.model).__name__, self._choices, seen)
+        names = tuple(resolve_layers(self.model, found, min_depths=self._min_depths))
+        self._choices, self._question = [], None
+        if names != self.names:
+            while len(self._handles) > _N_OF_NETWORK:
+                self._handles.pop().remove()
+            self.names = names
+            if self._layouts is not None:
+                self._layouts.detach()
+                self._layouts = BlockLayouts(self.model, names)
+            self._attach_blocks()
 
     def _after(self, *_: Any) -> None:
         """End a pass, or one that failed: it has not been through all blocks."""
@@ -204,7 +249,6 @@ class DepthRecorder:
         is_whole = len(self._fired) == len(self.names)
         if is_whole and self._open:
             self._settle()
-        self._given = Given()
         self._n_passes += is_whole
 
     def _take_mask(self) -> None:
@@ -318,6 +362,8 @@ class DepthRecorder:
             ValueError: a state is not finite, or blocks disagree about the number of stimuli.
         """
         if not self._is_checked:
+            if self._question is not None:
+                raise self._question
             check_complete(self.names, self._states)
             self._succession.finish()
             if self._open:  # the network's own forward was passed over
@@ -373,8 +419,8 @@ class DepthRecorder:
         Args:
             stimulus_ids: (B,) integers from 0.
             n_frames: (B,) frames of each stimulus, for a network that read clips frame by frame: its rows
-                are averaged over each clip, after pooling. A network that read whole clips has a row a
-                stimulus already, which stays as it is.
+                are averaged over each clip, after pooling. A network that read whole clips has one row
+                per stimulus already, which stays as it is.
 
         Raises:
             TypeError: the ids are no integers.
@@ -385,7 +431,7 @@ class DepthRecorder:
         states = self.states
         ids = as_stimulus_ids(stimulus_ids)
         counts = None if n_frames is None else torch.as_tensor(n_frames).reshape(-1)
-        check_one_row_a_stimulus(len(states[0]), len(ids), counts)
+        check_rows(len(states[0]), len(ids), counts)
         if counts is not None and len(states[0]) != len(ids):
             states = [average_frames(state, counts) for state in states]
         if self._order:

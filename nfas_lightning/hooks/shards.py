@@ -11,8 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from nfas_lightning.hooks.merge import concatenate
-from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
+from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory, concatenate
 from nfas_lightning.writing import write_text, write_whole
 
 __all__ = ["read_shards", "remove_index", "write_index", "write_shard"]

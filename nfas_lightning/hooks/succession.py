@@ -5,10 +5,124 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["Succession"]
+from nfas_lightning.hooks.attached import Attached
+from nfas_lightning.hooks.block_layouts import Given
+from nfas_lightning.hooks.outputs import all_tensors
+from nfas_lightning.hooks.undisturbed import undisturbed
+
+__all__ = ["RowInPass", "Succession", "watch_rows"]
+
+
+@dataclass(frozen=True)
+class RowInPass:
+    """What one pass showed of a row of blocks.
+
+    Attributes:
+        n_blocks: of the row.
+        n_ran: how many of them the pass ran through.
+        n_fed: how many were given what the one that ran before them in the row returned, itself or as a view.
+        n_beside: how many were given what that one was given, and not what it returned.
+        first: when the first one ran, in the order of all.
+        given: memory that the first one was given.
+        returned: memory that the last one returned.
+    """
+
+    n_blocks: int
+    n_ran: int
+    n_fed: int
+    n_beside: int
+    first: int
+    given: frozenset[int]
+    returned: frozenset[int]
+
+    @property
+    def may_be_trunk(self) -> bool:
+        """Whether the pass ran through all blocks, one after the other."""
+        return self.n_ran == self.n_blocks and not self.n_beside
+
+    def is_fed_by(self, other: RowInPass) -> bool:
+        """Whether the other row's last block fed the first one of this row."""
+        return not self.given.isdisjoint(other.returned)
+
+    def __str__(self) -> str:
+        if not self.n_ran:
+            return "did not run"
+        if self.n_beside:
+            return f"{self.n_beside} of {self.n_blocks} work beside the one before"
+        ran = "all" if self.n_ran == self.n_blocks else f"{self.n_ran} of {self.n_blocks}"
+        return f"{ran} ran, {self.n_fed} got what the one before made"
+
+
+class _Run(NamedTuple):
+    """One run of a module: its place among all runs, and memory by its addresses."""
+
+    at: int
+    module: nn.Module
+    state: frozenset[int]  # of the first tensor that it was given
+    given: frozenset[int]
+    returned: frozenset[int]
+
+
+def watch_rows(network: nn.Module, rows: Sequence[Sequence[nn.Module]], given: Given) -> list[RowInPass]:
+    """Run a network once, and see how its rows of blocks feed each other.
+
+    Args:
+        network: the network; afterwards it is as it was (see `undisturbed`).
+        rows: blocks of each row.
+        given: to the network.
+
+    Returns:
+        What was seen of each row.
+
+    Raises:
+        TypeError: an argument, such as a cache, can't be given twice.
+    """
+    given.check_repeatable()
+    runs: list[_Run] = []
+    held: list[Tensor] = []  # so that no other tensor comes to lie in its memory
+
+    def see(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        own, returned = list(all_tensors((args, kwargs))), list(all_tensors(output))
+        held.extend((*own, *returned))
+        runs.append(_Run(len(runs), module, _memory(own[:1]), _memory(own), _memory(returned)))
+
+    handles = []
+    try:
+        with undisturbed(network) as plain:
+            for module in {id(module): module for row in rows for module in row}.values():
+                handles.append(module.register_forward_hook(Attached(module, see), with_kwargs=True))
+            plain(*given.args, **given.kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [_row_in_pass(row, runs) for row in rows]
+
+
+def _row_in_pass(row: Sequence[nn.Module], runs: Sequence[_Run]) -> RowInPass:
+    members = set(map(id, row))
+    own = [run for run in runs if id(run.module) in members]
+    if not own:
+        return RowInPass(len(row), 0, 0, 0, 0, frozenset(), frozenset())
+    pairs = list(pairwise(own))
+    fed = [bool(one.returned & other.given) for one, other in pairs]
+    beside = [
+        not is_fed and one.state == other.state for is_fed, (one, other) in zip(fed, pairs, strict=True)
+    ]
+    n_ran = len({id(run.module) for run in own})
+    return RowInPass(len(row), n_ran, sum(fed), sum(beside), own[0].at, own[0].given, own[-1].returned)
+
+
+def _memory(tensors: Sequence[Tensor]) -> frozenset[int]:
+    return frozenset(
+        tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.layout == torch.strided
+    )
 
 
 class Succession:

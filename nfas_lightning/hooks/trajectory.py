@@ -1,13 +1,17 @@
-"""What a recorder yields: one matrix a block, in the order of execution."""
+"""What a recorder yields: one matrix per block, in the order of execution, and one row per stimulus."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-__all__ = ["LayerInfo", "Trajectory"]
+__all__ = ["LayerInfo", "Trajectory", "concatenate", "joined_pooling", "sort_stimuli"]
+
+# Two passes over one stimulus differ by rounding, more in half precision and with other batch shapes.
+_SAME_STATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Trajectory:
     """Depth trajectory of one model over a stimulus set.
 
     Attributes:
-        states: L matrices (N, D_l), one a block, rows in the order of `stimulus_ids`.
+        states: L matrices (N, D_l), one per block, rows in the order of `stimulus_ids`.
         layers: L descriptions.
         stimulus_ids: (N,) integer indices of the stimuli, ascending, each once.
 
@@ -55,7 +59,7 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         if len(self.states) != len(self.layers):
-            raise ValueError(f"Expected one state a layer, got {len(self.states)} and {len(self.layers)}.")
+            raise ValueError(f"Expected one state per layer, got {len(self.states)} and {len(self.layers)}.")
         rows = {len(state) for state in self.states} | {len(self.stimulus_ids)}
         if len(rows) > 1:
             raise ValueError(f"Every layer must hold the same stimuli, got row counts {sorted(rows)}.")
@@ -95,3 +99,96 @@ class Trajectory:
             listed = ", ".join(f"{n}: {w}" for n, w in zip(self.layer_names, self.widths, strict=True))
             raise ValueError(f"Layers differ in width ({listed}): align them with a StateSpace first.")
         return torch.stack(self.states, dim=1)
+
+
+def sort_stimuli(states: Sequence[Tensor], layers: Sequence[LayerInfo], stimulus_ids: Tensor) -> Trajectory:
+    """Return the rows sorted by stimulus_id, the first of each where samplers repeated some.
+
+    Args:
+        states: L matrices (rows, D_l).
+        layers: L descriptions.
+        stimulus_ids: (rows,) integers, in any order, possibly repeated.
+
+    Returns:
+        The trajectory of the distinct stimuli.
+
+    Raises:
+        ValueError: rows of one stimulus differ by more than 5 % of their norm.
+
+    Example:
+        >>> info = LayerInfo("a", 0, "Linear", (1,), 1, "torch.float32")
+        >>> sort_stimuli([torch.tensor([[2.0], [1.0], [2.0]])], [info], torch.tensor([7, 3, 7])).states[0]
+        tensor([[1.],
+                [2.]])
+    """
+    order = torch.argsort(stimulus_ids, stable=True)
+    ordered = stimulus_ids[order]
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    if not bool(is_first.all()):
+        group_of = is_first.cumsum(0) - 1
+        twin = order[is_first][group_of][~is_first]
+        _check_twins(states, layers, ordered[~is_first], order[~is_first], twin)
+    keep = order[is_first]
+    return Trajectory(
+        states=tuple(state[keep.to(state.device)] for state in states),
+        layers=tuple(layers),
+        stimulus_ids=ordered[is_first],
+    )
+
+
+def _check_twins(
+    states: Sequence[Tensor], layers: Sequence[LayerInfo], ids: Tensor, rows: Tensor, twins: Tensor
+) -> None:
+    for state, layer in zip(states, layers, strict=True):
+        first, again = state[twins.to(state.device)].double(), state[rows.to(state.device)].double()
+        apart = (first - again).norm(dim=1) > _SAME_STATE * first.norm(dim=1)
+        if bool(apart.any()):
+            worst = ids[apart.cpu()][0].item()
+            raise ValueError(
+                f"stimulus_id {worst} came twice with different states of {layer.name!r}: two stimuli share "
+                f"an id, or the network is not deterministic (training mode, random crops)."
+            )
+
+
+def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
+    """Join trajectories of one model over several stimulus sets, sorted and deduplicated.
+
+    Raises:
+        ValueError: nothing to join, or the parts recorded different layers or pooled them differently.
+    """
+    if not parts:
+        raise ValueError("Expected at least one trajectory to join, got none.")
+    first = parts[0]
+    for part in parts[1:]:
+        if part.layer_names != first.layer_names or part.widths != first.widths:
+            raise ValueError(
+                f"Trajectories of different layers can't be joined: {part.layer_names} of widths "
+                f"{part.widths} after {first.layer_names} of widths {first.widths}."
+            )
+    told = zip(*(part.layers for part in parts), strict=True)
+    pooling = joined_pooling({same[0].name: {layer.pooling for layer in same} for same in told})
+    layers = [replace(layer, pooling=pooling[layer.name]) for layer in first.layers]
+    states = [torch.cat(rows) for rows in zip(*(part.states for part in parts), strict=True)]
+    return sort_stimuli(states, layers, torch.cat([part.stimulus_ids for part in parts]))
+
+
+def joined_pooling(parts: Mapping[str, set[str]]) -> dict[str, str]:
+    """Return each block's pooling, given those that parts of one trajectory tell of it.
+
+    A part whose stimuli leave open what becomes of the first token agrees with either answer.
+
+    Raises:
+        ValueError: parts were pooled in different ways.
+    """
+    joined = {}
+    for name, told in parts.items():
+        closed = {how for how in told if not any(other.startswith(f"{how}:") for other in told)}
+        if len(closed) > 1:
+            raise ValueError(
+                f"Parts of one trajectory were pooled in different ways at {name!r}: {sorted(told)}. Where "
+                f"they differ about the first token (an attention sink or not), say which: "
+                f"pooling='mean:rest' leaves it out, 'mean:all' keeps it in."
+            )
+        joined[name] = closed.pop()
+    return joined

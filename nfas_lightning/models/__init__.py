@@ -6,15 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from nfas_lightning.models.actor_critic import ActorCritic
-from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs
-from nfas_lightning.models.loaders import load_model, load_module, load_timm, load_torchvision
-from nfas_lightning.models.preprocess import (
-    AudioPreprocess,
-    ClipPreprocess,
-    ImagePreprocess,
-    RawStimuli,
-    TextPreprocess,
-)
+from nfas_lightning.models.audio import AudioPreprocess
+from nfas_lightning.models.loaded import LoadedModel, ModelInfo, ModelInputs
+from nfas_lightning.models.loaders import load_model, load_module
+from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess, RawStimuli
+from nfas_lightning.models.sources import ModelSource
+from nfas_lightning.models.text import TextPreprocess
+from nfas_lightning.models.timm_loader import load_timm
+from nfas_lightning.models.torchvision_loader import load_torchvision
 from nfas_lightning.models.transformers_loader import load_transformers
 from nfas_lightning.models.zoo import ZooEntry, load_zoo
 
@@ -31,6 +30,7 @@ __all__ = [
     "LoadedModel",
     "ModelInfo",
     "ModelInputs",
+    "ModelSource",
     "ModelSuite",
     "RandomTwin",
     "RawStimuli",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,10 @@ from torch import Tensor
 
 from nfas_lightning.data.stimuli.acoustics import resample
 from nfas_lightning.functional.checks import check_shape
-from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.batch import batch_field, prefix_mask
+from nfas_lightning.models.loaded import ModelInputs
 
-__all__ = ["AudioPreprocess", "sounds_at"]
+__all__ = ["AudioPreprocess", "PatchedAudioPreprocess", "RepeatedAudioPreprocess", "sounds_at"]
 
 
 class AudioPreprocess:
@@ -110,11 +111,65 @@ class AudioPreprocess:
         return None if self.equal_lengths else prefix_mask(n_frames, int(longest))
 
 
+class _WindowedAudio(AudioPreprocess, ABC):
+    """Audio for extractors that fill a window of fixed length, and would silently cut what is longer."""
+
+    window: int
+    """Longest sound, in samples."""
+
+    def _extract(self, sounds: list[Tensor], lengths: Tensor) -> ModelInputs:
+        self._check_window(lengths, self.window)
+        waves = [sound.numpy() for sound in sounds]
+        features = self.feature_extractor(waves, sampling_rate=self.sampling_rate, return_tensors="pt")
+        return ModelInputs(kwargs=dict(features), mask=self._tokens(lengths))
+
+    @abstractmethod
+    def _tokens(self, lengths: Tensor) -> Tensor | None:
+        """The mask (B, K) over the network's tokens for sounds of so many samples; None: all are sound."""
+
+
+class PatchedAudioPreprocess(_WindowedAudio):
+    """Filterbanks of a fixed window, cut into patches (the Audio Spectrogram Transformer).
+
+    The mask shows patches that lie wholly inside the sound; class and distillation tokens are never in it.
+    A sound shorter than one patch shows the first.
+    """
+
+    _FRAME, _HOP = 400, 160  # samples, of the filterbank at 16 kHz
+    _PATCH, _STRIDE = 16, 10  # frames, and mel bands
+    _SPECIAL_TOKENS = 2
+
+    def __init__(self, sampling_rate: int, feature_extractor: Any) -> None:
+        super().__init__(sampling_rate, feature_extractor)
+        self.n_frames = int(feature_extractor.max_length)
+        self.window = self._FRAME + (self.n_frames - 1) * self._HOP
+
+    def _tokens(self, lengths: Tensor) -> Tensor:
+        bands = (int(self.feature_extractor.num_mel_bins) - self._PATCH) // self._STRIDE + 1
+        steps = (self.n_frames - self._PATCH) // self._STRIDE + 1
+        frames = (lengths - self._FRAME) // self._HOP + 1
+        real = prefix_mask(((frames - self._PATCH) // self._STRIDE + 1).clamp(1, steps), steps)
+        special = torch.zeros(len(lengths), self._SPECIAL_TOKENS, dtype=torch.bool)
+        return torch.cat([special, real.repeat(1, bands)], dim=1)  # bands outermost, time inside
+
+
+class RepeatedAudioPreprocess(_WindowedAudio):
+    """Mel features of a fixed window that a short sound fills by repetition (CLAP): every token is sound."""
+
+    def __init__(self, sampling_rate: int, feature_extractor: Any) -> None:
+        super().__init__(sampling_rate, feature_extractor)
+        self.window = int(feature_extractor.nb_max_samples)
+
+    def _tokens(self, lengths: Tensor) -> None:
+        return None
+
+
 def sounds_at(batch: Mapping[str, Any], sampling_rate: int, max_seconds: float = math.inf) -> list[Tensor]:
     """Return a batch's sounds, resampled, each (K_i,) float32 on the CPU without its padding.
 
     Args:
-        batch: ``audio`` (B, K), ``n_samples`` (B,) and ``sampling_rate``, see data/stimuli.py.
+        batch: ``audio`` (B, K), ``n_samples`` (B,) and ``sampling_rate``,
+            see `nfas_lightning.data.stimuli.collate`.
         sampling_rate: the model's, in Hz.
         max_seconds: what the model can take in.
 

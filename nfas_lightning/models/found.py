@@ -13,18 +13,14 @@ from torch import Tensor, nn
 from nfas_lightning.hooks.outputs import first_tensor
 from nfas_lightning.hooks.processes import rank_and_world
 from nfas_lightning.hooks.undisturbed import plain_network, undisturbed
-from nfas_lightning.models.base import ModelInputs, Preprocess, move_inputs
-from nfas_lightning.models.image_config import timm_config_preprocess
-from nfas_lightning.models.optional import require
-from nfas_lightning.models.preprocess import (
-    AudioPreprocess,
-    ClipPreprocess,
-    ImagePreprocess,
-    RawStimuli,
-)
+from nfas_lightning.models.audio import AudioPreprocess
+from nfas_lightning.models.loaded import ModelInputs, Preprocess, move_inputs
+from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess, RawStimuli
+from nfas_lightning.models.timm_loader import timm_preprocess
+from nfas_lightning.models.torchvision_loader import closest_weights
 from nfas_lightning.models.transformers_loader import own_preprocess
 
-__all__ = ["choose_preprocess", "known_preprocess", "timm_preprocess"]
+__all__ = ["choose_preprocess", "known_preprocess"]
 
 
 def known_preprocess(network: nn.Module) -> Preprocess | None:
@@ -42,21 +38,6 @@ def known_preprocess(network: nn.Module) -> Preprocess | None:
     if isinstance(config, Mapping) and "mean" in config:
         return timm_preprocess(network)
     return own_preprocess(network)
-
-
-def timm_preprocess(network: nn.Module) -> ImagePreprocess | None:
-    """Return the preprocessing that timm's configuration of a network asks for; None unless it reads RGB."""
-    config = require("timm", "vision").data.resolve_model_data_config(network)
-    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
-    if first is not None and first.in_channels % 3:  # create_model(..., in_chans=1), which timm does not note
-        return None
-    channels, *size = config["input_size"]
-    built = getattr(getattr(network, "patch_embed", None), "img_size", None)
-    if built is not None:
-        size = [built, built] if isinstance(built, int) else list(built)  # create_model(..., img_size=)
-    if channels != 3 or len(config["mean"]) != 3:
-        return None
-    return timm_config_preprocess(config, (size[0], size[1]))
 
 
 def choose_preprocess(
@@ -162,31 +143,13 @@ def _as_they_are(network: nn.Module, batch: Mapping[str, Any]) -> str:
         otherwise = (
             "if it was trained on normalized ones, preprocess=ImagePreprocess(size, mean, std) does the same"
         )
-        if example := _of_torchvision(plain_network(network)):
-            otherwise += f", and where it began from torchvision's weights preprocess={example}"
+        if weights := closest_weights(plain_network(network)):
+            otherwise += (
+                f", and where it began from torchvision's weights preprocess=lambda batch: "
+                f"torchvision.models.{weights}.DEFAULT.transforms()(batch['image'])"
+            )
     return (
         f"{kind} brings no configuration of what it reads, as networks of timm and transformers do, and is "
         f"shown {shown}: {otherwise}. If this is right, preprocess=RawStimuli() says so (all in "
         "nfas_lightning.models)."
     )
-
-
-def _of_torchvision(network: nn.Module) -> str:
-    """Code that prepares a batch as torchvision's weights of this architecture want it; else nothing.
-
-    torchvision leaves no trace of weights on a network: whether it began from any is not known here.
-    """
-    where = type(network).__module__
-    if not where.startswith("torchvision.models."):
-        return ""
-    models = require("torchvision", "vision").models
-    own = sum(parameter.numel() for parameter in network.parameters())
-    distance: dict[str, int] = {}  # another head leaves most of the parameters
-    for name in models.list_models(module=models):
-        if models.get_model_builder(name).__module__ == where:
-            weights = models.get_model_weights(name)
-            distance[weights.__name__] = abs(weights.DEFAULT.meta["num_params"] - own)
-    if not distance:
-        return ""
-    closest = min(distance, key=distance.__getitem__)
-    return f"lambda batch: torchvision.models.{closest}.DEFAULT.transforms()(batch['image'])"

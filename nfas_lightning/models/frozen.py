@@ -12,10 +12,17 @@ from torch import Tensor, nn
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.data.stimuli.timing import check_own_tokens
 from nfas_lightning.functional.checks import check_option, check_seed
-from nfas_lightning.hooks.checks import is_offloaded
 from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.state_checks import is_offloaded
 from nfas_lightning.lightning_packages import LightningModule
-from nfas_lightning.models.base import LoadedModel, ModelInfo, ModelInputs, Preprocess, as_inputs, move_inputs
+from nfas_lightning.models.loaded import (
+    LoadedModel,
+    ModelInfo,
+    ModelInputs,
+    Preprocess,
+    as_inputs,
+    move_inputs,
+)
 from nfas_lightning.models.loaders import check_label, check_name, load_model, modality_of
 from nfas_lightning.models.zoo.entry import ZooEntry
 
@@ -156,7 +163,7 @@ class FrozenModel(LightningModule):
 
     @property
     def pooling(self) -> str:
-        """How a block's output becomes one vector a stimulus; loads the network."""
+        """How a block's output becomes one vector per stimulus; loads the network."""
         pooling: str | None = self._arguments["pooling"]
         return self.load().pooling if pooling is None else pooling
 
@@ -171,7 +178,9 @@ class FrozenModel(LightningModule):
         return super().train(False)
 
     def inputs(self, batch: Mapping[str, Any]) -> ModelInputs:
-        """Preprocess a raw batch (see `nfas_lightning.data.stimuli.texts`); see `move_inputs` for the device.
+        """Preprocess a raw batch (see `nfas_lightning.data.stimuli.texts`); `mask` then says what counts.
+
+        See `move_inputs` for the device.
 
         Raises:
             TypeError: the preprocessing returned something else, or the stimuli came in half precision.
@@ -185,15 +194,14 @@ class FrozenModel(LightningModule):
                 )
         inputs = as_inputs(self.load().preprocess(batch))
         check_own_tokens(batch, inputs.mask)
-        return move_inputs(inputs, self)
+        inputs = move_inputs(inputs, self)
+        self.mask = inputs.mask
+        return inputs
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
-        """Run the network on a raw batch; `mask` then says which tokens count."""
-        self.load()
-        assert self.module is not None
+        """Run the network on a raw batch."""
         inputs = self.inputs(batch)
-        self.mask = inputs.mask
-        return self.module(*inputs.args, **inputs.kwargs)
+        return self.load().module(*inputs.args, **inputs.kwargs)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leave the raw batch where it is: preprocessing runs on the CPU."""

@@ -1,4 +1,4 @@
-"""From raw stimuli to a network's inputs, on the CPU; every class here can be pickled."""
+"""From raw images and clips to a network's inputs, on the CPU; every class here can be pickled."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nfas_lightning.functional.checks import check_option, check_shape
-from nfas_lightning.models.audio import AudioPreprocess
-from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.batch import batch_field, prefix_mask
-from nfas_lightning.models.resample import INTERPOLATIONS, resample
-from nfas_lightning.models.text import TextPreprocess
+from nfas_lightning.models.loaded import ModelInputs
 
-__all__ = ["AudioPreprocess", "ClipPreprocess", "ImagePreprocess", "RawStimuli", "TextPreprocess"]
+__all__ = ["ClipPreprocess", "ImagePreprocess", "RawStimuli", "resize_image"]
+
+_INTERPOLATIONS = ("bicubic", "bilinear", "lanczos")
+_LOBES = 3  # of the Lanczos filter
 
 
 class RawStimuli:
@@ -86,7 +87,7 @@ class ImagePreprocess:
         resize: int | tuple[int, int] | str = "cover",
         crop_rounding: str = "even",
     ) -> None:
-        check_option("interpolation", interpolation, INTERPOLATIONS)
+        check_option("interpolation", interpolation, _INTERPOLATIONS)
         check_option("crop_rounding", crop_rounding, ("even", "down"))
         check_option("channel_order", channel_order, ("rgb", "bgr"))
         if not 0 < crop_pct <= 1:
@@ -146,7 +147,7 @@ class ImagePreprocess:
         new = self._resized(*image.shape[-2:])
         if new == tuple(image.shape[-2:]):
             return image
-        return resample(image, new, self.interpolation)
+        return resize_image(image, new, self.interpolation)
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width before the crop."""
@@ -208,3 +209,41 @@ class ClipPreprocess:
         """The frames in the middle of so many equal parts of the clip."""
         middles = (torch.arange(self.frames) + 0.5) * len(clip) / self.frames
         return clip[middles.long()]
+
+
+def resize_image(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
+    """Resize images with an antialiased filter, one axis after the other, as images of bytes are resized.
+
+    Args:
+        image: (B, C, H, W), in [0, 1].
+        size: new (height, width).
+        interpolation: ``"bicubic"``, ``"bilinear"`` or ``"lanczos"``. Bicubic and Lanczos overshoot at edges;
+            what does is clamped after each axis, since bytes hold no more.
+
+    Returns:
+        (B, C, height, width), in [0, 1].
+
+    Example:
+        >>> resize_image(torch.ones(1, 3, 8, 8), (5, 4), "lanczos").shape
+        torch.Size([1, 3, 5, 4])
+    """
+    height, width = size
+    if interpolation == "lanczos":  # which torch has in its newest versions alone
+        image = (image @ _lanczos(image.shape[-1], width).to(image).T).clamp(0, 1)
+        return (_lanczos(image.shape[-2], height).to(image) @ image).clamp(0, 1)
+    for new in ((image.shape[-2], width), (height, width)):
+        if new != tuple(image.shape[-2:]):
+            image = F.interpolate(image, new, mode=interpolation, align_corners=False, antialias=True)
+            image = image.clamp(0, 1)
+    return image
+
+
+def _lanczos(old: int, new: int) -> Tensor:
+    """Weights (new, old) of the old pixels in each new one; each row sums to one."""
+    scale = old / new
+    width = max(scale, 1.0)  # a smaller image is smoothed first
+    centers = (torch.arange(new, dtype=torch.float64) + 0.5) * scale
+    pixels = torch.arange(old, dtype=torch.float64) + 0.5
+    distance = (pixels - centers[:, None]) / width
+    weights = torch.sinc(distance) * torch.sinc(distance / _LOBES) * (distance.abs() < _LOBES)
+    return weights / weights.sum(1, keepdim=True)

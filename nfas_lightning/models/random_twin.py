@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _Orthogonal
 
-from nfas_lightning.hooks.checks import is_offloaded
+from nfas_lightning.hooks.state_checks import is_offloaded
 from nfas_lightning.hooks.undisturbed import kept_random_states
 
 __all__ = ["copied", "random_twin", "seeded", "state_sha256"]

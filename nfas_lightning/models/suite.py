@@ -11,8 +11,8 @@ from torch import nn
 
 from nfas_lightning.functional.checks import check_seed
 from nfas_lightning.lightning_packages import LightningModule
-from nfas_lightning.models.base import LoadedModel
 from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.loaded import LoadedModel
 from nfas_lightning.models.loaders import check_label, check_name, model_name
 from nfas_lightning.models.zoo.entry import ZooEntry
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from nfas_lightning.models.base import ModelInputs
 from nfas_lightning.models.batch import batch_field, prefix_mask
+from nfas_lightning.models.loaded import ModelInputs
 
 __all__ = ["TextPreprocess", "has_vocabulary"]
 

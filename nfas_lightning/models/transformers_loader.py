@@ -14,20 +14,23 @@ from torch import nn
 
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.adapters import adapt
-from nfas_lightning.models.base import LoadedModel, Preprocess
-from nfas_lightning.models.image_config import processor_preprocess
-from nfas_lightning.models.info import model_info
+from nfas_lightning.models.audio import AudioPreprocess
+from nfas_lightning.models.loaded import LoadedModel, Preprocess, model_info
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, TextPreprocess
+from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess
 from nfas_lightning.models.random_twin import seeded
 from nfas_lightning.models.reach import hub_or_cache
-from nfas_lightning.models.text import has_vocabulary
+from nfas_lightning.models.sources import ModelSource
+from nfas_lightning.models.text import TextPreprocess, has_vocabulary
 
-__all__ = ["load_transformers", "own_preprocess"]
+__all__ = ["SOURCE", "load_transformers", "own_preprocess", "processor_preprocess"]
 
 _NO_LIMIT = 100_000  # tokenizers without a window of their own report an astronomical one
 _DEFAULT_WINDOW = 512
 _REACH_INTO_PADDING = ("data2vec-audio", "wav2vec2-conformer")  # convolutions after the mask was applied
+_RESAMPLE = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
+# a processor rounds to bytes after resizing; what is more than a few of their steps is another transform
+_BYTES = 4.0
 
 
 def load_transformers(
@@ -95,9 +98,12 @@ def load_transformers(
         family=config.model_type,
         source=f"hf:{path}@{commit}" if commit else f"hf:{path}",
         seed=None if pretrained else seed,
-        note="" if stored in (None, torch.float32) else f"Stored in {stored}, raised to torch.float32.",
+        note="" if stored in (None, torch.float32) else f"Stored in {stored}, loaded as torch.float32.",
     )
     return LoadedModel(module.eval(), preprocess, info, layers)
+
+
+SOURCE = ModelSource(load_transformers, takes=("revision",))
 
 
 def own_preprocess(network: nn.Module) -> Preprocess | None:
@@ -217,3 +223,68 @@ def _visual(processor: Any, n_frames: int | None) -> ImagePreprocess | ClipPrepr
         )
     image = processor_preprocess(processor)
     return image if n_frames is None else ClipPreprocess(n_frames, image)
+
+
+def processor_preprocess(processor: Any) -> ImagePreprocess:
+    """Return the preprocessing of an image processor of transformers, compared with it on an oblong image.
+
+    Raises:
+        ValueError: the processor does something that is not known here.
+    """
+    kind = type(processor).__name__
+    size, crop = (_sides(getattr(processor, name, None)) for name in ("size", "crop_size"))
+    resize: int | tuple[int, int]
+    if "shortest_edge" in size and "longest_edge" not in size:
+        resize = size["shortest_edge"]
+    elif {"height", "width"} <= set(size):
+        resize = (size["height"], size["width"])
+    else:
+        raise _unknown(kind, f"size={size}")
+    if not getattr(processor, "do_resize", True):
+        raise _unknown(kind, "do_resize=False")
+    final = (resize, resize) if isinstance(resize, int) else resize
+    if (share := getattr(processor, "crop_pct", None)) and isinstance(resize, int):
+        # networks that were trained with timm's way: a crop at small sizes, none at large ones
+        resize = int(resize / share) if resize < 384 else final
+    elif getattr(processor, "do_center_crop", False) and crop:
+        final = (crop["height"], crop["width"])
+    elif isinstance(resize, int):
+        raise _unknown(kind, f"size={size} without a crop, so that images keep their proportions")
+    normalizes = getattr(processor, "do_normalize", False)
+    rescale = processor.rescale_factor if getattr(processor, "do_rescale", True) else 1.0
+    preprocess = ImagePreprocess(
+        final,
+        tuple(processor.image_mean) if normalizes else (0.0,) * 3,
+        tuple(processor.image_std) if normalizes else (1.0,) * 3,
+        interpolation=_RESAMPLE.get(int(processor.resample), "bicubic"),
+        channel_order="bgr" if getattr(processor, "do_flip_channel_order", False) else "rgb",
+        scale=255 * rescale,
+        resize=resize,
+        crop_rounding="down",
+    )
+    _compare(processor, preprocess)
+    return preprocess
+
+
+def _sides(size: Any) -> dict[str, int]:
+    return {key: value for key, value in dict(size or {}).items() if value is not None}
+
+
+def _unknown(kind: str, what: str) -> ValueError:
+    return ValueError(
+        f"{kind} prepares images in a way that is not known here ({what}). Load the network yourself and "
+        f"give FrozenModel the module and a preprocess."
+    )
+
+
+def _compare(processor: Any, preprocess: ImagePreprocess) -> None:
+    """Prepare one oblong image both ways: processors have steps of their own, which no field tells."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 60), torch.linspace(0, 1, 90), indexing="ij")
+    image = torch.stack([rows, columns, (rows - columns).abs()]).mul(255).byte()
+    theirs = processor(images=image, return_tensors="pt")["pixel_values"]
+    ours = preprocess({"image": image[None] / 255}).args[0][0]
+    if theirs.numel() == ours.numel():
+        step = preprocess.scale / 255 / float(preprocess.std.min())
+        if bool((theirs.reshape(ours.shape) - ours).abs().max() <= _BYTES * step):
+            return
+    raise _unknown(type(processor).__name__, "its pixels differ from those of its own settings")

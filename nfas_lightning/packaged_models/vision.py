@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,9 +12,21 @@ from torch import Tensor, nn
 
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.preprocess import ImagePreprocess
-from nfas_lightning.packaged_models.entry import Built, Fetch
+from nfas_lightning.packaged_models.packaged import Built, Fetch
 
-__all__ = ["Hed", "ONet", "XFeat", "efficientnet_lite", "hed_vgg16", "mobilenet_v2", "mtcnn_onet", "xfeat"]
+__all__ = [
+    "Hed",
+    "ONet",
+    "XFeat",
+    "efficientnet_lite",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "hed_vgg16",
+    "mobilenet_v2",
+    "mtcnn_onet",
+    "xfeat",
+]
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
@@ -34,21 +46,28 @@ def mobilenet_v2(fetch: Fetch, pretrained: bool) -> Built:
     return Built(module, preprocess, layers)
 
 
-def efficientnet_lite(variant: int, file_name: str, size: int) -> Callable[[Fetch, bool], Built]:
-    """Return the builder of EfficientNet-Lite `variant`: timm's modules, every inverted residual block."""
+_LITE = (("efficientnet-lite0-57934424.pth", 224), ("efficientnet-lite1-77cc7160.pth", 240),
+         ("efficientnet-lite2-9656183e.pth", 260))  # fmt: skip
+"""File and pixels of each EfficientNet-Lite."""
 
-    def build(fetch: Fetch, pretrained: bool) -> Built:
-        module = require("timm", "vision").create_model(f"tf_efficientnet_lite{variant}", pretrained=False)
-        if pretrained:
-            # The file names its tensors differently but lists the same tensors in the same order.
-            values = _state(fetch(file_name)).values()
-            module.load_state_dict(dict(zip(module.state_dict(), values, strict=True)))
-        layers = [f"blocks.{i}.{j}" for i, stage in enumerate(module.blocks) for j in range(len(stage))]
-        half = (0.5, 0.5, 0.5)
-        # trained with a margin of 16 pixels around the crop, whatever its size
-        return Built(module, ImagePreprocess(size, mean=half, std=half, resize=size + 32), layers)
 
-    return build
+def efficientnet_lite(fetch: Fetch, pretrained: bool, *, variant: int) -> Built:
+    """Build EfficientNet-Lite `variant`: timm's modules, every inverted residual block."""
+    file_name, size = _LITE[variant]
+    module = require("timm", "vision").create_model(f"tf_efficientnet_lite{variant}", pretrained=False)
+    if pretrained:
+        # The file names its tensors differently but lists the same tensors in the same order.
+        values = _state(fetch(file_name)).values()
+        module.load_state_dict(dict(zip(module.state_dict(), values, strict=True)))
+    layers = [f"blocks.{i}.{j}" for i, stage in enumerate(module.blocks) for j in range(len(stage))]
+    half = (0.5, 0.5, 0.5)
+    # trained with a margin of 16 pixels around the crop, whatever its size
+    return Built(module, ImagePreprocess(size, mean=half, std=half, resize=size + 32), layers)
+
+
+efficientnet_lite0 = partial(efficientnet_lite, variant=0)
+efficientnet_lite1 = partial(efficientnet_lite, variant=1)
+efficientnet_lite2 = partial(efficientnet_lite, variant=2)
 
 
 class Hed(nn.Module):

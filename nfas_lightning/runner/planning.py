@@ -15,6 +15,7 @@ from torch import nn
 
 from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.hooks import DepthRecorder
+from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.models import FrozenModel, LoadedModel, ModelSuite
 from nfas_lightning.models.random_twin import copied
 
@@ -113,11 +114,10 @@ def _probe(model: FrozenModel, datamodule: BrainDataModule, device: torch.device
     with torch.inference_mode():
         model(stimuli.collate([stimuli[0]]))  # the first pass pays for allocations that later ones do not
     with torch.inference_mode(), DepthRecorder(module, model.layers, pooling=model.pooling) as recorder:
+        capture = Capture(recorder, model.inputs)
 
         def run() -> None:
-            inputs = model.inputs(batch)
-            recorder.mask = inputs.mask
-            module(*inputs.args, **inputs.kwargs)
+            capture.show(batch)
             _synchronize(device)
 
         _synchronize(device)

@@ -14,9 +14,8 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
+from nfas_lightning.models.sources import listed_models, sources
 from nfas_lightning.models.zoo.entry import ZooEntry
-from nfas_lightning.models.zoo.registry import zoo
-from nfas_lightning.packaged_models import PACKAGED
 from nfas_lightning.writing import load_yaml
 
 __all__ = ["ModelSpec", "instantiate", "resolve_models"]
@@ -86,28 +85,26 @@ def _resolve(item: str | Mapping[str, Any]) -> list[ModelSpec]:
         if not paths:
             raise ValueError(f"models: no config file matches {item!r}, seen from {Path.cwd().name}/.")
         return [_from_file(Path(path)) for path in paths]
-    source, colon, pattern = item.partition(":")
-    if not colon:
-        source, pattern = ("packaged" if item in PACKAGED else "zoo"), item
-    if source == "packaged":
-        return [
-            ModelSpec(name, PACKAGED[name].modality, {"model": name})
-            for name in _matching(pattern, PACKAGED, "packaged model")
-        ]
-    if source == "zoo":
-        names = _matching(pattern, zoo(), "packaged model or entry of the zoo")
-        return [ModelSpec(name, zoo()[name].modality, {"model": f"zoo:{name}"}) for name in names]
-    return [_from_arguments({"model": item})]
-
-
-def _matching(pattern: str, known: Iterable[str], kind: str) -> list[str]:
-    names = list(known)
-    found = [name for name in names if fnmatchcase(name, pattern)] if _WILD & set(pattern) else [pattern]
-    if not found or not set(found) <= set(names):
-        close = get_close_matches(pattern, [*names, *PACKAGED], n=5, cutoff=0.5)
+    source, colon, name = item.partition(":")
+    wanted = name if colon else item
+    if colon and not (source in sources() and sources()[source].entries()):
+        return [_from_arguments({"model": item})]  # of a library, which knows its names
+    listed = listed_models()
+    short = {name: name.rpartition(":")[2] for name in listed}
+    if colon:
+        own = sources()[source].entries()
+        short = {name: own_name for name, own_name in short.items() if own.get(own_name) is listed[name]}
+    if _WILD & set(item):
+        names = [name for name, own_name in short.items() if fnmatchcase(own_name if colon else name, wanted)]
+    else:
+        names = [item] if item in short else [name for name, own_name in short.items() if own_name == wanted]
+    if not names:
+        close = get_close_matches(wanted, short.values(), n=5, cutoff=0.5)
         hint = f" Close: {', '.join(dict.fromkeys(close))}." if close else ""
-        raise ValueError(f"models: there is no {kind} {pattern!r}.{hint} `nfas models list` has them all.")
-    return found
+        raise ValueError(
+            f"models: no listed model is called {item!r}.{hint} `nfas models list` has them all."
+        )
+    return [ModelSpec(short[name], listed[name].modality, {"model": name}) for name in names]
 
 
 def _from_arguments(arguments: dict[str, Any], label: str = "", folder: str = "") -> ModelSpec:
@@ -117,7 +114,7 @@ def _from_arguments(arguments: dict[str, Any], label: str = "", folder: str = ""
     if not model:
         raise ValueError(f"models: a mapping needs the key 'model', got {sorted(arguments)}.")
     if isinstance(model, str):
-        named = _resolve(model) if model in PACKAGED or model.startswith("zoo:") else []
+        named = _resolve(model) if _is_listed(model) else []
         modality = modality or (named[0].modality if named else "")
         arguments["model"] = named[0].given["model"] if named else model
     elif _is_entry(model):
@@ -148,6 +145,11 @@ def _from_file(path: Path) -> ModelSpec:
 def _label(model: Any) -> str:
     name = model if isinstance(model, str) else str(model.get("class_path", "model")).rpartition(".")[2]
     return name.rpartition("/")[2].partition("@")[0].rpartition(":")[2]
+
+
+def _is_listed(model: str) -> bool:
+    source = model.partition(":")[0] if ":" in model else ""
+    return bool(source in sources() and sources()[source].entries()) or model in listed_models()
 
 
 def _is_entry(model: Any) -> bool:

@@ -42,10 +42,12 @@ def loader(n=7, **options):
     return DataLoader(Images(n), batch_size=2, **options)
 
 
+QUIET = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False,
+         "enable_model_summary": False, "accelerator": "cpu"}  # fmt: skip
+
+
 def trainer(callback, **options):
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False,
-             "enable_model_summary": False, "accelerator": "cpu"}  # fmt: skip
-    return pl.Trainer(callbacks=[callback], **{**quiet, **options})
+    return pl.Trainer(callbacks=[callback], **{**QUIET, **options})
 
 
 def expected(net, n=7):
@@ -380,7 +382,7 @@ for stage, save_dir in (("test", None), ("predict", {shards!r})):
     else:
         with pytest.raises(RuntimeError, match="read it on rank zero"):
             callback.trajectory
-    # a file a process: two processes share one standard output, and their lines interleave
+    # one file per process: two processes share one standard output, and their lines interleave
     Path({said!r}, f"{{stage}}-{{run.global_rank}}").touch()
 """
 
@@ -398,3 +400,90 @@ def test_two_processes_with_uneven_shares_give_the_same_trajectory(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert sorted(file.name for file in said.iterdir()) == ["predict-0", "predict-1", "test-0", "test-1"]
+
+
+class Texts(Dataset):
+    """Token ids, padded to 9."""
+
+    lengths = (4, 9, 6, 2, 9, 3)
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def __getitem__(self, i):
+        ids = torch.randint(1, 20, (9,), generator=torch.Generator().manual_seed(i))
+        mask = torch.arange(9) < self.lengths[i]
+        return {"stimulus_id": i, "input_ids": ids * mask, "attention_mask": mask.long()}
+
+
+class Mixing(nn.Module):
+    """Adds the mean over all tokens, padding included, unless it is told not to."""
+
+    def __init__(self, heeds_mask):
+        super().__init__()
+        self.heeds_mask = heeds_mask
+        self.n_passes = 0
+        self.embed = nn.Embedding(20, 4)
+        self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, input_ids, attention_mask):
+        self.n_passes += 1
+        x = self.embed(input_ids)
+        shown = attention_mask.unsqueeze(-1) if self.heeds_mask else torch.ones_like(x[..., :1])
+        for block in self.blocks:
+            x = block(x + (x * shown).sum(1, keepdim=True) / shown.sum(1, keepdim=True))
+        return (x * shown).sum(1) / shown.sum(1)
+
+
+class OwnTexts(pl.LightningModule):
+    def __init__(self, network):
+        super().__init__()
+        self.model = network
+
+    def validation_step(self, batch, batch_idx):
+        self.log("loss", self.model(batch["input_ids"], attention_mask=batch["attention_mask"]).mean())
+
+
+@pytest.mark.parametrize("heeds_mask", [True, False])
+def test_a_module_of_ones_own_is_looked_at_for_padding(heeds_mask):
+    """Its pooling sees padding whatever the network does: each text is shown alone, without."""
+    torch.manual_seed(0)
+    module, callback = OwnTexts(Mixing(heeds_mask)).eval(), DepthTrajectory("blocks.*")
+    texts = DataLoader(Texts(), batch_size=3)
+    one = trainer(callback)
+    with pytest.warns(UserWarning, match="Mixing makes other states of a stimulus in a batch than alone"):
+        one.validate(module, texts, verbose=False)
+    assert module.model.n_passes == 2  # what the look counted is put back
+    wanted = []
+    for i, length in enumerate(Texts.lengths):
+        text = Texts()[i]
+        with DepthRecorder(module.model, "blocks.*") as rec, torch.no_grad():
+            module.model(text["input_ids"][None, :length], text["attention_mask"][None, :length])
+            wanted.append(rec.states)
+    for found, own in zip(callback.trajectory.states, zip(*wanted, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.cat(own))
+    loss = one.callback_metrics["loss"]
+    plain = pl.Trainer(**QUIET)
+    plain.validate(module, texts, verbose=False)
+    assert torch.equal(loss, plain.callback_metrics["loss"])  # of the steps alone
+
+
+def test_a_module_of_ones_own_without_such_states_is_left_in_its_batches(recwarn):
+    class Own(pl.LightningModule):
+        def __init__(self, by_parts):
+            super().__init__()
+            self.model, self.by_parts = network(), by_parts
+
+        def validation_step(self, batch, batch_idx):
+            if self.by_parts:  # past the network's own forward
+                x = batch["image"]
+                for layer in self.model:
+                    x = layer(x)
+            else:
+                self.model(batch["image"])
+
+    for by_parts in (False, True):
+        callback, module = DepthTrajectory(), Own(by_parts)
+        trainer(callback).validate(module, loader(), verbose=False)
+        check(callback.trajectory, module.model)
+    assert not [w for w in recwarn if "stimulus" in str(w.message)]

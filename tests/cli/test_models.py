@@ -64,7 +64,7 @@ def test_show_names_every_field_and_every_block(capsys):
     for text in (entry.revision, "Apache-2.0", "108891648", "arxiv.org/abs/1810.04805", "encoder.layer.11"):
         assert text in shown
     assert "blocks.5" in _printed(capsys, "show", "crepe_tiny")
-    assert "Try one of: bert_base" in _refused(capsys, 2, "show", "bert_bas")
+    assert "Try one of: zoo:bert_base" in _refused(capsys, 2, "show", "bert_bas")
 
 
 def test_check_prints_a_table_and_ends_with_the_reason(capsys, monkeypatch):

@@ -40,10 +40,17 @@ def whole_network(entry: ZooEntry, seed: int = 7) -> torch.nn.Module:
     return seeded(seed, lambda: network_class(entry)(configuration(entry), **options))
 
 
-def save_files(entry: ZooEntry, folder: Path, *, seed: int = 7, pickled: bool = False) -> torch.nn.Module:
+def save_files(
+    entry: ZooEntry,
+    folder: Path,
+    *,
+    seed: int = 7,
+    pickled: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> torch.nn.Module:
     """Write weights, configuration and tokenizer into a folder; return the network they are of."""
     folder.mkdir(parents=True, exist_ok=True)
-    module = whole_network(entry, seed)
+    module = whole_network(entry, seed).to(dtype)
     state = {key: value.contiguous().clone() for key, value in module.state_dict().items()}
     if entry.library == "transformers":
         module.save_pretrained(folder)

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from nfas_lightning.hooks.first_token import joined_pooling
-from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
+from nfas_lightning.hooks.trajectory import concatenate, joined_pooling
 
 WIDTH, LENGTHS = 16, [7, 2, 5, 1, 7, 3, 4, 6]
 MASK = torch.arange(7) < torch.tensor(LENGTHS)[:, None]

@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 
 from nfas_lightning.hooks import LayerInfo, Trajectory, processes
 
-# stimuli of each process: uneven, one a process, none for the first or the last
+# stimuli of each process: uneven, one per process, none for the first or the last
 SHARES = {
     2: [[[5, 1, 0, 7, 2, 8, 9], [3, 4, 6]], [[], [2, 0, 1]], [[], []]],
     3: [[[4], [0, 1, 2, 3, 5, 6, 7], []], [[], [1], [0]]],

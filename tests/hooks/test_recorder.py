@@ -310,7 +310,7 @@ def test_a_network_that_reads_whole_clips_has_its_rows_already(encoder):
             torch.testing.assert_close(state, wanted)
         encoder(torch.randn(3, 3, 6))
         with pytest.raises(
-            ValueError, match=r"a row a stimulus \(2\) or a row a frame \(10 in 2 clips\), got 3"
+            ValueError, match=r"one row per stimulus \(2\) or per frame \(10 in 2 clips\), got 3"
         ):
             rec.collect([2, 3], [5, 5])
 

@@ -7,9 +7,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from nfas_lightning.hooks.merge import concatenate
 from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
-from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
+from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory, concatenate
 
 
 def _part(ids, name="a", width=3):

@@ -17,9 +17,8 @@ from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.functional.temporal import hrf_operator
 from nfas_lightning.lightning_packages import pl
-from nfas_lightning.models import FrozenModel
-from nfas_lightning.models.base import ModelInputs
-from nfas_lightning.models.preprocess import RawStimuli, TextPreprocess
+from nfas_lightning.models import FrozenModel, RawStimuli, TextPreprocess
+from nfas_lightning.models.loaded import ModelInputs
 
 transformers = pytest.importorskip("transformers")
 N = 300

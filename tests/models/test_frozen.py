@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import FrozenModel, LoadedModel, ModelInfo, ModelInputs, ModelSuite
-from nfas_lightning.models.base import move_inputs
+from nfas_lightning.models.loaded import move_inputs
 from nfas_lightning.models.random_twin import random_twin, seeded, state_sha256
 
 
@@ -185,7 +185,7 @@ def test_hyperparameters_can_be_written_to_yaml():
 def test_options_reach_the_builder_of_a_packaged_model_and_no_other():
     model = FrozenModel("whisper_base", weights="random", options={"max_seconds": 5.0})
     assert "max_seconds=5.0" in model.info.note
-    with pytest.raises(ValueError, match="options belong to packaged models"):
+    with pytest.raises(ValueError, match="packaged models have them"):
         FrozenModel("timm:resnet18", weights="random", options={"size": 96}).load()
 
 

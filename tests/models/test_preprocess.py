@@ -1,14 +1,25 @@
-"""Preprocessing against independent oracles, and what must never enter a mask."""
+"""Images and clips, prepared for networks."""
 
-import copy
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
-from nfas_lightning.data.stimuli.texts import TextStimulus, carried
-from nfas_lightning.models.preprocess import AudioPreprocess, ImagePreprocess, RawStimuli, TextPreprocess
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.texts import TextStimulus
+from nfas_lightning.hooks.recorder import DepthRecorder
+from nfas_lightning.models import (
+    AudioPreprocess,
+    ClipPreprocess,
+    FrozenModel,
+    ImagePreprocess,
+    RawStimuli,
+    TextPreprocess,
+    load_model,
+)
+
+transformers = pytest.importorskip("transformers")
 
 HALF = (0.5, 0.5, 0.5)
 NONE = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -76,54 +87,6 @@ def _sounds(lengths=(800, 500), rate=8000):
     return {"audio": audio, "n_samples": torch.tensor(lengths), "sampling_rate": rate}
 
 
-def test_resampling_keeps_a_tone_and_its_length():
-    inputs = AudioPreprocess(16_000)(_sounds((8000,)))
-    wave = inputs.args[0]
-    assert wave.shape == (1, 16_000)
-    wanted = torch.sin(2 * torch.pi * 440 * torch.arange(16_000) / 16_000)
-    torch.testing.assert_close(wave[0, 500:-500], wanted[500:-500], atol=2e-3, rtol=0)
-
-
-def test_padding_never_changes_a_sound():
-    preprocess = AudioPreprocess(11_025)
-    both = preprocess(_sounds())
-    alone = preprocess(_sounds((500,)))
-    n = alone.args[0].shape[1]
-    assert torch.equal(both.args[0][1, :n], alone.args[0][0])
-    assert both.mask.sum(dim=1).tolist() == [1103, n]
-    assert not both.args[0][1, n:].any()
-
-
-def test_frames_are_counted_as_convolutions_count_them():
-    convolutions = [(10, 5), (3, 2), (2, 2)]
-    inputs = AudioPreprocess(8000, convolutions=convolutions, pass_mask=True)(_sounds())
-    network = torch.nn.Sequential(*(torch.nn.Conv1d(1, 1, k, s) for k, s in convolutions))
-    for row, n in enumerate((800, 500)):
-        assert inputs.mask[row].sum() == network(torch.zeros(1, 1, n)).shape[-1]
-    assert inputs.mask.shape[1] == network(torch.zeros(1, 1, 800)).shape[-1]
-    assert inputs.kwargs["attention_mask"].sum(dim=1).tolist() == [800, 500]
-
-
-def test_sounds_that_a_network_can_not_take_are_refused():
-    with pytest.raises(ValueError, match=r"sounds of \[500, 800\] samples.*batch_size=1"):
-        AudioPreprocess(8000, equal_lengths=True)(_sounds())
-    with pytest.raises(ValueError, match="too short for one frame"):
-        AudioPreprocess(8000, convolutions=[(600, 5)])(_sounds())
-    with pytest.raises(ValueError, match=r"n_samples must lie between 1 and 800, got \[800, 801\]"):
-        AudioPreprocess(8000)({**_sounds(), "n_samples": torch.tensor([800, 801])})
-
-
-def test_whisper_features_and_their_mask():
-    transformers = pytest.importorskip("transformers")
-    extractor = transformers.WhisperFeatureExtractor(chunk_length=1)
-    inputs = AudioPreprocess(16_000, extractor)(_sounds((16_000, 4_000), 16_000))
-    assert inputs.kwargs["input_features"].shape == (2, 80, 100)
-    assert inputs.mask.sum(dim=1).tolist() == [100, 25]
-    assert "attention_mask" not in inputs.kwargs
-    with pytest.raises(ValueError, match="longer than the 1 s"):
-        AudioPreprocess(16_000, extractor)(_sounds((16_001,), 16_000))
-
-
 WORDS = ["the", "cat", "sat", "on", "mat", "un", "##happy", "##ly", "query", ":"]
 
 
@@ -143,128 +106,6 @@ def tokenizer():
         tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )  # fmt: skip
-
-
-def _shown(tokenizer, inputs, row):
-    ids = inputs.kwargs["input_ids"][row][inputs.mask[row]]
-    return tokenizer.convert_ids_to_tokens(ids.tolist())
-
-
-def test_special_tokens_and_padding_stay_out_of_the_mask(tokenizer):
-    batch = {"text": [TextStimulus("The cat sat on the mat"), TextStimulus("unhappy")]}
-    inputs = TextPreprocess(tokenizer, 16)(batch)
-    assert inputs.kwargs["input_ids"].shape == (2, 8)
-    assert inputs.kwargs["attention_mask"].sum(dim=1).tolist() == [8, 4]
-    assert inputs.kwargs["token_type_ids"].sum() == 0
-    assert _shown(tokenizer, inputs, 0) == ["the", "cat", "sat", "on", "the", "mat"]
-    assert _shown(tokenizer, inputs, 1) == ["un", "##happy"]
-    assert inputs.kwargs["input_ids"][1, 4:].tolist() == [0] * 4
-
-
-@pytest.mark.parametrize(
-    "template",
-    ["[CLS] $A [SEP]", "[CLS] $A", "$A [SEP]", "$A [SEP] [CLS]", "[CLS] [CLS] $A [SEP] [SEP]", "$A"],
-)
-def test_whatever_a_tokenizer_adds_stays_out_of_the_mask(tokenizer, template):
-    """As BERT and RoBERTa, Llama, T5, XLNet, a decoder with a prompt and GPT-2 write special tokens."""
-    from tokenizers.processors import TemplateProcessing
-
-    own = copy.deepcopy(tokenizer)
-    own.backend_tokenizer.post_processor = TemplateProcessing(
-        single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    inputs = TextPreprocess(own, 16)({"text": [TextStimulus("the cat sat"), TextStimulus("mat")]})
-    added = template.count("[")
-    assert inputs.kwargs["attention_mask"].sum(dim=1).tolist() == [3 + added, 1 + added]
-    assert _shown(own, inputs, 0) == ["the", "cat", "sat"]
-    assert _shown(own, inputs, 1) == ["mat"]
-
-
-def test_texts_of_unequal_lengths_are_refused_where_padding_would_change_states(tokenizer):
-    preprocess = TextPreprocess(tokenizer, 16, equal_lengths=True)
-    with pytest.raises(
-        ValueError, match=r"texts of \[3, 5\] tokens. Use batch_size=1, or texts of one length"
-    ):
-        preprocess({"text": [TextStimulus("the cat sat"), TextStimulus("mat")]})
-    assert preprocess({"text": [TextStimulus("the cat"), TextStimulus("mat on")]}).mask.sum() == 4
-
-
-@pytest.mark.parametrize("carrier", ["the {} sat", "the cat on {}", "on the {}: the mat"])
-def test_a_carrier_phrase_is_read_and_the_word_alone_is_pooled(tokenizer, carrier):
-    words = ["cat", "unhappyly", TextStimulus("the mat", (4, 7))]
-    inputs = TextPreprocess(tokenizer, 16)({"text": carried(words, carrier)})
-    assert [_shown(tokenizer, inputs, row) for row in range(3)] == [
-        ["cat"],
-        ["un", "##happy", "##ly"],
-        ["mat"],
-    ]
-
-
-@pytest.mark.parametrize("carrier", ["the word is", "{} and {}", "{}", " {} "])
-def test_a_carrier_phrase_has_one_place_for_the_word_and_words_beside_it(carrier):
-    with pytest.raises(ValueError, match=r"carrier must be a phrase with \{\} once"):
-        carried(["cat"], carrier)
-
-
-@pytest.mark.parametrize(
-    ("target", "tokens"),
-    [("cat", ["cat"]), ("unhappyly", ["un", "##happy", "##ly"]), ("cat sat", ["cat", "sat"]),
-     ("happ", ["##happy"])],
-)  # fmt: skip
-def test_a_span_shows_the_sub_words_that_overlap_it(tokenizer, target, tokens):
-    text = "The cat sat unhappyly on"
-    start = text.index(target)
-    for prefix in ("", "query: "):
-        stimulus = TextStimulus(text, (start, start + len(target)))
-        inputs = TextPreprocess(tokenizer, 32, prefix)({"text": [stimulus]})
-        assert _shown(tokenizer, inputs, 0) == tokens
-
-
-def test_a_prefix_is_read_but_not_pooled(tokenizer):
-    inputs = TextPreprocess(tokenizer, 16, "query: ")({"text": [TextStimulus("cat sat")]})
-    ids = inputs.kwargs["input_ids"][0].tolist()
-    assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "query", ":", "cat", "sat", "[SEP]"]
-    assert _shown(tokenizer, inputs, 0) == ["cat", "sat"]
-
-
-@pytest.mark.parametrize("prefix", ["", "query: "])
-def test_the_oldest_context_goes_first(tokenizer, prefix):
-    text = "the the the cat sat on the mat"
-    stimulus = TextStimulus(text, (text.index("mat"), len(text)))
-    kept = 6 - (2 if prefix else 0)
-    inputs = TextPreprocess(tokenizer, 8, prefix)({"text": [stimulus]})
-    ids = tokenizer.convert_ids_to_tokens(inputs.kwargs["input_ids"][0].tolist())
-    assert ids == ["[CLS]", *(["query", ":"] if prefix else []), *text.split()[-kept:], "[SEP]"]
-    assert _shown(tokenizer, inputs, 0) == ["mat"]
-
-
-def test_a_target_out_of_the_window_is_refused(tokenizer):
-    text = "the cat sat on the mat"
-    preprocess = TextPreprocess(tokenizer, 6)
-    with pytest.raises(ValueError, match="'cat' falls out of the window: 8 tokens, of which the last 6 fit"):
-        preprocess({"text": [TextStimulus(text, (4, 7))]})
-    with pytest.raises(ValueError, match="falls out of the window"):
-        preprocess({"text": [TextStimulus(text)]})
-    preprocess({"text": [TextStimulus(text, (8, 11))]})
-
-
-def test_texts_and_tokenizers_that_can_not_work_are_refused(tokenizer):
-    with pytest.raises(ValueError, match="No token covers ' '"):
-        TextPreprocess(tokenizer, 8)({"text": [TextStimulus("the cat", (3, 4))]})
-    with pytest.raises(ValueError, match="needs a fast tokenizer"):
-        TextPreprocess(object(), 8)
-
-
-def test_one_batch_equals_single_texts(tokenizer):
-    preprocess = TextPreprocess(tokenizer, 16)
-    texts = [TextStimulus("the cat"), TextStimulus("the cat sat on", (4, 7)), TextStimulus("mat")]
-    together = preprocess({"text": texts})
-    for i, text in enumerate(texts):
-        alone = preprocess({"text": [text]})
-        n = alone.mask.shape[1]
-        assert torch.equal(together.kwargs["input_ids"][i, :n], alone.kwargs["input_ids"][0])
-        assert torch.equal(together.mask[i, :n], alone.mask[0])
-        assert not together.mask[i, n:].any()
 
 
 def test_raw_stimuli_pass_and_audio_brings_its_mask():
@@ -287,3 +128,117 @@ def test_everything_can_be_pickled(tokenizer):
     texts = {"text": [TextStimulus("the cat")]}
     copied = pickle.loads(pickle.dumps(TextPreprocess(tokenizer, 8)))
     assert torch.equal(copied(texts).mask, TextPreprocess(tokenizer, 8)(texts).mask)
+
+
+def test_resize_says_what_it_can_take():
+    for resize, said in (
+        (20, "must cover the 24 x 30 pixels"),
+        ((24, 29), "must cover"),
+        ("fit", "must be one"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ImagePreprocess((24, 30), (0.5,) * 3, (0.5,) * 3, resize=resize)
+    with pytest.raises(ValueError, match="resize in pixels or crop_pct"):
+        ImagePreprocess(24, (0.5,) * 3, (0.5,) * 3, resize=30, crop_pct=0.8)
+
+
+def test_clips_are_spaced_evenly_and_a_still_image_does_not_move():
+    image = ImagePreprocess(8, (0.0,) * 3, (1.0,) * 3)
+    clips = ClipPreprocess(4, image)
+    ramp = torch.linspace(0, 1, 8)[None, :, None, None, None].expand(2, 8, 3, 8, 8)
+    pixels = clips({"clip": ramp}).args[0]
+    assert pixels.shape == (2, 4, 3, 8, 8)
+    torch.testing.assert_close(pixels[0, :, 0, 0, 0], torch.linspace(0, 1, 8)[[1, 3, 5, 7]])
+    frames = {"image": torch.cat([ramp[0], ramp[0][:2]]), "n_frames": torch.tensor([8, 2])}
+    of_two_lengths = clips(frames).args[0]
+    torch.testing.assert_close(of_two_lengths[0], pixels[0])
+    torch.testing.assert_close(of_two_lengths[1, :, 0, 0, 0], torch.linspace(0, 1, 8)[[0, 0, 1, 1]])
+    still = clips({"image": ramp[:, 3]}).args[0]
+    assert still.shape == (2, 4, 3, 8, 8)
+    assert torch.equal(still[:, 0], still[:, 3])
+    with pytest.raises(ValueError, match=r"clip must have shape \(B, F, 3, H, W\)"):
+        clips({"clip": torch.zeros(2, 3, 8, 8)})
+
+
+TINY = {"image_size": 32, "patch_size": 16, "num_frames": 4, "hidden_size": 16, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "intermediate_size": 16}  # fmt: skip
+
+
+def save_tiny(folder, name):
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**TINY))
+    model.save_pretrained(folder)
+    size = {"height": 32, "width": 32}
+    transformers.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size=size).save_pretrained(folder)
+    return model.eval()
+
+
+@pytest.fixture
+def stimuli():
+    clips = torch.rand(3, 10, 3, 40, 48, generator=torch.Generator().manual_seed(0))
+    return StimulusSet(clips, "vision")
+
+
+def record(model, stimuli, size):
+    model.load()
+    with DepthRecorder(model.module, model.layers, pooling=model.pooling) as rec, torch.no_grad():
+        for start in range(0, len(stimuli), size):
+            batch = stimuli.collate([stimuli[i] for i in range(start, min(start + size, len(stimuli)))])
+            model(batch)
+            rec.collect(batch["stimulus_id"], batch["n_frames"])
+        return rec.take()
+
+
+@pytest.mark.parametrize("name", ["VideoMAE", "Timesformer"])
+def test_a_video_model_reads_clips(name, tmp_path, stimuli):
+    saved = save_tiny(tmp_path, name)
+    loaded = load_model(f"hf:{tmp_path}")
+    assert isinstance(loaded.preprocess, ClipPreprocess)
+    assert loaded.info.modality == "vision"
+    together, alone = (record(FrozenModel(loaded), stimuli, size) for size in (3, 1))
+    assert together.widths == (16, 16, 16)
+    batch = stimuli.collate([stimuli[i] for i in range(3)])
+    with torch.no_grad():
+        pixels = ClipPreprocess(4, ImagePreprocess(32, *[(0.5,) * 3] * 2, interpolation="bilinear"))(
+            batch
+        ).args[0]
+        # transformers' own states: embeddings first
+        states = saved(pixels, output_hidden_states=True).hidden_states[1:]
+    for depth in range(3):
+        torch.testing.assert_close(together.states[depth], states[depth].mean(1), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(together.states[depth], alone.states[depth], rtol=1e-4, atol=1e-5)
+
+
+def test_random_weights_need_the_configuration_alone(tmp_path, stimuli):
+    save_tiny(tmp_path, "VideoMAE")
+    (tmp_path / "model.safetensors").unlink()
+    trajectory = record(FrozenModel(f"hf:{tmp_path}", weights="random"), stimuli, 2)
+    assert len(trajectory.stimulus_ids) == 3
+
+
+def test_an_image_model_reads_frames_and_its_features_are_averaged(stimuli):
+    model = FrozenModel("timm:test_vit", weights="random")
+    together, alone = (record(model, stimuli, size) for size in (3, 2))
+    frames = StimulusSet(torch.cat([stimuli[i][1] for i in range(3)]), "vision")
+    with DepthRecorder(model.module, model.layers, pooling=model.pooling) as rec, torch.no_grad():
+        model(frames.collate([frames[i] for i in range(30)]))
+        rec.collect(torch.arange(30))
+        each = rec.take()
+    for depth, state in enumerate(each.states):
+        wanted = state.unflatten(0, (3, 10)).mean(1)
+        torch.testing.assert_close(together.states[depth], wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(alone.states[depth], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_processor_of_another_kind_is_refused(tmp_path):
+    save_tiny(tmp_path, "VideoMAE")
+    transformers.VivitImageProcessor().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="VivitImageProcessor scales pixels in a way of its own"):
+        load_model(f"hf:{tmp_path}")
+
+
+def test_a_bare_module_gets_frames_or_clips(stimuli):
+    entries = [stimuli[i] for i in range(3)]
+    assert RawStimuli()(stimuli.collate(entries)).args[0].shape == (30, 3, 40, 48)
+    clips = StimulusSet(stimuli.items, "vision", as_clips=True)
+    assert RawStimuli()(clips.collate(entries)).args[0].shape == (3, 10, 3, 40, 48)

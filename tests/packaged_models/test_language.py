@@ -11,6 +11,7 @@ from nfas_lightning.data.stimuli.texts import TextStimulus, carried
 from nfas_lightning.hooks.pooling import pool
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.packaged_models import PACKAGED, load_packaged
+from nfas_lightning.packaged_models.language import _llama_state
 
 pytestmark = pytest.mark.weights  # even random weights need a tokenizer
 
@@ -202,3 +203,21 @@ def test_random_weights_are_seeded_and_leave_the_generator():
     )
     assert first == again != other
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_rotary_halves_are_put_back():
+    heads, key_heads, width = 4, 2, 24
+    original = {"q": torch.randn(heads * 6, width), "k": torch.randn(key_heads * 6, width)}
+
+    def interleave(weight, n):  # as the converter to GGUF writes it: halves of a head become pairs
+        return weight.reshape(n, 2, 3, width).transpose(1, 2).reshape(-1, width)
+
+    tensors = {
+        "token_embd.weight": torch.zeros(1),
+        "output_norm.weight": torch.zeros(1),
+        "blk.5.attn_q.weight": interleave(original["q"], heads),
+        "blk.5.attn_k.weight": interleave(original["k"], key_heads),
+    }
+    state = _llama_state(tensors, heads, key_heads)
+    assert torch.equal(state["layers.5.self_attn.q_proj.weight"], original["q"])
+    assert torch.equal(state["layers.5.self_attn.k_proj.weight"], original["k"])

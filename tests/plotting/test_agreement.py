@@ -48,7 +48,7 @@ def test_many_groups_show_the_largest_that_have_an_snci(zoo):
     plot_space(statistics).draw_without_rendering()
 
 
-def test_convergence_has_a_dot_a_roi(statistics):
+def test_convergence_has_one_dot_per_roi(statistics):
     known = statistics.convergence["convergence"].notna()
     assert len(dots(plot_convergence(statistics), "convergence")) == known.sum()
 

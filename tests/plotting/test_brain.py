@@ -13,7 +13,7 @@ from nfas_lightning.plotting.style import SIMULATED
 from tests.helpers.figures import dots, texts
 
 
-def test_surface_has_four_views_a_map(results):
+def test_surface_has_four_views_per_map(results):
     figure = plot_surface(mean_r2(results.scores), results.rois, title="r2", simulated=True)
     assert sum(bool(ax.images) for ax in figure.axes) >= 12
     assert "ROIs reach the cortical surface" in texts(figure)
@@ -57,7 +57,7 @@ def test_parcels_are_drawn_as_they_are(results):
     assert "discs of 12 mm for 3 known by their center only" in discs
 
 
-def test_glass_brain_has_a_panel_a_map(results):
+def test_glass_brain_has_one_panel_per_map(results):
     figure = plot_glass(mean_r2(results.scores), results.rois, title="r2", simulated=True)
     assert figure.get_supxlabel() == SIMULATED
     assert {"vision", "audio", "language"} <= set(texts(figure).split())

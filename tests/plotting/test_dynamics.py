@@ -57,7 +57,7 @@ def test_spread_keeps_order_gap_and_bounds():
     assert heights[-1] <= 1.0 + 1e-9
 
 
-def test_families_have_a_row_each_and_a_mark_a_model(zoo):
+def test_families_have_one_row_each_and_one_mark_per_model(zoo):
     figure = plot_families(zoo.spectra, zoo.models, simulated=True)
     rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert len(rows) == len(zoo.models.drop_duplicates(["family", "modality"]))
@@ -69,7 +69,7 @@ def test_families_have_a_row_each_and_a_mark_a_model(zoo):
     assert np.isclose(gpt2, np.degrees(np.arctan2(upper["imag"], upper["real"]))).any()
 
 
-def test_depth_has_a_row_a_model_and_says_when_scores_are_missing(results):
+def test_depth_has_one_row_per_model_and_says_when_scores_are_missing(results):
     depth = results.depth.copy()
     depth.loc[depth["model"] == "silero_vad", "r"] = np.nan
     figure = plot_depth(depth, simulated=True)

@@ -16,7 +16,7 @@ def _print(table, width=100):
     return console.export_text(styles=False)
 
 
-def test_score_table_has_a_line_a_model_and_fits_a_terminal():
+def test_score_table_has_one_line_per_model_and_fits_a_terminal():
     results = make_results(n_rois=12)
     text = _print(score_table(results))
     assert all(any(name in line for line in text.splitlines()) for name in ("mobilenet_v2", "g2p_en_gru"))

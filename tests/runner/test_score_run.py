@@ -139,8 +139,8 @@ def test_changed_settings_or_responses_are_computed_anew(tmp_path):
     suite = ModelSuite([spec(net)], random_twins=False)
     trainer(tmp_path).test(suite, datamodule=brain())
     before = net.calls
-    other = brain()
-    other.values = other.values + torch.rand(40, 3)
+    values = images().flatten(1)[:, :3] + torch.rand(40, 3)
+    other = ArrayDataModule(images(), values, rois=ROIS, dataset="toy", batch_size=16)
     trainer(tmp_path).test(suite, datamodule=other)
     assert net.calls > before
 
@@ -250,7 +250,7 @@ def test_one_device_is_used_unless_more_are_asked_for(tmp_path, monkeypatch):
 TWO_PROCESSES = """
 import json, sys
 sys.path.insert(0, {root!r})
-from tests.runner.test_score import *
+from tests.runner.test_score_run import *
 
 if __name__ == "__main__":
     options = dict(accelerator="cpu", devices=2, strategy="ddp", enable_progress_bar=False)

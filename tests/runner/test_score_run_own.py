@@ -6,7 +6,7 @@ from torch import nn
 
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel, ModelInputs, ModelSuite, load_module
-from nfas_lightning.models.base import LoadedModel, ModelInfo
+from nfas_lightning.models.loaded import LoadedModel, ModelInfo
 from nfas_lightning.models.text import TextPreprocess
 from nfas_lightning.runner import score_models
 from nfas_lightning.scoring import ScoringSettings

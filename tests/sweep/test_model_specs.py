@@ -37,8 +37,8 @@ def test_models_go_by_name_pattern_file_and_mapping(folder):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["minilm_l7"], r"no packaged model or entry of the zoo 'minilm_l7'. Close: .*minilm_l6"),
-        (["packaged:zzz*"], "no packaged model 'zzz"),
+        (["minilm_l7"], r"no listed model is called 'minilm_l7'. Close: .*minilm_l6"),
+        (["packaged:zzz*"], "no listed model is called 'packaged:zzz"),
         (["nothing/*.yaml"], "no config file matches"),
         (["timm:resnet18"], "does not tell its modality; add `modality:`"),
         ([{"model": "timm:resnet18", "weights": "random"}], "models: 'timm:resnet18' does not tell"),

@@ -1,8 +1,9 @@
-"""Build an entry's network from what its file says: nothing is fetched."""
+"""Build an entry's network and preprocessing from what its file says: nothing is fetched."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,12 +11,17 @@ from torch import nn
 
 from nfas_lightning.hooks.selection import resolve_layers
 from nfas_lightning.models.adapters import adapt
+from nfas_lightning.models.audio import AudioPreprocess, PatchedAudioPreprocess, RepeatedAudioPreprocess
+from nfas_lightning.models.loaded import Preprocess
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.untrained import untrained_timm
+from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess
+from nfas_lightning.models.text import TextPreprocess
+from nfas_lightning.models.timm_loader import untrained_timm
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = [
     "build_network",
+    "build_preprocess",
     "check_network",
     "configuration",
     "finish",
@@ -128,4 +134,53 @@ def _build_timm(entry: ZooEntry, reduced: bool) -> nn.Module:
     timm, name = library(entry), entry.architecture["model"]
     if not timm.is_model(name):
         raise ValueError(f"{entry.name}: timm {timm.__version__} has no model {name!r}.")
-    return untrained_timm(timm, name, **_options(entry, reduced))
+    return untrained_timm(name, **_options(entry, reduced))
+
+
+def build_preprocess(values: Mapping[str, Any], tokenizer: Callable[[], Any]) -> Preprocess:
+    """Return the preprocessing that an entry describes.
+
+    Args:
+        values: ``kind`` and its arguments, one of
+
+            - ``image``: those of `ImagePreprocess`;
+            - ``clip``: those of `ClipPreprocess`;
+            - ``audio``: ``extractor``, a feature extractor class of transformers, its ``options``, and the
+              arguments of `AudioPreprocess`;
+            - ``patched_audio`` and ``repeated_audio``: ``extractor`` and ``options``;
+            - ``text``: ``max_length`` and ``prefix`` of `TextPreprocess`.
+        tokenizer: brings the tokenizer, and is called for ``text`` alone: the others need no file.
+
+    Raises:
+        ValueError: an unknown kind.
+        TypeError: an argument that the kind does not take.
+    """
+    rest = {key: value for key, value in values.items() if key != "kind"}
+    kind = values["kind"]
+    if kind == "image":
+        return ImagePreprocess(**_pixels(rest))
+    if kind == "clip":
+        return ClipPreprocess(rest.pop("frames"), ImagePreprocess(**_pixels(rest)))
+    if kind == "text":
+        return TextPreprocess(tokenizer(), **rest)
+    kinds = {
+        "audio": AudioPreprocess,
+        "patched_audio": PatchedAudioPreprocess,
+        "repeated_audio": RepeatedAudioPreprocess,
+    }
+    if kind not in kinds:
+        raise ValueError(
+            f"preprocessing: kind must be one of image, clip, text, {', '.join(kinds)}, got {kind!r}."
+        )
+    extractor_class = getattr(require("transformers", "audio"), rest.pop("extractor"))
+    with warnings.catch_warnings():
+        # AST was trained with 128 mel bands, of which the lowest hold no frequency of its spectrum
+        warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
+        extractor = extractor_class(**rest.pop("options", {}))
+    preprocess: Preprocess = kinds[kind](extractor.sampling_rate, extractor, **rest)
+    return preprocess
+
+
+def _pixels(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `ImagePreprocess`; YAML has lists where it takes pairs."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

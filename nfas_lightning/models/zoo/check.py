@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from nfas_lightning.hooks.capture import Capture, one_stimulus
 from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.models.base import LoadedModel, ModelInfo, Preprocess
-from nfas_lightning.models.batch import one_stimulus
 from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.loaded import LoadedModel, ModelInfo, Preprocess
 from nfas_lightning.models.random_twin import random_twin, seeded
-from nfas_lightning.models.zoo.architecture import build_network, check_network, merged
+from nfas_lightning.models.zoo.architecture import build_network, build_preprocess, check_network, merged
 from nfas_lightning.models.zoo.entry import ZooEntry
-from nfas_lightning.models.zoo.preprocess import build_preprocess
 from nfas_lightning.models.zoo.registry import load_zoo
 from nfas_lightning.models.zoo.stand_ins import stand_in_batch, stand_in_tokenizer
 
@@ -43,7 +42,7 @@ class CheckResult:
         modality: of the entry.
         parameters: found at full size.
         blocks: found at full size.
-        widths: found at full size, one a block.
+        widths: found at full size, one per block.
         weights: ``"random"``, or where the loaded weights came from.
         seconds: that the check took.
         problem: why it failed; empty where it passed.
@@ -153,15 +152,9 @@ def _vocabulary(module: nn.Module) -> int:
 
 
 def _record(model: FrozenModel, layers: list[str], batch: Mapping[str, Any]) -> list[Tensor]:
-    assert model.module is not None
-    with (
-        torch.inference_mode(),
-        DepthRecorder(
-            model.module, layers, pooling=model.pooling, mask_source=lambda: model.mask
-        ) as recorder,
-    ):
-        model(batch)
-        return [state.clone() for state in recorder.states]
+    module = model.load().module
+    with torch.inference_mode(), DepthRecorder(module, layers, pooling=model.pooling) as recorder:
+        return Capture(recorder, model.inputs).states(batch)
 
 
 def _check_trajectory(

@@ -45,7 +45,7 @@ class ZooEntry:
         layers: blocks to record, see `resolve_layers`.
         blocks: L, how many there are.
         widths: D, or L widths where they differ.
-        pooling: how a block's output becomes one vector a stimulus, see `pool`.
+        pooling: how a block's output becomes one vector per stimulus, see `pool`.
         preprocessing: ``kind`` and the numbers the model was trained with, see `build_preprocess`.
         parameters: number of parameters of what runs.
         license: license of the weights, SPDX where there is one.
@@ -97,7 +97,7 @@ class ZooEntry:
             )
         if isinstance(self.widths, list) and len(self.widths) != self.blocks:
             raise ValueError(
-                f"{self.name}: widths must be one number or one a block ({self.blocks}), got "
+                f"{self.name}: widths must be one number or one per block ({self.blocks}), got "
                 f"{len(self.widths)}."
             )
 

@@ -9,23 +9,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.models.base import LoadedModel
-from nfas_lightning.models.info import model_info
+from nfas_lightning.models.loaded import LoadedModel, model_info
 from nfas_lightning.models.random_twin import seeded, state_sha256
-from nfas_lightning.models.zoo.architecture import build_network, check_network
+from nfas_lightning.models.sources import ModelSource
+from nfas_lightning.models.zoo.architecture import build_network, build_preprocess, check_network
 from nfas_lightning.models.zoo.entry import ZooEntry
 from nfas_lightning.models.zoo.pins import Pin, check_pin, read_pins
-from nfas_lightning.models.zoo.preprocess import build_preprocess
-from nfas_lightning.models.zoo.weights import (
-    load_network,
-    load_tokenizer,
-    resolved_revision,
-    stored_preprocessing,
-    weights_folder,
-)
+from nfas_lightning.models.zoo.repository import Repository, weights_folder
 from nfas_lightning.writing import load_yaml
 
-__all__ = ["CONFIGS", "load_zoo", "pin_of", "read_entry", "zoo", "zoo_entry", "zoo_files"]
+__all__ = ["CONFIGS", "SOURCE", "load_zoo", "pin_of", "read_entry", "zoo", "zoo_entry", "zoo_files"]
 
 # an installed package carries the files beside this one, a clone in configs/models
 _INSTALLED, _CLONE = Path(__file__).parent / "configs", Path(__file__).parents[3] / "configs" / "models"
@@ -40,13 +33,13 @@ def zoo_files() -> Iterator[Path]:
 
 @cache
 def zoo() -> Mapping[str, ZooEntry]:
-    """Return every entry by name, read once a process."""
+    """Return every entry by name; the files are read once per process."""
     found = (read_entry(path) for path in zoo_files())
     return MappingProxyType({entry.name: entry for entry in found if entry is not None})
 
 
 def read_entry(path: Path) -> ZooEntry | None:
-    """Read one config's entry; None where its model is something else, e.g. a module of your own.
+    """Read the entry of one config; None where its model is something else, e.g. a module of your own.
 
     Raises:
         ValueError: the entry does not say what an entry must say, or not under its own name.
@@ -96,8 +89,8 @@ def load_zoo(
             the hub or its cache.
 
     Returns:
-        The module in evaluation mode, its preprocessing, the blocks to record and its card, which holds the
-        commit that was read and the hash of the weights.
+        The module in evaluation mode and float32, its preprocessing, the blocks to record and its card, which
+        holds the commit that was read, the hash of the weights, and their precision as stored unless float32.
 
     Raises:
         OSError: files can't be reached.
@@ -110,22 +103,24 @@ def load_zoo(
     check_option("weights", weights, ("pretrained", "random"))
     found = zoo_entry(entry) if isinstance(entry, str) else entry
     pretrained = weights == "pretrained"
-    place = weights_folder(found, folder)
     pin = read_pins().get(found.name)
     wanted = revision or (pin.revision if pin and pin.hub == found.hub else found.revision)
-    module = load_network(found, wanted, place) if pretrained else seeded(seed, lambda: build_network(found))
+    files = Repository(found, wanted, weights_folder(found, folder))
+    module = files.network() if pretrained else seeded(seed, lambda: build_network(found))
     layers = check_network(found, module)
-    values = stored_preprocessing(found, wanted, place) if pretrained else found.preprocessing
-    preprocess = build_preprocess(values, lambda: load_tokenizer(found, wanted, place))
+    values = files.preprocessing() if pretrained else found.preprocessing
+    preprocess = build_preprocess(values, files.tokenizer)
+    stored = [dtype for dtype in (files.stored_dtypes() if pretrained else ()) if dtype != "torch.float32"]
+    raised = f"Stored in {', '.join(stored)}, loaded as torch.float32." if stored else ""
     info = model_info(
         module,
         name=found.name,
         modality=found.modality,
         family=found.family,
-        source=_source(found, wanted, place) if pretrained else "",  # asks the hub's cache
+        source=files.source if pretrained else "",  # asks the hub's cache
         seed=None if pretrained else seed,
         license=found.license,
-        note=found.note,
+        note=" ".join(filter(None, (found.note, raised))),
         objective=found.objective,
     )
     if pretrained:
@@ -138,14 +133,31 @@ def pin_of(entry: ZooEntry, *, folder: str | Path | None = None, revision: str |
 
     Unlike `load_zoo` it asks the entry, not the lock file, so that a pin can be renewed.
     """
-    place, wanted = weights_folder(entry, folder), revision or entry.revision
-    module = load_network(entry, wanted, place)
+    files = Repository(entry, revision or entry.revision, weights_folder(entry, folder))
+    module = files.network()
     check_network(entry, module)
-    commit = resolved_revision(entry, wanted) if place is None else wanted
-    return Pin(entry.hub, commit, state_sha256(module))
+    return Pin(entry.hub, files.commit, state_sha256(module))
 
 
-def _source(entry: ZooEntry, revision: str, folder: Path | None) -> str:
-    if folder is not None:
-        return f"folder of {entry.hub}@{revision}"
-    return f"{entry.library}:{entry.hub}@{resolved_revision(entry, revision)}"
+def _is_local(name: str) -> bool:
+    entry = zoo_entry(name)
+    return Repository(entry, entry.revision, weights_folder(entry)).is_local
+
+
+def _pinned(name: str) -> str:
+    return "lock file" if name in read_pins() else "commit" if zoo_entry(name).is_pinned else "no"
+
+
+def _block_names(name: str) -> list[str]:
+    return check_network(zoo_entry(name), build_network(zoo_entry(name), device="meta"))
+
+
+SOURCE = ModelSource(
+    load_zoo,
+    takes=("revision", "folder"),
+    entries=zoo,
+    is_local=_is_local,
+    pinned=_pinned,
+    block_names=_block_names,
+)
+"""The zoo, under ``zoo:`` in front of a name."""

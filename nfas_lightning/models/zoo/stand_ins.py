@@ -21,7 +21,7 @@ _RESERVED = 10  # ids below are left to special tokens, whichever ids a network 
 def stand_in_batch(
     modality: str, n_stimuli: int, *, equal_lengths: bool = False, seed: int = 0
 ) -> dict[str, Any]:
-    """Return a raw batch (see `nfas_lightning.data.stimuli.texts`) of noise images, noise or words.
+    """Return a raw batch (see `nfas_lightning.data.stimuli.collate`) of noise images, noise or words.
 
     Args:
         modality: ``"vision"``, ``"audio"`` or ``"language"``.

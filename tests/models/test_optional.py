@@ -1,0 +1,39 @@
+"""Optional libraries are imported when used, and asked for by their extra."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from nfas_lightning.models import (
+    reach,
+)
+from nfas_lightning.models.optional import require
+
+pytest.importorskip("timm")
+
+
+@pytest.fixture(autouse=True)
+def hub_that_answers(monkeypatch):
+    """No test asks the network: each says itself what its hub does."""
+    monkeypatch.setattr(reach, "is_reachable", lambda url: True)
+
+
+def test_a_missing_library_names_its_extra(monkeypatch):
+    def missing(name, *_):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(ImportError, match=r"timm is needed here.*pip install 'nfas-lightning\[vision\]'"):
+        require("timm", "vision")
+
+
+def test_optional_libraries_are_imported_when_used():
+    """Lightning's own metrics import transformers; this package must add nothing to that."""
+    code = (
+        "import sys, pytorch_lightning; before = set(sys.modules); import nfas_lightning.models; "
+        "print({'timm', 'torchvision', 'transformers'} & (set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
