@@ -31,8 +31,8 @@ from tests.helpers.command_line import GOOD, TEXT, refused
         ("n_stimuli: 24", "modality: visoin", "got 'visoin'. Did you mean 'vision'?"),
         ("n_stimuli: 24", "batch_size: 0", "batch_size must be at least 1, got 0."),
         ("dtype: float32", "dtype: float31", "got 'float31'. Did you mean 'float32'"),
-        ("timm:test_vit", "zoo:resnet51", "The zoo has no model 'resnet51'. Try one of: resnet50"),
-        ("timm:test_vit", "resnet50", "No packaged model is called 'resnet50'. Try one of: zoo:resnet50."),
+        ("timm:test_vit", "zoo:resnet51", "No model is called 'zoo:resnet51'. Try one of: zoo:resnet50"),
+        ("timm:test_vit", "resnet50", "No model is called 'resnet50'. Try one of: zoo:resnet50."),
         ("timm:test_vit", "tim:test_vit", "Unknown source 'tim' in 'tim:test_vit'"),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ settings: {n_permutations: 19}
         ("n_permutations", "n_permutation", "settings: ScoringSettings has no option 'n_permutation'."),
         ("n_permutations", "n_permutation", "Did you mean 'n_permutations'"),
         ("settings:", "setings:", "unknown key 'setings'. Did you mean 'settings'? There are models, "),
-        ("mobilenet_v2", "mobilenet_v3", "there is no packaged model or entry of the zoo 'mobilenet_v3'."),
+        ("mobilenet_v2", "mobilenet_v3", "no listed model is called 'mobilenet_v3'."),
         ("n_permutations: 19", "svd_rank: [2]", "settings.svd_rank: "),
         ("modality: vision", "modality: visoin", "got 'visoin'"),
         ("one:", "a/b:", "A benchmark's name is that of its folder"),
