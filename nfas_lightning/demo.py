@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
+from nfas_lightning.errors import InputError
+
 if TYPE_CHECKING:
     from nfas_lightning.lightning_packages import Logger
     from nfas_lightning.results import RunResults
@@ -67,7 +69,7 @@ def demo(
     names = list(_MODELS) if models is None else models
     unknown = [name for name in names if name not in packaged]
     if unknown:
-        raise ValueError(f"models must be packaged models, got {unknown}; there are {list(packaged)}.")
+        raise InputError(f"models must be packaged models, got {unknown}; there are {list(packaged)}.")
     quiet_lightning()
     loggers = _loggers(run_dir) if wandb else []
     settings = ScoringSettings(n_permutations=n_permutations, seed=seed)

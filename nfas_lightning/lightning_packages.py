@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from nfas_lightning.errors import MissingPackageError
+
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
@@ -47,7 +49,7 @@ def installed_packages() -> tuple[ModuleType, ...]:
     """
     found = tuple(import_module(name) for name in _NAMES if _is_usable(name))
     if not found:
-        raise ImportError("nfas-lightning needs pytorch-lightning (or lightning): pip install it.")
+        raise MissingPackageError("nfas-lightning needs pytorch-lightning (or lightning): pip install it.")
     return found
 
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from nfas_lightning.errors import UnreadableError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -179,7 +181,7 @@ def check_folder(path: str | Path, name: str = "run_dir") -> None:
         in_the_way = (p for p in (folder, *folder.parents) if os.path.exists(p) and not os.path.isdir(p))
         found = next(in_the_way, None)
         reason = error.strerror or str(error) if found is None else f"{str(found)!r} is no folder"
-        raise OSError(
+        raise UnreadableError(
             f"{name} must be a folder that can be written, got {str(path)!r}: {reason}. Choose another one."
         ) from error
 

@@ -15,12 +15,8 @@ def test_each_is_ours_and_says_its_message(name):
 
 
 def test_python_s_own_kinds_still_catch_them():
-    for kind, own in (
-        (InputError, ValueError),
-        (MissingFileError, FileNotFoundError),
-        (UnreadableError, OSError),
-    ):
-        assert issubclass(kind, own)
+    kinds = {InputError: ValueError, MissingFileError: FileNotFoundError, UnreadableError: OSError}
+    assert all(issubclass(kind, own) for kind, own in kinds.items())
     with pytest.raises(TypeError) as caught:
         ridge_cv([[1.0]], None)
     assert isinstance(caught.value, NFASError)

@@ -13,6 +13,7 @@ from torch import nn
 
 from nfas_lightning.callbacks.loggers import log_config, log_figure, log_scalars, log_table
 from nfas_lightning.callbacks.monitor import AlignmentMonitor, Moment
+from nfas_lightning.errors import InputError
 from nfas_lightning.hooks.selection import find_network
 from nfas_lightning.lightning_packages import Callback, pl
 from nfas_lightning.models.frozen import FrozenModel
@@ -73,12 +74,12 @@ class BrainAlignment(AlignmentMonitor, Callback):
             return
         strategy = type(trainer.strategy)
         if any(kind.__name__ in _SHARDED for kind in strategy.__mro__):
-            raise ValueError(
+            raise InputError(
                 f"BrainAlignment can't look inside {strategy.__name__}, which shards the parameters: a block "
                 "does not run outside its wrapper. Use DDP, or align() a saved checkpoint."
             )
         if self.average and not any(hasattr(c, "_average_model") for c in trainer.callbacks):  # type: ignore[attr-defined]
-            raise ValueError(
+            raise InputError(
                 "average=True needs Lightning's WeightAveraging (or EMAWeightAveraging) among the "
                 "Trainer's callbacks. For an average of your own, name it as submodule."
             )

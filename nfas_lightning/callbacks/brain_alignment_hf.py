@@ -12,6 +12,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from nfas_lightning.callbacks.monitor import AlignmentMonitor, Moment
+from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.hooks.selection import find_network
 
 __all__ = ["BrainAlignmentHF"]
@@ -52,11 +53,11 @@ class BrainAlignmentHF(AlignmentMonitor, TrainerCallback):  # type: ignore[misc]
             ValueError: the Trainer shards the parameters, or `average` is set.
         """
         if self.average:
-            raise ValueError(
+            raise InputError(
                 "average=True needs a Lightning Trainer. Name an average of your own as submodule."
             )
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-            raise ValueError(
+            raise InputError(
                 "BrainAlignmentHF can't look inside FSDP or DeepSpeed, which shard the parameters: a block "
                 "does not run outside its wrapper. Use plain distributed training, or align() a checkpoint."
             )
@@ -70,7 +71,7 @@ class BrainAlignmentHF(AlignmentMonitor, TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, *, model: nn.Module, **_: Any) -> None:
         """Read the benchmark, show the network two stimuli, take up an interrupted training's curve."""
         if self._trainer is None:
-            raise RuntimeError(
+            raise FailureError(
                 "BrainAlignmentHF was given to a Trainer it does not know: write callback.attach(trainer) "
                 "instead of Trainer(callbacks=[callback])."
             )

@@ -15,6 +15,7 @@ from torchmetrics import Metric, MetricCollection
 from nfas_lightning.callbacks.loggers import log_scalars
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.timing import check_moment
+from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.block_layouts import Given
 from nfas_lightning.hooks.capture import Capture
@@ -68,7 +69,7 @@ class DepthTrajectory(Callback):
         >>> callback.trajectory
         Traceback (most recent call last):
         ...
-        RuntimeError: No trajectory yet: run trainer.validate, test or predict, and read it on rank zero.
+        nfas_lightning.errors.FailureError: No trajectory yet: run trainer.validate, test or predict, ...
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class DepthTrajectory(Callback):
     ) -> None:
         check_option("dtype", dtype, tuple(_DTYPES))
         if shard_size < 1:
-            raise ValueError(f"shard_size must be at least 1, got {shard_size}.")
+            raise InputError(f"shard_size must be at least 1, got {shard_size}.")
         self.layers, self.pooling, self.submodule = layers, pooling, submodule
         self.dtype, self.repeats, self.layout = dtype, repeats, layout
         self.save_dir = None if save_dir is None else Path(save_dir)
@@ -110,11 +111,11 @@ class DepthTrajectory(Callback):
         if self._trajectory is None and self._finished is not None:
             self._trajectory = read_shards(self._finished)
         if self._trajectory is None and self.metric is not None and self.save_dir is None:
-            raise RuntimeError(
+            raise FailureError(
                 "The states went to the metric and were not kept: give a save_dir to keep them."
             )
         if self._trajectory is None:
-            raise RuntimeError(
+            raise FailureError(
                 "No trajectory yet: run trainer.validate, test or predict, and read it on rank zero."
             )
         return self._trajectory
@@ -191,7 +192,7 @@ class DepthTrajectory(Callback):
             return
         if not isinstance(batch, Mapping) or "stimulus_id" not in batch:
             got = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
-            raise ValueError(
+            raise InputError(
                 f"DepthTrajectory needs batches with a 'stimulus_id', got {got}. Let each item of the "
                 "dataset be a dictionary {'stimulus_id': i, ...} that holds its index i beside its data."
             )

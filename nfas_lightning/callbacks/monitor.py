@@ -18,6 +18,7 @@ from nfas_lightning.alignment import card_of, preprocess_for, record_trajectory
 from nfas_lightning.callbacks.curves import AlignmentCurves, network_scalars
 from nfas_lightning.callbacks.loggers import scalars_of
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.errors import FailureError, InputError, InputTypeError
 from nfas_lightning.functional.checks import check_count, check_option
 from nfas_lightning.hooks.blocks import find_blocks
 from nfas_lightning.hooks.kept import lazy_parameters
@@ -133,7 +134,7 @@ class AlignmentMonitor:
             ValueError: an unknown option, or a schedule that is never due.
         """
         if not hasattr(type(datamodule), "responses"):
-            raise TypeError(
+            raise InputTypeError(
                 "BrainAlignment needs a benchmark with stimuli and responses, a BrainDataModule such as "
                 f"ArrayDataModule; got {type(datamodule).__name__}."
             )
@@ -144,9 +145,9 @@ class AlignmentMonitor:
             ("every_n_train_steps", every_n_train_steps),
         ):
             if every < 0:
-                raise ValueError(f"{option} must be at least 1, or 0 for never, got {every}.")
+                raise InputError(f"{option} must be at least 1, or 0 for never, got {every}.")
         if not any((every_n_epochs, every_n_train_steps, at_start, at_end, on_checkpoint)):
-            raise ValueError("The schedule is never due: set every_n_epochs or one of its other arguments.")
+            raise InputError("The schedule is never due: set every_n_epochs or one of its other arguments.")
         self.datamodule: Any = datamodule
         self.layers, self.pooling, self.preprocess = layers, pooling, preprocess
         self.submodule, self.average = submodule, average
@@ -254,7 +255,7 @@ class AlignmentMonitor:
         except Exception as error:  # whatever a network raises that is shown what it does not read
             names = [name for name in _networks_in(owner) if owner.get_submodule(name) is not network]
             others = " or ".join(f"submodule={name!r}" for name in names)
-            raise RuntimeError(
+            raise FailureError(
                 f"{type(plain_network(network)).__name__} can't be shown the stimuli of "
                 f"{self.datamodule.responses.dataset!r}, so that every evaluation would fail: "
                 f"{reason_of(error).rstrip('.')}. It got {made}. Choose a preprocess that makes what it "
@@ -392,7 +393,7 @@ class AlignmentMonitor:
     def _fail(self, at: Moment, error: Exception) -> None:
         text = f"The brain evaluation at step {at.step} failed"
         if self.on_error == "raise":
-            raise RuntimeError(f"{text}: {reason_of(error)}") from error
+            raise FailureError(f"{text}: {reason_of(error)}") from error
         self._failures += 1
         if rank_and_world()[0] > 0:
             return

@@ -27,6 +27,7 @@ from nfas_lightning.callbacks.loggers import (
 from nfas_lightning.callbacks.model_keys import model_capture_key, model_scoring_key, remember_pass
 from nfas_lightning.callbacks.wandb_runs import model_run, wandb_loggers
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.random_twin import state_sha256
@@ -112,14 +113,14 @@ class ScoreWriter(Callback):
         for callback in callbacks[: callbacks.index(self)]:
             if isinstance(callback, DepthTrajectory):
                 return callback
-        raise ValueError("ScoreWriter needs a DepthTrajectory before it among the Trainer's callbacks.")
+        raise InputError("ScoreWriter needs a DepthTrajectory before it among the Trainer's callbacks.")
 
     @staticmethod
     def _responses(datamodule: Any) -> Responses:
         responses = getattr(datamodule, "responses", None)
         if not isinstance(responses, Responses):
             got = "none" if datamodule is None else f"a {type(datamodule).__name__}"
-            raise TypeError(
+            raise InputTypeError(
                 "ScoreWriter needs a datamodule with brain responses, such as an ArrayDataModule, got "
                 f"{got}: trainer.test(model, datamodule=...)."
             )

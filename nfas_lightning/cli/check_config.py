@@ -152,10 +152,11 @@ def check_lightning(
 def _parameters(owner: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
     """Return the parameters that can be given by name, and whether there may be others (``**kwargs``)."""
     found: dict[str, inspect.Parameter] = {}
-    makers = [kind for kind in owner.__mro__ if "__init__" in vars(kind)] if isinstance(owner, type) else []
-    for maker in makers or [owner]:
+    is_class = isinstance(owner, type)
+    makers: list[Any] = [kind for kind in owner.__mro__ if "__init__" in vars(kind)] if is_class else [owner]
+    for maker in makers:
         is_open = False
-        signature = inspect.signature(vars(maker)["__init__"] if makers else maker)
+        signature = inspect.signature(vars(maker)["__init__"] if is_class else maker)
         for name, parameter in signature.parameters.items():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 is_open = True

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nfas_lightning.cli.messages import refusing, say_loading
+from nfas_lightning.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,7 @@ def compare(
 
 def _check_name(out: str | None) -> None:
     if out is not None and Path(out).suffix not in (".csv", ".json", ".parquet"):
-        raise ValueError(f"out must be a file whose name ends in .csv, .json or .parquet, got {out!r}.")
+        raise InputError(f"out must be a file whose name ends in .csv, .json or .parquet, got {out!r}.")
 
 
 def _print(table: pd.DataFrame, feature: str, score: str) -> None:

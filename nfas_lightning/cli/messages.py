@@ -52,7 +52,8 @@ def is_message(error: BaseException) -> bool:
     Ours are, and what Lightning says of a wrong configuration; a folder that may not be written and a full
     disk are the user's to mend, and Python names them.
     """
-    if isinstance(error, NFASError | PermissionError | NotADirectoryError):
+    told = PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError | ConnectionError
+    if isinstance(error, NFASError | told):
         return True
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
         return True

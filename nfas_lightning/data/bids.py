@@ -14,6 +14,7 @@ import pandas as pd
 from nfas_lightning.data.files import require_file
 from nfas_lightning.data.pairing import name_list
 from nfas_lightning.data.tables import read_csv
+from nfas_lightning.errors import InputError, MissingFileError
 
 __all__ = [
     "add_sub",
@@ -69,9 +70,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path.name} must be JSON, but can't be read ({error}).") from error
+        raise InputError(f"{path.name} must be JSON, but can't be read ({error}).") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path.name} must hold a JSON object, got {type(value).__name__}.")
+        raise InputError(f"{path.name} must hold a JSON object, got {type(value).__name__}.")
     return value
 
 
@@ -96,7 +97,7 @@ def scan_tr(root: Path, subject: str, task: str, run: str | None = None) -> floa
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 < value < 20:
-                raise ValueError(
+                raise InputError(
                     f"{path.name}: RepetitionTime must be a number of seconds between 0.1 and 20, got "
                     f"{value!r}."
                 )
@@ -142,7 +143,7 @@ def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Seq
     """
     if wanted is None:
         if not here:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"No subject has files here ({len(listed)} are listed in participants.tsv): fetch some with "
                 "`datalad get` or `nfas data get`, or check root, space and derivative."
             )
@@ -152,11 +153,11 @@ def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Seq
         if name in here:
             continue
         if name in listed:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{name} is in participants.tsv but has none of the wanted files here: fetch them with "
                 f"`datalad get` or `nfas data get`. Here are {_some(here)}."
             )
-        raise ValueError(f"subjects has no {name!r}. Here are {_some(here)}.")
+        raise InputError(f"subjects has no {name!r}. Here are {_some(here)}.")
     return names
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from nfas_lightning.data.files import require_file
 from nfas_lightning.data.stimuli.stimulus_set import MEDIA
 from nfas_lightning.data.tables import as_numbers, check_columns, parse_csv
+from nfas_lightning.errors import InputError
 
 __all__ = ["STIMULUS_COLUMNS", "events_index", "events_table", "pair_events"]
 
@@ -49,7 +50,7 @@ def events_table(given: Any) -> pd.DataFrame:
     times = [name for name in ("onset", "duration") if name in events]
     events = as_numbers(events, times, source, missing=False, advice="Give seconds for each event.")
     if "duration" in events and len(short := np.flatnonzero(events["duration"] < 0)):
-        raise ValueError(
+        raise InputError(
             f"{source}: column 'duration' must be 0 or more seconds, got a duration of "
             f"{events['duration'].iloc[short[0]]:g} s in row {short[0] + 1} below the header."
         )
@@ -67,7 +68,7 @@ def _of_columns(given: Any) -> pd.DataFrame:
     several = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping) or any(isinstance(part, pd.DataFrame | Mapping) for part in several):
         count = f" of {len(given)}" if hasattr(given, "__len__") else ""
-        raise ValueError(
+        raise InputError(
             "events must be one table, shared by all subjects, with a column 'onset', got a "
             f"{type(given).__name__}{count}. Subjects who saw the stimuli in another order or at other times "
             "have no time series in common: estimate betas, one row per stimulus, and leave out events and "
@@ -77,7 +78,7 @@ def _of_columns(given: Any) -> pd.DataFrame:
     try:
         return pd.DataFrame(given).reset_index(drop=True)
     except ValueError as error:
-        raise ValueError(f"events must have columns of one length ({error}).") from error
+        raise InputError(f"events must have columns of one length ({error}).") from error
 
 
 def pair_events(
@@ -109,7 +110,7 @@ def pair_events(
     columns = [name for name in STIMULUS_COLUMNS if name in events]
     if not columns:
         if len(events) != n_stimuli:
-            raise ValueError(
+            raise InputError(
                 f"events must have one row per stimulus ({n_stimuli}), or a column 'stimulus' that names the "
                 f"stimulus of each event, got the columns {list(events.columns)} and {len(events)} rows."
             )
@@ -120,7 +121,7 @@ def pair_events(
     labels = [_label(value) for value in events[column]]
     empty = [row for row, label in enumerate(labels) if not label]
     if len(empty) == len(labels):
-        raise ValueError(f"events: column {column!r} must name stimuli, got none in {len(labels)} rows.")
+        raise InputError(f"events: column {column!r} must name stimuli, got none in {len(labels)} rows.")
     if empty:
         warnings.warn(
             f"{len(empty)} of {len(labels)} events name no stimulus in column {column!r}, the first in row "
@@ -149,7 +150,7 @@ def _label(value: Any) -> str:
 def _numbers(labels: Sequence[str], n_stimuli: int) -> list[int]:
     wrong = [label for label in labels if not label.isdecimal() or int(label) >= n_stimuli]
     if wrong:
-        raise ValueError(
+        raise InputError(
             "events: column 'stimulus' must hold the place of each event's stimulus, a whole number from 0 "
             f"to {n_stimuli - 1}, where no stimulus_ids are given, got {_some(wrong)}. Give stimulus_ids to "
             "pair by name, or leave the column out where row i is stimulus i."
@@ -166,7 +167,7 @@ def _match(
     """Return the place of each name, by whichever of files and ids knows more of them."""
     known = [[os.fspath(name) for name in names] for names in (paths, ids) if names is not None]
     if not known:
-        raise ValueError(
+        raise InputError(
             f"events: column {column!r} names the stimuli, got no names of theirs to compare with. Give "
             "stimulus_ids, the names as they stand in that column, or leave the column out where row i is "
             "stimulus i."
@@ -181,7 +182,7 @@ def _match(
     if not found and len(labels) == len(known[0]) and all(map(_same, labels, known[0])):
         return list(range(len(labels)))  # a file that was listed once an event
     if not found:
-        raise ValueError(
+        raise InputError(
             f"events: column {column!r} names the stimuli, which then need names of their own, got more than "
             f"once: {_some(name for name, times in Counter(known[0]).items() if times > 1)}. Give each "
             "stimulus once; it may have several events."
@@ -190,7 +191,7 @@ def _match(
     places = [place for place in best if place is not None]
     if len(places) < len(labels):
         lost = dict.fromkeys(label for label, place in zip(labels, best, strict=True) if place is None)
-        raise ValueError(
+        raise InputError(
             f"events: column {column!r} must name stimuli, got {len(lost)} names that are no stimulus's: "
             f"{_some(lost)}. Stimuli are {_some(Path(name).name for name in known[0])}. Rename them, add the "
             "stimuli, or take these rows out."
@@ -198,7 +199,7 @@ def _match(
     spelled: dict[int, str] = {}
     for label, place in zip(labels, places, strict=True):
         if spelled.setdefault(place, label) != label:
-            raise ValueError(
+            raise InputError(
                 f"events: column {column!r} must write each stimulus one way, got {spelled[place]!r} and "
                 f"{label!r} for {Path(known[0][place]).name!r}. Are they two stimuli?"
             )

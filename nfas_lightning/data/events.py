@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_finite, check_option, check_shape
 from nfas_lightning.functional.hrf import HRFModel
 from nfas_lightning.functional.temporal import fir_operators, hrf_operator
@@ -35,9 +36,9 @@ def check_tr(tr: float) -> None:
         ValueError: it is not positive, or above a minute.
     """
     if not tr > 0:
-        raise ValueError(f"tr must be a positive number of seconds, got {tr}.")
+        raise InputError(f"tr must be a positive number of seconds, got {tr}.")
     if tr > _LONGEST_TR:
-        raise ValueError(
+        raise InputError(
             f"tr must be seconds, got {tr:g}, longer than any repetition time: divide milliseconds by 1000."
         )
 
@@ -72,14 +73,14 @@ def volume_clock(runs: Tensor, tr: float, given: Tensor | None = None) -> Tensor
         back = (steps <= 0).nonzero()[:, 0]
         if len(back):
             row = int(rows[back[0] + 1])
-            raise ValueError(
+            raise InputError(
                 f"volume_times must ascend within a run, got {times[rows[back[0]]]:g} s and then "
                 f"{times[row]:g} s in row {row} (counted from 0). Sort the rows by time; where the clock "
                 "starts again a run begins, which runs names."
             )
         spacing = float(steps.median()) if len(steps) else tr
         if abs(spacing - tr) > _TOLERANCE * tr:
-            raise ValueError(
+            raise InputError(
                 f"tr must be the distance between volumes, got tr={tr:g} s and volume_times that lie "
                 f"{spacing:g} s apart (median). Correct the one that is wrong."
             )
@@ -116,11 +117,11 @@ def check_onsets(
         return
     exchanged = len(times) < n_rois and float(onsets.max()) < n_rois * tr
     if exchanged:
-        raise ValueError(
+        raise InputError(
             f"responses must be volumes x ROIs, got {len(times)} volumes and {n_rois} ROIs, and {said}. Are "
             "the axes exchanged? Then transpose them."
         )
-    raise ValueError(
+    raise InputError(
         f"onset must be seconds since the run began, but {said}, with tr={tr:g} s. Divide milliseconds by "
         "1000; onsets in volumes are times tr."
     )
@@ -146,7 +147,7 @@ def check_durations(
     steps = torch.cat([torch.unique(onsets[labels == run]).diff() for run in torch.unique(labels)])
     step = float(steps.median()) if len(steps) else longest
     if (len(onsets) > 1 and typical > max(longest, step)) or typical > _OVERLAP * step:
-        raise ValueError(
+        raise InputError(
             f"duration must be seconds, got a median of {typical:g} for events that begin {step:g} s apart "
             f"in runs of at most {longest:g} s: divide milliseconds by 1000."
         )
@@ -197,7 +198,7 @@ def volume_design(
     if event_runs is not None and volume_runs is not None:
         lost = sorted(set(event_runs.tolist()) - set(volume_runs.tolist()))
         if lost:
-            raise ValueError(f"Every run with events needs volumes, got none for the runs {lost}.")
+            raise InputError(f"Every run with events needs volumes, got none for the runs {lost}.")
     if temporal == "fir":
         operators = fir_operators(
             onsets,

@@ -19,6 +19,7 @@ from tokenize import TokenError
 import numpy as np
 from numpy.typing import NDArray
 
+from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.writing import write_text
 
 __all__ = [
@@ -56,19 +57,19 @@ def require_file(path: str | os.PathLike[str]) -> Path:
     if path.is_symlink() and not path.exists():
         target = os.readlink(path)
         kind = "its git-annex content, which is not on this disk" if _is_annex(target) else "nothing"
-        raise FileNotFoundError(f"{path} must be a file, got a link to {kind} ({target}): {get}.")
+        raise MissingFileError(f"{path} must be a file, got a link to {kind} ({target}): {get}.")
     if not path.exists():
-        raise FileNotFoundError(f"{path} must be a file, got nothing: check the root, or {get}.")
+        raise MissingFileError(f"{path} must be a file, got nothing: check the root, or {get}.")
     if path.is_dir():
         raise IsADirectoryError(f"{path} must be a file, got a folder: name the file inside it.")
     size = path.stat().st_size
     if size == 0:
-        raise ValueError(f"{path} must hold data, got an empty file: delete it and {get}.")
+        raise InputError(f"{path} must hold data, got an empty file: delete it and {get}.")
     if size <= _LARGEST_POINTER:
         with path.open("rb") as file:
             start = file.read(1024).decode("utf-8", errors="replace")
         if _is_annex(start.splitlines()[0]):
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{path} must hold data, got a git-annex pointer of {size} bytes (a text file that stands in "
                 f"for the content): {get}."
             )
@@ -102,7 +103,7 @@ def find_folder(root: str | os.PathLike[str] | None, name: str, wanted: Sequence
     advice = f" {how}" if how else ""
     given = root if root is not None else os.environ.get("NFAS_DATA")
     if not given:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"No data folder given: expected {layout}. Pass root=..., or set NFAS_DATA to the folder that "
             f"holds {name}/.{advice}"
         )
@@ -117,7 +118,7 @@ def find_folder(root: str | os.PathLike[str] | None, name: str, wanted: Sequence
     if folder.is_dir():
         held = f"It holds {', '.join(sorted(path.name for path in folder.iterdir())[:8]) or 'nothing'}"
     source = "root" if root is not None else "NFAS_DATA"
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"{source} = {base} must hold {layout}; missing in {folder}: {', '.join(missing[folder])}. {held}. "
         f"Point root= or NFAS_DATA at the folder that holds {name}/.{advice}"
     )
@@ -138,19 +139,19 @@ def read_npz(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[s
     names, out = _npz_arrays(path, list(shapes))
     for key, shape in shapes.items():
         if key not in out:
-            raise ValueError(f"{path.name} must hold {key!r}, got only {sorted(names)}.")
+            raise InputError(f"{path.name} must hold {key!r}, got only {sorted(names)}.")
         value = out[key]
         fits = value.ndim == len(shape) and all(
             want in (None, have) for want, have in zip(shape, value.shape, strict=True)
         )
         if not fits:
             wanted = tuple("any" if n is None else n for n in shape)
-            raise ValueError(
+            raise InputError(
                 f"{path.name}: {key!r} must have shape {wanted}, got {value.shape}. Is the file complete?"
             )
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             bad = int((~np.isfinite(value)).sum())
-            raise ValueError(f"{path.name}: {key!r} must be finite, got {bad} NaN or infinite values.")
+            raise InputError(f"{path.name}: {key!r} must be finite, got {bad} NaN or infinite values.")
     return out
 
 
@@ -159,14 +160,14 @@ def _npz_arrays(path: Path, keys: Sequence[str]) -> tuple[list[str], dict[str, N
     try:
         archive = np.load(path, allow_pickle=False)
         if isinstance(archive, np.ndarray):
-            raise ValueError("it holds one array, as numpy.save writes")
+            raise InputError("it holds one array, as numpy.save writes")
         with archive:
             return archive.files, {key: archive[key] for key in keys if key in archive.files}
     except (*_DAMAGED, OSError) as error:
         # an offset that damage made negative; other errors of the system are no fault of the file's content
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
-        raise ValueError(
+        raise InputError(
             f"{path} must be an archive of arrays that numpy.savez wrote, but can't be read ({error}): it is "
             "cut short, damaged or of another kind. Delete it and fetch it again."
         ) from error
@@ -192,7 +193,7 @@ def find_table(folder: Path, name: str) -> Path | None:
     """
     found = [path for path in (folder / f"{name}.csv", folder / f"{name}.tsv") if os.path.lexists(path)]
     if len(found) > 1:
-        raise ValueError(f"{folder} must hold {name} once, got {[path.name for path in found]}: remove one.")
+        raise InputError(f"{folder} must hold {name} once, got {[path.name for path in found]}: remove one.")
     return found[0] if found else None
 
 
@@ -221,7 +222,7 @@ def check_unread(folder: Path, read: Sequence[str], tables: Sequence[str]) -> No
         words = re.split(r"[^a-z]+", path.stem.lower())
         meant = [name for name in tables if difflib.get_close_matches(name, words, n=1, cutoff=_CLOSE)]
         if missing := [name for name in meant if name not in there]:
-            raise ValueError(
+            raise InputError(
                 f"{path} is not read: did you mean {missing[0]}.csv (or .tsv)? Rename it, or move it out of "
                 "the folder."
             )

@@ -20,6 +20,7 @@ from nfas_lightning.data.stimuli.sounds import SoundFiles
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles, list_files, unread_files
 from nfas_lightning.data.stimuli.texts import word_stimuli
 from nfas_lightning.data.tables import as_numbers, as_text, check_columns, parse_csv, read_csv, read_numbers
+from nfas_lightning.errors import InputError, MissingFileError
 
 __all__ = ["read_folder"]
 
@@ -56,7 +57,7 @@ def read_folder(
             a file whose name is close to a known one that is not there.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"root must be a folder, got {str(folder)!r}. It holds\n{_LAYOUT}")
+        raise MissingFileError(f"root must be a folder, got {str(folder)!r}. It holds\n{_LAYOUT}")
     place = _only(folder, "responses once", ["responses.npy", "responses.csv", "responses.tsv", "responses"])
     responses, names, header = _responses(place)
     stimuli = _only(
@@ -109,7 +110,7 @@ def _read_stimuli(
     if place.stem == "texts":
         return {"stimuli": as_text(read_csv(place, ["text"]), "text", place)}
     if carrier is not None:
-        raise ValueError(
+        raise InputError(
             f"carrier is for single texts, and the words of {place} have others before them: leave it "
             "out, or write the words as texts.csv."
         )
@@ -130,7 +131,7 @@ def _only(folder: Path, what: str, names: Sequence[str]) -> Path:
     # a link without content is read, and says so
     found = [folder / name for name in names if os.path.lexists(folder / name)]
     if len(found) != 1:
-        kind = ValueError if found else FileNotFoundError
+        kind = InputError if found else MissingFileError
         got = [path.name for path in found] or "none"
         raise kind(f"{folder} must hold {what}, got {got}{_beside(folder)}. It holds\n{_LAYOUT}")
     return found[0]
@@ -148,7 +149,7 @@ def _check_counts(place: Path, n_stimuli: int, path: Path, n_rows: int) -> None:
         return
     kind = ImageFiles if place.name == "images" else SoundFiles
     unread = unread_files(place, kind.suffixes) if place.is_dir() else ""
-    raise ValueError(
+    raise InputError(
         f"{path} must have one row per stimulus, got {n_stimuli} {place.stem} in {place} and {n_rows} rows "
         f"in {path.name}.{unread} Add what is missing or take out what has no partner; where the rows are "
         "the volumes of a time series, events.csv, or words.csv itself, gives each stimulus's onset; where "
@@ -159,7 +160,7 @@ def _check_counts(place: Path, n_stimuli: int, path: Path, n_rows: int) -> None:
 def _check_rows(path: Path | None, table: pd.DataFrame | None, what: str, place: Path, wanted: int) -> None:
     """Refuse a table that has not one row for each row or column of the responses."""
     if table is not None and len(table) != wanted:
-        raise ValueError(
+        raise InputError(
             f"{path} must have one row for each {what} of {place.name}, {wanted}, got {len(table)}. Add what "
             "is missing or take out what has no partner; both are in the same order."
         )
@@ -169,7 +170,7 @@ def _check_durations(events: pd.DataFrame, path: Path) -> None:
     """Refuse a word that ends before it begins."""
     rows = np.flatnonzero(events["duration"] < 0)
     if len(rows):
-        raise ValueError(
+        raise InputError(
             f"{path}: offset must not come before onset, got a duration of "
             f"{events['duration'].iloc[rows[0]]:g} s in row {rows[0] + 1} below the header."
         )
@@ -184,10 +185,10 @@ def _responses(place: Path) -> tuple[NDArray[Any], list[str] | None, list[str] |
     read = [_values(path) for path in files]
     shapes = {path.name: values.shape for path, (values, _) in zip(files, read, strict=True)}
     if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
-        raise ValueError(f"Every subject's responses must have one shape (N, R), got {shapes}.")
+        raise InputError(f"Every subject's responses must have one shape (N, R), got {shapes}.")
     headers = {tuple(header) for _, header in read if header is not None}
     if len(headers) > 1:
-        raise ValueError(f"Every subject's columns must name the same ROIs, got {sorted(headers)}.")
+        raise InputError(f"Every subject's columns must name the same ROIs, got {sorted(headers)}.")
     names = [path.stem for path in files]
     return np.stack([values for values, _ in read]), names, list(headers.pop()) if headers else None
 
@@ -201,9 +202,9 @@ def _values(path: Path) -> tuple[NDArray[Any], list[str] | None]:
         with require_file(path).open("rb") as file:
             array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError, TokenError) as error:
-        raise ValueError(f"{path} must be an array that numpy.save wrote ({error}).") from error
+        raise InputError(f"{path} must be an array that numpy.save wrote ({error}).") from error
     if array.dtype.kind not in "biufc":
-        raise ValueError(
+        raise InputError(
             f"{path} must hold numbers, got an array of {array.dtype}: convert it with .astype(float)."
         )
     return array, None

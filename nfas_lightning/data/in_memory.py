@@ -36,6 +36,7 @@ from nfas_lightning.data.stimuli.stimulus_set import StimulusSet, guess_modality
 from nfas_lightning.data.stimuli.texts import carried
 from nfas_lightning.data.stimuli.timing import with_durations
 from nfas_lightning.data.values import as_values, check_no_labels, one_table, to_tensor
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.functional.hrf import HRFModel
 
@@ -98,7 +99,7 @@ class InMemory:
         nuisances, nuisance_names = _as_nuisances(given["nuisances"], n_volumes)
         design, times = self._design(stimuli, ids, given, runs, numbers, n_rois)
         if not design and n_volumes != len(stimuli):
-            raise ValueError(_uneven(len(stimuli), n_volumes, n_rois))
+            raise InputError(_uneven(len(stimuli), n_volumes, n_rois))
         ids = ids or [f"{i:05d}" for i in range(len(stimuli))]
         responses = Responses(
             values=values[kept],
@@ -126,14 +127,14 @@ class InMemory:
         source = self.stimuli
         if self.carrier is not None:
             if modality != "language":
-                raise ValueError(
+                raise InputError(
                     f"carrier is a phrase around texts, and the stimuli are {modality}: leave it out."
                 )
             texts = StimulusSet(source, modality)  # which takes strings out of whatever a dataset returns
             source = carried([texts[i][1] for i in range(len(texts))], self.carrier)
         stimuli = StimulusSet(source, modality, sampling_rate)
         if len(stimuli) < 2:
-            raise ValueError("At least two stimuli are needed to relate features to responses, got one.")
+            raise InputError("At least two stimuli are needed to relate features to responses, got one.")
         return stimuli
 
     def _paired(self, n_stimuli: int) -> tuple[list[str] | None, dict[str, Any], list[str] | None]:
@@ -187,18 +188,18 @@ class InMemory:
         """Operators and volume times of a time series; nothing where each row answers a stimulus."""
         if self._temporal == "none":
             if self.events is not None:
-                raise ValueError("events were given but temporal='none': leave one of the two out.")
+                raise InputError("events were given but temporal='none': leave one of the two out.")
             clock = [name for name in ("tr", "volume_times") if getattr(self, name) is not None]
             if clock:
                 named = " and ".join(clock)
-                raise ValueError(
+                raise InputError(
                     f"{named} belong to a time series, and nothing says when its stimuli began: give events, "
                     "for one stimulus per volume {'onset': tr * np.arange(N)}; or, where each row answers a "
                     f"stimulus, leave {named} out."
                 )
             return (), None
         if self.events is None or self.tr is None:
-            raise ValueError(
+            raise InputError(
                 f"temporal={self._temporal!r} needs events (a table with 'onset' in seconds) and tr in "
                 f"seconds, got events={'given' if self.events is not None else None}, tr={self.tr}."
             )
@@ -208,7 +209,7 @@ class InMemory:
         events = with_durations(events, places, stimuli)
         several = len(set(runs.tolist())) > 1
         if several and "run" not in events:
-            raise ValueError("events must have a column 'run' where there are several runs.")
+            raise InputError("events must have a column 'run' where there are several runs.")
         event_runs = None
         if "run" in events and self.runs is None:
             check_one_run(events["run"])
@@ -255,7 +256,7 @@ def _as_ceiling(given: Any, rois: Sequence[str], named: Any) -> Tensor | None:
     if named is not None and index_of(given) is None:
         own = [str(name) for name in (named["roi"] if isinstance(named, pd.DataFrame) else named)]
         if own != list(rois):
-            raise ValueError(
+            raise InputError(
                 f"noise_ceiling has no index that tells which ROI each value belongs to, and rois "
                 f"({', '.join(own[:3])}, ...) and the columns of responses ({', '.join(rois[:3])}, ...) are "
                 "in two orders: give a pandas Series with the ROIs as its index."
@@ -275,7 +276,7 @@ def _as_nuisances(nuisances: Any, n_volumes: int) -> tuple[Tensor | None, tuple[
     wrong = ~values.isfinite()
     if bool(wrong.any()):
         where = [name for name, column in zip(names, wrong.any(dim=0).tolist(), strict=True) if column]
-        raise ValueError(
+        raise InputError(
             f"nuisances must be finite, got {int(wrong.sum())} NaN or infinite values in {where[:5]}: fill "
             "them in (a first difference starts at 0), or leave these regressors out."
         )

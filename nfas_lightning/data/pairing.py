@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nfas_lightning.errors import InputError, InputTypeError
+
 __all__ = [
     "as_list",
     "as_names",
@@ -85,17 +87,17 @@ def row_orders(
                     )
         elif index is not None and own is not None and not (_is_plain(index) or _is_plain(own)):
             if not index.equals(own):
-                raise ValueError(_disagree(first, own, what, index))
+                raise InputError(_disagree(first, own, what, index))
             matched.append(what)
         elif index is not None and not _in_order(index):
-            raise ValueError(_alone(what, index, first))
+            raise InputError(_alone(what, index, first))
         else:
             placed = placed or what
     if not matched:
         assert own is not None
-        raise ValueError(_alone(first, own, placed or "what belongs to its rows"))
+        raise InputError(_alone(first, own, placed or "what belongs to its rows"))
     if moved and placed:
-        raise ValueError(
+        raise InputError(
             f"{moved} goes by its index, in another order than {first}, and {placed} has none that tells "
             f"which rows it belongs to. Give {placed} the same index, as a pandas Series or DataFrame, or "
             f"put all rows in one order and give {moved}.reset_index(drop=True)."
@@ -179,10 +181,10 @@ def as_runs(runs: Any, n_volumes: int) -> tuple[Tensor, dict[Any, int]]:
     """Return the number of each row's run, (T,), and of each label: its own, where all are whole."""
     labels = as_list(runs)
     if np.shape(labels) != (n_volumes,):
-        raise ValueError(f"runs must have shape (T={n_volumes},), got {np.shape(labels)}.")
+        raise InputError(f"runs must have shape (T={n_volumes},), got {np.shape(labels)}.")
     missing = pd.isna(pd.Series(labels, dtype=object)).to_numpy().nonzero()[0]
     if len(missing):
-        raise ValueError(f"runs must name the run of every row, got none for {list(map(int, missing[:5]))}.")
+        raise InputError(f"runs must name the run of every row, got none for {list(map(int, missing[:5]))}.")
     distinct = dict.fromkeys(labels)
     whole = all(isinstance(run, int) or (isinstance(run, float) and run.is_integer()) for run in distinct)
     numbers = {run: int(run) if whole else place for place, run in enumerate(distinct)}
@@ -193,7 +195,7 @@ def check_one_run(runs: Any) -> None:
     """Refuse events of several runs where nothing tells the run of each volume: their clocks would mix."""
     distinct = list(dict.fromkeys(as_list(runs)))
     if len(distinct) > 1:
-        raise ValueError(
+        raise InputError(
             f"events name {len(distinct)} runs, {distinct[:5]}, each with a clock of its own, but nothing "
             "names the run of each volume: give runs, (T,), or in a folder a volumes.csv with a column 'run'."
         )
@@ -203,7 +205,7 @@ def runs_of_events(runs: Any, numbers: Mapping[Any, int]) -> Tensor:
     """Return the number of each event's run, (N,)."""
     labels = as_list(runs)
     if lost := [run for run in dict.fromkeys(labels) if run not in numbers]:
-        raise ValueError(
+        raise InputError(
             f"Every run with events needs volumes, got none for the runs {lost[:5]}: runs names "
             f"{list(numbers)[:5]}."
         )
@@ -222,10 +224,10 @@ def as_names(what: str, given: Any, count: int) -> list[str]:
         place for place, label in enumerate(labels) if label is None or label is pd.NA or label != label
     ]
     if missing:
-        raise ValueError(f"{what} must name each, got none at {missing[:5]} (counted from 0).")
+        raise InputError(f"{what} must name each, got none at {missing[:5]} (counted from 0).")
     if np.shape(labels) != (count,) or len(set(names)) != count:
         repeated = sorted(name for name, times in Counter(names).items() if times > 1)
-        raise ValueError(
+        raise InputError(
             f"{what} must be {count} unique names, got {len(names)}: {names[:5]}"
             + (f"; more than once: {repeated[:5]}." if repeated else ".")
         )
@@ -244,10 +246,10 @@ def name_list(what: str, given: Sequence[str], spell: Callable[[str], str] = str
         ['B', 'A']
     """
     if isinstance(given, str):
-        raise TypeError(f"{what} must be a list of names, got the string {given!r}: write [{given!r}].")
+        raise InputTypeError(f"{what} must be a list of names, got the string {given!r}: write [{given!r}].")
     names = [spell(name) for name in given]
     if not names or len(set(names)) != len(names):
-        raise ValueError(f"{what} must name at least one, each once, got {list(given)}.")
+        raise InputError(f"{what} must name at least one, each once, got {list(given)}.")
     return names
 
 
@@ -264,10 +266,10 @@ def pick(what: str, wanted: Sequence[str] | None, available: Sequence[str]) -> l
         >>> pick("subjects", ["s3"], ["s1", "s2"])
         Traceback (most recent call last):
         ...
-        ValueError: subjects has no 's3'; did you mean s2, s1? There are 2 in all.
+        nfas_lightning.errors.InputError: subjects has no 's3'; did you mean s2, s1? There are 2 in all.
     """
     if len(set(available)) != len(available):
-        raise ValueError(f"{what} must have unique names in the data, got {list(available)}.")
+        raise InputError(f"{what} must have unique names in the data, got {list(available)}.")
     if wanted is None:
         return list(range(len(available)))
     names = name_list(what, wanted)
@@ -275,7 +277,7 @@ def pick(what: str, wanted: Sequence[str] | None, available: Sequence[str]) -> l
     for name in names:
         if name not in position:
             close = difflib.get_close_matches(name, available, n=3, cutoff=0.0)
-            raise ValueError(
+            raise InputError(
                 f"{what} has no {name!r}; did you mean {', '.join(close)}? There are {len(available)} in all."
             )
     return [position[name] for name in names]

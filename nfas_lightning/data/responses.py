@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
 from nfas_lightning.functional.checks import check_shape, is_constant, working_dtype
 from nfas_lightning.functional.confounds import regress_out
@@ -84,27 +85,27 @@ class Responses:
         _check_range(self.values, self.rois)
         check_shape("runs", self.runs, "T", T=n_volumes)
         if "roi" not in self.rois.columns:
-            raise ValueError(f"rois must have a column 'roi', got {list(self.rois.columns)}.")
+            raise InputError(f"rois must have a column 'roi', got {list(self.rois.columns)}.")
         nameless = [place for place, name in enumerate(self.rois["roi"]) if not _is_name(name)]
         if nameless:
-            raise ValueError(
+            raise InputError(
                 "rois must name each ROI with text, which other benchmarks are joined on, got "
                 f"{self.rois['roi'].iloc[nameless[0]]!r} in row {nameless[0]} (counted from 0), and in "
                 f"{len(nameless)} rows in all."
             )
         repeated = self.rois["roi"][self.rois["roi"].duplicated()].unique()
         if len(repeated):
-            raise ValueError(f"rois must name each ROI once, got {list(repeated[:5])} more than once.")
+            raise InputError(f"rois must name each ROI once, got {list(repeated[:5])} more than once.")
         if len(set(self.stimulus_ids)) != len(self.stimulus_ids):
-            raise ValueError("stimulus_ids must be unique: give each stimulus a name of its own.")
+            raise InputError("stimulus_ids must be unique: give each stimulus a name of its own.")
         if not self.design and n_volumes != len(self.stimulus_ids):
-            raise ValueError(
+            raise InputError(
                 f"Without a design each row of values answers one stimulus: expected T = N = "
                 f"{len(self.stimulus_ids)}, got T = {n_volumes}. Give onsets for time series."
             )
         if self.identical is not None:
             if self.design:
-                raise ValueError(
+                raise InputError(
                     "groups='identical' keeps identical stimuli in one fold where each row answers one "
                     "stimulus, got a time series, whose volumes answer several: estimate one response per "
                     "stimulus, or leave groups out."
@@ -120,7 +121,7 @@ class Responses:
             check_shape("noise_ceiling", self.noise_ceiling, "R", R=n_rois)
             # rounding may carry a perfect correlation a little beyond 1
             if bool(((self.noise_ceiling < -1) | (self.noise_ceiling > 1 + 1e-4)).any()):
-                raise ValueError(
+                raise InputError(
                     "noise_ceiling must be correlations in [-1, 1], NaN where unknown, got "
                     f"{float(self.noise_ceiling.min()):.3g} to {float(self.noise_ceiling.max()):.3g}."
                 )
@@ -207,7 +208,7 @@ class Responses:
         if not names:
             return self
         if taken := set(names) & set(self.nuisance_names):
-            raise ValueError(
+            raise InputError(
                 f"nuisances name {sorted(taken)}, which is what the rate of events is called here: rename "
                 "that column, or give event_rate=False."
             )
@@ -309,7 +310,7 @@ def _check_range(values: Tensor, rois: pd.DataFrame) -> None:
         if bool(beyond.any()):
             subject, row, column = beyond.nonzero()[0].tolist()
             name = rois["roi"].iloc[column] if "roi" in rois else column
-            raise ValueError(
+            raise InputError(
                 f"responses must be numbers that single precision holds, up to 3.4e38, got "
                 f"{float(values[subject, row, column]):g} in row {row} (counted from 0) of ROI {name!r}, and "
                 f"{int(beyond.sum())} in all: rescale them, e.g. divide by their standard deviation."

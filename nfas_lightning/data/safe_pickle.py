@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfas_lightning.data.files import require_file
+from nfas_lightning.errors import InputError
 
 __all__ = ["read_pickle"]
 
@@ -61,7 +62,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         with path.open("rb") as file:
             return _finished(_ArrayUnpickler(file).load())
     except _RefusedError as refusal:
-        raise ValueError(
+        raise InputError(
             f"{path} must hold numpy arrays and plain containers alone, but it asks for {refusal}. It was "
             "refused, and nothing was run: do not open this file by other means. Is it the original?"
         ) from None
@@ -72,7 +73,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
             "free some, or unpack it again if that can't be."
         ) from error
     except _DAMAGED as error:
-        raise ValueError(
+        raise InputError(
             f"{path} must be a whole pickle of numpy arrays, got one that is cut short or damaged "
             f"({type(error).__name__}: {error}): unpack or download it again."
         ) from error
@@ -243,7 +244,7 @@ def _from_bytes(data: Any, kind: Any, shape: Any, order: Any = "C") -> NDArray[A
         raise _RefusedError(f"an array whose data is a {type(data).__name__}")
     order = _text(order)
     if order not in ("C", "F") or not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
-        raise ValueError(f"an array of shape {shape!r}")
+        raise InputError(f"an array of shape {shape!r}")
     if not data:  # np.frombuffer takes no empty buffer
         return np.empty(shape, kind.dtype, order) if 0 in shape else np.frombuffer(data, kind.dtype)
     return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
@@ -307,7 +308,7 @@ def _finished(value: Any, done: dict[int, Any] | None = None) -> Any:
     finished = value
     if isinstance(value, _Array):
         if value.value is None:
-            raise ValueError("an array without data")
+            raise InputError("an array without data")
         finished = value.value
     elif isinstance(value, (_Kind, _Rule)):
         raise _RefusedError("a type instead of data")

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from nfas_lightning.data.files import require_file
+from nfas_lightning.errors import InputError
 
 __all__ = [
     "as_numbers",
@@ -90,19 +91,19 @@ def parse_csv(
                 table = read(skip_blank_lines=False, skiprows=before, nrows=n_rows)
     except pd.errors.ParserWarning as error:
         wanted = "a name above each column" if names is None else f"the columns {', '.join(names)}"
-        raise ValueError(
+        raise InputError(
             f"{path} must have {wanted}, got rows of more cells. Quote cells that hold {sep!r}; where the "
             "first cells are row numbers, write the table with to_csv(path, index=False)."
         ) from error
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{path} must be text in UTF-8, got bytes of another encoding ({error}). Save it as UTF-8; in "
             "Python, path.write_text(path.read_text('latin-1'), 'utf-8') does, if it is Latin-1."
         ) from error
     except pd.errors.EmptyDataError as error:
-        raise ValueError(f"{path} must have a header and rows, got an empty file: write it again.") from error
+        raise InputError(f"{path} must have a header and rows, got an empty file: write it again.") from error
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"{path} must be a table with {sep!r} between cells and in every row as many as in the first "
             f"({str(error).strip()}). Quote cells that hold {sep!r}."
         ) from error
@@ -137,7 +138,7 @@ def check_columns(
         hint = ""
         if len(got) == 1 and isinstance(path, Path):
             hint = f" Does {separator(path) if sep is None else sep!r} stand between its cells?"
-        raise ValueError(
+        raise InputError(
             f"{path} must have the columns {list(columns)}, missing {absent}, got {got[:8]}.{hint}"
         )
 
@@ -162,20 +163,20 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
     names = [name.strip() for name in first_row(path, separator(path))]
     named = [name for name in names if name and not name.startswith("Unnamed: ")]
     if named and all(map(_is_number, named)):
-        raise ValueError(
+        raise InputError(
             f"The first row of {path} must name the {what}, got numbers alone: {named[:3]}. Write the names "
             "above the values: pd.DataFrame(values, columns=names).to_csv(path, index=False)."
         )
     if len(named) < len(names):
         nameless = [place + 1 for place, name in enumerate(names) if name not in named]
-        raise ValueError(
+        raise InputError(
             f"Every column of {path} must be one of the {what} and have a name, got none for column "
             f"{nameless[:5]}. Where it holds row numbers or labels, write the table with "
             "to_csv(path, index=False); else name it."
         )
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
-        raise ValueError(
+        raise InputError(
             f"{path} must name each column once, got more than once: {repeated[:5]}. Rename one."
         )
     return as_numbers(table, list(table.columns), path, missing=missing, advice=advice)
@@ -225,7 +226,7 @@ def as_numbers(
         if len(rows):
             got = "nothing" if empty.iloc[rows[0]] else repr(str(given.iloc[rows[0]]))
             others = f" ({len(rows)} rows are like that)" if len(rows) > 1 else ""
-            raise ValueError(
+            raise InputError(
                 f"{path}: column {column!r} must hold finite numbers{' or nothing' if missing else ''}, got "
                 f"{got} in row {rows[0] + 1} below the header{others}. "
                 + (advice if not np.isfinite(read[column].iloc[rows[0]]) else _TOO_LARGE)
@@ -242,7 +243,7 @@ def as_text(table: pd.DataFrame, column: str, path: Path) -> list[str]:
     words = table[column].fillna("").astype(str)  # a row that ends early
     rows = np.flatnonzero(words.str.strip() == "")
     if len(rows):
-        raise ValueError(
+        raise InputError(
             f"{path}: column {column!r} must hold text in every row, got nothing in row {rows[0] + 1} below "
             "the header. Leave rows without text out."
         )
@@ -274,5 +275,5 @@ def read_csv(
     table = parse_csv(path, sep=sep, keep_default_na=False, text=text)
     check_columns(table, columns, path, sep=sep)
     if table.empty:
-        raise ValueError(f"{path.name} must have at least one row, got none.")
+        raise InputError(f"{path.name} must have at least one row, got none.")
     return table

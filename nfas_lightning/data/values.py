@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nfas_lightning.data.pairing import row_orders, take_rows
+from nfas_lightning.errors import InputError
 
 __all__ = ["as_values", "check_no_labels", "column_names", "one_table", "to_tensor"]
 
@@ -41,7 +42,7 @@ def to_tensor(what: str, value: Any) -> Tensor:
         lost = np.isnan(array) & pd.DataFrame(value).notna().to_numpy()
         if lost.any():
             row, column = map(int, np.argwhere(lost)[0])
-            raise ValueError(
+            raise InputError(
                 f"{what} must hold numbers, got {pd.DataFrame(value).iloc[row, column]!r} in row {row} of "
                 f"column {pd.DataFrame(value).columns[column]!r} (rows counted from 0). Leave out columns of "
                 "text, and write NaN where a value is missing."
@@ -49,7 +50,7 @@ def to_tensor(what: str, value: Any) -> Tensor:
         array = array.reshape(np.shape(value))
     if array.dtype.kind not in "biufc":
         first = array.flat[0] if array.size else None
-        raise ValueError(
+        raise InputError(
             f"{what} must hold numbers, got {array.dtype} such as {str(first)!r}. Convert text with "
             ".astype(float), and write NaN where a value is missing."
         )
@@ -97,7 +98,7 @@ def one_table(responses: Any) -> tuple[Any, pd.Index | None, list[str] | None]:
     arrays = []
     for name, table in zip(names, tables, strict=True):
         if len(table) != len(tables[0]) or set(table.columns) != set(tables[0].columns):
-            raise ValueError(
+            raise InputError(
                 f"The table of every subject must have the rows and the columns of the first, got "
                 f"{len(table)} rows and {list(table.columns)[:5]} in {name}, {len(tables[0])} and "
                 f"{list(tables[0].columns)[:5]} in the first."
@@ -116,7 +117,7 @@ def column_names(table: pd.DataFrame) -> list[str] | None:
         return None
     nameless = [place for place, name in enumerate(table.columns) if pd.isna(name)]
     if nameless:
-        raise ValueError(
+        raise InputError(
             f"Every column of responses must have the name of its ROI, got {table.columns[nameless[0]]!r} "
             f"for column {nameless[0]} (counted from 0)."
         )
@@ -149,7 +150,7 @@ def check_no_labels(what: str, names: Sequence[str], values: Tensor | None = Non
                 wrong.setdefault(place, "holds whole numbers under the name of a label")
     if wrong:
         place, why = min(wrong.items())
-        raise ValueError(
+        raise InputError(
             f"Every column of {what} counts as data, but column {place} ({names[place]!r}) {why}: "
             "leave it out. Where row numbers were written into a file, write it with "
             "to_csv(path, index=False)."
@@ -169,19 +170,19 @@ def as_values(responses: Any, rois: Sequence[str]) -> Tensor:
     """
     values = to_tensor("responses", responses)
     if values.ndim not in (2, 3) or not values.dtype.is_floating_point:
-        raise ValueError(
+        raise InputError(
             "responses must be floating point of shape (T, R), or (S, T, R) for subjects, got "
             f"{tuple(values.shape)} of {values.dtype}. Integers: convert with .astype('float32'); one ROI: "
             "responses[:, None]."
         )
     values = values[None] if values.ndim == 2 else values
     if 0 in values.shape:
-        raise ValueError(
+        raise InputError(
             f"responses must hold a subject, a row and an ROI at least, got shape (S, T, R) = "
             f"{tuple(values.shape)}."
         )
     if bool(values.isinf().any()):
-        raise ValueError("responses must not be infinite: write NaN where a value is missing.")
+        raise InputError("responses must not be infinite: write NaN where a value is missing.")
     names = [*rois, *(f"column {place}" for place in range(len(rois), values.shape[-1]))]
     names = names[: values.shape[-1]]
     check_no_labels("responses", names, values)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet, warn_of_repeats
 from nfas_lightning.data.stimuli.timing import Windows
+from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.functional.checks import check_count
 from nfas_lightning.lightning_packages import LightningDataModule
 from nfas_lightning.writing import cache_dir
@@ -89,7 +90,7 @@ class BrainDataModule(LightningDataModule):
             return
         stimuli, responses = self.load()
         if len(stimuli) != len(responses.stimulus_ids):
-            raise ValueError(
+            raise InputError(
                 f"Every stimulus needs one name: got {len(stimuli)} stimuli and "
                 f"{len(responses.stimulus_ids)} names."
             )
@@ -103,14 +104,14 @@ class BrainDataModule(LightningDataModule):
     def responses(self) -> Responses:
         """The responses; there after `setup`."""
         if self._responses is None:
-            raise RuntimeError(f"{type(self).__name__} has no responses yet: call setup() first.")
+            raise FailureError(f"{type(self).__name__} has no responses yet: call setup() first.")
         return self._responses
 
     @property
     def stimuli(self) -> StimulusSet:
         """The stimuli; there after `setup`."""
         if self._stimuli is None:
-            raise RuntimeError(f"{type(self).__name__} has no stimuli yet: call setup() first.")
+            raise FailureError(f"{type(self).__name__} has no stimuli yet: call setup() first.")
         return self._stimuli
 
     def describe(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_count, check_option, check_shape, seeded_generator
 from nfas_lightning.functional.correlation import MIN_ROWS, correlate
 from nfas_lightning.functional.missing import align_subjects
@@ -67,13 +68,13 @@ def noise_ceiling(
     check_shape("Y", Y, "S T R")
     check_option("method", method, get_args(CeilingMethod))
     if len(Y) < 2:
-        raise ValueError(f"A noise ceiling needs at least two subjects (or repeats), got {len(Y)}.")
+        raise InputError(f"A noise ceiling needs at least two subjects (or repeats), got {len(Y)}.")
     check_count("n_splits", n_splits, 1)
     labels = torch.zeros(Y.shape[1], dtype=torch.long) if fold is None else fold
     check_shape("fold", labels, "T", T=Y.shape[1])
     parts = [(labels == label).nonzero()[:, 0].to(Y.device) for label in torch.unique(labels[labels >= 0])]
     if not parts:
-        raise ValueError("fold must give at least one row a fold: every entry is negative.")
+        raise InputError("fold must give at least one row a fold: every entry is negative.")
     Y = align_subjects(Y, labels)
     ceiling = _loo_subject(Y, parts) if method == "loo_subject" else _split_half(Y, parts, n_splits, seed)
     undefined = int(ceiling.isnan().sum())
@@ -106,7 +107,7 @@ def normalize(r: Tensor, ceiling: Tensor, threshold: float = 0.1) -> Tensor:
     """
     check_shape("ceiling", ceiling, "R", R=r.shape[-1])
     if not threshold > 0:
-        raise ValueError(f"threshold must be positive, got {threshold}.")
+        raise InputError(f"threshold must be positive, got {threshold}.")
     usable = ceiling >= threshold
     masked = int((~usable).sum())
     if masked:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError, InputTypeError, nearest
+
 __all__ = [
     "check_count",
     "check_device",
@@ -43,19 +45,19 @@ def check_shape(name: str, value: Tensor, letters: str, **sizes: int) -> None:
         >>> check_shape("H", torch.zeros(3, 4), "N L D")
         Traceback (most recent call last):
         ...
-        ValueError: H must have shape (N, L, D), got (3, 4).
+        nfas_lightning.errors.InputError: H must have shape (N, L, D), got (3, 4).
     """
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}.")
+        raise InputTypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}.")
     axes = letters.split()
     got = tuple(value.shape)
     wanted = ", ".join(f"{a}={sizes[a]}" if a in sizes else a for a in axes)
     if len(axes) == 1:
         wanted += ","
     if len(got) != len(axes):
-        raise ValueError(f"{name} must have shape ({wanted}), got {got}.")
+        raise InputError(f"{name} must have shape ({wanted}), got {got}.")
     if any(got[i] != sizes[a] for i, a in enumerate(axes) if a in sizes):
-        raise ValueError(f"{name} must have shape ({wanted}), got {got}.")
+        raise InputError(f"{name} must have shape ({wanted}), got {got}.")
 
 
 def check_finite(name: str, value: Tensor) -> None:
@@ -64,7 +66,7 @@ def check_finite(name: str, value: Tensor) -> None:
     if not bool(finite.all()):
         bad = int((~finite).sum())
         first = tuple(int(i) for i in (~finite).nonzero()[0])
-        raise ValueError(
+        raise InputError(
             f"{name} must be finite, got {bad} NaN or infinite of {value.numel()} values, the first at "
             f"{first}. Mask or drop them before this call."
         )
@@ -73,7 +75,7 @@ def check_finite(name: str, value: Tensor) -> None:
 def check_device(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
     """Raise unless two tensors lie on one device."""
     if value.device != other.device:
-        raise ValueError(
+        raise InputError(
             f"{name} must be on the device of {other_name}, {other.device}, got {value.device}: "
             "move one of them."
         )
@@ -87,7 +89,7 @@ def check_distances(distances: Tensor) -> Tensor:
     """
     check_shape("distances", distances, "M M", M=len(distances) if distances.ndim else 0)
     if not len(distances):
-        raise ValueError("distances must be those of at least one model, got a matrix of none.")
+        raise InputError("distances must be those of at least one model, got a matrix of none.")
     check_finite("distances", distances)
     if not distances.is_floating_point():
         distances = distances.to(torch.float64)
@@ -95,14 +97,14 @@ def check_distances(distances: Tensor) -> Tensor:
     # squares that cancel, as in torch.cdist, leave the root of the precision on the diagonal
     tolerance = 8 * torch.finfo(distances.dtype).eps ** 0.5 * float(wide.max())
     if bool((wide < -tolerance).any()):
-        raise ValueError(f"distances must not be negative, got {float(wide.min()):g}.")
+        raise InputError(f"distances must not be negative, got {float(wide.min()):g}.")
     if float(wide.diagonal().abs().max()) > tolerance:
-        raise ValueError(
+        raise InputError(
             f"distances must be zero on the diagonal, got up to {float(wide.diagonal().abs().max()):g}. "
             "A similarity s may become sqrt(2 - 2 s) first."
         )
     if float((wide - wide.T).abs().max()) > tolerance:
-        raise ValueError(
+        raise InputError(
             f"distances must be symmetric, got {float((wide - wide.T).abs().max()):g} between the triangles."
         )
     wide = ((wide + wide.T) / 2).clamp(min=0)
@@ -128,14 +130,16 @@ def check_count(name: str, value: Any, least: int = 0, most: int | None = None, 
         >>> check_count("n_folds", "5", 2)
         Traceback (most recent call last):
         ...
-        TypeError: n_folds must be a whole number, got '5' (str).
+        nfas_lightning.errors.InputTypeError: n_folds must be a whole number, got '5' (str).
     """
     of = f" of {unit}" if unit else ""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a whole number{of}, got {value!r:.80} ({type(value).__name__}).")
+        raise InputTypeError(
+            f"{name} must be a whole number{of}, got {value!r:.80} ({type(value).__name__})."
+        )
     if value < least or (most is not None and value > most):
         bounds = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name} must be {bounds}{' ' + unit if unit else ''}, got {value}.")
+        raise InputError(f"{name} must be {bounds}{' ' + unit if unit else ''}, got {value}.")
 
 
 def check_seed(seed: Any) -> None:
@@ -157,7 +161,8 @@ def seeded_generator(seed: int) -> torch.Generator:
 def check_option(name: str, value: str, options: tuple[str, ...]) -> None:
     """Raise unless `value` is one of `options`."""
     if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}.")
+        hint = nearest(str(value), options)
+        raise InputError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}.{hint}")
 
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_finite, check_shape, is_constant, working_dtype
 from nfas_lightning.functional.missing import column_patterns
 
@@ -36,7 +37,7 @@ def high_pass_basis(n_volumes: int, tr: float, cutoff_hz: float = 1 / 128) -> Te
         torch.Size([100, 3])
     """
     if n_volumes < 1 or not tr > 0 or not cutoff_hz > 0:
-        raise ValueError(
+        raise InputError(
             f"n_volumes, tr and cutoff_hz must be positive, got {n_volumes}, {tr} and {cutoff_hz}."
         )
     # the slack keeps 2 T tr f = 3 at 3 where the product rounds to 2.999...
@@ -73,7 +74,7 @@ def regress_out(Y: Tensor, confounds: Tensor, runs: Tensor | None = None) -> Ten
     check_finite("confounds", confounds)
     n_volumes = len(confounds)
     if Y.ndim < 2 or Y.shape[-2] != n_volumes:
-        raise ValueError(f"Y must have shape (..., T={n_volumes}, R), got {tuple(Y.shape)}.")
+        raise InputError(f"Y must have shape (..., T={n_volumes}, R), got {tuple(Y.shape)}.")
     if runs is None:
         runs = torch.zeros(n_volumes, dtype=torch.long, device=Y.device)
     check_shape("runs", runs, "T", T=n_volumes)

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_finite, double_device
 
 __all__ = [
@@ -171,7 +172,7 @@ def check_gram(gram: Tensor, H: Tensor) -> None:
     """
     if not bool(torch.isfinite(gram.sum())):
         check_finite("H", H)
-        raise ValueError("H must be small enough to be squared in float64: rescale it.")
+        raise InputError("H must be small enough to be squared in float64: rescale it.")
 
 
 def leading_directions(H: Tensor, mean: Tensor | None, scale: Tensor | None) -> tuple[Tensor, Tensor]:

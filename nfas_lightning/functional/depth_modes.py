@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option, check_shape, is_constant, working_dtype
 from nfas_lightning.functional.depth_gram import Centering, chunks, standardize_depths
 from nfas_lightning.functional.gram_spectrum import Criterion
@@ -154,7 +155,7 @@ def combine_depths(
         result = replace(result, mean=None, scale=None)
     weights = result.mode_coefficients if result.operator == "pooled" else result.coefficients[..., None, :]
     if result.operator == "per_stimulus" and len(H) != len(weights):
-        raise ValueError(
+        raise InputError(
             f"operator='per_stimulus' has weights for each of the {len(weights)} fitted stimuli, got "
             f"{len(H)} stimuli: call dmd on these, or use operator='joint'."
         )

@@ -8,6 +8,7 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option, check_shape, double_device
 from nfas_lightning.functional.depth_gram import (
     Centering,
@@ -114,12 +115,12 @@ def dmd(
     check_option("centering", centering, get_args(Centering))
     check_option("criterion", criterion, get_args(Criterion))
     if H.shape[1] < 3:
-        raise ValueError(
+        raise InputError(
             f"H must hold L >= 3 depths for a decomposition, got L = {H.shape[1]}: record more blocks."
         )
     needed = 1 if centering == "none" else 2
     if len(H) < needed:
-        raise ValueError(
+        raise InputError(
             f"centering={centering!r} needs N >= {needed} stimuli, got N = {len(H)}: give more stimuli"
             + (", or use centering='none'." if len(H) else ".")
         )

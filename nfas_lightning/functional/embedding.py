@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_distances, check_finite, check_option, check_shape
 
 __all__ = ["DistanceMetric", "MDSResult", "PCAResult", "distances", "gram_from_distances", "mds", "pca"]
@@ -110,7 +111,7 @@ def pca(V: Tensor, n_components: int | None = None) -> PCAResult:
     most = min(len(V) - 1, V.shape[1])
     n_components = most if n_components is None else n_components
     if not 1 <= n_components <= most:
-        raise ValueError(
+        raise InputError(
             f"n_components must lie between 1 and min(M - 1, R) = {most}, got {n_components}: {len(V)} "
             f"models and {V.shape[1]} ROIs hold no more."
         )
@@ -153,7 +154,7 @@ def mds(distances: Tensor, n_components: int = 2) -> MDSResult:
     """
     wide = check_distances(distances)
     if not 1 <= n_components <= len(distances):
-        raise ValueError(f"n_components must lie between 1 and M = {len(distances)}, got {n_components}.")
+        raise InputError(f"n_components must lie between 1 and M = {len(distances)}, got {n_components}.")
     values, vectors = torch.linalg.eigh(gram_from_distances(wide))
     values, vectors = values.flip(0), vectors.flip(1)[:, :n_components]
     signs = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True)).sign()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_shape
 
 __all__ = ["fdr"]
@@ -35,7 +36,7 @@ def fdr(p: Tensor) -> Tensor:
     tested = ~torch.isnan(p)
     values = p[tested]
     if values.numel() and (values.min() < 0 or values.max() > 1):
-        raise ValueError(f"p must lie in [0, 1], got {values.min().item():g} to {values.max().item():g}.")
+        raise InputError(f"p must lie in [0, 1], got {values.min().item():g} to {values.max().item():g}.")
     ordered, order = values.sort()
     m = len(values)
     scaled = ordered * m / torch.arange(1, m + 1, device=p.device, dtype=p.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_count, check_shape
 
 __all__ = ["connected_groups", "contiguous_folds", "count_folds", "inner_blocks"]
@@ -59,7 +60,7 @@ def contiguous_folds(
         keep[test] = False
         keep[guard] = False
         if not bool(keep.any()):
-            raise ValueError(
+            raise InputError(
                 f"A gap of {gap} volumes leaves no training data beside a test block of {len(test)} of "
                 f"{n_volumes} volumes: lower gap or raise n_folds."
             )
@@ -126,7 +127,7 @@ def _split_rows(
         parts = torch.tensor_split(torch.tensor(ordered), count_folds(len(ordered), n_folds))
         return [(positions[torch.isin(group_of_row, part.to(rows.device))], nothing) for part in parts]
     if len(rows) < n_folds:
-        raise ValueError(
+        raise InputError(
             f"n_folds={n_folds} contiguous folds need at least that many volumes, got {len(rows)}: "
             "lower n_folds."
         )
@@ -160,7 +161,7 @@ def inner_blocks(
     inside = [(number[held[observed[held]]], number[guard[observed[guard]]]) for held, guard in blocks]
     inside = [(held, guard) for held, guard in inside if len(held)]
     if any(len(held) + len(guard) >= int(observed.sum()) for held, guard in inside):
-        raise ValueError(
+        raise InputError(
             f"A gap of {gap} rows around inner blocks leaves nothing to train on inside a fold of "
             f"{int(observed.sum())} observed training rows: lower gap or n_folds, raise n_inner_folds, or "
             'take selection="loo".'

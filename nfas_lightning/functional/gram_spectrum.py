@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from nfas_lightning.errors import InputError
+
 __all__ = [
     "Criterion",
     "Spectrum",
@@ -61,7 +63,7 @@ def check_svd_rank(svd_rank: int | float | None) -> None:
     whole = isinstance(svd_rank, int) and not isinstance(svd_rank, bool) and svd_rank >= -1
     share = isinstance(svd_rank, float) and 0 < svd_rank < 1
     if not (svd_rank is None or whole or share):
-        raise ValueError(
+        raise InputError(
             "svd_rank must be a positive int (directions kept), 0 (Gavish-Donoho threshold), -1 (no cut), a "
             f"float in (0, 1) (energy kept) or None (2, or 1 below five depths), got {svd_rank!r}."
         )

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_count, check_finite, check_shape, seeded_generator
 from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate
 
@@ -136,7 +137,7 @@ def permutation_p(observed: Tensor, null: Tensor) -> Tensor:
     check_shape("observed", observed, "R")
     check_shape("null", null, "P R", R=len(observed))
     if not len(null):
-        raise ValueError("null must hold at least one permutation, got none.")
+        raise InputError("null must hold at least one permutation, got none.")
     p = (1 + (null >= observed).sum(0)).to(null.dtype) / (1 + len(null))
     return p.masked_fill(observed.isnan() | null.isnan().any(0), float("nan"))
 
@@ -148,7 +149,7 @@ def _tested(preds: Tensor, Y: Tensor, fold: Tensor) -> tuple[Tensor, Tensor, Ten
     check_shape("fold", fold, "T", T=len(preds))
     kept = fold >= 0
     if not bool(kept.any()):
-        raise ValueError("fold must put at least one row in a fold: every entry is negative.")
+        raise InputError("fold must put at least one row in a fold: every entry is negative.")
     return preds[kept], Y[kept], fold[kept]
 
 
@@ -200,7 +201,7 @@ def shift_moves(n_rows: int, *, groups: Tensor | None = None, n_moves: int = 100
     counts = [len(rows) for rows in parts]
     total = math.prod(counts) - 1  # number 0 is the rotation that moves nothing
     if not total:
-        raise ValueError(
+        raise InputError(
             "Runs (or folds) of one row can't rotate: give longer ones, or no null, n_permutations=0."
         )
     generator = seeded_generator(seed)
@@ -257,13 +258,13 @@ def block_moves(
     for label in torch.unique(groups):
         rows = (groups == label).nonzero()[:, 0]
         if len(rows) == 1:
-            raise ValueError(
+            raise InputError(
                 "Responses change places within their run (or fold), which a run of one row does not allow: "
                 "give longer runs; no runs, if the rows are independent of one another; or no null, "
                 "n_permutations=0."
             )
         if not 1 <= block_length < len(rows):
-            raise ValueError(
+            raise InputError(
                 f"block_length must leave at least two blocks in every run (or fold): one has "
                 f"{len(rows)} rows, got {block_length}."
             )
@@ -287,7 +288,7 @@ def _moves_of_labels(labels: Tensor, n_moves: int, generator: torch.Generator) -
             order = torch.rand(n_moves, len(places), generator=generator).argsort(dim=1)
             moves[:, places.flatten()] = places[order].flatten(1)
     if still:
-        raise ValueError(
+        raise InputError(
             f"Rows that stay together can change places with as many others only, got {len(sizes)} labels of "
             f"{sizes[:5]} rows, no two alike: no permutation test is possible, so set n_permutations=0."
         )

@@ -9,6 +9,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.correlation import correlate
 
@@ -75,11 +76,11 @@ def paired_test(
     check_finite("differences", differences)
     m = len(differences)
     if not m:
-        raise ValueError("differences must hold at least one unit, got none.")
+        raise InputError("differences must hold at least one unit, got none.")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
+        raise InputError(f"confidence must lie between 0 and 1, got {confidence}.")
     if n_permutations < 1:
-        raise ValueError(f"n_permutations must be at least 1, got {n_permutations}.")
+        raise InputError(f"n_permutations must be at least 1, got {n_permutations}.")
     d = differences.cpu().double()
     mean = float(d.mean())
     half = math.nan
@@ -148,7 +149,7 @@ def bootstrap_r(
     check_shape("fold", fold, "T", T=preds.shape[1])
     for name, number in (("block_length", block_length), ("n_draws", n_draws)):
         if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}.")
+            raise InputError(f"{name} must be at least 1, got {number}.")
     generator = torch.Generator().manual_seed(seed)
     drawn = []
     for index in torch.unique(fold[fold >= 0]):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.checks import check_count, seeded_generator
 
 __all__ = [
@@ -48,15 +49,17 @@ def encode_labels(groups: Sequence[object] | Tensor, n: int) -> tuple[Tensor, tu
     """
     values = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     if len(values) != n:
-        raise ValueError(f"groups must name a group for each of the {n} rows, got {len(values)} labels.")
+        raise InputError(f"groups must name a group for each of the {n} rows, got {len(values)} labels.")
     missing = [i for i, value in enumerate(values) if value is None or value != value]
     if missing:
-        raise ValueError(f"groups must be strings or integers, got a missing label at row {missing[0]}.")
+        raise InputError(f"groups must be strings or integers, got a missing label at row {missing[0]}.")
     try:
         names = tuple(sorted(set(values)))
     except TypeError as error:
         kinds = sorted({type(value).__name__ for value in values})
-        raise TypeError(f"groups must all be strings or all be integers, got {', '.join(kinds)}.") from error
+        raise InputTypeError(
+            f"groups must all be strings or all be integers, got {', '.join(kinds)}."
+        ) from error
     position = {value: i for i, value in enumerate(names)}
     return torch.tensor([position[value] for value in values]), names
 
@@ -69,9 +72,9 @@ def group_sizes(codes: Tensor, n_groups: int) -> Tensor:
     """
     sizes = torch.bincount(codes, minlength=n_groups)
     if n_groups < 2:
-        raise ValueError(f"groups must name at least two groups to compare, got {n_groups}.")
+        raise InputError(f"groups must name at least two groups to compare, got {n_groups}.")
     if int(sizes.max()) < 2:
-        raise ValueError(f"groups must put two members in at least one group, got {n_groups} groups of one.")
+        raise InputError(f"groups must put two members in at least one group, got {n_groups} groups of one.")
     return sizes
 
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import (
     check_device,
     check_finite,
@@ -246,10 +247,10 @@ def check_encoding(
     check_device("Y", Y, "X", X)
     check_option("selection", selection, get_args(Selection))
     if not X.shape[1]:
-        raise ValueError("X must have at least one feature, got none.")
+        raise InputError("X must have at least one feature, got none.")
     check_finite("X", X)
     if bool(Y.isinf().any()):
-        raise ValueError("Y must not be infinite: mark missing values with NaN.")
+        raise InputError("Y must not be infinite: mark missing values with NaN.")
     if groups is not None:
         check_shape("groups", groups, "T", T=len(X))
         groups = groups.to(X.device)
@@ -263,7 +264,7 @@ def check_encoding(
         large = values.abs() > _LARGEST
         if bool(large.any()):
             row, column = large.nonzero()[0].tolist()
-            raise ValueError(
+            raise InputError(
                 f"{name} must lie within {_LARGEST:g}, since squares of larger values overflow, got "
                 f"{float(values[row, column]):g} in row {row} of column {column}: rescale {name}."
             )
@@ -271,7 +272,7 @@ def check_encoding(
         alphas = default_alphas(X.shape[1])
     check_shape("alphas", alphas, "A")
     if not len(alphas) or not bool((alphas > 0).all()):
-        raise ValueError(f"alphas must be positive, at least one, got {alphas.tolist()}.")
+        raise InputError(f"alphas must be positive, at least one, got {alphas.tolist()}.")
     dtype = working_dtype(X, Y)
     return X.to(dtype), Y.to(dtype), alphas.to(X.device, torch.float64), groups, nuisances
 

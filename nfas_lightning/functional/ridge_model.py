@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_device, check_finite, check_shape, working_dtype
 from nfas_lightning.functional.folds import inner_blocks
 from nfas_lightning.functional.missing import column_patterns
@@ -62,7 +63,7 @@ class RidgeModel:
         if nuisances is None:
             return preds
         if self.nuisance_weights is None or self.nuisance_center is None:
-            raise ValueError("nuisances must be None: this model was fitted without any.")
+            raise InputError("nuisances must be None: this model was fitted without any.")
         check_shape("nuisances", nuisances, "T Q", T=len(X), Q=len(self.nuisance_center))
         check_finite("nuisances", nuisances)
         known = nuisances.to(preds) - self.nuisance_center.to(preds)

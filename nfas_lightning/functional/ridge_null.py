@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import (
     check_device,
     check_finite,
@@ -162,7 +163,7 @@ def _same_folds(
     for index, (_, test) in enumerate(folds):
         fold[test] = index
     if not torch.equal(fold, result.fold):
-        raise ValueError(
+        raise InputError(
             "result has other folds than these arguments give: pass the groups given to ridge_cv."
         )
     return folds

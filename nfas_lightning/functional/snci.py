@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import (
     check_count,
     check_option,
@@ -135,7 +136,7 @@ def snci_bootstrap(
         True
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
+        raise InputError(f"confidence must lie between 0 and 1, got {confidence}.")
     check_count("n_bootstrap", n_bootstrap, 1)
     ratios = snci(scores.to(torch.float64), groups)  # and its checks and warnings
     check_option("form", form, get_args(Form))
@@ -193,7 +194,7 @@ def snci_permutation(
     observed = snci(scores.to(torch.float64), groups)  # and its checks and warnings
     codes, names = encode_labels(groups, len(scores))
     if len(names) < 2:
-        raise ValueError(f"A permutation p needs at least two groups to shuffle, got {list(names)}.")
+        raise InputError(f"A permutation p needs at least two groups to shuffle, got {list(names)}.")
     sizes = torch.bincount(codes).to(scores.device, torch.float64)[:, None]
     wide = scores.to(torch.float64)
     level = wide.mean(0)
@@ -236,7 +237,7 @@ def convergence(scores: Tensor, groups: Sequence[object] | Tensor) -> Tensor:
     """
     bounded = snci(scores, groups, form="bounded")
     if len(bounded) < 2:
-        raise ValueError("Convergence compares groups: expected at least two, got one.")
+        raise InputError("Convergence compares groups: expected at least two, got one.")
     return bounded.amin(0)
 
 

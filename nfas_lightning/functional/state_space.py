@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.functional.checks import (
     check_finite,
     check_option,
@@ -108,9 +109,9 @@ class StateSpace:
     ) -> None:
         check_option("kind", kind, get_args(StateSpaceKind))
         if n_components is not None and n_components < 1:
-            raise ValueError(f"n_components must be a positive int or None, got {n_components!r}.")
+            raise InputError(f"n_components must be a positive int or None, got {n_components!r}.")
         if sketch_width < 1:
-            raise ValueError(f"sketch_width must be a positive int, got {sketch_width!r}.")
+            raise InputError(f"sketch_width must be a positive int, got {sketch_width!r}.")
         self.kind = kind
         self.n_components = n_components
         self.seed = seed
@@ -148,7 +149,7 @@ class StateSpace:
         kind = self.kind if self.kind != "auto" else "procrustes" if ragged else "native"
         if kind == "native" and ragged:
             listed = ", ".join(f"layer {index}: {width}" for index, width in enumerate(widths))
-            raise ValueError(
+            raise InputError(
                 f"kind='native' needs layers of one width, got {listed}: use kind='procrustes', or record "
                 "layers of one width."
             )
@@ -172,11 +173,11 @@ class StateSpace:
             ValueError: layers or widths differ from the fitted ones.
         """
         if not hasattr(self, "widths_"):
-            raise RuntimeError("This StateSpace is not fitted: call fit with the training stimuli first.")
+            raise FailureError("This StateSpace is not fitted: call fit with the training stimuli first.")
         _check_states(states)
         widths = tuple(state.shape[1] for state in states)
         if widths != self.widths_:
-            raise ValueError(
+            raise InputError(
                 f"states must have the fitted widths {self.widths_}, got {widths}: record the same layers."
             )
         dtype, device = working_dtype(*states), states[0].device
@@ -226,7 +227,7 @@ class StateSpace:
         """Return an affine map of each layer, and the share of its variance that is kept."""
         n = len(states[0])
         if n < 2:
-            raise ValueError(f"kind={kind!r} needs at least 2 training stimuli, got {n}.")
+            raise InputError(f"kind={kind!r} needs at least 2 training stimuli, got {n}.")
         generator = seeded_generator(self.seed)
         sketches = [
             _sketch_matrix(state.shape[1], self.sketch_width, generator)
@@ -242,7 +243,7 @@ class StateSpace:
             X = _hash_units(state, sketch)
             layer = _layer_components(X, k)
             if layer is None:
-                raise ValueError(
+                raise InputError(
                     f"Layer {index} is the same for all {n} training stimuli, so it has no direction to "
                     "align: leave it out, or pool it differently."
                 )
@@ -262,7 +263,7 @@ class StateSpace:
 def _check_states(states: Sequence[Tensor] | Tensor) -> None:
     """Raise unless the layers are finite matrices over the same stimuli."""
     if isinstance(states, Tensor) or not len(states):
-        raise ValueError(
+        raise InputError(
             "states must be a sequence of matrices (N, D_l), one per layer; got "
             + ("one tensor: pass H.unbind(1)." if isinstance(states, Tensor) else "none: record a layer.")
         )

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import (
     check_count,
     check_finite,
@@ -82,7 +83,7 @@ def hrf_operator(
     _check_times(onsets, volume_times, tr, event_runs, volume_runs)
     lengths = _checked_durations(durations, onsets)
     if not 0 <= slice_time_reference <= 1:
-        raise ValueError(f"slice_time_reference must lie in [0, 1], got {slice_time_reference}.")
+        raise InputError(f"slice_time_reference must lie in [0, 1], got {slice_time_reference}.")
     starts = onsets.double()
     times = volume_times.double() + slice_time_reference * tr
     row, column = _pairs(times, starts, starts + lengths + HRF_LENGTH, event_runs, volume_runs)
@@ -153,7 +154,7 @@ def fir_operators(
     for delay in delays:  # half a TR would be an operator like any other
         check_count("delays", delay, 0, unit="volumes")
     if not delays or len(set(delays)) < len(delays):
-        raise ValueError(f"delays must be non-negative numbers of TRs, each once, got {tuple(delays)}.")
+        raise InputError(f"delays must be non-negative numbers of TRs, each once, got {tuple(delays)}.")
     length = _checked_durations(durations, onsets) / tr
     starts, times = onsets.double() / tr + _CLOCK_SLACK, volume_times.double() / tr
     operators = []
@@ -197,9 +198,9 @@ def _check_times(
     check_finite("onsets", onsets)
     check_finite("volume_times", volume_times)
     if not tr > 0:
-        raise ValueError(f"tr must be a positive number of seconds, got {tr}.")
+        raise InputError(f"tr must be a positive number of seconds, got {tr}.")
     if (event_runs is None) != (volume_runs is None):
-        raise ValueError("event_runs and volume_runs go together: give both, or neither for one run.")
+        raise InputError("event_runs and volume_runs go together: give both, or neither for one run.")
     if event_runs is not None and volume_runs is not None:
         check_shape("event_runs", event_runs, "N", N=len(onsets))
         check_shape("volume_runs", volume_runs, "T", T=len(volume_times))
@@ -211,7 +212,7 @@ def _checked_durations(durations: Tensor | None, onsets: Tensor) -> Tensor:
     check_shape("durations", durations, "N", N=len(onsets))
     check_finite("durations", durations)
     if bool((durations < 0).any()):
-        raise ValueError(f"durations must be 0 or more seconds, got {durations.min().item():g}.")
+        raise InputError(f"durations must be 0 or more seconds, got {durations.min().item():g}.")
     return durations.double()
 
 

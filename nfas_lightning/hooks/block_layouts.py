@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.hooks.attached import Attached
 from nfas_lightning.hooks.layout import Watch, axes_of, known_layers, layout_evidence
 from nfas_lightning.hooks.outputs import first_tensor, given_tensors, main_tensor
@@ -183,7 +184,7 @@ def settle(network: nn.Module, given: Given, blocks: Collection[OpenBlock]) -> d
         if block.name not in axes:
             reason = "" if cause is None else f" (A pass with one stimulus more failed: {cause})"
             question = axes_of(block.shape, list(block.states))
-            raise ValueError(f"Block {block.name!r}: {question}{reason}") from cause
+            raise InputError(f"Block {block.name!r}: {question}{reason}") from cause
     return {name: _LAYOUTS[axis] for name, axis in axes.items()}
 
 
@@ -255,5 +256,7 @@ def _one_more(value: Any, batch: int) -> Any:
     if type(value) is dict:
         return {key: _one_more(one, batch) for key, one in value.items()}
     if not isinstance(value, _PLAIN):
-        raise TypeError(f"an argument of type {type(value).__name__} can't be made longer by one stimulus.")
+        raise InputTypeError(
+            f"an argument of type {type(value).__name__} can't be made longer by one stimulus."
+        )
     return value

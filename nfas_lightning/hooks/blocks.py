@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from torch import nn
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.hooks.succession import RowInPass
 
 __all__ = ["Row", "SeveralTrunksError", "choose_trunk", "find_blocks", "find_rows"]
@@ -110,7 +111,7 @@ def find_blocks(model: nn.Module) -> list[str]:
     return recurrent or _longest_row(model)
 
 
-class SeveralTrunksError(ValueError):
+class SeveralTrunksError(InputError):
     """A network has several rows of blocks of similar size, between which nothing decides."""
 
 

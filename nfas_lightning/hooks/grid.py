@@ -7,6 +7,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
+
 __all__ = ["DEFAULT_CELLS", "grid_average"]
 
 DEFAULT_CELLS = 4
@@ -52,7 +54,7 @@ def grid_average(output: Tensor, cells: int, mask: Tensor | None, layout: str) -
     shown = mask.to(maps.device).unsqueeze(1)
     share = F.adaptive_avg_pool2d(shown.to(maps.dtype), cells)
     if not bool((share > 0).all()):
-        raise ValueError(
+        raise InputError(
             f"pooling='grid:{cells}' needs something to see in every cell, and the mask hides whole cells: "
             f"take fewer cells, pooling='mean', or stimuli of equal length."
         )
@@ -65,7 +67,7 @@ def _square(tokens: Tensor, mask: Tensor | None, layout: str) -> tuple[Tensor, T
     batch, n_tokens, width = tokens.shape
     found = [n for n in _BEFORE_PATCHES if n_tokens - n > 1 and math.isqrt(n_tokens - n) ** 2 == n_tokens - n]
     if layout != "channels_last" or not found:
-        raise ValueError(
+        raise InputError(
             f"pooling='grid' needs maps (B, C, H, W), or tokens (B, K, D) that are a square of patches after "
             f"at most {max(_BEFORE_PATCHES)} others, got shape {tuple(tokens.shape)}: use 'mean'."
         )
@@ -74,7 +76,7 @@ def _square(tokens: Tensor, mask: Tensor | None, layout: str) -> tuple[Tensor, T
     if mask is None:
         return maps, None
     if tuple(mask.shape) != (batch, n_tokens):
-        raise ValueError(
+        raise InputError(
             f"pooling='grid' needs a mask of shape {(batch, n_tokens)} over the block's own tokens, got "
             f"{tuple(mask.shape)}."
         )
@@ -85,7 +87,7 @@ def _over_map(mask: Tensor, maps: Tensor) -> Tensor:
     """Return a mask over the last axis of a map (B, C, F, T) as one over its last two, (B, F, T)."""
     batch, _, height, width = maps.shape
     if tuple(mask.shape) != (batch, width):
-        raise ValueError(
+        raise InputError(
             f"pooling='grid' needs a mask of shape {(batch, width)} over the last axis of the map, got "
             f"{tuple(mask.shape)}."
         )

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from nfas_lightning.errors import InputError
+
 __all__ = ["kept_state", "lazy_parameters"]
 
 _GONE = object()
@@ -46,7 +48,7 @@ def kept_state(*modules: nn.Module) -> Iterator[list[nn.Module]]:
     """
     for module in modules:
         if lazy := lazy_parameters(module):
-            raise ValueError(
+            raise InputError(
                 f"{lazy[0]!r} of {type(module).__name__} has no shape yet: the first forward pass would make "
                 "it, and a training must make its own. Show the network one batch of the training first."
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.hooks.attached import Attached
 from nfas_lightning.hooks.outputs import given_tensors
 
@@ -166,7 +167,7 @@ def layout_evidence(
         if told is None and fits and is_tokens:
             told = "channels_last"
     if told is None:
-        raise ValueError(axes_of(shape, candidates))
+        raise InputError(axes_of(shape, candidates))
     return told, _told_by_input(shape, sure) is not None
 
 

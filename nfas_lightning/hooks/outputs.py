@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from nfas_lightning.errors import InputTypeError
+
 __all__ = ["all_tensors", "as_numbers", "first_tensor", "given_tensors", "main_tensor", "rivals"]
 
 # Their tuples begin with the output, as torch's documentation says.
@@ -41,28 +43,30 @@ def main_tensor(
     if isinstance(output, PackedSequence) or (
         isinstance(output, tuple) and output and isinstance(output[0], PackedSequence)
     ):
-        raise TypeError(
+        raise InputTypeError(
             f"{name} returned a PackedSequence, whose rows are no stimuli: run the recurrent layers on "
             f"padded batches and give the mask, or stimuli of one length at a time."
         )
     tensors = list(_tensors(_values(output, name)))
     if not tensors:
-        raise TypeError(f"{name} returned {type(output).__name__} without a tensor: record another module.")
+        raise InputTypeError(
+            f"{name} returned {type(output).__name__} without a tensor: record another module."
+        )
     state = tensors[0]
     if not (state.is_floating_point() or state.is_complex() or state.is_quantized):
-        raise TypeError(
+        raise InputTypeError(
             f"{name} returned {state.dtype}{' first' if len(tensors) > 1 else ''}, which is no state: "
             f"expected floating point numbers. {_ADVICE}"
         )
     others = [other for other in tensors[1:] if other is not state]
     if others and given and _is_attention(state, given[0]) and rivals(output, state, given):
-        raise TypeError(
+        raise InputTypeError(
             f"{name} returned tensors of shapes {_shapes(tensors)}: the first, which would be taken as the "
             f"state, looks like attention weights, and its input had shape {tuple(given[0].shape)}. Let it "
             f"return the state first, or record a module inside it."
         )
     if _has_streams(output, state, given):
-        raise TypeError(
+        raise InputTypeError(
             f"{name} returned several tensors of shapes {_shapes(tensors)}, any of which may be its state: "
             f"streams, branches, or a state and what is still to be added to it. {_ADVICE}"
         )
@@ -150,7 +154,7 @@ def _values(output: object, name: str) -> list[object]:
     found = {key: tuple(v.shape) for key, v in named.items() if isinstance(v, Tensor)}
     if len(found) > 1:
         kind = "mapping" if named is output else "named tuple"
-        raise TypeError(
+        raise InputTypeError(
             f"{name} returned a {kind} of several tensors, {found}, and none is said to be the state: "
             "record a module inside it, or call that entry 'last_hidden_state'."
         )

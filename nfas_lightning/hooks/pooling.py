@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.grid import DEFAULT_CELLS, grid_average
 from nfas_lightning.hooks.layout import LAYOUTS
@@ -100,17 +101,17 @@ def split_pooling(how: str) -> tuple[str, str]:
     else:
         wanted, is_known = f"{kind!r} alone", False
     if colon and not is_known:
-        raise ValueError(f"pooling must be {wanted}, got {how!r}.")
+        raise InputError(f"pooling must be {wanted}, got {how!r}.")
     return kind, detail
 
 
 def check_mask(mask: Tensor) -> None:
     """Raise unless the mask has shape (B, K), says yes or no, and shows a token of every stimulus."""
     if mask.ndim != 2:
-        raise ValueError(f"mask must have shape (B, K), one row per stimulus, got {tuple(mask.shape)}.")
+        raise InputError(f"mask must have shape (B, K), one row per stimulus, got {tuple(mask.shape)}.")
     is_number = mask.is_floating_point() or mask.is_complex()
     if is_number and not bool(((mask == 0) | (mask == 1)).all()):
-        raise ValueError(
+        raise InputError(
             f"mask must hold booleans, True where the token counts, got {mask.dtype} with other values than "
             f"0 and 1. Of an additive mask, 0 where the token counts, give mask == 0."
         )
@@ -118,7 +119,7 @@ def check_mask(mask: Tensor) -> None:
     if not bool(shown.all()):
         rows = (~shown).nonzero()[:, 0].tolist()
         hint = " Of an additive mask, 0 where the token counts, give mask == 0." if is_number else ""
-        raise ValueError(f"The mask hides every token of the stimuli in rows {rows[:10]} of the batch.{hint}")
+        raise InputError(f"The mask hides every token of the stimuli in rows {rows[:10]} of the batch.{hint}")
 
 
 def pool_checked(output: Tensor, how: str, mask: Tensor | None, layout: str) -> Tensor:
@@ -128,14 +129,14 @@ def pool_checked(output: Tensor, how: str, mask: Tensor | None, layout: str) -> 
     if output.dtype in (torch.float16, torch.bfloat16):
         output = output.float()
     if output.ndim < 2:
-        raise ValueError(f"Pooling needs a batch axis and a unit axis, got shape {tuple(output.shape)}.")
+        raise InputError(f"Pooling needs a batch axis and a unit axis, got shape {tuple(output.shape)}.")
     if output.ndim == 2:
         return output.clone()
     if layout == "sequence_first":
         output = output.transpose(0, 1)
     if how == "none":
         if mask is not None and not bool(mask.all()):
-            raise ValueError(
+            raise InputError(
                 "pooling='none' would keep padding or special tokens, which the mask hides. Use 'mean', "
                 "'max', 'cls' or 'last', or stimuli of equal length without a mask."
             )
@@ -145,7 +146,7 @@ def pool_checked(output: Tensor, how: str, mask: Tensor | None, layout: str) -> 
     if how == "grid":
         return grid_average(output, int(detail or DEFAULT_CELLS), mask, layout)
     if how in ("cls", "last") and output.ndim > 3:
-        raise ValueError(_no_tokens(how, output))  # with a mask or without: one band's frame is no token
+        raise InputError(_no_tokens(how, output))  # with a mask or without: one band's frame is no token
     if detail == "rest" and output.ndim == 3 and layout == "channels_last":
         return _pool_tokens(output, how, without_first(shown_tokens(output, mask)))
     if mask is None and how != "last":
@@ -186,7 +187,7 @@ def _as_tokens(output: Tensor, mask: Tensor | None, layout: str) -> tuple[Tensor
     """Return tokens (B, K, D), where D holds frequency too for (B, C, F, T) maps, and their mask (B, K)."""
     tokens = output if layout == "channels_last" else output.movedim(1, -1)
     if tokens.ndim > 4:
-        raise ValueError(f"A mask over tokens does not fit a map of shape {tuple(output.shape)}.")
+        raise InputError(f"A mask over tokens does not fit a map of shape {tuple(output.shape)}.")
     n_tokens = tokens.shape[-2]
     if mask is not None:
         mask = _fit_mask(mask.to(tokens.device), tokens.shape[0], n_tokens)
@@ -201,7 +202,7 @@ def _as_tokens(output: Tensor, mask: Tensor | None, layout: str) -> tuple[Tensor
 def _fit_mask(mask: Tensor, batch: int, n_tokens: int) -> Tensor:
     """Return the mask (B, K) over a block's own tokens."""
     if mask.shape[0] != batch:
-        raise ValueError(
+        raise InputError(
             f"mask must have shape (B={batch}, K), one row per stimulus, got {tuple(mask.shape)}. Give the "
             f"mask of the batch that is run."
         )
@@ -210,7 +211,7 @@ def _fit_mask(mask: Tensor, batch: int, n_tokens: int) -> Tensor:
     if length != n_tokens:
         stride = next((s for s in _STRIDES if -(-length // s) == n_tokens), None)
         if stride is None:
-            raise ValueError(
+            raise InputError(
                 f"The mask has {length} tokens and the block {n_tokens}. A block behind strided convolutions "
                 f"may have 2, 4 or 8 times fewer; anything else, such as prepended CLS or prefix tokens, "
                 f"must be counted by the preprocessing: give the mask of the block's own {n_tokens} tokens."
@@ -276,7 +277,7 @@ def pad_nested(output: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([len(row) for row in rows])
     length = int(lengths.max()) if mask is None else mask.shape[1]
     if any(row.ndim != 2 for row in rows) or int(lengths.max()) > length:
-        raise ValueError(
+        raise InputError(
             f"Expected a nested tensor with rows (K, D) of at most {length} tokens, got rows of shapes "
             f"{[tuple(row.shape) for row in rows[:3]]}. Run it without nested tensors "
             f"(nn.TransformerEncoder: enable_nested_tensor=False)."

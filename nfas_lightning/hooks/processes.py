@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.hooks.trajectory import Trajectory
 
 __all__ = [
@@ -64,7 +65,7 @@ def from_rank_zero(own: Any) -> Any:
     return box[0]
 
 
-class OtherProcessError(RuntimeError):
+class OtherProcessError(FailureError):
     """What another process failed with."""
 
 
@@ -116,7 +117,7 @@ def gather_rows(result: Tensor, group: Any = None, *, everywhere: bool = True) -
     kinds = {(tail, dtype) for rows, tail, dtype in told if rows}
     if len(kinds) > 1:
         listed = ", ".join(sorted(f"{tail} {dtype}" for tail, dtype in kinds))
-        raise ValueError(f"All processes must hold rows of one shape and dtype, got {listed}.")
+        raise InputError(f"All processes must hold rows of one shape and dtype, got {listed}.")
     keeps = everywhere or dist.get_rank(group) == 0
     if not kinds:
         return [result] * world if keeps else []
@@ -160,7 +161,7 @@ def gather_trajectories(own: Trajectory | None) -> list[Trajectory]:
     blocks = {tuple((layer.name, layer.width) for layer in layers) for layers in told if layers is not None}
     if len(blocks) > 1:
         listed = "; ".join(str(list(block)) for block in sorted(blocks))
-        raise ValueError(f"All processes must record the same layers of the same widths, got {listed}.")
+        raise InputError(f"All processes must record the same layers of the same widths, got {listed}.")
     if not blocks:
         return []
     empty = torch.empty(0)

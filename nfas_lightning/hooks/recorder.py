@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.attached import Attached
 from nfas_lightning.hooks.block_layouts import BlockLayouts, Given, OpenBlock, settle
@@ -255,7 +256,7 @@ class DepthRecorder:
         if self.mask_source is not None:
             self.mask = self.mask_source()
         if self._uses_masks and not self._mask_is_fresh:
-            raise RuntimeError(
+            raise FailureError(
                 "A mask was set for an earlier forward pass and none for this one: set `recorder.mask` "
                 "before every pass, to None where all tokens count."
             )
@@ -273,7 +274,7 @@ class DepthRecorder:
             key = name
             if name in self._fired:
                 if self.repeats == "error":
-                    raise RuntimeError(
+                    raise FailureError(
                         f"Block {name!r} ran twice within one forward pass: its weights are shared between "
                         f"depths, or the network ran again before collect(). Choose repeats='first', 'last' "
                         f"or 'all'."
@@ -314,7 +315,7 @@ class DepthRecorder:
             if len(layouts) == 1:
                 self._check_tokens(tuple(raw.shape), layouts[0], mask)
         except ValueError as error:
-            raise ValueError(f"Block {name!r}: {error}") from error
+            raise InputError(f"Block {name!r}: {error}") from error
         self._open.pop(key, None)
         if len(layouts) > 1:
             self._open[key] = OpenBlock(name, tuple(raw.shape), states)
@@ -462,7 +463,7 @@ class DepthRecorder:
             ValueError: a stimulus came twice with different states.
         """
         if not self._rows:
-            raise RuntimeError("Nothing was collected: call collect(stimulus_ids) after each forward pass.")
+            raise FailureError("Nothing was collected: call collect(stimulus_ids) after each forward pass.")
         layers = self._described(self._order)
         with torch.inference_mode(False):  # so that the states can be used under autograd later
             states = tuple(torch.cat(parts) for parts in zip(*self._rows, strict=True))

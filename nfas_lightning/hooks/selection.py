@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import nn
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.hooks.blocks import find_blocks
 
 __all__ = ["MIN_DEPTHS", "Layers", "find_network", "has_forward", "resolve_layers"]
@@ -62,7 +63,7 @@ def resolve_layers(model: nn.Module, layers: Layers = "auto", *, min_depths: int
         for pattern in [layers] if isinstance(layers, str) else layers:
             wanted.update(find_blocks(model) if pattern == "auto" else _match(pattern, names))
     if len(wanted) < min_depths:
-        raise ValueError(
+        raise InputError(
             f"DMD over depth needs at least {min_depths} depths, got {len(wanted)} modules of "
             f"{type(model).__name__} for layers={layers!r}: {sorted(wanted)}. Name more modules, or a finer "
             f"kind.{_numbered_children(model)}{_in_plain_lists(model)}"
@@ -96,7 +97,7 @@ def find_network(module: nn.Module, submodule: str | None = None, *, to_run: boo
         close = difflib.get_close_matches(submodule, names, n=3)
         children = ", ".join(repr(name) for name, _ in module.named_children())
         hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"It holds {children}."
-        raise ValueError(
+        raise InputError(
             f"submodule must be the dotted name of a module inside {type(module).__name__}, got "
             f"{submodule!r}. {hint}"
         )
@@ -119,7 +120,7 @@ def _only_network(module: nn.Module, to_run: bool) -> nn.Module:
     if len(networks) != 1:
         listed = " or ".join(f"submodule={name!r}" for name in networks)
         advice = f"Name one of them: {listed}." if listed else "Give it one."
-        raise ValueError(
+        raise InputError(
             f"{type(module).__name__} has no forward pass of its own, and holds {len(networks)} networks "
             f"that could be shown the stimuli. {advice}"
         )
@@ -132,7 +133,7 @@ def _check_hooks_run(model: nn.Module, wanted: Iterable[str]) -> None:
     inside = next((w for w in wanted if any(w.startswith(f"{name}.") for name in scripted)), None)
     if "" in scripted or inside is not None:
         what = type(model).__name__ if inside is None else f"{inside!r}, which lies in a scripted module"
-        raise ValueError(
+        raise InputError(
             f"Expected a network that runs as Python, got TorchScript ({what}), which calls no forward "
             "hooks: record the module as it was before torch.jit.script or torch.jit.trace."
         )
@@ -167,7 +168,7 @@ def _exact(wanted: list[str], names: list[str]) -> list[str]:
     known = set(names)
     for name in wanted:
         if name not in known:
-            raise ValueError(_unknown(name, names))
+            raise InputError(_unknown(name, names))
     return wanted
 
 
@@ -181,7 +182,7 @@ def _match(pattern: str, names: list[str]) -> list[str]:
         return _exact([pattern], names)
     found = [name for name in names if expression.fullmatch(name)]
     if not found:
-        raise ValueError(_unknown(pattern, names))
+        raise InputError(_unknown(pattern, names))
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory, concatenate
 from nfas_lightning.writing import write_text, write_whole
 
@@ -75,7 +76,7 @@ def read_shards(folder: str | Path) -> Trajectory:
     folder = Path(folder)
     index = folder / _INDEX
     if not index.is_file():
-        raise FileNotFoundError(f"No {_INDEX} in {folder}: the run that wrote its shards did not finish.")
+        raise MissingFileError(f"No {_INDEX} in {folder}: the run that wrote its shards did not finish.")
     listed = json.loads(index.read_text(encoding="utf-8"))
     names = listed["shards"]
     marks = listed.get("marks", [None] * len(names))  # written before shards had marks
@@ -84,7 +85,7 @@ def read_shards(folder: str | Path) -> Trajectory:
 
 def _check_exists(path: Path) -> None:
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"Shard {path} is missing. With several machines save_dir must lie on a disk they share."
         )
 
@@ -94,7 +95,7 @@ def _read(path: Path, mark: str | None) -> Trajectory:
     try:
         return _content(path, mark)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"Shard {path} is damaged or cut short ({type(error).__name__}: {error}): record the trajectory "
             "again."
         ) from error
@@ -104,7 +105,7 @@ def _content(path: Path, mark: str | None) -> Trajectory:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if metadata.get("mark") != mark:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"Shard {path} is not the one that {_INDEX} lists: the run that overwrote it did not finish. "
                 f"Run it again."
             )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from nfas_lightning.errors import FailureError, InputError, InputTypeError
 from nfas_lightning.hooks.selection import MIN_DEPTHS
 
 __all__ = [
@@ -41,12 +42,12 @@ def as_stimulus_ids(stimulus_ids: Tensor | Sequence[int]) -> Tensor:
         ids = None
     wrong = type(stimulus_ids).__name__ if ids is None else str(ids.dtype)
     if ids is None or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise TypeError(
+        raise InputTypeError(
             f"stimulus_id must hold integers, the stimuli's indices in their dataset, got {wrong}: number "
             f"the stimuli from 0."
         )
     if bool((ids < 0).any()):
-        raise ValueError(f"stimulus_id must be 0 or more, got {int(ids.min())}.")
+        raise InputError(f"stimulus_id must be 0 or more, got {int(ids.min())}.")
     return ids.to(torch.int64)
 
 
@@ -60,16 +61,16 @@ def check_complete(names: Sequence[str], states: Mapping[str, Tensor]) -> None:
     fired = {key if key in names else key.rpartition("[")[0] for key in states}
     silent = [name for name in names if name not in fired]
     if silent:
-        raise RuntimeError(
+        raise FailureError(
             f"{len(silent)} of {len(names)} hooks did not fire: {', '.join(silent[:5])}. Either no "
             f"forward pass has run since the recorder was attached, or it skips these modules, or the "
             f"network was compiled first: record it before torch.compile."
         )
     if len(states) < MIN_DEPTHS:
-        raise RuntimeError(f"DMD over depth needs at least {MIN_DEPTHS} depths, got {list(states)}.")
+        raise FailureError(f"DMD over depth needs at least {MIN_DEPTHS} depths, got {list(states)}.")
     rows = {key: len(state) for key, state in states.items()}
     if len(set(rows.values())) > 1:
-        raise ValueError(
+        raise InputError(
             f"Blocks disagree about the number of stimuli in the batch: {rows}. Each output must have "
             f"the batch on its first axis; leave out blocks that fold other axes into it."
         )
@@ -89,7 +90,7 @@ def check_finite(states: Mapping[str, Tensor]) -> None:
     for key, state in states.items():
         bad = (~state.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
         if bad:
-            raise ValueError(
+            raise InputError(
                 f"Block {key!r} has NaN or infinite states for the stimuli in rows {bad[:10]} of the "
                 f"batch. Look at those stimuli, or run in float32 if half precision overflows."
             )
@@ -99,7 +100,7 @@ def check_real(states: Mapping[str, Tensor], dtype: torch.dtype) -> None:
     """Raise if states are complex and the dtype they are to be kept in is not."""
     key = next((key for key, state in states.items() if state.is_complex()), None)
     if key is not None and not dtype.is_complex:
-        raise ValueError(
+        raise InputError(
             f"Block {key!r} has complex states, of which {dtype} would keep the real part alone: record with "
             f"dtype=None or a complex dtype, or let it return torch.view_as_real(...)."
         )
@@ -121,7 +122,7 @@ def check_in_range(states: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> 
     if flags and not bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all()):
         key = next(key for key, flag in finite.items() if not bool(flag))
         dtype = kept[key].dtype
-        raise ValueError(
+        raise InputError(
             f"Block {key!r} has states up to {float(states[key].abs().max()):.4g}, beyond {dtype}, which "
             f"ends at {torch.finfo(dtype).max:.4g}: record in float32 or bfloat16."
         )
@@ -133,7 +134,7 @@ def check_has_values(network: nn.Module) -> None:
         return
     empty = [name for name, parameter in network.named_parameters() if parameter.is_meta]
     if empty:
-        raise ValueError(
+        raise InputError(
             f"Expected weights with values, got {len(empty)} parameters on the meta device, the first "
             f"{empty[0]!r}: load the weights first (network.to_empty(device='cpu'), then load_state_dict)."
         )
@@ -172,7 +173,7 @@ def _depends_on_mode(module: nn.Module) -> bool:
 def check_one_pass(n_passes: int) -> None:
     """Raise if the network ran several times since its states were last asked for."""
     if n_passes > 1:
-        raise RuntimeError(
+        raise FailureError(
             f"The network ran {n_passes} times since its states were last collected, and only the last pass "
             f"is left. Call collect() after each pass; run passes that only warm up before the recorder is "
             f"attached. Of a loop that generates token by token each pass is one token: run the network once "
@@ -190,12 +191,12 @@ def check_tokens(n_tokens: int, mask: Tensor | None, n_given: int | None, is_str
         is_strided: whether the network holds convolutions or pooling with strides, which shorten a mask.
     """
     if mask is None and n_given is not None and n_tokens > n_given:
-        raise ValueError(
+        raise InputError(
             f"it has {n_tokens} tokens, the network was given {n_given}, and no mask says which count: the "
             f"network pads or adds tokens of its own. Give the mask of the block's own {n_tokens} tokens."
         )
     if mask is not None and mask.shape[1] > n_tokens and not is_strided:
-        raise ValueError(
+        raise InputError(
             f"The mask has {mask.shape[1]} tokens and the block {n_tokens}, and nothing in the network has a "
             f"stride: which of the block's tokens count can't be told. Give the mask of the block's own "
             f"{n_tokens} tokens, or record blocks that keep the tokens of the input."
@@ -211,12 +212,12 @@ def is_strided(network: nn.Module) -> bool:
 def check_rows(n_rows: int, n_ids: int, n_frames: Tensor | None) -> None:
     """Raise unless a batch's rows are its stimuli, or the frames of its clips."""
     if n_frames is not None and n_rows != n_ids and (len(n_frames) != n_ids or int(n_frames.sum()) != n_rows):
-        raise ValueError(
+        raise InputError(
             f"Expected one row per stimulus ({n_ids}) or per frame ({int(n_frames.sum())} in "
             f"{len(n_frames)} clips), got {n_rows} rows. Does the network fold other axes into the batch?"
         )
     if n_frames is None and n_rows != n_ids:
-        raise ValueError(
+        raise InputError(
             f"Expected one stimulus_id per row of the batch, got {n_ids} ids and {n_rows} rows. "
             f"Give n_frames if the rows are frames of clips. Does the network fold other axes into the "
             f"batch?"
@@ -226,7 +227,7 @@ def check_rows(n_rows: int, n_ids: int, n_frames: Tensor | None) -> None:
 def check_same_blocks(keys: Sequence[str], earlier: Sequence[str]) -> None:
     """Raise unless a batch ran through the blocks of the batches before, in their order."""
     if keys != earlier:
-        raise ValueError(
+        raise InputError(
             f"The blocks of this batch are not those of the batches before: {keys} after {earlier}. "
             f"Record modules that every stimulus runs through in one order."
         )
@@ -236,7 +237,7 @@ def check_same_widths(states: Sequence[Tensor], earlier: Sequence[Tensor]) -> No
     """Raise unless the states (B, D_l) of a batch are as wide as those of a batch before."""
     widths, before = ([state.shape[1] for state in batch] for batch in (states, earlier))
     if widths != before:
-        raise ValueError(
+        raise InputError(
             f"Widths differ between batches: {widths} after {before}. Use a pooling other than "
             f"'none', or stimuli of one size."
         )

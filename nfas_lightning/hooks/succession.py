@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nfas_lightning.errors import InputTypeError
 from nfas_lightning.hooks.attached import Attached
 from nfas_lightning.hooks.block_layouts import Given
 from nfas_lightning.hooks.outputs import all_tensors
@@ -177,7 +178,7 @@ class Succession:
         if given is not None and state() is given:
             self._known_kinds.add(kind)
         elif kind not in self._known_kinds:
-            raise TypeError(f"Block {question}")
+            raise InputTypeError(f"Block {question}")
 
     def _warn_of_siblings(self, name: str, given: Tensor | None, state: Tensor) -> None:
         """Warn once where a block got what the block before it got, and not what that one made of it."""

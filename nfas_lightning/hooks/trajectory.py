@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
+
 __all__ = ["LayerInfo", "Trajectory", "concatenate", "joined_pooling", "sort_stimuli"]
 
 # Two passes over one stimulus differ by rounding, more in half precision and with other batch shapes.
@@ -59,10 +61,10 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         if len(self.states) != len(self.layers):
-            raise ValueError(f"Expected one state per layer, got {len(self.states)} and {len(self.layers)}.")
+            raise InputError(f"Expected one state per layer, got {len(self.states)} and {len(self.layers)}.")
         rows = {len(state) for state in self.states} | {len(self.stimulus_ids)}
         if len(rows) > 1:
-            raise ValueError(f"Every layer must hold the same stimuli, got row counts {sorted(rows)}.")
+            raise InputError(f"Every layer must hold the same stimuli, got row counts {sorted(rows)}.")
 
     def __repr__(self) -> str:
         sizes = sorted(set(self.widths))
@@ -97,7 +99,7 @@ class Trajectory:
         """
         if self.is_ragged:
             listed = ", ".join(f"{n}: {w}" for n, w in zip(self.layer_names, self.widths, strict=True))
-            raise ValueError(f"Layers differ in width ({listed}): align them with a StateSpace first.")
+            raise InputError(f"Layers differ in width ({listed}): align them with a StateSpace first.")
         return torch.stack(self.states, dim=1)
 
 
@@ -145,7 +147,7 @@ def _check_twins(
         apart = (first - again).norm(dim=1) > _SAME_STATE * first.norm(dim=1)
         if bool(apart.any()):
             worst = ids[apart.cpu()][0].item()
-            raise ValueError(
+            raise InputError(
                 f"stimulus_id {worst} came twice with different states of {layer.name!r}: two stimuli share "
                 f"an id, or the network is not deterministic (training mode, random crops)."
             )
@@ -158,11 +160,11 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
         ValueError: nothing to join, or the parts recorded different layers or pooled them differently.
     """
     if not parts:
-        raise ValueError("Expected at least one trajectory to join, got none.")
+        raise InputError("Expected at least one trajectory to join, got none.")
     first = parts[0]
     for part in parts[1:]:
         if part.layer_names != first.layer_names or part.widths != first.widths:
-            raise ValueError(
+            raise InputError(
                 f"Trajectories of different layers can't be joined: {part.layer_names} of widths "
                 f"{part.widths} after {first.layer_names} of widths {first.widths}."
             )
@@ -185,7 +187,7 @@ def joined_pooling(parts: Mapping[str, set[str]]) -> dict[str, str]:
     for name, told in parts.items():
         closed = {how for how in told if not any(other.startswith(f"{how}:") for other in told)}
         if len(closed) > 1:
-            raise ValueError(
+            raise InputError(
                 f"Parts of one trajectory were pooled in different ways at {name!r}: {sorted(told)}. Where "
                 f"they differ about the first token (an attention sink or not), say which: "
                 f"pooling='mean:rest' leaves it out, 'mean:all' keeps it in."

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.ceiling import normalize as divide_by_ceiling
 from nfas_lightning.functional.correlation import squared_correlation
 from nfas_lightning.functional.dmd import (
@@ -60,7 +61,7 @@ class _AlignmentMetric(StimulusMetric):
         """Return ids as integers, or raise for an index that no stimulus of the benchmark has."""
         ids, count = as_ids(stimulus_id), len(self.responses.stimulus_ids)
         if bool((ids >= count).any()):
-            raise ValueError(
+            raise InputError(
                 f"stimulus_id must be below the {count} stimuli of {self.responses.dataset!r}, got "
                 f"{int(ids.max())}."
             )
@@ -297,12 +298,12 @@ class RoiAlignment(_AlignmentMetric):
         settings = ScoringSettings(n_folds=n_folds, selection=selection, gap=gap, score=score)
         self.encoder = Encoder(responses, settings)
         if not ceiling_threshold > 0:
-            raise ValueError(f"ceiling_threshold must be positive, got {ceiling_threshold}.")
+            raise InputError(f"ceiling_threshold must be positive, got {ceiling_threshold}.")
         self.ceiling_threshold = ceiling_threshold
         self.ceiling: Tensor | None = None
         if normalize:
             if responses.noise_ceiling is None and len(responses.subjects) < 2:
-                raise ValueError(
+                raise InputError(
                     f"normalize=True needs a noise ceiling, and {responses.dataset!r} has neither one of its "
                     "own nor a second subject to estimate it from."
                 )

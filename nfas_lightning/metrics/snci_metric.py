@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.functional.relabeling import encode_labels
 from nfas_lightning.functional.snci import Form, snci
@@ -93,7 +94,7 @@ class SNCI(Metric):
     def compute(self) -> Tensor:
         """Return SNCI (G, R); NaN, inf and warnings as in `nfas_lightning.functional.snci.snci`."""
         if not len(self.scores):
-            raise ValueError("SNCI has seen no model yet: call update first.")
+            raise InputError("SNCI has seen no model yet: call update first.")
         return snci(dim_zero_cat(self.scores), self._names(), form=self.form)
 
     def plot(
@@ -121,10 +122,10 @@ class SNCI(Metric):
 
 def _to_bytes(label: object) -> Tensor:
     if isinstance(label, bool) or not isinstance(label, str | Integral):
-        raise TypeError(f"groups must be strings or integers, got {label!r} ({type(label).__name__}).")
+        raise InputTypeError(f"groups must be strings or integers, got {label!r} ({type(label).__name__}).")
     text = (f"s{label}" if isinstance(label, str) else f"i{label}").encode()
     if len(text) > _WIDTH:
-        raise ValueError(f"A group must fit in {_WIDTH - 1} bytes, got {label!r}: shorten it.")
+        raise InputError(f"A group must fit in {_WIDTH - 1} bytes, got {label!r}: shorten it.")
     return torch.tensor(list(text.ljust(_WIDTH, b"\0")), dtype=torch.uint8)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.state_space import StateSpace, StateSpaceKind
 from nfas_lightning.functional.stimulus_order import first_of_each
@@ -37,7 +38,7 @@ def as_ids(stimulus_id: StimulusIds) -> Tensor:
         array = np.asarray(ids)
         ids = torch.from_numpy(array.astype(np.int64)) if array.dtype.kind in "iu" else ids
     if not isinstance(ids, Tensor) or ids.dtype == torch.bool or ids.is_floating_point() or ids.is_complex():
-        raise TypeError(
+        raise InputTypeError(
             "stimulus_id must be an integer tensor (B,), the indices of the stimuli (of a name: "
             f"responses.stimulus_ids.index(name)), got {stimulus_id!r:.60}."
         )
@@ -100,9 +101,9 @@ class StimulusMetric(Metric):
         check_shape(self._rows_are, rows, self._axes, **dict(sizes))
         check_shape("stimulus_id", ids, "B", B=len(rows))
         if not rows.is_floating_point():
-            raise ValueError(f"{self._rows_are} must be a floating-point tensor, got {rows.dtype}.")
+            raise InputError(f"{self._rows_are} must be a floating-point tensor, got {rows.dtype}.")
         if bool((ids < 0).any()):
-            raise ValueError(
+            raise InputError(
                 f"stimulus_id must hold integers >= 0, the indices of the stimuli, got {int(ids.min())}."
             )
         # a copy: on a CPU `to` alone would share memory with a batch that the caller may reuse
@@ -161,17 +162,17 @@ class TrajectoryMetric(StimulusMetric):
             trajectory = trajectory.unbind(1)
         depths = list(trajectory)
         if not all(isinstance(state, Tensor) for state in depths):
-            raise TypeError(
+            raise InputTypeError(
                 f"{self._rows_are} must be a torch.Tensor (B, L, D) or a list of L of them, (B, D_l), got a "
                 f"{type(trajectory).__name__} of {type(depths[0]).__name__}."
             )
         if len(depths) < 3:
-            raise ValueError(f"trajectory must hold L >= 3 depths, got L = {len(depths)}: record more.")
+            raise InputError(f"trajectory must hold L >= 3 depths, got L = {len(depths)}: record more.")
         for index, state in enumerate(depths):
             check_shape(f"trajectory[{index}]", state, "B D", B=len(depths[0]))
         widths = torch.tensor([[state.shape[1] for state in depths]])
         if len(self.widths) and not torch.equal(widths, self.widths[0]):
-            raise ValueError(
+            raise InputError(
                 f"trajectory must hold the depths of the updates before, of widths "
                 f"{self.widths[0][0].tolist()}, got {widths[0].tolist()}: record the same layers."
             )
@@ -195,7 +196,7 @@ class TrajectoryMetric(StimulusMetric):
             rows = rows[presented.to(rows.device)]
         widths = torch.unique(dim_zero_cat(self.widths), dim=0)
         if len(widths) > 1:
-            raise ValueError(f"All processes must record layers of the same widths, got {widths.tolist()}.")
+            raise InputError(f"All processes must record layers of the same widths, got {widths.tolist()}.")
         return self.space.fit_transform(torch.split(rows, widths[0].tolist(), dim=1)), ids
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> nn.Module:

@@ -8,6 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from nfas_lightning.errors import InputError, MissingFileError
+
 __all__ = ["ActorCritic"]
 
 
@@ -59,8 +61,8 @@ class ActorCritic(nn.Module):
 
     def _load(self, path: Path) -> None:
         if not path.is_file():
-            raise FileNotFoundError(f"No weights of ActorCritic at {path}: expected a safetensors file.")
+            raise MissingFileError(f"No weights of ActorCritic at {path}: expected a safetensors file.")
         try:
             self.load_state_dict(load_file(path))
         except (SafetensorError, RuntimeError) as error:
-            raise ValueError(f"{path} holds no weights of this ActorCritic: {error}") from error
+            raise InputError(f"{path} holds no weights of this ActorCritic: {error}") from error

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.stimuli.acoustics import resample
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.models.batch import batch_field, prefix_mask
 from nfas_lightning.models.loaded import ModelInputs
@@ -59,7 +60,7 @@ class AudioPreprocess:
         sounds = sounds_at(batch, self.sampling_rate)
         lengths = torch.tensor([len(sound) for sound in sounds])
         if self.equal_lengths and bool((lengths != lengths[0]).any()):
-            raise ValueError(
+            raise InputError(
                 f"This network's norms look across time, so that padding would change its states, and the "
                 f"batch has sounds of {sorted(set(lengths.tolist()))} samples. Use batch_size=1, or windows "
                 f"of one length."
@@ -91,7 +92,7 @@ class AudioPreprocess:
 
     def _check_window(self, lengths: Tensor, window: int) -> None:
         if (longest := int(lengths.max())) > window:
-            raise ValueError(
+            raise InputError(
                 f"A sound of {longest / self.sampling_rate:.4g} s is longer than the "
                 f"{window / self.sampling_rate:.4g} s that this network hears: cut it into windows."
             )
@@ -104,7 +105,7 @@ class AudioPreprocess:
             n_frames = (n_frames - kernel) // stride + 1
             longest = (longest - kernel) // stride + 1
         if bool((n_frames < 1).any()):
-            raise ValueError(
+            raise InputError(
                 f"A sound of {int(lengths.min())} samples at {self.sampling_rate} Hz is too short for one "
                 f"frame of this network: pad it or leave it out."
             )
@@ -187,9 +188,9 @@ def sounds_at(batch: Mapping[str, Any], sampling_rate: int, max_seconds: float =
     check_shape("audio", audio, "B K")
     check_shape("n_samples", n_samples, "B", B=len(audio))
     if not bool(((n_samples >= 1) & (n_samples <= audio.shape[1])).all()):
-        raise ValueError(f"n_samples must lie between 1 and {audio.shape[1]}, got {n_samples.tolist()}.")
+        raise InputError(f"n_samples must lie between 1 and {audio.shape[1]}, got {n_samples.tolist()}.")
     if (longest := int(n_samples.max()) / int(rate)) > max_seconds:
-        raise ValueError(
+        raise InputError(
             f"Sounds must last at most {max_seconds:g} s for this model, got {longest:g} s: cut them into "
             f"windows of that length."
         )

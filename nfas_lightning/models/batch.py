@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
+
 __all__ = ["batch_field", "prefix_mask"]
 
 
@@ -19,7 +21,7 @@ def prefix_mask(lengths: Tensor, size: int) -> Tensor:
 def batch_field(batch: Mapping[str, Any], key: str) -> Any:
     """Return what the batch holds under `key`, or say that model and benchmark do not match."""
     if key not in batch:
-        raise ValueError(
+        raise InputError(
             f"This model reads {key!r} and the batch holds {sorted(batch)}: pair a model with a benchmark of "
             f"its own modality."
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.data.stimuli.timing import check_own_tokens
+from nfas_lightning.errors import FailureError, InputTypeError
 from nfas_lightning.functional.checks import check_option, check_seed
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.state_checks import is_offloaded
@@ -187,7 +188,7 @@ class FrozenModel(LightningModule):
         """
         for key, value in batch.items():
             if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
-                raise TypeError(
+                raise InputTypeError(
                     f"Raw stimuli must not be halved before preprocessing, got {key!r} in {value.dtype}. "
                     f"With a Trainer choose precision='bf16-mixed' or '16-mixed', which halve the network's "
                     f"work alone."
@@ -230,7 +231,7 @@ class FrozenModel(LightningModule):
         Raises:
             RuntimeError: always.
         """
-        raise RuntimeError(
+        raise FailureError(
             "FrozenModel does not train: run validate, test or predict. To follow a network's alignment "
             "while it trains, add the callback to its own LightningModule."
         )

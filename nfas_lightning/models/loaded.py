@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nfas_lightning.errors import InputTypeError
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.state_checks import is_offloaded
 from nfas_lightning.models.random_twin import state_sha256
@@ -99,7 +100,7 @@ def as_inputs(value: Any) -> ModelInputs:
         return ModelInputs(kwargs=value)
     if isinstance(value, tuple):
         return ModelInputs(args=value)
-    raise TypeError(
+    raise InputTypeError(
         "preprocess must return ModelInputs, a tensor, a tuple of arguments or a mapping of keywords, got "
         f"{type(value).__name__}."
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.undisturbed import plain_network
@@ -48,10 +49,10 @@ def check_label(name: Any) -> None:
             character that is not printed.
     """
     if not isinstance(name, str):
-        raise TypeError(f"A model's name must be text, got {name!r:.80} ({type(name).__name__}).")
+        raise InputTypeError(f"A model's name must be text, got {name!r:.80} ({type(name).__name__}).")
     if not name.strip(" .") or len(name) > _LONGEST or not name.isprintable():
         shown = name if len(name) <= 60 else f"{name[:60]}... ({len(name)} characters)"
-        raise ValueError(
+        raise InputError(
             f"A model's name must be 1 to {_LONGEST} printed characters, more than dots, got {shown!r}: give "
             "another with name=."
         )
@@ -125,14 +126,14 @@ def load_model(
     if isinstance(model, nn.Module):
         return load_module(model, weights=weights, seed=seed)
     if not isinstance(model, ZooEntry | str):
-        raise TypeError(f"model must be a name or an nn.Module instance, got {model!r}: build it first.")
+        raise InputTypeError(f"model must be a name or an nn.Module instance, got {model!r}: build it first.")
     found = split_name(model) if isinstance(model, str) else ("zoo", model)
     source, name = sources()[found[0]], found[1]
     given = {"revision": revision, "folder": folder, "options": options or None}
     given = {key: value for key, value in given.items() if value is not None}
     for key, value in given.items():
         if key not in source.takes:
-            raise ValueError(f"{model_name(model)!r} takes no {key}, got {value!r}: {_OF_SOME[key]}.")
+            raise InputError(f"{model_name(model)!r} takes no {key}, got {value!r}: {_OF_SOME[key]}.")
     return source.load(name, weights=weights, seed=seed, **given)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from nfas_lightning.errors import MissingPackageError
+
 __all__ = ["require"]
 
 
@@ -17,6 +19,6 @@ def require(library: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(library)
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"{library} is needed here and is not installed: pip install 'nfas-lightning[{extra}]'."
         ) from error

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.models.batch import batch_field, prefix_mask
 from nfas_lightning.models.loaded import ModelInputs
@@ -37,7 +38,7 @@ class RawStimuli:
             audio, lengths = batch["audio"], batch["n_samples"]
             padded = bool((lengths < audio.shape[1]).any())
             return ModelInputs(args=(audio,), mask=prefix_mask(lengths, audio.shape[1]) if padded else None)
-        raise ValueError(
+        raise InputError(
             f"Without a preprocess the batch must hold 'image', 'clip' or 'audio', got {sorted(batch)}. Give "
             f"the model a preprocess, e.g. TextPreprocess(tokenizer, max_length)."
         )
@@ -91,7 +92,7 @@ class ImagePreprocess:
         check_option("crop_rounding", crop_rounding, ("even", "down"))
         check_option("channel_order", channel_order, ("rgb", "bgr"))
         if not 0 < crop_pct <= 1:
-            raise ValueError(f"crop_pct must lie in (0, 1], got {crop_pct}.")
+            raise InputError(f"crop_pct must lie in (0, 1], got {crop_pct}.")
         self.height, self.width = (size, size) if isinstance(size, int) else size
         self.mean, self.std = torch.tensor(tuple(mean)), torch.tensor(tuple(std))
         check_shape("mean", self.mean, "C", C=3)
@@ -103,13 +104,13 @@ class ImagePreprocess:
             check_option("resize", resize, ("cover", "squash"))
             return
         if crop_pct != 1:
-            raise ValueError(
+            raise InputError(
                 f"Give resize in pixels or crop_pct, which both say how much is cut off, got resize={resize} "
                 f"and crop_pct={crop_pct}."
             )
         rows, columns = resize if isinstance(resize, tuple) else (resize, resize)
         if rows < self.height or columns < self.width:
-            raise ValueError(
+            raise InputError(
                 f"resize must cover the {self.height} x {self.width} pixels that are cut out, got {resize}."
             )
 
@@ -127,13 +128,13 @@ class ImagePreprocess:
         """Return pixels (B, 3, height, width)."""
         image = batch_field(batch, "image")
         if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
-            raise ValueError(
+            raise InputError(
                 f"image must be a float tensor (B, 3, H, W) in [0, 1], got {tuple(image.shape)} of "
                 f"{image.dtype}."
             )
         low, high = torch.aminmax(image)
         if low < 0 or high > 1:
-            raise ValueError(
+            raise InputError(
                 f"image must lie in [0, 1], got values from {low:.3g} to {high:.3g}: divide bytes by 255, "
                 f"and leave normalization to the model."
             )
@@ -196,7 +197,7 @@ class ClipPreprocess:
         if "clip" in batch:
             clips = batch["clip"]
             if clips.ndim != 5 or clips.shape[2] != 3:
-                raise ValueError(f"clip must have shape (B, F, 3, H, W), got {tuple(clips.shape)}.")
+                raise InputError(f"clip must have shape (B, F, 3, H, W), got {tuple(clips.shape)}.")
         else:
             image = batch_field(batch, "image")
             counts = torch.as_tensor(batch.get("n_frames", torch.ones(len(image)))).long()

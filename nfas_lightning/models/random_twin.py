@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _Orthogonal
 
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.hooks.state_checks import is_offloaded
 from nfas_lightning.hooks.undisturbed import kept_random_states
 
@@ -35,7 +36,7 @@ def copied(network: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(network, computed)
     except (TypeError, RuntimeError) as error:
-        raise TypeError(
+        raise InputTypeError(
             f"{type(network).__name__} can't be copied ({error}): keep what can't be out of its attributes."
         ) from error
 
@@ -69,7 +70,7 @@ def random_twin(module: nn.Module, seed: int = 0) -> nn.Module:
         True
     """
     if is_offloaded(module):
-        raise ValueError(
+        raise InputError(
             f"{type(module).__name__} has no random twin: its weights are offloaded. Load it "
             f"whole, or score it without a twin (random_twins=False)."
         )
@@ -109,9 +110,9 @@ def _check_forgotten(module: nn.Module, twin: nn.Module) -> None:
     name, advice = type(module).__name__, "Score it without one (random_twins=False)."
     packed = sorted(name for name, value in module.state_dict().items() if _is_packed(value))
     if packed:
-        raise ValueError(f"{name} has no random twin: its weights {packed[:3]} are quantized. {advice}")
+        raise InputError(f"{name} has no random twin: its weights {packed[:3]} are quantized. {advice}")
     if state_sha256(twin) == state_sha256(module):
-        raise ValueError(
+        raise InputError(
             f"{name} has no random twin: none of its weights could be drawn anew. They must be "
             f"parameters, got {sum(p.numel() for p in module.parameters())} numbers in parameters and "
             f"{sum(b.numel() for b in module.buffers())} in buffers. {advice}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from nfas_lightning.errors import UnreadableError
 from nfas_lightning.models.optional import require
 
 __all__ = ["check_reachable", "hub_or_cache", "is_reachable"]
@@ -37,7 +38,7 @@ def check_reachable(url: str, cached: Path) -> None:
         OSError: the host is named.
     """
     if not cached.is_file() and not is_reachable(url):
-        raise OSError(_silent(url))
+        raise UnreadableError(_silent(url))
 
 
 @contextmanager
@@ -55,7 +56,9 @@ def hub_or_cache() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(f"{_silent(constants.ENDPOINT)}, and its local cache does not hold it") from error
+        raise UnreadableError(
+            f"{_silent(constants.ENDPOINT)}, and its local cache does not hold it"
+        ) from error
     finally:
         constants.HF_HUB_OFFLINE = False
 

@@ -9,6 +9,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.models.loaded import LoadedModel
 
 __all__ = ["ModelSource", "listed_models", "sources", "split_name"]
@@ -83,14 +84,14 @@ def split_name(model: str) -> tuple[str, str]:
     source, colon, name = model.partition(":")
     if colon:
         if source not in sources():
-            raise ValueError(
+            raise InputError(
                 f"Unknown source {source!r} in {model!r}: expected one of "
                 f"{', '.join(f'{known}:' for known in sources())} or the bare name of a packaged model."
             )
         known = sources()[source].entries()
         if known and name not in known:
             close = get_close_matches(name, known, cutoff=0.4) or sorted(known)
-            raise ValueError(_unknown(model, [f"{source}:{other}" for other in close]))
+            raise InputError(_unknown(model, [f"{source}:{other}" for other in close]))
         return source, name
     for source, found in sources().items():
         if source not in _HERE and model in found.entries():
@@ -99,7 +100,7 @@ def split_name(model: str) -> tuple[str, str]:
     # with the zoo's prefix too, which is what is most often forgotten
     close = [f"zoo:{model}"] if f"zoo:{model}" in listed else get_close_matches(model, listed)
     close += [name for name in get_close_matches(f"zoo:{model}", listed, cutoff=0.75) if name not in close]
-    raise ValueError(_unknown(model, close or [name for name in listed if ":" not in name]))
+    raise InputError(_unknown(model, close or [name for name in listed if ":" not in name]))
 
 
 def _unknown(model: str, close: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.checks import check_seed
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.frozen import FrozenModel
@@ -57,7 +58,7 @@ class ModelSuite(LightningModule):
         super().__init__()
         self.specs = [_spec(model) for model in models]
         if not self.specs:
-            raise ValueError("models must name at least one model, got none.")
+            raise InputError("models must name at least one model, got none.")
         for spec in self.specs:
             if isinstance(spec["model"], str):
                 check_name(spec["model"])
@@ -66,7 +67,7 @@ class ModelSuite(LightningModule):
             check_label(name)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(
+            raise InputError(
                 f"models must name each model once, got {repeated} more than once. Where they differ, give "
                 f"name=, e.g. {{'model': ..., 'name': '{repeated[0]}_2'}}."
             )
@@ -99,7 +100,7 @@ class ModelSuite(LightningModule):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse: a suite is run member by member."""
-        raise TypeError(
+        raise InputTypeError(
             "A ModelSuite has no forward pass of its own: run it with `nfas test` or "
             "nfas_lightning.runner.SuiteTrainer.test, or take one model with FrozenModel."
         )
@@ -114,7 +115,7 @@ def _spec(model: Any) -> dict[str, Any]:
     known = isinstance(network, str | nn.Module | LoadedModel | ZooEntry)
     if not known or isinstance(network, FrozenModel | ModelSuite):
         kind = f"the class {network.__name__}" if isinstance(network, type) else type(network).__name__
-        raise TypeError(
+        raise InputTypeError(
             f"Each of models must be a name, an nn.Module instance, what a loader returned, a FrozenModel "
             f"itself, or a mapping of FrozenModel's arguments, {{'model': net, 'layers': ...}}; got {kind}."
         )
@@ -127,9 +128,9 @@ def _checked_keys(spec: dict[str, Any]) -> dict[str, Any]:
         if key not in allowed:
             close = get_close_matches(str(key), allowed, n=1)
             meant = f": did you mean {close[0]!r}?" if close else "."
-            raise ValueError(f"A model's mapping has no key {key!r}{meant} Allowed: {', '.join(allowed)}.")
+            raise InputError(f"A model's mapping has no key {key!r}{meant} Allowed: {', '.join(allowed)}.")
     if "model" not in spec:
-        raise ValueError(f"A model's mapping must have the key 'model', got {sorted(spec)}.")
+        raise InputError(f"A model's mapping must have the key 'model', got {sorted(spec)}.")
     return spec
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.models.batch import batch_field, prefix_mask
 from nfas_lightning.models.loaded import ModelInputs
 
@@ -47,7 +48,7 @@ class TextPreprocess:
         multiple_of: int = 1,
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
-            raise ValueError(
+            raise InputError(
                 f"TextPreprocess needs a fast tokenizer, which knows each token's characters, got "
                 f"{type(tokenizer).__name__}. Load it with AutoTokenizer.from_pretrained(..., use_fast=True)."
             )
@@ -76,7 +77,7 @@ class TextPreprocess:
             targets.append(torch.tensor(target))
         lengths = {len(row) for row in rows}
         if self.equal_lengths and len(lengths) > 1:
-            raise ValueError(
+            raise InputError(
                 f"This network mixes over tokens, so that padding would change its states, and the batch has "
                 f"texts of {sorted(lengths)} tokens. Use batch_size=1, or texts of one length."
             )
@@ -107,7 +108,7 @@ class TextPreprocess:
             for (begin, end), hidden in zip(offsets, special, strict=True)
         ]
         if not any(target):
-            raise ValueError(f"No token covers {text[span[0] : span[1]]!r} of {text[:60]!r}: check the span.")
+            raise InputError(f"No token covers {text[span[0] : span[1]]!r} of {text[:60]!r}: check the span.")
         excess = len(ids) - self.max_length
         if excess > 0:
             # special tokens and the prefix stay, the oldest words after them go
@@ -115,7 +116,7 @@ class TextPreprocess:
                 i for i, (o, s) in enumerate(zip(offsets, special, strict=True)) if not s and o[1] > shift
             )
             if any(target[head : head + excess]):
-                raise ValueError(
+                raise InputError(
                     f"The target {text[span[0] : span[1]][:40]!r} falls out of the window: {len(ids)} "
                     f"tokens, of which the last {self.max_length} fit. Give less context after it, a shorter "
                     f"text, or a larger max_length."

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from nfas_lightning.errors import InputError, UnreadableError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.loaded import LoadedModel, model_info
 from nfas_lightning.models.optional import require
@@ -38,7 +39,7 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
     timm = require("timm", "vision")
     if not timm.is_model(name):
         close = get_close_matches(name.split(".")[0], timm.list_models(), n=5)
-        raise ValueError(f"timm has no model {name!r}. Similar names: {', '.join(close) or 'none'}.")
+        raise InputError(f"timm has no model {name!r}. Similar names: {', '.join(close) or 'none'}.")
     if weights == "random":
         module = seeded(seed, lambda: untrained_timm(name, **options))
     else:
@@ -48,13 +49,13 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
         except (OSError, RuntimeError) as error:
             wanted = timm.get_pretrained_cfg(name)
             hub = getattr(wanted, "hf_hub_id", None) or getattr(wanted, "url", None) or "no hub entry"
-            raise OSError(
+            raise UnreadableError(
                 f"The weights of 'timm:{name}' could not be read from {hub}: {str(error).rstrip('.')}. Fetch "
                 f"them where the hub can be reached (the cache can be copied), or choose weights='random'."
             ) from error
     preprocess = timm_preprocess(module)
     if preprocess is None:
-        raise ValueError(
+        raise InputError(
             f"'timm:{name}' does not read RGB images. Give FrozenModel the module and a preprocess."
         )
     origin: dict[str, Any] = getattr(module, "pretrained_cfg", {})
@@ -124,7 +125,7 @@ def timm_config_preprocess(config: Mapping[str, Any], size: tuple[int, int] | No
     """
     mode = config.get("crop_mode") or "center"
     if mode not in ("center", "squash"):
-        raise ValueError(
+        raise InputError(
             f"timm's configuration prepares images with crop_mode={mode!r}, expected 'center' or 'squash': "
             f"give a preprocess of your own."
         )

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
+from nfas_lightning.errors import InputError, UnreadableError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.loaded import LoadedModel, model_info
 from nfas_lightning.models.optional import require
@@ -38,7 +39,7 @@ def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -
     try:
         default = torchvision.models.get_model_weights(name).DEFAULT
     except ValueError as error:
-        raise ValueError(f"torchvision has no model {name!r}: {error}") from error
+        raise InputError(f"torchvision has no model {name!r}: {error}") from error
     pretrained = default if weights == "pretrained" else None
     try:
         if pretrained is not None:
@@ -46,7 +47,7 @@ def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -
             check_reachable(default.url, file)
         module = seeded(seed, lambda: torchvision.models.get_model(name, weights=pretrained))
     except OSError as error:
-        raise OSError(
+        raise UnreadableError(
             f"The weights of 'torchvision:{name}' could not be fetched from {default.url}: "
             f"{str(error).rstrip('.')}. Put the file into torch's hub cache, or choose weights='random'."
         ) from error

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from nfas_lightning.errors import InputError, MissingFileError, UnreadableError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.adapters import adapt
 from nfas_lightning.models.audio import AudioPreprocess
@@ -76,9 +77,9 @@ def load_transformers(
         if not pretrained:
             module = seeded(seed, lambda: transformers.AutoModel.from_config(config, **raised))
     except (OSError, SafetensorError) as error:  # the latter: a weights file that was cut short
-        raise OSError(_unreachable(path, revision, error)) from error
+        raise UnreadableError(_unreachable(path, revision, error)) from error
     if hasattr(module, "get_text_features"):
-        raise ValueError(
+        raise InputError(
             f"'hf:{path}' holds two networks ({config.model_type}), of which one reads texts and the other "
             "something else, and a depth trajectory is of one. Choose: load its part yourself (of CLIP, "
             f"transformers.CLIPVisionModel.from_pretrained({path!r}) or CLIPTextModel) and give FrozenModel "
@@ -129,12 +130,12 @@ def _split(name: str, revision: str | None) -> tuple[str, str | None]:
     path, _, pinned = name.partition("@")
     if Path(name).is_dir():
         if revision is not None:
-            raise ValueError(f"A folder has no revision, got {revision!r} for {name!r}.")
+            raise InputError(f"A folder has no revision, got {revision!r} for {name!r}.")
         return name, None
     if pinned and revision and pinned != revision:
-        raise ValueError(f"Two revisions for 'hf:{path}': {pinned!r} in the name and {revision!r} beside it.")
+        raise InputError(f"Two revisions for 'hf:{path}': {pinned!r} in the name and {revision!r} beside it.")
     if path.startswith((".", "/", "~")):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"No folder {path!r} (in {Path.cwd()}). Expected one written by save_pretrained: config.json, "
             f"model.safetensors and the tokenizer's or feature extractor's files."
         )
@@ -173,11 +174,11 @@ def _preprocess(
             processor = transformers.AutoImageProcessor.from_pretrained(path, **options)
             return _visual(processor, getattr(config, "num_frames", None)), "vision"
     except OSError as error:
-        raise OSError(
+        raise UnreadableError(
             f"'hf:{path}' has no readable tokenizer, feature extractor or image processor beside its "
             f"weights: {error}"
         ) from error
-    raise ValueError(
+    raise InputError(
         f"'hf:{path}' reads {reads!r}; expected input_ids, input_features, input_values or pixel_values. "
         f"Load it yourself and give FrozenModel the module and a preprocess."
     )
@@ -185,7 +186,7 @@ def _preprocess(
 
 def _text(tokenizer: Any, config: Any) -> TextPreprocess:
     if not has_vocabulary(tokenizer):
-        raise OSError("it has no vocabulary; is tokenizer.json missing?")
+        raise UnreadableError("it has no vocabulary; is tokenizer.json missing?")
     windows = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
     known = [int(window) for window in windows if window and window < _NO_LIMIT]
     attended = getattr(config, "attention_window", 1)  # Longformer and LED pad to a multiple of theirs
@@ -196,7 +197,7 @@ def _text(tokenizer: Any, config: Any) -> TextPreprocess:
 
 def _audio(extractor: Any, config: Any) -> AudioPreprocess:
     if "return_attention_mask" not in inspect.signature(type(extractor).__call__).parameters:
-        raise ValueError(
+        raise InputError(
             f"{type(extractor).__name__} prepares sounds for {config.model_type} in a way of its own, which "
             "is not known here. Load the network yourself (of a codec, its encoder) and give FrozenModel the "
             "module and a preprocess, which gets 'audio', 'n_samples' and 'sampling_rate'."
@@ -217,7 +218,7 @@ def _audio(extractor: Any, config: Any) -> AudioPreprocess:
 
 def _visual(processor: Any, n_frames: int | None) -> ImagePreprocess | ClipPreprocess:
     if getattr(processor, "offset", False):
-        raise ValueError(
+        raise InputError(
             f"{type(processor).__name__} scales pixels in a way of its own (offset=True), which is not known "
             f"here. Load the network yourself and give FrozenModel the module and a preprocess."
         )
@@ -270,8 +271,8 @@ def _sides(size: Any) -> dict[str, int]:
     return {key: value for key, value in dict(size or {}).items() if value is not None}
 
 
-def _unknown(kind: str, what: str) -> ValueError:
-    return ValueError(
+def _unknown(kind: str, what: str) -> InputError:
+    return InputError(
         f"{kind} prepares images in a way that is not known here ({what}). Load the network yourself and "
         f"give FrozenModel the module and a preprocess."
     )

@@ -22,6 +22,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from nfas_lightning.data.files import sha256_file
+from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.writing import cache_dir, write_whole
 
 __all__ = ["FetchError", "Wheel"]
@@ -29,7 +30,7 @@ __all__ = ["FetchError", "Wheel"]
 _log = logging.getLogger(__name__)
 
 
-class FetchError(RuntimeError):
+class FetchError(FailureError):
     """A file could not be fetched, or is not the file that was asked for."""
 
 
@@ -57,7 +58,7 @@ class Wheel:
     def __post_init__(self) -> None:
         for member in self.members:
             if PurePosixPath(member).is_absolute() or {"..", ""} & set(member.split("/")):
-                raise ValueError(f"A member must be a plain relative path inside the wheel, got {member!r}.")
+                raise InputError(f"A member must be a plain relative path inside the wheel, got {member!r}.")
 
     @property
     def requirement(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.loaded import LoadedModel, Preprocess, model_info
 from nfas_lightning.models.random_twin import seeded
@@ -136,7 +137,7 @@ def load_packaged(name: str, *, weights: str = "pretrained", seed: int = 0, **op
     """
     if name not in PACKAGED:
         close = get_close_matches(name, PACKAGED) or sorted(PACKAGED)
-        raise ValueError(f"No packaged model is called {name!r}. Try one of: {', '.join(close)}.")
+        raise InputError(f"No packaged model is called {name!r}. Try one of: {', '.join(close)}.")
     check_option("weights", weights, ("pretrained", "random"))
     entry, pretrained = PACKAGED[name], weights == "pretrained"
     built = seeded(seed, lambda: entry.build(pretrained, **options))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.models.optional import require
 
 __all__ = ["E5File", "GGUFFile", "read_ctranslate2_weights", "read_e5", "read_gguf", "read_onnx_initializers"]
@@ -35,7 +36,7 @@ class _Cursor:
     def _advance(self, n_bytes: int) -> int:
         start, left = self.at, len(self.data) - self.at
         if n_bytes > left:
-            raise ValueError(
+            raise InputError(
                 f"Expected {n_bytes} bytes at position {start}, got {left}: the file is cut short, a part is "
                 f"missing, or it is no {self.kind}."
             )
@@ -85,10 +86,10 @@ def read_ctranslate2_weights(*parts: Path, prefix: str = "") -> dict[str, Tensor
             size contradicts its shape and type.
     """
     if not parts:
-        raise ValueError("Expected the path of a model.bin or of its pieces, got none.")
+        raise InputError("Expected the path of a model.bin or of its pieces, got none.")
     cursor = _Cursor(bytearray().join(path.read_bytes() for path in parts), "CTranslate2 model")
     if (version := cursor.read("I")[0]) != _VERSION:
-        raise ValueError(f"{parts[0].name} must be a CTranslate2 model of version {_VERSION}, got {version}.")
+        raise InputError(f"{parts[0].name} must be a CTranslate2 model of version {_VERSION}, got {version}.")
 
     def text() -> str:
         return cursor.bytes(cursor.read("H")[0]).rstrip(b"\0").decode()
@@ -106,7 +107,7 @@ def read_ctranslate2_weights(*parts: Path, prefix: str = "") -> dict[str, Tensor
         if alias.startswith(prefix) and name in weights:
             weights[alias] = weights[name]
     if left := len(cursor.data) - cursor.at:
-        raise ValueError(f"Expected the end of the model at byte {cursor.at}, got {left} more bytes.")
+        raise InputError(f"Expected the end of the model at byte {cursor.at}, got {left} more bytes.")
     return weights
 
 
@@ -114,10 +115,10 @@ def _ctranslate2_tensor(cursor: _Cursor, name: str) -> Tensor:
     shape = cursor.read(f"{cursor.read('B')[0]}I")
     kind, n_bytes = cursor.read("BI")
     if kind >= len(_DTYPES):
-        raise ValueError(f"{name} must have an element type from 0 to {len(_DTYPES) - 1}, got {kind}.")
+        raise InputError(f"{name} must have an element type from 0 to {len(_DTYPES) - 1}, got {kind}.")
     dtype = _DTYPES[kind]
     if n_bytes != math.prod(shape) * dtype.itemsize:
-        raise ValueError(
+        raise InputError(
             f"{name} of shape {shape} and {dtype} can't hold {n_bytes} bytes: the file is damaged."
         )
     # a copy of its own: a view would keep the whole file in memory
@@ -182,7 +183,7 @@ def read_onnx_initializers(path: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for source in [*products, *(name for name in constants if name not in products)]:
         if names[source] in weights:
-            raise ValueError(f"{path.name} holds two constants named {names[source]!r}: expected one.")
+            raise InputError(f"{path.name} holds two constants named {names[source]!r}: expected one.")
         weights[names[source]] = torch.from_numpy(np.array(constants[source], order="C"))
     return weights
 
@@ -278,7 +279,7 @@ def read_e5(path: Path, *, tensors: bool = True) -> E5File:
     """
     cursor = _Cursor(path.read_bytes(), "4-bit E5 file")
     if (magic := cursor.data[:4]) != _MAGIC:
-        raise ValueError(f"Expected a file that starts with {_MAGIC!r}, got {magic!r} in {path.name}.")
+        raise InputError(f"Expected a file that starts with {_MAGIC!r}, got {magic!r} in {path.name}.")
     _, _, *sizes, eps, _ = cursor.read("4sI7ifi")
     n_pieces, bos, eos, pad, unk, n_bytes = cursor.read("5iQ")
     offsets = cursor.array("<u4", n_pieces + 1).tolist()

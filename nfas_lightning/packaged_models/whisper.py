@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.models.audio import sounds_at
 from nfas_lightning.models.loaded import ModelInputs
 from nfas_lightning.models.optional import require
@@ -87,7 +88,7 @@ def whisper_base(fetch: Fetch, pretrained: bool, *, max_seconds: float = 30.0) -
         ValueError: `max_seconds` is not above 0 and at most 30.
     """
     if not 0 < max_seconds <= 30:
-        raise ValueError(f"max_seconds must be above 0 and at most 30, got {max_seconds}.")
+        raise InputError(f"max_seconds must be above 0 and at most 30, got {max_seconds}.")
     n_layers, n_positions = 6, math.ceil(max_seconds * _RATE / _TOKEN)
     encoder = _encoder(512, n_layers, n_heads=8, n_positions=n_positions)
     if pretrained:

@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image, features
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.writing import write_whole
 
 __all__ = ["FORMATS", "check_formats", "embed", "save_figure"]
@@ -45,7 +46,7 @@ def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
     given = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
     unknown = [name for name in given if name not in FORMATS]
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"formats must be among {', '.join(map(repr, FORMATS))}, got {', '.join(map(repr, unknown))}."
         )
     return given

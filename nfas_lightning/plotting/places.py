@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.spatial import ConvexHull, QhullError
 from scipy.stats import spearmanr
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.plotting.legends import group_handles, legend_columns, place_labels, set_head
 from nfas_lightning.plotting.score_tables import mean_scores
 from nfas_lightning.plotting.style import (
@@ -75,7 +76,7 @@ def plot_space(
     simulated = has_mark(simulated, statistics.coordinates)
     table, axes = statistics.coordinates, [f"{projection}1", f"{projection}2"]
     if not set(axes) <= set(table):
-        raise ValueError(
+        raise InputError(
             f"projection must be 'PC', or 'MDS' where there are three models, got {projection!r} and the "
             f"columns {list(table)}."
         )

@@ -23,6 +23,7 @@ from matplotlib.colors import LinearSegmentedColormap, is_color_like, to_hex
 from matplotlib.figure import Figure
 
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
+from nfas_lightning.errors import InputError
 
 __all__ = [
     "INK", "MARK", "MUTED", "PALETTE", "SEQUENTIAL", "SIMULATED", "GroupStyle", "finish", "format_p",
@@ -120,7 +121,7 @@ def group_styles(
     if unknown and present - set(given):
         close = get_close_matches(str(unknown[0]), map(str, known), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
+        raise InputError(
             f"colors must be of the groups that there are, {sorted(map(str, known))}, got one for "
             f"{unknown[0]!r}.{hint}"
         )
@@ -137,7 +138,7 @@ def group_styles(
 
 def _hex(name: str, color: Any) -> str:
     if not is_color_like(color):
-        raise ValueError(
+        raise InputError(
             f"colors must be colors of matplotlib, such as 'tab:red' or '#cc3311', got {color!r} for "
             f"{name!r}."
         )
@@ -179,7 +180,7 @@ def has_mark(simulated: bool | None, *tables: pd.DataFrame) -> bool:
     for table in tables:
         if "simulated" in table:
             return is_simulated(table)
-    raise ValueError(
+    raise InputError(
         "simulated must be given, for this table does not say whether its responses were planted: pass "
         "simulated=results.simulated of the run that it is from."
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.paired import paired_test
 from nfas_lightning.results.numbers import Score, reported
@@ -63,13 +64,13 @@ def compare_features(
     shown = reported(subject_scores(scores, subject), score)
     features = list(shown["feature"].unique())
     if feature not in features:
-        raise ValueError(f"feature must be one of the tables' {features}, got {feature!r}.")
+        raise InputError(f"feature must be one of the tables' {features}, got {feature!r}.")
     if "score" in shown and "partial" in set(shown["score"]):
         shown = shown[shown["feature"] != "nuisance"]
     _check_once(shown)
     means = _means(shown, feature, value)
     if means.empty:
-        raise ValueError(
+        raise InputError(
             f"No model has the {value} of {feature!r} and of another feature, so there is nothing to "
             "compare: score with baselines."
         )
@@ -88,7 +89,7 @@ def _check_once(scores: pd.DataFrame) -> None:
     twice = scores[scores.duplicated(keys)]
     if len(twice):
         first = twice.iloc[0]
-        raise ValueError(
+        raise InputError(
             f"Every model must be scored once on a data set, got {first['model']!r} on {first['dataset']!r} "
             "more than once: name one of its runs."
         )

@@ -8,6 +8,8 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from nfas_lightning.errors import InputError
+
 __all__ = ["SCORES", "Score", "column_of", "report_as", "reported", "tells_apart", "three_numbers"]
 
 Score = Literal["alone", "joint", "partial"]
@@ -44,13 +46,13 @@ def reported(scores: pd.DataFrame, score: Score | None = None) -> pd.DataFrame:
         return scores
     tested = scores["score"].astype(object)
     if unknown := set(tested) - set(SCORES):
-        raise ValueError(f"The column 'score' must hold one of {SCORES}, got {sorted(map(str, unknown))}.")
+        raise InputError(f"The column 'score' must hold one of {SCORES}, got {sorted(map(str, unknown))}.")
     wanted = tested
     of_network = scores["feature"] != "nuisance" if "feature" in scores else pd.Series(True, scores.index)
     if score is not None:
         wanted = pd.Series(np.where(of_network, score, "alone"), scores.index, dtype=object)
     elif len(several := sorted(set(tested[of_network]))) > 1:
-        raise ValueError(
+        raise InputError(
             f"These runs report different numbers, {several}: say which to compare with score=, such as "
             "score='partial'; every run holds all three."
         )

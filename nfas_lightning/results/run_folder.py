@@ -23,6 +23,7 @@ from typing import Any
 
 import pandas as pd
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.results.run_results import ModelResult, RunResults, naming
 from nfas_lightning.writing import safe_name, staging_place
 
@@ -123,7 +124,7 @@ class RunFolder:
         """Join the results of (model, key) pairs, write the run's tables and return them."""
         results = [self.read(model, key) for model, key in keys]
         if not results:
-            raise ValueError(f"No finished model under {self.path}: nothing to gather.")
+            raise InputError(f"No finished model under {self.path}: nothing to gather.")
         scores = pd.concat([result.scores for result in results], ignore_index=True)
         # a random twin is a baseline among the scores and no model of its own
         shown = [result for result in results if not result.card["twin_of"]] or results
@@ -147,6 +148,6 @@ def _read(folder: Path) -> ModelResult:
         card = json.loads((folder / "card.json").read_text())
         return ModelResult(tables["scores"], tables["spectra"], tables["depth"], card)
     except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
-        raise ValueError(
+        raise InputError(
             f"{folder} holds a damaged result ({error}): delete that folder, and the model is run again."
         ) from error

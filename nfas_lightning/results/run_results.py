@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from nfas_lightning.errors import InputError, MissingFileError, UnreadableError
 from nfas_lightning.results.numbers import reported
 from nfas_lightning.results.subjects import subject_scores
 from nfas_lightning.writing import write_parquet, write_text
@@ -70,12 +71,12 @@ def query_models(models: pd.DataFrame, where: str) -> pd.DataFrame:
         unknown = re.search(r"name '([^']+)' is not defined", str(error))
         close = get_close_matches(unknown[1], models.columns, n=1) if unknown else []
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
+        raise InputError(
             f"where must be a query of the models, got {where!r}: {error}.{hint} "
             f"Columns of a model: {list(models)}."
         ) from error
     if not isinstance(kept, pd.DataFrame):
-        raise ValueError(
+        raise InputError(
             f"where must say yes or no of each model, got {where!r}, which gives a {type(kept).__name__}."
         )
     return kept
@@ -179,7 +180,7 @@ class RunResults:
         """
         kept = query_models(self.cards, where)
         if kept.empty:
-            raise ValueError(f"where={where!r} keeps none of {len(self.models)} models.")
+            raise InputError(f"where={where!r} keeps none of {len(self.models)} models.")
         pairs = set(zip(kept["model"], kept["dataset"], strict=True))
 
         def part(table: pd.DataFrame) -> pd.DataFrame:
@@ -202,7 +203,7 @@ class RunResults:
         if not (path / "scores.parquet").is_file():
             inside = [str(found.parent) for found in sorted(path.glob("*/scores.parquet"))]
             hint = f" Runs lie in it, name those: {' '.join(inside)}." if inside else ""
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{path} holds no scores.parquet: expected the folder of a finished run.{hint}"
             )
         try:
@@ -211,7 +212,7 @@ class RunResults:
             for name in COLUMNS:
                 _check_columns(name, tables[name].columns)
         except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
-            raise ValueError(
+            raise InputError(
                 f"{path} holds damaged or older tables ({error}): start its run again, "
                 "which writes them anew."
             ) from error
@@ -226,7 +227,7 @@ class RunResults:
         """
         runs = list(runs)
         if not runs:
-            raise ValueError("Expected at least one run to join, got none.")
+            raise InputError("Expected at least one run to join, got none.")
         _check_named(runs)
         tables = {
             name: pd.concat([getattr(run, name) for run in runs], ignore_index=True) for name in COLUMNS
@@ -253,7 +254,7 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         told = f"{path} could not be written: {error}"
-        raise (OSError(error.errno, told) if error.errno else OSError(told)) from error
+        raise (UnreadableError(error.errno, told) if error.errno else UnreadableError(told)) from error
 
 
 def _check_named(runs: list[RunResults]) -> None:
@@ -264,7 +265,7 @@ def _check_named(runs: list[RunResults]) -> None:
         datasets = sorted({str(name) for run in runs for name in run.scores["dataset"].unique()})
         some = ", ".join(unnamed[0].rois["roi"].astype(str)[:3])
         first = unnamed[0].scores["dataset"].iloc[0]
-        raise ValueError(
+        raise InputError(
             f"Runs are joined on the names of their ROIs, and those of {first!r} have none: {some} are their "
             f"numbers, which in the responses of another run (datasets: {', '.join(datasets)}) are other "
             "regions. Name them, ArrayDataModule(..., rois=[...]) or a "
@@ -275,4 +276,4 @@ def _check_named(runs: list[RunResults]) -> None:
 def _check_columns(table: str, got: Iterable[str]) -> None:
     missing = [column for column in COLUMNS[table] if column not in set(got)]
     if missing:
-        raise ValueError(f"Table {table!r} lacks the columns {missing}; expected {list(COLUMNS[table])}.")
+        raise InputError(f"Table {table!r} lacks the columns {missing}; expected {list(COLUMNS[table])}.")

@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import is_dataclass
 from typing import Any
 
+from nfas_lightning.errors import InputError
+
 __all__ = ["WRAPPERS", "NoKeyError", "defined", "identifiers", "is_own", "name_of", "source_of"]
 
 _STARTED = time.time()
@@ -29,7 +31,7 @@ WRAPPERS: dict[type, str] = {
 """Where what wraps a function keeps it."""
 
 
-class NoKeyError(ValueError):
+class NoKeyError(InputError):
     """Content that can't be told from other content, so that a result of it can't be found again."""
 
 

@@ -7,6 +7,8 @@ import math
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from nfas_lightning.errors import InputError
+
 __all__ = ["GROUP", "MEAN", "subject_scores"]
 
 GROUP = "group"
@@ -59,15 +61,15 @@ def subject_scores(scores: pd.DataFrame, subject: str | None = None) -> pd.DataF
 
 def _named(scores: pd.DataFrame, subject: str) -> pd.DataFrame:
     if "subject" not in scores:
-        raise ValueError(f"A table without a column 'subject' can't be asked for {subject!r}: leave it out.")
+        raise InputError(f"A table without a column 'subject' can't be asked for {subject!r}: leave it out.")
     rows = scores[scores["subject"] == subject]
     otherwise = f"Without a name it is {GROUP!r}, or where that was not scored the mean over subjects"
     if rows.empty:
         there = sorted(scores["subject"].unique())
-        raise ValueError(f"subject must be one of the table's {there}, got {subject!r}. {otherwise}.")
+        raise InputError(f"subject must be one of the table's {there}, got {subject!r}. {otherwise}.")
     lacking = sorted(set(scores["model"]) - set(rows["model"]))
     if lacking:
-        raise ValueError(
+        raise InputError(
             f"subject must be one that every model was scored on, got {subject!r}, which {len(lacking)} of "
             f"{scores['model'].nunique()} models lack, such as {lacking[:3]}. {otherwise}."
         )

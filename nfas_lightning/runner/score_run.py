@@ -13,6 +13,7 @@ from torch import nn
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.errors import InputTypeError
 from nfas_lightning.lightning_packages import Logger, Trainer, kinds
 from nfas_lightning.models import LoadedModel, ModelSuite
 from nfas_lightning.results import RunResults
@@ -124,14 +125,14 @@ def _check_trainer_options(options: Iterable[str], function: Callable[..., Any])
     ]
     for name in options:
         if name == "callbacks":
-            raise TypeError(
+            raise InputTypeError(
                 f"{function.__name__} sets the Trainer's callbacks, got callbacks=...: with your own, test a "
                 "ModelSuite with SuiteTrainer(callbacks=[DepthTrajectory(), ScoreWriter(run_dir), ...])."
             )
         if name not in trainer:
             close = get_close_matches(name, [*own, *sorted(trainer)], n=1)
             meant = f": did you mean {close[0]!r}?" if close else "."
-            raise TypeError(
+            raise InputTypeError(
                 f"{function.__name__} has no argument {name!r}{meant} It takes {', '.join(own)}, and those "
                 "of Lightning's Trainer."
             )
@@ -150,7 +151,7 @@ def _check_loggers(loggers: Any) -> list[Logger]:
     if wrong or not is_several:
         one = (wrong or several)[0]
         advice = "leave it out to log nothing" if wrong else "put it into a list"
-        raise TypeError(
+        raise InputTypeError(
             "loggers must be a list of Lightning's loggers, such as [CSVLogger('logs')], got "
             f"{_described(one)}: {advice}."
         )
@@ -164,7 +165,9 @@ def _check_path(name: str, path: Any) -> str:
         TypeError: it is none.
     """
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"{name} must be the path of a folder, such as 'runs/mine', got {_described(path)}.")
+        raise InputTypeError(
+            f"{name} must be the path of a folder, such as 'runs/mine', got {_described(path)}."
+        )
     return os.fspath(path)
 
 

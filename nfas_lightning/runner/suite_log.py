@@ -11,12 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
+from nfas_lightning.errors import FailureError
 from nfas_lightning.results import RunResults
 
 __all__ = ["FailedModelsError", "WarnedOnce", "say_failed"]
 
 
-class FailedModelsError(RuntimeError):
+class FailedModelsError(FailureError):
     """Some models of a suite failed; the others were scored.
 
     Args:

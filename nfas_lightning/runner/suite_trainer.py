@@ -10,6 +10,7 @@ from typing import Any
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.callbacks.wandb_runs import open_runs
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.lightning_packages import LightningDataModule, Trainer
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.models.suite import RandomTwin
@@ -71,12 +72,12 @@ class SuiteTrainer(Trainer):
             self._open_wandb("model")
             return super().test(model, dataloaders, datamodule=datamodule, **kwargs)
         if not isinstance(datamodule, BrainDataModule):
-            raise TypeError(
+            raise InputTypeError(
                 "A ModelSuite is tested on a BrainDataModule, which knows the responses; got "
                 f"{type(datamodule).__name__}."
             )
         if getattr(self.strategy, "_start_method", "popen") != "popen":
-            raise ValueError(
+            raise InputError(
                 "A ModelSuite needs a strategy that starts this script on each device, got processes that "
                 "are spawned or forked, whose results do not come back here: take strategy='ddp'."
             )
@@ -184,7 +185,7 @@ class SuiteTrainer(Trainer):
         callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
         writers = self._writers()
         if len(writers) != 1 or not any(isinstance(callback, DepthTrajectory) for callback in callbacks):
-            raise ValueError(
+            raise InputError(
                 "Testing a ModelSuite needs one DepthTrajectory and one ScoreWriter among the Trainer's "
                 f"callbacks; got {[type(callback).__name__ for callback in callbacks]}."
             )

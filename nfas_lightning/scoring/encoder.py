@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS
@@ -78,7 +79,7 @@ class Encoder:
 
     def __init__(self, responses: Responses, settings: ScoringSettings) -> None:
         if not isinstance(responses, Responses):
-            raise TypeError(
+            raise InputTypeError(
                 "responses must be Responses, such as datamodule.responses after datamodule.setup(), got "
                 f"{type(responses).__name__}."
             )
@@ -96,7 +97,7 @@ class Encoder:
             self.fold[test.cpu()] = index
         longest = max(len(test) for _, test in folds)
         if longest < MIN_ROWS:
-            raise ValueError(
+            raise InputError(
                 f"A score is a correlation within a test fold, which takes {MIN_ROWS} rows, got {longest} at "
                 f"most ({len(self.fold)} rows in {len(folds)} folds): give more stimuli or volumes, or lower "
                 "n_folds."
@@ -225,7 +226,7 @@ def _groups(responses: Responses) -> Tensor | None:
         return runs if responses.identical is None else responses.identical
     groups = connected_groups(responses.identical, runs)
     if len(torch.unique(groups)) < 2:
-        raise ValueError(
+        raise InputError(
             f"groups='identical' keeps all of {responses.dataset!r} in one fold: its runs, which are held "
             "out whole, share stimuli with one another. Leave runs out, so that folds go by stimuli alone; "
             "or leave groups out, so that a stimulus may stand on both sides."

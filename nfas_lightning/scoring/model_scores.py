@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.dmd import DMDResult, center_depths, combine_depths, dmd
 from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks.trajectory import Trajectory
@@ -139,7 +140,7 @@ def _check_stimuli(trajectory: Trajectory, responses: Responses) -> None:
     wanted = len(responses.stimulus_ids)
     got = trajectory.stimulus_ids
     if len(got) != wanted or not torch.equal(got.cpu(), torch.arange(wanted)):
-        raise ValueError(
+        raise InputError(
             f"The trajectory must hold stimuli 0 to {wanted - 1}, each once and in order; got {len(got)}. "
             "Run the whole dataloader before scoring."
         )

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.dmd import DMDResult, Phase, combine_depths
 from nfas_lightning.functional.ridge_model import RidgeModel
@@ -94,7 +95,7 @@ class RegionModel:
         features = self.features(states)
         if len(design) != self.n_delays:
             wanted = f"{self.n_delays} operators, one per delay" if self.n_delays else "nothing"
-            raise ValueError(
+            raise InputError(
                 f"design must hold {wanted}, as that of {self.dataset!r} did, got {len(design)} operators."
             )
         if design:
@@ -143,7 +144,7 @@ class RegionModel:
                 names = file.keys()
                 tensors = {name: file.get_tensor(name).clone() for name in names}
             if plain["format"] != _FORMAT:
-                raise ValueError(f"format {plain['format']}, this version reads {_FORMAT}")
+                raise InputError(f"format {plain['format']}, this version reads {_FORMAT}")
             return cls(
                 model=plain["model"],
                 dataset=plain["dataset"],
@@ -158,7 +159,7 @@ class RegionModel:
                 nuisance_names=tuple(plain["nuisance_names"]),
             )
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
+            raise InputError(
                 f"{path} must be a region model that RegionModel.save wrote, but can't be read "
                 f"({type(error).__name__}: {error})."
             ) from error
@@ -189,7 +190,7 @@ def fit_region_model(
         ValueError: ``operator="per_stimulus"``, whose weights belong to the stimuli that were shown.
     """
     if dynamics.operator == "per_stimulus":
-        raise ValueError(
+        raise InputError(
             'operator="per_stimulus" has weights for the stimuli that were shown, and none for new ones: '
             'keep the encoding model of operator="joint" or "pooled".'
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.checks import check_count, check_option, check_seed
 from nfas_lightning.functional.dmd import Centering, Criterion, Operator, Phase, check_svd_rank
 from nfas_lightning.functional.standardization import Scaling
@@ -84,7 +85,7 @@ class ScoringSettings:
             if name != "gap" or self.gap is not None:
                 check_count(name, getattr(self, name), least)
         if self.keep_model and self.operator == "per_stimulus":
-            raise ValueError(
+            raise InputError(
                 'keep_model=True needs operator="joint" or "pooled": "per_stimulus" has weights for the '
                 "stimuli that were shown, and none for new ones."
             )
@@ -99,7 +100,7 @@ class ScoringSettings:
             computed = ["stable_mode", "random_weights"]
         unknown = [named] if isinstance(named, str) else [name for name in named if name not in computed]
         if unknown:
-            raise ValueError(
+            raise InputError(
                 f"null_features must be a list of features that can be tested, some of {computed}"
                 f"{'' if self.baselines else ' without baselines'}, got {unknown[0]!r}."
             )
@@ -114,7 +115,7 @@ class ScoringSettings:
         if settings is None:
             return cls(**defaults)
         if not isinstance(settings, cls):
-            raise TypeError(
+            raise InputTypeError(
                 f"settings must be ScoringSettings, such as ScoringSettings(seed=1), got {settings!r:.80}. "
                 "Import it from nfas_lightning.scoring; a dictionary goes in as ScoringSettings(**settings)."
             )
@@ -163,7 +164,7 @@ def _check_observed(responses: Responses, subjects: str) -> None:
         if len(silent) < len(missing)
         else "Look at how they were read: a wrong file, or a mask that holds no voxel."
     )
-    raise ValueError(
+    raise InputError(
         f"The responses of {responses.dataset!r} must hold a value for whoever is scored, got NaN throughout "
         f"for {who}, at {among}. {advice}"
     )

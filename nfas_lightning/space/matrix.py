@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.results import GROUP, MEAN, Score, reported, subject_scores
 
 __all__ = ["check_groups", "check_names", "check_range", "check_table", "count_once", "score_matrix"]
@@ -46,7 +47,7 @@ def score_matrix(
     """
     rows, notes = _selected(table, feature, score, subject)
     if value not in rows.columns:
-        raise ValueError(f"value must be a column of the scores table, got {value!r}: {list(rows.columns)}.")
+        raise InputError(f"value must be a column of the scores table, got {value!r}: {list(rows.columns)}.")
     row, models = pd.factorize(rows["model"])
     column, rois = pd.factorize(rows["roi"])
     values, present = np.full((len(models), len(rois)), np.nan), np.zeros((len(models), len(rois)), bool)
@@ -55,7 +56,7 @@ def score_matrix(
     shared = scored.all()
     if not shared.all():
         if not intersection:
-            raise ValueError(_axis_difference(scored))
+            raise InputError(_axis_difference(scored))
         notes.append(f"{(~shared).sum()} of {len(shared)} ROIs were not scored for every model and left out.")
         matrix = matrix.loc[:, shared]
     alive = matrix.notna().any(axis=1)
@@ -73,7 +74,7 @@ def score_matrix(
         notes.append(f"{len(names)} of {len(finite)} ROIs lack a finite score for a model and were left out.")
         warnings.warn(f"{notes[-1]} The first: {names[:3]}.", stacklevel=3)
     if not finite.any():
-        raise ValueError(
+        raise InputError(
             "No ROI has a finite score for every model: build one space per benchmark, or look at the models "
             "whose scores are NaN."
         )
@@ -137,12 +138,12 @@ def count_once(
 def check_table(name: str, table: pd.DataFrame, key: str) -> pd.DataFrame:
     """Return a copy of `table`, rows numbered, after checking that its column `key` names each row once."""
     if key not in table.columns:
-        raise ValueError(f"{name} must have the column {key!r}, got {list(table.columns)}.")
+        raise InputError(f"{name} must have the column {key!r}, got {list(table.columns)}.")
     repeated = table[key][table[key].duplicated()].unique().tolist()
     if repeated:
-        raise ValueError(f"{name} must name each {key} once, got {repeated[:5]} more than once.")
+        raise InputError(f"{name} must name each {key} once, got {repeated[:5]} more than once.")
     if table[key].isna().any():
-        raise ValueError(f"{name} must have no missing entry in {key!r}: fill them or drop the rows.")
+        raise InputError(f"{name} must have no missing entry in {key!r}: fill them or drop the rows.")
     return table.reset_index(drop=True)
 
 
@@ -151,13 +152,13 @@ def check_groups(models: pd.DataFrame, group_by: str) -> None:
     if group_by not in models.columns:
         close = get_close_matches(str(group_by), map(str, models.columns), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
+        raise InputError(
             f"group_by must be a column of the models table, got {group_by!r}.{hint} There are "
             f"{list(models.columns)}; columns of your own come by `table` of NFAS.from_runs, or `--table`."
         )
     blank = models["model"][models[group_by].isna()].tolist()
     if blank:
-        raise ValueError(
+        raise InputError(
             f"group_by={group_by!r} must say of every model which group it is in, but is blank for "
             f"{len(blank)} of {len(models)}, such as {blank[:3]}: fill them in, or leave them out with "
             f'where="{group_by}.notna()".'
@@ -173,7 +174,7 @@ def check_names(scores: pd.DataFrame, models: pd.Series[Any], rois: pd.Series[An
         wrong = np.flatnonzero(np.asarray(got, dtype=object) != np.asarray(expected, dtype=object))
         if len(wrong):
             at = int(wrong[0])
-            raise ValueError(
+            raise InputError(
                 f"The {axis} of scores must be labeled as their table, in its order: at {at} expected "
                 f"{expected.iloc[at]!r}, got {got[at]!r}. Reindex by name first."
             )
@@ -193,7 +194,7 @@ def check_range(scores: torch.Tensor, value: str) -> None:
     if bool(outside.any()):
         what = "squared correlations" if kind == "r2" else "correlations"
         other = "value='r'" if kind == "r2" else "value='r2'"
-        raise ValueError(
+        raise InputError(
             f"scores of value={value!r} must be {what} in [{low:g}, 1], got {int(outside.sum())} of "
             f"{scores.numel()} outside, from {float(scores.min()):g} to {float(scores.max()):g}. Divide "
             "percent by 100; a coefficient of determination below 0 explains nothing: write 0; or pass "
@@ -210,7 +211,7 @@ def _selected(
         rows = rows[rows["feature"] == feature]
         if rows.empty:
             there = sorted(table["feature"].unique())
-            raise ValueError(f"feature must be one of the table's {there}, got {feature!r}.")
+            raise InputError(f"feature must be one of the table's {there}, got {feature!r}.")
     # before subjects are averaged too, which would hide a model that was scored twice
     _check_once(rows, [name for name in ("model", "roi", "subject") if name in rows.columns])
     shown = reported(subject_scores(rows, subject), score)
@@ -236,7 +237,7 @@ def _check_once(rows: pd.DataFrame, keys: list[str]) -> None:
     twice = rows[rows.duplicated(keys)]
     if len(twice):
         first = twice.iloc[0]
-        raise ValueError(
+        raise InputError(
             f"Each model must be scored once at an ROI, got {first['model']!r} at {first['roi']!r} more than "
             "once: a model run on several benchmarks needs a space per benchmark."
         )

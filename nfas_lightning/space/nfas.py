@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.anova import AnovaResult, anova
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.embedding import DistanceMetric, MDSResult, PCAResult, distances, mds, pca
@@ -114,7 +115,7 @@ class NFAS:
         check_option("metric", metric, ("euclidean", "correlation", "cosine"))
         if rois is None:
             if not isinstance(scores, pd.DataFrame):
-                raise ValueError(
+                raise InputError(
                     "rois must be given: scores without column names do not say what they are of."
                 )
             rois = pd.DataFrame({"roi": scores.columns})
@@ -128,7 +129,7 @@ class NFAS:
         check_groups(self.models, group_by)
         expected = len(self.models), len(self.rois)
         if tuple(self.scores.shape) != expected:
-            raise ValueError(
+            raise InputError(
                 f"scores must have shape (M, R) = {expected}, one row per model and one column per ROI, got "
                 f"{tuple(self.scores.shape)}."
             )
@@ -137,7 +138,7 @@ class NFAS:
         missing = ~torch.isfinite(self.scores)
         if bool(missing.any()):
             names = self.rois["roi"][missing.any(0).numpy()].tolist()
-            raise ValueError(
+            raise InputError(
                 f"scores must be finite, got {int(missing.sum())} missing at {len(names)} ROIs, such as "
                 f"{names[:3]}: drop those ROIs, or build the space with NFAS.from_scores, which does."
             )
@@ -207,7 +208,7 @@ class NFAS:
             _check_numbered(models, columns["roi"])
             rois = columns
         elif "roi" not in rois.columns:
-            raise ValueError(f"rois must have a column 'roi', got {list(rois.columns)}.")
+            raise InputError(f"rois must have a column 'roi', got {list(rois.columns)}.")
         rois = rois.drop_duplicates("roi").set_index("roi").reindex(columns["roi"]).reset_index()
         if cards is not None and "model" in cards:
             known = cards.drop_duplicates("model").set_index("model")
@@ -291,13 +292,13 @@ class NFAS:
         else:
             mask = np.asarray(where(self.models) if callable(where) else where)
             if mask.dtype != bool or mask.shape != (len(self.models),):
-                raise ValueError(
+                raise InputError(
                     f"where must be a query or a mask of {len(self.models)} booleans, got {mask.dtype} of "
                     f"shape {mask.shape}."
                 )
             rows = mask.nonzero()[0]
         if not len(rows):
-            raise ValueError(f"No model of {len(self.models)} was selected by {where!r}.")
+            raise InputError(f"No model of {len(self.models)} was selected by {where!r}.")
         return self._with(torch.as_tensor(rows.copy()), self.group_by)
 
     def _with(self, rows: Tensor, group_by: str) -> NFAS:
@@ -323,7 +324,7 @@ class NFAS:
         flat = (self.scores == self.scores[:, :1]).all(1)
         if bool(flat.any()):
             names = self.models["model"][flat.numpy()].tolist()
-            raise ValueError(
+            raise InputError(
                 f"{names} score the same at every ROI and have no pattern to standardize: drop them."
             )
         return centered / centered.std(1, keepdim=True)
@@ -348,7 +349,7 @@ class NFAS:
         """Return the `n` models nearest to one: ``model``, its group and ``distance``, nearest first."""
         names = self.models["model"].tolist()
         if model not in names:
-            raise ValueError(f"model must be one of the {len(names)} in this space, got {model!r}: {names}.")
+            raise InputError(f"model must be one of the {len(names)} in this space, got {model!r}: {names}.")
         row, between = names.index(model), self.distances(metric)
         order = nearest_models(between, row, n)
         found = self.models.loc[order, ["model", self.group_by]].assign(distance=between[row].numpy()[order])
@@ -539,7 +540,7 @@ class NFAS:
         from nfas_lightning.plotting import has_sizes, plot_sizes
 
         if not has_sizes(self.models):
-            raise ValueError(
+            raise InputError(
                 "The models table must have a column 'parameters' with several values, got "
                 f"{list(self.models)}: build the space with NFAS.from_runs, which reads the cards."
             )
@@ -572,7 +573,7 @@ def _check_numbered(models: pd.DataFrame, rois: pd.Series[Any]) -> None:
     """Raise where models of several datasets meet at ROIs that an `ArrayDataModule` has numbered."""
     datasets = sorted(models["dataset"].astype(str).unique()) if "dataset" in models else []
     if len(datasets) > 1 and rois.astype(str).str.fullmatch(r"roi_\d{3,}").all():
-        raise ValueError(
+        raise InputError(
             f"Models of several datasets ({', '.join(datasets)}) are joined on the names of their ROIs, and "
             f"{', '.join(rois[:3])} are numbers, which in each are other regions. Name the ROIs of each "
             "dataset, ArrayDataModule(..., rois=[...]); or, where these are names, pass rois=."

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from nfas_lightning.data.tables import parse_csv
+from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.results import RunResults
 
 __all__ = ["add_columns", "join_runs"]
@@ -53,7 +54,7 @@ def join_runs(
         axes.setdefault(frozenset(run.scores["roi"]), []).append(name)
     shared = frozenset.intersection(*axes)
     if len(axes) > 1 and not (intersection and shared):
-        raise ValueError(_mixed(axes, len(shared), intersection))
+        raise InputError(_mixed(axes, len(shared), intersection))
     return joined
 
 
@@ -74,22 +75,22 @@ def add_columns(results: RunResults, table: str | Path | pd.DataFrame) -> RunRes
     name = "table" if isinstance(table, pd.DataFrame) else str(table)
     columns = table if isinstance(table, pd.DataFrame) else _read(Path(table))
     if "model" not in columns or columns.shape[1] < 2:
-        raise ValueError(
+        raise InputError(
             f"{name} must have a column 'model' and at least one other, got {[str(c) for c in columns]}."
         )
     twice = columns["model"][columns["model"].duplicated()].tolist()
     if twice:
-        raise ValueError(f"{name} must name each model once, got {twice[:3]} more than once.")
+        raise InputError(f"{name} must name each model once, got {twice[:3]} more than once.")
     there = [column for column in columns if column != "model" and column in results.cards]
     if there:
-        raise ValueError(f"{name} has columns that models have already, {there}: rename or drop them.")
+        raise InputError(f"{name} has columns that models have already, {there}: rename or drop them.")
     models = list(dict.fromkeys(results.models["model"]))
     unknown = [model for model in columns["model"] if model not in set(models)]
     blank = [model for model in models if model not in set(columns["model"])]
     if unknown and blank:
         close = get_close_matches(str(unknown[0]), blank, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
+        raise InputError(
             f"{name} must name models as the runs do: no run has {unknown[:3]}, while {blank[:3]} "
             f"{'has' if len(blank) == 1 else 'have'} no row.{hint} Correct the names, or give "
             f"{blank[0]!r} a row of its own, which may be empty."
@@ -99,7 +100,7 @@ def add_columns(results: RunResults, table: str | Path | pd.DataFrame) -> RunRes
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"table must be a CSV file with a column 'model', and there is no file {path}."
         )
     # nothing but an empty cell is blank: a group may be called None or NA

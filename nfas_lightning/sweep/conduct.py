@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
 
+from nfas_lightning.errors import FailureError
 from nfas_lightning.results import COLUMNS, RunResults
 from nfas_lightning.sweep.cell import Cell
 from nfas_lightning.sweep.config import Sweep
@@ -60,7 +61,7 @@ def conduct(sweep: Sweep, source: str | Path, *, only_estimate: bool = False) ->
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RuntimeError(f"Another sweep runs in {out}: wait for it, or choose another run_dir.") from error
+        raise FailureError(f"Another sweep runs in {out}: wait for it, or choose another run_dir.") from error
     try:
         for cell in cells:
             remove_abandoned(cell.folder)

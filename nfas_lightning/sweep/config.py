@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.scoring import ScoringSettings
 from nfas_lightning.sweep.cell import Cell
@@ -82,21 +83,21 @@ class Sweep:
     def __post_init__(self) -> None:
         DepthTrajectory(dtype=self.dtype)  # refuses a type of states that it can't keep
         if self.models_per_job < 1 or (self.slots is not None and self.slots < 1):
-            raise ValueError(
+            raise InputError(
                 f"models_per_job and slots must be at least 1, got {self.models_per_job} and {self.slots}."
             )
         if not self.benchmarks:
-            raise ValueError("benchmarks must name at least one benchmark, got none.")
+            raise InputError("benchmarks must name at least one benchmark, got none.")
         for name, benchmark in self.benchmarks.items():
             if safe_name(name.lower()) != name.lower() or name.lower() in _OWN_FOLDERS:
-                raise ValueError(
+                raise InputError(
                     "A benchmark's name is that of its folder: at most 60 letters, digits, . _ -, "
                     f"without a dot at its ends, and none of {', '.join(_OWN_FOLDERS)}; got {name!r}."
                 )
             check_option("modality", benchmark.modality, MODALITIES)
         lower = [name.lower() for name in self.benchmarks]
         if alike := [name for name in self.benchmarks if lower.count(name.lower()) > 1]:
-            raise ValueError(f"Names of benchmarks must differ in more than capitals, got {alike}.")
+            raise InputError(f"Names of benchmarks must differ in more than capitals, got {alike}.")
 
     @cached_property
     def specs(self) -> list[ModelSpec]:
@@ -119,10 +120,10 @@ class Sweep:
         idle = [spec.label for spec in self.specs if spec.label not in {c.spec.label for c in cells}]
         if idle:
             met = sorted({benchmark.modality for benchmark in self.benchmarks.values()})
-            raise ValueError(f"No benchmark is of the modality of {idle}: the benchmarks' are {met}.")
+            raise InputError(f"No benchmark is of the modality of {idle}: the benchmarks' are {met}.")
         empty = [name for name in self.benchmarks if name not in {cell.benchmark for cell in cells}]
         if empty:
-            raise ValueError(
+            raise InputError(
                 f"No model is of the modality of the benchmarks {empty}: drop them or add models."
             )
         return cells
@@ -136,10 +137,10 @@ class Sweep:
         benchmark, _, labels = job.partition(":")
         own = {cell.spec.label: cell for cell in self.cells if cell.benchmark == benchmark}
         if not own:
-            raise ValueError(f"The sweep has no benchmark {benchmark!r}: it has {list(self.benchmarks)}.")
+            raise InputError(f"The sweep has no benchmark {benchmark!r}: it has {list(self.benchmarks)}.")
         wanted = labels.split(",") if labels else list(own)
         if unknown := [label for label in wanted if label not in own]:
-            raise ValueError(f"No model of {benchmark} is called {unknown}: there are {list(own)}.")
+            raise InputError(f"No model of {benchmark} is called {unknown}: there are {list(own)}.")
         return [own[label] for label in wanted]
 
     def scoring(self, benchmark: str) -> ScoringSettings:
@@ -167,7 +168,7 @@ def read_sweep(
     parser.add_class_arguments(Sweep)  # without a group of their own: an error names keys as the file does
     given = load_yaml(Path(path).read_text(encoding="utf-8"))
     if not isinstance(given, dict):
-        raise ValueError(
+        raise InputError(
             f"{path} must hold keys and values (models:, benchmarks:), got {type(given).__name__}."
         )
     built = instantiate(parser, parser.parse_object({**given, **(changes or {})}))

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
+from nfas_lightning.errors import InputError
 from nfas_lightning.models.sources import listed_models, sources
 from nfas_lightning.models.zoo.entry import ZooEntry
 from nfas_lightning.writing import load_yaml
@@ -64,13 +65,13 @@ def resolve_models(given: Iterable[str | Mapping[str, Any]]) -> list[ModelSpec]:
     """
     specs = [spec for item in given for spec in _resolve(item)]
     if not specs:
-        raise ValueError("models must name at least one model, got none.")
+        raise InputError("models must name at least one model, got none.")
     labels = [spec.label for spec in specs]
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
-        raise ValueError(f"models must name each model once, got {repeated} more than once.")
+        raise InputError(f"models must name each model once, got {repeated} more than once.")
     if broken := [label for label in labels if "," in label]:
-        raise ValueError(
+        raise InputError(
             f"models: names must not hold a comma, which separates them in `--job`, got {broken}: rename the "
             "config file, or add `name:` to the mapping."
         )
@@ -83,7 +84,7 @@ def _resolve(item: str | Mapping[str, Any]) -> list[ModelSpec]:
     if item.endswith((".yaml", ".yml")):
         paths = sorted(glob(item))
         if not paths:
-            raise ValueError(f"models: no config file matches {item!r}, seen from {Path.cwd().name}/.")
+            raise InputError(f"models: no config file matches {item!r}, seen from {Path.cwd().name}/.")
         return [_from_file(Path(path)) for path in paths]
     source, colon, name = item.partition(":")
     wanted = name if colon else item
@@ -101,7 +102,7 @@ def _resolve(item: str | Mapping[str, Any]) -> list[ModelSpec]:
     if not names:
         close = get_close_matches(wanted, short.values(), n=5, cutoff=0.5)
         hint = f" Close: {', '.join(dict.fromkeys(close))}." if close else ""
-        raise ValueError(
+        raise InputError(
             f"models: no listed model is called {item!r}.{hint} `nfas models list` has them all."
         )
     return [ModelSpec(short[name], listed[name].modality, {"model": name}) for name in names]
@@ -112,7 +113,7 @@ def _from_arguments(arguments: dict[str, Any], label: str = "", folder: str = ""
     modality = arguments.pop("modality", "")
     model = arguments.get("model")
     if not model:
-        raise ValueError(f"models: a mapping needs the key 'model', got {sorted(arguments)}.")
+        raise InputError(f"models: a mapping needs the key 'model', got {sorted(arguments)}.")
     if isinstance(model, str):
         named = _resolve(model) if _is_listed(model) else []
         modality = modality or (named[0].modality if named else "")
@@ -126,7 +127,7 @@ def _from_arguments(arguments: dict[str, Any], label: str = "", folder: str = ""
         "_random" if arguments.get("weights") == "random" else ""
     )
     if modality not in MODALITIES:
-        raise ValueError(
+        raise InputError(
             f"models: {model if isinstance(model, str) else label!r} does not tell its modality; add "
             f"`modality:` with one of {list(MODALITIES)}, got {modality!r}."
         )
@@ -138,7 +139,7 @@ def _from_file(path: Path) -> ModelSpec:
     model = config.get("model") if isinstance(config, dict) else None
     kind = str(model.get("class_path", "")) if isinstance(model, dict) else ""
     if not isinstance(model, dict) or not kind.endswith("FrozenModel"):
-        raise ValueError(f"{path} must have a FrozenModel under `model:`, got {kind or 'none'}.")
+        raise InputError(f"{path} must have a FrozenModel under `model:`, got {kind or 'none'}.")
     return _from_arguments(dict(model.get("init_args", {})), path.stem, path.parent.name)
 
 

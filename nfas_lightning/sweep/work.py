@@ -14,6 +14,7 @@ from rich.console import Console
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.errors import InputError
 from nfas_lightning.models import ModelSuite
 from nfas_lightning.results import NoKeyError, content_key
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning
@@ -48,7 +49,7 @@ def run_job(sweep: Sweep, cells: Sequence[Cell], *, only_estimate: bool = False)
         datamodule.setup("test")
         found = datamodule.responses.modality
         if found != benchmark.modality:
-            raise ValueError(
+            raise InputError(
                 f"The benchmark {cells[0].benchmark!r} is said to be {benchmark.modality}, and its data are "
                 f"{found}."
             )

@@ -30,6 +30,7 @@ from nfas_lightning.data.regions.label_files import (
     volume_centroids,
 )
 from nfas_lightning.data.regions.rois import ATLASES, coordinate_atlas, roi_table
+from nfas_lightning.errors import InputError
 
 __all__ = ["Atlas", "load_atlas"]
 
@@ -63,10 +64,10 @@ class Atlas:
     def __post_init__(self) -> None:
         forms = (self.labels, self.radius, self.hemispheres)
         if sum(form is not None for form in forms) != 1 or (self.labels is None) != (self.affine is None):
-            raise ValueError("An atlas must have one of labels with an affine, radius, or hemispheres.")
+            raise InputError("An atlas must have one of labels with an affine, radius, or hemispheres.")
         repeated = self.table["roi"][self.table["roi"].duplicated()].unique()
         if len(repeated):
-            raise ValueError(
+            raise InputError(
                 f"Atlas {self.name} must name each parcel once per hemisphere, got {list(repeated[:5])} more "
                 "than once: give the table distinct names, or a hemisphere column."
             )
@@ -152,7 +153,7 @@ def load_atlas(
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         if table is not None:
-            raise ValueError(
+            raise InputError(
                 "table belongs to a label image: annotation files name their parcels themselves."
             )
         return _annotations([Path(path).expanduser() for path in name_or_path], space)
@@ -160,14 +161,14 @@ def load_atlas(
     lower = name.lower()
     if lower in ATLASES or lower in {f"schaefer{n}" for n in _SCHAEFER}:
         if table is not None:
-            raise ValueError(f"table belongs to a label image file: {lower} has its own names.")
+            raise InputError(f"table belongs to a label image file: {lower} has its own names.")
         return _spheres(lower, radius, space) if lower in ATLASES else _schaefer(int(lower[8:]), space)
     path = Path(name).expanduser()
     if lower.endswith(".annot"):
-        raise ValueError(f"Annotations must come as a pair, got one: pass [left, right], not {path.name}.")
+        raise InputError(f"Annotations must come as a pair, got one: pass [left, right], not {path.name}.")
     if not lower.endswith((".nii", ".nii.gz")):
         names = (*ATLASES, *(f"schaefer{n}" for n in _SCHAEFER))
-        raise ValueError(
+        raise InputError(
             f"atlas must be one of {', '.join(names)}, a label image (.nii, .nii.gz) or a pair of "
             f"annotation files (.annot), got {name!r}."
         )
@@ -177,7 +178,7 @@ def load_atlas(
 
 def _spheres(name: str, radius: float, space: str | None) -> Atlas:
     if not np.isfinite(radius) or radius <= 0:
-        raise ValueError(f"radius must be a positive number of mm, got {radius}.")
+        raise InputError(f"radius must be a positive number of mm, got {radius}.")
     return Atlas(f"{name}-{radius:g}mm", coordinate_atlas(name), space or "MNI152", radius=float(radius))
 
 
@@ -198,7 +199,7 @@ def _schaefer(n_rois: int, space: str | None) -> Atlas:
     names = [label.decode() if isinstance(label, bytes) else str(label) for label in fetched.labels]
     names = [name for name in names if name != "Background"]
     if len(names) != n_rois:
-        raise ValueError(
+        raise InputError(
             f"schaefer{n_rois} must have {n_rois} names, got {len(names)}: delete it and fetch again."
         )
     rows = pd.DataFrame({"id": np.arange(1, n_rois + 1), "name": names})
@@ -214,7 +215,7 @@ def _label_atlas(name: str, image: Any, table: PathLike | pd.DataFrame | None, s
     ids = rows["id"].to_numpy()
     extra = np.setdiff1d(found, ids)
     if len(extra) == len(found):
-        raise ValueError(
+        raise InputError(
             f"Atlas {name}: the table must name labels of the image, got none in common ({len(found)} "
             f"labels, {len(ids)} rows). Is it another atlas's table?"
         )
@@ -240,13 +241,13 @@ def _label_atlas(name: str, image: Any, table: PathLike | pd.DataFrame | None, s
 
 def _annotations(paths: list[Path], space: str | None) -> Atlas:
     if len(paths) != 2:
-        raise ValueError(f"Annotations must come as a pair [left, right], got {len(paths)} files.")
+        raise InputError(f"Annotations must come as a pair [left, right], got {len(paths)} files.")
     labels, names = zip(*(read_annotation(path) for path in paths), strict=True)
     left, right = labels
     sides = ["L"] * len(names[0]) + ["R"] * len(names[1])
     both = [*names[0], *names[1]]
     if len(left) != len(right) or not both:
-        raise ValueError(
+        raise InputError(
             f"{paths[0].name} and {paths[1].name} must label the same number of vertices and name parcels, "
             f"got {len(left)} and {len(right)} vertices and {len(both)} names."
         )

@@ -21,6 +21,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from nfas_lightning.data.files import require_file
+from nfas_lightning.errors import InputError
 
 __all__ = ["OpenImage", "open_image", "read_gifti"]
 
@@ -43,7 +44,7 @@ class _SelfContainedParser(GiftiImageParser):  # type: ignore[misc]
         if name == "DataArray" and (
             attributes.get("Encoding") == "ExternalFileBinary" or attributes.get("ExternalFileName")
         ):
-            raise ValueError(
+            raise InputError(
                 f"its values are said to be in another file, {attributes.get('ExternalFileName')!r}, "
                 "which is not opened: write them into the GIfTI file"
             )
@@ -88,7 +89,7 @@ class OpenImage:
                 while self.stream.read(2**20):
                     pass
         except _BROKEN as error:
-            raise ValueError(
+            raise InputError(
                 f"{self.name} must hold an image of shape {self.shape}, but its data can't be read "
                 f"({error}): the file is cut short or damaged. Delete it and fetch it again."
             ) from error
@@ -130,7 +131,7 @@ def open_image(image: str | os.PathLike[str] | Any, *, n_axes: int) -> Iterator[
 
 def _from_file(path: Path, stack: ExitStack) -> tuple[Any, Any, gzip.GzipFile | None]:
     if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise ValueError(f"{path.name} must be a NIfTI file (.nii or .nii.gz).")
+        raise InputError(f"{path.name} must be a NIfTI file (.nii or .nii.gz).")
     raw = stack.enter_context(path.open("rb", buffering=2**20))
     try:
         kind = type(nib.load(path))
@@ -141,7 +142,7 @@ def _from_file(path: Path, stack: ExitStack) -> tuple[Any, Any, gzip.GzipFile | 
         image = kind.from_stream(raw)
         return image, image.dataobj, None
     except _BROKEN as error:
-        raise ValueError(
+        raise InputError(
             f"{path.name} must be a NIfTI file, but its header can't be read ({error}): the file is cut "
             "short, damaged or of another kind."
         ) from error
@@ -150,17 +151,17 @@ def _from_file(path: Path, stack: ExitStack) -> tuple[Any, Any, gzip.GzipFile | 
 def _check(name: str, image: Any, shape: tuple[int, ...], affine: NDArray[np.float64], n_axes: int) -> None:
     axes = "(X, Y, Z, T)" if n_axes == 4 else "(X, Y, Z)"
     if len(shape) != n_axes or 0 in shape:
-        raise ValueError(f"{name} must be a {n_axes}D image {axes}, got shape {shape}.")
+        raise InputError(f"{name} must be a {n_axes}D image {axes}, got shape {shape}.")
     if image.get_data_dtype().kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers, got {image.get_data_dtype()}.")
+        raise InputError(f"{name} must hold real numbers, got {image.get_data_dtype()}.")
     header = image.header
     if isinstance(header, nib.Nifti1Header) and header["qform_code"] == 0 and header["sform_code"] == 0:
-        raise ValueError(
+        raise InputError(
             f"{name} must say where it lies in space, but its header has neither sform nor qform: "
             "set its affine."
         )
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
-        raise ValueError(f"{name} must have an invertible affine, got {affine.tolist()}.")
+        raise InputError(f"{name} must have an invertible affine, got {affine.tolist()}.")
 
 
 def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
@@ -182,18 +183,18 @@ def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
         image = _SelfContainedGifti.from_filename(path)
         arrays = [np.asarray(array.data) for array in image.darrays]
     except (*_BROKEN, ExpatError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path.name} must be a GIfTI file (.gii), but can't be read ({error}): it is cut short, damaged "
             "or of another kind."
         ) from error
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
-        raise ValueError(f"{path.name} must hold one data array per TR, each (V,), got shapes {shapes[:5]}.")
+        raise InputError(f"{path.name} must hold one data array per TR, each (V,), got shapes {shapes[:5]}.")
     named = re.search(r"hemi-([LR])", path.name)
     told = [dict(meta).get("AnatomicalStructurePrimary") for meta in (image.meta, image.darrays[0].meta)]
     other = _STRUCTURES["R" if side == "L" else "L"]
     if (named and named.group(1) != side) or other in told:
-        raise ValueError(
+        raise InputError(
             f"{path.name} must be hemisphere {side}, but it is the other one by name or content: are left "
             "and right exchanged?"
         )

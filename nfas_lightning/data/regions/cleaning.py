@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nfas_lightning.data.pairing import index_of, row_orders, take_rows
 from nfas_lightning.data.values import to_tensor
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
@@ -74,7 +75,7 @@ def clean_series(
     check_finite("series", series[:, ~series.isnan().all(dim=0)])
     n_volumes = len(series)
     if not 0 <= drop_volumes <= n_volumes - 2:
-        raise ValueError(f"drop_volumes must leave two of the {n_volumes} volumes, got {drop_volumes}.")
+        raise InputError(f"drop_volumes must leave two of the {n_volumes} volumes, got {drop_volumes}.")
     parts = [torch.zeros(n_volumes, 0, dtype=torch.float64)]
     if high_pass is not None:
         parts.append(high_pass_basis(n_volumes, tr, high_pass).double())
@@ -92,7 +93,7 @@ def _confounds(given: Tensor | NDArray[np.floating] | pd.DataFrame, n_volumes: i
     if bool(wrong.any()):
         names = list(given.columns) if isinstance(given, pd.DataFrame) else list(range(values.shape[1]))
         lost = {names[place]: int(wrong[place]) for place in wrong.nonzero()[:5, 0].tolist()}
-        raise ValueError(
+        raise InputError(
             f"confounds must be finite, got NaN or infinite values in these columns: {lost}. A derivative "
             "lacks the first volume: fill it with 0; leave out columns that lack more."
         )

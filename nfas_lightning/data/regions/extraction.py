@@ -20,6 +20,7 @@ from nfas_lightning.data.files import content_hash, require_file
 from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.parcel_cache import parcels_key, read_parcels, write_parcels
 from nfas_lightning.data.regions.parcels import Parcels, surface_parcels, volume_parcels
+from nfas_lightning.errors import FailureError, InputError
 
 __all__ = ["Scan", "extract_scans"]
 
@@ -85,10 +86,10 @@ def extract_scans(
         RuntimeError: a process died, or a file changed while it was read.
     """
     if workers < 0:
-        raise ValueError(f"workers must be 0 (this process) or more, got {workers}.")
+        raise InputError(f"workers must be 0 (this process) or more, got {workers}.")
     for scan in scans:
         if len(scan.files) not in (1, 2):
-            raise ValueError(
+            raise InputError(
                 f"Scan {scan.key} must have one volume file or a left and a right surface file, got "
                 f"{len(scan.files)}."
             )
@@ -150,7 +151,7 @@ def _extract(scan: Scan, job: _Job) -> _Done:
     for file, old in zip(scan.files, before, strict=True):
         new = file.stat()
         if (new.st_size, new.st_mtime_ns) != (old.st_size, old.st_mtime_ns):
-            raise RuntimeError(f"{file} changed while it was read: run again when nothing writes to it.")
+            raise FailureError(f"{file} changed while it was read: run again when nothing writes to it.")
     if job.cache is not None:
         write_parcels(job.cache, key, parcels)
     return _Done(parcels, hashes, complaint)
@@ -193,7 +194,7 @@ def _in_pool(
                 result = future.result()
             yield futures[future], result
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise FailureError(
             "A process that read scans died. Was memory short? Then use fewer workers. Did a script start "
             'this without `if __name__ == "__main__":`? Then add it, or use workers=0.'
         ) from error

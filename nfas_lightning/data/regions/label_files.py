@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nfas_lightning.data.files import require_file
 from nfas_lightning.data.regions.brain_images import open_image
 from nfas_lightning.data.tables import read_csv
+from nfas_lightning.errors import InputError
 
 __all__ = [
     "FSAVERAGE",
@@ -56,7 +57,7 @@ def roi_id(name: str, hemisphere: str) -> str:
     if hemisphere not in ("L", "R"):
         return name
     if told and told != hemisphere:
-        raise ValueError(
+        raise InputError(
             f"Parcel {name!r} must be in hemisphere {told} by its name, got {hemisphere!r}: are left and "
             "right exchanged?"
         )
@@ -103,16 +104,16 @@ def read_label_table(table: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFra
         given = given.rename(columns={"index": "id"})
     absent = [column for column in ("id", "name") if column not in given.columns]
     if absent:
-        raise ValueError(
+        raise InputError(
             f"{source} must have the columns id (or index) and name, missing {absent} in {list(given)[:8]}."
         )
     ids = pd.to_numeric(given["id"], errors="coerce")
     wrong = ids.isna() | (ids % 1 != 0) | (ids < 0)
     if wrong.any():
-        raise ValueError(f"{source}: ids must be whole numbers from 0, got {list(given['id'][wrong][:3])}.")
+        raise InputError(f"{source}: ids must be whole numbers from 0, got {list(given['id'][wrong][:3])}.")
     if not (ids > 0).any() or ids.duplicated().any():
         repeated = sorted({int(i) for i in ids[ids.duplicated()]})
-        raise ValueError(
+        raise InputError(
             f"{source} must have labels above 0, each once, got {len(ids)} rows, repeated {repeated[:5]}."
         )
     out = pd.DataFrame({"id": ids.astype(np.int64), "name": given["name"].astype(str).str.strip()})
@@ -120,7 +121,7 @@ def read_label_table(table: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFra
         out[column] = given[column].fillna("").astype(str).str.strip() if column in given.columns else ""
     unknown = sorted(set(out["hemisphere"].str.lower()) - set(_SIDES))
     if unknown:
-        raise ValueError(f"{source}: hemisphere must be L, R, M or empty, got {unknown[:5]}.")
+        raise InputError(f"{source}: hemisphere must be L, R, M or empty, got {unknown[:5]}.")
     out["hemisphere"] = out["hemisphere"].str.lower().map(_SIDES)
     return out[out["id"] > 0].reset_index(drop=True)
 
@@ -192,7 +193,7 @@ def read_annotation(path: Path) -> tuple[NDArray[np.int32], list[str]]:
     try:
         entry, _, entries = nib.freesurfer.read_annot(path)
     except (EOFError, IndexError, OSError, UnicodeError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path.name} must be a FreeSurfer annotation, but can't be read ({error})."
         ) from error
     names: list[str] = []
@@ -227,12 +228,12 @@ def read_labels(
     values = np.where(np.isnan(values), 0, values) if values.dtype.kind == "f" else values
     rounded = np.rint(values)
     if not np.allclose(values, rounded, rtol=0, atol=1e-3) or rounded.min() < 0:
-        raise ValueError(
+        raise InputError(
             f"Atlas {name} must hold whole numbers from 0, got values from {values.min()} to {values.max()}: "
             "is it a probability map?"
         )
     if not rounded.any():
-        raise ValueError(f"Atlas {name} must hold labels, got an image of zeros.")
+        raise InputError(f"Atlas {name} must hold labels, got an image of zeros.")
     return rounded.astype(np.int64), opened.affine
 
 

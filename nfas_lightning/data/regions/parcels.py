@@ -21,6 +21,7 @@ from torch import Tensor
 from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.brain_images import open_image, read_gifti
 from nfas_lightning.data.regions.label_files import FSAVERAGE
+from nfas_lightning.errors import InputError
 
 __all__ = ["Parcels", "array_parcels", "membership", "sample_nearest", "surface_parcels", "volume_parcels"]
 
@@ -199,13 +200,13 @@ def array_parcels(
     data = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     inside = np.nan_to_num(np.asarray(mask)) != 0
     if inside.ndim != 3 or data.ndim != 2 or data.shape[1] != inside.sum():
-        raise ValueError(
+        raise InputError(
             f"values must have one column per voxel of the mask, (T, {int(inside.sum())}) for a mask of "
             f"shape {inside.shape}, got {data.shape}."
         )
     matrix = np.asarray(affine, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) == 0:
-        raise ValueError(
+        raise InputError(
             f"affine must be an invertible (4, 4) matrix from voxels to mm, got {matrix.tolist()}."
         )
     rows, voxels = _locate(atlas, (inside.shape[0], inside.shape[1], inside.shape[2]), matrix, "values")
@@ -246,20 +247,20 @@ def surface_parcels(left: str | os.PathLike[str], right: str | os.PathLike[str],
     """
     paths = (Path(left), Path(right))
     if atlas.hemispheres is None:
-        raise ValueError(
+        raise InputError(
             f"Atlas {atlas.name} is in {atlas.space}, a volume; {paths[0].name} is a surface: give a pair of "
             "annotation files as the atlas."
         )
     n_atlas = len(atlas.hemispheres[0])
     data = [read_gifti(path, side) for path, side in zip(paths, ("L", "R"), strict=True)]
     if data[0].shape != data[1].shape:
-        raise ValueError(
+        raise InputError(
             f"{paths[0].name} and {paths[1].name} must have the same volumes and vertices, got "
             f"{data[0].shape} and {data[1].shape}. Are both of one run, and complete?"
         )
     n_data = data[0].shape[1]
     if n_data != n_atlas and not (n_data in FSAVERAGE and n_atlas in FSAVERAGE):
-        raise ValueError(
+        raise InputError(
             f"{paths[0].name} has {n_data} vertices, atlas {atlas.name} ({atlas.space}) {n_atlas}: they must "
             f"be equal, or both those of an fsaverage mesh ({', '.join(map(str, FSAVERAGE))})."
         )
@@ -274,7 +275,7 @@ def _locate(
     atlas: Atlas, grid: tuple[int, int, int], affine: NDArray[np.float64], name: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if atlas.hemispheres is not None:
-        raise ValueError(
+        raise InputError(
             f"Atlas {atlas.name} is on the surface {atlas.space}; {name} is a volume: give a label image or "
             "coordinates as the atlas, or surface files as the data."
         )
@@ -303,7 +304,7 @@ def _average(
         sums, missing, _, _ = _sum(blocks(), members)
     counts = members @ valid.astype(float)
     if not (counts > 0).any():
-        raise ValueError(
+        raise InputError(
             f"No parcel of atlas {atlas.name} ({atlas.space}) has a valid voxel or vertex in {name}: all are "
             "NaN, zero in every volume, masked out or elsewhere. Is the file complete, and in the atlas's "
             "space?"

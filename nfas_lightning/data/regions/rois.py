@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nfas_lightning.data.pairing import index_of, row_orders
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
 __all__ = ["ATLASES", "coordinate_atlas", "given_rois", "roi_table"]
@@ -38,7 +39,7 @@ def roi_table(
     """
     xyz = np.full((len(names), 3), np.nan) if coordinates is None else np.asarray(coordinates, dtype=float)
     if xyz.shape != (len(names), 3):
-        raise ValueError(f"coordinates must have shape ({len(names)}, 3), got {xyz.shape}.")
+        raise InputError(f"coordinates must have shape ({len(names)}, 3), got {xyz.shape}.")
     table = pd.DataFrame({"roi": list(names)})
     table["network"] = network if isinstance(network, str) else list(network)
     table["hemisphere"] = hemisphere if isinstance(hemisphere, str) else list(hemisphere)
@@ -73,11 +74,11 @@ def given_rois(
         return roi_table([f"roi_{r:03d}" for r in range(n_rois)]).assign(unnamed=True)
     if isinstance(rois, str) or len(rois) != n_rois:
         given = repr(rois) if isinstance(rois, str) else len(rois)
-        raise ValueError(f"{what} must name the {n_rois} columns of responses, got {given}.")
+        raise InputError(f"{what} must name the {n_rois} columns of responses, got {given}.")
     if isinstance(rois, pd.DataFrame):
         table = rois.reset_index(drop=True)
         if "roi" not in table:
-            raise ValueError(f"{what} must have a column 'roi', got {list(table.columns)}.")
+            raise InputError(f"{what} must have a column 'roi', got {list(table.columns)}.")
         if pd.api.types.is_integer_dtype(table["roi"]):  # parcels' numbers are names
             table["roi"] = table["roi"].astype(str)
     else:  # a name that is missing stays so, and is refused
@@ -88,7 +89,7 @@ def given_rois(
     place = {name: i for i, name in enumerate(table["roi"])}
     if set(place) != set(columns):
         lacking = [name for name in columns if name not in place]
-        raise ValueError(
+        raise InputError(
             f"{what} must name the ROIs as the columns of responses do, in any order, got "
             f"{list(table['roi'][:5])} for columns such as {lacking[:5] or list(columns[:5])}. Rename one of "
             "the two."

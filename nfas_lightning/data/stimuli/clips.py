@@ -17,6 +17,7 @@ from nfas_lightning.data.files import content_hash, require_file, sha256_file
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.data.stimuli.timing import Windows, cut_recording
 from nfas_lightning.data.stimuli.video import check_frames, clip_seconds, frames_at, read_clip
+from nfas_lightning.errors import InputError
 
 __all__ = ["ClipFiles", "ClipWindows", "video_stimuli"]
 
@@ -50,7 +51,7 @@ class ClipFiles(StimulusFiles):
         check_frames(frames_per_second, size)
         super().__init__(paths, in_order=in_order)
         if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
-            raise ValueError(f"seconds must be a positive number, got {seconds}.")
+            raise InputError(f"seconds must be a positive number, got {seconds}.")
         self.frames_per_second, self.seconds, self.size, self.cache = frames_per_second, seconds, size, cache
 
     def __getitem__(self, index: int) -> Tensor:

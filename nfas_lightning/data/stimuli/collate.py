@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
+
 __all__ = ["Collate"]
 
 
@@ -58,7 +60,7 @@ def _visual(items: list[Tensor], as_clips: bool) -> dict[str, Tensor]:
     """Images stacked; of clips the frames one after the other, and the clips where they are equally long."""
     sizes = {tuple(image.shape[-3:]) for image in items}
     if len(sizes) > 1 or len({image.ndim for image in items}) > 1:
-        raise ValueError(
+        raise InputError(
             f"Images of one batch must have one size, got {sorted({tuple(i.shape) for i in items})}. Resize "
             "them, or use batch_size=1."
         )
@@ -67,7 +69,7 @@ def _visual(items: list[Tensor], as_clips: bool) -> dict[str, Tensor]:
     counts = [len(clip) for clip in items]
     equal = len(set(counts)) == 1
     if as_clips and not equal:
-        raise ValueError(
+        raise InputError(
             f"Clips of one batch must have the same frames each, got {sorted(set(counts))}. Sample a fixed "
             "number, or use batch_size=1."
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nfas_lightning.data.files import require_file
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_count
 
 __all__ = ["ImageFiles", "check_size", "read_image"]
@@ -84,24 +85,24 @@ def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tens
     try:
         with Image.open(path) as image:
             if image.format == "EPS":  # a program, which another program would have to run
-                raise ValueError(f"{path} must hold pixels, got a drawing in PostScript: convert it first.")
+                raise InputError(f"{path} must hold pixels, got a drawing in PostScript: convert it first.")
             if image.mode not in _EIGHT_BITS:
-                raise ValueError(
+                raise InputError(
                     f"{path} must have 8 bits per channel, got mode {image.mode}: convert it first."
                 )
             n_frames = getattr(image, "n_frames", 1)
             if n_frames > 1 and image.format not in _WITH_PREVIEWS:
-                raise ValueError(
+                raise InputError(
                     f"{path} must hold one picture, got {n_frames} ({image.format}): save the one that was "
                     "shown, or all as a video for ClipFiles."
                 )
             turned = ImageOps.exif_transpose(image)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} must be a whole image file, got one that can't be read ({error}): write it again."
         ) from error
     if turned.has_transparency_data and np.asarray(turned.convert("RGBA").getchannel("A")).min() < 255:
-        raise ValueError(
+        raise InputError(
             f"{path} must be opaque, got transparent pixels: paste it on the background that was shown."
         )
     color = turned.convert("RGB")

@@ -22,6 +22,7 @@ from nfas_lightning.data.files import require_file
 from nfas_lightning.data.stimuli.acoustics import check_sampling_rate, resample, sound_power
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.data.stimuli.timing import Windows, cut_recording
+from nfas_lightning.errors import InputError
 
 __all__ = [
     "AudioWindows",
@@ -115,14 +116,14 @@ def read_sound(
         rate = int(file.samplerate)
         first, last = round(start * rate), file.frames if stop is None else round(stop * rate)
         if not 0 <= first < last <= file.frames:
-            raise ValueError(
+            raise InputError(
                 f"start and stop must lie within the {file.frames / rate:.3f} s of {path.name}, got {start} "
                 f"and {stop}."
             )
         mono = np.empty(last - first, dtype=np.float32)
         peak, n_beyond = _decode(file, first, mono)
         if lost := int((~np.isfinite(mono)).sum()):
-            raise ValueError(f"{path.name} must hold finite samples, got {lost} of {len(mono)} that are not.")
+            raise InputError(f"{path.name} must hold finite samples, got {lost} of {len(mono)} that are not.")
         if file.subtype in _FLOATING:  # lossy formats overshoot a little
             _check_full_scale(path, peak, n_beyond / (len(mono) * file.channels))
     wanted = int(rate if sampling_rate is None else sampling_rate)
@@ -136,24 +137,24 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     try:
         with soundfile.SoundFile(path) as file:
             if file.format not in _FORMATS:
-                raise ValueError(f"{path.name} must be a wav, flac or ogg file, got {file.format_info}.")
+                raise InputError(f"{path.name} must be a wav, flac or ogg file, got {file.format_info}.")
             if file.format in ("WAV", "WAVEX"):
                 _check_length(path)
             if file.format == "OGG":
                 _check_last_page(path)
             if not file.frames:
-                raise ValueError(
+                raise InputError(
                     f"{path.name} must hold sound, got a file without a single sample: it is empty, or cut "
                     "short. Delete it and fetch it again."
                 )
             if file.frames > _MOST:
-                raise ValueError(
+                raise InputError(
                     f"{path.name} must hold at most {_MOST} samples, got {file.frames} by its header: cut it "
                     "into parts, or fetch it again if it is damaged."
                 )
             yield file
     except soundfile.SoundFileError as error:
-        raise ValueError(
+        raise InputError(
             f"{path.name} must be a wav, flac or ogg file, but can't be read "
             f"({getattr(error, 'error_string', error)}): it is cut short, damaged or of another kind."
         ) from error
@@ -168,7 +169,7 @@ def _decode(file: soundfile.SoundFile, first: int, mono: NDArray[np.float32]) ->
         wanted = min(max(1, _BLOCK // file.channels), len(mono) - filled)
         block = file.read(wanted, dtype="float32", always_2d=True)
         if len(block) < wanted:
-            raise ValueError(
+            raise InputError(
                 f"{Path(file.name).name} must hold {file.frames} samples, got {first + filled + len(block)}: "
                 "it is cut short. Delete it and fetch it again."
             )
@@ -182,7 +183,7 @@ def _decode(file: soundfile.SoundFile, first: int, mono: NDArray[np.float32]) ->
 def _check_full_scale(path: Path, peak: float, share: float) -> None:
     """Refuse floating point samples on another scale than [-1, 1]: all of them would be clipped."""
     if peak > _LOUDEST:
-        raise ValueError(
+        raise InputError(
             f"{path.name} must hold floating point samples in [-1, 1], got a peak of {peak:g}: divide the "
             "integers that they were by 32768 (16 bit) or 2147483648 (32 bit), and write the file again."
         )
@@ -204,7 +205,7 @@ def _check_length(path: Path) -> None:
             if head[:4] == b"data":
                 # a recorder that was never stopped declares nothing, or everything
                 if 0 < declared < 2**32 - 1 and size < start + declared:
-                    raise ValueError(
+                    raise InputError(
                         f"{path.name} must hold {declared} bytes of sound, got {size - start}: it is cut "
                         "short. Delete it and fetch it again."
                     )
@@ -221,7 +222,7 @@ def _check_last_page(path: Path) -> None:
     n_parts = page[26] if len(page) > 26 else 0
     length = 27 + n_parts + sum(page[27 : 27 + n_parts])  # the table of a page says how long its parts are
     if len(page) < length or not page[5] & 4:  # the flag of a stream's last page
-        raise ValueError(
+        raise InputError(
             f"{path.name} must end with the last page of an ogg stream, got none: it is cut short. Delete it "
             "and fetch it again; if its recorder was never stopped, convert it to flac."
         )
@@ -235,7 +236,7 @@ def power_frames(samples: NDArray[np.float32], sampling_rate: int) -> tuple[Tens
     size = round(_FRAME_SECONDS * sampling_rate)
     n = len(samples) // size
     if not n:
-        raise ValueError(
+        raise InputError(
             f"Sound must last {_FRAME_SECONDS} s at least, got {len(samples) / sampling_rate:.3g} s."
         )
     power = sound_power(torch.from_numpy(samples[: n * size].reshape(n, size)))
@@ -286,7 +287,7 @@ class AudioWindows(Windows):
         path, time, span = self._place[index]
         samples = _resampled(path, self.sampling_rate)
         if not 0 <= time <= (lasts := len(samples) / self.sampling_rate) + 0.01:
-            raise ValueError(f"{path.name} lasts {lasts:.3f} s, no window stands at {time} s.")
+            raise InputError(f"{path.name} lasts {lasts:.3f} s, no window stands at {time} s.")
         n, first = (round(at * self.sampling_rate) for at in (self.seconds, time - self.before))
         edges = [round(min(max(edge, 0.0), lasts) * self.sampling_rate) for edge in span]
         low, high = max(first, edges[0]), min(first + n, edges[1])

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nfas_lightning.data.files import require_file, sha256_file
+from nfas_lightning.errors import InputError, MissingFileError
 
 __all__ = ["StimulusFiles", "list_files", "natural_key", "stimulus_paths"]
 
@@ -41,10 +42,10 @@ def list_files(folder: str | os.PathLike[str], suffixes: Sequence[str]) -> list[
     """
     place = Path(folder).expanduser()
     if not place.is_dir():
-        raise FileNotFoundError(f"{place} must be a folder with files {', '.join(suffixes)}, got none.")
+        raise MissingFileError(f"{place} must be a folder with files {', '.join(suffixes)}, got none.")
     found = [path for path in place.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "."]
     if not found:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{place} must hold files {', '.join(suffixes)}, it has none.{unread_files(place, suffixes)}"
         )
     return sorted(found, key=natural_key)
@@ -75,7 +76,7 @@ class StimulusFiles(Dataset[Tensor]):
     def __init__(self, paths: Sequence[str | os.PathLike[str]], *, in_order: bool = False) -> None:
         name = type(self).__name__
         if isinstance(paths, (str, os.PathLike)) or not len(paths):
-            raise ValueError(
+            raise InputError(
                 f"paths must list {self.kind} files in the order of the responses, got {paths!r}. "
                 f"{name}.from_folder(folder) takes all of a folder, img2 before img10."
             )

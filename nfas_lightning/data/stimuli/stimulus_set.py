@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from nfas_lightning.data.stimuli.acoustics import check_sampling_rate
 from nfas_lightning.data.stimuli.collate import Collate
 from nfas_lightning.data.stimuli.texts import TextStimulus
+from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.checks import check_option
 
 __all__ = [
@@ -67,7 +68,7 @@ def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
         return "vision"
     if len(shape) == 1 and sampling_rate is not None:
         return "audio"
-    raise ValueError(
+    raise InputError(
         "modality could not be told from the first stimulus: expected a string or TextStimulus (language), "
         "a (3, H, W) image or (F, 3, H, W) clip (vision) or (K,) samples with sampling_rate=Hz (audio), got "
         f"{type(first).__name__} of shape {shape}. {_hint(shape)}"
@@ -95,7 +96,7 @@ def own_rate(stimuli: Any, sampling_rate: int | None) -> int | None:
     if own is None or sampling_rate is None:
         return own if sampling_rate is None else sampling_rate
     if own != sampling_rate:
-        raise ValueError(
+        raise InputError(
             f"sampling_rate must be that of the stimuli, {own} Hz, got {sampling_rate}: leave it out."
         )
     return sampling_rate
@@ -106,17 +107,17 @@ def _as_sequence(stimuli: Any) -> Any:
     if isinstance(stimuli, pd.Series):
         stimuli = stimuli.tolist()
     if isinstance(stimuli, pd.DataFrame | Mapping):
-        raise TypeError(
+        raise InputTypeError(
             f"stimuli must be one sequence, got a {type(stimuli).__name__} with {[*map(str, stimuli)][:5]}: "
             "give the column that holds them, such as table['text'], or list(stimuli.values())."
         )
     if isinstance(stimuli, str) or not hasattr(stimuli, "__len__") or not hasattr(stimuli, "__getitem__"):
-        raise TypeError(
+        raise InputTypeError(
             "stimuli must be a tensor, a list or a map-style Dataset (with __len__ and __getitem__), "
             f"got {type(stimuli).__name__}. Turn an iterable into a list."
         )
     if len(stimuli) == 0:
-        raise ValueError("stimuli must hold at least one stimulus, got none.")
+        raise InputError("stimuli must hold at least one stimulus, got none.")
     return stimuli
 
 
@@ -125,7 +126,7 @@ def _check_no_files(stimuli: Sequence[Any]) -> None:
     for item in stimuli:
         if not isinstance(item, os.PathLike) and not (isinstance(item, str) and _FILE_NAME.search(item)):
             return
-    raise ValueError(
+    raise InputError(
         f"stimuli must hold the stimuli themselves, got the file name {str(stimuli[0])!r}. Read images with "
         "ImageFiles(paths), clips with ClipFiles(paths, frames_per_second) and sounds with SoundFiles(paths) "
         "of nfas_lightning.data, and texts with Path.read_text; TextStimulus(name) shows a name as text."
@@ -160,7 +161,7 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         items = _as_sequence(items)
         if modality == "audio":
             if sampling_rate is None:
-                raise ValueError("Audio stimuli need sampling_rate, a number of Hz, got None.")
+                raise InputError("Audio stimuli need sampling_rate, a number of Hz, got None.")
             check_sampling_rate(sampling_rate)
         if modality == "language" and isinstance(items, list | tuple):
             _check_no_files(items)
@@ -231,7 +232,7 @@ def _unwrap(item: Any) -> Any:
     if isinstance(item, Mapping):
         found = [key for key in _KEYS.values() if key in item]
         if len(found) != 1:
-            raise ValueError(
+            raise InputError(
                 "A mapping of a stimulus dataset must have exactly one of image, audio or text, got the "
                 f"keys {sorted(map(str, item))}."
             )
@@ -241,7 +242,7 @@ def _unwrap(item: Any) -> Any:
 
 def _as_tensor(item: Any, index: int) -> Tensor:
     if np.ma.is_masked(item):
-        raise ValueError(f"Stimulus {index} must be whole, got a masked array: fill in what was shown.")
+        raise InputError(f"Stimulus {index} must be whole, got a masked array: fill in what was shown.")
     return torch.as_tensor(item)
 
 
@@ -250,13 +251,13 @@ def _as_text(item: Any, index: int) -> TextStimulus:
         return item
     if isinstance(item, str):
         return TextStimulus(item)
-    raise TypeError(f"Stimulus {index} must be a string or a TextStimulus, got {type(item).__name__}.")
+    raise InputTypeError(f"Stimulus {index} must be a string or a TextStimulus, got {type(item).__name__}.")
 
 
 def _as_image(item: Any, index: int) -> Tensor:
     image = _as_tensor(item, index)
     if image.ndim not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
-        raise ValueError(
+        raise InputError(
             f"Stimulus {index} must be an RGB image of shape (3, H, W), or a clip of shape (F, 3, H, W), got "
             f"{tuple(image.shape)}. Repeat a gray image three times; move the color axis to the front."
         )
@@ -265,7 +266,7 @@ def _as_image(item: Any, index: int) -> Tensor:
     image = image.float()
     low, high = float(image.min()), float(image.max())
     if not (low >= 0.0 and high <= 1.0):  # also catches NaN
-        raise ValueError(
+        raise InputError(
             f"Stimulus {index} must lie in [0, 1], got [{low:.3g}, {high:.3g}]. Give uint8 or divide by 255; "
             "models normalize for themselves."
         )
@@ -278,13 +279,13 @@ def _as_audio(item: Any, index: int) -> Tensor:
         wave = wave.float() / 32768
     wave = wave.float()
     if wave.ndim != 1 or len(wave) == 0:
-        raise ValueError(
+        raise InputError(
             f"Stimulus {index} must be mono samples of shape (K,), got {tuple(wave.shape)}. Average the "
             "channels."
         )
     peak = float(wave.abs().max())
     if not peak <= 1.0:  # also catches NaN
-        raise ValueError(
+        raise InputError(
             f"Stimulus {index} must lie in [-1, 1], got a peak of {peak:.3g}. Give int16, or divide by the "
             "peak."
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
 __all__ = ["TextStimulus", "carried", "context_windows", "join_story", "join_words", "word_stimuli"]
@@ -26,9 +27,9 @@ class TextStimulus:
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            raise ValueError("A text stimulus must not be empty: drop it, or give the words before it.")
+            raise InputError("A text stimulus must not be empty: drop it, or give the words before it.")
         if self.span is not None and not 0 <= self.span[0] < self.span[1] <= len(self.text):
-            raise ValueError(f"span must lie inside the {len(self.text)} characters, got {self.span}.")
+            raise InputError(f"span must lie inside the {len(self.text)} characters, got {self.span}.")
 
 
 def carried(texts: Sequence[str | TextStimulus], carrier: str) -> list[TextStimulus]:
@@ -53,7 +54,7 @@ def carried(texts: Sequence[str | TextStimulus], carrier: str) -> list[TextStimu
     """
     before, _, after = carrier.partition("{}")
     if carrier.count("{}") != 1 or not (before + after).strip():
-        raise ValueError(
+        raise InputError(
             f"carrier must be a phrase with {{}} once, where the text stands, such as 'The word is {{}}', "
             f"got {carrier!r}."
         )
@@ -128,12 +129,12 @@ def word_stimuli(words: Sequence[str], *, window: int, text: str | None = None) 
     """
     for place, word in enumerate(words):
         if not isinstance(word, str):
-            raise ValueError(
+            raise InputError(
                 f"words must be text, got {word!r} at {place} (counted from 0). pandas reads words such as "
                 "'null' and 'NA' as missing: read the table with keep_default_na=False."
             )
         if not word.strip():
-            raise ValueError(
+            raise InputError(
                 f"words must not be empty, got {word!r} at {place} (counted from 0): leave it out, and its "
                 "row of events with it."
             )
@@ -156,7 +157,7 @@ def context_windows(text: str, spans: Sequence[tuple[int, int]], window: int) ->
         ['so', 'so she', 'she ran']
     """
     if window < 0:
-        raise ValueError(f"window must be zero or more words of context, got {window}.")
+        raise InputError(f"window must be zero or more words of context, got {window}.")
     stimuli = []
     for i, (start, stop) in enumerate(spans):
         first = spans[max(0, i - window)][0]

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
 __all__ = [
@@ -71,7 +72,7 @@ def window_pieces(
         ([0.0, 1.0, 2.0], [1.0, 1.0, 1.25])
     """
     if not hop > 0:
-        raise ValueError(f"hop must be a positive number of seconds, got {hop}.")
+        raise InputError(f"hop must be a positive number of seconds, got {hop}.")
     whole = (stop - start) / hop
     n = int(np.floor(whole + 0.5)) if whole >= 1 - 1e-9 else 0
     edges = start + hop * np.arange(n + 1, dtype=np.float64)
@@ -93,7 +94,7 @@ class Windows(Dataset[Tensor]):
 
     def __init__(self, seconds: float, anchor: str) -> None:
         if not seconds > 0:
-            raise ValueError(f"seconds must be positive, got {seconds}.")
+            raise InputError(f"seconds must be positive, got {seconds}.")
         self.seconds, self.anchor = seconds, anchor
         self.before = seconds * share_before(anchor)
 
@@ -114,7 +115,7 @@ def cut_recording(path: Path, lasts: float, hop: float) -> tuple[tuple[float, ..
     """
     onsets, durations = window_pieces(lasts, hop)
     if not len(onsets):
-        raise ValueError(f"{path.name} must last a hop at least, {hop} s, got {lasts:.3g} s.")
+        raise InputError(f"{path.name} must last a hop at least, {hop} s, got {lasts:.3g} s.")
     middles = tuple((onsets + durations / 2).tolist())
     return middles, pd.DataFrame({"onset": onsets, "duration": durations})
 
@@ -205,7 +206,7 @@ def with_durations(events: pd.DataFrame, places: Tensor, stimuli: StimulusSet) -
     if "duration" in events:
         return events
     if isinstance(stimuli.items, Windows):
-        raise ValueError(
+        raise InputError(
             "events of windows must have a column 'duration', the piece of the recording that each window "
             f"stands for, got the columns {list(events.columns)}: pass the events that came with the windows"
             ", with the time at which the recording began added to their onsets."

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nfas_lightning.data.files import require_file
 from nfas_lightning.data.stimuli.images import check_size
+from nfas_lightning.errors import InputError, MissingPackageError
 
 __all__ = [
     "VIDEO_NUISANCES",
@@ -67,7 +68,7 @@ def read_clip(
     path = require_file(path)
     with _opened(path) as (container, stream, lasts):
         if seconds is not None and abs(lasts - seconds) > _SLACK_S:
-            raise ValueError(
+            raise InputError(
                 f"{path} must last {seconds:g} s, got {lasts:.2f} s: its frames would stand for other times "
                 "than those of the other clips. Cut it, or pass seconds=None for clips that differ."
             )
@@ -121,7 +122,7 @@ def frames_at(path: str | os.PathLike[str], times: Sequence[float], *, size: int
     """
     check_size(size)
     if not len(times) or any(later < earlier for earlier, later in pairwise(times)):
-        raise ValueError(f"times must be seconds in ascending order, got {list(times)[:5]}.")
+        raise InputError(f"times must be seconds in ascending order, got {list(times)[:5]}.")
     path = require_file(path)
     with _opened(path) as (container, stream, seconds):
         first = min(max(times[0], 0.0), seconds)
@@ -151,11 +152,11 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any, float]]:
     try:
         with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
             if not container.streams.video:
-                raise ValueError(f"{path} must hold a video, got a file without one.")
+                raise InputError(f"{path} must hold a video, got a file without one.")
             stream = container.streams.video[0]
             yield container, stream, _duration(container, stream, path)
     except av.error.FFmpegError as error:
-        raise ValueError(
+        raise InputError(
             f"{path} must be a whole video file, got one that can't be decoded ({error}): unpack or download "
             "it again."
         ) from error
@@ -167,19 +168,19 @@ def _frames(container: Any, stream: Any, seconds: float, path: Path) -> Iterator
     last, frame_s = None, 0.0
     for frame in container.decode(stream):
         if frame.pts is None:
-            raise ValueError(f"{path} must say when each frame is shown, got a frame without a time.")
+            raise InputError(f"{path} must say when each frame is shown, got a frame without a time.")
         if frame.is_corrupt:  # ffmpeg would patch it with what it guesses
-            raise ValueError(
+            raise InputError(
                 f"{path} must be a whole video file, got damaged pictures: unpack or download it again."
             )
         last = float(frame.pts * stream.time_base) - start
         frame_s = float((frame.duration or 0) * stream.time_base)
         yield frame, last
     if last is None:
-        raise ValueError(f"{path} must hold frames, got a video without any: unpack or download it again.")
+        raise InputError(f"{path} must hold frames, got a video without any: unpack or download it again.")
     # half a second of slack: lengths in headers are rounded, and a last frame may stay on the screen
     if last + frame_s < seconds - max(0.5, 2 * frame_s):
-        raise ValueError(
+        raise InputError(
             f"{path} must last {seconds:.2f} s, as its header says, got frames up to {last + frame_s:.2f} s: "
             "it is cut short. Unpack or download it again."
         )
@@ -206,7 +207,7 @@ def _duration(container: Any, stream: Any, path: Path) -> float:
         return float(stream.duration * stream.time_base)
     if container.duration:
         return float(container.duration) / 1e6  # ffmpeg counts the file's in microseconds
-    raise ValueError(f"{path} must say how long it lasts, got a video without a duration: write it anew.")
+    raise InputError(f"{path} must say how long it lasts, got a video without a duration: write it anew.")
 
 
 def _picture(frame: Any, size: int | None) -> Tensor:
@@ -224,7 +225,7 @@ def _pixels(frame: Any, size: int | None) -> Any:
 def check_frames(frames_per_second: float, size: int | None) -> None:
     """Refuse a frame rate that is no positive number, and a size in pixels that `check_size` refuses."""
     if not (math.isfinite(frames_per_second) and frames_per_second > 0):
-        raise ValueError(f"frames_per_second must be a positive number, got {frames_per_second}.")
+        raise InputError(f"frames_per_second must be a positive number, got {frames_per_second}.")
     check_size(size)
 
 
@@ -232,7 +233,7 @@ def _pyav() -> Any:
     try:
         return importlib.import_module("av")
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             "av (PyAV) is needed to decode videos and is not installed: pip install 'nfas-lightning[vision]'."
         ) from error
 
@@ -283,5 +284,5 @@ def frame_statistics(frames: Iterable[tuple[Tensor, float]]) -> Tensor:
     seconds, values = frame_series(frames)
     total = float(seconds.sum())
     if not total > 0:
-        raise ValueError(f"frames must last some time, got {total:g} s of them.")
+        raise InputError(f"frames must last some time, got {total:g} s of them.")
     return (seconds @ values / total).float()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nfas_lightning.data.files import require_file
 from nfas_lightning.data.tables import first_row, parse_csv
+from nfas_lightning.errors import InputError
 
 __all__ = ["Words", "read_gentle", "read_textgrid", "words_of_table"]
 
@@ -110,11 +111,11 @@ def words_of_table(name: str, table: pd.DataFrame) -> Words:
     ):
         if len(rows):
             i = int(rows[0])
-            raise ValueError(
+            raise InputError(
                 f"{name}: each word must {what}; word {i} ({words[i]!r}) is at {onset[i]} to {offset[i]} s."
             )
     if not len(known) or not words[0]:
-        raise ValueError(
+        raise InputError(
             f"{name} must hold words with times, got {len(words)} rows, {len(known)} of them timed."
         )
     return Words(words, onset, offset)
@@ -125,7 +126,7 @@ def _times(name: str, column: str, values: pd.Series) -> NDArray[np.float64]:
     times = pd.to_numeric(text.where(text != ""), errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.flatnonzero((np.isnan(times) & (text != "").to_numpy()) | np.isinf(times) | (times < 0))
     if len(wrong):
-        raise ValueError(
+        raise InputError(
             f"{name}: {column} must be seconds from 0, or blank where unknown, got {text.iloc[wrong[0]]!r} "
             f"in row {wrong[0]}."
         )
@@ -141,7 +142,7 @@ def read_gentle(path: Path) -> Words:
     """
     name, n_columns = f"{path.parent.name}/{path.name}", len(first_row(require_file(path), ","))
     if n_columns != len(_GENTLE_COLUMNS):
-        raise ValueError(
+        raise InputError(
             f"{name} must have the {len(_GENTLE_COLUMNS)} columns {', '.join(_GENTLE_COLUMNS)} and no "
             f"header, got {n_columns} columns: is it another kind of table?"
         )
@@ -166,12 +167,12 @@ def read_textgrid(path: Path, silence: Collection[str] = ("#", "sil")) -> Words:
     try:
         text = re.sub(r"\[\d*\]", "", raw.decode("utf-16" if utf16 else "utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{path.name} must be text in UTF-8 or UTF-16 ({error}): save it as UTF-8."
         ) from error
     tokens = _TEXTGRID_TOKEN.findall(text)
     if tokens[:2] != ['"ooTextFile"', '"TextGrid"'] or tokens.count('"IntervalTier"') != 1:
-        raise ValueError(
+        raise InputError(
             f"{path.name} must be a TextGrid with one interval tier, got {tokens[:2]} and "
             f"{tokens.count(chr(34) + 'IntervalTier' + chr(34))} interval tiers."
         )
@@ -180,7 +181,7 @@ def read_textgrid(path: Path, silence: Collection[str] = ("#", "sil")) -> Words:
     n = int(tier[2]) if len(tier) > 2 and tier[2].isdigit() else -1
     body = tier[3 : 3 + 3 * n]
     if n < 1 or len(body) != 3 * n or any(not label.startswith('"') for label in body[2::3]):
-        raise ValueError(f"{path.name} must hold {n} intervals (begin, end, label), got {len(body) / 3:g}.")
+        raise InputError(f"{path.name} must hold {n} intervals (begin, end, label), got {len(body) / 3:g}.")
     labels = [label[1:-1].replace('""', '"').strip() for label in body[2::3]]
     table = pd.DataFrame({"word": labels, "onset": body[::3], "offset": body[1::3]})
     return words_of_table(path.name, table[~table["word"].isin(["", *silence])].reset_index(drop=True))

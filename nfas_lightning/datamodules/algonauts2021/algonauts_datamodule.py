@@ -24,6 +24,7 @@ from nfas_lightning.datamodules.algonauts2021.algonauts_reader import (
 )
 from nfas_lightning.datamodules.clips.clip_datamodule import ClipDataModule
 from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
 __all__ = ["Algonauts2021DataModule"]
@@ -70,7 +71,7 @@ class Algonauts2021DataModule(ClipDataModule):
         check_option("track", track, TRACKS)
         check_option("split", split, SPLITS)
         if rois is not None and track == "full":
-            raise ValueError("rois belongs to the mini track: the full track's ROIs are those of its atlas.")
+            raise InputError("rois belongs to the mini track: the full track's ROIs are those of its atlas.")
         self.root, self.track, self.split = root, track, split
         self.rois = rois
         self.atlas, self.atlas_table, self.radius = atlas, atlas_table, radius
@@ -95,7 +96,7 @@ class Algonauts2021DataModule(ClipDataModule):
         )
         self._n_videos, self._n_answered = len(videos), read.repetitions.shape[2]
         if self._n_answered > len(videos):
-            raise ValueError(
+            raise InputError(
                 f"Every response needs its clip: got responses to {self._n_answered} videos and "
                 f"{len(videos)} clips. Unpack the missing clips."
             )

@@ -22,6 +22,7 @@ from nfas_lightning.datamodules.clips.clip_files import (
     clip_array,
     functional_table,
 )
+from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.functional.checks import check_option
 
 __all__ = [
@@ -98,9 +99,9 @@ def list_videos(folder: Path, *, strict: bool = True) -> list[Path]:
     """
     videos = sorted((folder / VIDEOS).glob("*.mp4"))
     if not videos:
-        raise FileNotFoundError(f"{folder / VIDEOS} must hold clips, NNNN_*.mp4, got none.")
+        raise MissingFileError(f"{folder / VIDEOS} must hold clips, NNNN_*.mp4, got none.")
     if strict and len(videos) != N_VIDEOS:
-        raise ValueError(
+        raise InputError(
             f"{folder / VIDEOS} must hold {N_VIDEOS} clips, got {len(videos)}: unpack the zip again. "
             "strict=False reads part of them, from the first on."
         )
@@ -108,7 +109,7 @@ def list_videos(folder: Path, *, strict: bool = True) -> list[Path]:
     for place, number in enumerate(numbers, 1):
         # the official set is in order by its count alone
         if len(videos) != N_VIDEOS and (not number.isdecimal() or int(number) != place):
-            raise ValueError(
+            raise InputError(
                 f"Clips must be numbered 0001, 0002 and so on, got {videos[place - 1].name} in place "
                 f"{place}: responses have no names and go by this order. Restore the missing clip."
             )
@@ -160,13 +161,13 @@ def read_track_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels]:
     mask = held.get("voxel_mask")
     if not isinstance(mask, np.ndarray) or mask.shape != GRID:
         got = str(mask.shape) if isinstance(mask, np.ndarray) else f"the keys {sorted(map(str, held))}"
-        raise ValueError(
+        raise InputError(
             f"{path}: 'voxel_mask' must be an array of shape {GRID}, the grid whose place in space is known, "
             f"got {got}."
         )
     inside = mask == 1
     if int(inside.sum()) != train.shape[2]:
-        raise ValueError(
+        raise InputError(
             f"{path}: 'voxel_mask' must mark one voxel per column of 'train', {train.shape[2]}, got "
             f"{int(inside.sum())}."
         )
@@ -201,7 +202,7 @@ def split_videos(n_answered: int, split: str) -> tuple[range, Tensor]:
     first = n_answered - max(1, round(n_answered / 10))
     rows = {"train": range(first), "validation": range(first, n_answered)}.get(split, range(n_answered))
     if len(rows) < 2:
-        raise ValueError(f"split={split!r} must hold two videos at least, got {len(rows)} of {n_answered}.")
+        raise InputError(f"split={split!r} must hold two videos at least, got {len(rows)} of {n_answered}.")
     runs = torch.zeros(len(rows), dtype=torch.long)
     if split == "devkit":
         runs[first:] = 1

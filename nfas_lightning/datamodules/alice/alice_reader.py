@@ -21,6 +21,7 @@ from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.texts import word_stimuli
 from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.alice import BENCHMARK
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 from nfas_lightning.functional.hrf import HRFModel
@@ -160,7 +161,7 @@ def read_scan(folder: Path, radius: str) -> _Scan:
     }
     for key, shape in wanted.items():
         if arrays[key].shape != shape:
-            raise ValueError(f"{path.name}: {key!r} must have shape {shape}, got {arrays[key].shape}.")
+            raise InputError(f"{path.name}: {key!r} must have shape {shape}, got {arrays[key].shape}.")
     acoustic = torch.from_numpy(np.stack([arrays[key] for key in convolved], axis=1))
     motion = torch.from_numpy(arrays["motion"])
     return _Scan(torch.from_numpy(arrays[bold]), motion, acoustic, subjects, rois, float(arrays["tr"]))
@@ -194,13 +195,13 @@ def _check_clock(onsets: Tensor, durations: Tensor) -> None:
     """Words must follow one another and last: a shuffled or re-timed table would pair silently otherwise."""
     backwards = (onsets.diff() <= 0).nonzero()
     if len(backwards):
-        raise ValueError(
+        raise InputError(
             f"words.csv: onset_scan_s must increase from word to word, but word {int(backwards[0]) + 1} does "
             "not start after the word before it. Is the table sorted, and each word there once?"
         )
     ends_early = (durations <= 0).nonzero()
     if len(ends_early):
-        raise ValueError(
+        raise InputError(
             f"words.csv: offset_s must come after onset_s for every word, but word {int(ends_early[0])} "
             f"lasts {float(durations[ends_early[0]]):g} s."
         )

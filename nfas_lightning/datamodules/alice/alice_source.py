@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nfas_lightning.data.stimuli.word_times import read_textgrid
 from nfas_lightning.datamodules.catalogue.download import TIMEOUT, TransferError, UnreachableError
 from nfas_lightning.datamodules.catalogue.source import Choice, Job, Plan, Source
+from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.writing import write_text, write_whole
 
 __all__ = ["ARCHIVES", "GOOGLE_DRIVE", "SOURCE", "convert_release"]
@@ -98,7 +99,7 @@ def _unpack(archive: Path, place: Path) -> None:
         with zipfile.ZipFile(archive) as opened:
             members = [member for member in opened.infolist() if member.filename.endswith(_READ)]
             if (n_bytes := sum(member.file_size for member in members)) > _MOST_BYTES:
-                raise ValueError(
+                raise InputError(
                     f"{archive} must hold a few MB of text, got {n_bytes:,} bytes: it is another archive."
                 )
             # extract() keeps members below `place`, and compares the CRC of each
@@ -106,7 +107,7 @@ def _unpack(archive: Path, place: Path) -> None:
                 opened.extract(member, place)
     # zipfile raises RuntimeError where an archive has a password or an odd compression
     except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{archive} must be a whole zip archive without a password ({error}): delete it and run again, "
             "or unpack what the authors' page gives and name the folder with --source."
         ) from error
@@ -131,7 +132,7 @@ def convert_release(source: Path, folder: Path) -> list[str]:
     grids = [path for path in sorted(source.rglob("*.TextGrid")) if not path.name.startswith("._")]
     series = {path.name.split("-")[0]: path for path in sorted(source.rglob("6mm/s*-timecourses.txt"))}
     if len(grids) != 1 or not series:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{source} must hold the unpacked release of Alice: 6mm/sNN-timecourses.txt and one TextGrid, "
             f"got {len(series)} such series and {len(grids)} TextGrids."
         )
@@ -143,7 +144,7 @@ def convert_release(source: Path, folder: Path) -> list[str]:
         except (FileNotFoundError, ValueError) as error:
             notes[subject] = str(error)
     if not kept:
-        raise FileNotFoundError(f"{source} has no complete listener: {next(iter(notes.values()))}")
+        raise MissingFileError(f"{source} has no complete listener: {next(iter(notes.values()))}")
     first = next(iter(kept.values()))
     arrays: dict[str, Any] = {
         key: np.stack([own[key] for own in kept.values()]) for key in ("bold_6mm", "bold_10mm", "motion")
@@ -184,16 +185,16 @@ def _listener(source: Path, subject: str) -> dict[str, NDArray[np.float32]]:
     for key, (pattern, columns) in wanted.items():
         found = sorted(source.rglob(pattern))
         if len(found) != 1:
-            raise FileNotFoundError(f"expected one {pattern}, got {len(found)}")
+            raise MissingFileError(f"expected one {pattern}, got {len(found)}")
         try:
             values = np.loadtxt(found[0], dtype=np.float32, ndmin=2)
         except ValueError as error:
-            raise ValueError(f"{found[0].name} must hold numbers in columns ({error})") from error
+            raise InputError(f"{found[0].name} must hold numbers in columns ({error})") from error
         # motion may still have the volumes that were cut off the series
         values = values[_CUT:] if len(values) == _VOLUMES + _CUT else values
         if values.shape != (_VOLUMES, columns):
-            raise ValueError(f"{found[0].name} must hold ({_VOLUMES}, {columns}) numbers, got {values.shape}")
+            raise InputError(f"{found[0].name} must hold ({_VOLUMES}, {columns}) numbers, got {values.shape}")
         if not np.isfinite(values).all():
-            raise ValueError(f"{found[0].name} must be finite, got NaN or infinite values")
+            raise InputError(f"{found[0].name} must be finite, got NaN or infinite values")
         out[key] = values
     return out

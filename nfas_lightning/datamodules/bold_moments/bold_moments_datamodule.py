@@ -24,6 +24,7 @@ from nfas_lightning.datamodules.bold_moments.bold_moments_reader import (
 )
 from nfas_lightning.datamodules.clips.clip_datamodule import ClipDataModule
 from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
 __all__ = ["BoldMomentsDataModule"]
@@ -92,7 +93,7 @@ class BoldMomentsDataModule(ClipDataModule):
         taken = SPLITS[self.split]
         for i in taken:
             if len(rows[i]) < 2:
-                raise ValueError(
+                raise InputError(
                     f"split={self.split!r} must hold two clips at least of numbers {numbers[i].start:04d} to "
                     f"{numbers[i].stop - 1:04d}, which have responses, got {len(rows[i])}: unpack the clips, "
                     "or choose another split."

@@ -26,6 +26,7 @@ from nfas_lightning.datamodules.clips.clip_files import (
     functional_table,
     usable_voxels,
 )
+from nfas_lightning.errors import InputError, MissingFileError
 
 __all__ = [
     "BOLD_MOMENTS",
@@ -108,7 +109,7 @@ def number_ranges(n_train: int, n_test: int) -> tuple[range, range]:
         (range(1, 1001), range(1001, 1103))
     """
     if n_train > N_TRAIN or n_test > N_TEST:
-        raise ValueError(
+        raise InputError(
             f"There are {N_TRAIN} training and {N_TEST} test clips, got responses to {n_train} and {n_test}: "
             "these are no files of BOLD Moments."
         )
@@ -145,7 +146,7 @@ def list_clips(
     base = folder if videos is None else Path(videos).expanduser()
     files = clip_paths(base)
     if not files:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{base} must hold the clips, stimuli/train/0001.mp4 ... and stimuli/test/1001.mp4 ..., or "
             "mp4_h264/0001.mp4 ..., got none. They are no part of the download: the authors give them out at "
             f"{_TERMS}. Put stimuli/ there, or pass videos=, the folder that you unpacked."
@@ -155,17 +156,17 @@ def list_clips(
         number = int(path.stem) if path.stem.isdecimal() else 0
         wanted = {"train": range(1, N_TRAIN + 1), "test": range(N_TRAIN + 1, N_TRAIN + N_TEST + 1)}
         if number not in wanted.get(path.parent.name, range(1, N_TRAIN + N_TEST + 1)):
-            raise ValueError(
+            raise InputError(
                 f"Clips must be named by their numbers, 0001 to {N_TRAIN} for training and {N_TRAIN + 1} to "
                 f"{N_TRAIN + N_TEST} for the test, got {path}: responses go by these numbers. Unpack the "
                 "clips again, or move the file away."
             )
         if number in found:
-            raise ValueError(f"A clip must be there once, got {found[number]} and {path}: remove one.")
+            raise InputError(f"A clip must be there once, got {found[number]} and {path}: remove one.")
         found[number] = require_file(path)
     if strict and len(found) != N_TRAIN + N_TEST:
         absent = [f"{i:04d}" for i in range(1, N_TRAIN + N_TEST + 1) if i not in found]
-        raise ValueError(
+        raise InputError(
             f"{base} must hold {N_TRAIN + N_TEST} clips, got {len(found)}, without {', '.join(absent[:5])}"
             f"{' and more' if len(absent) > 5 else ''}: unpack them again. strict=False takes those that are "
             "there."
@@ -229,13 +230,13 @@ def read_roi_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels, ClipV
     ]
     n_voxels = [array.shape[2] for array in arrays]
     if n_voxels[0] != n_voxels[1]:
-        raise ValueError(
+        raise InputError(
             f"{path}: {_KEYS[0]!r} and {_KEYS[1]!r} must have the same voxels, got {n_voxels[0]} and "
             f"{n_voxels[1]}: download it again."
         )
     if n_voxels[0] == 0:
         if strict and (path.parent.name, path.name.partition("_")[0]) not in _UNDEFINED:
-            raise ValueError(
+            raise InputError(
                 f"{path} must have voxels, got none: of all ROIs only TOS of sub-06, and RSC and TOS of "
                 "sub-07, have none. Download it again; strict=False takes the ROI for missing."
             )
@@ -245,7 +246,7 @@ def read_roi_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels, ClipV
         arrays[1].reshape(-1, n_voxels[1])
     )
     if not usable.any():
-        raise ValueError(
+        raise InputError(
             f"{path} must have a voxel that is finite throughout and not always zero, got none of "
             f"{n_voxels[0]}: download it again."
         )

@@ -9,6 +9,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from nfas_lightning.errors import InputError, InputTypeError, MissingFileError
+
 __all__ = ["ENTRY_POINTS", "Benchmark", "benchmarks", "find_benchmarks"]
 
 ENTRY_POINTS = "nfas_lightning.benchmarks"
@@ -97,9 +99,9 @@ def benchmarks() -> dict[str, Benchmark]:
         if benchmark is None:
             continue
         if not isinstance(benchmark, Benchmark):
-            raise TypeError(f"{where} must declare a Benchmark, got {type(benchmark).__name__}.")
+            raise InputTypeError(f"{where} must declare a Benchmark, got {type(benchmark).__name__}.")
         if benchmark.name in found:
-            raise ValueError(
+            raise InputError(
                 f"{where} declares the benchmark {benchmark.name!r}, which there is already: rename it."
             )
         found[benchmark.name] = benchmark
@@ -114,7 +116,7 @@ def find_benchmarks(root: Path) -> list[tuple[Benchmark, Path]]:
         NotADirectoryError: it is a file.
     """
     if not root.exists():
-        raise FileNotFoundError(f"{root} must be a folder, got nothing: check the path.")
+        raise MissingFileError(f"{root} must be a folder, got nothing: check the path.")
     if not root.is_dir():
         raise NotADirectoryError(f"{root} must be a folder, got a file: name the folder that holds it.")
     known = benchmarks().values()

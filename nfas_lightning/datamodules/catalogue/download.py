@@ -32,6 +32,7 @@ from rich.progress import (
 )
 
 from nfas_lightning.datamodules.catalogue.source import Job, Plan
+from nfas_lightning.errors import FailureError, InputError, UnreadableError
 from nfas_lightning.writing import short_hash, write_whole
 
 __all__ = ["Outcome", "TransferError", "UnreachableError", "carry_out", "fetch", "free_bytes"]
@@ -47,7 +48,7 @@ _STAGING = ".nfas-get-"
 _SPARE = 2**26
 
 
-class TransferError(RuntimeError):
+class TransferError(FailureError):
     """A file can't be had, or is not what was announced; trying again changes nothing."""
 
 
@@ -88,7 +89,7 @@ class _Download:
                 self._told += len(chunk)
                 self._advance(len(chunk))
         if self._size not in (None, self._told):
-            raise ValueError(f"it has {self._told:,} bytes")
+            raise InputError(f"it has {self._told:,} bytes")
 
     def take_back(self) -> None:
         """Take back the bytes of a try that failed."""
@@ -186,7 +187,7 @@ def carry_out(plan: Plan, *, workers: int = 4, progress: bool = True) -> Outcome
     """
     free = free_bytes(plan.folder)
     if plan.n_bytes + _SPARE > free:
-        raise OSError(
+        raise UnreadableError(
             f"{plan.folder} must have room for {plan.n_bytes:,} bytes, its disk has {free:,} free: free "
             "some, name another root, or choose fewer subjects or kinds."
         )
@@ -198,7 +199,7 @@ def carry_out(plan: Plan, *, workers: int = 4, progress: bool = True) -> Outcome
             with tempfile.TemporaryDirectory(prefix=_STAGING, dir=plan.folder) as staging:
                 return _fetch_all(plan, Path(staging), workers, progress)
     except Timeout as error:
-        raise RuntimeError(
+        raise FailureError(
             f"Another `nfas data get` is writing into {plan.folder}: wait for it, or stop it."
         ) from error
 

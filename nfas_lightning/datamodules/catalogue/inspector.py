@@ -27,6 +27,7 @@ from nfas_lightning.data.files import require_file
 from nfas_lightning.data.regions.brain_images import read_gifti
 from nfas_lightning.data.regions.label_files import read_annotation
 from nfas_lightning.data.safe_pickle import read_pickle
+from nfas_lightning.errors import InputError
 
 __all__ = ["FileState", "Inspector", "shorten"]
 
@@ -37,7 +38,7 @@ _ONE_AT_A_TIME = threading.Lock()
 _UNSIZED_WAV = (0, 0xFFFFFFFF)
 
 
-class _BrokenError(ValueError):
+class _BrokenError(InputError):
     """What is wrong with a file, in a few words."""
 
 

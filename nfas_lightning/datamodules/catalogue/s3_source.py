@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, ParseError, fromstring
 from nfas_lightning.data.bids import add_sub, entities
 from nfas_lightning.datamodules.catalogue.download import TransferError, fetch
 from nfas_lightning.datamodules.catalogue.source import Choice, Job, Plan, Source
+from nfas_lightning.errors import InputError
 
 __all__ = [
     "ANATOMY",
@@ -93,7 +94,7 @@ class S3Source(Source):
         chosen = list(self.usual if choice.kinds is None else choice.kinds)
         if unknown := [kind for kind in chosen if kind not in self.kinds]:
             known = ", ".join(f"{kind} ({what.what})" for kind, what in self.kinds.items())
-            raise ValueError(f"{self.name} has no files of kind {unknown[0]!r}; there are {known}.")
+            raise InputError(f"{self.name} has no files of kind {unknown[0]!r}; there are {known}.")
         subjects = None if choice.subjects is None else [add_sub(subject) for subject in choice.subjects]
         tasks = self.tasks_of(subjects) if choice.tasks is None else choice.tasks
         bucket = choice.bucket or self.bucket
@@ -143,7 +144,7 @@ class S3Source(Source):
         tasks: Sequence[str] | None,
     ) -> None:
         if not jobs:
-            raise ValueError(
+            raise InputError(
                 f"The bucket lists no such files of {self.name}: check subjects, kinds and tasks."
             )
         if not of_subjects:
@@ -152,13 +153,13 @@ class S3Source(Source):
         missing = [s for s in subjects or () if f"/{s}{'' if s in self.groups else '/'}" not in there]
         if missing:
             with_task = "" if tasks is None else f" with task {', '.join(tasks)}"
-            raise ValueError(
+            raise InputError(
                 f"The bucket lists no files of kind {', '.join(of_subjects)} for {', '.join(missing)}"
                 f"{with_task}: check the names."
             )
         named = {entities(PurePosixPath(key).name).get("task") for key in jobs}
         if missing := [task for task in tasks or () if task not in named]:
-            raise ValueError(f"The bucket lists no files of task {', '.join(missing)}: check the names.")
+            raise InputError(f"The bucket lists no files of task {', '.join(missing)}: check the names.")
 
 
 class RemoteFile(NamedTuple):

@@ -19,6 +19,7 @@ from nfas_lightning.data.stimuli.clips import ClipFiles
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.video import VIDEO_NUISANCES, every_frame, frame_statistics
 from nfas_lightning.datamodules.base import BrainDataModule, parcel_cache
+from nfas_lightning.errors import InputError
 
 __all__ = ["ClipDataModule", "video_nuisances"]
 
@@ -145,7 +146,7 @@ def video_nuisances(
     """
     unknown = [name for name in names if name not in VIDEO_NUISANCES]
     if unknown or len(set(names)) != len(names):
-        raise ValueError(
+        raise InputError(
             f"nuisances must be some of {', '.join(VIDEO_NUISANCES)}, each once, got {list(names)}."
         )
     columns = [VIDEO_NUISANCES.index(name) for name in names]

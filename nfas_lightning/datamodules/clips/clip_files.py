@@ -15,6 +15,7 @@ from nfas_lightning.data.pairing import name_list, pick
 from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.parcels import Parcels, array_parcels
 from nfas_lightning.data.regions.rois import roi_table
+from nfas_lightning.errors import InputError, MissingFileError
 
 __all__ = [
     "ClipForm",
@@ -53,7 +54,7 @@ def choose_subjects(
         wanted = [official[i] for i in pick("subjects", names, official)]
     absent = [name for name in wanted if name not in here]
     if absent or not wanted:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{place} must hold {', '.join(absent) or 'subjects'}, got {', '.join(here) or 'nobody'}: put "
             "them there, or name those that you have (subjects=[...], or strict=False for whoever is there)."
         )
@@ -109,15 +110,15 @@ def clip_array(
     array = held.get(key) if isinstance(held, dict) else None
     if not isinstance(array, np.ndarray):
         got = f"the keys {sorted(map(str, held))}" if isinstance(held, dict) else type(held).__name__
-        raise ValueError(f"{path} must hold a dict with the array {key!r}, got {got}.")
+        raise InputError(f"{path} must hold a dict with the array {key!r}, got {got}.")
     sizes = array.shape[:2] if empty else array.shape
     if array.ndim != 3 or array.dtype.kind != "f" or 0 in sizes:
-        raise ValueError(
+        raise InputError(
             f"{path}: {key!r} must be floating point of shape (videos, repetitions, voxels), got "
             f"{array.shape} of {array.dtype}."
         )
     if official is not None and array.shape[:2] != official:
-        raise ValueError(
+        raise InputError(
             f"{path}: {key!r} must have {official[0]} videos and {official[1]} repetitions, got "
             f"{array.shape[0]} and {array.shape[1]}: strict=False reads it all the same."
         )
@@ -196,7 +197,7 @@ def repetition_means(voxels: ClipVoxels, atlas: Atlas | None = None) -> Parcels:
         return Parcels(torch.full((len(rows), 1), torch.nan), torch.tensor([0]))
     valid = usable_voxels(rows)
     if not valid.any():
-        raise ValueError("An ROI must have a voxel that is finite throughout and not always zero, got none.")
+        raise InputError("An ROI must have a voxel that is finite throughout and not always zero, got none.")
     there = np.isfinite(rows).any(axis=1)
     means = np.where(there, rows[:, valid].mean(axis=1, dtype=np.float64), np.nan)
     return Parcels(torch.from_numpy(means.astype(np.float32))[:, None], torch.tensor([int(valid.sum())]))

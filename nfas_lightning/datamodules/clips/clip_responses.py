@@ -18,6 +18,7 @@ from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.cleaning import SINGLE, center_and_scale
 from nfas_lightning.data.regions.parcel_cache import parcels_key, read_parcels, write_parcels
 from nfas_lightning.datamodules.clips.clip_files import ClipForm, ClipSet, repetition_means
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.correlation import correlate
 
@@ -126,7 +127,7 @@ def _check_shapes(seen: Mapping[tuple[int, int], Path]) -> None:
         told = "; ".join(
             f"{n} videos, {k} repetitions in {p.parent.name}/{p.name}" for (k, n), p in seen.items()
         )
-        raise ValueError(f"All files must answer the same videos, got {told}: unpack the odd one again.")
+        raise InputError(f"All files must answer the same videos, got {told}: unpack the odd one again.")
 
 
 def _file_means(
@@ -155,7 +156,7 @@ def _file_means(
         try:
             parcels = repetition_means(voxels, atlas)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}") from error
         # a file of other repetitions is none of the data set's: its means would not say how many they are
         if cache is not None and n_repetitions == one.n_repetitions:
             write_parcels(cache, key, parcels)
@@ -205,7 +206,7 @@ def repetition_ceiling(repetitions: Tensor) -> Tensor:
     check_shape("repetitions", repetitions, "K T R")
     n = len(repetitions)
     if n < 2:
-        raise ValueError(f"A noise ceiling needs at least two repetitions, got {n}.")
+        raise InputError(f"A noise ceiling needs at least two repetitions, got {n}.")
     pairs = itertools.combinations(repetitions, 2)
     r = torch.stack([correlate(first, second) for first, second in pairs]).nanmean(dim=0).clamp(min=0)
     return (n * r / (1 + (n - 1) * r)).sqrt()

@@ -15,6 +15,7 @@ from nfas_lightning.data.stimuli.word_times import Words, read_textgrid, words_o
 from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.little_prince import BENCHMARK
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
+from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.functional.checks import check_option
 
 __all__ = [
@@ -89,7 +90,7 @@ def little_prince_stories(
     folder = find_folder(root, FOLDER, ("participants.tsv",))
     wanted = list(range(1, N_SECTIONS + 1)) if sections is None else list(sections)
     if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(range(1, N_SECTIONS + 1)):
-        raise ValueError(f"sections must be some of 1 to {N_SECTIONS}, each once, got {wanted}.")
+        raise InputError(f"sections must be some of 1 to {N_SECTIONS}, each once, got {wanted}.")
     scans = _scans(folder, language, wanted, subjects)
     tables = _tables(folder, language, wanted, words_from, strict) if words else {}
     stories = []
@@ -136,7 +137,7 @@ def read_sections(path: Path, language: str = "EN", *, strict: bool = True) -> d
     numbers = table["section"].astype(str).str.strip()
     unknown = sorted(set(numbers) - {str(i) for i in range(1, N_SECTIONS + 1)})
     if unknown:
-        raise ValueError(f"{path.name}: section must be 1 to {N_SECTIONS}, got {unknown[:3]}.")
+        raise InputError(f"{path.name}: section must be 1 to {N_SECTIONS}, got {unknown[:3]}.")
     found = {
         section: words_of_table(f"{path.name}, section {section}", rows.reset_index(drop=True))
         for section in range(1, N_SECTIONS + 1)
@@ -144,7 +145,7 @@ def read_sections(path: Path, language: str = "EN", *, strict: bool = True) -> d
     }
     counts = tuple(len(found.get(section, ())) for section in range(1, N_SECTIONS + 1))
     if strict and language in WORDS and counts != WORDS[language]:
-        raise ValueError(
+        raise InputError(
             f"{path.name} must have {WORDS[language]} words in sections 1 to {N_SECTIONS}, got {counts}: is "
             "it complete, and of this release? strict=False reads it all the same."
         )
@@ -161,7 +162,7 @@ def _tables(
     found = read_sections(path, language, strict=strict)
     absent = [section for section in sections if section not in found]
     if absent:
-        raise ValueError(f"{path.name} must have words of sections {list(sections)}, missing {absent}.")
+        raise InputError(f"{path.name} must have words of sections {list(sections)}, missing {absent}.")
     return {section: (found[section], path) for section in sections}
 
 
@@ -207,7 +208,7 @@ def _scans(
         files = runs[subject]
         if len(files) != N_SECTIONS:
             numbers = [entities(path.name)["run"] for path in files]
-            raise ValueError(
+            raise InputError(
                 f"{subject} must have {N_SECTIONS} derivative runs, which are the sections in the order of "
                 f"their numbers, got {len(files)}: runs {', '.join(numbers)}. A partial copy can't tell "
                 "which section a run is: have all nine names (a DataLad clone lists them without content), "
@@ -224,7 +225,7 @@ def _scans(
             (subject, by_section[subject][section]) for subject in kept if section in by_section[subject]
         ]
         if not heard:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"Section {section} must have been fetched for one subject at least, got none: fetch it with "
                 "`datalad get` or `nfas data get`, or choose other sections."
             )
@@ -237,7 +238,7 @@ def _tr(folder: Path, heard: Sequence[StoryScan]) -> float:
     trs = {subject: scan_seconds(folder, subject, scan.files[0]) for subject, scan, _ in heard}
     if not np.allclose(list(trs.values()), TR):
         other = {subject: tr for subject, tr in trs.items() if not np.isclose(tr, TR)}
-        raise ValueError(
+        raise InputError(
             f"All scans must have a repetition time of {TR} s, got {other}: leave these subjects out."
         )
     return TR

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from nfas_lightning.datamodules.narratives.narratives_reader import narratives_stories
 from nfas_lightning.datamodules.stories.story import Story
 from nfas_lightning.datamodules.stories.story_datamodule import StoryDataModule
+from nfas_lightning.errors import InputError
 
 __all__ = ["NarrativesDataModule"]
 
@@ -62,7 +63,7 @@ class NarrativesDataModule(StoryDataModule):
     ) -> None:
         if isinstance(high_pass, str):
             if high_pass != "auto":
-                raise ValueError(f"high_pass must be a cut-off in Hz, None or 'auto', got {high_pass!r}.")
+                raise InputError(f"high_pass must be a cut-off in Hz, None or 'auto', got {high_pass!r}.")
             high_pass = 1 / 128 if derivative == "fmriprep" else None
         super().__init__(modality=modality, trim=trim, high_pass=high_pass, **options)
         self.save_hyperparameters()

@@ -29,6 +29,7 @@ from nfas_lightning.datamodules.narratives.narratives_tree import (
     word_table,
 )
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
+from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.functional.checks import check_option
 
 __all__ = ["FOLDER", "audience", "clock_from_file", "narratives_stories"]
@@ -97,7 +98,7 @@ def narratives_stories(
                 here_only=subjects is None,
             )
             if everything and not scans:
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f"{listener.subject} heard {name} by participants.tsv, but has no scan of {derivative} "
                     f"in {space} here: fetch it with `datalad get`, or leave out the subject or the story."
                 )
@@ -112,14 +113,14 @@ def narratives_stories(
     if stories is None:
         chosen = _one_of_each_tale(chosen, clocks)
     elif len(chosen) < len(found):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"Story {next(name for name in found if name not in chosen)} must have scans of {derivative} in "
             f"{space} here, got none: fetch them with `datalad get` or `nfas data get`, or leave it out."
         )
     _warn_of_shared_tales(chosen, clocks)
     unknown = sorted(set(wav_offsets or {}) - set(chosen))
     if unknown:
-        raise ValueError(f"wav_offsets must name stories that are read, {chosen}, got {unknown}.")
+        raise InputError(f"wav_offsets must name stories that are read, {chosen}, got {unknown}.")
     out = []
     for name in chosen:
         clock = clock_from_file(folder, clocks[name])
@@ -153,12 +154,12 @@ def _clocks(stories: Sequence[str] | None, listeners: Sequence[Listener]) -> dic
         if story not in CLOCKS:
             several = [other for other, clock in CLOCKS.items() if clock.task == story]
             hint = f"choose of {', '.join(several)}" if several else f"the stories are {', '.join(CLOCKS)}"
-            raise ValueError(f"stories has no {name!r}: {hint}.")
+            raise InputError(f"stories has no {name!r}: {hint}.")
         clock = CLOCKS[story]
         if dash:
             groups = sorted({listener.condition for listener in listeners if listener.task == clock.task})
             if clock.condition is not None or group not in groups:
-                raise ValueError(f"Story {story} has no group {group!r}, participants.tsv has {groups}.")
+                raise InputError(f"Story {story} has no group {group!r}, participants.tsv has {groups}.")
             clock = replace(clock, condition=group)
         out[name] = clock
     return out
@@ -185,7 +186,7 @@ def _check_left_out(
     who = of_subject[0] if of_subject else f"Story {of_story[0]}"
     scans = [scan for scan in gone if scan.subject == who] if of_subject else left_out[of_story[0]]
     keys = [scan.scan.key for scan in scans]
-    raise ValueError(
+    raise InputError(
         f"{who} has no scans here but those that code/scan_exclude.json leaves out ({', '.join(keys[:3])}"
         f"{', ...' if len(keys) > 3 else ''}): leave it out, or read them all the same with exclude=False."
     )
@@ -234,7 +235,7 @@ def clock_from_file(folder: Path, clock: Clock) -> Clock:
     if entry is None:
         return clock
     if not isinstance(entry, dict) or any(type(entry.get(key)) is not int for key in ("onset", "duration")):
-        raise ValueError(
+        raise InputError(
             f"{path.name}: {clock.task} must have onset and duration in whole volumes, got {entry!r}."
         )
     return replace(clock, onset=entry["onset"], duration=entry["duration"])

@@ -13,6 +13,7 @@ from nfas_lightning.data.regions.extraction import Scan
 from nfas_lightning.data.stimuli.word_times import Words, read_gentle
 from nfas_lightning.datamodules.narratives.narratives_clock import WORDS
 from nfas_lightning.datamodules.stories.story import StoryScan
+from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.functional.checks import check_option
 
 __all__ = [
@@ -66,7 +67,7 @@ def read_listeners(root: Path) -> list[Listener]:
     ):
         names, groups = ([part.strip() for part in cell.split(",")] for cell in (tasks, conditions))
         if len(names) != len(groups):
-            raise ValueError(
+            raise InputError(
                 f"participants.tsv: task and condition of {subject} must be lists of one length, got "
                 f"{len(names)} ({tasks!r}) and {len(groups)} ({conditions!r})."
             )
@@ -89,14 +90,14 @@ def excluded_scans(root: Path) -> list[dict[str, str]]:
     for task, subjects in read_json(path).items():
         for subject, names in subjects.items() if isinstance(subjects, dict) else [("", None)]:
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise ValueError(
+                raise InputError(
                     f"{path.name} must map each task to subjects and lists of scans, got {names!r} for "
                     f"{task} {subject}."
                 )
             found += [entities(name) for name in names]
     wrong = [entry for entry in found if not {"sub", "task"} <= set(entry)]
     if wrong:
-        raise ValueError(f"{path.name}: each entry must name subject and task, got {wrong[0]}.")
+        raise InputError(f"{path.name}: each entry must name subject and task, got {wrong[0]}.")
     return found
 
 
@@ -162,7 +163,7 @@ def story_tr(root: Path, scan: StoryScan) -> float:
     about = entities(scan.scan.key)
     tr = scan_tr(root, scan.subject, about["task"], about.get("run"))
     if tr is None:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{scan.scan.key}_bold.json must state RepetitionTime, got no sidecar in {scan.subject}/func "
             f"(nor task-{about['task']}_bold.json above): one group was scanned at another rate, so it is "
             "never assumed. Fetch the sidecars; they are part of every clone."
@@ -183,7 +184,7 @@ def read_alignment(path: Path, audio: str, strict: bool = True) -> Words:
     """
     words = read_gentle(path)
     if strict and audio in WORDS and len(words) != WORDS[audio]:
-        raise ValueError(
+        raise InputError(
             f"{path.parent.name}/{path.name} must have {WORDS[audio]} words, got {len(words)}: is it "
             "complete, and of this release? strict=False reads it all the same."
         )

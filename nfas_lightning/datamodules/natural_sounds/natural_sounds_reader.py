@@ -17,6 +17,7 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.acoustics import sound_power, spectral_centroid
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules.natural_sounds import BENCHMARK
+from nfas_lightning.errors import InputError
 
 __all__ = ["FOLDER", "NATURAL_SOUNDS_FILES", "load_natural_sounds", "read_sounds"]
 
@@ -40,12 +41,12 @@ def read_sounds(
     names = [str(name) for name in brain["stim_names"]]
     components = [str(name) for name in brain["component_names"]]
     if brain["R"].shape != (len(names), len(components)):
-        raise ValueError(
+        raise InputError(
             f"components.npz: R must have one row per sound and one column per component, ({len(names)}, "
             f"{len(components)}), got {brain['R'].shape}."
         )
     if len(sound["audio"]) != len(names) or [str(name) for name in sound["names"]] != names:
-        raise ValueError(
+        raise InputError(
             f"sounds_16k.npz and components.npz must list the same sounds in the same order, got "
             f"{len(sound['audio'])} and {len(names)}. Row i of R belongs to sound i."
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nfas_lightning.data.events import volume_design
 from nfas_lightning.data.regions.rois import coordinate_atlas
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.hrf import HRFModel
 
@@ -118,9 +119,9 @@ def schedule(n_stimuli: int, *, n_runs: int, tr: float, isi: float, seed: int = 
         ValueError: fewer than two stimuli per run, or times that are not positive.
     """
     if n_runs < 1 or n_stimuli < 2 * n_runs:
-        raise ValueError(f"Every run needs two stimuli, got {n_stimuli} stimuli in {n_runs} runs.")
+        raise InputError(f"Every run needs two stimuli, got {n_stimuli} stimuli in {n_runs} runs.")
     if not tr > 0 or not isi >= _STIMULUS_SECONDS:
-        raise ValueError(f"tr must be positive and isi at least {_STIMULUS_SECONDS} s, got {tr} and {isi}.")
+        raise InputError(f"tr must be positive and isi at least {_STIMULUS_SECONDS} s, got {tr} and {isi}.")
     rng = np.random.default_rng([seed, 4])
     onsets = np.empty(n_stimuli)
     event_runs = np.empty(n_stimuli, dtype=np.int64)
@@ -196,7 +197,7 @@ def simulate_brain(
     """
     check_shape("features", features, "N P", N=len(timing.onsets))
     if n_subjects < 1 or snr < 0 or variability < 0 or not 0 <= autocorrelation < 1:
-        raise ValueError(
+        raise InputError(
             "Expected n_subjects >= 1, snr >= 0, variability >= 0 and autocorrelation in [0, 1), got "
             f"{n_subjects}, {snr}, {variability} and {autocorrelation}."
         )

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from nfas_lightning.errors import MissingFileError
+
 __all__ = ["photographs", "sample_crops"]
 
 # photographs inside the wheels themselves: none of these is fetched from anywhere
@@ -47,7 +49,7 @@ def photographs() -> dict[str, Path]:
                 found[name] = Path(folder) / file
                 break
     if len(found) < 2:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"Expected at least two photographs inside installed packages, found {sorted(found)}. Install "
             "scikit-image, which carries six: pip install 'nfas-lightning[demo]'."
         )

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nfas_lightning.errors import InputError
+
 __all__ = ["corpus", "sample_sentences", "sentences", "words_of"]
 
 # licenses of this package's own dependencies: they are installed wherever it is
@@ -102,7 +104,7 @@ def sample_sentences(
     texts = corpus()
     total = sum(len(found) for found in texts.values())
     if n_stimuli > total:
-        raise ValueError(f"n_stimuli must be at most the {total} sentences found, got {n_stimuli}.")
+        raise InputError(f"n_stimuli must be at most the {total} sentences found, got {n_stimuli}.")
     queues = {source: list(rng.permutation(found)) for source, found in texts.items()}
     chosen: list[str] = []
     names: list[str] = []

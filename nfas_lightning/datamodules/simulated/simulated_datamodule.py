@@ -30,6 +30,7 @@ from nfas_lightning.datamodules.simulated.planted_features import (
 from nfas_lightning.datamodules.simulated.sample_images import sample_crops
 from nfas_lightning.datamodules.simulated.sample_sounds import SAMPLING_RATE, sample_sounds
 from nfas_lightning.datamodules.simulated.sample_texts import sample_sentences, words_of
+from nfas_lightning.errors import FailureError
 from nfas_lightning.functional.checks import check_count, check_option, check_seed
 
 __all__ = ["SimulatedBrainDataModule"]
@@ -120,7 +121,7 @@ class SimulatedBrainDataModule(BrainDataModule):
         integrative, zone (an integrative ROI's name), planted (in this modality) and ceiling.
         """
         if self._truth is None:
-            raise RuntimeError("SimulatedBrainDataModule has no truth yet: call setup() first.")
+            raise FailureError("SimulatedBrainDataModule has no truth yet: call setup() first.")
         return self._truth
 
     def load(self) -> tuple[StimulusSet, Responses]:

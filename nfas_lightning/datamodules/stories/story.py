@@ -21,6 +21,7 @@ from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.texts import TextStimulus, context_windows, join_story
 from nfas_lightning.data.stimuli.timing import share_before, window_pieces
 from nfas_lightning.data.stimuli.word_times import Words
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.hrf import HRFModel
@@ -98,7 +99,7 @@ class Story:
     def needed_words(self) -> Words:
         """Return the words, or raise where there are none."""
         if self.words is None:
-            raise ValueError(
+            raise InputError(
                 f"Story {self.name} has no words here: language and word_rate need its word table."
             )
         return self.words
@@ -106,7 +107,7 @@ class Story:
     def needed_wav(self) -> Path:
         """Return the sound file, or raise where there is none."""
         if self.wav is None:
-            raise ValueError(f"Story {self.name} has no sound file here: audio and sound_power need its wav.")
+            raise InputError(f"Story {self.name} has no sound file here: audio and sound_power need its wav.")
         return self.wav
 
 
@@ -172,7 +173,7 @@ def story_stimuli(stories: Sequence[Story], settings: StorySettings) -> StorySti
         words = story.needed_words()
         timed = np.flatnonzero(words.timed)
         if not len(timed):
-            raise ValueError(f"Story {story.name} must have words with times, got none of {len(words)}.")
+            raise InputError(f"Story {story.name} must have words with times, got none of {len(words)}.")
         windows = context_windows(*join_story(words.words, story.language, story.text), settings.window)
         texts += [windows[i] for i in timed]
         ids += [f"{story.name}_{i:05d}_{words.words[i]}" for i in timed]
@@ -191,7 +192,7 @@ def _sounds(stories: Sequence[Story], settings: StorySettings) -> StoryStimuli:
         path = story.needed_wav()
         begins, lasts = window_pieces(min(sound_seconds(path), story.span[1]), hop, story.span[0])
         if not len(begins):
-            raise ValueError(
+            raise InputError(
                 f"Story {story.name} must have sound for one hop of {hop} s, got {path.name} without."
             )
         times = tuple((begins + lasts / 2).tolist())

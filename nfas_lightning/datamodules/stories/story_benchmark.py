@@ -20,6 +20,7 @@ from nfas_lightning.datamodules.stories.story_responses import (
     clean_scan,
     fewest_counts,
 )
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis
 from nfas_lightning.functional.temporal import fir_operators, hrf_operator
@@ -116,7 +117,7 @@ def load_stories(
     check_option("ceiling", settings.ceiling, ("split_half", "loo_subject"))
     names = [story.name for story in stories]
     if not names or len(set(names)) != len(names):
-        raise ValueError(f"Stories must be one at least, each once, got {names}.")
+        raise InputError(f"Stories must be one at least, each once, got {names}.")
     shown = story_stimuli(stories, settings)
     values, ceilings, nuisances, counts = [], [], [], []
     heard_by: list[tuple[str, ...]] = []

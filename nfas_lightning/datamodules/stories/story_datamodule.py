@@ -15,6 +15,7 @@ from nfas_lightning.datamodules.base import BrainDataModule, parcel_cache
 from nfas_lightning.datamodules.stories.story import Story, StorySettings
 from nfas_lightning.datamodules.stories.story_benchmark import load_stories, word_counts
 from nfas_lightning.datamodules.stories.story_responses import StoryScans
+from nfas_lightning.errors import InputError
 
 __all__ = ["StoryDataModule"]
 
@@ -94,7 +95,7 @@ class StoryDataModule(BrainDataModule):
             batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
         )
         if min(trim) < 0:
-            raise ValueError(f"trim must be volumes dropped at the start and at the end, got {tuple(trim)}.")
+            raise InputError(f"trim must be volumes dropped at the start and at the end, got {tuple(trim)}.")
         self.settings = StorySettings(
             modality=modality,
             window=window,

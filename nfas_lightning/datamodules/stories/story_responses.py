@@ -21,6 +21,7 @@ from nfas_lightning.data.regions.extraction import Scan, extract_scans
 from nfas_lightning.data.regions.parcels import Parcels
 from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
@@ -108,7 +109,7 @@ class StoryScans:
                 it should.
         """
         if not story.scans:
-            raise ValueError(f"Story {story.name} must have at least one listener, got none.")
+            raise InputError(f"Story {story.name} must have at least one listener, got none.")
         parcels, hashes = self._parcels(story)
         series: dict[str, list[Tensor]] = {}
         for heard, means in zip(story.scans, parcels, strict=True):
@@ -121,7 +122,7 @@ class StoryScans:
                 f"{len(other)} of {len(series)} subjects do not, {', '.join(other[:5])} among them"
             )
             if self.strict:
-                raise ValueError(f"{message}. Leave them out with subjects, or read them with strict=False.")
+                raise InputError(f"{message}. Leave them out with subjects, or read them with strict=False.")
             warnings.warn(f"{message}: cut, or missing at their end.", stacklevel=2)
         values = torch.stack([_mean_of_repeats(parts, wanted) for parts in series.values()])
         counts = fewest_counts([means.counts for means in parcels])
@@ -142,19 +143,19 @@ class StoryScans:
     def _clean(self, story: Story, heard: StoryScan, means: Parcels) -> Tensor:
         n = len(means.values)
         if self.strict and story.n_scanned not in (None, n):
-            raise ValueError(
+            raise InputError(
                 f"{heard.scan.key} must have {story.n_scanned} volumes ({story.name}), got {n}: is it "
                 "another section, or cut short? strict=False reads it all the same."
             )
         stop = n - story.drop_last if story.stop is None else story.stop
         if self.strict and stop > n:
-            raise ValueError(
+            raise InputError(
                 f"{heard.scan.key} must reach volume {stop} ({story.name}), got {n} volumes: leave the "
                 "subject out, or read it with strict=False."
             )
         stop = min(stop, n)
         if stop - story.first < 2:
-            raise ValueError(
+            raise InputError(
                 f"{heard.scan.key} must keep two volumes of {story.name} at least, got {stop - story.first}: "
                 f"it has {n}, and volumes {story.first} to {stop} are kept."
             )
@@ -258,12 +259,12 @@ def read_confounds(path: Path, columns: Sequence[str], n_volumes: int) -> Tensor
     """
     table = read_csv(require_file(path), list(columns), sep="\t")
     if len(table) != n_volumes:
-        raise ValueError(f"{path.name} must have one row per volume, {n_volumes}, got {len(table)}.")
+        raise InputError(f"{path.name} must have one row per volume, {n_volumes}, got {len(table)}.")
     values = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, copy=True)
     values[0] = np.nan_to_num(values[0])
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
-        raise ValueError(
+        raise InputError(
             f"{path.name}: {columns[column]} must be a number in every volume but the first, got "
             f"{table[columns[column]].iloc[row]!r} in volume {row}."
         )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.hooks.selection import resolve_layers
 from nfas_lightning.models.adapters import adapt
 from nfas_lightning.models.audio import AudioPreprocess, PatchedAudioPreprocess, RepeatedAudioPreprocess
@@ -62,7 +63,7 @@ def finish(entry: ZooEntry, module: nn.Module) -> nn.Module:
             module = module.get_submodule(part)
         except AttributeError as error:
             known = ", ".join(name for name, _ in module.named_children())
-            raise ValueError(f"{entry.name}: the network has no part {part!r}, it has {known}.") from error
+            raise InputError(f"{entry.name}: the network has no part {part!r}, it has {known}.") from error
     if entry.library == "transformers":
         module, _ = adapt(module)
     return module.eval()
@@ -76,13 +77,13 @@ def check_network(entry: ZooEntry, module: nn.Module, *, parameters: bool = True
     """
     names = resolve_layers(module, entry.layers)
     if len(names) != entry.blocks:
-        raise ValueError(
+        raise InputError(
             f"{entry.name} ({entry.address}) must have {entry.blocks} blocks, layers={entry.layers!r} finds "
             f"{len(names)}: {names[0]} ... {names[-1]}. Other weights, or another release of {entry.library}?"
         )
     found = sum(parameter.numel() for parameter in module.parameters())
     if parameters and abs(found - entry.parameters) > _TOLERANCE * entry.parameters:
-        raise ValueError(
+        raise InputError(
             f"{entry.name} ({entry.address}) must have {entry.parameters:,} parameters (within "
             f"{_TOLERANCE:.1%}), got {found:,}. Other weights, or another release of {entry.library}?"
         )
@@ -104,7 +105,7 @@ def network_class(entry: ZooEntry) -> Any:
     found = getattr(library(entry), name, None)
     if found is None:
         version = library(entry).__version__
-        raise ValueError(f"{entry.name}: transformers {version} has no class {name!r}.")
+        raise InputError(f"{entry.name}: transformers {version} has no class {name!r}.")
     return found
 
 
@@ -133,7 +134,7 @@ def _options(entry: ZooEntry, reduced: bool) -> dict[str, Any]:
 def _build_timm(entry: ZooEntry, reduced: bool) -> nn.Module:
     timm, name = library(entry), entry.architecture["model"]
     if not timm.is_model(name):
-        raise ValueError(f"{entry.name}: timm {timm.__version__} has no model {name!r}.")
+        raise InputError(f"{entry.name}: timm {timm.__version__} has no model {name!r}.")
     return untrained_timm(name, **_options(entry, reduced))
 
 
@@ -169,7 +170,7 @@ def build_preprocess(values: Mapping[str, Any], tokenizer: Callable[[], Any]) ->
         "repeated_audio": RepeatedAudioPreprocess,
     }
     if kind not in kinds:
-        raise ValueError(
+        raise InputError(
             f"preprocessing: kind must be one of image, clip, text, {', '.join(kinds)}, got {kind!r}."
         )
     extractor_class = getattr(require("transformers", "audio"), rest.pop("extractor"))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.pooling import split_pooling
 
@@ -85,25 +86,25 @@ class ZooEntry:
         self._check_keys("reduced", self.reduced, _REDUCED)
         required = _REQUIRED[self.library]
         if required not in self.architecture:
-            raise ValueError(
+            raise InputError(
                 f"{self.name}: architecture must name its {required!r}, got {self.architecture}."
             )
         if "kind" not in self.preprocessing:
-            raise ValueError(f"{self.name}: preprocessing must name its 'kind', got {self.preprocessing}.")
+            raise InputError(f"{self.name}: preprocessing must name its 'kind', got {self.preprocessing}.")
         if not self.hub or not self.revision:
-            raise ValueError(
+            raise InputError(
                 f"{self.name}: expected a hub repository and a revision (a commit, or 'main' where none is "
                 f"known), got {self.hub!r} and {self.revision!r}."
             )
         if isinstance(self.widths, list) and len(self.widths) != self.blocks:
-            raise ValueError(
+            raise InputError(
                 f"{self.name}: widths must be one number or one per block ({self.blocks}), got "
                 f"{len(self.widths)}."
             )
 
     def _check_keys(self, field_name: str, given: dict[str, Any], known: Sequence[str] | set[str]) -> None:
         if unknown := set(given) - set(known):
-            raise ValueError(
+            raise InputError(
                 f"{self.name}: {field_name} of a {self.library} model takes {sorted(known)}, got "
                 f"{sorted(unknown)}."
             )

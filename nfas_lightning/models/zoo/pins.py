@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.writing import write_text
 
 __all__ = ["Pin", "check_pin", "lock_path", "read_pins", "write_pins"]
@@ -46,15 +47,15 @@ def read_pins(path: Path | None = None) -> dict[str, Pin]:
     file = path or lock_path()
     if not file.is_file():
         if path is not None or os.environ.get("NFAS_MODELS_LOCK"):
-            raise FileNotFoundError(f"No lock file {file}: write one with 'nfas models pin NAME'.")
+            raise MissingFileError(f"No lock file {file}: write one with 'nfas models pin NAME'.")
         return {}
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         if stored["format"] != _FORMAT:
-            raise ValueError(f"format {stored['format']}")
+            raise InputError(f"format {stored['format']}")
         return {name: Pin(**pin) for name, pin in stored["models"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{file} is no lock file of this version ({error!r}): expected JSON with 'format': {_FORMAT} and "
             f"'models'. Write it anew with 'nfas models pin'."
         ) from error
@@ -81,7 +82,7 @@ def check_pin(name: str, hub: str, weights_sha256: str, pin: Pin | None) -> None
     """
     if pin is None or (pin.hub == hub and pin.weights_sha256 == weights_sha256):
         return
-    raise ValueError(
+    raise InputError(
         f"{name} is pinned to weights {pin.weights_sha256[:12]}... of {pin.hub}@{pin.revision} in "
         f"{lock_path()}, and {weights_sha256[:12]}... of {hub} was loaded. Restore the pinned weights, or "
         f"pin the new ones with 'nfas models pin {name}'."

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.loaded import LoadedModel, model_info
 from nfas_lightning.models.random_twin import seeded, state_sha256
@@ -51,9 +52,9 @@ def read_entry(path: Path) -> ZooEntry | None:
     try:
         entry = ZooEntry(**model["init_args"])
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no entry of the zoo: {error}") from error
+        raise InputError(f"{path} holds no entry of the zoo: {error}") from error
     if entry.name != path.stem:
-        raise ValueError(f"{path} must hold an entry of the file's name, got {entry.name!r}.")
+        raise InputError(f"{path} must hold an entry of the file's name, got {entry.name!r}.")
     return entry
 
 
@@ -65,7 +66,7 @@ def zoo_entry(name: str) -> ZooEntry:
     """
     if name not in zoo():
         close = get_close_matches(name, zoo(), cutoff=0.4) or sorted(zoo())
-        raise ValueError(f"The zoo has no model {name!r}. Try one of: {', '.join(close)}.")
+        raise InputError(f"The zoo has no model {name!r}. Try one of: {', '.join(close)}.")
     return zoo()[name]
 
 

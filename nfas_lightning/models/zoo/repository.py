@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from nfas_lightning.errors import InputError, MissingFileError, UnreadableError
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.reach import hub_or_cache
 from nfas_lightning.models.text import has_vocabulary
@@ -44,7 +45,7 @@ def weights_folder(entry: ZooEntry, folder: str | Path | None = None) -> Path | 
     if folder is not None:
         path = Path(folder).expanduser()
         if not path.is_dir():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"No folder {str(path)!r} with the weights of {entry.name} ({entry.address})."
             )
         return path
@@ -116,7 +117,7 @@ class Repository:
         part = self.entry.architecture.get("part", "")
         missing = [key for key in report["missing_keys"] if key.startswith(part)]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"{self._where} lacks {len(missing)} tensors of {self.entry.name}, among them "
                 f"{', '.join(sorted(missing)[:_SHOWN])}: these are the weights of another model."
             )
@@ -150,7 +151,7 @@ class Repository:
         place, options = self._place
         tokenizer = self._reading(lambda: transformers.AutoTokenizer.from_pretrained(place, **options))
         if not has_vocabulary(tokenizer):
-            raise OSError(
+            raise UnreadableError(
                 f"{self._where} has no vocabulary for {self.entry.name}: expected tokenizer.json or the "
                 f"files it is made of."
             )
@@ -211,7 +212,7 @@ class Repository:
             with nullcontext() if self.folder is not None else hub_or_cache():
                 return read()
         except _FAILURES as error:
-            kind = OSError if isinstance(error, OSError) else ValueError
+            kind = UnreadableError if isinstance(error, OSError) else InputError
             advice = (
                 "Fetch the repository where the hub can be reached and give its folder, or let NFAS_WEIGHTS "
                 "name a folder with one subfolder per model; or choose weights='random'."
@@ -227,7 +228,7 @@ class Repository:
             if found := self.cached(name):
                 return found
         held = ", ".join(sorted(path.name for path in self.folder.iterdir())[:10]) or "nothing"
-        raise FileNotFoundError(f"it holds no weights ({held})")
+        raise MissingFileError(f"it holds no weights ({held})")
 
     def _timm(self) -> nn.Module:
         overlay: dict[str, Any] = {"hf_hub_id": f"{self.entry.hub}@{self.revision}"}

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from nfas_lightning.data.stimuli.texts import TextStimulus
+from nfas_lightning.errors import InputError
 from nfas_lightning.models.optional import require
 
 __all__ = ["stand_in_batch", "stand_in_tokenizer"]
@@ -56,7 +57,7 @@ def stand_in_tokenizer(vocabulary: int) -> Any:
         ValueError: the network has too few tokens.
     """
     if vocabulary < _RESERVED + len(_WORDS):
-        raise ValueError(f"A stand-in needs {_RESERVED + len(_WORDS)} tokens, the network has {vocabulary}.")
+        raise InputError(f"A stand-in needs {_RESERVED + len(_WORDS)} tokens, the network has {vocabulary}.")
     tokenizers = require("tokenizers", "language")
     ids = {"[PAD]": 3, "[UNK]": 4} | {word: _RESERVED + i for i, word in enumerate(_WORDS)}
     raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="[UNK]"))
