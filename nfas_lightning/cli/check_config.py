@@ -152,11 +152,11 @@ def check_lightning(
 def _parameters(owner: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
     """Return the parameters that can be given by name, and whether there may be others (``**kwargs``)."""
     found: dict[str, inspect.Parameter] = {}
-    is_class = isinstance(owner, type)
-    makers: list[Any] = [kind for kind in owner.__mro__ if "__init__" in vars(kind)] if is_class else [owner]
+    kinds = owner.__mro__ if isinstance(owner, type) else ()
+    makers = [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)] or [owner]
     for maker in makers:
         is_open = False
-        signature = inspect.signature(vars(maker)["__init__"] if is_class else maker)
+        signature = inspect.signature(maker)
         for name, parameter in signature.parameters.items():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 is_open = True
