@@ -12,7 +12,7 @@ from nfas_lightning.results.run_results import (
     RunResults,
     query_models,
 )
-from nfas_lightning.results.sources import NoKeyError
+from nfas_lightning.results.source_code import NoKeyError
 from nfas_lightning.results.statistics import MIN_MODELS, SpaceStatistics, few_models, group_words
 from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
 from nfas_lightning.writing import write_csv, write_parquet

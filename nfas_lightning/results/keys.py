@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from nfas_lightning.hooks.undisturbed import plain_network
-from nfas_lightning.results.sources import (
+from nfas_lightning.results.source_code import (
     WRAPPERS,
     NoKeyError,
     defined,

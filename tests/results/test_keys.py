@@ -3,16 +3,13 @@
 import copy
 import dataclasses
 import functools
-import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
-import tempfile
 import types
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,13 +21,10 @@ from torch import nn
 from torch.nn.utils import prune
 from torchvision import transforms
 
-from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
-from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.hooks import DepthRecorder
-from nfas_lightning.models import ModelSuite, load_model
-from nfas_lightning.results import NoKeyError, capture_key, content_key, scoring_key
-from nfas_lightning.runner import SuiteTrainer, score_models
-from nfas_lightning.scoring import ScoringSettings
+from nfas_lightning.models import load_model
+from nfas_lightning.results import capture_key, content_key, scoring_key
+from tests.helpers.networks import Net, Own, seeded, written
 
 GAIN = 2.0
 
@@ -115,23 +109,6 @@ def test_a_network_counts_by_what_its_forward_does():
     relu, again, tanh = network(torch.relu), network(torch.relu), network(torch.tanh)
     assert content_key(relu) == content_key(again)
     assert content_key(relu) != content_key(tanh)
-
-
-def seeded(build):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return build()
-
-
-class Own(nn.Module):
-    def __init__(self, gain=1.0, act=torch.tanh, shift=0.0):
-        super().__init__()
-        self.linear = nn.Linear(4, 4)
-        self.gain, self.act = gain, act
-        self.register_buffer("shift", torch.full((4,), shift), persistent=False)
-
-    def forward(self, x):
-        return self.act(self.linear(x)) * self.gain + self.shift
 
 
 def sequence(act=nn.ReLU):
@@ -226,17 +203,6 @@ class Slotted:
         self.by = by
 
 
-def written(text, name="of_a_user"):
-    """What a user's file defines."""
-    path = Path(tempfile.mkdtemp()) / f"{name}.py"
-    path.write_text(text)
-    os.utime(path, (0, 0))  # a file that changed while the process runs has another source than its code
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, "made", module)
-
-
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -277,50 +243,6 @@ def written(text, name="of_a_user"):
 def test_preprocessing_that_does_other_things_has_another_key(one, other):
     assert content_key(one) == content_key(copy.deepcopy(one))
     assert content_key(one) != content_key(other)
-
-
-def test_a_helper_in_a_module_of_ones_own_counts():
-    preprocess = written("helpers = None\ndef made(x):\n    return helpers.scale(x)")
-
-    def key(by):
-        text = f"def scale(x):\n    return x * {by}"
-        preprocess.__globals__["helpers"] = written(text, "helpers")
-        return content_key(preprocess)
-
-    assert key(1) == key(1) != key(2)
-
-
-class Stated:
-    def __init__(self):
-        self.state = (i for i in range(3))
-
-
-def executed():
-    space = {"__name__": "of_nobody"}
-    exec("def made(x):\n    return x", space)
-    return space["made"]
-
-
-def edited():
-    made = written("def made(x):\n    return x")
-    os.utime(made.__code__.co_filename)
-    return made
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (executed, "of_nobody.made has no source"),
-        (lambda: [lambda x: x, lambda x: x + 1][0], "several lambdas share the source"),
-        (edited, r"of_a_user.py, which defines of_a_user.made, was changed after this process"),
-        (Stated, "generator can't be pickled"),
-        (lambda: torch.jit.script(Own(2.0, nn.Tanh())), "TorchScript, which has no source"),
-    ],
-)
-def test_what_can_not_be_told_from_other_content_has_no_key(make, message):
-    with pytest.raises(NoKeyError, match=message):
-        content_key(make())
 
 
 def test_values_that_hold_themselves_are_read():
@@ -414,136 +336,6 @@ def test_a_pass_makes_no_other_network(name):
     with torch.inference_mode():
         run(network)
     assert content_key(network) == before
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(48, 48), nn.Tanh()) for _ in range(4))
-
-    def forward(self, x):
-        x = x.flatten(1)
-        for block in self.blocks:
-            x = block(x)
-        return x
-
-
-def score(folder, *, layers="blocks.*", precision="32-true", **brain):
-    generator = torch.Generator().manual_seed(0)
-    images, betas = torch.rand(30, 3, 4, 4, generator=generator), torch.randn(30, 2, generator=generator)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = Net()
-    writer = ScoreWriter(str(folder), settings=ScoringSettings(n_permutations=0))
-    trainer = SuiteTrainer(
-        callbacks=[DepthTrajectory(layers=layers), writer],
-        precision=precision,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    suite = ModelSuite([{"model": network, "name": "net"}], random_twins=False)
-    trainer.test(suite, datamodule=ArrayDataModule(images, betas, **brain))
-    return writer.results
-
-
-def test_a_run_is_not_resumed_with_other_layers_precision_or_ceilings(tmp_path, capsys):
-    first = score(tmp_path)
-    again = score(tmp_path)
-    assert "found finished" in capsys.readouterr().out
-    assert again.scores.equals(first.scores)
-    fewer = score(tmp_path, layers=["blocks.0", "blocks.1", "blocks.2"])
-    assert list(fewer.depth["layer"].unique()) == ["blocks.0", "blocks.1", "blocks.2"]
-    halved = score(tmp_path, precision="bf16-mixed")
-    assert not halved.scores["r"].equals(first.scores["r"])
-    ceiled = score(tmp_path, noise_ceiling=[0.5, 0.6])
-    assert sorted(ceiled.scores["ceiling"].dropna().unique()) == pytest.approx([0.5, 0.6])
-    assert "found finished" not in capsys.readouterr().out
-
-
-class Counting(Net):
-    """Keeps what it saw, as networks do whose attention is to be looked at."""
-
-    def __init__(self, gain):
-        super().__init__()
-        self.seen, self.last, self.gain = 0, None, gain
-
-    def forward(self, x):
-        self.seen, self.last = self.seen + 1, super().forward(x) * self.gain
-        return self.last
-
-
-def score_network(network, folder, **options):
-    images = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    betas = torch.randn(30, 2, generator=torch.Generator().manual_seed(1))
-    return score_models(
-        {"model": network, "name": "net", "layers": "blocks.*"},
-        ArrayDataModule(images, betas),
-        folder,
-        settings=ScoringSettings(n_permutations=0),
-        random_twins=False,
-        report=False,
-        enable_progress_bar=False,
-        accelerator="cpu",
-        **options,
-    )
-
-
-def test_a_network_that_remembers_is_found_again_and_a_changed_one_is_not(tmp_path, capsys):
-    network = seeded(lambda: Counting(1.0))
-    score_network(network, tmp_path)
-    assert network.seen
-    capsys.readouterr()
-    score_network(network, tmp_path)
-    assert "found finished" in capsys.readouterr().out
-    score_network(seeded(lambda: Counting(1.0)), tmp_path)
-    assert "found finished" in capsys.readouterr().out
-    network.gain = 2.0
-    score_network(network, tmp_path)
-    network.blocks[1].register_forward_hook(lambda module, inputs, output: output.flip(-1))
-    score_network(network, tmp_path)
-    assert "found finished" not in capsys.readouterr().out
-
-
-def test_weights_changed_after_loading_are_another_network(tmp_path, capsys):
-    loaded = load_model(seeded(Net))
-    score_network(loaded, tmp_path)
-    with torch.no_grad():
-        loaded.module.blocks[0][0].weight[:8].zero_()  # a lesion, which the card's hash was taken before
-    score_network(loaded, tmp_path)
-    assert "found finished" not in capsys.readouterr().out
-
-
-def test_a_network_without_a_source_is_computed_anew_and_says_so(tmp_path, capsys):
-    network = seeded(Net)
-    network.register_forward_hook(executed_hook())
-    for _ in range(2):
-        results = score_network(network, tmp_path)
-        said = capsys.readouterr().out
-        assert "net: every run computes it anew" in said
-        assert "of_nobody.made has no source: define it in a file" in said
-        assert "found finished" not in said
-    assert list(results.models["model"]) == ["net"]
-
-
-def executed_hook():
-    space = {"__name__": "of_nobody"}
-    exec("def made(module, inputs, output):\n    return None", space)
-    return space["made"]
-
-
-def test_without_resume_a_finished_result_is_replaced(tmp_path, capsys):
-    network = seeded(Net)
-    score_network(network, tmp_path)
-    first = next(tmp_path.glob("models/net/*/card.json"))
-    before = first.stat().st_ino
-    score_network(network, tmp_path, resume=False)
-    assert "found finished" not in capsys.readouterr().out
-    assert list(tmp_path.glob("models/net/*/card.json")) == [first]
-    assert first.stat().st_ino != before
 
 
 def test_the_capture_key_knows_nothing_of_the_responses():

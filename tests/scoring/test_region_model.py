@@ -11,7 +11,7 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.hooks import LayerInfo, Trajectory
 from nfas_lightning.results import RunFolder
 from nfas_lightning.scoring import RegionModel, ScoringSettings, score_trajectory
-from tests.scoring.test_score_settings import CARD
+from tests.helpers.scoring import CARD
 
 KEEP = ScoringSettings(n_permutations=0, keep_model=True)
 N, NEW = 150, 40

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tests.models.test_video_models import save_tiny
 
 from nfas_lightning.alignment import record_trajectory
 from nfas_lightning.cli import main
@@ -21,6 +20,7 @@ from nfas_lightning.models import FrozenModel
 from nfas_lightning.results import RunResults
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from tests.helpers import algonauts_tree as tree
+from tests.models.test_preprocess import save_tiny
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 

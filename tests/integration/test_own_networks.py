@@ -6,7 +6,6 @@ from torch import nn
 
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel, ModelInputs, ModelSuite, load_module
-from nfas_lightning.models.loaded import LoadedModel, ModelInfo
 from nfas_lightning.models.text import TextPreprocess
 from nfas_lightning.runner import score_models
 from nfas_lightning.scoring import ScoringSettings
@@ -125,30 +124,6 @@ def test_what_is_no_model_gets_one_clear_error(tmp_path, given):
         score_models(given, seen(), tmp_path)
 
 
-def test_a_frozen_model_of_ones_own_class_is_refused():
-    class Mine(FrozenModel):
-        pass
-
-    with pytest.raises(TypeError, match="got Mine"):
-        ModelSuite([Mine(Net())])
-
-
-def test_two_models_of_one_name_are_refused_before_anything_runs(tmp_path):
-    card = ModelInfo("net", "vision", "mlp", "here")
-    pairs = (
-        [Net(), Net()],
-        [{"model": Net()}, FrozenModel(Net())],
-        [Net(), LoadedModel(Net(), by_hand, card)],
-        ["timm:resnet18", "torchvision:resnet18"],
-        [{"model": Net(), "weights": "random", "seed": 1}, {"model": Net(), "weights": "random"}],
-        [{"model": Net(), "name": "a"}, {"model": Net(), "name": "a"}],
-    )
-    for pair in pairs:
-        with pytest.raises(ValueError, match=r"got \['\w+'\] more than once.*give name="):
-            score_models(pair, seen(), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_names_tell_two_of_a_class_apart(tmp_path):
     nets = [{"model": Net(), "name": name} for name in ("small", "large")]
     results = score_models(nets, seen(), tmp_path, **{**QUIET, "random_twins": True, "report": True})
@@ -156,17 +131,6 @@ def test_names_tell_two_of_a_class_apart(tmp_path):
     assert set(results.scores["model"]) == {"small", "large"}
     twins = results.scores.query("feature == 'random_weights'")
     assert set(twins["model"]) == {"small", "large"}
-
-
-def test_a_misspelled_key_names_the_nearest():
-    with pytest.raises(ValueError, match=r"no key 'weight': did you mean 'weights'\? Allowed: model"):
-        ModelSuite([{"model": "timm:resnet18", "weight": "random"}])
-    with pytest.raises(ValueError, match=r"no key 'zzz'\. Allowed: model"):
-        ModelSuite([{"model": "timm:resnet18", "zzz": 1}])
-    with pytest.raises(ValueError, match="must have the key 'model'"):
-        ModelSuite([{"weights": "random"}])
-    with pytest.raises(ValueError, match="modality must be one of"):
-        FrozenModel(Net(), modality="smell")
 
 
 def test_a_name_that_looks_like_markup_is_printed_as_it_is(tmp_path, capsys):

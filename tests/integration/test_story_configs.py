@@ -16,7 +16,7 @@ from tests.helpers import little_prince_tree, narratives_tree
 
 transformers = pytest.importorskip("transformers")
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 WIDTH = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
 WHISPER = {
     "d_model": 16, "encoder_layers": 3, "decoder_layers": 1, "encoder_attention_heads": 2, "vocab_size": 9,
