@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,16 +12,15 @@ from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 
-from nfas_lightning.alignment import card_of, preprocess_for, record_trajectory
+from nfas_lightning.alignment import card_of, record_trajectory
 from nfas_lightning.callbacks.curves import AlignmentCurves, network_scalars
+from nfas_lightning.callbacks.first_look import try_stimuli
 from nfas_lightning.callbacks.loggers import scalars_of
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.errors import FailureError, InputError, InputTypeError
 from nfas_lightning.functional.checks import check_count, check_option
-from nfas_lightning.hooks.blocks import find_blocks
-from nfas_lightning.hooks.kept import lazy_parameters
 from nfas_lightning.hooks.processes import (
     buffers_of_rank_zero,
     from_rank_zero,
@@ -30,13 +29,11 @@ from nfas_lightning.hooks.processes import (
     reason_of,
     together,
 )
-from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward
+from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
 from nfas_lightning.lightning_packages import pl
-from nfas_lightning.models.frozen import FrozenModel
-from nfas_lightning.models.loaded import ModelInputs, Preprocess, as_inputs
+from nfas_lightning.models.loaded import Preprocess
 from nfas_lightning.plotting.training import plot_training
 from nfas_lightning.results import ModelResult
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
@@ -45,7 +42,6 @@ from nfas_lightning.versions import installed_version
 __all__ = ["AlignmentMonitor", "Moment"]
 
 _WATCHED = ("mean_r", "mean_r2")
-_TRIED = 2  # stimuli that are shown before the first step
 _DRY_RUN = 4  # stimuli that each process of a dry run shows
 
 
@@ -236,31 +232,24 @@ class AlignmentMonitor:
             ValueError: an unknown layer, or stimuli that need a preprocessing.
             RuntimeError: the network can't be shown the stimuli.
         """
-        with kept_random_states(network):
-            together(lambda: self._try(network, owner, at, at_once))
 
-    def _try(self, network: nn.Module, owner: nn.Module, at: Moment, at_once: bool) -> None:
-        stimuli, made = self.datamodule.stimuli, "its own preprocessing"
-        self._chosen_preprocess = self.preprocess
-        if not isinstance(network, FrozenModel):
-            DepthRecorder(plain_network(network), self.layers)  # which refuses an unknown name
-            if lazy_parameters(network) and not at_once:
-                return
-            if self._chosen_preprocess is None:
-                self._chosen_preprocess = preprocess_for(network, stimuli, context=at.context, owner=owner)
-            inputs = as_inputs(self._chosen_preprocess(stimuli.collate([stimuli[0]])))
-            made = f"{_shapes(inputs)} of {self._chosen_preprocess!r:.300}"
-        try:
-            self._record(network, owner, at, share=(0, 1), limit=_TRIED)
-        except Exception as error:  # whatever a network raises that is shown what it does not read
-            names = [name for name in _networks_in(owner) if owner.get_submodule(name) is not network]
-            others = " or ".join(f"submodule={name!r}" for name in names)
-            raise FailureError(
-                f"{type(plain_network(network)).__name__} can't be shown the stimuli of "
-                f"{self.datamodule.responses.dataset!r}, so that every evaluation would fail: "
-                f"{reason_of(error).rstrip('.')}. It got {made}. Choose a preprocess that makes what it "
-                "reads, or layers that fit" + (f", or another network: {others}." if others else ".")
-            ) from error
+        def record(preprocess: Preprocess | None, limit: int) -> None:
+            self._record(network, owner, at, (0, 1), limit, preprocess)
+
+        with kept_random_states(network):
+            self._chosen_preprocess = together(
+                lambda: try_stimuli(
+                    network,
+                    owner,
+                    self.datamodule.stimuli,
+                    dataset=self.datamodule.responses.dataset,
+                    layers=self.layers,
+                    preprocess=self.preprocess,
+                    context=at.context,
+                    at_once=at_once,
+                    record=record,
+                )
+            )
 
     def _start(self, step: int, *, dry: bool = False) -> None:
         """Begin a training, or continue one that has done so many steps: its curve is taken up."""
@@ -294,7 +283,8 @@ class AlignmentMonitor:
         with kept_random_states(network):
             try:
                 with buffers_of_rank_zero(network):
-                    own = together(lambda: self._record(network, owner, at, (rank, world), limit))
+                    chosen = self._chosen_preprocess
+                    own = together(lambda: self._record(network, owner, at, (rank, world), limit, chosen))
                 shares = gather_trajectories(own)  # what it raises, it raises on every process
                 is_reporter = rank == 0 and not at.dry
                 watched: dict[str, float] = from_rank_zero(
@@ -308,14 +298,20 @@ class AlignmentMonitor:
         return watched
 
     def _record(
-        self, network: nn.Module, owner: nn.Module, at: Moment, share: tuple[int, int], limit: int | None
+        self,
+        network: nn.Module,
+        owner: nn.Module,
+        at: Moment,
+        share: tuple[int, int],
+        limit: int | None,
+        preprocess: Preprocess | None,
     ) -> Trajectory | None:
         return record_trajectory(
             network,
             self.datamodule.stimuli,
             layers=self.layers,
             pooling=self.pooling,
-            preprocess=self._chosen_preprocess,
+            preprocess=preprocess,
             batch_size=self.batch_size or self.datamodule.batch_size,
             num_workers=self.datamodule.num_workers,
             share=share,
@@ -408,19 +404,3 @@ class AlignmentMonitor:
         except Exception as refused:  # noqa: BLE001 - where the logger is what failed, the warning has said so
             if reason_of(refused) != reason_of(error):
                 warnings.warn(f"{self.prefix}/failures can't be logged: {reason_of(refused)}", stacklevel=2)
-
-
-def _shapes(inputs: ModelInputs) -> str:
-    """The shapes of what a network is given."""
-    named = [*(("", value) for value in inputs.args), *inputs.kwargs.items()]
-    told = [f"{name} {tuple(value.shape)}".lstrip() for name, value in named if isinstance(value, Tensor)]
-    return ", ".join(told) or "no tensor"
-
-
-def _networks_in(module: nn.Module) -> Iterator[str]:
-    """The names of the outermost modules inside one that have blocks to record."""
-    for name, child in module.named_children():
-        if has_forward(child) and len(find_blocks(child)) >= MIN_DEPTHS:
-            yield name
-        else:
-            yield from (f"{name}.{inner}" for inner in _networks_in(child))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
+from nfas_lightning.functional.stimulus_order import first_of_each
 
 __all__ = ["LayerInfo", "Trajectory", "concatenate", "joined_pooling", "sort_stimuli"]
 
@@ -123,19 +124,16 @@ def sort_stimuli(states: Sequence[Tensor], layers: Sequence[LayerInfo], stimulus
         tensor([[1.],
                 [2.]])
     """
-    order = torch.argsort(stimulus_ids, stable=True)
-    ordered = stimulus_ids[order]
-    is_first = torch.ones_like(ordered, dtype=torch.bool)
-    is_first[1:] = ordered[1:] != ordered[:-1]
-    if not bool(is_first.all()):
-        group_of = is_first.cumsum(0) - 1
-        twin = order[is_first][group_of][~is_first]
-        _check_twins(states, layers, ordered[~is_first], order[~is_first], twin)
-    keep = order[is_first]
+    first, place = first_of_each(stimulus_ids)
+    rows = torch.arange(len(stimulus_ids), device=stimulus_ids.device)
+    twins = first[place]
+    repeated = rows != twins
+    if bool(repeated.any()):
+        _check_twins(states, layers, stimulus_ids[repeated], rows[repeated], twins[repeated])
     return Trajectory(
-        states=tuple(state[keep.to(state.device)] for state in states),
+        states=tuple(state[first.to(state.device)] for state in states),
         layers=tuple(layers),
-        stimulus_ids=ordered[is_first],
+        stimulus_ids=stimulus_ids[first],
     )
 
 

@@ -15,7 +15,8 @@ from pytorch_lightning.strategies import FSDPStrategy
 from torch.utils.data import DataLoader
 
 from nfas_lightning import align
-from tests.callbacks.test_monitor import Broken, Flat
+from tests.callbacks.test_first_look import Flat
+from tests.callbacks.test_monitor import Broken
 from tests.helpers.ordinary import Ordinary, loader, trainer
 from tests.helpers.training import (
     QUICK,

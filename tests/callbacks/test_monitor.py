@@ -64,30 +64,6 @@ def test_of_two_networks_one_must_be_named():
     assert not callback.curves.empty
 
 
-class Flat(nn.Module):
-    """A network that reads 48 numbers."""
-
-    def __init__(self):
-        super().__init__()
-        self.blocks = nn.Sequential(*(nn.Linear(48, 48) for _ in range(3)))
-
-    def forward(self, x):
-        return self.blocks(x.flatten(1)[:, :48] if self.training else x)
-
-
-def test_a_network_that_does_not_read_the_stimuli_says_so_before_the_first_step():
-    module = Ordinary(net=Flat(), other=Network())
-    steps = []
-    module.training_step = lambda *_: steps.append(1)
-    with pytest.raises(RuntimeError) as caught:
-        fit(module, monitor(submodule="net"))
-    text = str(caught.value)
-    assert "Flat can't be shown the stimuli of 'array'" in text
-    assert "It got (1, 3, 16, 16) of RawStimuli()" in text
-    assert "another network: submodule='other'" in text
-    assert not steps
-
-
 def test_a_network_that_is_made_late_is_found():
     class Late(Ordinary):
         def configure_model(self):
@@ -97,25 +73,6 @@ def test_a_network_that_is_made_late_is_found():
     callback = monitor()
     fit(module, callback)
     assert not callback.curves.empty
-
-
-class Lazy(Network):
-    def __init__(self):
-        super().__init__()
-        self.head = nn.LazyLinear(4)
-
-
-def test_what_has_no_shape_before_the_first_batch_is_evaluated_after_it():
-    modules, callback = [], monitor()
-    for callbacks in ([], [callback]):
-        torch.manual_seed(0)
-        modules.append(Ordinary(net=Lazy()))
-        fit(modules[-1], *callbacks)
-    assert not callback.curves.empty
-    for a, b in zip(*(module.state_dict().values() for module in modules), strict=True):
-        assert torch.equal(a, b)
-    with pytest.raises(RuntimeError, match=r"'head\.weight' of Lazy has no shape yet"):
-        fit(Ordinary(net=Lazy()), monitor(at_start=True))
 
 
 class Talking(Ordinary):

@@ -311,15 +311,6 @@ def test_a_look_inside_inference_mode_is_undone_too():
     network(torch.rand(5, 4)).sum().backward()  # and no inference tensor is left
 
 
-def test_modules_without_a_shape_are_refused():
-    network = nn.Sequential(nn.Linear(4, 4), nn.LazyLinear(2))
-    with pytest.raises(ValueError, match=r"'1\.weight' of Sequential has no shape yet"), undisturbed(network):
-        raise AssertionError
-    network(torch.rand(2, 4))
-    with undisturbed(network) as frozen:
-        frozen(torch.rand(2, 4))
-
-
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_device_values_and_generators_come_back():

@@ -1,7 +1,6 @@
 """What blocks return beside their state, and what stays of a recorder: the value, or a refusal by name."""
 
 import copy
-import pickle
 import warnings
 
 import pytest
@@ -10,41 +9,7 @@ from torch import nn
 
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.hooks.outputs import main_tensor
-
-
-class Block(nn.Module):
-    def __init__(self, emit):
-        super().__init__()
-        self.linear, self.emit = nn.Linear(8, 8), emit
-
-    def forward(self, x, other=None):
-        new = x + self.linear(x)
-        return self.emit(x, new) if other is None else (new, other)
-
-
-class Blocks(nn.Module):
-    """Three residual blocks of width 8: `emit` makes what a block returns, `take` what the next one gets."""
-
-    def __init__(self, emit=lambda x, new: new, take=lambda out: out):
-        super().__init__()
-        torch.manual_seed(0)
-        self.blocks = nn.ModuleList(Block(emit) for _ in range(3))
-        self.take = take
-
-    def forward(self, x):
-        for block in self.blocks:
-            x = self.take(block(x))
-        return x
-
-
-def states(net, x, **options):
-    with DepthRecorder(net, **options) as rec, torch.inference_mode():
-        net(x)
-        rec.collect(range(len(x)))
-    return rec.trajectory().stack()
-
-
-X = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+from tests.helpers.residual import Blocks, X, states
 
 
 @pytest.mark.parametrize(
@@ -124,19 +89,6 @@ def test_where_forward_is_passed_over_the_mask_is_taken_at_the_first_block():
         rec.mask = mask
         net.forward(x)
         torch.testing.assert_close(rec.states[0], wanted)
-
-
-def test_copies_do_not_report_to_the_original():
-    net = Blocks()
-    net.blocks = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
-    net.take = nn.Identity()
-    with DepthRecorder(net, "blocks.*") as rec, torch.inference_mode():
-        net(X)
-        for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-            twin(2 * X)
-            assert not any(m._forward_hooks or m._forward_pre_hooks for m in twin.modules())
-        rec.collect(range(5))
-    assert torch.equal(rec.trajectory().stack(), states(net, X, layers="blocks.*"))
 
 
 def test_of_several_passes_none_is_taken_for_the_stimulus():

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_lightning.loggers import CSVLogger
-from torch import nn
 
 from nfas_lightning import align
 from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory
-from nfas_lightning.hooks.undisturbed import undisturbed
 from tests.helpers.training import QUICK, RAW, Network, assert_same_training, brain, monitor, train
 
 
@@ -94,31 +92,6 @@ def test_a_loop_of_ones_own(inside_autocast):
         networks.append(network)
     for (name, a), b in zip(networks[0].state_dict().items(), networks[1].state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-
-
-def test_undisturbed_puts_everything_back_after_an_exception():
-    network = Network().train()
-    network.blocks[1].eval()  # frozen by its owner: must stay so
-    cache = torch.is_autocast_cache_enabled()
-    torch.manual_seed(1)
-    expected = torch.rand(1)
-    torch.manual_seed(1)
-    with pytest.raises(RuntimeError, match="size"), undisturbed(network) as frozen:
-        frozen(torch.rand(2, 3, 16, 16)) + torch.rand(2, 3)  # four classes
-    assert (int(network.passes), network.training) == (0, True)
-    assert (network.blocks[0].training, network.blocks[1].training) == (True, False)
-    assert torch.equal(torch.rand(1), expected)
-    assert torch.is_grad_enabled()
-    assert torch.is_autocast_cache_enabled() == cache
-
-
-def test_a_buffer_that_is_only_read_keeps_its_version():
-    """Autograd refuses a graph whose saved buffers have a newer version."""
-    network = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4))
-    version = network[0].running_mean._version
-    with undisturbed(network) as frozen:
-        frozen(torch.rand(2, 4))
-    assert network[0].running_mean._version == version
 
 
 TWO_PROCESSES = """

@@ -1,0 +1,99 @@
+"""Show a network two stimuli, so that what would fail every evaluation fails before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import Tensor, nn
+
+from nfas_lightning.alignment import preprocess_for
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.errors import FailureError
+from nfas_lightning.hooks.blocks import find_blocks
+from nfas_lightning.hooks.kept import lazy_parameters
+from nfas_lightning.hooks.processes import reason_of
+from nfas_lightning.hooks.recorder import DepthRecorder
+from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward
+from nfas_lightning.hooks.undisturbed import plain_network
+from nfas_lightning.models.frozen import FrozenModel
+from nfas_lightning.models.loaded import ModelInputs, Preprocess, as_inputs
+
+__all__ = ["try_stimuli"]
+
+_TRIED = 2  # stimuli
+
+
+def try_stimuli(
+    network: nn.Module,
+    owner: nn.Module,
+    stimuli: StimulusSet,
+    *,
+    dataset: str,
+    layers: Layers,
+    preprocess: Preprocess | None,
+    context: Callable[[], AbstractContextManager[Any]],
+    at_once: bool,
+    record: Callable[[Preprocess | None, int], object],
+) -> Preprocess | None:
+    """Record two stimuli, and choose the preprocessing of every evaluation.
+
+    A network whose first training batch makes its parameters (lazy modules) is left alone, unless it would be
+    evaluated before that.
+
+    Args:
+        network: what will be evaluated.
+        owner: what holds it, and other networks that may have been meant.
+        stimuli: the benchmark's.
+        dataset: the benchmark's name.
+        layers: blocks to record, see `resolve_layers`.
+        preprocess: as it was given; None: what is found for the network.
+        context: made around the forward pass.
+        at_once: whether the first evaluation comes before the first step.
+        record: records so many stimuli with a preprocessing.
+
+    Returns:
+        The preprocessing; None where the network has its own, or can't be shown anything yet.
+
+    Raises:
+        ValueError: an unknown layer, or stimuli that need a preprocessing.
+        RuntimeError: the network can't be shown the stimuli.
+    """
+    made = "its own preprocessing"
+    if not isinstance(network, FrozenModel):
+        DepthRecorder(plain_network(network), layers)  # which refuses an unknown name
+        if lazy_parameters(network) and not at_once:
+            return preprocess
+        if preprocess is None:
+            preprocess = preprocess_for(network, stimuli, context=context, owner=owner)
+        inputs = as_inputs(preprocess(stimuli.collate([stimuli[0]])))
+        made = f"{_shapes(inputs)} of {preprocess!r:.300}"
+    try:
+        record(preprocess, _TRIED)
+    except Exception as error:  # whatever a network raises that is shown what it does not read
+        names = [name for name in _networks_in(owner) if owner.get_submodule(name) is not network]
+        others = " or ".join(f"submodule={name!r}" for name in names)
+        raise FailureError(
+            f"{type(plain_network(network)).__name__} can't be shown the stimuli of {dataset!r}, so that "
+            f"every evaluation would fail: {reason_of(error).rstrip('.')}. It got {made}. Choose a "
+            "preprocess that makes what it reads, or layers that fit"
+            + (f", or another network: {others}." if others else ".")
+        ) from error
+    return preprocess
+
+
+def _shapes(inputs: ModelInputs) -> str:
+    """The shapes of what a network is given."""
+    named = [*(("", value) for value in inputs.args), *inputs.kwargs.items()]
+    told = [f"{name} {tuple(value.shape)}".lstrip() for name, value in named if isinstance(value, Tensor)]
+    return ", ".join(told) or "no tensor"
+
+
+def _networks_in(module: nn.Module) -> Iterator[str]:
+    """The names of the outermost modules inside one that have blocks to record."""
+    for name, child in module.named_children():
+        if has_forward(child) and len(find_blocks(child)) >= MIN_DEPTHS:
+            yield name
+        else:
+            yield from (f"{name}.{inner}" for inner in _networks_in(child))
