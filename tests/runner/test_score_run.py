@@ -46,8 +46,13 @@ def test_one_device_is_used_unless_more_are_asked_for(tmp_path, monkeypatch):
 
 TWO_PROCESSES = """
 import json, sys
+from pathlib import Path
+
+import torch
+
 sys.path.insert(0, {root!r})
-from tests.runner.test_score_run import *
+from nfas_lightning.runner import score_models
+from tests.helpers.suites import QUICK, Net, Other, brain, spec
 
 if __name__ == "__main__":
     options = dict(accelerator="cpu", devices=2, strategy="ddp", enable_progress_bar=False)

@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 import torch
 
+from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel
 from nfas_lightning.results import RunResults
 from nfas_lightning.runner import FailedModelsError, score_models
-from tests.helpers.suites import QUICK, Net, Other, brain, spec
+from tests.helpers.suites import ROIS, images, QUICK, Net, Other, brain, spec
 
 
 class Broken(Net):
@@ -67,8 +68,9 @@ def test_one_model_that_fails_raises_its_own_error(tmp_path, monkeypatch):
 
 
 def test_what_is_wrong_with_the_benchmark_is_said_once(tmp_path, capsys):
-    data = brain()
-    data.values[:, 2] = 1.0  # an ROI that never changes
+    values = images().flatten(1)[:, :3].clone()
+    values[:, 2] = 1.0  # an ROI that never changes
+    data = ArrayDataModule(images(), values, rois=ROIS, dataset="toy", batch_size=16)
     models = [spec(Net(seed=1)), spec(Other(12)), spec(Net(seed=3), name="third")]
     with pytest.warns(UserWarning, match="1 of 3 ROIs score NaN") as warned:
         score_models(models, data, tmp_path, settings=QUICK, report=False)
