@@ -33,7 +33,7 @@ from rich.progress import Progress, TimeElapsedColumn
 import nfas_lightning.functional
 
 # the procedures whose change makes finished blocks worthless
-SERIES = ("_refits", "confounds", "fdr", "folds", "moves", "nulls", "ridge_null")
+SERIES = ("confounds", "fdr", "folds", "nulls", "ridge_null")
 SPACE = ("anova", "fdr", "permanova", "permdisp", "silhouette", "snci")
 BLOCK = 20  # data sets that are kept, or lost, together
 AR = ("0", "0.5", "0.9", "0.95")
@@ -92,7 +92,7 @@ def digest(of_space: bool) -> str:
 
 
 def lines(part: str, found: dict[str, list[list[Values]]]) -> Iterator[str]:
-    """Yield a part's table: a row a case and test."""
+    """Yield a part's table: one row per case and test."""
     _, cases, _, names = PARTS[part]
     title = f"{'case':<20}{'test':<30}{'data sets':>10}"
     yield title + "".join(f"{name:>16}{'95 % interval':>16}" for name in names if name)

@@ -100,7 +100,7 @@ def beyond_the_input(H: Tensor, operator: str) -> str:
 
 
 def bandwidth(H: Tensor, repeats: int) -> list[list[str]]:
-    """Return bytes a second of the Gram pass and of a copy on the same device."""
+    """Return bytes per second of the Gram pass and of a copy on the same device."""
     size = H.numel() * H.element_size()
     target = torch.empty_like(H)
     copy = 2 * size / best_of(lambda: target.copy_(H), repeats)  # a copy reads and writes

@@ -62,7 +62,7 @@ def himalaya(alphas: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 
 def sklearn(alphas: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """RidgeCV with its closed-form leave-one-out and a penalty a target."""
+    """RidgeCV with its closed-form leave-one-out and one alpha per target."""
 
     def predict(x: Tensor, y: Tensor, new: Tensor) -> Tensor:
         model = SklearnRidgeCV(alphas=alphas.cpu().numpy(), alpha_per_target=True)

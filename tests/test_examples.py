@@ -4,6 +4,7 @@ import importlib.util
 import itertools
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,9 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
+from nfas_lightning import datamodules
 from nfas_lightning.callbacks import BrainAlignment
+from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
@@ -79,6 +82,28 @@ def test_a_loop_of_ones_own(run):
     for called, by_hand in found:
         assert called == pytest.approx(by_hand, abs=1e-6)
         assert called > 0.2  # the regions answer colors
+
+
+def test_the_example_of_adding_a_benchmark(tmp_path, monkeypatch):
+    page = (EXAMPLES.parent / "adding_a_benchmark.md").read_text()
+    files = re.findall(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL)
+    package = tmp_path / "toy_tones"
+    package.mkdir()
+    for name, text in files:
+        (package / Path(name).name.replace("NAME", "toy_tones")).write_text(text)
+    monkeypatch.setattr(datamodules, "__path__", [*datamodules.__path__, str(tmp_path)])
+    try:
+        (benchmark,) = [b for b in benchmarks().values() if b.name == "toy_tones"]
+        assert benchmark.load("check")
+        assert (
+            import_module(f"{datamodules.__name__}.toy_tones.toy_tones_source").SOURCE.dataset == "ds000000"
+        )
+        assert (
+            pytest.main(["-q", "-p", "no:cacheprovider", str(package / "test_toy_tones_datamodule.py")]) == 0
+        )
+    finally:
+        for name in [name for name in sys.modules if "toy_tones" in name]:
+            del sys.modules[name]
 
 
 def test_the_example_of_adding_a_metric():

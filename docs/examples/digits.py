@@ -1,4 +1,4 @@
-"""1,797 handwritten digits, the images that scikit-learn carries, as a training set for the examples."""
+"""A training set for the examples: the 1,797 handwritten digits of scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Monitor a ViT under `transformers.Trainer`; whatever it reports to gets the alignment, too.
+"""Monitor a ViT trained with `transformers.Trainer`. Its loggers (`report_to`) get the alignment.
 
 python docs/examples/hf_trainer.py --epochs 2
 """

@@ -1,4 +1,4 @@
-"""Monitor a timm model inside a LightningModule of the `lightning` package, named by its attribute.
+"""Monitor a timm model that is one attribute of a LightningModule, with the `lightning` package.
 
 python docs/examples/lightning_timm.py --epochs 2
 """
@@ -22,7 +22,7 @@ from nfas_lightning.models import RawStimuli
 
 
 class Probe(L.LightningModule):
-    """Two networks in one module: the callback has to be told which."""
+    """Two networks in one module, so the callback needs `submodule`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,9 +33,9 @@ class Probe(L.LightningModule):
 
     def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
         images, labels = batch
-        answer = self.student(images)
-        loss = nn.functional.cross_entropy(answer, labels)
-        self.log("loss", loss + 0.1 * nn.functional.mse_loss(answer, self.teacher(images)))
+        logits = self.student(images)
+        loss = nn.functional.cross_entropy(logits, labels)
+        self.log("loss", loss + 0.1 * nn.functional.mse_loss(logits, self.teacher(images)))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -56,7 +56,7 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
         submodule="student",
         layers="blocks.*",
         pooling="cls",
-        preprocess=RawStimuli(),  # this training does not normalize; else timm's own configuration is used
+        preprocess=RawStimuli(),  # as in this training, no normalization; the default is timm's own
         every_n_train_steps=20,
     )
     trainer = L.Trainer(

@@ -1,4 +1,4 @@
-"""A training loop of your own: `align` between two epochs, and the same by hand with a `DepthRecorder`.
+"""A training loop of your own: call `align` after each epoch, or do the same by hand with a `DepthRecorder`.
 
 python docs/examples/plain_loop.py --epochs 2
 """
@@ -30,14 +30,14 @@ def colors(n: int = 120) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def by_hand(network: nn.Module, images: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
-    """Return r per region with nothing but hooks and functions."""
+    """Return r per region with hooks and functions only."""
     network.eval()
     with DepthRecorder(network) as recorder, torch.no_grad():
         for ids in torch.arange(len(images)).split(16):
             network(images[ids])
             recorder.collect(ids)
     network.train()
-    space = StateSpace()  # a convolutional network's blocks differ in width
+    space = StateSpace()  # the blocks of a convolutional network differ in width
     depths = space.fit_transform(recorder.trajectory().states)
     return ridge_cv(stable_mode(depths), responses, selection="loo", scaling=space.scaling_).r
 
@@ -60,7 +60,7 @@ def main(args: list[str] | None = None) -> list[tuple[float, float]]:
             nn.functional.cross_entropy(network(images), labels).backward()
             optimizer.step()
             optimizer.zero_grad()
-        # weights, modes, gradients, random states: as before
+        # align() does not change weights, modes, gradients or random states
         scores = align(network, brain, preprocess=RawStimuli(), progress=False).scores
         called = float(scores[scores["feature"] == "stable_mode"]["r"].mean())
         hands = float(by_hand(network, pictures, responses).mean())

@@ -2,9 +2,9 @@
 
     python docs/examples/resnet_wandb.py --epochs 3
 
-The brain is simulated: it responds to crops of photographs. Put your own `ArrayDataModule(images, responses)`
-in its place. Afterwards `wandb sync` uploads the run, and `curves.parquet` in the run folder has every
-evaluation.
+The brain is simulated: it responds to crops of photographs. Replace it with your own
+`ArrayDataModule(images, responses)`. Afterwards `wandb sync` uploads the run. `curves.parquet` in the run
+folder has every evaluation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nfas_lightning.models import RawStimuli
 
 
 class Classifier(pl.LightningModule):
-    """A LightningModule like any other: it knows nothing of brains."""
+    """An ordinary LightningModule, without code for brains."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,9 +52,9 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     options.run_dir.mkdir(parents=True, exist_ok=True)
 
     pl.seed_everything(0)
-    # the three lines: a benchmark, a callback, and the callback among the others
+    # three things to add: a benchmark, a callback, and the callback in the Trainer's list
     brain = SimulatedBrainDataModule("vision", n_stimuli=120, image_size=32)
-    # the training reads its digits as they are: the brain's images are shown as they are, too
+    # RawStimuli: no normalization, as in this training
     watch = BrainAlignment(
         brain, preprocess=RawStimuli(), at_start=True, run_dir=options.run_dir, details_every=2
     )

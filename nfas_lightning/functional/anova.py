@@ -18,7 +18,7 @@ __all__ = ["AnovaResult", "anova"]
 
 
 class AnovaResult(NamedTuple):
-    """One ANOVA a ROI.
+    """One ANOVA per ROI.
 
     Attributes:
         statistic: (R,) F with G - 1 and M - G degrees of freedom.
@@ -41,7 +41,7 @@ def anova(values: Tensor, groups: Sequence[object] | Tensor) -> AnovaResult:
     Computed in float64 on the device of `values`.
 
     Args:
-        values: (M, R) one vector a model.
+        values: (M, R) one vector per model.
         groups: M strings or integers, the group of each model.
 
     Returns:

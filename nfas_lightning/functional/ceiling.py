@@ -74,7 +74,7 @@ def noise_ceiling(
     check_shape("fold", labels, "T", T=Y.shape[1])
     parts = [(labels == label).nonzero()[:, 0].to(Y.device) for label in torch.unique(labels[labels >= 0])]
     if not parts:
-        raise InputError("fold must give at least one row a fold: every entry is negative.")
+        raise InputError("fold must assign at least one row to a fold: every entry is negative.")
     Y = align_subjects(Y, labels)
     ceiling = _loo_subject(Y, parts) if method == "loo_subject" else _split_half(Y, parts, n_splits, seed)
     undefined = int(ceiling.isnan().sum())

@@ -47,7 +47,7 @@ def distances(V: Tensor, metric: DistanceMetric = "euclidean") -> Tensor:
     """Return distances between rows.
 
     Args:
-        V: (M, R) one vector a model.
+        V: (M, R) one vector per model.
         metric: ``"euclidean"``; ``"correlation"``, 1 - Pearson r over ROIs, blind to a model's level and
             range; ``"cosine"``, 1 - cosine, blind to its scale.
 
@@ -92,7 +92,7 @@ def pca(V: Tensor, n_components: int | None = None) -> PCAResult:
     the picture does not flip between machines.
 
     Args:
-        V: (M, R) one vector a model, M >= 2.
+        V: (M, R) one vector per model, M >= 2.
         n_components: K, at most min(M - 1, R), which is the default.
 
     Returns:

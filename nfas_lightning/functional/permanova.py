@@ -49,7 +49,7 @@ class PermutationResult(NamedTuple):
 
 
 class PairwiseResult(NamedTuple):
-    """One PERMANOVA a pair of groups.
+    """One PERMANOVA per pair of groups.
 
     Attributes:
         pairs: K = G (G - 1) / 2 pairs of labels, in sorted order.
@@ -126,11 +126,11 @@ def permanova_pairwise(
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
         groups: M strings or integers, the group of each model.
-        n_permutations: random relabelings a pair.
+        n_permutations: random relabelings per pair.
         seed: seed of every pair's relabelings.
 
     Returns:
-        `PairwiseResult`, one entry a pair.
+        `PairwiseResult`, one entry per pair.
 
     Raises:
         ValueError: no distance matrix, one group, or only groups of one.
@@ -185,7 +185,7 @@ def _within_shuffled(squared: Tensor, codes: Tensor, sizes: Tensor, count: int, 
     """
     n, device = len(squared), squared.device
     side = math.isqrt(count - 1) + 1
-    # one permutation a column: a pair of models then selects whole rows
+    # one permutation per column: a pair of models then selects whole rows
     drawn = permutations(n, 2 * side, seed).view(2, side, n).mT.contiguous().to(device)
     reorder, labels = drawn[0], codes.to(device).take(drawn[1])
     weights = (1 / sizes).float().take(labels)

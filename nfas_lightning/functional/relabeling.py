@@ -105,7 +105,7 @@ def shuffled_membership(
 ) -> Iterator[Tensor]:
     """Yield blocks (M, P, G) of memberships under `count` random relabelings, in float64.
 
-    `width` is how many numbers a row, relabeling and group the caller holds at once: it bounds the block.
+    `width` is how many numbers per row, relabeling and group the caller holds at once: it bounds the block.
     """
     eye = torch.eye(n_groups, dtype=torch.float64, device=device)
     step = max(1, BLOCK // (len(codes) * n_groups * width))

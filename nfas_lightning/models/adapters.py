@@ -60,7 +60,7 @@ def adapt(module: nn.Module) -> tuple[nn.Module, str]:
         encoder = network.encoder
         groups = encoder.albert_layer_groups
         depth, n_groups = network.config.num_hidden_layers, len(groups)
-        # the encoder picks its group as int(i / (layers / groups)): with a group a depth, the i-th
+        # the encoder picks its group as int(i / (layers / groups)): with one group per depth, the i-th
         encoder.albert_layer_groups = nn.ModuleList(
             SharedBlock(groups[int(i / (depth / n_groups))]) for i in range(depth)
         )

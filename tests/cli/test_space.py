@@ -15,7 +15,7 @@ from tests.helpers.results import make_results
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """One run a modality, three models each, twelve ROIs without coordinates: rows are drawn faster."""
+    """One run per modality with three models, twelve ROIs without coordinates: rows are drawn faster."""
     folder = tmp_path_factory.mktemp("runs")
     made = make_results(n_models=3, n_rois=12)
     models = made.models.assign(

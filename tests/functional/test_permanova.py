@@ -28,7 +28,7 @@ def models(sizes, n_rois=6, shift=0.0, seed=0):
 
 
 def plain_f(D, labels):
-    """Pseudo-F by Anderson's definition, one loop a pair."""
+    """Pseudo-F by Anderson's definition, one loop per pair."""
     n, groups = len(labels), sorted(set(labels))
     total = sum(D[i, j] ** 2 for i, j in itertools.combinations(range(n), 2)) / n
     within = 0.0

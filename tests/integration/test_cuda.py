@@ -128,7 +128,7 @@ def test_snci_on_a_device():
 
 
 class Wide(Network):
-    """Holds 64 MB a stimulus while it runs."""
+    """Holds 64 MB per stimulus while it runs."""
 
     def forward(self, x):
         self.held = x.new_zeros(len(x), 2**24)

@@ -1,4 +1,4 @@
-"""What docs/method/degenerate.md promises for input that has no answer: a row of its table is a test here."""
+"""What docs/method/degenerate.md promises for input that has no answer: each row of its table is tested."""
 
 import math
 import re

@@ -8,7 +8,7 @@ from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel
 from nfas_lightning.results import RunResults
 from nfas_lightning.runner import FailedModelsError, score_models
-from tests.helpers.suites import ROIS, images, QUICK, Net, Other, brain, spec
+from tests.helpers.suites import QUICK, ROIS, Net, Other, brain, images, spec
 
 
 class Broken(Net):

@@ -101,7 +101,7 @@ def test_the_value_that_was_asked_for_is_the_one_that_is_read():
 
 
 def subjects_table():
-    """Two subjects a model and no group: s2 is s1 with a shift that differs between ROIs."""
+    """Two subjects per model and no group: s2 is s1 with a shift that differs between ROIs."""
     table = scores_table()
     first = table[table["subject"] == "s1"]
     shift = first["roi"].str[3:].astype(int) / 100
@@ -193,7 +193,7 @@ def test_a_model_under_two_names_does_not_make_a_null_space_reject():
     generator = np.random.default_rng(0)
     p_once, p_twice = [], []
     for _ in range(60):
-        # three independent models a group, and in one group another one three times
+        # three independent models per group, and in one group another one three times
         run = null_run(generator, {"m1": "m0", "m2": "m0", "m3": "m0", "m5": "m4", "m6": "m4", "m7": "m4"})
         extra = null_run(generator)
         cards = extra.models.assign(model="x" + extra.models["model"])

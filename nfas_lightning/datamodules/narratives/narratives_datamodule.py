@@ -16,7 +16,7 @@ _CONFOUNDS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "csf",
 
 
 class NarrativesDataModule(StoryDataModule):
-    """Listeners of spoken stories, each story a run (OpenNeuro ds002345 and its derivatives).
+    """Listeners of spoken stories, one run per story (OpenNeuro ds002345 and its derivatives).
 
     Different subjects heard different stories. A story's group mean is that of its listeners; with
     ``listeners="each"`` a subject has NaN in the stories that he or she did not hear.

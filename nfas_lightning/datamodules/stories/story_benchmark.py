@@ -1,4 +1,4 @@
-"""A benchmark of stories: stimuli, nuisances and responses of several stories as one, each story a run."""
+"""A benchmark of stories: stimuli, nuisances and responses of several stories together, one run per story."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def copy(root, tmp_path):
 
 @pytest.fixture(scope="module")
 def annotations(tmp_path_factory):
-    """Two parcels and a medial wall on fsaverage6, a hemisphere a file."""
+    """Two parcels and a medial wall on fsaverage6, one file per hemisphere."""
     folder = tmp_path_factory.mktemp("atlas")
     label = np.ones(tree.N_VERTICES, dtype=int)
     label[20_000:] = 2
