@@ -136,7 +136,7 @@ def test_a_module_belongs_to_the_package_that_was_imported_before(monkeypatch):
 def test_without_either_there_is_one_clear_error():
     done = run("import nfas_lightning.lightning_packages", {"lightning", "pytorch_lightning"})
     assert (
-        "ImportError: nfas-lightning needs pytorch-lightning (or lightning): pip install it." in done.stderr
+        "MissingPackageError: nfas-lightning needs pytorch-lightning (or lightning): pip install it." in done.stderr
     )
 
 
@@ -150,5 +150,5 @@ def test_malicious_releases_are_not_imported(tmp_path):
     code = f"sys.path.insert(0, {str(tmp_path)!r}); import nfas_lightning.lightning_packages"
     done = run(code, {"pytorch_lightning"})
     assert "lightning 2.6.2 is a malicious release and was not imported" in done.stderr
-    assert "ImportError: nfas-lightning needs pytorch-lightning" in done.stderr
+    assert "MissingPackageError: nfas-lightning needs pytorch-lightning" in done.stderr
     assert "payload" not in done.stdout

@@ -91,7 +91,7 @@ def test_check_and_pin_with_a_folder_of_weights(capsys, tmp_path):
     folder = str(tmp_path / "weights")
     assert f"folder of {entry.address[:20]}" in _printed(capsys, "check", "whisper_tiny", "--weights", folder)
     missing = _refused(capsys, 1, "check", "whisper_tiny", "minilm_l6_v2", "--weights", folder)
-    assert "minilm_l6_v2: FileNotFoundError: No folder" in missing
+    assert "minilm_l6_v2: MissingFileError: No folder" in missing
     assert "sentence-transformers/all-MiniLM-L6-v2@c9745ed" in missing
 
     assert f"whisper_tiny: {entry.address}" in _printed(capsys, "pin", "whisper_tiny", "--weights", folder)
