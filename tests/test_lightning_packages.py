@@ -135,9 +135,8 @@ def test_a_module_belongs_to_the_package_that_was_imported_before(monkeypatch):
 
 def test_without_either_there_is_one_clear_error():
     done = run("import nfas_lightning.lightning_packages", {"lightning", "pytorch_lightning"})
-    assert (
-        "MissingPackageError: nfas-lightning needs pytorch-lightning (or lightning): pip install it." in done.stderr
-    )
+    told = "nfas-lightning needs pytorch-lightning (or lightning): pip install it."
+    assert f"MissingPackageError: {told}" in done.stderr
 
 
 def test_malicious_releases_are_not_imported(tmp_path):

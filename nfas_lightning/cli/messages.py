@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import getdoc
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
@@ -38,6 +39,7 @@ EXIT_CODES = {
 }
 """What the codes of the process mean, as `nfas --help` says it."""
 
+_LIGHTNING = ("pytorch_lightning.", "lightning_fabric.")
 _MODULES = {"Lightning": "pytorch_lightning", "PyTorch": "torch"}
 
 
@@ -58,7 +60,11 @@ def is_message(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
         return True
     lightning = sys.modules.get("lightning_fabric.utilities.exceptions")
-    return lightning is not None and isinstance(error, lightning.MisconfigurationException)
+    if lightning is not None and isinstance(error, lightning.MisconfigurationException):
+        return True
+    # the Trainer says ValueError of an option that it does not know
+    homes = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+    return isinstance(error, ValueError) and bool(homes) and homes[-1].startswith(_LIGHTNING)
 
 
 class PlainErrors(ArgumentParser):  # type: ignore[misc]  # jsonargparse is not followed by mypy

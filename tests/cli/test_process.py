@@ -107,6 +107,13 @@ def test_an_error_of_ours_is_one_line_unless_debugging(folder, capsys, monkeypat
     assert "MissingFileError: nowhere holds no scores.parquet" in said
 
 
+def test_what_lightning_refuses_is_one_line(folder, capsys):
+    assert run([*FIT, "--trainer.accelerator", "tpuu"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert "invalid accelerator name" in said[-1]
+    assert "Traceback" not in "".join(said)
+
+
 def test_wrong_command_lines_return_2(folder, capsys):
     assert run(["fit", "--config", "trian.yaml"]) == 2
     assert "Did you mean train.yaml?" in capsys.readouterr().err
