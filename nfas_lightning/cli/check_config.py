@@ -7,6 +7,7 @@ the parser and the classes have the last word.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -14,7 +15,11 @@ from itertools import zip_longest
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import yaml
+from jsonargparse import ArgumentParser
+
 from nfas_lightning.errors import InputError, nearest
+from nfas_lightning.writing import load_yaml
 
 __all__ = ["ConfigError", "check_arguments", "check_lightning", "check_value"]
 
@@ -58,25 +63,28 @@ def check_arguments(
     Raises:
         ConfigError: a name that the class does not have, a value of another type, a missing option.
     """
-    parameters, is_open = _parameters(owner)
+    parameters = _parameters(owner)
     hints = _hints(owner)
     name_of = getattr(owner, "__name__", str(owner))
     see = f" `nfas help {name_of}` lists them." if where else f" There are {', '.join(parameters)}."
     for key, value in [*given.items(), *((name, _UNKNOWN) for name in also)]:
         name = str(key).removesuffix("+")
         if name not in parameters:
-            if is_open:
-                continue
             hint = nearest(name, parameters)
             if not where:
                 raise ConfigError(f"unknown key {name!r}.{hint}{see}")
             raise ConfigError(f"{where}: {name_of} has no option {name!r}.{hint}{see}")
-        if value is _UNKNOWN:
+        if value is _UNKNOWN or (value is None and parameters[name].default is None):
             continue
         if problem := _problem(value, hints.get(name, Any), f"{where}.{name}".lstrip(".")):
             raise ConfigError(problem)
     if whole:
-        required = [name for name, p in parameters.items() if p.default is inspect.Parameter.empty]
+        required = [
+            name
+            for name, parameter in parameters.items()
+            # a dataclass is made of its own defaults
+            if parameter.default is inspect.Parameter.empty and not is_dataclass(hints.get(name))
+        ]
         here = {str(key).removesuffix("+") for key in (*given, *also)}
         if missing := [name for name in required if name not in here]:
             raise ConfigError(f"{where}: {name_of} needs {', '.join(missing)}.{see}".lstrip(": "))
@@ -112,7 +120,7 @@ def check_lightning(
         ConfigError: the first name that there is not, or value that cannot be meant.
     """
     tops = sorted({flag[2:].partition(".")[0].rstrip("+") for flag in flags} - {"help"})
-    of_trainer, _ = _parameters(trainer)
+    of_trainer = _parameters(trainer)
     given: dict[str, Any] = {}
     for config in configs:
         for key, value in config.items():
@@ -130,13 +138,17 @@ def check_lightning(
         top, *rest = (part.rstrip("+") for part in flag[2:].split("."))
         if top not in tops or (top == "trainer" and rest and rest[0] not in of_trainer):
             raise ConfigError(f"unknown option {flag!r}.{nearest(flag, flags)}")
-        if rest:
+        if rest and rest[0] in ("help", "dict_kwargs"):
+            continue
+        if rest and rest != ["class_path"]:
             options.setdefault(top, []).append(rest[-1] if rest[0] == "init_args" else rest[0])
         else:
             given[top] = value if equals else after
     for key, base in classes.items():
-        if isinstance(given.get(key), str) and given[key].endswith((".yaml", ".yml")):
-            continue  # a file of its own
+        if isinstance(given.get(key), str) and (
+            given[key].endswith((".yaml", ".yml")) or given[key].startswith("{")
+        ):
+            continue  # a file of its own, or a mapping
         if key in given:
             _check_class(given[key], base, key, options.get(key, ()))
     missing = [key for key in classes if given.get(key) is None]
@@ -149,26 +161,29 @@ def check_lightning(
         )
 
 
-def _parameters(owner: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Return the parameters that can be given by name, and whether there may be others (``**kwargs``)."""
-    found: dict[str, inspect.Parameter] = {}
-    kinds = owner.__mro__ if isinstance(owner, type) else ()
-    makers = [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)] or [owner]
-    for maker in makers:
-        is_open = False
-        signature = inspect.signature(maker)
-        for name, parameter in signature.parameters.items():
-            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                is_open = True
-            elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name != "self":
-                found.setdefault(name, parameter)
-        if not is_open:
-            return found, False
-    return found, True
+def _parameters(owner: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters that can be given by name, those that ``**kwargs`` passes on among them."""
+    of_class = isinstance(owner, type)
+    own = list(inspect.signature(owner.__init__ if of_class else owner).parameters.values())[of_class:]
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    found = {parameter.name: parameter for parameter in own if parameter.kind not in many}
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in own):
+        return found
+    # where they go stands in the source, which the parser reads
+    parser = ArgumentParser(exit_on_error=False)
+    (parser.add_class_arguments if of_class else parser.add_function_arguments)(owner, fail_untyped=False)
+    for action in parser._actions:
+        name, _, below = action.dest.partition(".")
+        if name not in found and name != "help":
+            default = inspect.Parameter.empty if action.required and not below else action.default
+            found[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    return found
 
 
-def _find_class(name: str, base: type, where: str) -> type:
+def _find_class(name: str, base: type, where: str) -> type | None:
     """Return the class that a config names: short, if it is a subclass that is loaded, or by its module.
+
+    None stands for what only the parser can judge: a function that makes one, or a name inside a class.
 
     Raises:
         ConfigError: there is no such class.
@@ -182,6 +197,9 @@ def _find_class(name: str, base: type, where: str) -> type:
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
+        outer, _, inner = module_name.rpartition(".")
+        if hasattr(sys.modules.get(outer), inner):
+            return None
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise ConfigError(f"{where}: {module_name} cannot be imported: {error}.") from error
         raise ConfigError(f"{where}: there is no module {error.name!r}. {_OWN}") from error
@@ -189,10 +207,11 @@ def _find_class(name: str, base: type, where: str) -> type:
     if kind is None:
         public = [n for n in dir(module) if not n.startswith("_")]
         raise ConfigError(f"{where}: {module_name} has no {short!r}.{nearest(short, public)}")
-    if isinstance(kind, type) and not issubclass(kind, base):
+    if not isinstance(kind, type):
+        return None
+    if not issubclass(kind, base):
         raise ConfigError(f"{where}: expected a {base.__name__}, got {name}, which is none.")
-    found: type = kind
-    return found
+    return kind
 
 
 def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
@@ -218,6 +237,17 @@ def _subclasses(base: type) -> dict[str, type]:
 
 def _problem(value: Any, hint: Any, where: str) -> str | None:
     """Return what is wrong with a value of a config, None where nothing is known to be."""
+    problem = _problem_as_is(value, hint, where)
+    if problem is None or not isinstance(value, str):
+        return problem
+    try:  # the parser reads text as YAML where the type is not text
+        read = load_yaml(value)
+    except yaml.YAMLError:
+        return problem
+    return problem if isinstance(read, str) or _problem_as_is(read, hint, where) else None
+
+
+def _problem_as_is(value: Any, hint: Any, where: str) -> str | None:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return _problem_of_union(value, args, where)
@@ -225,21 +255,32 @@ def _problem(value: Any, hint: Any, where: str) -> str | None:
         if value in args or value is None:
             return None if value in args else f"{where}: expected one of {_said(args)}, got None."
         return f"{where}: expected one of {_said(args)}, got {value!r}.{nearest(str(value), map(str, args))}"
-    if isinstance(origin, type) and issubclass(origin, Mapping):
+    if _is_plain(origin, Mapping):
         if not isinstance(value, Mapping):
             return f"{where}: expected keys and values, got {value!r}."
         problems = (_problem(v, args[1], f"{where}.{key}") for key, v in value.items() if len(args) == 2)
         return next((problem for problem in problems if problem), None)
-    if isinstance(origin, type) and issubclass(origin, Iterable):
+    if _is_plain(origin, Iterable):
         if isinstance(value, str) or not isinstance(value, Sequence):
             return f"{where}: expected a list, got {value!r}."
-        problems = (_problem(v, args[0], where) for v in value if args)
+        if origin is tuple and Ellipsis not in args:
+            if len(value) != len(args):
+                return f"{where}: expected {len(args)} values, got {value!r}."
+            problems = (_problem(v, kind, where) for v, kind in zip(value, args, strict=True))
+        else:
+            problems = (_problem(v, args[0], where) for v in value if args)
         return next((problem for problem in problems if problem), None)
     if hint in (bool, int, float, NoneType):
         return None if _is_scalar(value, hint) else f"{where}: expected {_name(hint)}, got {value!r}."
     if hint is str:
-        return f"{where}: expected text, got {value!r}." if isinstance(value, Mapping | list) else None
-    if not isinstance(hint, type):
+        other = isinstance(value, bool | int | float | Mapping | list)
+        return f"{where}: expected text, got {value!r}." if other else None
+    if (
+        not isinstance(hint, type)
+        or hint is Any
+        or hint.__module__ == "builtins"
+        or getattr(hint, "_is_protocol", False)
+    ):
         return None
     try:
         _check_class(value, hint, where)
@@ -254,8 +295,7 @@ def _problem_of_union(value: Any, hints: tuple[Any, ...], where: str) -> str | N
         return None
     # the reason that is about what was meant: a class for keys and names, an element of a list for a list
     for hint, problem in problems.items():
-        is_list = isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Iterable)
-        if isinstance(value, list) and is_list:
+        if isinstance(value, list) and _is_plain(get_origin(hint), Iterable):
             return problem
         if isinstance(value, str | Mapping) and (_is_base(hint) or get_origin(hint) is Literal):
             return problem
@@ -281,9 +321,14 @@ def _check_class(value: Any, hint: type, where: str, also: Sequence[str] = ()) -
                 f"{where}: unknown key {unknown[0]!r}.{nearest(str(unknown[0]), _WRAPPERS[:2])}"
             )
         kind = _find_class(str(value["class_path"]), hint, where)
+        if kind is None:
+            return
+        options = value.get("init_args", {})
+        if not isinstance(options, Mapping):
+            raise ConfigError(f"{where}.init_args: expected keys and values, got {options!r}.")
         # an optimizer's first argument and what the command line adds come later
         later = any(base.__name__ in ("Optimizer", "LRScheduler") for base in kind.__mro__)
-        check_arguments(value.get("init_args") or {}, kind, where, whole=not later, also=also)
+        check_arguments(options, kind, where, whole=not later, also=also)
     elif _is_base(hint) and isinstance(value, bool | int | float | list):
         raise ConfigError(f"{where}: expected a class (class_path and init_args), got {value!r}.")
 
@@ -296,14 +341,23 @@ def _is_scalar(value: Any, hint: Any) -> bool:
     if hint is NoneType:
         return value is None
     if hint is bool or isinstance(value, bool):
-        return hint is bool and (
-            isinstance(value, bool) or str(value).lower() in ("true", "false", "yes", "no")
-        )
+        return hint is bool and isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int)
     try:  # YAML takes 1e-3 for text
-        number = float(value)
+        float(value)
     except (TypeError, ValueError):
         return False
-    return hint is float or number.is_integer()
+    return True
+
+
+def _is_plain(origin: Any, kind: type) -> bool:
+    """Whether a type is one of Python's own containers: a generic class goes by its class_path."""
+    return (
+        isinstance(origin, type)
+        and issubclass(origin, kind)
+        and origin.__module__.startswith(("builtins", "collections"))
+    )
 
 
 def _said(values: tuple[Any, ...]) -> str:
@@ -316,6 +370,8 @@ def _name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {_said(get_args(hint))}"
     origin = get_origin(hint) or hint
-    if isinstance(origin, type) and issubclass(origin, Iterable) and origin is not str:
+    if _is_plain(origin, Mapping):
+        return "keys and values"
+    if _is_plain(origin, Iterable) and origin is not str:
         return "a list"
     return {str: "text"}.get(origin, getattr(origin, "__name__", str(origin)))

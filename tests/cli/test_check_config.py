@@ -1,9 +1,13 @@
 """Every slip in a config is one message with the nearest names and exit code 2; nothing is run."""
 
+import re
+from typing import Any, Literal
+
 import pytest
-import pytorch_lightning  # noqa: F401 - so that it is there
+import pytorch_lightning
 import yaml
 
+from nfas_lightning.cli.check_config import ConfigError, check_arguments, check_lightning
 from tests.helpers.command_line import GOOD, TEXT, refused
 
 
@@ -58,3 +62,94 @@ def test_typos_in_class_path_and_init_args(capsys, tmp_path):
 )
 def test_typos_on_the_command_line(capsys, tmp_path, options, message):
     assert message in refused(capsys, tmp_path, TEXT, *options)
+
+
+class _Own:
+    def __init__(self, n: int = 1):
+        self.n = n
+
+
+class _Form:
+    """Annotations as users write them."""
+
+    class Inner(_Own):
+        pass
+
+    def __init__(
+        this,
+        maybe: list[int] = None,  # noqa: RUF013 - the habit of many
+        pair: tuple[int, str] = (1, "a"),
+        grid: list[list[int]] | None = None,
+        flag: bool | None = None,
+        choice: Literal[1, True, "auto"] = 1,
+        anything: Any = None,
+        own: _Own = None,
+        table: dict[str, float] | None = None,
+        options: dict | None = None,
+        **kwargs,
+    ):
+        this.given = kwargs.pop("popped", 3)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"maybe": None},
+        {"maybe": "[1, 2]"},
+        {"pair": [1, "a"]},
+        {"grid": "[[1], [2]]"},
+        {"flag": "off"},
+        {"flag": "null"},
+        {"choice": "1"},
+        {"choice": "true"},
+        {"anything": {"class_path": "nowhere.X"}},
+        {"options": {"class_path": "nowhere.X"}},
+        {"own": {"class_path": f"{__name__}._Form.Inner", "init_args": {"n": 2}}},
+        {"own": {"class_path": f"{__name__}._own"}},
+        {"table": "{a: 1}"},
+        {"table": {"a": "1e-3"}},
+        {"popped": 2},
+    ],
+)
+def test_what_the_parser_takes_passes(given):
+    check_arguments(given, _Form, "data")
+
+
+def _own() -> _Own:
+    return _Own()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"pair": [1]}, "data.pair: expected 2 values"),
+        ({"pair": ["a", "b"]}, "data.pair: expected int, got 'a'"),
+        ({"poped": 2}, "Did you mean 'popped'"),
+        ({"own": {"class_path": f"{__name__}._Own", "init_args": [1]}}, "own.init_args: expected keys and"),
+        ({"own": {"class_path": f"{__name__}._Own", "init_args": {"n": 3.0}}}, "expected int, got 3.0"),
+    ],
+)
+def test_what_the_parser_refuses_is_one_line(given, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_arguments(given, _Form, "data")
+
+
+def test_options_that_lightning_passes_on():
+    from pytorch_lightning.loggers import TensorBoardLogger
+    from pytorch_lightning.strategies import DDPStrategy
+
+    check_arguments({"find_unused_parameters": True}, DDPStrategy, "trainer.strategy")
+    check_arguments({"save_dir": "logs"}, TensorBoardLogger, "trainer.logger")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--data.class_path=ArrayDataModule", "--data.dict_kwargs.z=1"],
+        ["--data", '{"class_path": "ArrayDataModule"}'],
+        ["--data=ArrayDataModule", "--data.help"],
+    ],
+)
+def test_words_of_the_command_line_that_name_no_option(words):
+    classes = {"data": pytorch_lightning.LightningDataModule}
+    check_lightning(words, [], ["--data", "--trainer"], pytorch_lightning.Trainer, classes)
