@@ -145,9 +145,9 @@ def test_options_that_lightning_passes_on():
 @pytest.mark.parametrize(
     "words",
     [
-        ["--data.class_path=ArrayDataModule", "--data.dict_kwargs.z=1"],
-        ["--data", '{"class_path": "ArrayDataModule"}'],
-        ["--data=ArrayDataModule", "--data.help"],
+        ["--data.class_path=LightningDataModule", "--data.dict_kwargs.z=1"],
+        ["--data", '{"class_path": "LightningDataModule"}'],
+        ["--data=LightningDataModule", "--data.help"],
     ],
 )
 def test_words_of_the_command_line_that_name_no_option(words):
