@@ -12,12 +12,12 @@ DEPTHS = (4, 5, 7, 13, 31)
 
 
 def planted(
-    seed: int, depth: int, driver: str, *, n: int = 200, width: int = 48, units: int = 6
+    seed: int, depth: int, driver: str, *, n: int = 200, width: int = 48, units: int = 6, n_rois: int = 8
 ) -> tuple[Tensor, Tensor]:
-    """Return a trajectory (N, L, D) and responses (N, 8) with as much noise as signal.
+    """Return a trajectory (N, L, D) and responses (N, R) with as much noise as signal.
 
-    Six directions are carried on unchanged, six turn by 0.3 rad per block, six fade to 0.6 of their size at
-    each; every block adds noise of its own, grows by 5 % and has a mean.
+    `units` directions are carried on unchanged, `units` turn by 0.3 rad per block, and `units` fade to 0.6 of
+    their size at each block. Every block adds noise of its own, grows by 5 % and has a mean.
 
     Args:
         seed: of everything.
@@ -26,6 +26,7 @@ def planted(
         n: N.
         width: D.
         units: directions of each part.
+        n_rois: R.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -42,5 +43,5 @@ def planted(
         states.append(1.05**block * (signal + (units / width) ** 0.5 * normal(n, width)) + 2)
     parts = {"lasting": [lasting], "turning": [first, second], "fading": [fading]}
     source = torch.cat([part for name in driver.split("+") for part in parts[name]], dim=1)
-    Y = source @ normal(source.shape[1], 8)
-    return torch.stack(states, dim=1), Y / Y.std(0) + normal(n, 8)
+    Y = source @ normal(source.shape[1], n_rois)
+    return torch.stack(states, dim=1), Y / Y.std(0) + normal(n, n_rois)

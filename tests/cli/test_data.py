@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from nfas_lightning.cli import main
+from tests.helpers.command_line import run_data
 
 
 @pytest.fixture(autouse=True)
@@ -14,16 +14,8 @@ def _surroundings(monkeypatch):
     monkeypatch.delenv("NFAS_DATA", raising=False)
 
 
-def run(*args: str) -> int:
-    try:
-        main(["data", *map(str, args)])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
 def test_list_shows_every_benchmark_and_what_is_here(tmp_path, capsys):
-    assert run("list") == 0
+    assert run_data("list") == 0
     out = capsys.readouterr().out
     for word in (
         "algonauts2021",
@@ -37,7 +29,7 @@ def test_list_shows_every_benchmark_and_what_is_here(tmp_path, capsys):
     clips = tmp_path / "algonauts2021" / "AlgonautsVideos268_All_30fpsmax"
     clips.mkdir(parents=True)
     (clips / "0001_0.mp4").write_bytes(b"x")
-    assert run("list", "--root", tmp_path) == 0
+    assert run_data("list", "--root", tmp_path) == 0
     assert "algonauts2021: 1 clips" in capsys.readouterr().out
 
 
@@ -50,12 +42,12 @@ def test_the_list_is_quick():
 
 
 def test_check_codes(tmp_path, capsys):
-    assert run("check", tmp_path) == 2
-    assert run("check", tmp_path / "absent") == 2
+    assert run_data("check", tmp_path) == 2
+    assert run_data("check", tmp_path / "absent") == 2
     alice = tmp_path / "alice_fmri"
     alice.mkdir()
     (alice / "words.csv").write_text("word,onset_s,offset_s,onset_scan_s\nAlice,20,20.5,0\n")
-    assert run("check", tmp_path) == 1
+    assert run_data("check", tmp_path) == 1
     out = capsys.readouterr().out
     assert "missing series: roi_timeseries.npz" in out
     assert "NOT complete" in out
@@ -63,5 +55,5 @@ def test_check_codes(tmp_path, capsys):
 
 @pytest.mark.shared_data
 def test_check_of_real_data_is_complete(shared_data, capsys):
-    assert run("check", shared_data / "alice_fmri", "--deep") == 0
+    assert run_data("check", shared_data / "alice_fmri", "--deep") == 0
     assert "complete" in capsys.readouterr().out

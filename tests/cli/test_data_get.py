@@ -9,10 +9,10 @@ from urllib.parse import parse_qs
 import numpy as np
 import pytest
 
-from nfas_lightning.cli import main
 from nfas_lightning.datamodules.alice import alice_source
 from nfas_lightning.datamodules.little_prince.little_prince_reader import little_prince_stories
 from tests.helpers.alice_release import TEXTGRID, write_release
+from tests.helpers.command_line import run_data
 from tests.helpers.flaky_server import FlakyBucket, serve
 from tests.helpers.little_prince_tree import write_little_prince
 
@@ -36,16 +36,8 @@ def bucket():
         yield running
 
 
-def run(*args: str) -> int:
-    try:
-        main(["data", *map(str, args)])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
 def get(bucket, root, *args) -> int:
-    return run("get", "little_prince", "--root", root, "--bucket", bucket.address, *args)
+    return run_data("get", "little_prince", "--root", root, "--bucket", bucket.address, *args)
 
 
 def test_get_says_the_size_first_and_brings_the_chosen_part(bucket, tmp_path, capsys):
@@ -81,7 +73,7 @@ def test_what_was_downloaded_over_a_bad_line_is_what_the_loader_reads(bucket, tm
     assert {scan.subject for story in stories for scan in story.scans} == {"sub-EN057", "sub-EN059"}
     capsys.readouterr()
     # nine runs each, but of a fixture's lengths and words
-    assert run("check", root, "--subjects", "EN057,EN059", "--deep") == 1
+    assert run_data("check", root, "--subjects", "EN057,EN059", "--deep") == 1
     out = capsys.readouterr().out
     assert "unreadable EN" not in out
     assert "missing EN lengths" in out
@@ -108,11 +100,11 @@ def test_get_tells_what_failed_by_its_code(bucket, tmp_path, capsys):
     assert get(bucket, tmp_path, "--kinds", "nonsense") == 2
     assert "there are metadata" in capsys.readouterr().err
     assert get(bucket, tmp_path, "--subjects", "EN999") == 2
-    assert run("get", "litle_prince", "--root", tmp_path) == 2
+    assert run_data("get", "litle_prince", "--root", tmp_path) == 2
     assert "Did you mean 'little_prince'?" in capsys.readouterr().err
     assert get(bucket, tmp_path, "--source", tmp_path) == 2
     assert "has no archives to convert" in capsys.readouterr().err
-    assert run("get", "narratives") == 2
+    assert run_data("get", "narratives") == 2
     assert "Give --root, or set NFAS_DATA" in capsys.readouterr().err
     bucket.forever["ds003643/participants.tsv"] = 404
     assert get(bucket, tmp_path, "--yes") == 1
@@ -136,7 +128,7 @@ def test_a_climbing_key_brings_nothing(bucket, tmp_path, capsys):
 def test_numbers_stay_names(bucket, tmp_path):
     bucket.files = {"ds002345/sub-001/func/sub-001_task-pieman_events.tsv": b"onset\n"}
     args = ("--root", tmp_path, "--bucket", bucket.address, "--kinds", "events", "--subjects", "001", "--yes")
-    assert run("get", "narratives", *args) == 0
+    assert run_data("get", "narratives", *args) == 0
     assert (tmp_path / next(iter(bucket.files))).read_bytes() == b"onset\n"
 
 
@@ -148,24 +140,24 @@ def test_numbers_stay_names(bucket, tmp_path):
     ],
 )
 def test_what_may_not_be_downloaded_says_how_it_is_had(tmp_path, capsys, name, said):
-    assert run("get", name, "--root", tmp_path) == 3
+    assert run_data("get", name, "--root", tmp_path) == 3
     out = capsys.readouterr().out
     assert all(word in out for word in said)
     assert not list(tmp_path.iterdir())
 
 
 def test_simulated_brains_need_no_folder(capsys):
-    assert run("get", "simulated") == 3
+    assert run_data("get", "simulated") == 3
     assert "there is nothing to get" in capsys.readouterr().out
 
 
 def test_derivatives_of_narratives_come_by_datalad(tmp_path, capsys):
-    assert run("get", "narratives", "--root", tmp_path, "--kinds", "derivatives") == 3
+    assert run_data("get", "narratives", "--root", tmp_path, "--kinds", "derivatives") == 3
     assert "datalad get derivatives/afni-nosmooth" in capsys.readouterr().out
 
 
 def test_alice_without_a_release(tmp_path, capsys):
-    assert run("get", "alice", "--root", tmp_path, "--source", tmp_path) == 1
+    assert run_data("get", "alice", "--root", tmp_path, "--source", tmp_path) == 1
     assert "must hold the unpacked release" in capsys.readouterr().err
 
 
@@ -205,11 +197,11 @@ def test_alice_comes_from_drive_over_a_bad_line(drive, tmp_path, capsys):
         identity: [None, 20_000] for identity in drive.files
     }  # the first request asks the size
     root = tmp_path / "a" / "data"
-    assert run("get", "alice", "--root", root, "--dry_run") == 0
+    assert run_data("get", "alice", "--root", root, "--dry_run") == 0
     assert "2 files" in capsys.readouterr().out
     assert not root.exists()
     drive.drop_after = {identity: [None, 20_000] for identity in drive.files}
-    assert run("get", "alice", "--root", root, "--yes") == 0
+    assert run_data("get", "alice", "--root", root, "--yes") == 0
     out = capsys.readouterr().out
     assert "size alone for 2" in out
     assert "2 listeners and the words are in" in out
@@ -221,7 +213,7 @@ def test_alice_comes_from_drive_over_a_bad_line(drive, tmp_path, capsys):
     assert "Alice,20.0000" in (alice / "words.csv").read_text()
     # nothing is fetched twice
     drive.requests.clear()
-    assert run("get", "alice", "--root", alice, "--yes") == 0
+    assert run_data("get", "alice", "--root", alice, "--yes") == 0
     assert len(drive.requests) == 2
     assert not any(asked for _, asked in drive.requests)
 
@@ -230,7 +222,7 @@ def test_alice_where_drive_sends_a_page_or_something_else(drive, tmp_path, capsy
     good = alice_zips(tmp_path / "made")
     drive.files = good | {next(iter(good)): b"<html><title>Quota exceeded</title></html>"}
     drive.types = {next(iter(good)): "text/html; charset=utf-8"}
-    assert run("get", "alice", "--root", tmp_path / "data", "--yes") == 1
+    assert run_data("get", "alice", "--root", tmp_path / "data", "--yes") == 1
     err = capsys.readouterr().err
     assert "sends a page (Quota exceeded)" in err
     assert "--source DIR" in err
@@ -239,7 +231,7 @@ def test_alice_where_drive_sends_a_page_or_something_else(drive, tmp_path, capsy
     damaged = bytearray(good[next(iter(good))])
     damaged[2000] ^= 0xFF
     drive.files = good | {next(iter(good)): bytes(damaged)}
-    assert run("get", "alice", "--root", tmp_path / "data", "--yes") == 1
+    assert run_data("get", "alice", "--root", tmp_path / "data", "--yes") == 1
     assert "must be a whole zip archive" in capsys.readouterr().err
     kept = [path.name for path in (tmp_path / "data" / "alice_fmri").iterdir()]
     assert kept == ["release"]
@@ -255,14 +247,14 @@ def test_atlases_come_through_nilearn(tmp_path, monkeypatch, capsys):
         return SimpleNamespace(maps=str(path))
 
     monkeypatch.setattr(datasets, "fetch_atlas_schaefer_2018", fetch)
-    assert run("get", "atlases", "--root", tmp_path, "--kinds", "schaefer100,schaefer200") == 0
+    assert run_data("get", "atlases", "--root", tmp_path, "--kinds", "schaefer100,schaefer200") == 0
     assert sorted(path.name for path in (tmp_path / "atlases").iterdir()) == ["100.nii.gz", "200.nii.gz"]
     assert f"NILEARN_DATA={tmp_path / 'atlases'}" in capsys.readouterr().out
-    assert run("get", "atlases", "--kinds", "brodmann") == 2
+    assert run_data("get", "atlases", "--kinds", "brodmann") == 2
 
     def offline(**options):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "fetch_atlas_schaefer_2018", offline)
-    assert run("get", "atlases", "--root", tmp_path) == 1
+    assert run_data("get", "atlases", "--root", tmp_path) == 1
     assert "no network" in capsys.readouterr().err

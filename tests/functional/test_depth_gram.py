@@ -14,11 +14,7 @@ from nfas_lightning.functional.depth_gram import (
 )
 from nfas_lightning.functional.dmd import dmd
 from nfas_lightning.functional.gram_spectrum import decompose_gram
-
-
-def random_walk(n=12, depth=7, width=5, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, depth, width, generator=generator, dtype=torch.float64).cumsum(dim=1).to(dtype)
+from tests.helpers.dynamics import random_walk
 
 
 def test_streamed_statistics_add_up():

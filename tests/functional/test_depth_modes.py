@@ -10,18 +10,9 @@ from nfas_lightning.functional.dmd import (
     dmd,
     stable_mode,
 )
+from tests.helpers.dynamics import linear, random_walk
 
 CENTERINGS = ("none", "center", "scale", "zscore")
-
-
-def random_walk(n=12, depth=7, width=5, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, depth, width, generator=generator, dtype=torch.float64).cumsum(dim=1).to(dtype)
-
-
-def linear(A, x0, depth):
-    """States x0 A^l, rows are stimuli."""
-    return torch.stack([x0 @ torch.linalg.matrix_power(A, power) for power in range(depth)], dim=1)
 
 
 def test_real_is_the_sum_of_both_conjugates():

@@ -16,14 +16,10 @@ from nfas_lightning.functional.dmd import (
     dmd,
     stable_mode,
 )
+from tests.helpers.dynamics import linear, random_walk, same_set
 
 OPERATORS = ("joint", "per_stimulus", "pooled")
 CENTERINGS = ("none", "center", "scale", "zscore")
-
-
-def random_walk(n=12, depth=7, width=5, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, depth, width, generator=generator, dtype=torch.float64).cumsum(dim=1).to(dtype)
 
 
 def conditioned(n, depth, width, exponent, seed):
@@ -38,20 +34,6 @@ def conditioned(n, depth, width, exponent, seed):
 def stacked(H):
     """(N D, L): the snapshots that `joint` means, for an implementation that takes a matrix."""
     return H.double().permute(0, 2, 1).reshape(-1, H.shape[1]).numpy()
-
-
-def linear(A, x0, depth):
-    """States x0 A^l, rows are stimuli."""
-    return torch.stack([x0 @ torch.linalg.matrix_power(A, power) for power in range(depth)], dim=1)
-
-
-def same_set(got, wanted, atol):
-    """Order of eigenvalues carries no meaning: match each to the nearest."""
-    distance = (got[:, None] - wanted[None]).abs()
-    order = distance.argmin(dim=1)
-    assert len(set(order.tolist())) == len(wanted)
-    assert distance.gather(1, order[:, None]).max() < atol
-    return order.numpy()
 
 
 def plain_dmd(S, svd_rank):

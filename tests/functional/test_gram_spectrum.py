@@ -1,5 +1,8 @@
 """Decomposition of Grams: ranks, the stable mode, closed forms."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,20 +14,9 @@ from nfas_lightning.functional.dmd import (
 )
 from nfas_lightning.functional.gram_spectrum import choose_mode, effective_rank, eigen_parts, jump_rate
 from nfas_lightning.functional.ridge import ridge_cv
+from tests.helpers.dynamics import random_walk, same_set
 
-
-def random_walk(n=12, depth=7, width=5, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, depth, width, generator=generator, dtype=torch.float64).cumsum(dim=1).to(dtype)
-
-
-def same_set(got, wanted, atol):
-    """Order of eigenvalues carries no meaning: match each to the nearest."""
-    distance = (got[:, None] - wanted[None]).abs()
-    order = distance.argmin(dim=1)
-    assert len(set(order.tolist())) == len(wanted)
-    assert distance.gather(1, order[:, None]).max() < atol
-    return order.numpy()
+planted = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "features_planted.py"))["planted"]
 
 
 SPECTRUM = torch.tensor([[0.5, 1.3, -0.97, 0.3 + 0.93j, 0.3 - 0.93j]], dtype=torch.complex128)
@@ -129,30 +121,10 @@ def test_every_direction_has_two_transitions(depth, rank, operator):
     assert dmd(H, operator="pooled").svd_rank == 2
 
 
-def planted(seed, depth, driver, n=120, width=32, units=4):
-    """Persistent, turning and decaying parts in a network whose norm grows; one of them drives the brain."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    lasting, first, second, fading = (normal(n, units) for _ in range(4))
-    basis = torch.linalg.qr(normal(width, width))[0][: 3 * units].view(3, units, width)
-    states = []
-    for block in range(depth):
-        angle = torch.tensor(0.3 * block)
-        turning = angle.cos() * first + angle.sin() * second
-        signal = lasting @ basis[0] + 1.2 * turning @ basis[1] + 1.5 * 0.6**block * fading @ basis[2]
-        states.append(1.05**block * (signal + (units / width) ** 0.5 * normal(n, width)) + 2)
-    source = {"lasting": lasting, "turning": torch.cat([first, second], 1), "fading": fading}[driver]
-    Y = source @ normal(source.shape[1], 6)
-    return torch.stack(states, dim=1), Y / Y.std(0) + normal(n, 6)
-
-
 def mean_r(depth, driver, svd_rank, n_brains=6):
     scores = []
     for seed in range(n_brains):
-        H, Y = planted(seed, depth, driver)
+        H, Y = planted(seed, depth, driver, n=120, width=32, units=4, n_rois=6)
         features = combine_depths(H, dmd(H, svd_rank=svd_rank))
         scores.append(ridge_cv(features, Y, selection="loo", scaling="common").r.mean())
     return float(torch.stack(scores).mean())

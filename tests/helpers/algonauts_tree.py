@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from nfas_lightning.data.regions.rois import coordinate_atlas
+from nfas_lightning.datamodules.algonauts2021.algonauts_reader import (
+    ALGONAUTS,
+    functional_rois,
+    subject_files,
+)
+from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses
 from tests.helpers.clips import write_clip
 from tests.helpers.python2_pickle import python2_pickle
 
@@ -75,3 +83,30 @@ def _frames(level: float, number: int) -> np.ndarray:
         x = (number + t * (1 + number % 3)) % (SIDE - 8)
         frames[t, 12:20, x : x + 8] = min(255, int(level) + 30)
     return frames
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_algonauts(tmp_path_factory.mktemp("algonauts"))
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    """A tree to spoil."""
+    shutil.copytree(folder, tmp_path / "algonauts2021")
+    return tmp_path / "algonauts2021"
+
+
+def mini(folder, roi="V1", subject="sub01"):
+    return folder / DATA / "mini_track" / subject / f"{roi}.pkl"
+
+
+def whole(folder, subject="sub01"):
+    return folder / DATA / "full_track" / subject / "WB.pkl"
+
+
+def read_mini(folder, **options):
+    files = subject_files(folder, "mini", None, list(ROIS), strict=False)
+    options = {"progress": False, "strict": False, **options}
+    (read,) = read_clip_responses(ALGONAUTS, files, functional_rois(), **options)
+    return read

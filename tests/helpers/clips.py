@@ -8,6 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+LEVELS = np.arange(60) * 4  # two seconds at 30 fps, each frame its own gray
+
 
 def write_clip(path: Path, frames: np.ndarray, fps: int = 30, **options: str) -> Path:
     """Write (F, H, W, 3) uint8 frames as H.264 in mp4."""

@@ -32,3 +32,12 @@ def refused(capsys, folder, text, *options):
     assert len(said) == 1, said
     assert not (folder / "run").exists()
     return said[0]
+
+
+def run_data(*args: str) -> int:
+    """Exit code of `nfas data`."""
+    try:
+        main(["data", *map(str, args)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0

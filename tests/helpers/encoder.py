@@ -36,3 +36,13 @@ class Shared(nn.Module):
     def forward(self, x):
         x = self.block(self.first(x))
         return self.last(self.block(x))
+
+
+class NamedLayers(nn.Module):
+    """Embeddings and blocks, named as in BERT."""
+
+    def __init__(self, depth=4):
+        super().__init__()
+        self.embeddings = nn.Embedding(5, 4)
+        self.encoder = nn.Module()
+        self.encoder.layer = nn.ModuleList(nn.TransformerEncoderLayer(4, 2, 8) for _ in range(depth))

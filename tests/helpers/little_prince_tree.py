@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.io import wavfile
 
+from nfas_lightning.datamodules import LittlePrinceDataModule
 from nfas_lightning.functional.hrf import hrf
 
 TR = 2.0
@@ -144,3 +145,26 @@ def _scans(folder: Path, subject: str, runs: list[int], seed: int) -> None:
         path = _derivative(folder, subject, run)
         path.parent.mkdir(parents=True, exist_ok=True)
         nib.Nifti1Image((weight[..., None] * series).astype(np.int16), AFFINE).to_filename(path)
+
+
+def ready(root, **options):
+    options = {"atlas": "dosenbach", "strict": False, "cache": None, "progress": False, **options}
+    datamodule = LittlePrinceDataModule(root, **options)
+    datamodule.prepare_data()
+    datamodule.setup()
+    return datamodule
+
+
+_LOADED = {}
+
+
+def loaded(root, **options):
+    """`ready`, once for each choice of options: the tree behind `root` stays as it is."""
+    key = (str(root), repr(sorted(options.items())))
+    if key not in _LOADED:
+        _LOADED[key] = ready(root, **options)
+    return _LOADED[key]
+
+
+def derivative(folder, subject, run):
+    return next((folder / "derivatives" / subject).rglob(f"*_run-{run:02d}_*"))

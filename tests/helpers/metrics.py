@@ -112,3 +112,24 @@ def _compute(rank, world, group):
     except ValueError as error:
         result["mismatch"] = str(error)
     return result
+
+
+def update(metric, H, batches):
+    """The metric, after all batches."""
+    for batch in batches:
+        metric.update(H[batch], batch)
+    return metric
+
+
+def found(metric):
+    """All numbers of a metric, of which compute returns one."""
+    value = metric.compute()
+    assert value.ndim == 0
+    assert any(torch.equal(value, other) or value.isnan() for other in metric.details.values())
+    return metric.details
+
+
+def ragged(n=60, seed=0):
+    """States of five depths of other widths."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(n, width, generator=generator).double() for width in (8, 6, 9, 5, 7)]

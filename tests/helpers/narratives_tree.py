@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from scipy.io import wavfile
 
+from nfas_lightning.datamodules import NarrativesDataModule
+from nfas_lightning.datamodules.narratives.narratives_clock import CLOCKS
 from nfas_lightning.functional.hrf import hrf
 
 N_VERTICES = 40_962  # fsaverage6, a hemisphere
@@ -188,3 +190,25 @@ def _unclean(folder: Path) -> None:
         change = "n/a" if i == 0 else f"{x - motion[i - 1, 0]:.9f}"
         rows.append(f"{x:.9f}\t{z:.9f}\t{change}")
     (place / f"{name}_desc-confounds_regressors.tsv").write_text("\n".join(rows) + "\n")
+
+
+def ready(root, **options):
+    options = {"atlas": "dosenbach", "strict": False, "cache": None, "progress": False, **options}
+    datamodule = NarrativesDataModule(root, **options)
+    datamodule.prepare_data()
+    datamodule.setup()
+    return datamodule
+
+
+def planted_series(datamodule, name):
+    """The predicted and the observed series of one story, from its planted word's indicator alone."""
+    responses = datamodule.responses
+    part = {"slumlord": 0, "reach": 1}.get(name, 0)
+    audio = CLOCKS[name].audio
+    row = planted_words(audio)[part] - (10 if name == "reach" else 0)
+    feature = torch.zeros(len(responses.stimulus_ids), 1)
+    (column,) = (i for i, s in enumerate(responses.stimulus_ids) if s.startswith(f"{name}_{row:05d}_"))
+    feature[column] = 1.0
+    rows = responses.runs == [story.name for story in datamodule.stories()].index(name)
+    observed = responses.group_mean[rows]
+    return responses.carry(feature)[rows], observed[:, ~observed.isnan().any(dim=0)]

@@ -76,3 +76,11 @@ def audio_batch(*sounds: Tensor, rate: int = RATE, extra: int = 0) -> dict[str, 
         "n_samples": lengths,
         "sampling_rate": rate,
     }
+
+
+def padded_tones(lengths: Sequence[int] = (800, 500), rate: int = 8000) -> dict[str, Any]:
+    """A batch of one tone, heard for `lengths` samples."""
+    time = torch.arange(max(lengths)) / rate
+    tone = torch.sin(2 * torch.pi * 440 * time)
+    audio = torch.stack([tone * (torch.arange(max(lengths)) < n) for n in lengths])
+    return {"audio": audio, "n_samples": torch.tensor(lengths), "sampling_rate": rate}

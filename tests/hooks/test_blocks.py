@@ -6,15 +6,7 @@ from torch import nn
 
 from nfas_lightning.hooks import DepthRecorder, resolve_layers
 from nfas_lightning.hooks.blocks import SeveralTrunksError
-
-
-class Encoder(nn.Module):
-    def __init__(self, depth=4):
-        super().__init__()
-        self.embeddings = nn.Embedding(5, 4)
-        self.encoder = nn.Module()
-        self.encoder.layer = nn.ModuleList(nn.TransformerEncoderLayer(4, 2, 8) for _ in range(depth))
-
+from tests.helpers.encoder import NamedLayers
 
 TIMM = {
     "resnet18": (8, "layer1.0", "layer4.1"),
@@ -107,7 +99,7 @@ def test_two_towers_are_ambiguous():
         def __init__(self):
             super().__init__()
             layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
-            self.text, self.vision = Encoder(), nn.TransformerEncoder(layer, 4)
+            self.text, self.vision = NamedLayers(), nn.TransformerEncoder(layer, 4)
 
     with pytest.raises(ValueError, match=r"several trunks in Towers.*text\.encoder\.layer\.0"):
         resolve_layers(Towers())

@@ -5,60 +5,56 @@ import torch
 from torch import nn
 
 from nfas_lightning.hooks.selection import resolve_layers
-
-
-class Encoder(nn.Module):
-    def __init__(self, depth=4):
-        super().__init__()
-        self.embeddings = nn.Embedding(5, 4)
-        self.encoder = nn.Module()
-        self.encoder.layer = nn.ModuleList(nn.TransformerEncoderLayer(4, 2, 8) for _ in range(depth))
+from tests.helpers.encoder import NamedLayers
 
 
 def test_exact_names_come_back_in_definition_order_and_once():
     wanted = ["encoder.layer.2", "embeddings", "encoder.layer.0", "embeddings"]
-    assert resolve_layers(Encoder(), wanted) == ["embeddings", "encoder.layer.0", "encoder.layer.2"]
+    assert resolve_layers(NamedLayers(), wanted) == ["embeddings", "encoder.layer.0", "encoder.layer.2"]
 
 
 def test_a_single_star_stays_inside_one_part_and_two_cross():
     blocks = [f"encoder.layer.{i}" for i in range(4)]
-    assert resolve_layers(Encoder(), "encoder.layer.*") == blocks
-    deep = resolve_layers(Encoder(), "encoder.layer.**")
+    assert resolve_layers(NamedLayers(), "encoder.layer.*") == blocks
+    deep = resolve_layers(NamedLayers(), "encoder.layer.**")
     assert set(blocks) < set(deep)
     assert "encoder.layer.0.self_attn.out_proj" in deep
-    assert resolve_layers(Encoder(), "**.norm1") == [f"{block}.norm1" for block in blocks]
-    assert resolve_layers(Encoder(), "encoder.layer.[1-3]") == blocks[1:]
+    assert resolve_layers(NamedLayers(), "**.norm1") == [f"{block}.norm1" for block in blocks]
+    assert resolve_layers(NamedLayers(), "encoder.layer.[1-3]") == blocks[1:]
 
 
 def test_a_dot_in_a_glob_is_a_dot():
     with pytest.raises(ValueError, match="matches none"):
-        resolve_layers(Encoder(), "encoder?layer?*")
+        resolve_layers(NamedLayers(), "encoder?layer?*")
 
 
 def test_regular_expressions_match_whole_names():
-    assert resolve_layers(Encoder(), r"re:encoder\.layer\.[0-2]") == [f"encoder.layer.{i}" for i in range(3)]
+    assert resolve_layers(NamedLayers(), r"re:encoder\.layer\.[0-2]") == [
+        f"encoder.layer.{i}" for i in range(3)
+    ]
 
 
 def test_a_callable_chooses_and_is_checked():
     assert (
-        resolve_layers(Encoder(), lambda m: [f"encoder.layer.{i}" for i in (2, 1, 0)])[0] == "encoder.layer.0"
+        resolve_layers(NamedLayers(), lambda m: [f"encoder.layer.{i}" for i in (2, 1, 0)])[0]
+        == "encoder.layer.0"
     )
     with pytest.raises(ValueError, match=r"'encoder.layer.9' matches none.*encoder\.layer\."):
-        resolve_layers(Encoder(), lambda m: ["encoder.layer.9"])
+        resolve_layers(NamedLayers(), lambda m: ["encoder.layer.9"])
 
 
 def test_auto_adds_to_other_names():
-    assert resolve_layers(Encoder(), ["embeddings", "auto"])[0] == "embeddings"
+    assert resolve_layers(NamedLayers(), ["embeddings", "auto"])[0] == "embeddings"
 
 
 def test_unknown_names_come_with_the_closest_ones():
     with pytest.raises(ValueError, match=r"'encoder\.layers\.1' matches none .* 'encoder\.layer\.1'"):
-        resolve_layers(Encoder(), ["encoder.layers.1"])
+        resolve_layers(NamedLayers(), ["encoder.layers.1"])
 
 
 def test_fewer_than_three_depths_are_refused():
     with pytest.raises(ValueError, match="at least 3 depths, got 2 modules"):
-        resolve_layers(Encoder(), ["encoder.layer.0", "encoder.layer.1"])
+        resolve_layers(NamedLayers(), ["encoder.layer.0", "encoder.layer.1"])
     with pytest.raises(ValueError, match="at least 3 depths, got 1 modules"):
         resolve_layers(nn.Sequential(nn.LSTM(4, 4, 3)))
     plain = nn.Sequential(nn.Linear(4, 4))

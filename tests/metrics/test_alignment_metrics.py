@@ -17,23 +17,9 @@ from nfas_lightning.functional.snci import snci
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.metrics import SNCI, DepthSpectrum, DMDAlignment, RoiAlignment
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
-from tests.helpers.metrics import SHARES, planted, run_processes, splits
+from tests.helpers.metrics import SHARES, found, planted, ragged, run_processes, splits, update
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
-
-
-def update(metric, H, batches):
-    for batch in batches:
-        metric.update(H[batch], batch)
-    return metric
-
-
-def found(metric):
-    """All numbers of a metric, of which compute returns one."""
-    value = metric.compute()
-    assert value.ndim == 0
-    assert any(torch.equal(value, other) or value.isnan() for other in metric.details.values())
-    return metric.details
 
 
 def expected_r(H, responses, **options):
@@ -275,12 +261,6 @@ def test_device_memory_does_not_grow_with_stimuli():
     metric.update(H[10:].cuda(), torch.arange(10, len(H)))
     assert torch.cuda.memory_allocated() == before
     assert found(metric)["r"].device.type == "cuda"
-
-
-def ragged(n=60, seed=0):
-    """States of five depths of other widths."""
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(n, width, generator=generator).double() for width in (8, 6, 9, 5, 7)]
 
 
 @pytest.mark.parametrize("operator", ["joint", "per_stimulus", "pooled"])

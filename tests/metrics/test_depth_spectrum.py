@@ -5,29 +5,9 @@ import torch
 
 from nfas_lightning.functional.dmd import dmd
 from nfas_lightning.metrics import DepthSpectrum
-from tests.helpers.metrics import splits
+from tests.helpers.metrics import found, ragged, splits, update
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
-
-
-def update(metric, H, batches):
-    for batch in batches:
-        metric.update(H[batch], batch)
-    return metric
-
-
-def found(metric):
-    """All numbers of a metric, of which compute returns one."""
-    value = metric.compute()
-    assert value.ndim == 0
-    assert any(torch.equal(value, other) or value.isnan() for other in metric.details.values())
-    return metric.details
-
-
-def ragged(n=60, seed=0):
-    """States of five depths of other widths."""
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(n, width, generator=generator).double() for width in (8, 6, 9, 5, 7)]
 
 
 def test_spectrum_equals_dmd_and_finds_a_planted_rotation():

@@ -9,7 +9,7 @@ from nfas_lightning.models.zoo.architecture import build_preprocess
 from nfas_lightning.models.zoo.stand_ins import stand_in_batch
 from nfas_lightning.packaged_models.speech import nsnet2_log_power
 from nfas_lightning.packaged_models.whisper import WhisperPreprocess
-from tests.helpers.sounds import audio_batch, noise, sine
+from tests.helpers.sounds import audio_batch, noise, padded_tones, sine
 
 
 def test_sounds_come_without_their_padding() -> None:
@@ -50,15 +50,8 @@ def test_every_audio_model_refuses_another_modality_alike(preprocess) -> None:
         preprocess({"text": [TextStimulus("the cat")]})
 
 
-def _sounds(lengths=(800, 500), rate=8000):
-    time = torch.arange(max(lengths)) / rate
-    tone = torch.sin(2 * torch.pi * 440 * time)
-    audio = torch.stack([tone * (torch.arange(max(lengths)) < n) for n in lengths])
-    return {"audio": audio, "n_samples": torch.tensor(lengths), "sampling_rate": rate}
-
-
 def test_resampling_keeps_a_tone_and_its_length():
-    inputs = AudioPreprocess(16_000)(_sounds((8000,)))
+    inputs = AudioPreprocess(16_000)(padded_tones((8000,)))
     wave = inputs.args[0]
     assert wave.shape == (1, 16_000)
     wanted = torch.sin(2 * torch.pi * 440 * torch.arange(16_000) / 16_000)
@@ -67,8 +60,8 @@ def test_resampling_keeps_a_tone_and_its_length():
 
 def test_padding_never_changes_a_sound():
     preprocess = AudioPreprocess(11_025)
-    both = preprocess(_sounds())
-    alone = preprocess(_sounds((500,)))
+    both = preprocess(padded_tones())
+    alone = preprocess(padded_tones((500,)))
     n = alone.args[0].shape[1]
     assert torch.equal(both.args[0][1, :n], alone.args[0][0])
     assert both.mask.sum(dim=1).tolist() == [1103, n]
@@ -77,7 +70,7 @@ def test_padding_never_changes_a_sound():
 
 def test_frames_are_counted_as_convolutions_count_them():
     convolutions = [(10, 5), (3, 2), (2, 2)]
-    inputs = AudioPreprocess(8000, convolutions=convolutions, pass_mask=True)(_sounds())
+    inputs = AudioPreprocess(8000, convolutions=convolutions, pass_mask=True)(padded_tones())
     network = torch.nn.Sequential(*(torch.nn.Conv1d(1, 1, k, s) for k, s in convolutions))
     for row, n in enumerate((800, 500)):
         assert inputs.mask[row].sum() == network(torch.zeros(1, 1, n)).shape[-1]
@@ -87,22 +80,22 @@ def test_frames_are_counted_as_convolutions_count_them():
 
 def test_sounds_that_a_network_can_not_take_are_refused():
     with pytest.raises(ValueError, match=r"sounds of \[500, 800\] samples.*batch_size=1"):
-        AudioPreprocess(8000, equal_lengths=True)(_sounds())
+        AudioPreprocess(8000, equal_lengths=True)(padded_tones())
     with pytest.raises(ValueError, match="too short for one frame"):
-        AudioPreprocess(8000, convolutions=[(600, 5)])(_sounds())
+        AudioPreprocess(8000, convolutions=[(600, 5)])(padded_tones())
     with pytest.raises(ValueError, match=r"n_samples must lie between 1 and 800, got \[800, 801\]"):
-        AudioPreprocess(8000)({**_sounds(), "n_samples": torch.tensor([800, 801])})
+        AudioPreprocess(8000)({**padded_tones(), "n_samples": torch.tensor([800, 801])})
 
 
 def test_whisper_features_and_their_mask():
     transformers = pytest.importorskip("transformers")
     extractor = transformers.WhisperFeatureExtractor(chunk_length=1)
-    inputs = AudioPreprocess(16_000, extractor)(_sounds((16_000, 4_000), 16_000))
+    inputs = AudioPreprocess(16_000, extractor)(padded_tones((16_000, 4_000), 16_000))
     assert inputs.kwargs["input_features"].shape == (2, 80, 100)
     assert inputs.mask.sum(dim=1).tolist() == [100, 25]
     assert "attention_mask" not in inputs.kwargs
     with pytest.raises(ValueError, match="longer than the 1 s"):
-        AudioPreprocess(16_000, extractor)(_sounds((16_001,), 16_000))
+        AudioPreprocess(16_000, extractor)(padded_tones((16_001,), 16_000))
 
 
 def test_patches_inside_the_sound_are_shown_and_longer_sounds_refused():

@@ -16,18 +16,13 @@ from nfas_lightning.models import (
     TextPreprocess,
     load_model,
     load_module,
-    reach,
 )
 from nfas_lightning.models.loaders import model_name
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")
 
-
-@pytest.fixture(autouse=True)
-def hub_that_answers(monkeypatch):
-    """No test asks the network: each says itself what its hub does."""
-    monkeypatch.setattr(reach, "is_reachable", lambda url: True)
+pytestmark = pytest.mark.usefixtures("hub_that_answers")
 
 
 def test_names_nobody_knows():
@@ -79,26 +74,13 @@ def test_any_module_and_what_a_loader_returned():
     assert (twin.layers, twin.pooling) == (["0"], "max")
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "on", "mat"]
-    raw = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    raw.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
-    )
-
-
-def test_a_module_has_the_modality_of_its_preprocessing(tokenizer):
+def test_a_module_has_the_modality_of_its_preprocessing(word_tokenizer):
     image = ImagePreprocess(8, (0, 0, 0), (1, 1, 1))
     for preprocess, modality in (
         (image, "vision"),
         (ClipPreprocess(2, image), "vision"),
         (AudioPreprocess(16_000), "audio"),
-        (TextPreprocess(tokenizer, 8), "language"),
+        (TextPreprocess(word_tokenizer, 8), "language"),
         (lambda batch: batch, ""),
         (None, ""),
     ):

@@ -6,18 +6,11 @@ import sys
 
 import pytest
 
-from nfas_lightning.models import (
-    reach,
-)
 from nfas_lightning.models.optional import require
 
 pytest.importorskip("timm")
 
-
-@pytest.fixture(autouse=True)
-def hub_that_answers(monkeypatch):
-    """No test asks the network: each says itself what its hub does."""
-    monkeypatch.setattr(reach, "is_reachable", lambda url: True)
+pytestmark = pytest.mark.usefixtures("hub_that_answers")
 
 
 def test_a_missing_library_names_its_extra(monkeypatch):

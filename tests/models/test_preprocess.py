@@ -18,6 +18,7 @@ from nfas_lightning.models import (
     TextPreprocess,
     load_model,
 )
+from tests.helpers.sounds import padded_tones
 
 transformers = pytest.importorskip("transformers")
 
@@ -80,47 +81,19 @@ def test_images_out_of_range_or_shape_are_refused():
         ImagePreprocess(8, HALF, HALF, interpolation="nearest")
 
 
-def _sounds(lengths=(800, 500), rate=8000):
-    time = torch.arange(max(lengths)) / rate
-    tone = torch.sin(2 * torch.pi * 440 * time)
-    audio = torch.stack([tone * (torch.arange(max(lengths)) < n) for n in lengths])
-    return {"audio": audio, "n_samples": torch.tensor(lengths), "sampling_rate": rate}
-
-
-WORDS = ["the", "cat", "sat", "on", "mat", "un", "##happy", "##ly", "query", ":"]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    raw = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    raw.normalizer = normalizers.BertNormalizer()
-    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    raw.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    raw.enable_truncation(4)  # as some saved tokenizers do: it must not act
-    raw.enable_padding(length=12)
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )  # fmt: skip
-
-
 def test_raw_stimuli_pass_and_audio_brings_its_mask():
-    sounds = _sounds()
+    sounds = padded_tones()
     inputs = RawStimuli()(sounds)
     assert inputs.args[0] is sounds["audio"]
     assert inputs.mask.sum(dim=1).tolist() == [800, 500]
-    assert RawStimuli()(_sounds((800, 800))).mask is None
+    assert RawStimuli()(padded_tones((800, 800))).mask is None
 
 
 def test_everything_can_be_pickled(tokenizer):
     image = {"image": _image()}
     for preprocess, batch in (
         (ImagePreprocess(8, HALF, HALF), image),
-        (AudioPreprocess(16_000, convolutions=[(10, 5)]), _sounds()),
+        (AudioPreprocess(16_000, convolutions=[(10, 5)]), padded_tones()),
         (RawStimuli(), image),
     ):
         copied = pickle.loads(pickle.dumps(preprocess))

@@ -8,26 +8,6 @@ import torch
 from nfas_lightning.data.stimuli.texts import TextStimulus, carried
 from nfas_lightning.models import TextPreprocess
 
-WORDS = ["the", "cat", "sat", "on", "mat", "un", "##happy", "##ly", "query", ":"]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    raw = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    raw.normalizer = normalizers.BertNormalizer()
-    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    raw.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    raw.enable_truncation(4)  # as some saved tokenizers do: it must not act
-    raw.enable_padding(length=12)
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )  # fmt: skip
-
 
 def _shown(tokenizer, inputs, row):
     ids = inputs.kwargs["input_ids"][row][inputs.mask[row]]

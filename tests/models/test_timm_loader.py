@@ -2,36 +2,32 @@
 
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import (
-    ClipPreprocess,
     FrozenModel,
     ImagePreprocess,
     load_model,
-    reach,
 )
 from nfas_lightning.models.timm_loader import timm_config_preprocess
-from nfas_lightning.models.zoo.architecture import build_preprocess
-from nfas_lightning.models.zoo.registry import zoo
 from nfas_lightning.packaged_models import PACKAGED
+from tests.helpers.networks import same_parameters
+from tests.helpers.pictures import (
+    IMAGE_ENTRIES,
+    PROCESSORS,
+    SHAPES,
+    WITHIN,
+    entry_preprocess,
+    picture,
+    steps_apart,
+)
 
 timm = pytest.importorskip("timm")
 
-
-@pytest.fixture(autouse=True)
-def hub_that_answers(monkeypatch):
-    """No test asks the network: each says itself what its hub does."""
-    monkeypatch.setattr(reach, "is_reachable", lambda url: True)
-
-
-def _same(one: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+pytestmark = pytest.mark.usefixtures("hub_that_answers")
 
 
 def test_timm_with_its_own_preprocessing():
@@ -46,8 +42,8 @@ def test_timm_with_its_own_preprocessing():
     assert not loaded.module.training
     again = load_model("timm:vit_tiny_patch16_224", weights="random", seed=1)
     other = load_model("timm:vit_tiny_patch16_224", weights="random", seed=2)
-    assert _same(loaded.module, again.module)
-    assert not _same(loaded.module, other.module)
+    assert same_parameters(loaded.module, again.module)
+    assert not same_parameters(loaded.module, other.module)
     assert loaded.info.weights_sha256 == again.info.weights_sha256 != other.info.weights_sha256
 
 
@@ -74,66 +70,6 @@ def test_no_block_of_a_random_residual_network_is_the_identity(name):
     assert len(states) > 4
     same = [one.shape == other.shape and torch.equal(one, other) for one, other in pairwise(states)]
     assert not any(same)
-
-
-SHAPES = [(300, 300), (249, 333), (333, 250), (90, 61)]
-WITHIN = 1.2  # steps of 1/255
-IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-EDGE, SQUARE = {"shortest_edge": 224}, {"height": 224, "width": 224}
-
-
-# the settings that lie beside the weights on the hub
-PROCESSORS = {
-    "clip_vit_b32": ("CLIPImageProcessor", {"size": EDGE, "crop_size": SQUARE}),
-    "siglip_base": ("SiglipImageProcessor", {"size": SQUARE, "resample": 3, **HALF}),
-    "dinov2_base": (
-        "BitImageProcessor",
-        {"size": {"shortest_edge": 256}, "crop_size": SQUARE, "resample": 3, **IMAGENET},
-    ),
-    "mae_base": ("ViTImageProcessor", {"size": SQUARE, "resample": 2, **IMAGENET}),
-    "videomae_base": (
-        "VideoMAEImageProcessor",
-        {"size": EDGE, "crop_size": SQUARE, "resample": 2, **IMAGENET},
-    ),
-    "timesformer_base": (
-        "VideoMAEImageProcessor",
-        {
-            "size": EDGE,
-            "crop_size": SQUARE,
-            "resample": 2,
-            "image_mean": [0.45] * 3,
-            "image_std": [0.225] * 3,
-        },
-    ),
-}
-IMAGE_ENTRIES = {
-    entry.name: entry for entry in zoo().values() if entry.preprocessing.get("kind") in ("image", "clip")
-}
-
-
-def picture(shape):
-    """Bytes (H, W, 3) with waves, edges and a ramp, between 40 and 215."""
-    rows, columns = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
-    waves = 0.5 + 0.5 * np.sin(rows / 7) * np.cos(columns / 5)
-    edges = (rows // 16 + columns // 24) % 2
-    return (40 + 175 * np.stack([waves, edges, columns / shape[1]], axis=-1)).round().astype(np.uint8)
-
-
-def image_part(preprocess):
-    return preprocess.image if isinstance(preprocess, ClipPreprocess) else preprocess
-
-
-def steps_apart(preprocess, theirs, shape):
-    """The greatest difference, in steps of 1/255 before normalization; sizes must be equal."""
-    tensor = torch.from_numpy(picture(shape)).permute(2, 0, 1)
-    ours = preprocess({"image": tensor[None] / 255}).args[0]
-    theirs = theirs.reshape(ours.shape)
-    return float((((ours - theirs) * preprocess.std.view(3, 1, 1)).abs() * 255 / preprocess.scale).max())
-
-
-def entry_preprocess(name):
-    return image_part(build_preprocess(IMAGE_ENTRIES[name].preprocessing, lambda: None))
 
 
 def test_every_entry_that_reads_images_is_compared():

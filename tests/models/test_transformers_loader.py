@@ -1,6 +1,5 @@
 """Networks of transformers, from folders that save_pretrained wrote."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,45 +8,22 @@ from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import (
     AudioPreprocess,
-    ClipPreprocess,
     FrozenModel,
     TextPreprocess,
     load_model,
     load_module,
-    reach,
 )
 from nfas_lightning.models.loaded import LoadedModel
 from nfas_lightning.models.transformers_loader import processor_preprocess
-from nfas_lightning.models.zoo.architecture import build_preprocess
-from nfas_lightning.models.zoo.registry import zoo
+from tests.helpers.networks import same_parameters
+from tests.helpers.pictures import HALF, PROCESSORS, SHAPES, WITHIN, entry_preprocess, picture, steps_apart
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")
 
+pytestmark = pytest.mark.usefixtures("hub_that_answers")
+
 SMALL = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
-
-
-@pytest.fixture(autouse=True)
-def hub_that_answers(monkeypatch):
-    """No test asks the network: each says itself what its hub does."""
-    monkeypatch.setattr(reach, "is_reachable", lambda url: True)
-
-
-def _same(one: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "on", "mat"]
-    raw = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    raw.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
-    )
 
 
 TEXT = {
@@ -66,14 +42,14 @@ def _save(folder, name, options):
 
 
 @pytest.mark.parametrize("name", TEXT)
-def test_text_models_from_a_folder_run_and_ignore_padding(name, tokenizer, tmp_path):
+def test_text_models_from_a_folder_run_and_ignore_padding(name, word_tokenizer, tmp_path):
     saved = _save(tmp_path, name, TEXT[name])
-    tokenizer.save_pretrained(tmp_path)
+    word_tokenizer.save_pretrained(tmp_path)
     loaded = load_model(f"hf:{tmp_path}")
     assert isinstance(loaded.preprocess, TextPreprocess)
     assert (loaded.info.modality, loaded.info.family) == ("language", saved.config.model_type)
     reference = saved.get_encoder() if name == "T5" else saved
-    assert _same(loaded.module, reference)
+    assert same_parameters(loaded.module, reference)
     model = FrozenModel(loaded)
     texts = [TextStimulus("the cat sat on the mat"), TextStimulus("cat"), TextStimulus("on the mat", (7, 10))]
     with DepthRecorder(loaded.module, mask_source=lambda: model.mask) as rec, torch.no_grad():
@@ -88,13 +64,13 @@ def test_text_models_from_a_folder_run_and_ignore_padding(name, tokenizer, tmp_p
     assert together.shape == (3, 4 if name in ("Bert", "Llama") else 3, 16)
 
 
-def test_random_weights_read_the_configuration_alone(tokenizer, tmp_path):
+def test_random_weights_read_the_configuration_alone(word_tokenizer, tmp_path):
     saved = _save(tmp_path, "Bert", TEXT["Bert"])
-    tokenizer.save_pretrained(tmp_path)
+    word_tokenizer.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     twin = load_model(f"hf:{tmp_path}", weights="random", seed=1)
-    assert not _same(twin.module, saved)
-    assert _same(twin.module, load_model(f"hf:{tmp_path}", weights="random", seed=1).module)
+    assert not same_parameters(twin.module, saved)
+    assert same_parameters(twin.module, load_model(f"hf:{tmp_path}", weights="random", seed=1).module)
     assert twin.preprocess.max_length == 12
     with pytest.raises(OSError, match=r"The folder '.*' could not be read"):
         load_model(f"hf:{tmp_path}")
@@ -104,15 +80,15 @@ def test_random_weights_read_the_configuration_alone(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_raised_and_the_card_says_so(dtype, tokenizer, tmp_path):
+def test_half_precision_is_raised_and_the_card_says_so(dtype, word_tokenizer, tmp_path):
     saved = _save(tmp_path, "GPT2", TEXT["GPT2"])
     saved.to(dtype).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    word_tokenizer.save_pretrained(tmp_path)
     loaded = load_model(f"hf:{tmp_path}")
     twin = load_model(f"hf:{tmp_path}", weights="random")
     for model in (loaded, twin):
         assert {p.dtype for p in model.module.parameters()} == {torch.float32}
-    assert _same(loaded.module, saved.float())
+    assert same_parameters(loaded.module, saved.float())
     assert loaded.info.note == f"Stored in {dtype}, loaded as torch.float32."
     # what is handed over stays as it is
     half = load_module(nn.Sequential(*(nn.Linear(2, 2) for _ in range(3))).to(dtype))
@@ -120,11 +96,11 @@ def test_half_precision_is_raised_and_the_card_says_so(dtype, tokenizer, tmp_pat
     assert load_model(half, weights="random").info.note.endswith(f"Runs in {dtype}.")
 
 
-def test_longformer_is_padded_before_it_pads_itself(tokenizer, tmp_path):
+def test_longformer_is_padded_before_it_pads_itself(word_tokenizer, tmp_path):
     window = {"max_position_embeddings": 40, "attention_window": 8, "pad_token_id": 0}
     _save(tmp_path, "Longformer", {**SMALL, "vocab_size": 9, **window})
-    tokenizer.model_max_length = 100_001
-    tokenizer.save_pretrained(tmp_path)
+    word_tokenizer.model_max_length = 100_001
+    word_tokenizer.save_pretrained(tmp_path)
     model = FrozenModel(load_model(f"hf:{tmp_path}"))
     assert (model.load().preprocess.max_length, model.load().preprocess.multiple_of) == (40, 8)
     texts = [TextStimulus("the cat sat on the mat the mat sat"), TextStimulus("cat")]
@@ -170,7 +146,7 @@ def test_whisper_gives_its_encoder_and_ignores_padding(tmp_path):
     transformers.WhisperFeatureExtractor(chunk_length=1).save_pretrained(tmp_path)
     loaded = load_model(f"hf:{tmp_path}")
     assert isinstance(loaded.preprocess, AudioPreprocess)
-    assert _same(loaded.module, saved.get_encoder())
+    assert same_parameters(loaded.module, saved.get_encoder())
     together, alone = _together_and_alone(loaded, [16_000, 4_000])
     assert together.shape == (2, 3, 16)
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
@@ -259,66 +235,6 @@ def test_missing_tokenizer_and_unknown_inputs_are_named(tmp_path):
     _save(tmp_path, "Bert", TEXT["Bert"])
     with pytest.raises(OSError, match="no readable tokenizer"):
         load_model(f"hf:{tmp_path}")
-
-
-SHAPES = [(300, 300), (249, 333), (333, 250), (90, 61)]
-WITHIN = 1.2  # steps of 1/255
-IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-EDGE, SQUARE = {"shortest_edge": 224}, {"height": 224, "width": 224}
-
-
-# the settings that lie beside the weights on the hub
-PROCESSORS = {
-    "clip_vit_b32": ("CLIPImageProcessor", {"size": EDGE, "crop_size": SQUARE}),
-    "siglip_base": ("SiglipImageProcessor", {"size": SQUARE, "resample": 3, **HALF}),
-    "dinov2_base": (
-        "BitImageProcessor",
-        {"size": {"shortest_edge": 256}, "crop_size": SQUARE, "resample": 3, **IMAGENET},
-    ),
-    "mae_base": ("ViTImageProcessor", {"size": SQUARE, "resample": 2, **IMAGENET}),
-    "videomae_base": (
-        "VideoMAEImageProcessor",
-        {"size": EDGE, "crop_size": SQUARE, "resample": 2, **IMAGENET},
-    ),
-    "timesformer_base": (
-        "VideoMAEImageProcessor",
-        {
-            "size": EDGE,
-            "crop_size": SQUARE,
-            "resample": 2,
-            "image_mean": [0.45] * 3,
-            "image_std": [0.225] * 3,
-        },
-    ),
-}
-IMAGE_ENTRIES = {
-    entry.name: entry for entry in zoo().values() if entry.preprocessing.get("kind") in ("image", "clip")
-}
-
-
-def picture(shape):
-    """Bytes (H, W, 3) with waves, edges and a ramp, between 40 and 215."""
-    rows, columns = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
-    waves = 0.5 + 0.5 * np.sin(rows / 7) * np.cos(columns / 5)
-    edges = (rows // 16 + columns // 24) % 2
-    return (40 + 175 * np.stack([waves, edges, columns / shape[1]], axis=-1)).round().astype(np.uint8)
-
-
-def image_part(preprocess):
-    return preprocess.image if isinstance(preprocess, ClipPreprocess) else preprocess
-
-
-def steps_apart(preprocess, theirs, shape):
-    """The greatest difference, in steps of 1/255 before normalization; sizes must be equal."""
-    tensor = torch.from_numpy(picture(shape)).permute(2, 0, 1)
-    ours = preprocess({"image": tensor[None] / 255}).args[0]
-    theirs = theirs.reshape(ours.shape)
-    return float((((ours - theirs) * preprocess.std.view(3, 1, 1)).abs() * 255 / preprocess.scale).max())
-
-
-def entry_preprocess(name):
-    return image_part(build_preprocess(IMAGE_ENTRIES[name].preprocessing, lambda: None))
 
 
 @pytest.mark.parametrize("name", list(PROCESSORS))

@@ -9,39 +9,7 @@ from scipy import ndimage
 
 from nfas_lightning.data.regions.atlas import load_atlas
 from nfas_lightning.data.regions.rois import coordinate_atlas
-
-AFFINE = np.array([[-4.0, 0, 0, 22], [0, 4, 0, -30], [0, 0, 4, -20], [0, 0, 0, 1]])
-
-
-@pytest.fixture
-def image(tmp_path):
-    """12 x 10 x 8 labels: 3 on the left, 7 on the right, 12 across the midline, 20 on the left."""
-    labels = np.zeros((12, 10, 8), dtype=np.int16)
-    x = 22 - 4.0 * np.arange(12)
-    labels[x < -10, 1:5] = 3
-    labels[x > 10, 1:5] = 7
-    labels[:, 6:8] = 12
-    labels[x < -14, 8:] = 20
-    path = tmp_path / "toy.nii.gz"
-    nib.Nifti1Image(labels, AFFINE).to_filename(path)
-    return path
-
-
-@pytest.fixture
-def annotations(tmp_path):
-    """Two hemispheres of 642 vertices: medial wall, A and B; B has no vertex on the right."""
-    entries = ["Medial_wall", "A", "B", "unknown", "corpuscallosum"]
-    colors = np.array([[i * 20, 10, 30, 0] for i in range(5)])
-    paths = []
-    for side, modulus in (("lh", 5), ("rh", 2)):
-        path = tmp_path / f"{side}.toy.annot"
-        nib.freesurfer.write_annot(path, np.arange(642) % modulus, colors, entries, fill_ctab=True)
-        paths.append(path)
-    return paths
-
-
-def table(**columns):
-    return pd.DataFrame(columns)
+from tests.helpers.brain_images import LABEL_AFFINE, table
 
 
 def test_coordinates_come_with_spheres_and_their_table():
@@ -68,32 +36,32 @@ def test_names_that_are_no_atlas(tmp_path):
         load_atlas("seitzman", table=table(id=[1], name=["a"]))
 
 
-def test_a_label_image_without_names(image):
-    atlas = load_atlas(image)
+def test_a_label_image_without_names(label_image):
+    atlas = load_atlas(label_image)
     assert atlas.name == "toy"
     assert list(atlas.table["roi"]) == ["parcel_003_L", "parcel_007_R", "parcel_012", "parcel_020_L"]
     assert list(atlas.table["hemisphere"]) == ["L", "R", "M", "L"]
-    stored = nib.load(image).get_fdata()
+    stored = nib.load(label_image).get_fdata()
     for row, label in enumerate((3, 7, 12, 20)):
-        center = AFFINE @ [*ndimage.center_of_mass(stored == label), 1]
+        center = LABEL_AFFINE @ [*ndimage.center_of_mass(stored == label), 1]
         np.testing.assert_allclose(atlas.table[["x", "y", "z"]].iloc[row].astype(float), center[:3])
         np.testing.assert_array_equal(atlas.labels == row + 1, stored == label)
 
 
-def test_rows_of_the_table_follow_their_ids_not_their_place(image):
+def test_rows_of_the_table_follow_their_ids_not_their_place(label_image):
     names = table(id=[20, 3, 99, 7, 12], name=["d", "a", "gone", "a", "c"], network=["N", "M", "", "M", ""])
-    atlas = load_atlas(image, table=names)
+    atlas = load_atlas(label_image, table=names)
     assert list(atlas.table["roi"]) == ["d_L", "a_L", "gone", "a_R", "c"]
     assert list(atlas.table["network"]) == ["N", "M", "", "M", ""]
-    stored = nib.load(image).get_fdata()
+    stored = nib.load(label_image).get_fdata()
     for row, label in enumerate(names["id"]):
         np.testing.assert_array_equal(atlas.labels == row + 1, stored == label)
     assert atlas.table.loc[2, ["x", "y", "z"]].isna().all()  # in the table alone: a missing parcel
 
 
-def test_labels_that_the_table_lacks_are_dropped_with_a_warning(image):
+def test_labels_that_the_table_lacks_are_dropped_with_a_warning(label_image):
     with pytest.warns(UserWarning, match="2 of the image's 4 labels are not in the table.*the first 12"):
-        atlas = load_atlas(image, table=table(id=[0, 3, 7], name=["Background", "a", "b"]))
+        atlas = load_atlas(label_image, table=table(id=[0, 3, 7], name=["Background", "a", "b"]))
     assert list(atlas.table["roi"]) == ["a_L", "b_R"]
     assert set(np.unique(atlas.labels)) == {0, 1, 2}
 
@@ -109,9 +77,9 @@ def test_annotations_are_keyed_by_side_and_name(annotations):
     assert atlas.table["x"].notna().tolist() == [True, True, True, False]  # B has no vertex on the right
 
 
-def test_volumes_and_annotations_join_by_name_and_side(annotations, image):
+def test_volumes_and_annotations_join_by_name_and_side(annotations, label_image):
     named = table(id=[3, 7, 12, 20], name=["A", "A", "c", "d"], hemisphere=["L", "R", "", ""])
-    both = load_atlas(annotations).table.merge(load_atlas(image, table=named).table, on="roi")
+    both = load_atlas(annotations).table.merge(load_atlas(label_image, table=named).table, on="roi")
     assert list(both["roi"]) == ["A_L", "A_R"]
 
 
@@ -136,7 +104,7 @@ def test_schaefer_through_nilearns_fetcher(tmp_path, monkeypatch, background):
         asked.update(arguments)
         labels = np.zeros((12, 10, 8), dtype=np.int16)
         labels.reshape(-1)[: len(names)] = np.arange(1, len(names) + 1)
-        nib.Nifti1Image(labels, AFFINE).to_filename(tmp_path / "maps.nii.gz")
+        nib.Nifti1Image(labels, LABEL_AFFINE).to_filename(tmp_path / "maps.nii.gz")
         # newer versions list the background, older ones give bytes without it
         listed = ["Background", *names] if background else [name.encode() for name in names]
         return type("Bunch", (), {"maps": str(tmp_path / "maps.nii.gz"), "labels": listed})
@@ -160,23 +128,23 @@ def test_schaefer_without_a_network_says_what_to_do(monkeypatch):
         load_atlas("schaefer400")
 
 
-def test_the_hash_sees_every_part_and_nothing_else(image):
+def test_the_hash_sees_every_part_and_nothing_else(label_image):
     names = table(id=[3, 7, 12, 20], name=list("abcd"))
-    base = load_atlas(image, table=names)
-    assert base.sha256() == load_atlas(image, table=names).sha256()
-    moved = image.with_name("moved") / "toy.nii.gz"
+    base = load_atlas(label_image, table=names)
+    assert base.sha256() == load_atlas(label_image, table=names).sha256()
+    moved = label_image.with_name("moved") / "toy.nii.gz"
     moved.parent.mkdir()
-    stored = nib.load(image)
-    shifted = AFFINE.copy()
+    stored = nib.load(label_image)
+    shifted = LABEL_AFFINE.copy()
     shifted[0, 3] += 1
     nib.Nifti1Image(np.asarray(stored.dataobj), shifted).to_filename(moved)
     changed = [
         load_atlas(moved, table=names),
-        load_atlas(image, table=names.assign(name=list("abce"))),
-        load_atlas(image, table=names.assign(network="N")),
-        load_atlas(image, table=names.iloc[::-1]),
-        load_atlas(image, table=names, space="Colin27"),
-        load_atlas(image),
+        load_atlas(label_image, table=names.assign(name=list("abce"))),
+        load_atlas(label_image, table=names.assign(network="N")),
+        load_atlas(label_image, table=names.iloc[::-1]),
+        load_atlas(label_image, table=names, space="Colin27"),
+        load_atlas(label_image),
         load_atlas("seitzman"),
         load_atlas("seitzman", radius=5),
     ]

@@ -6,69 +6,20 @@ import gzip
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 import pytest
-from nibabel.affines import apply_affine
-from scipy.spatial.transform import Rotation
 
 from nfas_lightning.data.regions import parcels as parcels_module
-from nfas_lightning.data.regions.atlas import load_atlas
 from nfas_lightning.data.regions.parcels import surface_parcels, volume_parcels
-
-STRAIGHT = np.array([[3.0, 0, 0, -26.3], [0, 3, 0, -31.7], [0, 0, 3.3, -24.4], [0, 0, 0, 1]])
-
-
-# no center of these grids lies halfway between two labels, where the nearest one is a matter of rounding
-TURNED = np.eye(4)
-
-
-TURNED[:3, :3] = Rotation.from_euler("xyz", [11, -8, 14], degrees=True).as_matrix() @ np.diag(
-    [2.97, 2.89, 3.03]
+from tests.helpers.brain_images import (
+    N_VOLUMES,
+    SHAPE,
+    STRAIGHT,
+    TURNED,
+    both_sides,
+    brute_force,
+    image,
+    write_gifti,
 )
-
-
-TURNED[:3, 3] = -24.17, -33.31, -20.73
-
-
-SHAPE, N_VOLUMES = (17, 20, 15), 7
-
-
-@pytest.fixture
-def label_file(tmp_path):
-    """Eight blocks with ids out of order on a 2 mm grid with an empty border."""
-    labels = np.zeros((25, 30, 24), dtype=np.int16)
-    for i, label in enumerate((30, 4, 11, 2, 57, 8, 21, 16)):
-        x, y, z = i & 1, i >> 1 & 1, i >> 2
-        labels[3 + 9 * x : 11 + 9 * x, 3 + 11 * y : 13 + 11 * y, 3 + 9 * z : 11 + 9 * z] = label
-    affine = np.array([[2.0, 0, 0, -24], [0, 2, 0, -30], [0, 0, 2, -22], [0, 0, 0, 1]])
-    path = tmp_path / "blocks.nii.gz"
-    nib.Nifti1Image(labels, affine).to_filename(path)
-    return path
-
-
-@pytest.fixture
-def atlas(label_file):
-    ids = [2, 4, 8, 11, 16, 21, 30, 57]
-    return load_atlas(label_file, table=pd.DataFrame({"id": ids, "name": [f"p{i}" for i in ids]}))
-
-
-def image(affine, *, seed=0, dtype=np.float32, shape=SHAPE):
-    values = np.random.default_rng(seed).normal(100, 20, (*shape, N_VOLUMES))
-    return nib.Nifti1Image(values.astype(dtype), affine)
-
-
-def brute_force(img, atlas):
-    """Means voxel by voxel."""
-    data = np.asanyarray(img.dataobj).astype(float)
-    grid = np.stack(np.meshgrid(*map(np.arange, data.shape[:3]), indexing="ij"), axis=-1)
-    index = np.rint(apply_affine(np.linalg.inv(atlas.affine), apply_affine(img.affine, grid))).astype(int)
-    inside = ((index >= 0) & (index < atlas.labels.shape)).all(-1)
-    labels = np.zeros(data.shape[:3], dtype=int)
-    labels[inside] = atlas.labels[tuple(index[inside].T)]
-    valid = np.isfinite(data).all(-1) & (data != 0).any(-1)
-    members = [(labels == row + 1) & valid for row in range(len(atlas))]
-    means = [data[m].mean(0) if m.any() else np.full(data.shape[3], np.nan) for m in members]
-    return np.stack(means, axis=1), np.array([m.sum() for m in members])
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -141,37 +92,6 @@ def test_three_dimensions_empty_truncated_and_no_place(atlas, tmp_path):
     nowhere = nib.Nifti1Image(np.ones((*SHAPE, 2), np.float32), None)
     with pytest.raises(ValueError, match="neither sform nor qform"):
         volume_parcels(nowhere, atlas)
-
-
-def write_gifti(path, values, *, structure=None):
-    arrays = [
-        nib.gifti.GiftiDataArray(row.astype(np.float32), intent="NIFTI_INTENT_TIME_SERIES") for row in values
-    ]
-    meta = nib.gifti.GiftiMetaData({"AnatomicalStructurePrimary": structure} if structure else {})
-    nib.save(nib.gifti.GiftiImage(darrays=arrays, meta=meta), path)
-    return path
-
-
-@pytest.fixture
-def surface_atlas(tmp_path):
-    """642 vertices a side: wall, A, B."""
-    paths = []
-    for side, seed in (("lh", 1), ("rh", 2)):
-        labels = np.random.default_rng(seed).integers(0, 3, 642)
-        colors = np.array([[i * 20, 10, 30, 0] for i in range(3)])
-        paths.append(tmp_path / f"{side}.toy.annot")
-        nib.freesurfer.write_annot(paths[-1], labels, colors, ["Medial_wall", "A", "B"], fill_ctab=True)
-    return load_atlas(paths)
-
-
-def both_sides(tmp_path, n_vertices, *, n_volumes=5, wall=None, seed=0):
-    rng = np.random.default_rng(seed)
-    data = [rng.normal(10, 2, (n_volumes, n_vertices)) for _ in range(2)]
-    if wall is not None:
-        for side in data:
-            side[:, :200] = wall
-    paths = [write_gifti(tmp_path / f"s_hemi-{s}.func.gii", side) for s, side in zip("LR", data, strict=True)]
-    return [side.astype(np.float32) for side in data], paths
 
 
 def test_broken_and_unfit_gifti(tmp_path, surface_atlas):

@@ -9,56 +9,25 @@ import pytest
 
 from nfas_lightning.data.regions.atlas import load_atlas
 from nfas_lightning.data.regions.label_files import is_cortex, network_in_name, roi_id
-
-AFFINE = np.array([[-4.0, 0, 0, 22], [0, 4, 0, -30], [0, 0, 4, -20], [0, 0, 0, 1]])
-
+from tests.helpers.brain_images import LABEL_AFFINE, table
 
 COUNTS = {"schaefer_100": 100, "schaefer_200": 200, "schaefer_400": 400, "glasser_360": 360, "aparc": 68}
 
 
-@pytest.fixture
-def image(tmp_path):
-    """12 x 10 x 8 labels: 3 on the left, 7 on the right, 12 across the midline, 20 on the left."""
-    labels = np.zeros((12, 10, 8), dtype=np.int16)
-    x = 22 - 4.0 * np.arange(12)
-    labels[x < -10, 1:5] = 3
-    labels[x > 10, 1:5] = 7
-    labels[:, 6:8] = 12
-    labels[x < -14, 8:] = 20
-    path = tmp_path / "toy.nii.gz"
-    nib.Nifti1Image(labels, AFFINE).to_filename(path)
-    return path
-
-
-@pytest.fixture
-def annotations(tmp_path):
-    """Two hemispheres of 642 vertices: medial wall, A and B; B has no vertex on the right."""
-    entries = ["Medial_wall", "A", "B", "unknown", "corpuscallosum"]
-    colors = np.array([[i * 20, 10, 30, 0] for i in range(5)])
-    paths = []
-    for side, modulus in (("lh", 5), ("rh", 2)):
-        path = tmp_path / f"{side}.toy.annot"
-        nib.freesurfer.write_annot(path, np.arange(642) % modulus, colors, entries, fill_ctab=True)
-        paths.append(path)
-    return paths
-
-
-def table(**columns):
-    return pd.DataFrame(columns)
-
-
-def test_a_table_may_call_its_ids_index(image, tmp_path):
+def test_a_table_may_call_its_ids_index(label_image, tmp_path):
     names = table(index=[0, 20, 3, 7, 12], name=["Background", *"dabc"])
-    expected = load_atlas(image, table=names.rename(columns={"index": "id"}))
-    pd.testing.assert_frame_equal(load_atlas(image, table=names).table, expected.table)
+    expected = load_atlas(label_image, table=names.rename(columns={"index": "id"}))
+    pd.testing.assert_frame_equal(load_atlas(label_image, table=names).table, expected.table)
     names.to_csv(tmp_path / "atlas_dseg.tsv", sep="\t", index=False)
-    pd.testing.assert_frame_equal(load_atlas(image, table=tmp_path / "atlas_dseg.tsv").table, expected.table)
+    pd.testing.assert_frame_equal(
+        load_atlas(label_image, table=tmp_path / "atlas_dseg.tsv").table, expected.table
+    )
     with pytest.raises(ValueError, match=r"columns id \(or index\) and name, missing \['id'\]"):
-        load_atlas(image, table=names.rename(columns={"index": "label"}))
+        load_atlas(label_image, table=names.rename(columns={"index": "label"}))
 
 
 @pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t")])
-def test_tables_from_files_with_a_byte_order_mark_and_windows_lines(image, tmp_path, suffix, separator):
+def test_tables_from_files_with_a_byte_order_mark_and_windows_lines(label_image, tmp_path, suffix, separator):
     rows = [
         ("id", "name", "hemisphere"),
         (3, "LH", "lh"),
@@ -68,7 +37,7 @@ def test_tables_from_files_with_a_byte_order_mark_and_windows_lines(image, tmp_p
     ]
     file = tmp_path / f"names{suffix}"
     file.write_bytes("\r\n".join(separator.join(map(str, row)) for row in rows).encode("utf-8-sig"))
-    atlas = load_atlas(str(image), table=file)
+    atlas = load_atlas(str(label_image), table=file)
     assert list(atlas.table["roi"]) == ["LH", "b_R", "c", "null_L"]
 
 
@@ -90,9 +59,9 @@ def test_tables_from_files_with_a_byte_order_mark_and_windows_lines(image, tmp_p
         ({"id": [3, 20, 7, 12], "name": ["a", "a", "b", "c"]}, r"once per hemisphere, got \['a_L'\]"),
     ],
 )
-def test_tables_that_do_not_fit(image, columns, message):
+def test_tables_that_do_not_fit(label_image, columns, message):
     with pytest.raises(ValueError, match=message):
-        load_atlas(image, table=table(**columns))
+        load_atlas(label_image, table=table(**columns))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +75,7 @@ def test_tables_that_do_not_fit(image, columns, message):
 )
 def test_images_that_hold_no_labels(tmp_path, values, message):
     path = tmp_path / "wrong.nii"
-    nib.Nifti1Image(values, AFFINE).to_filename(path)
+    nib.Nifti1Image(values, LABEL_AFFINE).to_filename(path)
     with pytest.raises(ValueError, match=message):
         load_atlas(path)
 
@@ -115,15 +84,15 @@ def test_float_labels_nan_background_and_a_fourth_axis_of_one(tmp_path):
     values = np.full((4, 4, 4, 1), np.nan, np.float32)
     values[:2] = 5
     path = tmp_path / "float.nii"
-    nib.Nifti1Image(values, AFFINE).to_filename(path)
+    nib.Nifti1Image(values, LABEL_AFFINE).to_filename(path)
     atlas = load_atlas(path)
     assert atlas.labels.shape == (4, 4, 4)
     assert (atlas.labels > 0).sum() == 32
 
 
-def test_a_damaged_label_image(tmp_path, image):
+def test_a_damaged_label_image(tmp_path, label_image):
     broken = tmp_path / "broken.nii.gz"
-    broken.write_bytes(image.read_bytes()[:-20])
+    broken.write_bytes(label_image.read_bytes()[:-20])
     with pytest.raises(ValueError, match=r"broken.nii.gz .*cut short or damaged"):
         load_atlas(broken)
     broken.write_bytes(b"no image at all" * 100)

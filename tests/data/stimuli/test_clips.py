@@ -18,17 +18,6 @@ from tests.helpers.clips import gray_levels, write_clip
 
 AT = 2.0 * torch.arange(80).double()
 
-LEVELS = np.arange(60) * 4  # two seconds at 30 fps, each frame its own gray
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    write_clip(folder / "ramp.mp4", gray_levels(LEVELS))
-    write_clip(folder / "still.mp4", gray_levels([200] * 45))
-    write_clip(folder / "streamed.mp4", gray_levels(LEVELS), movflags="faststart")
-    return folder
-
 
 def test_clips_as_stimuli(folder):
     files = ClipFiles([folder / "ramp.mp4", folder / "still.mp4"], 4)

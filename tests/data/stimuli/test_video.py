@@ -7,18 +7,7 @@ import torch
 from nfas_lightning.data.stimuli import video
 from nfas_lightning.data.stimuli.clips import ClipFiles
 from nfas_lightning.data.stimuli.video import every_frame, frame_statistics, read_clip
-from tests.helpers.clips import gray_levels, write_clip
-
-LEVELS = np.arange(60) * 4  # two seconds at 30 fps, each frame its own gray
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    write_clip(folder / "ramp.mp4", gray_levels(LEVELS))
-    write_clip(folder / "still.mp4", gray_levels([200] * 45))
-    write_clip(folder / "streamed.mp4", gray_levels(LEVELS), movflags="faststart")
-    return folder
+from tests.helpers.clips import LEVELS, write_clip
 
 
 def seen(clip):

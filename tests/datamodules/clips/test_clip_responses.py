@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 
 import numpy as np
 import pytest
@@ -12,39 +11,10 @@ import torch
 from nfas_lightning.data.regions.atlas import load_atlas
 from nfas_lightning.datamodules.algonauts2021.algonauts_reader import (
     ALGONAUTS,
-    functional_rois,
-    subject_files,
 )
 from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses, repetition_ceiling
-from tests.helpers import algonauts_tree as tree
+from tests.helpers.algonauts_tree import mini, read_mini, whole
 from tests.helpers.python2_pickle import python2_pickle
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tree.write_algonauts(tmp_path_factory.mktemp("algonauts"))
-
-
-@pytest.fixture
-def copy(folder, tmp_path):
-    """A tree to spoil."""
-    shutil.copytree(folder, tmp_path / "algonauts2021")
-    return tmp_path / "algonauts2021"
-
-
-def mini(folder, roi="V1", subject="sub01"):
-    return folder / tree.DATA / "mini_track" / subject / f"{roi}.pkl"
-
-
-def whole(folder, subject="sub01"):
-    return folder / tree.DATA / "full_track" / subject / "WB.pkl"
-
-
-def read_mini(folder, **options):
-    files = subject_files(folder, "mini", None, list(tree.ROIS), strict=False)
-    options = {"progress": False, "strict": False, **options}
-    (read,) = read_clip_responses(ALGONAUTS, files, functional_rois(), **options)
-    return read
 
 
 def test_standardized_values_are_means_over_repetitions(folder):

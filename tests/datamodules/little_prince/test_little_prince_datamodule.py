@@ -8,44 +8,11 @@ import pytest
 import torch
 
 from nfas_lightning.data.regions.atlas import load_atlas
-from nfas_lightning.datamodules import LittlePrinceDataModule
 from nfas_lightning.datamodules.little_prince.little_prince_reader import VOLUMES, WORDS, read_sections
 from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.functional.temporal import hrf_operator
 from tests.helpers import little_prince_tree as tree
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lpp")
-    tree.write_little_prince(folder)
-    return folder
-
-
-@pytest.fixture
-def copy(root, tmp_path):
-    """A tree to spoil."""
-    shutil.copytree(root / "ds003643", tmp_path / "ds003643", symlinks=True)
-    return tmp_path / "ds003643"
-
-
-def ready(root, **options):
-    options = {"atlas": "dosenbach", "strict": False, "cache": None, "progress": False, **options}
-    datamodule = LittlePrinceDataModule(root, **options)
-    datamodule.prepare_data()
-    datamodule.setup()
-    return datamodule
-
-
-_LOADED = {}
-
-
-def loaded(root, **options):
-    """`ready`, once for each choice of options: the tree behind `root` stays as it is."""
-    key = (str(root), repr(sorted(options.items())))
-    if key not in _LOADED:
-        _LOADED[key] = ready(root, **options)
-    return _LOADED[key]
+from tests.helpers.little_prince_tree import derivative, loaded, ready
 
 
 def planted_feature(datamodule, language):
@@ -203,10 +170,6 @@ def test_describe_counts_words_and_missing_parcels(root):
 
 
 # what goes wrong
-
-
-def derivative(folder, subject, run):
-    return next((folder / "derivatives" / subject).rglob(f"*_run-{run:02d}_*"))
 
 
 def test_a_scan_cut_short(copy):

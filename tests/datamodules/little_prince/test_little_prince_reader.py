@@ -8,43 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from nfas_lightning.datamodules import LittlePrinceDataModule
 from nfas_lightning.datamodules.little_prince.little_prince_reader import WORDS, read_sections
 from nfas_lightning.datamodules.stories.story import Story, StorySettings, story_design, story_stimuli
 from tests.helpers import little_prince_tree as tree
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lpp")
-    tree.write_little_prince(folder)
-    return folder
-
-
-@pytest.fixture
-def copy(root, tmp_path):
-    """A tree to spoil."""
-    shutil.copytree(root / "ds003643", tmp_path / "ds003643", symlinks=True)
-    return tmp_path / "ds003643"
-
-
-def ready(root, **options):
-    options = {"atlas": "dosenbach", "strict": False, "cache": None, "progress": False, **options}
-    datamodule = LittlePrinceDataModule(root, **options)
-    datamodule.prepare_data()
-    datamodule.setup()
-    return datamodule
-
-
-_LOADED = {}
-
-
-def loaded(root, **options):
-    """`ready`, once for each choice of options: the tree behind `root` stays as it is."""
-    key = (str(root), repr(sorted(options.items())))
-    if key not in _LOADED:
-        _LOADED[key] = ready(root, **options)
-    return _LOADED[key]
+from tests.helpers.little_prince_tree import derivative, loaded, ready
 
 
 def test_sections_are_the_rank_of_the_derivative_runs_and_no_section_leaks(root):
@@ -66,10 +33,6 @@ def test_textgrids_give_the_same_times(root):
     grid = loaded(root, language="FR", anchor="end", words_from="textgrid").responses
     torch.testing.assert_close(csv.design[0].to_dense(), grid.design[0].to_dense())
     assert csv.stimulus_ids == grid.stimulus_ids
-
-
-def derivative(folder, subject, run):
-    return next((folder / "derivatives" / subject).rglob(f"*_run-{run:02d}_*"))
 
 
 def test_nine_runs_that_are_eight_or_ten(copy):

@@ -5,46 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 
-from nfas_lightning.datamodules import NarrativesDataModule
 from nfas_lightning.datamodules.narratives.narratives_clock import CLOCKS
 from nfas_lightning.functional.correlation import correlate
-from tests.helpers import narratives_tree as tree
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("narratives")
-    tree.write_narratives(folder)
-    return folder
-
-
-def ready(root, **options):
-    options = {"atlas": "dosenbach", "strict": False, "cache": None, "progress": False, **options}
-    datamodule = NarrativesDataModule(root, **options)
-    datamodule.prepare_data()
-    datamodule.setup()
-    return datamodule
-
-
-def planted(datamodule, name):
-    """The predicted and the observed series of one story, from its planted word's indicator alone."""
-    responses = datamodule.responses
-    part = {"slumlord": 0, "reach": 1}.get(name, 0)
-    audio = CLOCKS[name].audio
-    row = tree.planted_words(audio)[part] - (10 if name == "reach" else 0)
-    feature = torch.zeros(len(responses.stimulus_ids), 1)
-    (column,) = (i for i, s in enumerate(responses.stimulus_ids) if s.startswith(f"{name}_{row:05d}_"))
-    feature[column] = 1.0
-    rows = responses.runs == [story.name for story in datamodule.stories()].index(name)
-    observed = responses.group_mean[rows]
-    return responses.carry(feature)[rows], observed[:, ~observed.isnan().any(dim=0)]
+from tests.helpers.narratives_tree import planted_series, ready
 
 
 @pytest.mark.parametrize("name", ["pieman", "tunnel", "milkywaysynonyms", "slumlord", "reach", "prettymouth"])
 def test_a_known_word_comes_out_at_the_right_volume(root, name):
-    predicted, observed = planted(ready(root, stories=[name], modality="language"), name)
+    predicted, observed = planted_series(ready(root, stories=[name], modality="language"), name)
     assert observed.shape[1] > 100
     lags = {lag: correlate(predicted.roll(lag, 0)[1:-1], observed[1:-1]) for lag in (-1, 0, 1)}
     assert lags[0].min() > 0.995
@@ -58,10 +27,10 @@ def test_an_unverified_offset_is_said_and_can_be_corrected(root):
     ):
         datamodule = ready(root, stories=["piemanpni"], modality="language")
     with pytest.warns(UserWarning, match="piemanpni"):
-        predicted, observed = planted(datamodule, "piemanpni")
+        predicted, observed = planted_series(datamodule, "piemanpni")
     assert correlate(predicted, observed).min() > 0.995
     moved = ready(root, stories=["piemanpni"], modality="language", wav_offsets={"piemanpni": 8.8})
-    predicted, observed = planted(moved, "piemanpni")
+    predicted, observed = planted_series(moved, "piemanpni")
     assert correlate(predicted, observed).max() < 0.7
     with pytest.raises(ValueError, match="wav_offsets must name stories that are read"):
         ready(root, stories=["pieman"], wav_offsets={"lucy": 2.0})

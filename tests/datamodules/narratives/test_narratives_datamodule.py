@@ -7,64 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from nfas_lightning.datamodules import NarrativesDataModule
 from nfas_lightning.datamodules.narratives.narratives_clock import CLOCKS, WORDS
 from nfas_lightning.datamodules.narratives.narratives_tree import story_words
 from nfas_lightning.datamodules.stories.story import Story, StorySettings, story_design, story_stimuli
 from nfas_lightning.functional.correlation import correlate
 from tests.helpers import narratives_tree as tree
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("narratives")
-    tree.write_narratives(folder)
-    return folder
-
-
-@pytest.fixture
-def copy(root, tmp_path):
-    """A tree to spoil."""
-    shutil.copytree(root / "ds002345", tmp_path / "ds002345", symlinks=True)
-    return tmp_path / "ds002345"
-
-
-@pytest.fixture(scope="module")
-def annotations(tmp_path_factory):
-    """Two parcels and a medial wall on fsaverage6, one file per hemisphere."""
-    folder = tmp_path_factory.mktemp("atlas")
-    label = np.ones(tree.N_VERTICES, dtype=int)
-    label[20_000:] = 2
-    label[tree.MEDIAL_WALL] = 0
-    colors = np.array([[0, 0, 0, 0], [50, 0, 0, 0], [0, 50, 0, 0]])
-    paths = []
-    for side in ("lh", "rh"):
-        paths.append(folder / f"{side}.two.annot")
-        nib.freesurfer.write_annot(paths[-1], label, colors, ["Medial_wall", "front", "back"], fill_ctab=True)
-    return paths
-
-
-def ready(root, **options):
-    options = {"atlas": "dosenbach", "strict": False, "cache": None, "progress": False, **options}
-    datamodule = NarrativesDataModule(root, **options)
-    datamodule.prepare_data()
-    datamodule.setup()
-    return datamodule
-
-
-def planted(datamodule, name):
-    """The predicted and the observed series of one story, from its planted word's indicator alone."""
-    responses = datamodule.responses
-    part = {"slumlord": 0, "reach": 1}.get(name, 0)
-    audio = CLOCKS[name].audio
-    row = tree.planted_words(audio)[part] - (10 if name == "reach" else 0)
-    feature = torch.zeros(len(responses.stimulus_ids), 1)
-    (column,) = (i for i, s in enumerate(responses.stimulus_ids) if s.startswith(f"{name}_{row:05d}_"))
-    feature[column] = 1.0
-    rows = responses.runs == [story.name for story in datamodule.stories()].index(name)
-    observed = responses.group_mean[rows]
-    return responses.carry(feature)[rows], observed[:, ~observed.isnan().any(dim=0)]
-
+from tests.helpers.narratives_tree import planted_series, ready
 
 # clocks
 
@@ -190,7 +138,7 @@ def test_files_that_are_not_clean_lose_confounds_and_drifts(root):
     options = {"stories": ["pieman"], "modality": "language", "derivative": "fmriprep", "high_pass": None}
     dirty = ready(root, **options, confounds=())
     clean = ready(root, **options, confounds=("trans_x", "rot_z"))
-    before, after = (correlate(*planted(datamodule, "pieman")).mean() for datamodule in (dirty, clean))
+    before, after = (correlate(*planted_series(datamodule, "pieman")).mean() for datamodule in (dirty, clean))
     assert before < 0.3
     assert after > 0.95
     assert ready(root, **{**options, "high_pass": "auto"}, confounds=("trans_x",)).high_pass == 1 / 128

@@ -11,32 +11,10 @@ import pytest
 import torch
 
 from nfas_lightning.data.stimuli.word_times import read_gentle
-from nfas_lightning.datamodules import NarrativesDataModule
 from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.functional.hrf import hrf
 from tests.helpers import narratives_tree as tree
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("narratives")
-    tree.write_narratives(folder)
-    return folder
-
-
-@pytest.fixture
-def copy(root, tmp_path):
-    """A tree to spoil."""
-    shutil.copytree(root / "ds002345", tmp_path / "ds002345", symlinks=True)
-    return tmp_path / "ds002345"
-
-
-def ready(root, **options):
-    options = {"atlas": "dosenbach", "strict": False, "cache": None, "progress": False, **options}
-    datamodule = NarrativesDataModule(root, **options)
-    datamodule.prepare_data()
-    datamodule.setup()
-    return datamodule
+from tests.helpers.narratives_tree import ready
 
 
 def test_a_scan_of_another_rate_is_left_out(copy):

@@ -12,6 +12,8 @@ from tests.helpers.zoo import save_files, small_entry
 
 pytest.importorskip("timm")
 
+pytestmark = pytest.mark.usefixtures("no_lock_file")
+
 QUICK = {
     "deit_base",
     "timesformer_base",
@@ -94,13 +96,6 @@ def test_the_check_finds_a_network_that_ignores_its_input(monkeypatch):
     # without rows in the embeddings every word is the same, and so is every text
     with pytest.raises(AssertionError, match="same state for every stimulus"):
         check_values(replace(zoo_entry("pythia_160m"), pooling="cls"))
-
-
-@pytest.fixture(autouse=True)
-def no_lock_file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NFAS_MODELS_LOCK", raising=False)
-    monkeypatch.delenv("NFAS_WEIGHTS", raising=False)
 
 
 def test_the_check_runs_the_weights_of_a_folder(tmp_path):

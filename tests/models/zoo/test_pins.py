@@ -11,14 +11,9 @@ from tests.helpers.zoo import save_files, small_entry
 
 pytest.importorskip("timm")
 
+pytestmark = pytest.mark.usefixtures("no_lock_file")
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture(autouse=True)
-def no_lock_file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NFAS_MODELS_LOCK", raising=False)
-    monkeypatch.delenv("NFAS_WEIGHTS", raising=False)
 
 
 def test_a_pin_is_written_read_and_held_to(tmp_path):
