@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from nfas_lightning.errors import InputError
+from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.functional.checks import (
     check_device,
     check_finite,
@@ -28,6 +28,9 @@ from nfas_lightning.functional.folds import contiguous_folds, inner_blocks
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge_solver import decompose_features, inner_errors, one_thread_if_small
 from nfas_lightning.functional.standardization import Scaling, standardize
+
+if TYPE_CHECKING:
+    from nfas_lightning.functional.ridge_model import RidgeModel
 
 __all__ = [
     "MANY_AT_EDGE",
@@ -80,6 +83,7 @@ class EncodingResult:
         n_volumes: (R,) rows that were observed and tested in folds that are scored; fewer than T where
             responses are missing.
         scaling: of the features, as given.
+        model: the same regression fitted to all rows, if `keep_model` asked for it; else None.
     """
 
     r: Tensor
@@ -99,6 +103,17 @@ class EncodingResult:
     fold: Tensor
     n_volumes: Tensor
     scaling: Scaling = "unit"
+    model: RidgeModel | None = None
+
+    def predict(self, X: Tensor, nuisances: Tensor | None = None) -> Tensor:
+        """Predict the responses (T, R) to new features (T, P), in their own units; see `RidgeModel.predict`.
+
+        Raises:
+            RuntimeError: the model was not kept.
+        """
+        if self.model is None:
+            raise FailureError("No model was kept to predict with: call ridge_cv(..., keep_model=True).")
+        return self.model.predict(X, nuisances)
 
     @property
     def alpha_at_edge(self) -> Tensor:
@@ -119,6 +134,7 @@ def ridge_cv(
     scaling: Scaling = "unit",
     negative: Negative = "clip",
     n_inner_folds: int = 5,
+    keep_model: bool = False,
     warn: bool = True,
 ) -> EncodingResult:
     r"""Fit ridge regression in contiguous cross-validation and score it per ROI.
@@ -149,6 +165,7 @@ def ridge_cv(
             weigh as much as the large.
         negative: r2 of a negative r: ``"clip"`` gives 0, ``"square"`` its square.
         n_inner_folds: inner folds of ``selection="folds"``.
+        keep_model: also fit to all rows (see `ridge_fit`), so that the result can `predict` new ones.
         warn: False leaves the warnings to a caller of many fits.
 
     Returns:
@@ -207,7 +224,7 @@ def ridge_cv(
         )
     ends = torch.stack([alphas.min(), alphas.max()]).to(Y.dtype)
     tested = observed[fold] & (fold >= 0)[:, None]
-    return EncodingResult(
+    result = EncodingResult(
         r=r,
         r2=squared_correlation(r, negative),
         r_joint=joint,
@@ -226,6 +243,22 @@ def ridge_cv(
         n_volumes=(tested & ~target.isnan() & ~preds.isnan()).sum(0),
         scaling=scaling,
     )
+    if not keep_model:
+        return result
+    from nfas_lightning.functional.ridge_model import ridge_fit  # which checks its input as this does
+
+    model = ridge_fit(
+        X,
+        Y,
+        groups=groups,
+        gap=gap,
+        alphas=alphas,
+        selection=selection,
+        nuisances=nuisances,
+        scaling=scaling,
+        n_inner_folds=n_inner_folds,
+    )
+    return replace(result, model=model)
 
 
 def default_alphas(n_features: int) -> Tensor:

@@ -101,3 +101,13 @@ def test_what_does_not_fit_is_refused():
         model.predict(X, X[:, :1])
     with pytest.raises(ValueError, match="X must be finite"):
         model.predict(X / 0)
+
+
+def test_a_result_that_kept_its_model_predicts_new_rows():
+    X, Y = simulate(T=120, P=6, R=3, noise=0.1)
+    result = ridge_cv(X[:80], Y[:80], keep_model=True)
+    torch.testing.assert_close(result.predict(X[80:]), ridge_fit(X[:80], Y[:80]).predict(X[80:]))
+    for r in range(3):
+        assert torch.corrcoef(torch.stack([result.predict(X[80:])[:, r], Y[80:, r]]))[0, 1] > 0.99
+    with pytest.raises(RuntimeError, match=r"keep_model=True"):
+        ridge_cv(X, Y).predict(X)
