@@ -163,6 +163,7 @@ class Encoder:
             selection=self.selection,
             nuisances=nuisances,
             scaling=scaling,
+            keep_preds=False,
             warn=warn,
         )
 
@@ -173,7 +174,7 @@ class Encoder:
         moves: Moves = "blocks" if self.responses.tr is None else "shift"
         return ridge_null(
             X,
-            targets.to(result.preds),
+            targets.to(result.r),
             result,
             groups=self.groups,
             gap=self.gap,

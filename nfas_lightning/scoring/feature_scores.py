@@ -16,7 +16,7 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.correlation import average_folds, squared_correlation
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
-from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling, observed_folds
+from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling
 from nfas_lightning.results import SCORES, Score
 from nfas_lightning.results.numbers import column_of
 from nfas_lightning.scoring.encoder import Encoder, Fits, Scores
@@ -216,14 +216,13 @@ class FeatureScores:
         return rois["network"].to_numpy() if "network" in rois.columns else self.responses.dataset
 
 
-def best_block(blocks: Sequence[Fits], targets: Tensor, shown: Score) -> Encoded:
+def best_block(blocks: Sequence[Fits], shown: Score) -> Encoded:
     """Score blocks together: per fold and ROI the earliest block that won inside that fold's training data.
 
     Each number has a choice of its own, by the inner scores of the fit that it comes from.
 
     Args:
         blocks: fits in the same folds.
-        targets: (T, K * R) the responses that all of them were fitted to.
         shown: the number that volumes and edges are reported of.
     """
     scores: dict[Score, Scores] = {}
@@ -231,12 +230,11 @@ def best_block(blocks: Sequence[Fits], targets: Tensor, shown: Score) -> Encoded
         fits = [block.fit(score) for block in blocks]
         winner = _winner(fits)
         fold_r = torch.stack([block.scores(score).fold_r for block in blocks]).gather(0, winner)[0]
-        observed = observed_folds(targets.to(fold_r.device), fits[0].fold, len(fold_r))
-        r = average_folds(fold_r, observed)
+        r = average_folds(fold_r, fits[0].fold_observed)
         scores[score] = Scores(r, squared_correlation(r), fold_r)
     fits = [block.fit(shown) for block in blocks]
     winner = _winner(fits)
-    n_volumes = torch.stack([_volumes_by_fold(fit) for fit in fits]).gather(0, winner)[0].sum(dim=0)
+    n_volumes = torch.stack([fit.fold_volumes for fit in fits]).gather(0, winner)[0].sum(dim=0)
     at_edge = torch.stack([fit.fold_at_edge for fit in fits]).gather(0, winner)[0].nanmean(dim=0)
     return Encoded(scores, n_volumes, at_edge)
 
@@ -247,9 +245,3 @@ def _winner(fits: Sequence[EncodingResult]) -> Tensor:
     # where no block predicts, all stand at the same score but for rounding, which differs between machines
     tied = inner >= inner.amax(dim=0) - _TIE
     return tied.int().argmax(dim=0)[None]
-
-
-def _volumes_by_fold(result: EncodingResult) -> Tensor:
-    """Count rows that were observed and tested, (folds, K * R)."""
-    counted = ~(result.preds.isnan() | result.target.isnan())
-    return torch.stack([counted[result.fold == index].sum(dim=0) for index in range(len(result.fold_r))])

@@ -79,9 +79,7 @@ def score_trajectory(
             blocks = [encode.features(state, space.scaling_) for state in Z.unbind(1)]
     if blocks:
         encoded["last_block"] = blocks[-1]
-        encoded["best_block"] = best_block(
-            [block.fits for block in blocks if block.fits], encode.targets, settings.score
-        )
+        encoded["best_block"] = best_block([block.fits for block in blocks if block.fits], settings.score)
         encoded["mean_depth"] = encode.features(Z.mean(dim=1), space.scaling_)
         encoded["all_blocks"] = encode.features(Z.flatten(1), space.scaling_)
         nuisances = encode.nuisances()
