@@ -20,6 +20,7 @@ from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scalin
 from nfas_lightning.results import SCORES, Score
 from nfas_lightning.results.numbers import column_of
 from nfas_lightning.scoring.encoder import Encoder, Fits, Scores
+from nfas_lightning.scoring.regions import Regions
 from nfas_lightning.scoring.settings import ScoringSettings
 
 __all__ = ["Encoded", "FeatureScores", "best_block"]
@@ -59,7 +60,9 @@ class FeatureScores:
         self._each = settings.subjects in ("each", "both")
         self.labels = (GROUP,) * self._group + responses.subjects * self._each
         parts = [responses.group_mean] * self._group + list(responses.values) * self._each
-        self.targets = torch.cat(parts, dim=1)
+        self.targets = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        self.regions = None if settings.regions is None else Regions.of(responses.rois, settings.regions)
+        self.rois = responses.rois if self.regions is None else self.regions.rois
 
     @cached_property
     def ceilings(self) -> list[Tensor]:
@@ -168,13 +171,22 @@ class FeatureScores:
         assert encoded.X is not None
         result, count = encoded.fits.fit(score), self.settings.n_permutations
         null = self.encoder.null(encoded.X, self.targets, result, score, n_permutations=count)
-        return permutation_p(encoded.scores[score].r, null)
+        return permutation_p(self._rows(encoded.scores[score].r), self._rows(null))
+
+    def _rows(self, values: Tensor) -> Tensor:
+        """Return one value per row of the tables, (..., K * G), of those of all targets (..., K * R)."""
+        if self.regions is None:
+            return values
+        parts = values.unflatten(-1, (len(self.labels), -1)).unbind(-2)
+        least = self.settings.least_ceiling
+        counted = [None if least is None else ceiling >= least for ceiling in self.ceilings]
+        return torch.cat([self.regions.mean(*pair) for pair in zip(parts, counted, strict=True)], dim=-1)
 
     def table(self, encoded: Encoded, base: Mapping[str, Any]) -> pd.DataFrame:
         """Long-form rows of one feature: one per subject and ROI."""
-        n_rois = len(self.responses.rois)
+        n_rois = len(self.rois)
         shown = self.shown(base["feature"])
-        r = encoded.scores[shown].r
+        r = self._rows(encoded.scores[shown].r)
         p = torch.full_like(r, math.nan)
         tested = self.settings.n_permutations and base["feature"] in self.settings.null_features
         if tested and encoded.X is not None:
@@ -186,20 +198,24 @@ class FeatureScores:
                     stacklevel=3,
                 )
         columns = {
-            column_of(value, score): getattr(numbers, value)
+            column_of(value, score): self._rows(getattr(numbers, value))
             for score, numbers in encoded.scores.items()
             for value in ("r", "r2")
-        } | {"p": p, "n_volumes": encoded.n_volumes, "alpha_at_edge": encoded.alpha_at_edge}
+        }
+        columns["ceiling"] = self._rows(torch.cat(self.ceilings).to(r))
+        columns["n_volumes"], columns["p"] = encoded.n_volumes, p
+        columns["alpha_at_edge"] = self._rows(encoded.alpha_at_edge)
+        if self.regions is not None:
+            columns["n_volumes"] = self._rows(encoded.n_volumes.to(r)).round()
         frames = []
         for k, label in enumerate(self.labels):
             part = slice(k * n_rois, (k + 1) * n_rois)
             frame = pd.DataFrame(
                 {
-                    "roi": self.responses.rois["roi"].to_numpy(),
+                    "roi": self.rois["roi"].to_numpy(),
                     "network": self._network(),
                     **{name: values[part].cpu().numpy() for name, values in columns.items()},
                     "q": fdr(p[part]).cpu().numpy(),
-                    "ceiling": self.ceilings[k].cpu().numpy(),
                 }
             )
             frames.append(frame.assign(subject=label))
@@ -208,11 +224,12 @@ class FeatureScores:
 
     def group_rows(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """Return the reported r and r2 (R,) of the group mean, or where there is none the subjects' mean."""
-        r, r2 = (part.view(len(self.labels), -1) for part in encoded.scores[self.settings.score][:2])
+        numbers = encoded.scores[self.settings.score][:2]
+        r, r2 = (self._rows(part).view(len(self.labels), -1) for part in numbers)
         return (r[0], r2[0]) if self._group else (r.nanmean(dim=0), r2.nanmean(dim=0))
 
     def _network(self) -> Any:
-        rois = self.responses.rois
+        rois = self.rois
         return rois["network"].to_numpy() if "network" in rois.columns else self.responses.dataset
 
 
