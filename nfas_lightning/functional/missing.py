@@ -23,7 +23,7 @@ def column_patterns(Y: Tensor) -> list[tuple[Tensor, Tensor]]:
     """
     missing = Y if Y.dtype is torch.bool else Y.isnan()
     if not bool(missing.any()):
-        return everything(*Y.shape, Y.device)
+        return everything(len(Y), Y.shape[1], Y.device)
     patterns, member = torch.unique(missing, dim=1, return_inverse=True)
     return [((member == i).nonzero()[:, 0], ~patterns[:, i]) for i in range(patterns.shape[1])]
 

@@ -83,7 +83,9 @@ def held_out_errors(
     routes: list[tuple[Tensor, Errors]] = []
     for prepare, lost, wanted in ((_by_operators, MAY_LOSE**2, True), (_by_rows, MAY_LOSE, False)):
         some = [block for block, operators in zip(blocks, cheaper, strict=True) if operators == wanted]
-        for chosen, allowed in passes(basis, alphas, lost, dtype) if some else ():
+        # systems that nuisances bring close to singular take float64
+        least = dtype if wanted or basis.fixed is None else torch.float64
+        for chosen, allowed in passes(basis, alphas, lost, least) if some else ():
             routes.append((chosen, prepare(basis, alphas[chosen], some, allowed, n_targets)))
 
     def errors(Y: Tensor) -> Tensor:
@@ -134,7 +136,7 @@ def _of_features(
     patterns, member = torch.unique(out, dim=1, return_inverse=True)
     order, counts = member.argsort(stable=True), torch.bincount(member).double()
     sizes, stays = [int(count) for count in counts.tolist()], (~patterns).tolist()
-    segments, own = X[order].split(sizes), known[order].split(sizes)
+    segments, own = torch.split(X[order], sizes), torch.split(known[order], sizes)
     means = torch.stack([torch.cat([x.mean(0), n.mean(0)]) for x, n in zip(segments, own, strict=True)])
     segments = tuple((x - mean[:width]).to(dtype) for x, mean in zip(segments, means, strict=True))
     own = tuple(n - mean[width:] for n, mean in zip(own, means, strict=True))
@@ -161,7 +163,7 @@ def _of_features(
         prepared.append((held, n_held @ inverse, solve))
 
     def errors(Y: Tensor) -> Tensor:
-        parts = Y[order].split(sizes)
+        parts = torch.split(Y[order], sizes)
         y_means = torch.stack([part.mean(0) for part in parts])
         parts = tuple(part - mean for part, mean in zip(parts, y_means, strict=True))
         moments = [x.T @ part.to(dtype) for x, part in zip(segments, parts, strict=True)]
@@ -240,7 +242,8 @@ def _mixed(
         parts = products @ (t if turn is None else turn @ t)
         wide = parts.reshape(weights.shape[1], base.numel())
         residual = torch.addmm(base.reshape(1, -1), weights, wide, alpha=-1).view(len(weights), *base.shape)
-        return torch.linalg.vector_norm(residual, dim=1).double().square_()
+        norms: Tensor = torch.linalg.vector_norm(residual, dim=1)
+        return norms.double().square_()
 
     return squares
 

@@ -177,7 +177,7 @@ class FeatureScores:
         """Return one value per row of the tables, (..., K * G), of those of all targets (..., K * R)."""
         if self.regions is None:
             return values
-        parts = values.unflatten(-1, (len(self.labels), -1)).unbind(-2)
+        parts = torch.tensor_split(values, len(self.labels), dim=-1)
         least = self.settings.least_ceiling
         counted = [None if least is None else ceiling >= least for ceiling in self.ceilings]
         return torch.cat([self.regions.mean(*pair) for pair in zip(parts, counted, strict=True)], dim=-1)
