@@ -16,7 +16,7 @@ from nfas_lightning.functional.embedding import DistanceMetric, distances, mds, 
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.permanova import permanova, permanova_pairwise
 from nfas_lightning.functional.permdisp import permdisp
-from nfas_lightning.functional.relabeling import distinct_partitions
+from nfas_lightning.functional.relabeling import Relabeling
 from nfas_lightning.functional.silhouette import silhouette
 from nfas_lightning.functional.snci import snci, snci_bootstrap, snci_permutation
 from nfas_lightning.results import MIN_MODELS, SpaceStatistics, few_models, group_words
@@ -235,7 +235,7 @@ def _tests(
     notes: list[str],
 ) -> dict[str, Any]:
     """Return the tests between groups of two models or more."""
-    floor = 1 / distinct_partitions(torch.tensor(models["group"].value_counts().to_numpy()))
+    floor = 1 / Relabeling.read(models["group"].tolist(), len(models)).distinct
     if floor > 0.01:
         notes.append(f"With so few models no permutation p of the grouping can fall below {floor:.2g}.")
     between, labels = distances(vectors, metric), models["group"].tolist()
