@@ -154,7 +154,7 @@ def compare_spaces(
 
     def statistics(rows: Tensor) -> Tensor:
         rows = rows[:, kept].to(both.device)
-        parts = [_statistics(both, seen, between, members, part) for part in rows.split(step)]
+        parts = [_statistics(both, seen, between, members, part) for part in torch.split(rows, step)]
         return torch.cat(parts)
 
     return exchange_test(statistics, len(scores), n_permutations=n_permutations, seed=seed)

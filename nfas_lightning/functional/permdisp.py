@@ -120,8 +120,8 @@ def _inside_strata(gram: Tensor, labels: Relabeling, n_permutations: int, seed: 
     spread = torch.bincount(codes[kept], minlength=n_groups).tolist()
     if min(spread) < 2 or not bool((values > 1e-7 * gram.diagonal().max().sqrt()).any()):
         warnings.warn(
-            "Spread inside strata needs two models of each group in some stratum, some distance apart: PERMDISP "
-            "is NaN.",
+            "Spread inside strata needs two models of each group in some stratum, some distance apart: "
+            "PERMDISP is NaN.",
             stacklevel=3,
         )
         nan = gram.new_full((), torch.nan)

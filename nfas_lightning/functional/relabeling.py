@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ __all__ = [
     "TIE",
     "Labels",
     "Relabeling",
+    "Restriction",
     "check_permutations",
     "encode_labels",
     "group_sizes",
@@ -88,6 +89,13 @@ def group_sizes(codes: Tensor, n_groups: int) -> Tensor:
 def check_permutations(n_permutations: int) -> None:
     """Raise unless at least one permutation is asked for."""
     check_count("n_permutations", n_permutations, 1)
+
+
+class Restriction(TypedDict):
+    """Which labels may change places: keywords of the permutation tests, see `permanova`."""
+
+    strata: Labels | None
+    units: Labels | None
 
 
 class Relabeling(NamedTuple):
