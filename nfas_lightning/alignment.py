@@ -47,6 +47,7 @@ def align(
     name: str | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
+    memory_budget: int | None = None,
     progress: bool = True,
 ) -> ModelResult:
     """Run a network over a benchmark's stimuli, frozen, and score it: for loops that are not Lightning's.
@@ -67,7 +68,8 @@ def align(
         settings: how a trajectory becomes scores; None: the defaults, without permutations.
         name: of the model in the tables; None: its class or name.
         batch_size: stimuli per batch; None: the datamodule's.
-        device: moved there first; None: stays where it is.
+        device: the network is moved there first; None: it stays where it is. States are scored there too.
+        memory_budget: bytes of states that may stay on the device, see `DepthRecorder`.
         progress: show a bar.
 
     Returns:
@@ -103,6 +105,7 @@ def align(
             preprocess=preprocess,
             batch_size=batch_size or datamodule.batch_size,
             num_workers=datamodule.num_workers,
+            memory_budget=memory_budget,
             progress=progress,
         )
         assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
@@ -123,6 +126,7 @@ def record_trajectory(
     share: tuple[int, int] = (0, 1),
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     limit: int | None = None,
+    memory_budget: int | None = None,
     progress: bool = False,
     owner: nn.Module | None = None,
 ) -> Trajectory | None:
@@ -142,6 +146,7 @@ def record_trajectory(
         share: (rank, world): this process takes every world-th stimulus, from the rank-th on.
         context: made around each forward pass, e.g. an autocast.
         limit: stop after so many stimuli.
+        memory_budget: see `align`.
         progress: show a bar.
         owner: what holds the network and stays as it was, too, see `undisturbed`.
 
@@ -172,7 +177,7 @@ def record_trajectory(
         stimuli, batch_size, sampler=indices, num_workers=num_workers, collate_fn=list
     )
     with undisturbed(module, owner or network) as plain:
-        recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
+        recorder = DepthRecorder(plain, layers, pooling=pooling, memory_budget=memory_budget)
         capture = Capture(recorder, inputs, context=context)
         with recorder:
             if world > 1:

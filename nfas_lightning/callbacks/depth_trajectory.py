@@ -25,6 +25,7 @@ from nfas_lightning.hooks.processes import from_rank_zero, gather_trajectories, 
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network
 from nfas_lightning.hooks.shards import begin_shards, finish_shards, read_shards, write_shard
+from nfas_lightning.hooks.spill import Spill
 from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import undisturbed
 from nfas_lightning.lightning_packages import Callback, pl
@@ -50,6 +51,8 @@ class DepthTrajectory(Callback):
         layers: blocks to record, see `resolve_layers`; None: a FrozenModel's own, else ``"auto"``.
         pooling: see `pool`; None: a FrozenModel's own, else ``"auto"``.
         dtype: of the states that are kept.
+        device: where they are kept, and scored, such as ``"cpu"``; None: where they arise.
+        memory_budget: bytes of states that may stay there, see `DepthRecorder`: scores do not depend on it.
         save_dir: folder for safetensors shards, one subfolder per stage: memory is then O(batch), and
             `trajectory` reads them when asked (`read_shards` does so in another session). A new run removes
             the subfolder as it starts: until it has finished, there is nothing to read. None keeps states
@@ -80,6 +83,8 @@ class DepthTrajectory(Callback):
         pooling: str | None = None,
         *,
         dtype: str = "float32",
+        device: str | None = None,
+        memory_budget: int | None = None,
         save_dir: str | Path | None = None,
         shard_size: int = 4096,
         metric: Metric | MetricCollection | None = None,
@@ -92,6 +97,8 @@ class DepthTrajectory(Callback):
             raise InputError(f"shard_size must be at least 1, got {shard_size}.")
         self.layers, self.pooling, self.submodule = layers, pooling, submodule
         self.dtype, self.repeats, self.layout = dtype, repeats, layout
+        self.device, self.memory_budget = device, memory_budget
+        Spill(memory_budget)  # which refuses a bad one now
         self.save_dir = None if save_dir is None else Path(save_dir)
         self.shard_size = shard_size
         self.metric = metric
@@ -106,7 +113,7 @@ class DepthTrajectory(Callback):
 
     @property
     def trajectory(self) -> Trajectory:
-        """The last stage's trajectory, on the CPU of rank zero.
+        """The last stage's trajectory on rank zero, where the budget left its states; from a `save_dir`, on the CPU.
 
         Raises:
             RuntimeError: no stage has ended yet, or this is another rank.
@@ -157,7 +164,8 @@ class DepthTrajectory(Callback):
             pooling=pooling,
             layout=self.layout,
             repeats=self.repeats,
-            device="cpu",
+            device=self.device,
+            memory_budget=self.memory_budget,
             dtype=_DTYPES[self.dtype],
             mask_source=lambda: pl_module.mask if isinstance(pl_module, FrozenModel) else None,
         )

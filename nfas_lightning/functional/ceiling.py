@@ -15,6 +15,7 @@ from nfas_lightning.functional.checks import (
     check_option,
     check_shape,
     seeded_generator,
+    with_float64,
     working_dtype,
 )
 from nfas_lightning.functional.correlation import MIN_ROWS, correlate
@@ -25,6 +26,7 @@ __all__ = ["CeilingMethod", "noise_ceiling", "normalize"]
 CeilingMethod = Literal["loo_subject", "split_half"]
 
 
+@with_float64
 def noise_ceiling(
     Y: Tensor,
     *,

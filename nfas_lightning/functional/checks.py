@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -21,10 +24,13 @@ __all__ = [
     "double_device",
     "is_constant",
     "seeded_generator",
+    "with_float64",
     "working_dtype",
 ]
 
 _MOST = 2**63 - 1
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def check_shape(name: str, value: Tensor, letters: str, **sizes: int) -> None:
@@ -187,6 +193,38 @@ def is_constant(deviation: Tensor, size: Tensor | float, dtype: torch.dtype) -> 
         Booleans of the shape of `deviation`; False for NaN.
     """
     return deviation <= 8 * torch.finfo(dtype).eps * size
+
+
+def with_float64(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function of tensors work on the CPU where their device has no float64; what it returns goes back."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        places = {value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor)}
+        away = [place for place in places if double_device(place) != place]
+        if not away:
+            return function(*args, **kwargs)
+        home = double_device(away[0])
+        given = [_moved(value, home) for value in args]
+        return cast(T, _moved(function(*given, **_moved(kwargs, home)), away[0]))  # type: ignore[arg-type]
+
+    return wrapped
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Move the tensors in a value, a dictionary, a named tuple or a dataclass."""
+    if isinstance(value, Tensor):
+        lacks = double_device(device) != device and value.dtype is torch.float64
+        return value.to(device, torch.float32 if lacks else value.dtype)
+    if isinstance(value, dict):
+        return {name: _moved(part, device) for name, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_moved(part, device) for part in value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{part.name: _moved(getattr(value, part.name), device) for part in fields(value)}
+        )
+    return value
 
 
 def double_device(device: torch.device) -> torch.device:

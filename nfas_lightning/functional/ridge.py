@@ -16,6 +16,7 @@ from nfas_lightning.functional.checks import (
     check_finite,
     check_option,
     check_shape,
+    with_float64,
     working_dtype,
 )
 from nfas_lightning.functional.correlation import (
@@ -73,6 +74,7 @@ class _FoldScores(NamedTuple):
     volumes: Tensor
 
 
+@with_float64
 def ridge_cv(
     X: Tensor,
     Y: Tensor,

@@ -9,7 +9,13 @@ from torch import Tensor
 
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.batches import split_targets
-from nfas_lightning.functional.checks import check_device, check_finite, check_shape, working_dtype
+from nfas_lightning.functional.checks import (
+    check_device,
+    check_finite,
+    check_shape,
+    with_float64,
+    working_dtype,
+)
 from nfas_lightning.functional.folds import inner_blocks
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge import Selection, bytes_per_target, check_encoding
@@ -72,6 +78,7 @@ class RidgeModel:
         return preds + known @ self.nuisance_weights.to(preds)
 
 
+@with_float64
 def ridge_fit(
     X: Tensor,
     Y: Tensor,

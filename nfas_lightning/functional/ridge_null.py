@@ -21,6 +21,7 @@ from nfas_lightning.functional.checks import (
     check_option,
     check_shape,
     is_constant,
+    with_float64,
 )
 from nfas_lightning.functional.confounds import regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate
@@ -45,6 +46,7 @@ class _Fold(NamedTuple):
     basis: RidgeBasis
 
 
+@with_float64
 def ridge_null(
     X: Tensor,
     Y: Tensor,

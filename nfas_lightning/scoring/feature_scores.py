@@ -60,7 +60,7 @@ class FeatureScores:
         self._each = settings.subjects in ("each", "both")
         self.labels = (GROUP,) * self._group + responses.subjects * self._each
         parts = [responses.group_mean] * self._group + list(responses.values) * self._each
-        self.targets = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        self.targets = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(responses.runs.device)
         self.regions = None if settings.regions is None else Regions.of(responses.rois, settings.regions)
         self.rois = responses.rois if self.regions is None else self.regions.rois
 
