@@ -113,7 +113,7 @@ class DepthTrajectory(Callback):
 
     @property
     def trajectory(self) -> Trajectory:
-        """The last stage's trajectory on rank zero, where the budget left its states; from a `save_dir`, on the CPU.
+        """The last stage's trajectory, on rank zero; its states lie where they arose, within the budget.
 
         Raises:
             RuntimeError: no stage has ended yet, or this is another rank.

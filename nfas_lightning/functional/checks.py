@@ -24,11 +24,13 @@ __all__ = [
     "double_device",
     "is_constant",
     "seeded_generator",
+    "to_device",
     "with_float64",
     "working_dtype",
 ]
 
 _MOST = 2**63 - 1
+_WITHOUT_FLOAT64 = {torch.float64: torch.float32, torch.complex128: torch.complex64}
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -196,7 +198,7 @@ def is_constant(deviation: Tensor, size: Tensor | float, dtype: torch.dtype) -> 
 
 
 def with_float64(function: Callable[P, T]) -> Callable[P, T]:
-    """Let a function of tensors work on the CPU where their device has no float64; what it returns goes back."""
+    """Let a function work on the CPU where its tensors' device has no float64; what it returns goes back."""
 
     @wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -205,24 +207,24 @@ def with_float64(function: Callable[P, T]) -> Callable[P, T]:
         if not away:
             return function(*args, **kwargs)
         home = double_device(away[0])
-        given = [_moved(value, home) for value in args]
-        return cast(T, _moved(function(*given, **_moved(kwargs, home)), away[0]))  # type: ignore[arg-type]
+        given = [to_device(value, home) for value in args]
+        return cast(T, to_device(function(*given, **to_device(kwargs, home)), away[0]))
 
     return wrapped
 
 
-def _moved(value: Any, device: torch.device) -> Any:
-    """Move the tensors in a value, a dictionary, a named tuple or a dataclass."""
+def to_device(value: Any, device: torch.device) -> Any:
+    """Move the tensors in a value, a dictionary, a named tuple or a dataclass; narrowed where there is no float64."""
     if isinstance(value, Tensor):
-        lacks = double_device(device) != device and value.dtype is torch.float64
-        return value.to(device, torch.float32 if lacks else value.dtype)
+        lacks = double_device(device) != device
+        return value.to(device, _WITHOUT_FLOAT64.get(value.dtype, value.dtype) if lacks else value.dtype)
     if isinstance(value, dict):
-        return {name: _moved(part, device) for name, part in value.items()}
+        return {name: to_device(part, device) for name, part in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_moved(part, device) for part in value))
+        return type(value)(*(to_device(part, device) for part in value))
     if is_dataclass(value) and not isinstance(value, type):
         return replace(
-            value, **{part.name: _moved(getattr(value, part.name), device) for part in fields(value)}
+            value, **{part.name: to_device(getattr(value, part.name), device) for part in fields(value)}
         )
     return value
 

@@ -64,8 +64,8 @@ class DepthRecorder:
         repeats: a module that runs more than once in a forward pass (shared weights): ``"error"``, keep the
             ``"first"`` or ``"last"`` run, or ``"all"`` as depths of their own, named ``"name[k]"``.
         device: where states are kept, e.g. ``"cpu"``; None: where they arise.
-        memory_budget: bytes of collected states that may stay there; what exceeds it goes to the host and then
-            to disk, with the same values, see `Spill`. None: half of what is free.
+        memory_budget: bytes of collected states that may stay there; what exceeds it goes to the host and
+            then to disk, with the same values, see `Spill`. None: half of what is free.
         dtype: dtype of the states; None: float32 for half precisions, else the network's (complex states
             are kept so, and a real dtype refuses them).
         check_finite: refuse NaN and infinity, with the name of the first block that has them, and states

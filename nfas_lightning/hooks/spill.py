@@ -71,7 +71,7 @@ class Spill:
             return torch.cat([part.to(device) for part in parts])
         rows = [len(part) for part in parts]
         whole = self._empty(parts[0], torch.Size([sum(rows), *parts[0].shape[1:]]), place)
-        for slot, part in zip(whole.split(rows), parts, strict=True):
+        for slot, part in zip(torch.split(whole, rows), parts, strict=True):
             slot.copy_(part)
         return whole
 
