@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _MOST = 2**63 - 1
+_NO_FLOAT64 = {"mps"}
 _WITHOUT_FLOAT64 = {torch.float64: torch.float32, torch.complex128: torch.complex64}
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -214,7 +215,7 @@ def with_float64(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def to_device(value: Any, device: torch.device) -> Any:
-    """Move the tensors in a value, a dictionary, a named tuple or a dataclass; narrowed where there is no float64."""
+    """Move the tensors in a value, a dictionary, a named tuple or a dataclass; narrow where they have to be."""
     if isinstance(value, Tensor):
         lacks = double_device(device) != device
         return value.to(device, _WITHOUT_FLOAT64.get(value.dtype, value.dtype) if lacks else value.dtype)
@@ -231,4 +232,4 @@ def to_device(value: Any, device: torch.device) -> Any:
 
 def double_device(device: torch.device) -> torch.device:
     """Return `device`, or the CPU where `device` has no float64 (Apple's MPS)."""
-    return torch.device("cpu") if device.type == "mps" else device
+    return torch.device("cpu") if device.type in _NO_FLOAT64 else device

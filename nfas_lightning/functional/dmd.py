@@ -264,9 +264,10 @@ def _fit_pooled(H: Tensor, centering: Centering, svd_rank: float, exact: bool, d
     powers = eigenvalues[:, None] ** torch.arange(depth)
     usable = powers.abs() >= _SMALLEST_POWER
     weights = torch.where(usable, 1 / powers, 0) / usable.sum(dim=1, keepdim=True)
-    coordinates = torch.einsum("nlr,rj,jl->nj", Z.cpu().to(left.dtype), left, weights)
-    left = left * _turn_to_real(coordinates)
-    amplitudes = coordinates.abs().square().mean(dim=0).sqrt()
+    small = (left.to(Z.device), weights.to(Z.device))
+    coordinates = torch.einsum("nlr,rj,jl->nj", Z.to(left.dtype), *small)
+    left = left * _turn_to_real(coordinates).cpu()
+    amplitudes = coordinates.abs().square().mean(dim=0).sqrt().cpu()
     spectrum = Spectrum(eigenvalues[None], weights[None], amplitudes[None], error.cpu()[None], ranks.cpu())
     dead = _dead_depths(squares, mean, scale, centering, n)
     return _Fit(spectrum, mean, scale, dead, U.to(left.dtype) @ left.to(U.device))
