@@ -215,7 +215,7 @@ def with_float64(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def to_device(value: Any, device: torch.device) -> Any:
-    """Move the tensors in a value, a dictionary, a named tuple or a dataclass; narrow where they have to be."""
+    """Move the tensors in a value, dictionary, named tuple or dataclass; float64 where it can be kept."""
     if isinstance(value, Tensor):
         lacks = double_device(device) != device
         return value.to(device, _WITHOUT_FLOAT64.get(value.dtype, value.dtype) if lacks else value.dtype)

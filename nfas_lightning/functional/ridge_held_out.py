@@ -136,6 +136,7 @@ def _of_features(
     patterns, member = torch.unique(out, dim=1, return_inverse=True)
     order, counts = member.argsort(stable=True), torch.bincount(member).double()
     sizes, stays = [int(count) for count in counts.tolist()], (~patterns).tolist()
+    in_order = bool((order.diff() > 0).all())
     segments, own = torch.split(X[order], sizes), torch.split(known[order], sizes)
     means = torch.stack([torch.cat([x.mean(0), n.mean(0)]) for x, n in zip(segments, own, strict=True)])
     segments = tuple((x - mean[:width]).to(dtype) for x, mean in zip(segments, means, strict=True))
@@ -163,7 +164,7 @@ def _of_features(
         prepared.append((held, n_held @ inverse, solve))
 
     def errors(Y: Tensor) -> Tensor:
-        parts = torch.split(Y[order], sizes)
+        parts = torch.split(Y if in_order else Y[order], sizes)
         y_means = torch.stack([part.mean(0) for part in parts])
         parts = tuple(part - mean for part, mean in zip(parts, y_means, strict=True))
         moments = [x.T @ part.to(dtype) for x, part in zip(segments, parts, strict=True)]
@@ -179,7 +180,8 @@ def _of_features(
                     moment += segment
                     own_moment += own_segment
             base = Y[held] - y_mean - fit @ own_moment
-            total += solve(torch.cat([moment, own_moment.to(dtype)]), base.to(dtype))
+            moment = torch.cat([moment, own_moment.to(dtype)]) if len(own_moment) else moment
+            total += solve(moment, base.to(dtype))
         return total
 
     return errors
@@ -232,18 +234,19 @@ def _mixed(
     largest = table.amax(1, keepdim=True) if len(eigenvalues) else torch.ones_like(alphas[:, None])
     mixing, size, functions = torch.linalg.svd(table / largest, full_matrices=False)
     kept = size > _MIXTURE_ERROR * torch.finfo(dtype).eps * size[:1].sum()
-    weights = (largest * mixing[:, kept] * size[kept]).to(dtype)
+    # the last part is what the mixtures are taken from: one product, and no pass of its own
+    weights = torch.cat([-largest * mixing[:, kept] * size[kept], torch.ones_like(largest)], 1).to(dtype)
     products = (left * (functions[kept] / eigenvalues)[:, None]).flatten(0, 1).to(dtype)
     turn: Tensor | None = right.to(dtype)
     if n_targets > len(products):
         products, turn = products @ right.to(dtype), None
 
     def squares(t: Tensor, base: Tensor) -> Tensor:
-        parts = products @ (t if turn is None else turn @ t)
-        wide = parts.reshape(weights.shape[1], base.numel())
-        residual = torch.addmm(base.reshape(1, -1), weights, wide, alpha=-1).view(len(weights), *base.shape)
-        norms: Tensor = torch.linalg.vector_norm(residual, dim=1)
-        return norms.double().square_()
+        parts = base.new_empty(len(products) + len(base), base.shape[1])
+        torch.mm(products, t if turn is None else turn @ t, out=parts[: len(products)])
+        parts[len(products) :] = base
+        residual = (weights @ parts.view(weights.shape[1], -1)).view(len(weights), *base.shape)
+        return residual.square_().sum(1).double()
 
     return squares
 
