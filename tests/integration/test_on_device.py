@@ -82,7 +82,6 @@ def test_nothing_of_the_size_of_the_stimuli_comes_to_the_host(choices, width):
 
 @pytest.mark.parametrize("budget", [0, 3000])
 def test_scores_do_not_depend_on_where_states_were_spilled(budget):
-    # with all baselines the same functions read the same states
     settings = ScoringSettings(n_permutations=0, n_folds=2, baselines=False)
     for width in (6, 9):  # one state space and another
         with PretendedDevice():
