@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -106,6 +107,7 @@ class DepthTrajectory(Callback):
         self._recorder: DepthRecorder | None = None
         self._capture: Capture | None = None
         self._trajectory: Trajectory | None = None
+        self._home: torch.device | None = None  # of the network, or as `device` asked
         self._finished: Path | None = None
         self._unfinished: Path | None = None  # where shards lie until the stage has ended
         self._shards: list[str] = []
@@ -119,7 +121,7 @@ class DepthTrajectory(Callback):
             RuntimeError: no stage has ended yet, or this is another rank.
         """
         if self._trajectory is None and self._finished is not None:
-            self._trajectory = read_shards(self._finished)
+            self._trajectory = replace(read_shards(self._finished), device=self._home)
         if self._trajectory is None and self.metric is not None and self.save_dir is None:
             raise FailureError(
                 "The states went to the metric and were not kept: give a save_dir to keep them."
@@ -175,6 +177,7 @@ class DepthTrajectory(Callback):
         if trainer.sanity_checking:
             return
         check_moment(getattr(trainer.datamodule, "stimuli", None), self.target(pl_module)[2])  # type: ignore[attr-defined]
+        self._home = torch.device(self.device or pl_module.device)
         self._recorder = self._build(pl_module).attach()
         context = trainer.precision_plugin.forward_context
         if isinstance(pl_module, FrozenModel):
