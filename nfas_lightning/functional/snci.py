@@ -108,7 +108,7 @@ def snci_bootstrap(
 
     with mean and standard deviation of n standard normal draws; its quantiles invert the bootstrap test, so
     coverage is exact for normal scores at every n, and 95 % and more for uniform, skewed and clipped ones.
-    Resampling the models instead covers 52 to 91 % (percentile) or 85 to 98 % (studentised) at 4 to 15
+    Resampling the models instead covers 52 to 91 % (percentile) or 85 to 98 % (studentized) at 4 to 15
     models, too few to resample.
 
     Args:
