@@ -33,13 +33,13 @@ lint: $(INSTALLED)  ## style, spelling, types, import direction, workflow files
 	$(BIN)/check-jsonschema --builtin-schema vendor.readthedocs .readthedocs.yaml
 
 unit: $(INSTALLED)  ## the tests and the examples in docstrings
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 minimum:  ## the tests on the lowest versions that pyproject.toml allows, in .venv-minimum
 	$(PYTHON) -m venv .venv-minimum
 	.venv-minimum/bin/python -m pip install --quiet uv
 	.venv-minimum/bin/uv pip install --quiet --python .venv-minimum --resolution lowest-direct --editable '.[test]'
-	.venv-minimum/bin/python -m pytest -n 2 --dist loadfile
+	.venv-minimum/bin/python -m pytest -n 2 --dist worksteal
 
 docs: $(INSTALLED)  ## the documentation site: build/docs/index.html
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
