@@ -160,8 +160,11 @@ def check_lightning(
 def _parameters(owner: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the parameters that can be given by name, those that ``**kwargs`` passes on among them."""
     if is_typeddict(owner):
-        keys = {key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY) for key in owner.__annotations__}
-        return {k: p if k in owner.__required_keys__ else p.replace(default=None) for k, p in keys.items()}
+        needed = vars(owner)["__required_keys__"]
+        defaults = {key: inspect.Parameter.empty if key in needed else None for key in owner.__annotations__}
+        return {
+            k: inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d) for k, d in defaults.items()
+        }
     of_class = isinstance(owner, type)
     own = list(inspect.signature(owner.__init__ if of_class else owner).parameters.values())[of_class:]
     many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

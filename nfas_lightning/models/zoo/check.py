@@ -130,7 +130,7 @@ def _shapes(entry: ZooEntry) -> dict[str, Any]:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with mode, torch.no_grad():
         for part in module.modules():  # each once: blocks that depths share can't be made a second time
-            part._apply(lambda t: FakeTensor(mode, t, torch.device("cpu")), recurse=False)
+            part._apply(lambda t: _without_memory(mode, t), recurse=False)  # type: ignore[no-untyped-call]
         with DepthRecorder(module, layers, pooling=entry.pooling, check_finite=False) as recorder:
             module(
                 *(_fake(mode, value) for value in inputs.args),
@@ -140,6 +140,12 @@ def _shapes(entry: ZooEntry) -> dict[str, Any]:
     if list(widths) != entry.width_list:
         raise AssertionError(f"The entry says widths {entry.widths}, its blocks have {_runs(widths)}.")
     return {"parameters": parameters, "blocks": len(layers), "widths": widths}
+
+
+def _without_memory(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
+    if tensor.device.type != "meta":  # some buffers have values on any device
+        return mode.from_tensor(tensor)
+    return FakeTensor(mode, tensor, torch.device("cpu"))
 
 
 def _fake(mode: FakeTensorMode, value: Any) -> Any:
