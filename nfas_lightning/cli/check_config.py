@@ -64,10 +64,8 @@ def check_arguments(
     for key, value in [*given.items(), *((name, _UNKNOWN) for name in also)]:
         name = str(key).removesuffix("+")
         if name not in parameters:
-            hint = nearest(name, parameters)
-            if not where:
-                raise ConfigError(f"unknown key {name!r}.{hint}{see}")
-            raise ConfigError(f"{where}: {name_of} has no option {name!r}.{hint}{see}")
+            what = f"{where}: {name_of} has no option" if where else "unknown key"
+            raise ConfigError(f"{what} {name!r}.{nearest(name, parameters)}{see}")
         if value is _UNKNOWN or (value is None and parameters[name].default is None):
             continue
         if problem := _problem(value, hints.get(name, Any), f"{where}.{name}".lstrip(".")):
@@ -160,11 +158,9 @@ def check_lightning(
 def _parameters(owner: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the parameters that can be given by name, those that ``**kwargs`` passes on among them."""
     if is_typeddict(owner):
-        needed = vars(owner)["__required_keys__"]
-        defaults = {key: inspect.Parameter.empty if key in needed else None for key in owner.__annotations__}
-        return {
-            k: inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d) for k, d in defaults.items()
-        }
+        keys = {k: inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY) for k in owner.__annotations__}
+        optional = vars(owner)["__optional_keys__"]
+        return {k: p.replace(default=None) if k in optional else p for k, p in keys.items()}
     of_class = isinstance(owner, type)
     own = list(inspect.signature(owner.__init__ if of_class else owner).parameters.values())[of_class:]
     many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -315,10 +311,9 @@ def _check_class(value: Any, hint: type, where: str, also: Sequence[str] = ()) -
             meant = next((n for key in value if (n := nearest(str(key), _WRAPPERS))), "")
             keys = f"the keys {', '.join(map(str, value))}" if value else "nothing"
             raise ConfigError(f"{where}: expected class_path and init_args, got {keys}.{meant}")
-        if unknown := [key for key in value if key not in _WRAPPERS]:
-            raise ConfigError(
-                f"{where}: unknown key {unknown[0]!r}.{nearest(str(unknown[0]), _WRAPPERS[:2])}"
-            )
+        if unknown := [str(key) for key in value if key not in _WRAPPERS]:
+            meant = nearest(unknown[0], _WRAPPERS[:2])
+            raise ConfigError(f"{where}: unknown key {unknown[0]!r}.{meant}")
         kind = _find_class(str(value["class_path"]), hint, where)
         if kind is None:
             return
