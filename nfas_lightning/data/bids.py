@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def strip_sub(name: str) -> str:
 
 
 def is_here(path: Path) -> bool:
-    """Tell whether a file's content is on this disk, not a dangling link or a git-annex pointer."""
+    """Whether a file's content is on this disk, not a dangling link or a git-annex pointer."""
     try:
         require_file(path)
     except FileNotFoundError:
@@ -60,15 +60,9 @@ def is_here(path: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it is not JSON, or no object.
-    """
-    text = require_file(path).read_text(encoding="utf-8-sig")
+    """Read a JSON file that holds an object."""
     try:
-        value = json.loads(text)
+        value = json.loads(require_file(path).read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise InputError(f"{path.name} must be JSON, but can't be read ({error}).") from error
     if not isinstance(value, dict):
@@ -77,7 +71,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def scan_tr(root: Path, subject: str, task: str, run: str | None = None) -> float | None:
-    """Read a scan's repetition time from its sidecar, the nearest one that states it (BIDS inheritance).
+    """Read a scan's repetition time from the nearest sidecar that states it (BIDS inheritance).
 
     Args:
         root: the data set's folder.
@@ -87,41 +81,28 @@ def scan_tr(root: Path, subject: str, task: str, run: str | None = None) -> floa
 
     Returns:
         Seconds; None if no sidecar is there.
-
-    Raises:
-        ValueError: a sidecar states something that is no repetition time.
     """
-    for path in _sidecars(root, subject, task, run):
-        if os.path.lexists(path):
-            value = read_json(path).get("RepetitionTime")
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 < value < 20:
-                raise InputError(
-                    f"{path.name}: RepetitionTime must be a number of seconds between 0.1 and 20, got "
-                    f"{value!r}."
-                )
-            return float(value)
+    of_task, of_run = f"task-{task}", f"_run-{run}" if run else ""
+    for path in (
+        root / subject / "func" / f"{subject}_{of_task}{of_run}_bold.json",
+        root / subject / "func" / f"{subject}_{of_task}_bold.json",
+        root / subject / f"{subject}_{of_task}_bold.json",
+        root / f"{of_task}_bold.json",
+    ):
+        value = read_json(path).get("RepetitionTime") if os.path.lexists(path) else None
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 < value < 20:
+            raise InputError(
+                f"{path.name}: RepetitionTime must be a number of seconds between 0.1 and 20, got {value!r}."
+            )
+        return float(value)
     return None
 
 
-def _sidecars(root: Path, subject: str, task: str, run: str | None) -> Iterator[Path]:
-    of_run = f"_run-{run}" if run else ""
-    yield root / subject / "func" / f"{subject}_task-{task}{of_run}_bold.json"
-    yield root / subject / "func" / f"{subject}_task-{task}_bold.json"
-    yield root / subject / f"{subject}_task-{task}_bold.json"
-    yield root / f"task-{task}_bold.json"
-
-
 def read_participants(root: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read participants.tsv, all of it as text; a byte-order mark does no harm.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: a column is absent.
-    """
-    path = require_file(root / "participants.tsv")
-    return read_csv(path, ["participant_id", *columns], sep="\t").astype(str)
+    """Read participants.tsv, which must have these columns, all of it as text."""
+    return read_csv(root / "participants.tsv", ["participant_id", *columns], sep="\t").astype(str)
 
 
 def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Sequence[str]) -> list[str]:
@@ -131,11 +112,6 @@ def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Seq
         wanted: names with or without ``sub-``, or None.
         here: subjects with files on this disk.
         listed: subjects of participants.tsv.
-
-    Raises:
-        TypeError: one string instead of a list.
-        ValueError: a wanted subject is unknown or repeated, or nobody is left.
-        FileNotFoundError: a wanted subject is known but has no files here, or nobody has.
 
     Example:
         >>> pick_subjects(["EN057"], ["sub-EN057", "sub-EN058"], ["sub-EN057", "sub-EN058"])
@@ -149,21 +125,16 @@ def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Seq
             )
         return sorted(here)
     names = name_list("subjects", wanted, add_sub)
-    for name in names:
-        if name in here:
-            continue
+    shown = ", ".join(sorted(here)[:5]) or "none"
+    shown += f" and {len(here) - 5} more" if len(here) > 5 else ""
+    for name in (name for name in names if name not in here):
         if name in listed:
             raise MissingFileError(
                 f"{name} is in participants.tsv but has none of the wanted files here: fetch them with "
-                f"`datalad get` or `nfas data get`. Here are {_some(here)}."
+                f"`datalad get` or `nfas data get`. Here are {shown}."
             )
-        raise InputError(f"subjects has no {name!r}. Here are {_some(here)}.")
+        raise InputError(f"subjects has no {name!r}. Here are {shown}.")
     return names
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(sorted(names)[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown or "none"
 
 
 def run_number(text: str) -> int:

@@ -155,7 +155,7 @@ def test_events_find_the_runs_of_their_labels():
                 "rois": ["V2", "V1"],
                 "noise_ceiling": [0.5, 0.9],
             },
-            r"noise_ceiling has no index .* \(V2, V1, \.\.\.\) and .* \(V1, V2, \.\.\.\) are in two orders",
+            r"noise_ceiling has no index.* \(V2, V1, \.\.\.\) and .* \(V1, V2, \.\.\.\) are in two orders",
         ),
         ({"noise_ceiling": [0.5, 2.0]}, r"correlations in \[-1, 1\].* got 0.5 to 2"),
         ({"stimulus_ids": ["a", *"abcde"]}, r"more than once: \['a'\]"),

@@ -21,14 +21,7 @@ SINGLE = 1e-6
 
 
 def motion_regressors(motion: Tensor) -> Tensor:
-    """Put the backward differences of the realignment parameters beside them.
-
-    Args:
-        motion: (T, K) parameters of one subject, in any unit.
-
-    Returns:
-        (T, 2K): the parameters, then what they changed by since the volume before (zero for the first).
-    """
+    """Put the backward differences of (T, K) realignment parameters beside them: (T, 2K)."""
     check_shape("motion", motion, "T K")
     change = torch.diff(motion, dim=0, prepend=motion[:1])
     return torch.cat([motion, change], dim=1)
@@ -44,19 +37,15 @@ def clean_series(
 ) -> Tensor:
     """Remove slow drifts and confounds in one regression, drop the first volumes and z-score.
 
-    Drifts and confounds leave together: filtering first and regressing after would let unfiltered
-    confounds carry the drifts back in. They are fitted to the whole scan, and volumes are dropped afterwards:
-    a filter is steadier the longer the series, and whoever drops volumes here must filter what is compared
-    with the series over the whole scan too. `datamodules.stories.story_responses.clean_scan` does it the
-    other way round: it cuts a story out of its scan, then filters.
+    Drifts and confounds leave together: filtering first and regressing after would let unfiltered confounds
+    carry the drifts back in. They are fitted to the whole scan, and volumes are dropped afterwards.
 
     Args:
-        series: (T, R) time series of one run: a tensor, array or data frame. A column that is NaN throughout,
-            a parcel without voxels, stays so.
+        series: (T, R) time series of one run. A column of NaN, a parcel without voxels, stays so.
         tr: repetition time in seconds.
         high_pass: cut-off in Hz of the discrete cosine filter; None: only the mean is removed.
-        confounds: (T, C) regressors, likewise: `motion_regressors`, or columns of a table of confounds, which
-            go by the index where `series` has the same.
+        confounds: (T, C) regressors, e.g. `motion_regressors`; a table goes by the index where `series` has
+            the same.
         drop_volumes: volumes dropped at the start, after the regression.
 
     Returns:
@@ -103,17 +92,7 @@ def _confounds(given: Tensor | NDArray[np.floating] | pd.DataFrame, n_volumes: i
 def zscore(
     series: Tensor, dim: int = 0, *, size: Tensor | None = None, rounding: float | None = None
 ) -> Tensor:
-    """Standardize along a dimension; what is constant becomes NaN, never zero.
-
-    Args:
-        series: floating point; NaN marks missing values, which are left out and stay NaN.
-        dim: along which to standardize.
-        size: see `center_and_scale`.
-        rounding: see `center_and_scale`.
-
-    Returns:
-        In the shape of `series`: mean 0 and standard deviation 1 over the values that are there.
-    """
+    """Standardize along a dimension, NaN left out; what is constant becomes NaN. See `center_and_scale`."""
     center, scale = center_and_scale(series, dim, size=size, rounding=rounding)
     return (series - center) / scale
 
@@ -121,11 +100,10 @@ def zscore(
 def center_and_scale(
     series: Tensor, dim: int = 0, *, size: Tensor | None = None, rounding: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation along a dimension, NaN left out.
+    """Return the mean and the population standard deviation along a dimension, NaN left out.
 
-    A deviation no larger than rounding noise is that of a constant. The noise goes with the size of the
-    numbers that were rounded, not with that of a residual, which a regression may have emptied; and with the
-    precision in which they were kept, not with that of a finer copy.
+    A deviation no larger than rounding noise is that of a constant, NaN. The noise goes with the size of the
+    numbers that were rounded, and not with that of a residual, which a regression may have emptied.
 
     Args:
         series: floating point.
@@ -133,9 +111,6 @@ def center_and_scale(
         size: largest absolute value of what `series` was computed from, without `dim`; None: of `series`.
         rounding: share of `size` below which a deviation is noise, `SINGLE` for what was computed in double
             precision from single; None: eight last places of the series's own dtype.
-
-    Returns:
-        Means, and population standard deviations with NaN for constants.
     """
     center = series.nanmean(dim=dim, keepdim=True)
     scale = (series - center).square().nanmean(dim=dim, keepdim=True).sqrt()

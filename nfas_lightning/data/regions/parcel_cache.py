@@ -1,4 +1,4 @@
-"""Parcel means on disk, keyed on content; hashes of big files, remembered."""
+"""Parcel means on disk, keyed on content."""
 
 from __future__ import annotations
 
@@ -22,13 +22,7 @@ _FORMAT = "nfas parcels"
 
 
 def parcels_key(file_hashes: Sequence[str], atlas_hash: str, settings: Mapping[str, str]) -> str:
-    """Return the key of one scan's parcel means.
-
-    Args:
-        file_hashes: sha256 of the scan's files, in order.
-        atlas_hash: `Atlas.sha256`.
-        settings: whatever else decides the values.
-    """
+    """Return the key of one scan's parcel means, of all that decides the values."""
     parts = {
         "version": EXTRACTION_VERSION,
         "files": list(file_hashes),
@@ -47,16 +41,7 @@ def write_parcels(cache: Path, key: str, parcels: Parcels) -> None:
 
 
 def read_parcels(cache: Path, key: str, n_rois: int) -> tuple[Parcels | None, str | None]:
-    """Read parcel means back.
-
-    Args:
-        cache: the folder.
-        key: of `parcels_key`.
-        n_rois: parcels of the atlas.
-
-    Returns:
-        The means, or None where the cache has none; and why a file that is there can't be used, or None.
-    """
+    """Read parcel means back: None where there are none, and why a file can't be used, or None."""
     path = cache / f"{key}.safetensors"
     if not path.is_file():
         return None, None

@@ -28,26 +28,12 @@ _FASTEST = 768_000  # Hz, of the quickest recorders; a rate in the wrong unit wo
 
 
 def check_sampling_rate(rate: Any) -> None:
-    """Raise unless a sampling rate is a whole number of Hz that a recorder has.
-
-    Raises:
-        TypeError: it is no whole number.
-        ValueError: it is 0, negative, or more than 768 kHz.
-    """
+    """Raise unless a sampling rate is a whole number of Hz that a recorder has."""
     check_count("sampling_rate", rate, 1, _FASTEST, unit="Hz")
 
 
 def resample(sound: NDArray[np.floating[Any]], from_rate: int, to_rate: int) -> NDArray[np.floating[Any]]:
-    """Resample with a polyphase filter that removes what would alias.
-
-    Args:
-        sound: (K,) the real samples alone: padding would leak into them.
-        from_rate: of the sound, in Hz.
-        to_rate: what is wanted, in Hz.
-
-    Returns:
-        (ceil(K to_rate / from_rate),) in the dtype of `sound`, a little beyond full scale where the filter
-        rings; the sound itself where the rates are equal.
+    """Resample real samples (K,), without padding, with a polyphase filter that removes what would alias.
 
     Example:
         >>> resample(np.zeros(800, dtype=np.float32), 8_000, 16_000).shape
@@ -63,11 +49,7 @@ def resample(sound: NDArray[np.floating[Any]], from_rate: int, to_rate: int) -> 
 
 
 def erb_centers(n_bands: int, low: float = 50.0, high: float = 7000.0) -> Tensor:
-    """Center frequencies in Hz, evenly spaced on the ERB-rate scale (Glasberg & Moore 1990).
-
-    Reference:
-        doi:10.1016/0378-5955(90)90170-T
-    """
+    """Center frequencies in Hz, evenly spaced on the ERB-rate scale (doi:10.1016/0378-5955(90)90170-T)."""
     edges = 21.4 * torch.log10(1 + 0.00437 * torch.tensor([low, high], dtype=torch.float64))
     rate = torch.linspace(float(edges[0]), float(edges[1]), n_bands, dtype=torch.float64)
     return ((10 ** (rate / 21.4) - 1) / 0.00437).float()
@@ -118,11 +100,8 @@ def modulation_energy(envelopes: Tensor, rates: tuple[float, ...] = (2.0, 4.0, 8
     """
     check_shape("envelopes", envelopes, "N B F")
     centered = envelopes - envelopes.mean(dim=-1, keepdim=True)
-    energy = (
-        torch.fft.rfft(centered * torch.hann_window(centered.shape[-1], device=centered.device))
-        .abs()
-        .square()
-    )
+    window = torch.hann_window(centered.shape[-1], device=centered.device)
+    energy = torch.fft.rfft(centered * window).abs().square()
     rate = torch.fft.rfftfreq(centered.shape[-1], d=_FRAME_SECONDS, device=centered.device)
     bands = [((rate >= r / 2**0.5) & (rate < r * 2**0.5)) for r in rates]
     return torch.stack([energy[..., band].sum(dim=-1).add(1e-6).log() for band in bands], dim=-1)

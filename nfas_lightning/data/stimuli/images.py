@@ -21,8 +21,6 @@ __all__ = ["ImageFiles", "check_size", "read_image"]
 _LARGEST = 8192  # pixels per side: 200 MB for each stimulus
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
-_WITH_PREVIEWS = {"MPO"}  # what phones write: the picture first, then smaller copies or a second eye's
-
 
 def check_size(size: Any, name: str = "size") -> None:
     """Refuse a size in pixels that is neither None nor a whole number from 1 to `_LARGEST`."""
@@ -38,32 +36,21 @@ class ImageFiles(StimulusFiles):
         size: pixels of the square that each image is resized and cropped to, about its center; None: as it
             is, which needs files of one size or batches of one.
         in_order: see `StimulusFiles`.
-
-    Raises:
-        TypeError: the size is no whole number.
-        ValueError: no path, a single string, or a size out of bounds.
     """
 
     suffixes = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
     kind = "image"
 
     def __init__(
-        self,
-        paths: Sequence[str | os.PathLike[str]],
-        *,
-        size: int | None = None,
-        in_order: bool = False,
+        self, paths: Sequence[str | os.PathLike[str]], *, size: int | None = None, in_order: bool = False
     ) -> None:
         check_size(size)
         super().__init__(paths, in_order=in_order)
         self.size = size
+        self.choices = f"images {size}"
 
     def __getitem__(self, index: int) -> Tensor:
         return read_image(self.paths[index], size=self.size)
-
-    def choices(self) -> str:
-        """Return what beside the files decides the pixels."""
-        return f"images {self.size}"
 
 
 def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tensor:
@@ -91,10 +78,10 @@ def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tens
                     f"{path} must have 8 bits per channel, got mode {image.mode}: convert it first."
                 )
             n_frames = getattr(image, "n_frames", 1)
-            if n_frames > 1 and image.format not in _WITH_PREVIEWS:
+            if n_frames > 1 and image.format != "MPO":  # phones add smaller copies to the picture
                 raise InputError(
                     f"{path} must hold one picture, got {n_frames} ({image.format}): save the one that was "
-                    "shown, or all as a video for ClipFiles."
+                    "shown."
                 )
             turned = ImageOps.exif_transpose(image)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:

@@ -28,7 +28,7 @@ def test_a_radius_that_makes_no_sphere(radius):
 def test_names_that_are_no_atlas(tmp_path):
     with pytest.raises(ValueError, match="schaefer400, a label image"):
         load_atlas("schaefer300")
-    with pytest.raises(ValueError, match="must come as a pair, got one"):
+    with pytest.raises(ValueError, match=r"a pair of annotation files .* got '.*lh\.aparc"):
         load_atlas(tmp_path / "lh.aparc.annot")
     with pytest.raises(FileNotFoundError, match="got nothing"):
         load_atlas(tmp_path / "absent.nii.gz")

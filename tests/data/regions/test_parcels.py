@@ -219,34 +219,6 @@ def test_chunks_do_not_change_the_result(atlas, monkeypatch, per_chunk):
     torch.testing.assert_close(chunked.values, whole.values, rtol=1e-6, atol=0)
 
 
-def test_a_mask_on_its_own_grid(atlas, tmp_path):
-    img = image(STRAIGHT)
-    inside = np.zeros(SHAPE, np.float32)
-    inside[:9] = 1
-    inside[0] = np.nan
-    same = nib.Nifti1Image(inside, STRAIGHT)
-    data = img.get_fdata(dtype=np.float32)
-    data[~(np.nan_to_num(inside) > 0)] = 0
-    expected = volume_parcels(nib.Nifti1Image(data, STRAIGHT), atlas)
-    path = tmp_path / "mask.nii.gz"
-    same.to_filename(path)
-    faint = nib.Nifti1Image(0.2 * inside, STRAIGHT)  # a probability, say: all but zero is inside
-    for mask in (same, path, faint):
-        found = volume_parcels(img, atlas, mask=mask)
-        torch.testing.assert_close(found.values, expected.values, equal_nan=True)
-        assert torch.equal(found.counts, expected.counts)
-    # the same half of space on another grid
-    edge = apply_affine(STRAIGHT, [8.5, 0, 0])[0]
-    first = apply_affine(STRAIGHT, [0.5, 0, 0])[0]
-    x = apply_affine(FLIPPED, np.stack([np.arange(40), np.zeros(40), np.zeros(40)], axis=1))[:, 0]
-    other = np.broadcast_to(((x < edge) & (x > first))[:, None, None], (40, 40, 40)).astype(np.int8)
-    moved = FLIPPED.copy()
-    moved[1:3, 3] -= 20
-    found = volume_parcels(img, atlas, mask=nib.Nifti1Image(other, moved))
-    assert (found.counts - expected.counts).abs().max() <= 0.35 * expected.counts.max()
-    assert found.counts.sum() > 0
-
-
 def test_masked_arrays_as_they_are_shipped_equal_the_volume(atlas):
     img = image(TURNED)
     data = img.get_fdata(dtype=np.float32)

@@ -121,7 +121,7 @@ def test_two_files_make_one_batch(tmp_path):
     torch.testing.assert_close(batch["audio"][:, 100], torch.tensor([0.25, 0.25, 0.5, 0.5]))
     # workers of a loader get a copy
     torch.testing.assert_close(pickle.loads(pickle.dumps(stimuli))[3][1], stimuli[3][1])
-    with pytest.raises(ValueError, match=r"lasts 1\.000 s, no window stands at 9\.0 s"):
+    with pytest.raises(ValueError, match=r"lasts 1\.000 s, it has no window at 9\.0 s"):
         AudioWindows([Stretch(tmp_path / "a.wav", (9.0,))], 0.5, RATE)[0]
 
 
