@@ -16,18 +16,6 @@ from nfas_lightning.data.pairing import name_list
 from nfas_lightning.data.tables import read_csv
 from nfas_lightning.errors import InputError, MissingFileError
 
-__all__ = [
-    "add_sub",
-    "entities",
-    "is_here",
-    "pick_subjects",
-    "read_json",
-    "read_participants",
-    "run_number",
-    "scan_tr",
-    "strip_sub",
-]
-
 
 def entities(name: str) -> dict[str, str]:
     """Return the entities of a BIDS file name, without its suffix and extension.
@@ -71,16 +59,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def scan_tr(root: Path, subject: str, task: str, run: str | None = None) -> float | None:
-    """Read a scan's repetition time from the nearest sidecar that states it (BIDS inheritance).
+    """Read a scan's repetition time in seconds from the nearest sidecar that states it, None if none does.
 
-    Args:
-        root: the data set's folder.
-        subject: e.g. ``"sub-001"``.
-        task: e.g. ``"pieman"``.
-        run: the run entity, None where the scan has none.
-
-    Returns:
-        Seconds; None if no sidecar is there.
+    Subject and task are e.g. ``"sub-001"`` and ``"pieman"``; run is None where the scan has none.
     """
     of_task, of_run = f"task-{task}", f"_run-{run}" if run else ""
     for path in (
@@ -106,12 +87,7 @@ def read_participants(root: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Sequence[str]) -> list[str]:
-    """Return the subjects to read: the wanted ones, or all that are here.
-
-    Args:
-        wanted: names with or without ``sub-``, or None.
-        here: subjects with files on this disk.
-        listed: subjects of participants.tsv.
+    """Return the wanted subjects, with or without ``sub-``, or all that are here; others are `listed`.
 
     Example:
         >>> pick_subjects(["EN057"], ["sub-EN057", "sub-EN058"], ["sub-EN057", "sub-EN058"])
@@ -120,8 +96,8 @@ def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Seq
     if wanted is None:
         if not here:
             raise MissingFileError(
-                f"No subject has files here ({len(listed)} are listed in participants.tsv): fetch some with "
-                "`datalad get` or `nfas data get`, or check root, space and derivative."
+                f"No subject has files here ({len(listed)} are listed in participants.tsv): fetch some, or "
+                "check root, space and derivative."
             )
         return sorted(here)
     names = name_list("subjects", wanted, add_sub)
@@ -130,8 +106,8 @@ def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Seq
     for name in (name for name in names if name not in here):
         if name in listed:
             raise MissingFileError(
-                f"{name} is in participants.tsv but has none of the wanted files here: fetch them with "
-                f"`datalad get` or `nfas data get`. Here are {shown}."
+                f"{name} is in participants.tsv but has none of the wanted files here: fetch them. Here are "
+                f"{shown}."
             )
         raise InputError(f"subjects has no {name!r}. Here are {shown}.")
     return names

@@ -20,8 +20,6 @@ from nfas_lightning.data.stimuli.stimulus_set import MEDIA
 from nfas_lightning.data.tables import as_numbers, check_columns, parse_csv
 from nfas_lightning.errors import InputError
 
-__all__ = ["STIMULUS_COLUMNS", "events_table", "pair_events"]
-
 STIMULUS_COLUMNS = ("stim_file", "stimulus")
 """Columns of events that name stimuli, the first that is there counts; BIDS has the first."""
 
@@ -31,12 +29,7 @@ _SUFFIX = re.compile(rf"\.({MEDIA})$", re.IGNORECASE)
 def events_table(given: Any) -> pd.DataFrame:
     """Return one table of events, with onsets and durations in finite seconds.
 
-    Args:
-        given: a data frame, whose index is kept, a mapping of columns, or the path of a csv or tsv file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: several tables, no column ``onset``, a time that is no number, or a negative duration.
+    A data frame keeps its index; a mapping of columns, or the path of a csv or tsv file, will do.
     """
     source: Path | str = "events"
     if isinstance(given, str | os.PathLike):
@@ -48,9 +41,8 @@ def events_table(given: Any) -> pd.DataFrame:
         count = f" of {len(given)}" if hasattr(given, "__len__") else ""
         raise InputError(
             "events must be one table, shared by all subjects, with a column 'onset', got a "
-            f"{type(given).__name__}{count}. If subjects saw another order, estimate betas, one row per "
-            "stimulus, or score each with a datamodule of its own. Put runs below one another, with a column "
-            "'run'."
+            f"{type(given).__name__}{count}. If subjects saw other orders, estimate betas, one row per "
+            "stimulus. Runs go below one another, with a column 'run'."
         )
     else:
         try:
@@ -68,8 +60,7 @@ def check_not_negative(events: pd.DataFrame, what: str) -> None:
     """Refuse durations below 0; `what` begins the message."""
     if "duration" in events and len(short := np.flatnonzero(events["duration"] < 0)):
         raise InputError(
-            f"{what}, got a duration of {events['duration'].iloc[short[0]]:g} s in row {short[0] + 1} below "
-            "the header."
+            f"{what}, got a duration of {events['duration'].iloc[short[0]]:g} s in row {short[0] + 1}."
         )
 
 
@@ -84,7 +75,7 @@ def pair_events(
 
     A column of `STIMULUS_COLUMNS` names it: by file name, with or without its folders and its suffix, by id,
     or, in ``stimulus`` where there are no ids, by its place counted from 0. Without such a column row i is
-    stimulus i. A stimulus may be shown several times.
+    stimulus i.
 
     Args:
         events: E rows of `events_table`.
@@ -94,10 +85,6 @@ def pair_events(
 
     Returns:
         The events that name a stimulus, and the place (E,) of each one's.
-
-    Raises:
-        ValueError: without such a column, another number of rows than of stimuli; a name that is no
-            stimulus's; nothing that names the stimuli.
     """
     columns = [name for name in STIMULUS_COLUMNS if name in events]
     if not columns:
@@ -117,7 +104,7 @@ def pair_events(
     if empty:
         warnings.warn(
             f"{len(empty)} of {len(labels)} events name no stimulus in column {column!r}, the first in row "
-            f"{empty[0] + 1}: they are left out.",
+            f"{empty[0] + 1}.",
             stacklevel=2,
         )
         events = events[[bool(label) for label in labels]].reset_index(drop=True)
@@ -127,8 +114,8 @@ def pair_events(
         wrong = [label for label in labels if not label.isdecimal() or int(label) >= n_stimuli]
         if wrong:
             raise InputError(
-                "events: column 'stimulus' must hold the place of each event's stimulus, a whole number from "
-                f"0 to {n_stimuli - 1}, got {_some(wrong)}. Give stimulus_ids to pair by name."
+                "events: column 'stimulus' must hold the place of each event's stimulus, from 0 to "
+                f"{n_stimuli - 1}, got {_some(wrong)}. Give stimulus_ids to pair by name."
             )
         places = list(map(int, labels))
     else:
@@ -155,8 +142,7 @@ def _match(column: str, labels: Sequence[str], known: Sequence[Sequence[str]], *
     """
     if not known:
         raise InputError(
-            f"events: column {column!r} names the stimuli, got no names of theirs to compare with. Give "
-            "stimulus_ids, or leave the column out where row i is stimulus i."
+            f"events: column {column!r} names stimuli that have no names. Give stimulus_ids, or leave it out."
         )
     found: list[list[int | None]] = []
     for names in known:
@@ -168,8 +154,6 @@ def _match(column: str, labels: Sequence[str], known: Sequence[Sequence[str]], *
                     found.append([rows.get(_key(label, depth, stems)) for label in labels])
                     break
     if not found:
-        if len(labels) == len(known[0]) and all(map(_same, labels, known[0])):
-            return list(range(len(labels)))  # a file that was listed once an event
         raise InputError(
             f"events: column {column!r} names the stimuli, which then need names of their own, got more than "
             f"once: {_some(name for name, times in Counter(known[0]).items() if times > 1)}. Give each "
@@ -187,7 +171,7 @@ def _match(column: str, labels: Sequence[str], known: Sequence[Sequence[str]], *
         if spelled.setdefault(place, label) != label:
             raise InputError(
                 f"events: column {column!r} must write each stimulus one way, got {spelled[place]!r} and "
-                f"{label!r} for {Path(known[0][place]).name!r}. Are they two stimuli?"
+                f"{label!r} for {Path(known[0][place]).name!r}."
             )
     return places
 
@@ -198,26 +182,18 @@ def _key(name: str, depth: int, stems: bool) -> str:
     return _SUFFIX.sub("", key) if stems else key
 
 
-def _same(label: str, name: str) -> bool:
-    """Whether two names agree in all the parts that both have."""
-    depth = min(len(re.split(r"[\\/]", text)) for text in (label, name))
-    return any(_key(label, depth, stems) == _key(name, depth, stems) for stems in (False, True))
-
-
 def _warn_of_counts(places: Sequence[int], names: Sequence[str]) -> None:
     """Warn of stimuli that were never shown, and of repeats, which make scores too high."""
     times = Counter(places)
     if unseen := [name for i, name in enumerate(names) if i not in times]:
         warnings.warn(
-            f"{len(unseen)} of {len(names)} stimuli are in no event, so there is no response to them: "
-            f"{_some(unseen)}.",
+            f"{len(unseen)} of {len(names)} stimuli are in no event: {_some(unseen)}.",
             stacklevel=3,
         )
     if repeated := [names[i] for i, count in sorted(times.items()) if count > 1]:
         warnings.warn(
-            f"{len(repeated)} of {len(names)} stimuli are shown more than once: {_some(repeated)}. On both "
-            "sides of a fold any model predicts the response to them, so scores are too high: better "
-            "estimate betas, one row per stimulus.",
+            f"{len(repeated)} of {len(names)} stimuli are shown more than once: {_some(repeated)}. If folds "
+            "part them, scores are too high: better estimate betas, one row per stimulus.",
             stacklevel=3,
         )
 

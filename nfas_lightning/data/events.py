@@ -15,16 +15,6 @@ from nfas_lightning.functional.checks import check_finite, check_option, check_s
 from nfas_lightning.functional.hrf import HRFModel
 from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
-__all__ = [
-    "TEMPORAL",
-    "check_durations",
-    "check_onsets",
-    "check_tr",
-    "response_gap",
-    "volume_clock",
-    "volume_design",
-]
-
 TEMPORAL = ("hrf", "fir", "none")
 _LONGEST_TR = 60.0  # seconds; sparse sampling stays below, milliseconds do not
 _OVERLAP = 50  # a typical event lasts this many times the distance to the next: milliseconds beside seconds
@@ -48,9 +38,6 @@ def volume_clock(runs: Tensor, tr: float, given: Tensor | None = None) -> Tensor
         tr: repetition time in seconds.
         given: (T,) times that somebody wrote down; None: multiples of `tr`.
 
-    Raises:
-        ValueError: times that do not ascend within a run, or whose median distance is not `tr`.
-
     Example:
         >>> volume_clock(torch.tensor([1, 1, 2, 2]), 2.0).tolist()
         [0.0, 2.0, 0.0, 2.0]
@@ -68,13 +55,13 @@ def volume_clock(runs: Tensor, tr: float, given: Tensor | None = None) -> Tensor
             before, row = rows[place], rows[place + 1]
             raise InputError(
                 f"volume_times must ascend within a run, got {times[before]:g} s and then {times[row]:g} s "
-                f"in row {row} (counted from 0). Where the clock starts again a run begins, which runs names."
+                f"in row {row} (counted from 0): name runs in runs."
             )
         spacing = float(steps.median()) if len(steps) else tr
         if abs(spacing - tr) > _TOLERANCE * tr:
             raise InputError(
                 f"tr must be the distance between volumes, got tr={tr:g} s and volume_times that lie "
-                f"{spacing:g} s apart (median). Correct the one that is wrong."
+                f"{spacing:g} s apart (median)."
             )
     return times
 
@@ -84,13 +71,7 @@ def check_onsets(
 ) -> None:
     """Refuse onsets on another clock than the volumes', and warn of events after the last volume.
 
-    Args:
-        onsets: (E,) seconds.
-        event_runs: (E,) run of each event; None: one run.
-        times: (T,) of `volume_clock`.
-        runs: (T,) run of each volume.
-        tr: repetition time in seconds.
-        n_rois: columns of the responses, which may have been taken for volumes.
+    Onsets and `event_runs` (None: one run) are (E,), `times` of `volume_clock` and `runs` (T,).
     """
     end = torch.full_like(onsets, float(times.max()) + tr)
     if event_runs is not None:
@@ -106,12 +87,12 @@ def check_onsets(
     elif len(times) < n_rois and float(onsets.max()) < n_rois * tr:
         raise InputError(
             f"responses must be volumes x ROIs, got {len(times)} volumes and {n_rois} ROIs, and {said}. Are "
-            "the axes exchanged? Then transpose them."
+            "the axes exchanged?"
         )
     else:
         raise InputError(
             f"onset must be seconds since the run began, but {said}, with tr={tr:g} s. Divide milliseconds "
-            "by 1000; onsets in volumes are times tr."
+            "by 1000."
         )
 
 
@@ -144,7 +125,7 @@ def volume_design(
     hrf: HRFModel = "spm",
     delays: Sequence[int] = (1, 2, 3, 4),
 ) -> tuple[Tensor, ...]:
-    """Build the operators that carry stimulus features to volumes.
+    """Build the operators that carry stimulus features to volumes: one sparse (T, N), or one per delay.
 
     Args:
         onsets: (E,) seconds on the clock of `volume_times`.
@@ -159,14 +140,11 @@ def volume_design(
             repetition time and stacks delays.
         hrf: ``"spm"`` or ``"glover"``.
         delays: delays of ``"fir"`` in volumes.
-
-    Returns:
-        One sparse (T, N) operator, or one per delay.
-
-    Raises:
-        ValueError: shapes differ, or a time is not finite.
     """
     check_option("temporal", temporal, TEMPORAL[:2])
+    of_events, of_volumes = (set(() if runs is None else runs.tolist()) for runs in (event_runs, volume_runs))
+    if of_volumes and (lost := sorted(of_events - of_volumes)):
+        raise InputError(f"Every run with events needs volumes, got none for the runs {lost}.")
     given: dict[str, Any] = {
         "tr": tr, "durations": durations, "event_runs": event_runs, "volume_runs": volume_runs
     }  # fmt: skip

@@ -19,21 +19,13 @@ from numpy.typing import NDArray
 from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.writing import write_text
 
-__all__ = ["content_hash", "find_folder", "read_npz", "require_file", "sha256_file"]
-
 _LARGEST_POINTER = 32 * 1024  # git-annex takes no larger file for a pointer
 # what zipfile, zlib and numpy's header parser raise on bytes that are damaged
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TokenError, RuntimeError)
 
 
 def require_file(path: str | os.PathLike[str]) -> Path:
-    """Return the path as given if the file's content is on this disk.
-
-    Raises:
-        FileNotFoundError: nothing is there, a link points nowhere, or to a git-annex pointer.
-        IsADirectoryError: a folder is there.
-        ValueError: the file is empty.
-    """
+    """Return the path as given; raise unless the file's content is on this disk."""
     path = Path(path)
     get = f"fetch the content with `datalad get {path}` (or `nfas data get`)"
     if path.is_symlink() and not path.exists():
@@ -67,9 +59,6 @@ def find_folder(root: str | os.PathLike[str] | None, name: str, wanted: Sequence
         name: the benchmark's folder name inside the data folder.
         wanted: names of files and folders that it must hold.
         how: sentences that errors end with: the layout, and how to get the data.
-
-    Raises:
-        FileNotFoundError: no root is known, or the folder or something in it is missing.
     """
     layout = f"{name}/ with {', '.join(wanted)}"
     advice = f" {how}" if how else ""
@@ -90,21 +79,12 @@ def find_folder(root: str | os.PathLike[str] | None, name: str, wanted: Sequence
     missing = ", ".join(part for part in wanted if not (folder / part).exists())
     raise MissingFileError(
         f"{'NFAS_DATA' if root is None else 'root'} = {base} must hold {layout}; missing in {folder}: "
-        f"{missing}. {held}. Point root= or NFAS_DATA at the folder that holds {name}/.{advice}"
+        f"{missing}. {held}. Point it at the folder that holds {name}/.{advice}"
     )
 
 
 def read_npz(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, NDArray[np.generic]]:
-    """Read arrays of an npz archive without unpickling, and check keys, shapes and finiteness.
-
-    Args:
-        path: the archive.
-        shapes: wanted arrays and their shapes; None stands for any length.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, a key is absent, a shape differs, or a value is NaN or infinite.
-    """
+    """Read arrays of an npz archive without unpickling: these keys, of these shapes (None: any), finite."""
     try:
         archive = np.load(path, allow_pickle=False)
         if isinstance(archive, np.ndarray):
@@ -116,8 +96,8 @@ def read_npz(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[s
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise InputError(
-            f"{path} must be an archive of arrays that numpy.savez wrote, but can't be read ({error}). "
-            "Delete it and fetch it again."
+            f"{path} must be an archive of arrays that numpy.savez wrote, but can't be read ({error}): fetch "
+            "it again."
         ) from error
     for key, shape in shapes.items():
         if key not in out:
@@ -146,10 +126,7 @@ _SETTLED_S = 2.0
 def content_hash(path: Path, cache: Path | None, *, compute: bool = True) -> str | None:
     """Return the sha256 of a file, remembered in the cache while its place, size and times stay the same.
 
-    Args:
-        path: the file.
-        cache: folder of the cache, or None to remember nothing.
-        compute: False: return None instead of reading the file.
+    Without a cache nothing is remembered; with ``compute=False`` what is not remembered is None.
     """
     resolved = path.resolve()
     status = resolved.stat()

@@ -25,8 +25,6 @@ from nfas_lightning.data.stimuli.texts import word_stimuli
 from nfas_lightning.data.tables import as_numbers, as_text, check_columns, parse_csv, read_csv, read_numbers
 from nfas_lightning.errors import InputError, MissingFileError
 
-__all__ = ["read_folder"]
-
 _TABLES = ("events", "volumes", "rois", "nuisances")
 _LAYOUT = """\
   images/  or  sounds/  or  words.csv  or  texts.csv    one kind of stimuli, files in the order of their names
@@ -47,16 +45,7 @@ def read_folder(
     carrier: str | None = None,
     temporal: str | None = None,
 ) -> dict[str, Any]:
-    """Read the files that are there; arguments and files are those of `FolderDataModule`.
-
-    Returns:
-        Fields of `InMemory`: stimuli, responses, and what else is in the folder.
-
-    Raises:
-        FileNotFoundError: no such folder, no stimuli, or no responses.
-        ValueError: two kinds of stimuli or responses, counts that differ, a cell or header that is wrong, or
-            a file whose name is close to a known one that is not there.
-    """
+    """Read the files that are there, as fields of `InMemory`; see `FolderDataModule`."""
     if not folder.is_dir():
         raise MissingFileError(f"root must be a folder, got {str(folder)!r}. It holds\n{_LAYOUT}")
     place = _only(folder, "responses once", ["responses.npy", "responses.csv", "responses.tsv", "responses"])
@@ -79,7 +68,7 @@ def read_folder(
         if is_array and name in tables and len(tables[name]) != (wanted := responses.shape[axis]):
             raise InputError(
                 f"{found[name]} must have one row for each {what} of {place.name}, {wanted}, got "
-                f"{len(tables[name])}. Both are in the same order."
+                f"{len(tables[name])}."
             )
     if is_array and "rois" in tables:
         given["rois"] = given_rois(tables["rois"], responses.shape[-1], header, str(found["rois"]))
@@ -130,8 +119,7 @@ def _check_unread(folder: Path, read: Sequence[str]) -> None:
             raise InputError(f"{path} is not read: did you mean {name}.csv (or .tsv)? Rename or remove it.")
     if others := [path.name for path in left if path.suffix.lower() in {".csv", ".tsv", ".npy"}]:
         warnings.warn(
-            f"{folder}: not read, as their names are not those of stimuli, responses or tables "
-            f"({', '.join(_TABLES)}): {others[:5]}.",
+            f"{folder}: not read, as their names are not those of a known table: {others[:5]}.",
             stacklevel=2,
         )
 
@@ -170,8 +158,7 @@ def _check_counts(place: Path, n_stimuli: int, path: Path, n_rows: int) -> None:
         unread = unread_files(place, kind.suffixes) if place.is_dir() else ""
         raise InputError(
             f"{path} must have one row per stimulus, got {n_stimuli} {place.stem} in {place} and {n_rows} "
-            f"rows in {path.name}.{unread} If rows are volumes, events.csv or words.csv gives onsets; if "
-            "they are events, a column 'stimulus' names the stimulus of each."
+            f"rows in {path.name}.{unread} Give volumes onsets in events.csv, and events a column 'stimulus'."
         )
 
 

@@ -33,8 +33,6 @@ from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.functional.hrf import HRFModel
 
-__all__ = ["InMemory"]
-
 
 @dataclass
 class InMemory:
@@ -65,14 +63,7 @@ class InMemory:
         return self.temporal or ("none" if self.events is None else "hrf")
 
     def pair(self, subjects: Sequence[str] | None = None) -> tuple[StimulusSet, Responses]:
-        """Check everything and put row i of all of it together.
-
-        Args:
-            subjects: to keep; None: all.
-
-        Raises:
-            ValueError: counts, shapes, orders or options disagree; the message names the argument.
-        """
+        """Check everything and put row i of all of it together, for these subjects; None: all."""
         check_option("temporal", self._temporal, TEMPORAL)
         if self.groups is not None:
             check_option("groups", self.groups, ("identical",))
@@ -94,8 +85,8 @@ class InMemory:
             exchanged = ", as many columns as stimuli: are the axes exchanged?" * (n_rois == len(stimuli))
             raise InputError(
                 f"responses must have one row per stimulus, got {len(stimuli)} stimuli and {n_volumes} "
-                f"rows{exchanged or '.'} Add what is missing or take out what has no partner; where the rows "
-                "are the volumes of a time series, give events, each stimulus's onset in seconds, and tr."
+                f"rows{exchanged or '.'} Add what is missing or take out what has no partner; for a time "
+                "series give events and tr."
             )
         responses = Responses(
             values=values[kept],
@@ -182,8 +173,7 @@ class InMemory:
             if clock:
                 raise InputError(
                     f"{' and '.join(clock)} belong to a time series, and nothing says when its stimuli "
-                    "began: give events, for one stimulus per volume {'onset': tr * np.arange(N)}, or leave "
-                    "them out."
+                    "began: give events, or leave them out."
                 )
             return (), None
         if self.events is None or self.tr is None:
@@ -233,8 +223,8 @@ def _as_ceiling(given: Any, rois: Sequence[str], named: Any) -> Tensor | None:
         if own != list(rois):
             raise InputError(
                 f"noise_ceiling has no index, and rois ({', '.join(own[:3])}, ...) and the columns of "
-                f"responses ({', '.join(rois[:3])}, ...) are in two orders: give a pandas Series with the "
-                "ROIs as its index."
+                f"responses ({', '.join(rois[:3])}, ...) are in two orders: give a Series with the ROIs as "
+                "its index."
             )
     order = row_orders({"rois": None, "noise_ceiling": index_of(given)}, [rois])["noise_ceiling"]
     return to_tensor("noise_ceiling", take_rows(given, order)).float()
@@ -253,6 +243,6 @@ def _as_nuisances(nuisances: Any, n_volumes: int) -> tuple[Tensor | None, tuple[
         where = [name for name, column in zip(names, wrong.any(dim=0).tolist(), strict=True) if column]
         raise InputError(
             f"nuisances must be finite, got {int(wrong.sum())} NaN or infinite values in {where[:5]}: fill "
-            "them in (a first difference starts at 0), or leave these regressors out."
+            "them in, or leave these regressors out."
         )
     return values, names

@@ -16,17 +16,6 @@ from torch import Tensor
 
 from nfas_lightning.errors import InputError, InputTypeError
 
-__all__ = [
-    "as_names",
-    "as_runs",
-    "event_runs",
-    "index_of",
-    "name_list",
-    "pick",
-    "row_orders",
-    "take_rows",
-]
-
 Order = NDArray[np.intp]
 
 
@@ -38,7 +27,7 @@ def index_of(value: Any) -> pd.Index | None:
 def row_orders(
     indices: Mapping[str, pd.Index | None], names: Sequence[Sequence[Any]] = ()
 ) -> dict[str, Order | None]:
-    """Return the order of each argument's rows in which row i of all belongs together.
+    """Return the order of each argument's rows in which row i of all belongs together; None: as they are.
 
     An index in order (0, 1, 2, ..., or other ascending numbers, as a filtered table has) means the place. Any
     other is compared with that of the first argument, or with `names`: the same labels in another order give
@@ -47,13 +36,6 @@ def row_orders(
     Args:
         indices: by argument, its index, None where it has none; the first decides the order.
         names: other labels of the first argument's rows: ids, file names.
-
-    Returns:
-        By argument, the rows to take one after the other; None: as they are.
-
-    Raises:
-        ValueError: an index that is not in order and agrees with no other; two that disagree; an argument
-            without an index beside others that have to be put in order.
 
     Example:
         >>> orders = row_orders({"stimuli": pd.Index(["b", "a"]), "responses": pd.Index(["a", "b"])})
@@ -102,8 +84,7 @@ def row_orders(
     if moved and placed:
         raise InputError(
             f"{moved} goes by its index, in another order than {first}, and {placed} has none that tells "
-            f"which rows it belongs to. Give {placed} the same index, or all in one order and "
-            f"{moved}.reset_index(drop=True)."
+            f"which rows it belongs to: give it the same index, or {moved}.reset_index(drop=True)."
         )
     return orders
 
@@ -183,14 +164,9 @@ def as_runs(runs: Any, n_volumes: int) -> tuple[Tensor, dict[Any, int]]:
 
 
 def event_runs(runs: Any, numbers: Mapping[Any, int] | None) -> Tensor | None:
-    """Return the number of each event's run, (E,); None where volumes and events are of one run.
+    """Return the number of each event's run, (E,), by the `numbers` of `as_runs`.
 
-    Args:
-        runs: E labels.
-        numbers: of `as_runs`; None where nothing names the run of a volume.
-
-    Raises:
-        ValueError: several runs, whose clocks would mix, but no `numbers`, or a run without volumes.
+    None where nothing names the run of a volume, and events are of one run.
     """
     labels = _as_list(runs)
     distinct = list(dict.fromkeys(labels))
@@ -198,8 +174,8 @@ def event_runs(runs: Any, numbers: Mapping[Any, int] | None) -> Tensor | None:
         if len(distinct) == 1:
             return None
         raise InputError(
-            f"events name {len(distinct)} runs, {distinct[:5]}, each with a clock of its own, but nothing "
-            "names the run of each volume: give runs, (T,), or in a folder a volumes.csv with a column 'run'."
+            f"events name {len(distinct)} runs, {distinct[:5]}, but nothing names the run of each volume: "
+            "give runs (T,), or in a folder volumes.csv with a column 'run'."
         )
     if lost := [run for run in distinct if run not in numbers]:
         raise InputError(

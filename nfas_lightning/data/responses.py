@@ -16,8 +16,6 @@ from nfas_lightning.functional.checks import check_shape, is_constant, working_d
 from nfas_lightning.functional.confounds import regress_out
 from nfas_lightning.functional.missing import align_subjects
 
-__all__ = ["Responses"]
-
 _COLUMNS = 4096  # features raised to float64 at a time
 # An event rate that a nuisance follows this closely in every run is that nuisance: word rate, where words are
 # the events.
@@ -83,8 +81,8 @@ class Responses:
         n_stimuli = len(self.stimulus_ids)
         if self.identical is not None and self.design:
             raise InputError(
-                "groups='identical' keeps identical stimuli in one fold where each row answers one stimulus, "
-                "got a time series, whose volumes answer several: estimate one response per stimulus."
+                "groups='identical' needs one response per stimulus, got a time series, whose volumes answer "
+                "several: estimate betas."
             )
         for name, axes, sizes in (
             ("values", "S T R", {"S": len(self.subjects), "R": len(self.rois)}),
@@ -105,8 +103,7 @@ class Responses:
         for row, name in enumerate(self.rois["roi"]):
             if not isinstance(name, str) or not name.strip():
                 raise InputError(
-                    f"rois must name each ROI with text, which other benchmarks are joined on, got {name!r} "
-                    f"in row {row} (counted from 0)."
+                    f"rois must name each ROI with text, got {name!r} in row {row} (counted from 0)."
                 )
         repeated = self.rois["roi"][self.rois["roi"].duplicated()].unique()
         if len(repeated):
@@ -200,8 +197,8 @@ class Responses:
             return self
         if taken := set(names) & set(self.nuisance_names):
             raise InputError(
-                f"nuisances name {sorted(taken)}, which is what the rate of events is called here: rename "
-                "that column, or give event_rate=False."
+                f"nuisances name {sorted(taken)}, the name of the rate of events: rename that column, or "
+                "give event_rate=False."
             )
         joined = rate if known is None else torch.cat([known, rate.to(known)], dim=1)
         return replace(self, nuisances=joined, nuisance_names=(*self.nuisance_names, *names))

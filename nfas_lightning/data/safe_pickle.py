@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from nfas_lightning.data.files import require_file
 from nfas_lightning.errors import InputError
 
-__all__ = ["read_pickle"]
-
 # booleans, integers, floats, complex numbers, bytes and text of fixed length: nothing that holds pointers
 _KINDS = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|c(8|16)|[SU][0-9]{1,6})")
 # what the unpickler documents or is known to raise on data that is damaged
@@ -42,19 +40,8 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     """Read a pickle of numpy arrays in dicts, lists and tuples, and run nothing that it asks for.
 
     Of all that a pickle can call, only what rebuilds an array of numbers, booleans or text of fixed length is
-    admitted, and functions of this module do it. Memory is bounded by the size of the file. Files of
-    Python 2 are read too: their strings come as text, by latin1.
-
-    Args:
-        path: the file.
-
-    Returns:
-        What the file holds: dict, list, tuple, text, number, None and arrays, which may be read-only.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: the pickle asks for anything else (the message names it), or it is cut short or damaged.
-        MemoryError: it does not fit into memory.
+    admitted, and functions of this module do it. Memory is bounded by the size of the file. Files of Python 2
+    are read too: their strings come as text, by latin1. Arrays may be read-only.
     """
     path = require_file(path)
     try:

@@ -16,8 +16,6 @@ import pandas as pd
 from nfas_lightning.data.files import require_file
 from nfas_lightning.errors import InputError
 
-__all__ = ["as_numbers", "as_text", "check_columns", "first_row", "parse_csv", "read_csv", "read_numbers"]
-
 _TOO_LARGE = "That is beyond single precision (3.4e38): rescale the column, say in other units."
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -46,10 +44,6 @@ def parse_csv(
         text: columns that are not made numbers.
         names: of the columns of a table without a header; None: the first row names them.
         options: of `pandas.read_csv`.
-
-    Raises:
-        FileNotFoundError: there is no such file, or its content was not fetched.
-        ValueError: it is empty, not UTF-8, no table, or a row has more cells than the header.
     """
     require_file(path)
     sep = sep or _separator(path)
@@ -73,8 +67,8 @@ def parse_csv(
     except pd.errors.ParserWarning as error:
         wanted = "a name above each column" if names is None else f"the columns {', '.join(names)}"
         raise InputError(
-            f"{path} must have {wanted}, got rows of more cells. Quote cells that hold {sep!r}, and leave "
-            "row numbers out with to_csv(path, index=False)."
+            f"{path} must have {wanted}, got rows of more cells. Quote cells with {sep!r}; leave row numbers "
+            "out, index=False."
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(
@@ -83,7 +77,7 @@ def parse_csv(
     except (ValueError, csv.Error) as error:
         raise InputError(
             f"{path} must be a table with {sep!r} between cells and in every row as many as in the first "
-            f"({str(error).strip()}). Quote cells that hold {sep!r}."
+            f"({str(error).strip()})."
         ) from error
     return table
 
@@ -123,17 +117,7 @@ def read_csv(
 
 
 def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.DataFrame:
-    """Read a table of numbers, float64, with a name above each column.
-
-    Args:
-        path: a csv or tsv file.
-        what: what the columns are, for the messages.
-        missing: cells may be empty, which reads as NaN.
-        advice: what to do about a cell that is no number.
-
-    Raises:
-        ValueError: a column has no name, all names are numbers, or a name comes twice.
-    """
+    """Read a table of numbers, float64, with a name above each column; `what` and `advice` are for errors."""
     table = parse_csv(path)
     names = [name.strip() for name in first_row(path, _separator(path))]
     named = [name for name in names if name and not name.startswith("Unnamed: ")]
@@ -153,17 +137,9 @@ def read_numbers(path: Path, what: str, *, missing: bool, advice: str) -> pd.Dat
 def as_numbers(
     table: pd.DataFrame, columns: Sequence[str], path: Path | str, *, missing: bool, advice: str
 ) -> pd.DataFrame:
-    """Return the table with these columns as float64, empty cells as NaN.
+    """Return the table with these columns as float64, empty cells, if they may be `missing`, as NaN.
 
-    Args:
-        table: with these columns.
-        columns: their names.
-        path: where the table came from, or what errors call it.
-        missing: cells may be empty.
-        advice: what to do about a cell that is no number.
-
-    Raises:
-        ValueError: a cell holds text, a value beyond single precision, or nothing where it must not.
+    Path is where the table came from, or what errors call it; `advice` is what to do about another cell.
 
     Example:
         >>> table = pd.DataFrame({"onset": ["0", "2.5"]})
@@ -199,6 +175,6 @@ def as_text(table: pd.DataFrame, column: str, path: Path) -> list[str]:
     if len(rows := np.flatnonzero(words.str.strip() == "")):
         raise InputError(
             f"{path}: column {column!r} must hold text in every row, got nothing in row {rows[0] + 1} below "
-            "the header. Leave rows without text out."
+            "the header."
         )
     return list(words)

@@ -16,18 +16,9 @@ from torch import Tensor
 from nfas_lightning.data.pairing import row_orders, take_rows
 from nfas_lightning.errors import InputError
 
-__all__ = ["as_values", "check_no_labels", "one_table", "to_tensor"]
-
 
 def to_tensor(what: str, value: Any) -> Tensor:
-    """Copy numbers into a tensor.
-
-    Args:
-        what: what errors call it.
-        value: a tensor, array, table, or nested lists. What a masked array masks becomes NaN.
-
-    Raises:
-        ValueError: it holds anything but numbers.
+    """Copy a tensor, array, table, or nested lists of numbers into a tensor; what a mask hides becomes NaN.
 
     Example:
         >>> to_tensor("confounds", pd.DataFrame({"x": [1.0, 2.0]})).shape
@@ -43,14 +34,14 @@ def to_tensor(what: str, value: Any) -> Tensor:
         for row, column in np.argwhere(np.isnan(array) & table.notna().to_numpy()):
             raise InputError(
                 f"{what} must hold numbers, got {table.iloc[row, column]!r} in row {row} of column "
-                f"{table.columns[column]!r} (rows counted from 0). Write NaN where a value is missing."
+                f"{table.columns[column]!r} (counted from 0)."
             )
         array = array.reshape(np.shape(value))
     if array.dtype.kind not in "biufc":
         first = array.flat[0] if array.size else None
         raise InputError(
-            f"{what} must hold numbers, got {array.dtype} such as {str(first)!r}. Convert text with "
-            ".astype(float), and write NaN where a value is missing."
+            f"{what} must hold numbers, got {array.dtype} such as {str(first)!r}: convert text with "
+            ".astype(float)."
         )
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
 
@@ -85,8 +76,7 @@ def one_table(responses: Any) -> tuple[Any, pd.Index | None, list[str] | None]:
         if len(table) != len(first) or set(table.columns) != set(first.columns):
             raise InputError(
                 "The table of every subject must have the rows and the columns of the first, got "
-                f"{len(table)} rows and {list(table.columns)[:5]} in {name}, {len(first)} and "
-                f"{list(first.columns)[:5]} in it."
+                f"{len(table)} rows and {list(table.columns)[:5]} in {name}."
             )
         arrays.append(to_tensor(name, take_rows(table[list(first.columns)], orders[name])))
     return torch.stack(arrays), first.index, _column_names(first)
@@ -113,10 +103,8 @@ _LABELS = {
 def check_no_labels(what: str, names: Sequence[str], values: Tensor | None = None) -> None:
     """Refuse columns that label or count rows and measure nothing.
 
-    Args:
-        what: what errors call the table.
-        names: R names of its columns, none of them pandas' own for a column without a name.
-        values: (S, T, R) responses: no row numbers, and no whole numbers under the name of a label.
+    No name may be pandas' own for a column without one; of responses (S, T, R), no column may hold row
+    numbers, or whole numbers under the name of a label.
     """
     wrong = {i: "is pandas' name for a column without one"
              for i, name in enumerate(names) if re.fullmatch(r"Unnamed: \d+", name)}  # fmt: skip
@@ -139,21 +127,12 @@ def check_no_labels(what: str, names: Sequence[str], values: Tensor | None = Non
 
 
 def as_values(responses: Any, rois: Sequence[str]) -> Tensor:
-    """Return responses as (S, T, R) floating point.
-
-    Args:
-        responses: (T, R), or (S, T, R) for subjects.
-        rois: names of the R columns, for the messages; as many as there are.
-
-    Raises:
-        ValueError: another shape or dtype, nothing, infinite values, or what `check_no_labels` refuses.
-    """
+    """Return responses (T, R) or (S, T, R) as (S, T, R) floating point; `rois` are for messages."""
     values = to_tensor("responses", responses)
     if values.ndim not in (2, 3) or not values.dtype.is_floating_point:
         raise InputError(
             "responses must be floating point of shape (T, R), or (S, T, R) for subjects, got "
-            f"{tuple(values.shape)} of {values.dtype}: use .astype('float32'), and responses[:, None] for "
-            "one ROI."
+            f"{tuple(values.shape)} of {values.dtype}: use .astype('float32')."
         )
     values = values[None] if values.ndim == 2 else values
     if 0 in values.shape:
@@ -193,8 +172,7 @@ def _warn_of_stand_ins(values: Tensor, names: Sequence[str]) -> None:
         some = ", ".join(map(repr, list(times)[:3])) + (", ..." if len(times) > 3 else "")
         warnings.warn(
             f"responses hold {value:g} {sum(times.values())} times in {len(times)} of {len(names)} ROIs "
-            f"({some}), far from all other values, as a stand-in for missing ones does: it is taken as a "
-            "response. Write NaN where a value is missing.",
+            f"({some}), far from all other values, as a stand-in for missing ones does: write NaN for these.",
             stacklevel=3,
         )
 

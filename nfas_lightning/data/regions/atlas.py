@@ -32,8 +32,6 @@ from nfas_lightning.data.regions.label_files import (
 from nfas_lightning.data.regions.rois import ATLASES, coordinate_atlas, roi_table
 from nfas_lightning.errors import InputError
 
-__all__ = ["Atlas", "load_atlas"]
-
 _SCHAEFER = ("schaefer100", "schaefer200", "schaefer400")
 PathLike = str | os.PathLike[str]
 
@@ -68,7 +66,7 @@ class Atlas:
         if len(repeated):
             raise InputError(
                 f"Atlas {self.name} must name each parcel once per hemisphere, got {list(repeated[:5])} more "
-                "than once: give the table distinct names, or a hemisphere column."
+                "than once."
             )
 
     def __len__(self) -> int:
@@ -187,7 +185,7 @@ def _schaefer(name: str, space: str | None) -> Atlas:
         raise ConnectionError(
             f"{name} must be downloaded once and the download failed ({error}). Copy the nilearn_data folder "
             "of a machine with a network here and set NILEARN_DATA to it; or use 'seitzman', or a label "
-            "image of your own with its table."
+            "image of your own."
         ) from error
     names = [label.decode() if isinstance(label, bytes) else str(label) for label in fetched.labels]
     names = [name for name in names if name != "Background"]
@@ -207,13 +205,12 @@ def _label_atlas(name: str, image: Any, table: PathLike | pd.DataFrame | None, s
     extra = np.setdiff1d(found, ids)
     if len(extra) == len(found):
         raise InputError(
-            f"Atlas {name}: the table must name labels of the image, got none in common ({len(found)} "
-            f"labels, {len(ids)} rows). Is it another atlas's table?"
+            f"Atlas {name}: the table must name labels of the image, got none in common. Is it another "
+            "atlas's table?"
         )
     if len(extra):
         warnings.warn(
-            f"Atlas {name}: {len(extra)} of the image's {len(found)} labels are not in the table and are "
-            f"dropped, the first {int(extra[0])}.",
+            f"Atlas {name}: {len(extra)} of the image's {len(found)} labels are not in the table.",
             stacklevel=3,
         )
     order = np.argsort(ids)

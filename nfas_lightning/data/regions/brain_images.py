@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 from nfas_lightning.data.files import require_file
 from nfas_lightning.errors import InputError
 
-__all__ = ["OpenImage", "open_image", "read_gifti"]
-
 _BROKEN = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError)
 _STRUCTURES = {"L": "CortexLeft", "R": "CortexRight"}
 
@@ -79,7 +77,7 @@ class OpenImage:
         except _BROKEN as error:
             raise InputError(
                 f"{self.name} must hold an image of shape {self.shape}, but its data can't be read "
-                f"({error}): the file is cut short or damaged. Delete it and fetch it again."
+                f"({error}): it is cut short or damaged."
             ) from error
         return values
 
@@ -88,13 +86,7 @@ class OpenImage:
 def open_image(image: str | os.PathLike[str] | Any, *, n_axes: int) -> Iterator[OpenImage]:
     """Open a NIfTI file or nibabel image for reading in order; a compressed file is decompressed once.
 
-    Args:
-        image: path or nibabel image.
-        n_axes: 4 or 3, the axes that it must have; a fourth of length 1 does no harm where three are asked.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: no image, another number of axes, no numbers, or no place in space.
+    It must have `n_axes`, 4 or 3; a fourth of length 1 does no harm where three are asked.
     """
     with ExitStack() as stack:
         stored = image if isinstance(image, str | os.PathLike) else image.get_filename()
@@ -120,8 +112,8 @@ def _from_file(path: Path, stack: ExitStack) -> tuple[Any, gzip.GzipFile | None]
         return type(nib.load(path)).from_stream(stream or raw), stream
     except _BROKEN as error:
         raise InputError(
-            f"{path.name} must be a NIfTI file, but its header can't be read ({error}): the file is cut "
-            "short, damaged or of another kind."
+            f"{path.name} must be a NIfTI file, but its header can't be read ({error}): it is cut short or "
+            "damaged."
         ) from error
 
 
@@ -139,20 +131,15 @@ def _check(name: str, image: Any, shape: tuple[int, ...], affine: NDArray[np.flo
 
 
 def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
-    """Read a GIfTI time series, (T, V): one data array per TR.
-
-    Args:
-        path: the file.
-        side: ``"L"`` or ``"R"``, checked against name and content of the file, where they state it.
-    """
+    """Read a GIfTI time series, (T, V), of this side, ``"L"`` or ``"R"``: one data array per TR."""
     require_file(path)
     try:
         image = _SelfContainedGifti.from_filename(path)
         arrays = [np.asarray(array.data) for array in image.darrays]
     except (*_BROKEN, ExpatError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path.name} must be a GIfTI file (.gii), but can't be read ({error}): it is cut short, damaged "
-            "or of another kind."
+            f"{path.name} must be a GIfTI file (.gii), but can't be read ({error}): it is cut short or "
+            "damaged."
         ) from error
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
@@ -162,7 +149,7 @@ def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
     other = _STRUCTURES["R" if side == "L" else "L"]
     if (named and named.group(1) != side) or other in told:
         raise InputError(
-            f"{path.name} must be hemisphere {side}, but it is the other one by name or content: are left "
-            "and right exchanged?"
+            f"{path.name} must be hemisphere {side}, but it is the other one by name or content: are they "
+            "exchanged?"
         )
     return np.stack(arrays).astype(np.float32, copy=False)

@@ -14,8 +14,6 @@ from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
-__all__ = ["SINGLE", "center_and_scale", "clean_series", "motion_regressors", "zscore"]
-
 SINGLE = 1e-6
 """Share of a series's size that is noise where it, or a regressor, was kept in float32: eight last places."""
 
@@ -51,10 +49,6 @@ def clean_series(
     Returns:
         (T - drop_volumes, R), float64, each column with mean zero and unit standard deviation; NaN in the
         columns that are constant.
-
-    Raises:
-        ValueError: a shape differs, a value is not finite, an index is in no known order, or fewer than two
-            volumes are left.
     """
     if confounds is not None:
         orders = row_orders({"series": index_of(series), "confounds": index_of(confounds)})
@@ -83,8 +77,8 @@ def _confounds(given: Tensor | NDArray[np.floating] | pd.DataFrame, n_volumes: i
         names = list(given.columns) if isinstance(given, pd.DataFrame) else list(range(values.shape[1]))
         lost = {names[place]: int(wrong[place]) for place in wrong.nonzero()[:5, 0].tolist()}
         raise InputError(
-            f"confounds must be finite, got NaN or infinite values in these columns: {lost}. A derivative "
-            "lacks the first volume: fill it with 0; leave out columns that lack more."
+            f"confounds must be finite, got NaN or infinite values in these columns: {lost}. Fill the first "
+            "row of a derivative with 0."
         )
     return values
 
@@ -102,15 +96,10 @@ def center_and_scale(
 ) -> tuple[Tensor, Tensor]:
     """Return the mean and the population standard deviation along a dimension, NaN left out.
 
-    A deviation no larger than rounding noise is that of a constant, NaN. The noise goes with the size of the
-    numbers that were rounded, and not with that of a residual, which a regression may have emptied.
-
-    Args:
-        series: floating point.
-        dim: along which to go; the results keep it with length 1.
-        size: largest absolute value of what `series` was computed from, without `dim`; None: of `series`.
-        rounding: share of `size` below which a deviation is noise, `SINGLE` for what was computed in double
-            precision from single; None: eight last places of the series's own dtype.
+    A deviation no larger than rounding noise is that of a constant, NaN. The noise is the share `rounding`
+    (None: eight last places; `SINGLE` for what was computed in double precision from single) of `size`, the
+    largest absolute value of what `series` was computed from (None: of `series`, unless a regression emptied
+    it).
     """
     center = series.nanmean(dim=dim, keepdim=True)
     scale = (series - center).square().nanmean(dim=dim, keepdim=True).sqrt()

@@ -22,8 +22,6 @@ from nfas_lightning.data.regions.parcel_cache import parcels_key, read_parcels, 
 from nfas_lightning.data.regions.parcels import Parcels, surface_parcels, volume_parcels
 from nfas_lightning.errors import FailureError, InputError
 
-__all__ = ["Scan", "extract_scans"]
-
 
 class Scan(NamedTuple):
     """One run of one subject.
@@ -73,11 +71,6 @@ def extract_scans(
     Returns:
         Parcels in the order of `scans`, and the sha256 of each file by name (by key and name where two files
         of one name differ).
-
-    Raises:
-        FileNotFoundError: a file or its content is missing; all are looked for before any is read.
-        ValueError: a file is broken or does not fit the atlas; the message names it.
-        RuntimeError: a process died, or a file changed while it was read.
     """
     if workers < 0:
         raise InputError(f"workers must be 0 (this process) or more, got {workers}.")
@@ -173,7 +166,7 @@ def _in_pool(todo: dict[int, Scan], job: _Job, workers: int) -> Iterator[tuple[i
             yield futures[future], result
     except BrokenProcessPool as error:
         raise FailureError(
-            "A process that read scans died. Was memory short? Then use fewer workers. Did a script start "
+            "A process that read scans died. Was memory short, or did a script start "
             'this without `if __name__ == "__main__":`? Then add it, or use workers=0.'
         ) from error
     finally:

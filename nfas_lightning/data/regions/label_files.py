@@ -18,21 +18,6 @@ from nfas_lightning.data.regions.brain_images import open_image
 from nfas_lightning.data.tables import read_csv
 from nfas_lightning.errors import InputError
 
-__all__ = [
-    "FSAVERAGE",
-    "MAP_VERTICES",
-    "complete_table",
-    "is_cortex",
-    "network_in_name",
-    "read_annotation",
-    "read_label_table",
-    "read_labels",
-    "roi_id",
-    "surface_centroids",
-    "surface_labels",
-    "volume_centroids",
-]
-
 MAP_VERTICES = 10242
 """Vertices of a hemisphere of fsaverage5, on which maps are drawn."""
 FSAVERAGE = {
@@ -62,8 +47,8 @@ def roi_id(name: str, hemisphere: str) -> str:
         return name
     if told and told != hemisphere:
         raise InputError(
-            f"Parcel {name!r} must be in hemisphere {told} by its name, got {hemisphere!r}: are left and "
-            "right exchanged?"
+            f"Parcel {name!r} must be in hemisphere {told} by its name, got {hemisphere!r}: are they "
+            "exchanged?"
         )
     return name if told else f"{name}_{hemisphere}"
 
@@ -85,14 +70,7 @@ def is_cortex(name: str) -> bool:
 
 
 def read_label_table(table: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFrame:
-    """Read the table that names the labels of an image, see `load_atlas`.
-
-    Returns:
-        One row per label: id (integer), name, hemisphere (``"L"``, ``"R"``, ``"M"`` or empty), network.
-
-    Raises:
-        ValueError: a column is absent, an id is no whole number or repeated, a hemisphere is unknown.
-    """
+    """Read the table that names the labels of an image, see `load_atlas`: id, name, hemisphere, network."""
     if isinstance(table, pd.DataFrame):
         source, given = "table", table.reset_index(drop=True)
     else:
@@ -126,10 +104,7 @@ def read_label_table(table: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFra
 def complete_table(rows: pd.DataFrame, left_share: NDArray[np.float64]) -> pd.DataFrame:
     """Fill in hemisphere and network from names and voxels, and make ids.
 
-    Args:
-        rows: table of `read_label_table`.
-        left_share: (R,) share of a parcel's voxels left of the midline, NaN without voxels. Where table and
-            name leave the side open, four fifths of them decide; else it is ``"M"``.
+    Where table and name leave the side open, four fifths of the voxels decide, by their (R,) `left_share`.
     """
     sides = [
         given or _side_in_name(name) or _side_of_voxels(share)
@@ -157,9 +132,7 @@ def _side_of_voxels(left_share: float) -> str:
 def read_annotation(path: Path) -> tuple[NDArray[np.int32], list[str]]:
     """Read a FreeSurfer annotation of one hemisphere.
 
-    Returns:
-        (V,) index of a vertex's name plus one, 0 where there is none; and the names of the entries that are
-        cortex, in the order of the file.
+    Returns (V,) index of a vertex's name plus one, 0 where there is none; and the names, cortex alone.
     """
     require_file(path)
     try:
@@ -189,8 +162,7 @@ def read_labels(
     rounded = np.rint(values)
     if not np.allclose(values, rounded, rtol=0, atol=1e-3) or rounded.min() < 0:
         raise InputError(
-            f"Atlas {name} must hold whole numbers from 0, got values from {values.min()} to {values.max()}: "
-            "is it a probability map?"
+            f"Atlas {name} must hold whole numbers from 0, got values from {values.min()} to {values.max()}."
         )
     if not rounded.any():
         raise InputError(f"Atlas {name} must hold labels, got an image of zeros.")
@@ -229,10 +201,7 @@ def _fsaverage5() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
 def surface_centroids(left: NDArray[np.int32], right: NDArray[np.int32], n_rois: int) -> NDArray[np.float64]:
     """Return (R, 3) mean positions in mm on fsaverage5, midway between white and pial surface.
 
-    Args:
-        left: (V,) row of the left hemisphere's parcel plus one, 0 outside every parcel.
-        right: (V,) the same of the right one.
-        n_rois: R; parcels without a vertex, and those of meshes other than fsaverage, are NaN.
+    Left and right are (V,) row of a parcel plus one, 0 outside; positions on other meshes are NaN.
     """
     if len(left) not in FSAVERAGE:
         return np.full((n_rois, 3), np.nan)
@@ -248,17 +217,10 @@ def surface_centroids(left: NDArray[np.int32], right: NDArray[np.int32], n_rois:
 def surface_labels(
     labels: NDArray[np.int32], affine: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Carry a label image onto fsaverage5: a vertex takes the label that is most frequent through the cortex.
+    """Carry a label image onto fsaverage5, (10242,) per side: the label most frequent through the cortex.
 
     The image is read at the nearest voxel at five depths from the white to the pial surface; of labels that
-    are as frequent, the smallest number wins.
-
-    Args:
-        labels: (X, Y, Z) row of a parcel plus one, 0 outside every parcel.
-        affine: (4, 4) voxel to mm.
-
-    Returns:
-        Left and right, (10242,) each, 0 where there is no label.
+    are as frequent, the smallest number wins. Labels are the row of a parcel plus one, 0 outside.
     """
     to_voxels = np.linalg.inv(affine)
     sides = []

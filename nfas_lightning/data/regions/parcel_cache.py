@@ -14,8 +14,6 @@ from safetensors.torch import save_file
 from nfas_lightning.data.regions.parcels import Parcels
 from nfas_lightning.writing import write_whole
 
-__all__ = ["EXTRACTION_VERSION", "parcels_key", "read_parcels", "write_parcels"]
-
 # raise it whenever the same file and atlas give other values
 EXTRACTION_VERSION = 1
 _FORMAT = "nfas parcels"

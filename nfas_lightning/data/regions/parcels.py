@@ -23,8 +23,6 @@ from nfas_lightning.data.regions.brain_images import open_image, read_gifti
 from nfas_lightning.data.regions.label_files import FSAVERAGE
 from nfas_lightning.errors import InputError
 
-__all__ = ["Parcels", "array_parcels", "membership", "sample_nearest", "surface_parcels", "volume_parcels"]
-
 Affine = NDArray[np.float64]
 Shape = tuple[int, ...]
 _CHUNK_VALUES = 2**22  # held at once as float64: 32 MB
@@ -57,11 +55,6 @@ def volume_parcels(image: str | os.PathLike[str] | Any, atlas: Atlas) -> Parcels
 
     Returns:
         Values (T, R) and counts (R,).
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: the file is broken, is not 4D or has no place in space, the atlas is a surface's, or no
-            parcel has a valid voxel.
     """
     with open_image(image, n_axes=4) as opened:
         grid = opened.shape[:3]
@@ -80,9 +73,7 @@ def volume_parcels(image: str | os.PathLike[str] | Any, atlas: Atlas) -> Parcels
 def array_parcels(
     values: Tensor | NDArray[Any], mask: NDArray[Any], affine: NDArray[Any], atlas: Atlas
 ) -> Parcels:
-    """Average masked voxels over parcels: data kept as ``volume[mask == 1]``, beside its mask.
-
-    Voxels enter as in `volume_parcels`.
+    """Average masked voxels over parcels, as `volume_parcels` does: data kept as ``volume[mask == 1]``.
 
     Args:
         values: (T, V) one column per voxel of the mask, last axis of the grid fastest (numpy's order).
@@ -92,9 +83,6 @@ def array_parcels(
 
     Returns:
         Values (T, R) and counts (R,).
-
-    Raises:
-        ValueError: V is not the mask's count, or no parcel has a valid voxel.
 
     Example:
         >>> from nfas_lightning.data.regions.atlas import load_atlas
@@ -144,23 +132,18 @@ def surface_parcels(left: str | os.PathLike[str], right: str | os.PathLike[str],
 
     Returns:
         Values (T, R) and counts (R,) of vertices.
-
-    Raises:
-        FileNotFoundError: a file or its content is missing.
-        ValueError: a file is broken, the two differ in volumes or vertices or are exchanged, the mesh is not
-            the atlas's nor nested with it, or no parcel has a valid vertex.
     """
     paths = (Path(left), Path(right))
     if atlas.hemispheres is None:
         raise InputError(
             f"Atlas {atlas.name} is in {atlas.space}, a volume; {paths[0].name} is a surface: give a pair of "
-            "annotation files as the atlas."
+            "annotations."
         )
     data = [read_gifti(path, side) for path, side in zip(paths, ("L", "R"), strict=True)]
     if data[0].shape != data[1].shape:
         raise InputError(
             f"{paths[0].name} and {paths[1].name} must have the same volumes and vertices, got "
-            f"{data[0].shape} and {data[1].shape}. Are both of one run, and complete?"
+            f"{data[0].shape} and {data[1].shape}."
         )
     n_data, n_atlas = data[0].shape[1], len(atlas.hemispheres[0])
     if n_data != n_atlas and not (n_data in FSAVERAGE and n_atlas in FSAVERAGE):
@@ -181,23 +164,17 @@ def _locate(
     if atlas.hemispheres is not None:
         raise InputError(
             f"Atlas {atlas.name} is on the surface {atlas.space}; {name} is a volume: give a label image or "
-            "coordinates as the atlas, or surface files as the data."
+            "coordinates, or surface files."
         )
     return membership(atlas, grid, affine.tobytes())
 
 
 @lru_cache(maxsize=8)  # the runs of a study share few grids
 def membership(atlas: Atlas, shape: Shape, affine: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find the voxels of each parcel.
+    """Find the voxels of each parcel on a grid (X, Y, Z), whose (4, 4) affine comes as float64 bytes.
 
-    Args:
-        atlas: label image or spheres.
-        shape: the grid's (X, Y, Z).
-        affine: the bytes of its (4, 4) float64 voxel to mm matrix.
-
-    Returns:
-        Rows of the atlas's table and flat voxel indices, first axis fastest (as NIfTI stores them), one entry
-        per membership. A voxel may lie in several spheres.
+    Returns rows of the atlas's table and flat voxel indices, first axis fastest (as NIfTI stores them), one
+    entry per membership: a voxel may lie in several spheres.
     """
     matrix = np.frombuffer(affine, dtype=np.float64).reshape(4, 4)
     if atlas.labels is not None and atlas.affine is not None:
@@ -209,18 +186,9 @@ def membership(atlas: Atlas, shape: Shape, affine: bytes) -> tuple[NDArray[np.in
 
 
 def sample_nearest(source: NDArray[Any], source_affine: Affine, shape: Shape, affine: Affine) -> NDArray[Any]:
-    """Sample an image at the voxel centers of another grid, from the nearest voxel.
+    """Sample an image at the voxel centers of another grid, from the nearest voxel; 0 outside it.
 
     A center halfway between two voxels takes the one of the higher index.
-
-    Args:
-        source: (X', Y', Z') image.
-        source_affine: (4, 4) its voxel to mm.
-        shape: (X, Y, Z) of the wanted grid.
-        affine: (4, 4) voxel to mm of the wanted grid.
-
-    Returns:
-        (X, Y, Z) values of `source`, 0 outside it, first axis fastest.
     """
     to_source = np.linalg.inv(source_affine) @ affine
     sampled = np.zeros(shape, dtype=source.dtype, order="F")
@@ -279,8 +247,8 @@ def _average(
     counts = members @ valid.astype(float)
     if not (counts > 0).any():
         raise InputError(
-            f"No parcel of atlas {atlas.name} ({atlas.space}) has a valid voxel or vertex in {name}: all are "
-            "NaN, zero in every volume, or elsewhere. Is the file complete, and in the atlas's space?"
+            f"No parcel of atlas {atlas.name} ({atlas.space}) has a valid voxel or vertex in {name}: is the "
+            "file complete, and in the atlas's space?"
         )
     with np.errstate(invalid="ignore"):
         means = np.where(counts > 0, sums / counts, np.nan)

@@ -13,8 +13,6 @@ from nfas_lightning.data.pairing import index_of, row_orders
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["ATLASES", "coordinate_atlas", "given_rois", "roi_table"]
-
 ATLASES = ("seitzman", "dosenbach", "power")
 
 
@@ -49,14 +47,10 @@ def roi_table(
 def given_rois(
     rois: Any, n_rois: int, columns: Sequence[str] | None = None, what: str = "rois"
 ) -> pd.DataFrame:
-    """Return the table of the ROIs of responses, in the order of their columns.
+    """Return the table of the R ROIs of responses, in the order of their columns.
 
-    Args:
-        rois: R names, or a table with the column ``roi``; None: the columns' names, or numbers.
-        n_rois: R.
-        columns: R names of the columns, which `rois` must have too, in any order; None: they have none, and
-            `rois` is in their order.
-        what: what errors call `rois`.
+    ROIs are names, or a table with the column ``roi``, in any order if the columns have names; None: the
+    columns' names, or numbers.
 
     Example:
         >>> table = pd.DataFrame({"roi": ["V4", "V1"], "network": ["late", "early"]})

@@ -12,16 +12,6 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_count, check_shape
 
-__all__ = [
-    "check_sampling_rate",
-    "cochleagram",
-    "erb_centers",
-    "modulation_energy",
-    "resample",
-    "sound_power",
-    "spectral_centroid",
-]
-
 _FRAME_SECONDS = 0.010
 _WINDOW_SECONDS = 0.032
 _FASTEST = 768_000  # Hz, of the quickest recorders; a rate in the wrong unit would fill the memory
@@ -89,14 +79,9 @@ def cochleagram(audio: Tensor, sampling_rate: int, n_bands: int = 32) -> Tensor:
 
 
 def modulation_energy(envelopes: Tensor, rates: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0, 32.0)) -> Tensor:
-    """Energy of slow changes of each band, one octave around each rate.
+    """Energy of slow changes of each band, one octave around each of K rates in Hz.
 
-    Args:
-        envelopes: (N, B, F) compressed band envelopes at 100 frames per second.
-        rates: center rates in Hz.
-
-    Returns:
-        (N, B, len(rates)) log energies.
+    Envelopes are (N, B, F), compressed, at 100 frames per second; log energies come as (N, B, K).
     """
     check_shape("envelopes", envelopes, "N B F")
     centered = envelopes - envelopes.mean(dim=-1, keepdim=True)

@@ -19,8 +19,6 @@ from nfas_lightning.data.stimuli.timing import Windows, cut_recording
 from nfas_lightning.data.stimuli.video import check_frames, clip_seconds, frames_at, read_clip
 from nfas_lightning.errors import InputError
 
-__all__ = ["ClipFiles", "ClipWindows", "video_stimuli"]
-
 
 class ClipFiles(StimulusFiles):
     """Video files as stimuli of `StimulusSet`: entry i is the frames of file i.
@@ -68,15 +66,8 @@ class ClipFiles(StimulusFiles):
 class ClipWindows(Windows):
     """Windows of equal length of a film, (F, 3, H, W) each, decoded when asked for.
 
-    What would lie before the film is its first frame, what would lie after it its last.
-
-    Args:
-        path: the film.
-        times: seconds since the film began, of the windows' anchors.
-        seconds: length of a window.
-        frames_per_second: frames taken per second, in the middles of equal parts of the window.
-        size: pixels of the frames' shorter side; None: as they are.
-        anchor: see `Windows`.
+    Times are seconds since the film began, of the windows' anchors. What would lie before the film is its
+    first frame, what would lie after it its last.
     """
 
     def __init__(

@@ -24,8 +24,6 @@ from torch import Tensor
 
 from nfas_lightning.errors import InputError
 
-__all__ = ["Collate"]
-
 
 @dataclass(frozen=True)
 class Collate:
@@ -60,8 +58,8 @@ def _visual(items: list[Tensor], as_clips: bool) -> dict[str, Tensor]:
     """Images stacked; of clips the frames one after the other, and the clips where they are equally long."""
     if len({(image.ndim, image.shape[-3:]) for image in items}) > 1:
         raise InputError(
-            f"Images of one batch must have one size, got {sorted({tuple(i.shape) for i in items})}. Resize "
-            "them, or use batch_size=1."
+            f"Images of one batch must have one size, got {sorted({tuple(i.shape) for i in items})}: use "
+            "batch_size=1."
         )
     if items[0].ndim == 3:
         return {"image": torch.stack(items)}
@@ -69,8 +67,7 @@ def _visual(items: list[Tensor], as_clips: bool) -> dict[str, Tensor]:
     equal = len(set(counts)) == 1
     if as_clips and not equal:
         raise InputError(
-            f"Clips of one batch must have the same frames each, got {sorted(set(counts))}. Sample a fixed "
-            "number, or use batch_size=1."
+            f"Clips of one batch must have the same frames each, got {sorted(set(counts))}: use batch_size=1."
         )
     frames = torch.cat(items)
     out = {"clip": frames.view(len(items), counts[0], *frames.shape[1:])} if equal else {}

@@ -16,8 +16,6 @@ from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_count
 
-__all__ = ["ImageFiles", "check_size", "read_image"]
-
 _LARGEST = 8192  # pixels per side: 200 MB for each stimulus
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
@@ -54,19 +52,11 @@ class ImageFiles(StimulusFiles):
 
 
 def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tensor:
-    """Read an image file, turned as its EXIF tag says.
+    """Read an image file as (3, H, W) uint8, RGB, turned as its EXIF tag says; gray is repeated.
 
     Args:
-        path: PNG, JPEG or another format that Pillow reads, 8 bits per channel.
+        path: PNG, JPEG or another format that Pillow reads, 8 bits per channel, opaque, one picture.
         size: pixels of the square that it is resized and cropped to, about its center; None: as it is.
-
-    Returns:
-        (3, H, W) uint8, RGB; gray is repeated.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: no image, one that is damaged or cut short, more than 8 bits per channel, transparent,
-            or several pictures, such as an animation.
     """
     path = require_file(path)
     try:
@@ -79,10 +69,7 @@ def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tens
                 )
             n_frames = getattr(image, "n_frames", 1)
             if n_frames > 1 and image.format != "MPO":  # phones add smaller copies to the picture
-                raise InputError(
-                    f"{path} must hold one picture, got {n_frames} ({image.format}): save the one that was "
-                    "shown."
-                )
+                raise InputError(f"{path} must hold one picture, got {n_frames} ({image.format}).")
             turned = ImageOps.exif_transpose(image)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(

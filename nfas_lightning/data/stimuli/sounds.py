@@ -24,16 +24,6 @@ from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.data.stimuli.timing import Windows, cut_recording
 from nfas_lightning.errors import InputError
 
-__all__ = [
-    "AudioWindows",
-    "SoundFiles",
-    "Stretch",
-    "audio_stimuli",
-    "power_frames",
-    "read_sound",
-    "sound_seconds",
-]
-
 _FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG"}
 _MOST = 2**30  # samples of a file: 6.7 hours at 44.1 kHz, 4 GB in memory
 _BLOCK = 2**22  # numbers that are decoded at a time: 16 MB
@@ -94,11 +84,6 @@ def read_sound(
 
     Returns:
         (K,) samples and their rate in Hz.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: no sound file, one that is cut short or too long for memory, samples that are not finite,
-            floating point samples in the range of integers, or a stretch outside the file.
     """
     path = require_file(path)
     if sampling_rate is not None:
@@ -137,14 +122,13 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
                 raise InputError(f"{path.name} must hold sound, got a file without a single sample: {_AGAIN}")
             if file.frames > _MOST:
                 raise InputError(
-                    f"{path.name} must hold at most {_MOST} samples, got {file.frames} by its header: cut it "
-                    "into parts, or fetch it again if it is damaged."
+                    f"{path.name} must hold at most {_MOST} samples, got {file.frames} by its header."
                 )
             yield file
     except soundfile.SoundFileError as error:
         raise InputError(
             f"{path.name} must be a wav, flac or ogg file, but can't be read "
-            f"({getattr(error, 'error_string', error)}): it is cut short, damaged or of another kind."
+            f"({getattr(error, 'error_string', error)}): it is cut short or damaged."
         ) from error
 
 
@@ -173,8 +157,8 @@ def _check_full_scale(path: Path, peak: float, share: float) -> None:
     """Refuse floating point samples on another scale than [-1, 1]: all of them would be clipped."""
     if peak > _LOUDEST:
         raise InputError(
-            f"{path.name} must hold floating point samples in [-1, 1], got a peak of {peak:g}: divide the "
-            "integers that they were by 32768 (16 bit) or 2147483648 (32 bit), and write the file again."
+            f"{path.name} must hold floating point samples in [-1, 1], got a peak of {peak:g}: divide 16-bit "
+            "integers by 32768, and write it again."
         )
     if peak > 1:
         warnings.warn(
@@ -245,13 +229,7 @@ class Stretch(NamedTuple):
 class AudioWindows(Windows):
     """A map-style dataset of windows of equal length at given times, read when asked for.
 
-    What would lie outside the file, or outside its span, is silence.
-
-    Args:
-        stretches: files and the times of their windows, in the order of the stimuli.
-        seconds: length of a window.
-        sampling_rate: Hz of the windows.
-        anchor: see `Windows`.
+    What would lie outside the file, or outside its span, is silence. See `Windows`.
     """
 
     def __init__(
@@ -299,11 +277,6 @@ def audio_stimuli(
     Returns:
         N windows (K,), read when asked for, and their events: the onset and duration (s) on the file's clock
         of the piece of each. Add the time at which the sound began to the onsets.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: no sound file, an unknown anchor, a length or rate that is not positive, or a sound
-            shorter than `hop`.
     """
     path = require_file(path)
     lasts = len(_resampled(path, sampling_rate)) / sampling_rate

@@ -17,8 +17,6 @@ from torch.utils.data import Dataset
 from nfas_lightning.data.files import content_hash, require_file
 from nfas_lightning.errors import InputError, MissingFileError
 
-__all__ = ["StimulusFiles", "list_files", "natural_key", "stimulus_paths"]
-
 
 def natural_key(path: str | os.PathLike[str]) -> tuple[Any, ...]:
     """Return what to sort paths by so that digits count as numbers: 2 comes before 10.
@@ -73,26 +71,19 @@ class StimulusFiles(Dataset[Tensor]):
         if isinstance(paths, (str, os.PathLike)) or not len(paths):
             raise InputError(
                 f"paths must list {self.kind} files in the order of the responses, got {paths!r}. "
-                f"{name}.from_folder(folder) takes all of a folder, img2 before img10."
+                f"{name}.from_folder(folder) takes all of a folder."
             )
         self.paths, self.cache = [Path(path) for path in paths], cache
         if not in_order and (swapped := _text_order([os.fspath(path) for path in paths])):
             warnings.warn(
                 f"paths are in the order of text, {swapped[0]} before {swapped[1]}: are the responses, too? "
-                f"Then say in_order=True; else take {name}.from_folder(folder), or sort with "
-                "nfas_lightning.data.natural_key.",
+                f"Then say in_order=True; else sort with natural_key, as {name}.from_folder does.",
                 stacklevel=3,
             )
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], *args: Any, **options: Any) -> Self:
-        """Take all files of a folder that end as such files do, img2 before img10.
-
-        Args:
-            folder: that holds them.
-            args: as the class takes them after its paths.
-            options: likewise.
-        """
+        """Take all files of a folder that end as such files do, img2 before img10; see the class."""
         return cls(list_files(folder, cls.suffixes), *args, **options)
 
     def __len__(self) -> int:

@@ -22,25 +22,12 @@ from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = [
-    "MEDIA",
-    "MODALITIES",
-    "Modality",
-    "StimulusSet",
-    "first_places",
-    "guess_modality",
-    "own_rate",
-    "same_rows",
-    "warn_of_repeats",
-]
-
 Modality = Literal["vision", "audio", "language"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 MEDIA = "png|jpe?g|bmp|gif|tiff?|webp|mp4|avi|mov|mkv|webm|wav|flac|mp3|ogg"
 _FILE_NAME = re.compile(
     rf"^\S.*\.({MEDIA}|heic|m4[av]|aac|npy|npz|mat|pt|txt|csv|tsv|nii(\.gz)?)$", re.IGNORECASE
 )
-_SAMPLED = 256  # numbers of a stimulus that are compared before all are
 
 
 def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
@@ -95,7 +82,7 @@ def _as_sequence(stimuli: Any) -> Any:
     if isinstance(stimuli, pd.DataFrame | Mapping):
         raise InputTypeError(
             f"stimuli must be one sequence, got a {type(stimuli).__name__} with {[*map(str, stimuli)][:5]}: "
-            "give the column that holds them, such as table['text'], or list(stimuli.values())."
+            "give the column that holds them."
         )
     if isinstance(stimuli, str) or not hasattr(stimuli, "__len__") or not hasattr(stimuli, "__getitem__"):
         raise InputTypeError(
@@ -112,8 +99,7 @@ def _check_no_files(stimuli: Sequence[Any]) -> None:
     if all(isinstance(s, os.PathLike) or (isinstance(s, str) and _FILE_NAME.search(s)) for s in stimuli):
         raise InputError(
             f"stimuli must hold the stimuli themselves, got the file name {str(stimuli[0])!r}. Read files "
-            "with ImageFiles, ClipFiles or SoundFiles of nfas_lightning.data; TextStimulus(name) is a name "
-            "as text."
+            "with ImageFiles, ClipFiles or SoundFiles of nfas_lightning.data."
         )
 
 
@@ -129,12 +115,8 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         sampling_rate: Hz, required for audio.
         as_clips: batches of clips hold ``clip`` alone, no frames as images; see `Collate`.
 
-    Raises:
-        ValueError: there is no stimulus, or audio comes without a sampling rate.
-
     Example:
-        >>> stimuli = StimulusSet(["a cat", "a dog"], "language")
-        >>> stimuli[1]
+        >>> StimulusSet(["a cat", "a dog"], "language")[1]
         (1, TextStimulus(text='a dog', span=None))
     """
 
@@ -182,8 +164,6 @@ class StimulusSet(Dataset[tuple[int, Any]]):
 
         Stimuli of an object that hashes itself (`sha256()` without `hashes`) are taken to differ.
         """
-        if isinstance(self.items, Tensor):
-            return same_rows(self.items)
         if hasattr(self.items, "hashes"):
             return first_places(self.items.hashes)
         return torch.arange(len(self)) if hasattr(self.items, "sha256") else first_places(self._digests)
@@ -193,12 +173,12 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         """The sha256 of each stimulus: all are read once."""
         digests = []
         for index in range(len(self)):
-            item = self[index][1]
+            item = self.items[index] if isinstance(self.items, Tensor) else self[index][1]
             if isinstance(item, TextStimulus):
                 digest = hashlib.sha256(f"{item.text}\0{item.span}\0".encode())
             else:
                 digest = hashlib.sha256(f"{tuple(item.shape)}".encode())
-                digest.update(np.ascontiguousarray(item.numpy()).data)
+                digest.update(np.ascontiguousarray(item.numpy(force=True)).data)
             digests.append(digest.digest())
         return tuple(digests)
 
@@ -237,7 +217,7 @@ def _as_image(item: Any, index: int) -> Tensor:
     if image.ndim not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
         raise InputError(
             f"Stimulus {index} must be an RGB image of shape (3, H, W), or a clip of shape (F, 3, H, W), got "
-            f"{tuple(image.shape)}. Repeat a gray image three times; move the color axis to the front."
+            f"{tuple(image.shape)}."
         )
     if image.dtype == torch.uint8:
         return image.float() / 255
@@ -245,8 +225,7 @@ def _as_image(item: Any, index: int) -> Tensor:
     low, high = float(image.min()), float(image.max())
     if not (low >= 0.0 and high <= 1.0):  # also catches NaN
         raise InputError(
-            f"Stimulus {index} must lie in [0, 1], got [{low:.3g}, {high:.3g}]. Give uint8 or divide by 255; "
-            "models normalize for themselves."
+            f"Stimulus {index} must lie in [0, 1], got [{low:.3g}, {high:.3g}]: give uint8, or divide by 255."
         )
     return image
 
@@ -255,16 +234,10 @@ def _as_audio(item: Any, index: int) -> Tensor:
     wave = _as_tensor(item, index)
     wave = wave.float() / (32768 if wave.dtype == torch.int16 else 1)
     if wave.ndim != 1 or len(wave) == 0:
-        raise InputError(
-            f"Stimulus {index} must be mono samples of shape (K,), got {tuple(wave.shape)}. Average the "
-            "channels."
-        )
+        raise InputError(f"Stimulus {index} must be mono samples of shape (K,), got {tuple(wave.shape)}.")
     peak = float(wave.abs().max())
     if not peak <= 1.0:  # also catches NaN
-        raise InputError(
-            f"Stimulus {index} must lie in [-1, 1], got a peak of {peak:.3g}. Give int16, or divide by the "
-            "peak."
-        )
+        raise InputError(f"Stimulus {index} must lie in [-1, 1], got a peak of {peak:.3g}: divide by it.")
     return wave
 
 
@@ -282,32 +255,10 @@ def first_places(contents: Sequence[Hashable]) -> Tensor:
     return torch.tensor([place.setdefault(content, i) for i, content in enumerate(contents)])
 
 
-def same_rows(values: Tensor) -> Tensor:
-    """Return the place of the first row of values (N, ...) with the same numbers, (N,).
-
-    Rows are read whole only where a sample of their numbers is the same.
-    """
-    rows = [row.detach().cpu().reshape(-1) for row in values]
-    step = max(1, len(rows[0]) // _SAMPLED)
-    sampled = first_places([_bytes(row[::step]) for row in rows])
-    several = torch.bincount(sampled, minlength=len(rows))[sampled] > 1
-    return first_places(
-        [(first, hashlib.sha256(_bytes(row)).digest() if again else b"")
-         for row, first, again in zip(rows, sampled.tolist(), several.tolist(), strict=True)]
-    )  # fmt: skip
-
-
-def _bytes(row: Tensor) -> bytes:
-    return row.contiguous().view(torch.uint8).numpy().tobytes()
-
-
 def warn_of_repeats(first: Tensor, ids: Sequence[str], runs: Tensor | None) -> None:
     """Warn of stimuli that are identical to another one that folds may part from them.
 
-    Args:
-        first: (N,) of `first_places`.
-        ids: N names.
-        runs: (N,) run of each stimulus's response, which folds never part; None: of a time series.
+    First is (N,) of `first_places`, runs the (N,) run of each stimulus, or None in a time series.
     """
     together = torch.zeros_like(first) if runs is None else runs.to(first.device)
     sets: dict[int, list[int]] = {}
@@ -326,7 +277,7 @@ def warn_of_repeats(first: Tensor, ids: Sequence[str], runs: Tensor | None) -> N
         )
     warnings.warn(
         f"{sum(map(len, several))} of {len(first)} stimuli are identical to another one, {len(several)} "
-        f"contents in all, such as {[ids[place] for place in several[0][:3]]}. On both sides of a fold any "
-        f"network predicts the response to their repetition, so scores are too high: {advice}.",
+        f"contents in all, such as {[ids[place] for place in several[0][:3]]}. If folds part them, scores "
+        f"are too high: {advice}.",
         stacklevel=3,
     )

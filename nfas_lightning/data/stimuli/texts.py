@@ -10,8 +10,6 @@ from difflib import SequenceMatcher
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["TextStimulus", "carried", "context_windows", "join_story", "join_words", "word_stimuli"]
-
 
 @dataclass(frozen=True)
 class TextStimulus:
@@ -42,9 +40,6 @@ def carried(texts: Sequence[str | TextStimulus], carrier: str) -> list[TextStimu
         texts: N strings; a `TextStimulus` keeps its span.
         carrier: the phrase, with ``{}`` where the text goes, best not at its beginning.
 
-    Returns:
-        N stimuli whose span is the text.
-
     Example:
         >>> carried(["cat"], "The word is {}.")
         [TextStimulus(text='The word is cat.', span=(12, 15))]
@@ -52,8 +47,7 @@ def carried(texts: Sequence[str | TextStimulus], carrier: str) -> list[TextStimu
     before, _, after = carrier.partition("{}")
     if carrier.count("{}") != 1 or not (before + after).strip():
         raise InputError(
-            "carrier must be a phrase with {} once, in the place of the text, such as 'The word is {}', got "
-            f"{carrier!r}."
+            f"carrier must be a phrase with {{}} once, such as 'The word is {{}}', got {carrier!r}."
         )
     stimuli = []
     for text in texts:
@@ -74,26 +68,19 @@ _ELISION = re.compile(r".+['\u2019]$")
 
 
 def word_stimuli(words: Sequence[str], *, window: int, text: str | None = None) -> list[TextStimulus]:
-    """Make every word a stimulus that ends with it and starts up to `window` words before.
+    """Make every word the span of a stimulus that ends with it and starts up to `window` words before.
 
     Args:
         words: the words in the order they were heard.
         window: words of context before the word; 0 gives the word alone.
         text: the printed text, for punctuation and capitals.
-
-    Returns:
-        One `TextStimulus` per word; its span is the word.
-
-    Raises:
-        ValueError: `window` is negative, or a word is no text or empty.
     """
     for place, word in enumerate(words):
         if not isinstance(word, str) or not word.strip():
             what = "must not be empty" if isinstance(word, str) else "must be text"
             raise InputError(
-                f"words {what}, got {word!r} at {place} (counted from 0): leave it out, and its row of "
-                "events with it. pandas reads 'null' and 'NA' as missing: read tables with "
-                "keep_default_na=False."
+                f"words {what}, got {word!r} at {place} (counted from 0): leave it out; read tables with "
+                "keep_default_na=False to keep 'null' and 'NA'."
             )
     return context_windows(*join_words(words, text), window)
 
@@ -115,17 +102,10 @@ def context_windows(text: str, spans: Sequence[tuple[int, int]], window: int) ->
 
 
 def join_words(words: Sequence[str], text: str | None = None) -> tuple[str, list[tuple[int, int]]]:
-    """Write a word list as running text.
+    """Write a word list as running text, and return the characters [start, stop) of each word in it.
 
-    Where `text` has the same words in the same order, its capitals and punctuation are used; where the two
-    differ, the word list is what was heard and wins.
-
-    Args:
-        words: the words in the order they were heard; clitics such as "n't" may be alone.
-        text: the printed text, if there is one.
-
-    Returns:
-        The running text and, for each word, its characters [start, stop).
+    Where the printed `text` has the same words in the same order, its capitals and punctuation are used;
+    where the two differ, the word list is what was heard and wins. Clitics such as "n't" may be alone.
 
     Example:
         >>> join_words(["so", "she", "did", "n't"], "So, she didn't.")
@@ -148,18 +128,10 @@ def join_words(words: Sequence[str], text: str | None = None) -> tuple[str, list
 def join_story(
     words: Sequence[str], language: str, text: str | None = None
 ) -> tuple[str, list[tuple[int, int]]]:
-    """Write a word list as running text: no spaces in Chinese, none after a French elision.
+    """Write a word list as `join_words` does: no spaces in Chinese (CN), none after a French (FR) elision.
 
-    English clitics that lost their apostrophe get it back. A word without text of its own (the ``not`` of a
-    contraction, a row of its own in some tables) shares the characters of the word before it.
-
-    Args:
-        words: the words in the order they were heard.
-        language: ``"EN"``, ``"CN"`` or ``"FR"``.
-        text: the printed text, see `join_words`.
-
-    Returns:
-        The text and the characters [start, stop) of each word.
+    English (EN) clitics that lost their apostrophe get it back. A word without text of its own (the ``not``
+    of a contraction, a row of its own in some tables) shares the characters of the word before it.
 
     Example:
         >>> join_story(["he", "hasnt", "", "slept", "it", "s"], "EN")

@@ -18,19 +18,6 @@ from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = [
-    "ANCHORS",
-    "Anchor",
-    "Windows",
-    "check_moment",
-    "check_own_tokens",
-    "cut_recording",
-    "own_seconds",
-    "share_before",
-    "window_pieces",
-    "with_durations",
-]
-
 Anchor = Literal["start", "center", "end"]
 ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
 
@@ -49,17 +36,10 @@ def share_before(anchor: str) -> float:
 def window_pieces(
     stop: float, hop: float, start: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cut a stretch of time into pieces of one hop, one per window, whose anchor is the piece's middle.
+    """Cut a stretch of seconds into pieces of one hop, one per window, whose anchor is the piece's middle.
 
-    What is left at the end makes the last piece up to half a hop longer or shorter.
-
-    Args:
-        stop: seconds at which the stretch ends.
-        hop: length of a piece in seconds.
-        start: seconds at which the stretch begins.
-
-    Returns:
-        Onsets and durations in seconds, (N,) each; N = 0 where the stretch is shorter than a hop.
+    What is left at the end makes the last piece up to half a hop longer or shorter. Onsets and durations are
+    (N,) each; N = 0 where the stretch is shorter than a hop.
 
     Example:
         >>> onsets, durations = window_pieces(3.25, 1.0)
@@ -103,10 +83,7 @@ def cut_recording(path: Path, lasts: float, hop: float) -> tuple[tuple[float, ..
 def check_moment(stimuli: Any, pooling: str) -> None:
     """Warn where a pooling describes another moment of the stimuli than the one that they are stamped with.
 
-    Args:
-        stimuli: a `StimulusSet`, or anything else, which has no windows.
-        pooling: see `nfas_lightning.hooks.pool`: ``"last"`` describes the end of a window, an average its
-            middle, and ``"cls"`` all of the context of a word.
+    ``"last"`` describes the end of a window, an average its middle, ``"cls"`` all of the context of a word.
     """
     windows = getattr(stimuli, "items", None)
     if isinstance(windows, Windows):
@@ -165,20 +142,14 @@ def with_durations(events: pd.DataFrame, places: Tensor, stimuli: StimulusSet) -
     """Return events with a column ``duration``, where somebody gave it or the stimuli know it.
 
     What a network makes of a sound or clip is averaged over it: as an instant at its onset it would be half
-    its length too early.
-
-    Args:
-        events: E rows of `nfas_lightning.data.event_tables.pair_events`.
-        places: (E,) stimulus of each.
-        stimuli: N of them. Windows overlap, so their events must have the durations that came with them.
+    its length too early. Places (E,) are those of the events' stimuli.
     """
     if "duration" in events:
         return events
     if isinstance(stimuli.items, Windows):
         raise InputError(
             f"events of windows must have a column 'duration', got the columns {list(events.columns)}: pass "
-            "the events that came with the windows, with the time at which the recording began added to "
-            "their onsets."
+            "the events that came with the windows."
         )
     seconds = own_seconds(stimuli)
     if seconds is not None:

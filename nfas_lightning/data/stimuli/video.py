@@ -18,17 +18,6 @@ from nfas_lightning.data.files import require_file
 from nfas_lightning.data.stimuli.images import check_size
 from nfas_lightning.errors import InputError, MissingPackageError
 
-__all__ = [
-    "VIDEO_NUISANCES",
-    "check_frames",
-    "clip_seconds",
-    "every_frame",
-    "frame_series",
-    "frame_statistics",
-    "frames_at",
-    "read_clip",
-]
-
 VIDEO_NUISANCES = ("luminance", "contrast", "motion")
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 _SLACK_S = 0.25  # by which clips of one length differ: encoders round to whole frames
@@ -45,7 +34,7 @@ def read_clip(
     seconds: float | None = None,
     size: int | None = None,
 ) -> Tensor:
-    """Decode a video file once and take the frames in the middles of equal pieces.
+    """Decode a video file once and take the frames in the middles of equal pieces: (F, 3, H, W) uint8, RGB.
 
     Args:
         path: a file that ffmpeg reads; sound is ignored.
@@ -53,21 +42,12 @@ def read_clip(
         n_frames: F; None: the clip's length times `frames_per_second`, rounded, at least one.
         seconds: what the clip must last, give or take a quarter of a second; None: any length.
         size: pixels of the shorter side; None: as it is.
-
-    Returns:
-        (F, 3, H, W) uint8, RGB.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: the file is no video, is damaged or cut short, or lasts another time than `seconds`.
-        ImportError: PyAV is missing.
     """
     check_frames(frames_per_second, size)
     with _opened(path) as (container, stream, lasts):
         if seconds is not None and abs(lasts - seconds) > _SLACK_S:
             raise InputError(
-                f"{path} must last {seconds:g} s, got {lasts:.2f} s: its frames would have other times than "
-                "those of the other clips. Cut it, or pass seconds=None for clips that differ."
+                f"{path} must last {seconds:g} s, got {lasts:.2f} s: cut it, or pass seconds=None."
             )
         count = n_frames or max(1, round(lasts * frames_per_second))
         middles = (np.arange(count) + 0.5) * lasts / count
@@ -82,8 +62,7 @@ def every_frame(path: str | os.PathLike[str], *, size: int | None = None) -> Ite
         size: pixels of the shorter side; None: as it is.
 
     Yields:
-        Each frame (3, H, W), uint8, RGB, and the seconds that it is on the screen; together they are the
-        clip's length.
+        Each frame (3, H, W), uint8, RGB, and the seconds that it is on the screen; their sum is the length.
     """
     check_size(size)
     with _opened(path) as (container, stream, lasts):
@@ -98,16 +77,9 @@ def every_frame(path: str | os.PathLike[str], *, size: int | None = None) -> Ite
 
 
 def frames_at(path: str | os.PathLike[str], times: Sequence[float], *, size: int | None = None) -> Tensor:
-    """Decode the part of a video file that is needed for the frames that are shown at some times.
+    """Decode the part of a video file with the frames shown at F ascending times (s): (F, 3, H, W) uint8.
 
-    Args:
-        path: a file that ffmpeg reads.
-        times: F seconds since the film began, ascending; before its beginning is its first frame, after its
-            end its last.
-        size: pixels of the shorter side; None: as it is.
-
-    Returns:
-        (F, 3, H, W) uint8, RGB.
+    Before the film's beginning is its first frame, after its end its last.
     """
     check_size(size)
     if not len(times) or any(later < earlier for earlier, later in pairwise(times)):
@@ -140,8 +112,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any, float]]:
             yield container, stream, float(seconds)
     except av.error.FFmpegError as error:
         raise InputError(
-            f"{path} must be a whole video file, got one that can't be decoded ({error}): unpack or download "
-            "it again."
+            f"{path} must be a whole video file, got one that can't be decoded ({error}): download it again."
         ) from error
 
 
@@ -164,7 +135,7 @@ def _frames(
     if last + frame_s < seconds - max(0.5, 2 * frame_s):
         raise InputError(
             f"{path} must last {seconds:.2f} s, as its header says, got frames up to {last + frame_s:.2f} s: "
-            "it is cut short. Unpack or download it again."
+            "it is cut short."
         )
 
 

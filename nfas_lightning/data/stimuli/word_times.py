@@ -16,8 +16,6 @@ from nfas_lightning.data.files import require_file
 from nfas_lightning.data.tables import first_row, parse_csv
 from nfas_lightning.errors import InputError
 
-__all__ = ["Words", "read_gentle", "read_textgrid", "words_of_table"]
-
 # neighbors may be timed a little out of order; more than this is another order
 _OVERLAP_SECONDS = 0.1
 _GENTLE_COLUMNS = ("word", "aligned word", "onset", "offset")
@@ -80,12 +78,7 @@ class Words:
 
 
 def words_of_table(name: str, table: pd.DataFrame) -> Words:
-    """Take words and times out of a table with the columns word, onset and offset, in seconds.
-
-    Args:
-        name: what errors call it.
-        table: one row per word, in the order they were heard; blank times are unknown.
-    """
+    """Take words and times out of a table with the columns word, onset and offset, in seconds or blank."""
     words = tuple(str(word).strip() for word in table["word"])
     onset, offset = (_times(name, column, table[column]) for column in ("onset", "offset"))
     known = np.flatnonzero(np.isfinite(onset))
@@ -123,19 +116,14 @@ def read_gentle(path: Path) -> Words:
     if n_columns != len(_GENTLE_COLUMNS):
         raise InputError(
             f"{name} must have the {len(_GENTLE_COLUMNS)} columns {', '.join(_GENTLE_COLUMNS)} and no "
-            f"header, got {n_columns} columns: is it another kind of table?"
+            f"header, got {n_columns} columns."
         )
     table = parse_csv(path, sep=",", keep_default_na=False, names=_GENTLE_COLUMNS, text=_GENTLE_COLUMNS)
     return words_of_table(name, table)
 
 
 def read_textgrid(path: Path, silence: Collection[str] = ("#", "sil")) -> Words:
-    """Read the one interval tier of a Praat TextGrid, in the long or the short text format.
-
-    Args:
-        path: the file, UTF-8 or UTF-16.
-        silence: intervals with one of these labels, or none, hold no word.
-    """
+    """Read the one interval tier of a Praat TextGrid, UTF-8 or UTF-16; `silence` labels hold no word."""
     raw = require_file(path).read_bytes()
     utf16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     # indices such as intervals [3] are no values

@@ -60,7 +60,7 @@ def test_rows_of_the_table_follow_their_ids_not_their_place(label_image):
 
 
 def test_labels_that_the_table_lacks_are_dropped_with_a_warning(label_image):
-    with pytest.warns(UserWarning, match="2 of the image's 4 labels are not in the table.*the first 12"):
+    with pytest.warns(UserWarning, match="2 of the image's 4 labels are not in the table"):
         atlas = load_atlas(label_image, table=table(id=[0, 3, 7], name=["Background", "a", "b"]))
     assert list(atlas.table["roi"]) == ["a_L", "b_R"]
     assert set(np.unique(atlas.labels)) == {0, 1, 2}

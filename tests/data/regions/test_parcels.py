@@ -207,7 +207,7 @@ def test_an_image_that_shares_nothing_with_the_atlas_is_an_error(atlas, fill):
         volume_parcels(empty, atlas)
     away = STRAIGHT.copy()
     away[:3, 3] += 500
-    with pytest.raises(ValueError, match="elsewhere"):
+    with pytest.raises(ValueError, match="in the atlas's space"):
         volume_parcels(image(away), atlas)
 
 
