@@ -87,12 +87,7 @@ def read_participants(root: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Sequence[str]) -> list[str]:
-    """Return the wanted subjects, with or without ``sub-``, or all that are here; others are `listed`.
-
-    Example:
-        >>> pick_subjects(["EN057"], ["sub-EN057", "sub-EN058"], ["sub-EN057", "sub-EN058"])
-        ['sub-EN057']
-    """
+    """Return the wanted subjects, with or without ``sub-``, or all that are here; others are `listed`."""
     if wanted is None:
         if not here:
             raise MissingFileError(

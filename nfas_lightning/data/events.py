@@ -37,10 +37,6 @@ def volume_clock(runs: Tensor, tr: float, given: Tensor | None = None) -> Tensor
         runs: (T,) run of each volume.
         tr: repetition time in seconds.
         given: (T,) times that somebody wrote down; None: multiples of `tr`.
-
-    Example:
-        >>> volume_clock(torch.tensor([1, 1, 2, 2]), 2.0).tolist()
-        [0.0, 2.0, 0.0, 2.0]
     """
     times = torch.zeros(len(runs), dtype=torch.float64) if given is None else given.double()
     check_shape("volume_times", times, "T", T=len(runs))

@@ -200,12 +200,7 @@ def as_names(what: str, given: Any, count: int) -> list[str]:
 
 
 def name_list(what: str, given: Sequence[str], spell: Callable[[str], str] = str) -> list[str]:
-    """Return names that somebody gave, each once, as `spell` writes them.
-
-    Example:
-        >>> name_list("subjects", ["b", "a"], str.upper)
-        ['B', 'A']
-    """
+    """Return names that somebody gave, each once, as `spell` writes them."""
     if isinstance(given, str):
         raise InputTypeError(f"{what} must be a list of names, got the string {given!r}: write [{given!r}].")
     names = [spell(name) for name in given]
@@ -215,16 +210,7 @@ def name_list(what: str, given: Sequence[str], spell: Callable[[str], str] = str
 
 
 def pick(what: str, wanted: Sequence[str] | None, available: Sequence[str]) -> list[int]:
-    """Return the positions of `wanted` in `available` (all of them for None).
-
-    Example:
-        >>> pick("subjects", ["s2"], ["s1", "s2"])
-        [1]
-        >>> pick("subjects", ["s3"], ["s1", "s2"])
-        Traceback (most recent call last):
-        ...
-        nfas_lightning.errors.InputError: subjects has no 's3'; did you mean s2, s1? There are 2 in all.
-    """
+    """Return the positions of `wanted` in `available` (all of them for None)."""
     if len(set(available)) != len(available):
         raise InputError(f"{what} must have unique names in the data, got {list(available)}.")
     if wanted is None:

@@ -140,11 +140,6 @@ def as_numbers(
     """Return the table with these columns as float64, empty cells, if they may be `missing`, as NaN.
 
     Path is where the table came from, or what errors call it; `advice` is what to do about another cell.
-
-    Example:
-        >>> table = pd.DataFrame({"onset": ["0", "2.5"]})
-        >>> as_numbers(table, ["onset"], Path("events.csv"), missing=False, advice="")["onset"].tolist()
-        [0.0, 2.5]
     """
     read: dict[str, pd.Series[Any]] = {}
     for column in columns:

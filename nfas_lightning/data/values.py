@@ -18,12 +18,7 @@ from nfas_lightning.errors import InputError
 
 
 def to_tensor(what: str, value: Any) -> Tensor:
-    """Copy a tensor, array, table, or nested lists of numbers into a tensor; what a mask hides becomes NaN.
-
-    Example:
-        >>> to_tensor("confounds", pd.DataFrame({"x": [1.0, 2.0]})).shape
-        torch.Size([2, 1])
-    """
+    """Copy a tensor, array, table, or nested lists of numbers into a tensor; masked values become NaN."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     array = np.array(_unmasked(value))

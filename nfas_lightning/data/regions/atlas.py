@@ -16,19 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nfas_lightning.data.regions.label_files import (
-    FSAVERAGE,
-    MAP_VERTICES,
-    complete_table,
-    network_in_name,
-    read_annotation,
-    read_label_table,
-    read_labels,
-    roi_id,
-    surface_centroids,
-    surface_labels,
-    volume_centroids,
-)
+from nfas_lightning.data.regions import label_files
 from nfas_lightning.data.regions.rois import ATLASES, coordinate_atlas, roi_table
 from nfas_lightning.errors import InputError
 
@@ -81,11 +69,11 @@ class Atlas:
         """
         sides = self.hemispheres
         if self.labels is not None and self.affine is not None:
-            sides = surface_labels(self.labels, self.affine)
+            sides = label_files.surface_labels(self.labels, self.affine)
         vertices = [""] * len(self.table)
-        if sides is not None and len(sides[0]) >= MAP_VERTICES:
+        if sides is not None and len(sides[0]) >= label_files.MAP_VERTICES:
             # a finer fsaverage begins with the vertices of a coarser one
-            row = np.concatenate([side[:MAP_VERTICES] for side in sides])
+            row = np.concatenate([side[: label_files.MAP_VERTICES] for side in sides])
             for parcel in np.unique(row[row > 0]):
                 vertices[parcel - 1] = " ".join(map(str, np.flatnonzero(row == parcel)))
         return self.table.reset_index(drop=True).assign(vertices=vertices)
@@ -107,7 +95,6 @@ def load_atlas(
     *,
     table: PathLike | pd.DataFrame | None = None,
     radius: float = 6.0,
-    space: str | None = None,
 ) -> Atlas:
     """Load an atlas by name or from files.
 
@@ -129,7 +116,6 @@ def load_atlas(
         table: csv or tsv file, or a data frame, with the columns id (or index, as in BIDS's ``_dseg.tsv``),
             name and, optionally, hemisphere and network; for label images alone. Id 0 is background.
         radius: radius of spheres in mm; for coordinates alone.
-        space: the space's name; None: from the atlas.
 
     Returns:
         The atlas. Coordinates in its table are centroids in mm.
@@ -152,12 +138,12 @@ def load_atlas(
             raise InputError(
                 "table belongs to a label image: annotation files name their parcels themselves."
             )
-        return _annotations([Path(path).expanduser() for path in name_or_path], space)
+        return _annotations([Path(path).expanduser() for path in name_or_path])
     name = os.fspath(name_or_path)
     lower, path = name.lower(), Path(name).expanduser()
     if lower.endswith((".nii", ".nii.gz")):
         stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-        return _label_atlas(stem, path, table, space or "MNI152")
+        return _label_atlas(stem, path, table, "MNI152")
     if lower not in (*ATLASES, *_SCHAEFER):
         raise InputError(
             f"atlas must be one of {', '.join((*ATLASES, *_SCHAEFER))}, a label image (.nii, .nii.gz) or a "
@@ -166,13 +152,13 @@ def load_atlas(
     if table is not None:
         raise InputError(f"table belongs to a label image file: {lower} has its own names.")
     if lower in _SCHAEFER:
-        return _schaefer(lower, space)
+        return _schaefer(lower)
     if not np.isfinite(radius) or radius <= 0:
         raise InputError(f"radius must be a positive number of mm, got {radius}.")
-    return Atlas(f"{lower}-{radius:g}mm", coordinate_atlas(lower), space or "MNI152", radius=float(radius))
+    return Atlas(f"{lower}-{radius:g}mm", coordinate_atlas(lower), "MNI152", radius=float(radius))
 
 
-def _schaefer(name: str, space: str | None) -> Atlas:
+def _schaefer(name: str) -> Atlas:
     # nilearn takes seconds to import and is needed here alone
     from nilearn import datasets
 
@@ -192,15 +178,15 @@ def _schaefer(name: str, space: str | None) -> Atlas:
     if len(names) != n_rois:
         raise InputError(f"{name} must have {n_rois} names, got {len(names)}: delete it and fetch again.")
     rows = pd.DataFrame({"id": np.arange(1, n_rois + 1), "name": names})
-    return _label_atlas(name, fetched.maps, rows, space or "MNI152NLin6Asym")
+    return _label_atlas(name, fetched.maps, rows, "MNI152NLin6Asym")
 
 
 def _label_atlas(name: str, image: Any, table: PathLike | pd.DataFrame | None, space: str) -> Atlas:
-    values, affine = read_labels(name, image)
+    values, affine = label_files.read_labels(name, image)
     found = np.unique(values[values != 0])
     if table is None:
         table = pd.DataFrame({"id": found, "name": [f"parcel_{label:03d}" for label in found]})
-    rows = read_label_table(table)
+    rows = label_files.read_label_table(table)
     ids = rows["id"].to_numpy()
     extra = np.setdiff1d(found, ids)
     if len(extra) == len(found):
@@ -216,17 +202,17 @@ def _label_atlas(name: str, image: Any, table: PathLike | pd.DataFrame | None, s
     order = np.argsort(ids)
     place = np.minimum(np.searchsorted(ids[order], values), len(ids) - 1)
     labels = np.where(ids[order][place] == values, order[place] + 1, 0).astype(np.int32)
-    centroids, left_share = volume_centroids(labels, affine, len(rows))
-    rows = complete_table(rows, left_share)
+    centroids, left_share = label_files.volume_centroids(labels, affine, len(rows))
+    rows = label_files.complete_table(rows, left_share)
     sides, networks = list(rows["hemisphere"]), list(rows["network"])
     table = roi_table(list(rows["roi"]), network=networks, hemisphere=sides, coordinates=centroids)
     return Atlas(name, table, space, labels=labels, affine=affine)
 
 
-def _annotations(paths: list[Path], space: str | None) -> Atlas:
+def _annotations(paths: list[Path]) -> Atlas:
     if len(paths) != 2:
         raise InputError(f"Annotations must come as a pair [left, right], got {len(paths)} files.")
-    labels, names = zip(*(read_annotation(path) for path in paths), strict=True)
+    labels, names = zip(*(label_files.read_annotation(path) for path in paths), strict=True)
     left, right = labels
     sides = ["L"] * len(names[0]) + ["R"] * len(names[1])
     both = [*names[0], *names[1]]
@@ -237,11 +223,11 @@ def _annotations(paths: list[Path], space: str | None) -> Atlas:
         )
     right = np.where(right > 0, right + len(names[0]), 0).astype(np.int32)
     table = roi_table(
-        [roi_id(name, side) for name, side in zip(both, sides, strict=True)],
-        network=[network_in_name(name) for name in both],
+        [label_files.roi_id(name, side) for name, side in zip(both, sides, strict=True)],
+        network=[label_files.network_in_name(name) for name in both],
         hemisphere=sides,
-        coordinates=surface_centroids(left, right, len(both)),
+        coordinates=label_files.surface_centroids(left, right, len(both)),
     )
     stem = re.sub(r"(^|[._-])lh[._-]", r"\1", paths[0].name.removesuffix(".annot"))
-    space = space or FSAVERAGE.get(len(left), f"surface of {len(left)} vertices")
+    space = label_files.FSAVERAGE.get(len(left), f"surface of {len(left)} vertices")
     return Atlas(stem, table, space, hemispheres=(left, right))

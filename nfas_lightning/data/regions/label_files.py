@@ -54,12 +54,7 @@ def roi_id(name: str, hemisphere: str) -> str:
 
 
 def network_in_name(name: str) -> str:
-    """Return the network in a name of Schaefer's parcellation, else an empty string.
-
-    Example:
-        >>> network_in_name("7Networks_RH_SalVentAttn_Med_1"), network_in_name("V1")
-        ('SalVentAttn', '')
-    """
+    """Return the network in a name of Schaefer's parcellation, else an empty string."""
     match = _YEO_NAME.match(name)
     return match.group(1) if match else ""
 

@@ -68,19 +68,13 @@ def sound_seconds(path: str | os.PathLike[str]) -> float:
 
 
 def read_sound(
-    path: str | os.PathLike[str],
-    sampling_rate: int | None = None,
-    *,
-    start: float = 0.0,
-    stop: float | None = None,
+    path: str | os.PathLike[str], sampling_rate: int | None = None
 ) -> tuple[NDArray[np.float32], int]:
-    """Read a sound file, or a stretch of it, as mono samples in [-1, 1], channels averaged.
+    """Read a sound file as mono samples in [-1, 1], channels averaged.
 
     Args:
         path: wav (integers or floating point), flac or ogg.
         sampling_rate: Hz to resample to by a polyphase filter; None keeps the file's.
-        start: seconds at which the stretch begins; what lies before is not decoded.
-        stop: seconds at which it ends; None: the file's end.
 
     Returns:
         (K,) samples and their rate in Hz.
@@ -90,14 +84,8 @@ def read_sound(
         check_sampling_rate(sampling_rate)
     with _opened(path) as file:
         rate = int(file.samplerate)
-        first, last = round(start * rate), file.frames if stop is None else round(stop * rate)
-        if not 0 <= first < last <= file.frames:
-            raise InputError(
-                f"start and stop must lie within the {file.frames / rate:.3f} s of {path.name}, got {start} "
-                f"and {stop}."
-            )
-        mono = np.empty(last - first, dtype=np.float32)
-        peak, n_beyond = _decode(file, first, mono)
+        mono = np.empty(file.frames, dtype=np.float32)
+        peak, n_beyond = _decode(file, mono)
         if lost := int((~np.isfinite(mono)).sum()):
             raise InputError(f"{path.name} must hold finite samples, got {lost} of {len(mono)} that are not.")
         if file.subtype in ("FLOAT", "DOUBLE"):  # lossy formats overshoot a little
@@ -135,16 +123,14 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
 _AGAIN = "it is cut short. Delete it and fetch it again."
 
 
-def _decode(file: soundfile.SoundFile, first: int, mono: NDArray[np.float32]) -> tuple[float, int]:
-    """Fill `mono` from a sample on, block by block; return the peak and the number of samples beyond 1."""
-    if first:
-        file.seek(first)
+def _decode(file: soundfile.SoundFile, mono: NDArray[np.float32]) -> tuple[float, int]:
+    """Fill `mono` block by block; return the peak and the number of samples beyond 1."""
     peak, beyond, filled = 0.0, 0, 0
     while filled < len(mono):
         wanted = min(max(1, _BLOCK // file.channels), len(mono) - filled)
         block = file.read(wanted, dtype="float32", always_2d=True)
         if len(block) < wanted:
-            got = first + filled + len(block)
+            got = filled + len(block)
             raise InputError(f"{Path(file.name).name} must hold {file.frames} samples, got {got}: {_AGAIN}")
         mono[filled : filled + wanted] = block.mean(axis=1, dtype=np.float32)
         size = np.abs(block)

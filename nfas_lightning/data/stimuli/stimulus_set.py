@@ -35,12 +35,6 @@ def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
 
     Text is language, (3, H, W) or, for the frames of a clip, (F, 3, H, W) is vision, and samples in one
     dimension are audio if `sampling_rate` is given.
-
-    Example:
-        >>> guess_modality(["a cat sat", "on a mat"])
-        'language'
-        >>> guess_modality(torch.zeros(2, 3, 8, 8))
-        'vision'
     """
     first = _unwrap(_as_sequence(stimuli)[0])
     _check_no_files([first])
@@ -245,12 +239,7 @@ _READERS = {"vision": _as_image, "audio": _as_audio, "language": _as_text}
 
 
 def first_places(contents: Sequence[Hashable]) -> Tensor:
-    """Return where each content comes first, (N,).
-
-    Example:
-        >>> first_places(["a", "b", "a"])
-        tensor([0, 1, 0])
-    """
+    """Return where each content comes first, (N,)."""
     place: dict[Hashable, int] = {}
     return torch.tensor([place.setdefault(content, i) for i, content in enumerate(contents)])
 

@@ -86,12 +86,7 @@ def word_stimuli(words: Sequence[str], *, window: int, text: str | None = None) 
 
 
 def context_windows(text: str, spans: Sequence[tuple[int, int]], window: int) -> list[TextStimulus]:
-    """Make every word a stimulus, given the characters [start, stop) of each; see `word_stimuli`.
-
-    Example:
-        >>> [s.text for s in context_windows("so she ran", [(0, 2), (3, 6), (7, 10)], 1)]
-        ['so', 'so she', 'she ran']
-    """
+    """Make every word a stimulus, given the characters [start, stop) of each; see `word_stimuli`."""
     if window < 0:
         raise InputError(f"window must be zero or more words of context, got {window}.")
     stimuli = []

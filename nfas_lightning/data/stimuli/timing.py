@@ -23,12 +23,7 @@ ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
 
 
 def share_before(anchor: str) -> float:
-    """Return the share of a stimulus's length that lies before its anchor.
-
-    Example:
-        >>> share_before("center")
-        0.5
-    """
+    """Return the share of a stimulus's length that lies before its anchor."""
     check_option("anchor", anchor, ANCHORS)
     return {"start": 0.0, "center": 0.5, "end": 1.0}[anchor]
 
@@ -124,12 +119,7 @@ def _has_context(text: Any) -> bool:
 
 
 def own_seconds(stimuli: StimulusSet) -> Tensor | None:
-    """Return the (N,) seconds that stimuli last; None where unknown: images, texts, frames in memory.
-
-    Example:
-        >>> own_seconds(StimulusSet(torch.zeros(2, 4000), "audio", 8000))
-        tensor([0.5000, 0.5000], dtype=torch.float64)
-    """
+    """Return the (N,) seconds that stimuli last; None where unknown: images, texts, frames in memory."""
     if stimuli.modality == "audio":
         assert stimuli.sampling_rate is not None
         samples = torch.tensor([len(stimuli[i][1]) for i in range(len(stimuli))], dtype=torch.float64)

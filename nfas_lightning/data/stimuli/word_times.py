@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -122,8 +121,8 @@ def read_gentle(path: Path) -> Words:
     return words_of_table(name, table)
 
 
-def read_textgrid(path: Path, silence: Collection[str] = ("#", "sil")) -> Words:
-    """Read the one interval tier of a Praat TextGrid, UTF-8 or UTF-16; `silence` labels hold no word."""
+def read_textgrid(path: Path) -> Words:
+    """Read the one interval tier of a Praat TextGrid, UTF-8 or UTF-16."""
     raw = require_file(path).read_bytes()
     utf16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     # indices such as intervals [3] are no values
@@ -148,4 +147,5 @@ def read_textgrid(path: Path, silence: Collection[str] = ("#", "sil")) -> Words:
         raise InputError(f"{path.name} must hold {n} intervals (begin, end, label), got {len(body) / 3:g}.")
     labels = [label[1:-1].replace('""', '"').strip() for label in body[2::3]]
     table = pd.DataFrame({"word": labels, "onset": body[::3], "offset": body[1::3]})
-    return words_of_table(path.name, table[~table["word"].isin(["", *silence])].reset_index(drop=True))
+    is_silence = table["word"].isin(["", "#", "sil"])
+    return words_of_table(path.name, table[~is_silence].reset_index(drop=True))
