@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -121,8 +122,8 @@ def read_gentle(path: Path) -> Words:
     return words_of_table(name, table)
 
 
-def read_textgrid(path: Path) -> Words:
-    """Read the one interval tier of a Praat TextGrid, UTF-8 or UTF-16."""
+def read_textgrid(path: Path, silence: Collection[str] = ("#", "sil")) -> Words:
+    """Read the one interval tier of a Praat TextGrid, UTF-8 or UTF-16; `silence` labels hold no word."""
     raw = require_file(path).read_bytes()
     utf16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     # indices such as intervals [3] are no values
@@ -147,5 +148,4 @@ def read_textgrid(path: Path) -> Words:
         raise InputError(f"{path.name} must hold {n} intervals (begin, end, label), got {len(body) / 3:g}.")
     labels = [label[1:-1].replace('""', '"').strip() for label in body[2::3]]
     table = pd.DataFrame({"word": labels, "onset": body[::3], "offset": body[1::3]})
-    is_silence = table["word"].isin(["", "#", "sil"])
-    return words_of_table(path.name, table[~is_silence].reset_index(drop=True))
+    return words_of_table(path.name, table[~table["word"].isin(["", *silence])].reset_index(drop=True))
