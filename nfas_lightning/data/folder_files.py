@@ -48,13 +48,17 @@ def read_folder(
     """Read the files that are there, as fields of `InMemory`; see `FolderDataModule`."""
     if not folder.is_dir():
         raise MissingFileError(f"root must be a folder, got {str(folder)!r}. It holds\n{_LAYOUT}")
-    place = _only(folder, "responses once", ["responses.npy", "responses.csv", "responses.tsv", "responses"])
+    kinds = ["responses.npy", "responses.csv", "responses.tsv", "responses"]
+    (place,) = _find(folder, "responses once", kinds)
     responses, names, header = _responses(place)
     kinds = ["images", "sounds", "words.csv", "words.tsv", "texts.csv", "texts.tsv"]
-    stimuli = _only(folder, "one kind of stimuli", kinds)
-    found = {name: _find_table(folder, name) for name in _TABLES}
-    _check_unread(folder, [path.name for path in (stimuli, place, *found.values()) if path is not None])
-    tables = {name: _READERS[name](path) for name, path in found.items() if path is not None}
+    (stimuli,) = _find(folder, "one kind of stimuli", kinds)
+    found: dict[str, Path] = {}
+    for name in _TABLES:
+        for path in _find(folder, f"{name} once", [f"{name}.csv", f"{name}.tsv"], optional=True):
+            found[name] = path
+    _check_unread(folder, [path.name for path in (stimuli, place, *found.values())])
+    tables = {name: _READERS[name](path) for name, path in found.items()}
     volumes, events = tables.get("volumes", {}), tables.get("events")
     given: dict[str, Any] = {
         "events": events,
@@ -74,7 +78,7 @@ def read_folder(
         given["rois"] = given_rois(tables["rois"], responses.shape[-1], header, str(found["rois"]))
     # words know their onsets, unless a table of events says better
     told = _read_stimuli(stimuli, size, sampling_rate, window, carrier)
-    if found["events"] is not None and events is not None:
+    if events is not None:
         if not set(STIMULUS_COLUMNS) & set(events):
             _check_counts(stimuli, len(told["stimuli"]), found["events"], len(events))
     elif "events" not in told and temporal in (None, "none") and is_array:
@@ -83,25 +87,17 @@ def read_folder(
     return given | {"responses": responses, "subject_names": names}
 
 
-def _only(folder: Path, what: str, names: Sequence[str]) -> Path:
-    """Return the one of these names that is in the folder."""
+def _find(folder: Path, what: str, names: Sequence[str], *, optional: bool = False) -> list[Path]:
+    """Return which of these names is in the folder: one, or none if it is optional."""
     # a link without content is read, and refused with its name
     found = [folder / name for name in names if os.path.lexists(folder / name)]
-    if len(found) != 1:
+    if len(found) > 1 or not (found or optional):
         kind = InputError if found else MissingFileError
         got = [path.name for path in found] or "none"
         held = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
         beside = f" among {held[:8]}{' and so on' if len(held) > 8 else ''}" if held else ""
         raise kind(f"{folder} must hold {what}, got {got}{beside}. It holds\n{_LAYOUT}")
-    return found[0]
-
-
-def _find_table(folder: Path, name: str) -> Path | None:
-    """Return NAME.csv or NAME.tsv, whichever is in the folder, or None."""
-    found = [path for path in (folder / f"{name}.csv", folder / f"{name}.tsv") if os.path.lexists(path)]
-    if len(found) > 1:
-        raise InputError(f"{folder} must hold {name} once, got {[path.name for path in found]}: remove one.")
-    return found[0] if found else None
+    return found
 
 
 def _check_unread(folder: Path, read: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import pickle
 import pickletools
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -78,6 +78,18 @@ def _refuse(code: bytes) -> Callable[[Any], NoReturn]:
     return load
 
 
+def _with_plain_keys(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
+    """Refuse containers as keys: tuples of tuples take as long to hash as the tree that they span."""
+
+    def checked(unpickler: Any) -> None:
+        for key in unpickler.stack[keys]:
+            if not isinstance(key, str | bytes | int | float | complex | np.generic | None):
+                raise _RefusedError(f"a key that is a {type(key).__name__}")
+        load(unpickler)
+
+    return checked
+
+
 class _Map(mmap.mmap):
     """A file that, unlike an open one, takes no memory for bytes that are announced and not there."""
 
@@ -130,31 +142,12 @@ class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
     def _load_bytearray8(self) -> None:
         self.append(self.read(*struct.unpack("<Q", self.read(8))))
 
-    def _load_setitem(self) -> None:
-        _check_keys(self.stack[-2:-1])
-        _PythonUnpickler.load_setitem(self)
-
-    def _load_setitems(self) -> None:
-        _check_keys(self.stack[::2])
-        _PythonUnpickler.load_setitems(self)
-
-    def _load_dict(self) -> None:
-        _check_keys(self.stack[::2])
-        _PythonUnpickler.load_dict(self)
-
     dispatch.update({code[0]: _refuse(code) for code in _REFUSED})
     dispatch[pickle.BUILD[0]] = _load_build
     dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray8
-    dispatch[pickle.SETITEM[0]] = _load_setitem
-    dispatch[pickle.SETITEMS[0]] = _load_setitems
-    dispatch[pickle.DICT[0]] = _load_dict
-
-
-def _check_keys(keys: Iterable[Any]) -> None:
-    """Refuse containers as keys: tuples of tuples take as long to hash as the tree that they span."""
-    for key in keys:
-        if not isinstance(key, str | bytes | int | float | complex | np.generic | None):
-            raise _RefusedError(f"a key that is a {type(key).__name__}")
+    dispatch[pickle.SETITEM[0]] = _with_plain_keys(_PythonUnpickler.load_setitem, slice(-2, -1))
+    dispatch[pickle.SETITEMS[0]] = _with_plain_keys(_PythonUnpickler.load_setitems, slice(0, None, 2))
+    dispatch[pickle.DICT[0]] = _with_plain_keys(_PythonUnpickler.load_dict, slice(0, None, 2))
 
 
 class _Kind:

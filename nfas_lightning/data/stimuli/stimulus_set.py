@@ -250,10 +250,8 @@ def warn_of_repeats(first: Tensor, ids: Sequence[str], runs: Tensor | None) -> N
     First is (N,) of `first_places`, runs the (N,) run of each stimulus, or None in a time series.
     """
     together = torch.zeros_like(first) if runs is None else runs.to(first.device)
-    sets: dict[int, list[int]] = {}
-    for place, same in enumerate(first.tolist()):
-        sets.setdefault(same, []).append(place)
-    several = [places for places in sets.values() if len(places) > 1]
+    sets = pd.Series(range(len(first))).groupby(first.tolist()).agg(list)
+    several = [places for places in sets if len(places) > 1]
     if len(torch.unique(together)) > 1:  # whole runs are held out
         several = [places for places in several if len(torch.unique(together[places])) > 1]
     if not several:
