@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.pairing import name_list
 from nfas_lightning.data.tables import read_csv
 from nfas_lightning.errors import InputError, MissingFileError
@@ -49,10 +49,8 @@ def is_here(path: Path) -> bool:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object."""
-    try:
+    with reading(path.name, "JSON", json.JSONDecodeError):
         value = json.loads(require_file(path).read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path.name} must be JSON, but can't be read ({error}).") from error
     if not isinstance(value, dict):
         raise InputError(f"{path.name} must hold a JSON object, got {type(value).__name__}.")
     return value

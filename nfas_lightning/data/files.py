@@ -9,7 +9,8 @@ import os
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 
@@ -45,6 +46,18 @@ def require_file(path: str | os.PathLike[str]) -> Path:
                     f"{path} must hold data, got a git-annex pointer of {size} bytes: {get}."
                 )
     return path
+
+
+@contextmanager
+def reading(path: Path | str, what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn what a library raises on a file that is not `what` it must be into one clear error."""
+    try:
+        yield
+    except errors as error:
+        raise InputError(
+            f"{path} must be {what}, but can't be read ({error}): it is cut short or damaged, download it "
+            "again."
+        ) from error
 
 
 def _is_annex(text: str) -> bool:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nfas_lightning.data.event_tables import STIMULUS_COLUMNS, check_not_negative, events_table
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.regions.rois import given_rois
 from nfas_lightning.data.stimuli.images import ImageFiles
 from nfas_lightning.data.stimuli.sounds import SoundFiles
@@ -180,11 +180,11 @@ def _values(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     if path.suffix.lower() in (".csv", ".tsv"):
         table = read_numbers(path, "ROIs", missing=True, advice=_RESPONSE)
         return table.to_numpy(dtype=np.float32), list(map(str, table.columns))
-    try:
-        with require_file(path).open("rb") as file:
-            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, TokenError) as error:
-        raise InputError(f"{path} must be an array that numpy.save wrote ({error}).") from error
+    with (
+        require_file(path).open("rb") as file,
+        reading(path, "an array that numpy.save wrote", ValueError, EOFError, TokenError),
+    ):
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     if array.dtype.kind not in "biufc":
         raise InputError(f"{path} must hold numbers, got an array of {array.dtype}: use .astype(float).")
     return array, None

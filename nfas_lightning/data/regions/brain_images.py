@@ -20,7 +20,7 @@ from nibabel.gifti.parse_gifti_fast import GiftiImageParser
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.errors import InputError
 
 _BROKEN = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError)
@@ -69,16 +69,11 @@ class OpenImage:
         return self._read((...,), last=True).reshape(self.shape)
 
     def _read(self, slices: tuple[Any, ...], *, last: bool) -> NDArray[Any]:
-        try:
+        with reading(self.name, f"an image of shape {self.shape}", *_BROKEN):
             values: NDArray[Any] = np.asanyarray(self.data[slices])
             # gzip compares its checksum at the end of the stream alone
             while last and self.stream is not None and self.stream.read(2**20):
                 pass
-        except _BROKEN as error:
-            raise InputError(
-                f"{self.name} must hold an image of shape {self.shape}, but its data can't be read "
-                f"({error}): it is cut short or damaged."
-            ) from error
         return values
 
 
@@ -108,13 +103,8 @@ def _from_file(path: Path, stack: ExitStack) -> tuple[Any, gzip.GzipFile | None]
         raise InputError(f"{path.name} must be a NIfTI file (.nii or .nii.gz).")
     raw = stack.enter_context(path.open("rb", buffering=2**20))
     stream = stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")) if is_compressed else None
-    try:
+    with reading(path.name, "a NIfTI file", *_BROKEN):
         return type(nib.load(path)).from_stream(stream or raw), stream
-    except _BROKEN as error:
-        raise InputError(
-            f"{path.name} must be a NIfTI file, but its header can't be read ({error}): it is cut short or "
-            "damaged."
-        ) from error
 
 
 def _check(name: str, image: Any, shape: tuple[int, ...], affine: NDArray[np.float64], n_axes: int) -> None:
@@ -133,14 +123,9 @@ def _check(name: str, image: Any, shape: tuple[int, ...], affine: NDArray[np.flo
 def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
     """Read a GIfTI time series, (T, V), of this side, ``"L"`` or ``"R"``: one data array per TR."""
     require_file(path)
-    try:
+    with reading(path.name, "a GIfTI file (.gii)", *_BROKEN, ExpatError, KeyError, TypeError, AttributeError):
         image = _SelfContainedGifti.from_filename(path)
         arrays = [np.asarray(array.data) for array in image.darrays]
-    except (*_BROKEN, ExpatError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path.name} must be a GIfTI file (.gii), but can't be read ({error}): it is cut short or "
-            "damaged."
-        ) from error
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
         raise InputError(f"{path.name} must hold one data array per TR, each (V,), got shapes {shapes[:5]}.")

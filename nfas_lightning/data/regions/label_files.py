@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.regions.brain_images import open_image
 from nfas_lightning.data.tables import read_csv
 from nfas_lightning.errors import InputError
@@ -130,12 +130,8 @@ def read_annotation(path: Path) -> tuple[NDArray[np.int32], list[str]]:
     Returns (V,) index of a vertex's name plus one, 0 where there is none; and the names, cortex alone.
     """
     require_file(path)
-    try:
+    with reading(path.name, "a FreeSurfer annotation", EOFError, IndexError, OSError, ValueError):
         entry, _, entries = nib.freesurfer.read_annot(path)
-    except (EOFError, IndexError, OSError, UnicodeError, ValueError) as error:
-        raise InputError(
-            f"{path.name} must be a FreeSurfer annotation, but can't be read ({error})."
-        ) from error
     names: list[str] = []
     # vertices of no entry read as -1, the last place
     index = np.zeros(len(entries) + 1, dtype=np.int32)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_count
@@ -59,22 +59,16 @@ def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tens
         size: pixels of the square that it is resized and cropped to, about its center; None: as it is.
     """
     path = require_file(path)
-    try:
-        with Image.open(path) as image:
-            if image.format == "EPS":  # a program, which another program would have to run
-                raise InputError(f"{path} must hold pixels, got a drawing in PostScript: convert it first.")
-            if image.mode not in _EIGHT_BITS:
-                raise InputError(
-                    f"{path} must have 8 bits per channel, got mode {image.mode}: convert it first."
-                )
-            n_frames = getattr(image, "n_frames", 1)
-            if n_frames > 1 and image.format != "MPO":  # phones add smaller copies to the picture
-                raise InputError(f"{path} must hold one picture, got {n_frames} ({image.format}).")
-            turned = ImageOps.exif_transpose(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path} must be a whole image file, got one that can't be read ({error}): write it again."
-        ) from error
+    errors = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
+    with reading(path, "a whole image file", *errors), Image.open(path) as image:
+        if image.format == "EPS":  # a program, which another program would have to run
+            raise InputError(f"{path} must hold pixels, got a drawing in PostScript: convert it first.")
+        if image.mode not in _EIGHT_BITS:
+            raise InputError(f"{path} must have 8 bits per channel, got mode {image.mode}: convert it first.")
+        n_frames = getattr(image, "n_frames", 1)
+        if n_frames > 1 and image.format != "MPO":  # phones add smaller copies to the picture
+            raise InputError(f"{path} must hold one picture, got {n_frames} ({image.format}).")
+        turned = ImageOps.exif_transpose(image)
     if turned.has_transparency_data and np.asarray(turned.convert("RGBA").getchannel("A")).min() < 255:
         raise InputError(
             f"{path} must be opaque, got transparent pixels: paste it on the background that was shown."

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.stimuli.acoustics import check_sampling_rate, resample, sound_power
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.data.stimuli.timing import Windows, cut_recording
@@ -98,26 +98,20 @@ def read_sound(
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open a sound file; what libsndfile finds wrong with it is raised with its name."""
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.format not in _FORMATS:
-                raise InputError(f"{path.name} must be a wav, flac or ogg file, got {file.format_info}.")
-            if file.format in ("WAV", "WAVEX"):
-                _check_length(path)
-            if file.format == "OGG":
-                _check_last_page(path)
-            if not file.frames:
-                raise InputError(f"{path.name} must hold sound, got a file without a single sample: {_AGAIN}")
-            if file.frames > _MOST:
-                raise InputError(
-                    f"{path.name} must hold at most {_MOST} samples, got {file.frames} by its header."
-                )
-            yield file
-    except soundfile.SoundFileError as error:
-        raise InputError(
-            f"{path.name} must be a wav, flac or ogg file, but can't be read "
-            f"({getattr(error, 'error_string', error)}): it is cut short or damaged."
-        ) from error
+    kind = "a wav, flac or ogg file"
+    with reading(path.name, kind, soundfile.SoundFileError), soundfile.SoundFile(path) as file:
+        if file.format not in _FORMATS:
+            raise InputError(f"{path.name} must be {kind}, got {file.format_info}.")
+        if file.format in ("WAV", "WAVEX"):
+            _check_length(path)
+        if file.format == "OGG":
+            _check_last_page(path)
+        if not 0 < file.frames <= _MOST:
+            n = f"at most {_MOST} samples, got {file.frames} by its header"
+            raise InputError(
+                f"{path.name} must hold {n if file.frames else 'sound, got a file without a single sample'}."
+            )
+        yield file
 
 
 _AGAIN = "it is cut short. Delete it and fetch it again."

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.stimuli.images import check_size
 from nfas_lightning.errors import InputError, MissingPackageError
 
@@ -100,20 +100,19 @@ def clip_seconds(path: str | os.PathLike[str]) -> float:
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any, float]]:
     """Open a video: the container, its stream and its length in seconds; errors name the file."""
     path, av = require_file(path), _pyav()
-    try:
-        with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
-            if not container.streams.video:
-                raise InputError(f"{path} must hold a video, got a file without one.")
-            stream = container.streams.video[0]
-            if not (stream.duration or container.duration):
-                raise InputError(f"{path} must have a duration, got a video without one: write it anew.")
-            # ffmpeg counts the file's in microseconds
-            seconds = stream.duration * stream.time_base if stream.duration else container.duration / 1e6
-            yield container, stream, float(seconds)
-    except av.error.FFmpegError as error:
-        raise InputError(
-            f"{path} must be a whole video file, got one that can't be decoded ({error}): download it again."
-        ) from error
+    options = {"format_whitelist": _CONTAINERS}
+    with (
+        reading(path, "a whole video file", av.error.FFmpegError),
+        av.open(str(path), options=options) as container,
+    ):
+        if not container.streams.video:
+            raise InputError(f"{path} must hold a video, got a file without one.")
+        stream = container.streams.video[0]
+        if not (stream.duration or container.duration):
+            raise InputError(f"{path} must have a duration, got a video without one: write it anew.")
+        # ffmpeg counts the file's in microseconds
+        seconds = stream.duration * stream.time_base if stream.duration else container.duration / 1e6
+        yield container, stream, float(seconds)
 
 
 def _frames(

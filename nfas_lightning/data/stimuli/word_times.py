@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.tables import first_row, parse_csv
 from nfas_lightning.errors import InputError
 
@@ -127,12 +127,8 @@ def read_textgrid(path: Path, silence: Collection[str] = ("#", "sil")) -> Words:
     raw = require_file(path).read_bytes()
     utf16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     # indices such as intervals [3] are no values
-    try:
+    with reading(path.name, "text in UTF-8 or UTF-16", UnicodeDecodeError):
         text = re.sub(r"\[\d*\]", "", raw.decode("utf-16" if utf16 else "utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path.name} must be text in UTF-8 or UTF-16 ({error}): save it as UTF-8."
-        ) from error
     tokens = _TEXTGRID_TOKEN.findall(text)
     n_tiers = tokens.count('"IntervalTier"')
     if tokens[:2] != ['"ooTextFile"', '"TextGrid"'] or n_tiers != 1:
