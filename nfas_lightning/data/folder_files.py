@@ -29,7 +29,7 @@ _TABLES = ("events", "volumes", "rois", "nuisances")
 _LAYOUT = """\
   images/  or  sounds/  or  words.csv  or  texts.csv    one kind of stimuli, files in the order of their names
   responses.npy  or  responses.csv  or  responses/NAME.npy|csv, one a subject
-  events.csv, volumes.csv, rois.csv, nuisances.csv       where there is something to say
+  events.csv, volumes.csv, rois.csv, nuisances.csv       optional
 Each csv may be a tsv."""
 _RESPONSE = "Empty cells mark missing values; commas stand between cells, a point in numbers."
 _REGRESSOR = "Fill what is missing, write a condition as a column of 0 and 1, and leave other columns out."
@@ -76,7 +76,7 @@ def read_folder(
             )
     if is_array and "rois" in tables:
         given["rois"] = given_rois(tables["rois"], responses.shape[-1], header, str(found["rois"]))
-    # words know their onsets, unless a table of events says better
+    # words know their onsets, unless a table of events has others
     told = _read_stimuli(stimuli, size, sampling_rate, window, carrier)
     if events is not None:
         if not set(STIMULUS_COLUMNS) & set(events):

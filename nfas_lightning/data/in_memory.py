@@ -172,8 +172,8 @@ class InMemory:
             clock = [name for name in ("tr", "volume_times") if getattr(self, name) is not None]
             if clock:
                 raise InputError(
-                    f"{' and '.join(clock)} belong to a time series, and nothing says when its stimuli "
-                    "began: give events, or leave them out."
+                    f"{' and '.join(clock)} belong to a time series, whose stimuli have onsets: give "
+                    "events, or leave them out."
                 )
             return (), None
         if self.events is None or self.tr is None:

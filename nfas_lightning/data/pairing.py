@@ -83,7 +83,7 @@ def row_orders(
         raise InputError(_alone(first, own, placed or "what belongs to its rows"))
     if moved and placed:
         raise InputError(
-            f"{moved} goes by its index, in another order than {first}, and {placed} has none that tells "
+            f"{moved} goes by its index, in another order than {first}, and {placed} has none to show "
             f"which rows it belongs to: give it the same index, or {moved}.reset_index(drop=True)."
         )
     return orders

@@ -16,7 +16,7 @@ import pandas as pd
 from nfas_lightning.data.files import require_file
 from nfas_lightning.errors import InputError
 
-_TOO_LARGE = "That is beyond single precision (3.4e38): rescale the column, say in other units."
+_TOO_LARGE = "That is beyond single precision (3.4e38): rescale the column."
 _LARGEST = float(np.finfo(np.float32).max)
 
 

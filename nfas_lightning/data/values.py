@@ -144,7 +144,7 @@ def as_values(responses: Any, rois: Sequence[str]) -> Tensor:
     missing = values.isnan()
     lost = int(missing.flatten(0, 1).all(dim=0).sum())
     empty = missing.flatten(1).all(dim=1).nonzero()[:, 0].tolist()
-    # whoever masks some values has said so
+    # a mask is a choice
     if bool(missing.any()) and (lost or empty or not isinstance(responses, np.ma.MaskedArray)):
         warnings.warn(
             f"responses hold {int(missing.sum())} NaN of {values.numel()} values, and {lost} of {n_rois} "

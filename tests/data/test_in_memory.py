@@ -131,7 +131,7 @@ def test_events_find_the_runs_of_their_labels():
         ({"nuisances": torch.tensor([[0.0, np.nan]] * 6)}, r"finite, got 6 NaN .* \['nuisance_1'\]"),
         ({"rois": ["V1", " "]}, "each ROI with text, got ' ' in row 1"),
         ({"rois": pd.DataFrame({"roi": ["V1", None]})}, "each ROI with text, got (None|nan) in row 1"),
-        ({"tr": 2.0}, "tr belong to a time series, and nothing says when its stimuli began"),
+        ({"tr": 2.0}, "tr belong to a time series, whose stimuli have onsets: give events"),
         ({"tr": 2.0, "volume_times": [0.0] * 6, "temporal": "none"}, "tr and volume_times belong"),
         ({"noise_ceiling": torch.zeros(3)}, r"noise_ceiling must have shape \(R=2,\)"),
         ({"temporal": "hrf"}, "needs events .* and tr in seconds, got events=None"),

@@ -52,7 +52,7 @@ class ImageFiles(StimulusFiles):
 
 
 def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tensor:
-    """Read an image file as (3, H, W) uint8, RGB, turned as its EXIF tag says; gray is repeated.
+    """Read an image file as (3, H, W) uint8, RGB, turned by its EXIF tag; gray is repeated.
 
     Args:
         path: PNG, JPEG or another format that Pillow reads, 8 bits per channel, opaque, one picture.

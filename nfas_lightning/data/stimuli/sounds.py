@@ -149,7 +149,7 @@ def _check_full_scale(path: Path, peak: float, share: float) -> None:
 
 
 def _check_length(path: Path) -> None:
-    """Raise if a wav file is shorter than its header says: libsndfile reads what is left without an error."""
+    """Raise if a wav file is shorter than in its header: libsndfile reads what is left without an error."""
     size = path.stat().st_size
     with path.open("rb") as file:
         order: Literal["little", "big"] = "big" if file.read(12).startswith(b"RIFX") else "little"

@@ -142,7 +142,7 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         return Collate(self.modality, self.sampling_rate, as_clips=self.as_clips)
 
     def sha256(self) -> str:
-        """Hash every stimulus: reads all of them once, unless they know their own hash."""
+        """Hash every stimulus: reads all of them once, unless they have a hash of their own."""
         digest = hashlib.sha256(f"{self.modality} {self.sampling_rate}".encode())
         if hasattr(self.items, "sha256"):
             digest.update(self.items.sha256().encode())

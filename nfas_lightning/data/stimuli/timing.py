@@ -129,7 +129,7 @@ def own_seconds(stimuli: StimulusSet) -> Tensor | None:
 
 
 def with_durations(events: pd.DataFrame, places: Tensor, stimuli: StimulusSet) -> pd.DataFrame:
-    """Return events with a column ``duration``, where somebody gave it or the stimuli know it.
+    """Return events with a column ``duration``, where it was given or the stimuli have it.
 
     What a network makes of a sound or clip is averaged over it: as an instant at its onset it would be half
     its length too early. Places (E,) are those of the events' stimuli.

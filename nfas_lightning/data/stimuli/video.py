@@ -133,7 +133,7 @@ def _frames(
     # half a second of slack: lengths in headers are rounded, and a last frame may stay on the screen
     if last + frame_s < seconds - max(0.5, 2 * frame_s):
         raise InputError(
-            f"{path} must last {seconds:.2f} s, as its header says, got frames up to {last + frame_s:.2f} s: "
+            f"{path} must last {seconds:.2f} s, as in its header, got frames up to {last + frame_s:.2f} s: "
             "it is cut short."
         )
 
