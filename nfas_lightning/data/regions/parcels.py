@@ -137,7 +137,7 @@ def surface_parcels(left: str | os.PathLike[str], right: str | os.PathLike[str],
     if atlas.hemispheres is None:
         raise InputError(
             f"Atlas {atlas.name} is in {atlas.space}, a volume; {paths[0].name} is a surface: give a pair of "
-            "annotations."
+            "annotation files."
         )
     data = [read_gifti(path, side) for path, side in zip(paths, ("L", "R"), strict=True)]
     if data[0].shape != data[1].shape:
