@@ -155,14 +155,15 @@ class SuiteTrainer(Trainer):
         Those are by the name of the trained model, and 0 for itself or 1 for its random twin.
         """
         found: dict[tuple[str, int], tuple[str, str]] = {}
+        captured = writer.cache.models()
 
         def is_finished(member: FrozenModel, name: str) -> bool:
-            # weights are loaded, and hashed, only where there is a result that may be of them
+            # weights are loaded, and hashed, only where there is a result, or states, that may be of them
             entry = writer.find(member, self, datamodule) if writer.folder.has_any(name) else None
             if entry is not None:
                 place = int(isinstance(member, RandomTwin))
                 found[member.twin_of if isinstance(member, RandomTwin) else name, place] = entry
-            return entry is not None
+            return entry is not None or (name in captured and writer.is_captured(member, self, datamodule))
 
         device = self.strategy.root_device
         rows = plan(suite, datamodule, device=device, is_finished=is_finished, on_missing=on_missing)
