@@ -18,7 +18,7 @@ from nfas_lightning.runner import (
 from tests.cli.test_lightning import small_config
 from tests.helpers import networks
 from tests.helpers.networks import seeded
-from tests.helpers.suites import QUICK, ROIS, Net, Other, brain, images, spec, trainer
+from tests.helpers.suites import QUICK, ROIS, Net, brain, images, spec, trainer
 
 
 def test_one_call_is_the_trainer_its_callbacks_and_the_report(tmp_path, capsys):
