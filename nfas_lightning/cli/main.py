@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -146,7 +146,6 @@ def _run_command(name: str, args: list[str]) -> None:
             parser.add_argument(key, help=summary(command, key), **several)
     flags = [key for key, parameter in signature(command).parameters.items() if parameter.default is False]
     for key in flags:
-        # the name alone says yes, as on every command line; true and false do too
         parser.add_argument(
             f"--{key}", type=bool, nargs="?", const=True, default=False, help=summary(command, key)
         )
@@ -165,7 +164,12 @@ def _run_command(name: str, args: list[str]) -> None:
     needed = [key for key in positional if signature(command).parameters[key].default is Parameter.empty]
     _check_names(name, args, list(signature(command).parameters), needed)
     _check_values(name, args, {key: hint for key, hint in hints.items() if key not in {*positional, *flags}})
-    options = parser.parse_args(args)
+    # the name alone means yes, as on every command line, and the word behind it is another argument
+    words = [
+        f"{word}=true" if word[2:] in flags and after.lower() not in ("true", "false") else word
+        for word, after in zip_longest(args, args[1:], fillvalue="")
+    ]
+    options = parser.parse_args(words)
     options.pop("config")
     command(**parser.instantiate(options).as_dict())
 

@@ -41,9 +41,12 @@ def sweep(
         (config,) = read_config_files(["--config", file])
     # Lightning takes seconds to import: after the file is known to be one
     say_loading("Lightning")
+    from nfas_lightning import datamodules
     from nfas_lightning.sweep import Sweep, conduct, read_sweep
     from nfas_lightning.sweep.work import run_job
 
+    for name in datamodules.__all__:  # imported here, so that their short names resolve
+        getattr(datamodules, name)
     given = {"run_dir": run_dir, "slots": slots, "cluster": cluster}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     changes |= {"resume": False} if no_resume else {}
