@@ -23,18 +23,10 @@ without a new run. What code reads (weights, stimuli, configurations) counts by 
 
 _LIBRARIES = {
     "capture": (
-        "torch",
-        "torchvision",
-        "transformers",
-        "timm",
-        "numpy",
-        "scipy",
-        "pillow",
-        "av",
-        "soundfile",
+        "torch", "torchvision", "transformers", "timm", "numpy", "scipy", "pillow", "av", "soundfile",
     ),
-    "scoring": "torch numpy scipy nilearn".split(),
-}
+    "scoring": ("torch", "numpy", "scipy", "nilearn"),
+}  # fmt: skip
 
 
 def installed_version(name: str) -> str:
