@@ -36,6 +36,7 @@ def demo(
     signal: Literal["planted", "none"] = "planted",
     seed: int = 0,
     wandb: bool = True,
+    no_cache: bool = False,
 ) -> RunResults:
     """Place pretrained vision, audio and language models in the space of a simulated brain.
 
@@ -50,6 +51,7 @@ def demo(
         signal: ``"planted"``, or ``"none"`` for responses of pure noise.
         seed: seed of stimuli, responses and random weights.
         wandb: log to Weights & Biases where it is installed, offline unless you are logged in.
+        no_cache: neither take states that an earlier run has kept, nor keep them.
     """
     # here: Lightning takes seconds to import, and a mistyped option should be answered at once
     from nfas_lightning.datamodules import SimulatedFilmDataModule
@@ -71,7 +73,14 @@ def demo(
     film = SimulatedFilmDataModule(n_stimuli=n_stimuli, signal=signal, seed=seed)
     console.rule("real models, real or generated stimuli, [red]simulated[/] responses")
     results = score_models(
-        members, film, run_dir, name=Path(run_dir).name, settings=settings, seed=seed, loggers=loggers
+        members,
+        film,
+        run_dir,
+        name=Path(run_dir).name,
+        settings=settings,
+        seed=seed,
+        loggers=loggers,
+        cache=not no_cache,
     )
     console.print(f"{len(results.models)} models in {time.perf_counter() - started:.0f} s")
     return results

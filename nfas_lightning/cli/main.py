@@ -31,6 +31,9 @@ COMMANDS: dict[str, str] = {
     "data list": "nfas_lightning.cli.data:list_data",
     "data check": "nfas_lightning.cli.data:check_data",
     "data get": "nfas_lightning.cli.data_get:get_data",
+    "cache list": "nfas_lightning.cli.cache:list_cache",
+    "cache prune": "nfas_lightning.cli.cache:prune_cache",
+    "cache clear": "nfas_lightning.cli.cache:clear_cache",
     "help": "nfas_lightning.cli.help:help_on",
 }
 """Command, or command and subcommand, to the function that runs it: imported when it is asked for.
@@ -53,6 +56,7 @@ _USAGE = f"""Neural Functional Alignment Space
   nfas compare RUN [RUN ...]         the stable mode against its baselines, over every data set
   nfas models list|show|check|pin    pretrained models: the zoo and those that registry packages carry
   nfas data list|check|get           benchmarks: what they are, what of them is here, and downloads
+  nfas cache list|prune|clear        states that were captured once and are scored again without a pass
   nfas help NAME                     options of a class that a config may name, or of a command
 
 `nfas COMMAND --help` lists the options of a command, `nfas --version` the versions that matter.
