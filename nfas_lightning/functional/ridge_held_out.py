@@ -43,8 +43,8 @@ _NO_WEIGHT = 1e-12  # share of a nuisance in the rows that are left, below which
 # A mixture's error, as a share of the largest shrinkage of an alpha, in units of the dtype's rounding.
 _MIXTURE_ERROR = 8
 
-# Numbers in the systems that an accelerator solves at once (512 MB), one per alpha; a CPU takes one by one.
-_SYSTEMS = 2**26
+# Numbers in the systems that are solved at once, one per alpha: 512 MB on an accelerator, a cache on a CPU.
+_SYSTEMS, _SYSTEMS_CPU = 2**26, 2**18
 
 
 def inner_errors(
@@ -270,7 +270,7 @@ def _by_rows(
                 beyond = beyond - own @ own.T
             base = torch.cat([beyond, targets[out] - U @ coordinates], 1)
             right = torch.cat([U.T, coordinates], 1)
-            at_once = 1 if Y.device.type == "cpu" else max(1, _SYSTEMS // base.numel())
+            at_once = max(1, (_SYSTEMS_CPU if Y.device.type == "cpu" else _SYSTEMS) // base.numel())
             done = 0
             for some in torch.split(alphas.to(dtype), at_once):
                 shrunk = U * (some[:, None] / (eigenvalues + some[:, None]))[:, None]
