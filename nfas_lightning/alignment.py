@@ -18,6 +18,7 @@ from nfas_lightning.data.stimuli.timing import check_moment, check_own_tokens
 from nfas_lightning.functional.checks import check_count
 from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.recorder import DepthRecorder
+from nfas_lightning.hooks.sharded import as_written, is_sharded
 from nfas_lightning.hooks.selection import Layers, find_network, has_forward
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import (
@@ -149,7 +150,10 @@ def record_trajectory(
         The trajectory of this share; None if the share is empty.
     """
     rank, world = share
+    top = owner or network
     indices = list(range(len(stimuli)))[:limit][rank::world]
+    if not indices and is_sharded(top):
+        indices = [0]  # a process with nothing of its own to show has parameters that the others need
     if not indices:
         return None
     if preprocess is None and not isinstance(network, FrozenModel):
@@ -171,8 +175,9 @@ def record_trajectory(
     loader: DataLoader[Any] = DataLoader(
         stimuli, batch_size, sampler=indices, num_workers=num_workers, collate_fn=list
     )
-    with undisturbed(module, owner or network) as plain:
-        recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
+    with undisturbed(module, top) as plain:
+        with as_written(top):
+            recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
         capture = Capture(recorder, inputs, context=context)
         with recorder:
             if world > 1:
