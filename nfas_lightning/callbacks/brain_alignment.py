@@ -15,7 +15,7 @@ from nfas_lightning.callbacks.loggers import log_config, log_figure, log_scalars
 from nfas_lightning.callbacks.monitor import AlignmentMonitor, Moment
 from nfas_lightning.errors import InputError
 from nfas_lightning.hooks.selection import find_network
-from nfas_lightning.hooks.sharded import as_written, unwrapped
+from nfas_lightning.hooks.sharded import as_written, root_of
 from nfas_lightning.lightning_packages import Callback, pl
 from nfas_lightning.models.frozen import FrozenModel
 
@@ -159,8 +159,7 @@ class BrainAlignment(AlignmentMonitor, Callback):
     def _networks(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[nn.Module, nn.Module]:
         """Return what is shown the stimuli, and what holds it: the module, or FSDP1's root around it."""
         module: nn.Module = pl_module
-        wrapped = trainer.strategy.model
-        owner = wrapped if wrapped is not None and unwrapped(wrapped) is pl_module else pl_module
+        owner = root_of(pl_module, trainer.strategy.model)
         if isinstance(pl_module, FrozenModel) and self.submodule is None:
             return pl_module, owner  # which prepares stimuli itself
         if self.average and not _stage(trainer):

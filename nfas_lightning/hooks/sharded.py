@@ -17,7 +17,7 @@ from torch import nn
 from nfas_lightning.errors import InputError
 from nfas_lightning.hooks.processes import OtherProcessError, highest
 
-__all__ = ["Rerouted", "as_written", "check_sharding", "is_sharded", "sharded", "unwrapped"]
+__all__ = ["Rerouted", "as_written", "check_sharding", "is_sharded", "root_of", "sharded", "unwrapped"]
 
 _IS_DONE, _RUNS, _HAS_FAILED = range(3)  # what a process announces; the highest of all decides
 _HOMES = ("fsdp", "_composable.fsdp", "algorithms._checkpoint.checkpoint_wrapper")  # the second until torch 2.5
@@ -54,6 +54,11 @@ def check_sharding(top: nn.Module) -> None:
             f"Expected parameters that are whole or sharded by FSDP, got {found}, where a block may return a "
             "part of its activations. Train with FSDP or DDP, or align() a saved checkpoint."
         )
+
+
+def root_of(module: nn.Module, wrapped: nn.Module | None) -> nn.Module:
+    """Return what FSDP1 wraps a module in, if it does so, else the module: any other wrapper is left alone."""
+    return module if wrapped is None or unwrapped(wrapped) is not module else wrapped
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -168,7 +173,7 @@ class _Unit(Rerouted):
         super().__init__(module, undo)
         self.entered: list[_Unit] = []  # of all units in a pass
         self.open: list[_Unit] = []
-        self._is_fsdp1 = isinstance(module, _wrappers())
+        self._is_fsdp1 = isinstance(module, _classes("FullyShardedDataParallel"))
         if self._is_fsdp1:
             _fsdp1()._is_fsdp_root(module, module)  # which completes FSDP's state
             self._handles = [handle for handle in [module._handle] if handle is not None]
@@ -223,6 +228,10 @@ class _Unit(Rerouted):
         return all(group.is_sharded for group in self._groups)
 
 
+class _OtherHasFailed(BaseException):  # which no `except Exception` on the way catches
+    pass
+
+
 class Passes(Rerouted):
     """Passes of a network through FSDP's root, which all processes run at once.
 
@@ -274,8 +283,8 @@ class Passes(Rerouted):
             yield
             while self._units and self._announce(_IS_DONE) == _RUNS:
                 self._run(*self._last[0], **self._last[1])
-        except OtherProcessError:
-            raise
+        except _OtherHasFailed as error:
+            raise OtherProcessError from error  # `processes.together` knows the reason
         except Exception:
             if self._units:
                 highest(_HAS_FAILED)
@@ -305,7 +314,7 @@ class Passes(Rerouted):
     def _announce(what: int) -> int:
         found = highest(what)
         if found == _HAS_FAILED:
-            raise OtherProcessError  # `together` knows the reason
+            raise _OtherHasFailed
         return found
 
 
@@ -324,19 +333,18 @@ def _put_back(holder: dict[str, Any], name: str, value: Any) -> None:
 
 def _fsdp_modules(top: nn.Module) -> list[Any]:
     """The modules whose parameters FSDP gathers, from the outside in."""
-    kinds = (_class("FSDPModule"), _class("FullyShardedDataParallel"))
-    return [module for module in top.modules() if isinstance(module, tuple(filter(None, kinds)))]
+    kinds = _classes("FSDPModule", "FullyShardedDataParallel")
+    return [module for module in top.modules() if isinstance(module, kinds)]
 
 
 def _wrappers() -> tuple[type, ...]:
-    kinds = (_class("FullyShardedDataParallel"), _class("ActivationWrapper"))
-    return tuple(filter(None, kinds))
+    return _classes("FullyShardedDataParallel", "ActivationWrapper")
 
 
-def _class(name: str) -> type | None:
-    """A class of torch, if anybody has imported it; else no module is one of its objects."""
-    loaded = (sys.modules.get(f"torch.distributed.{home}") for home in _HOMES)
-    return next((getattr(home, name) for home in loaded if hasattr(home, name)), None)
+def _classes(*names: str) -> tuple[type, ...]:
+    """Classes of torch, of those that anybody has imported; no module is an object of others."""
+    loaded = [sys.modules.get(f"torch.distributed.{home}") for home in _HOMES]
+    return tuple(getattr(home, name) for home in loaded for name in names if hasattr(home, name))
 
 
 def _fsdp1() -> Any:
