@@ -16,10 +16,11 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.timing import check_moment, check_own_tokens
 from nfas_lightning.functional.checks import check_count
+from nfas_lightning.hooks.attached import take_off
 from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.hooks.sharded import as_written, is_sharded
 from nfas_lightning.hooks.selection import Layers, find_network, has_forward
+from nfas_lightning.hooks.sharding import as_written, is_sharded, unwrapped
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import (
     kept_random_states,
@@ -107,7 +108,9 @@ def align(
             progress=progress,
         )
         assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
-        card = card_of(model, datamodule.responses, name, pooling, seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        with as_written(model):
+            card = card_of(unwrapped(model), datamodule.responses, name, pooling, seconds=seconds)
         with without_autocast():
             return score_trajectory(trajectory, datamodule.responses, card, settings)
 
@@ -176,6 +179,7 @@ def record_trajectory(
         stimuli, batch_size, sampler=indices, num_workers=num_workers, collate_fn=list
     )
     with undisturbed(module, top) as plain:
+        take_off(plain)
         with as_written(top):
             recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
         capture = Capture(recorder, inputs, context=context)

@@ -15,7 +15,7 @@ from nfas_lightning.callbacks.loggers import log_config, log_figure, log_scalars
 from nfas_lightning.callbacks.monitor import AlignmentMonitor, Moment
 from nfas_lightning.errors import InputError
 from nfas_lightning.hooks.selection import find_network
-from nfas_lightning.hooks.sharded import as_written, root_of
+from nfas_lightning.hooks.sharding import as_written, root_of
 from nfas_lightning.lightning_packages import Callback, pl
 from nfas_lightning.models.frozen import FrozenModel
 

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from nfas_lightning.callbacks.monitor import AlignmentMonitor, Moment
 from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.hooks.selection import find_network
-from nfas_lightning.hooks.sharded import as_written, unwrapped
+from nfas_lightning.hooks.sharding import as_written, unwrapped
 
 __all__ = ["BrainAlignmentHF"]
 

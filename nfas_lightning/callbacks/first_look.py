@@ -16,7 +16,7 @@ from nfas_lightning.hooks.kept import lazy_parameters
 from nfas_lightning.hooks.processes import OtherProcessError, reason_of
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward
-from nfas_lightning.hooks.sharded import as_written, unwrapped
+from nfas_lightning.hooks.sharding import as_written, unwrapped
 from nfas_lightning.hooks.undisturbed import plain_network
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.loaded import ModelInputs, Preprocess, as_inputs

@@ -30,7 +30,7 @@ from nfas_lightning.hooks.processes import (
     together,
 )
 from nfas_lightning.hooks.selection import Layers
-from nfas_lightning.hooks.sharded import as_written, check_sharding
+from nfas_lightning.hooks.sharding import as_written, check_sharding
 from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
 from nfas_lightning.lightning_packages import pl

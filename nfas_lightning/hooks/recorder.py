@@ -69,8 +69,8 @@ class DepthRecorder:
             beyond the range of `dtype`.
         mask_source: called as each forward pass begins; returns its mask. For networks whose caller knows the
             mask only then.
-        may_run: whether the recorder may run the network itself, where a pass leaves a trunk or a layout open;
-            False where processes have to run their passes together.
+        may_run: whether the recorder may run the network once more, where a pass leaves a trunk or a layout
+            open; False where processes have to run their passes together.
 
     Raises:
         ValueError: an unknown layer or option, or fewer than three layers.
@@ -117,6 +117,7 @@ class DepthRecorder:
         self.device, self.dtype, self.check_finite = device, dtype, check_finite
         self.mask_source, self._may_run = mask_source, may_run
         self._handles: list[Any] = []
+        self._kinds: dict[str, str] = {}
         self._layouts = BlockLayouts(model, self.names) if layout == "auto" else None
         self._first_token = FirstToken(pooling, type(model).__name__)
         self._succession = Succession()
@@ -164,6 +165,7 @@ class DepthRecorder:
             self._layouts.attach()
         for name in self.names:
             block = self.model.get_submodule(name)
+            self._kinds[name] = type(block).__name__  # now: while FSDP2 runs it, the class is another
             hook = Attached(block, self._make_hook(name))
             self._handles.append(block.register_forward_hook(hook, with_kwargs=True))
 
@@ -329,7 +331,7 @@ class DepthRecorder:
             self._infos[key] = LayerInfo(
                 name=key,
                 index=-1,
-                kind=type(module).__name__,
+                kind=self._kinds[name],
                 shape=_shape_of_one(tuple(raw.shape), layouts[0]),
                 width=states[layouts[0]].shape[1],
                 dtype=kind,

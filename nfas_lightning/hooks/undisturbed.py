@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from nfas_lightning.hooks.kept import kept_state
-from nfas_lightning.hooks.sharded import Rerouted, sharded
+from nfas_lightning.hooks.sharded_passes import sharded_passes
+from nfas_lightning.hooks.sharding import Rerouted, unwrapped
 
 __all__ = ["kept_random_states", "plain_network", "undisturbed", "without_autocast"]
 
@@ -93,12 +94,12 @@ def undisturbed(network: nn.Module, owner: nn.Module | None = None) -> Iterator[
         >>> network.training
         True
     """
-    plain = plain_network(network)
+    plain = unwrapped(plain_network(network))
     cache = torch.is_autocast_cache_enabled()
     top = network if owner is None else owner
     with (
         kept_random_states(plain),
-        sharded(plain, top) as passes,
+        sharded_passes(plain, top) as passes,
         kept_state(network, top, *passes.states) as modules,
         passes.together(),
         _own_modes(plain),
