@@ -69,7 +69,7 @@ class Passes(Rerouted):
     def __init__(
         self, network: nn.Module, around: list[nn.Module], units: list[_Unit], undo: ExitStack
     ) -> None:
-        self.states = [state for unit in units for state in unit.states]
+        self.states: list[dict[str, Any]] = [state for unit in units for state in unit.states]
         self._units, self._order, self._is_inside = units, list(units), False
         self._entered: list[_Unit] = []
         self._open: list[_Unit] = []

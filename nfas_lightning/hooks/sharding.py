@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -24,11 +24,8 @@ __all__ = [
     "unwrapped",
 ]
 
-_HOMES = (
-    "fsdp",
-    "_composable.fsdp",
-    "algorithms._checkpoint.checkpoint_wrapper",
-)  # the second until torch 2.5
+# the second has FSDP2 until torch 2.5
+_HOMES = ("fsdp", "_composable.fsdp", "algorithms._checkpoint.checkpoint_wrapper")
 _GONE = object()
 
 
@@ -59,8 +56,8 @@ def check_sharding(top: nn.Module) -> None:
         found.append("tensor parallelism")
     if found:
         raise InputError(
-            f"Expected parameters that are whole or sharded by FSDP, got {found[0]}, where a block may return "
-            "a part of its activations. Train with FSDP or DDP, or align() a saved checkpoint."
+            f"Expected parameters that are whole or sharded by FSDP, got {found[0]}, where a block may "
+            "return a part of its activations. Train with FSDP or DDP, or align() a saved checkpoint."
         )
 
 
@@ -114,7 +111,7 @@ def take_wrappers_out(top: nn.Module, undo: ExitStack) -> None:
             module.__class__ = kind.__mro__[getattr(kind, "_orig_cls_mro_index", 2)]
     for parent in [module for module in top.modules() if not isinstance(module, _wrappers())]:
         for name, child in list(parent._modules.items()):
-            if isinstance(child, _wrappers()):
+            if child is not None and isinstance(child, _wrappers()):
                 undo.callback(parent._modules.__setitem__, name, child)
                 parent._modules[name] = unwrapped(child)
                 _detour(child, undo)
@@ -144,7 +141,7 @@ class Rerouted:
         self.module = module
         before = vars(module).get("_compiled_call_impl")
         # what torch.compile made is passed over, see `undisturbed`
-        self.go_on: Callable[..., Any] = before if isinstance(before, Rerouted) else module._call_impl
+        self.go_on: Any = before if isinstance(before, Rerouted) else module._call_impl
         # torch looks __call__ up on the class; this is its only way round that for one module
         set_attribute(module, "_compiled_call_impl", self, undo)
 
