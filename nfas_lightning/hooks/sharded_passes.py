@@ -160,18 +160,19 @@ class _Unit(Rerouted):
             _fsdp1()._is_fsdp_root(module, module)  # completes FSDP's state, else the first pass would do so
             handle: Any = module._handle
             self._parts = [] if handle is None else [handle]
-            self.states = [vars(module), vars(module._exec_order_data), *map(vars, self._parts)]
+            holders: list[Any] = [module, module._exec_order_data, *self._parts]
         else:
             self._state: Any = module._get_fsdp_state()  # type: ignore[operator]
             self._state._lazy_init()
             groups = getattr(self._state, "_fsdp_param_groups", None)  # one before torch 2.10
             self._parts = [group for group in groups or [self._state._fsdp_param_group] if group is not None]
             shared = (self._state._state_ctx, self._state._comm_ctx)
-            self.states = [vars(holder) for holder in (self._state, *shared, *self._parts)]
+            holders = [self._state, *shared, *self._parts]
             for group in self._parts:
                 if group.is_unsharded:  # and not to be kept by value
                     undo.callback(group.wait_for_unshard)
                     undo.callback(group.unshard)
+        self.states: list[dict[str, Any]] = [vars(holder) for holder in holders]
         self.reshard()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
