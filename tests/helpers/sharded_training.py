@@ -8,7 +8,6 @@ statistics are each process's own and whose modules do not run in mixed precisio
 from __future__ import annotations
 
 import copy
-import datetime
 import functools
 import logging
 import os
@@ -42,7 +41,7 @@ from nfas_lightning import align
 from nfas_lightning.alignment import record_trajectory
 from nfas_lightning.callbacks import BrainAlignmentHF, DepthTrajectory
 from nfas_lightning.datamodules import ArrayDataModule
-from nfas_lightning.hooks.processes import gather_trajectories
+from nfas_lightning.hooks.processes import from_rank_zero, gather_trajectories
 from nfas_lightning.hooks.sharding import is_sharded, root_of, unwrapped
 from nfas_lightning.hooks.trajectory import concatenate
 from tests.callbacks import test_brain_alignment_hf as hf
@@ -326,34 +325,22 @@ CHECKS = {
 }
 
 
-def work(rank, folder, names=tuple(CHECKS)):
-    """Run checks on one of two processes; a file for each of them holds what went wrong."""
+def work(rank, world, names=tuple(CHECKS)):
+    """Run checks on one of two processes; return what went wrong, by check."""
     of_this_process = dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
-    of_both = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "2") | {"GROUP_RANK": "0"}
+    of_both = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(world)) | {"GROUP_RANK": "0"}
     launched = {"TORCHELASTIC_RUN_ID": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    os.environ |= of_this_process | of_both | launched | {"GLOO_SOCKET_IFNAME": "lo"}
-    torch.set_num_threads(1)
+    os.environ |= of_this_process | of_both | launched
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    store = dist.FileStore(f"{folder}/store", 2)
-    timeout = datetime.timedelta(seconds=60)  # where one of them failed, the other waits
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timeout)
+    problems = dict.fromkeys(names, "did not run")
     for name in names:
-        problem = ""
+        problems[name] = ""
         try:
-            with tempfile.TemporaryDirectory() as own:
-                CHECKS[name](Path(dist_folder(own)))
-        except BaseException:  # noqa: BLE001 - the test shows it
-            problem = traceback.format_exc()
-        Path(folder, f"{name} {rank}").write_text(problem)
-        if problem:
-            os._exit(1)
-        dist.barrier()
-    dist.destroy_process_group()
-
-
-def dist_folder(own):
-    """Rank zero's folder."""
-    box = [own]
-    dist.broadcast_object_list(box)
-    return box[0]
+            with tempfile.TemporaryDirectory() as folder:
+                CHECKS[name](Path(from_rank_zero(folder)))
+                dist.barrier()
+        except Exception:  # noqa: BLE001 - the test shows it
+            problems[name] = traceback.format_exc()
+            break  # the processes are out of step
+    return problems
