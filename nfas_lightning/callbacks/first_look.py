@@ -72,11 +72,11 @@ def try_stimuli(
         raise
     except Exception as error:  # whatever a network raises that is shown what it does not read
         with as_written(owner):
-            kind = type(plain_network(network)).__name__
+            kind, shown = type(plain_network(network)).__name__, datamodule.responses.dataset
             names = [name for name, one in _networks_in(unwrapped(owner)) if one is not network]
         others = " or ".join(f"submodule={name!r}" for name in names)
         raise FailureError(
-            f"{kind} can't be shown the stimuli of {datamodule.responses.dataset!r}, so that every evaluation "
+            f"{kind} can't be shown the stimuli of {shown!r}, so that every evaluation "
             f"would fail: {reason_of(error).rstrip('.')}. It got {made}. Choose a preprocess that makes what "
             "it reads, or layers that fit" + (f", or another network: {others}." if others else ".")
         ) from error
