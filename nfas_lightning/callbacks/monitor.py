@@ -138,10 +138,8 @@ class AlignmentMonitor:
             )
         check_option("on_error", on_error, ("warn", "raise"))
         check_count("details_every", details_every, 1)
-        for option, every in (
-            ("every_n_epochs", every_n_epochs),
-            ("every_n_train_steps", every_n_train_steps),
-        ):
+        schedule = {"every_n_epochs": every_n_epochs, "every_n_train_steps": every_n_train_steps}
+        for option, every in schedule.items():
             if every < 0:
                 raise InputError(f"{option} must be at least 1, or 0 for never, got {every}.")
         if not any((every_n_epochs, every_n_train_steps, at_start, at_end, on_checkpoint)):
