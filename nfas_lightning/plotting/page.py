@@ -39,16 +39,11 @@ def write_report(
         statistics: of the space.
         title: heading of the page.
         simulated: mark the page as simulated even where `results` do not say so.
-        dpi: dots per inch of the figures' files. The page shows them at 100 and compressed, see `embed`; 200
-            is sharp on dense screens.
-        formats: of the figures' files: ``"pdf"`` and ``"svg"`` are for papers, with text that can be edited.
-            ``"png"`` is always among them, for the page is made of it.
+        dpi: dots per inch of the figures' files. The page shows them at 100; 200 is sharp on dense screens.
+        formats: of the figures' files, besides ``"png"``, of which the page is made: ``"pdf"``, ``"svg"``.
 
     Returns:
         Path of the html file. Figures are in ``figures/`` beside it.
-
-    Raises:
-        ValueError: an unknown format.
     """
     formats = check_formats(formats)
     path = Path(path)
@@ -59,7 +54,7 @@ def write_report(
         figure = draw()
         file = save_figure(figure, target.parent / "figures" / f"{name}.png", dpi=dpi, formats=formats)
         figures[name] = {
-            "source": embed(file, dpi=dpi, shaded=name.startswith("map_")),
+            "source": embed(file, shaded=name.startswith("map_")),
             "alt": figure.get_suptitle() or name,
             "caption": caption,
             "width": round(float(figure.get_figwidth()) * 100),

@@ -2,15 +2,13 @@ import numpy as np
 import pandas as pd
 
 from nfas_lightning.plotting import (
-    plot_brain,
     plot_glass,
-    plot_rows,
     plot_surface,
 )
 from nfas_lightning.plotting.brain import _face_pixels, _hemisphere, _nearest_roi, _vertex_rois
 from nfas_lightning.plotting.score_tables import mean_r2
 from nfas_lightning.plotting.style import SIMULATED
-from tests.helpers.figures import dots, texts
+from tests.helpers.figures import texts
 
 
 def test_surface_has_four_views_per_map(results):
@@ -63,22 +61,10 @@ def test_glass_brain_has_one_panel_per_map(results):
     assert {"vision", "audio", "language"} <= set(texts(figure).split())
 
 
-def test_without_coordinates_rois_become_rows(results):
-    values = mean_r2(results.scores).iloc[:8]
-    figure = plot_brain(values, results.rois[["roi"]], label="mean r²")
-    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == values.index[::-1].tolist()
-    np.testing.assert_allclose(dots(figure, "rows-audio")[:, 0], values["audio"][::-1])
-
-
-def test_rows_show_at_most_so_many(results):
-    figure = plot_rows(mean_r2(results.scores), results.rois, max_rows=10)
-    assert len(figure.axes[0].get_yticklabels()) == 10
-
-
 def test_maps_of_rois_with_a_planted_truth_are_marked(results):
     r2 = mean_r2(results.scores)
     planted = results.rois.assign(driven_by="all", integrative=True)
     measured = planted.drop(columns=["driven_by", "integrative"])
-    for draw in (plot_rows, plot_glass):
+    for draw in (plot_surface, plot_glass):
         assert draw(r2, planted).get_supxlabel() == SIMULATED
         assert draw(r2, measured).get_supxlabel() == ""
