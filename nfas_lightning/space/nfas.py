@@ -12,25 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+import nfas_lightning.functional as F
 from nfas_lightning.errors import InputError
-from nfas_lightning.functional.anova import AnovaResult, anova
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.functional.embedding import DistanceMetric, MDSResult, PCAResult, distances, mds, pca
-from nfas_lightning.functional.permanova import (
-    PairwiseResult,
-    PermutationResult,
-    permanova,
-    permanova_pairwise,
-)
-from nfas_lightning.functional.permdisp import permdisp
-from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette
-from nfas_lightning.functional.snci import (
-    SNCIInterval,
-    convergence,
-    snci,
-    snci_bootstrap,
-    snci_permutation,
-)
+from nfas_lightning.functional.embedding import DistanceMetric
 from nfas_lightning.results import (
     SCORES,
     RunResults,
@@ -44,6 +29,7 @@ from nfas_lightning.space.describe import describe_space, leave_one_out, nearest
 from nfas_lightning.space.matrix import (
     check_groups,
     check_names,
+    check_numbered,
     check_range,
     check_table,
     count_once,
@@ -115,9 +101,7 @@ class NFAS:
         check_option("metric", metric, ("euclidean", "correlation", "cosine"))
         if rois is None:
             if not isinstance(scores, pd.DataFrame):
-                raise InputError(
-                    "rois must be given: scores without column names do not say what they are of."
-                )
+                raise InputError("rois must be given where scores have no column names.")
             rois = pd.DataFrame({"roi": scores.columns})
         # a copy: what the caller does to its scores later must not move the models
         if isinstance(scores, Tensor):
@@ -163,27 +147,24 @@ class NFAS:
     ) -> NFAS:
         """Build the space from the long scores table of a run; scores are joined on ``roi``.
 
+        ROIs at which a model's score is NaN are left out with a warning and a note, and so is a model that is
+        another one under a second name (the same weights, or bit-identical scores, on one dataset).
+
         Args:
             table: the scores table (see `results.COLUMNS`), or the results that hold one, whose `cards` then
                 describe the models: family, size, objective, parameters.
             feature: which rows, e.g. ``"stable_mode"`` or a baseline.
             value: ``"r2"`` or ``"r"``.
-            score: which of the three numbers places a model: ``"alone"``, ``"joint"`` or ``"partial"``, see
-                `results.numbers`; None: the one that the runs report, see `ScoringSettings.score`.
-            subject: whose scores: ``"group"``, the mean response of all subjects, or the name of one. None:
-                the group's, or where that was not scored the mean over subjects, see
-                `results.subject_scores`.
+            score: which of the three numbers places a model, ``"alone"``, ``"joint"`` or ``"partial"``; None:
+                the one that the runs report, see `ScoringSettings.score`.
+            subject: whose scores, see `results.subject_scores`: ``"group"``, the mean response of all
+                subjects, or the name of one. None: the group's, else the mean over subjects.
             rois: table of ROIs to describe the columns; None: the results' own, or ``roi`` and ``network``.
             axis: ``"strict"``: every model must have a row for every ROI. ``"intersection"``: the ROIs that
                 all models have, which `notes` counts.
             standardize: see the class.
             metric: see the class.
             group_by: see the class.
-
-        Returns:
-            The space. ROIs at which any model's score is NaN are left out with a warning and a note, and so
-            is a model that is another one under a second name (the same weights, or scores equal to the last
-            bit, on one dataset): it would count twice. Scores other than the group's have a note too.
 
         Raises:
             ValueError: nothing selected, a subject that a model does not have, a model scored twice at an
@@ -205,7 +186,7 @@ class NFAS:
             intersection=axis == "intersection",
         )
         if rois is None:
-            _check_numbered(models, columns["roi"])
+            check_numbered(models, columns["roi"])
             rois = columns
         elif "roi" not in rois.columns:
             raise InputError(f"rois must have a column 'roi', got {list(rois.columns)}.")
@@ -215,16 +196,8 @@ class NFAS:
             new = [name for name in known if name not in models and name != "twin_of"]
             models = models.join(known[new], on="model")
         values, models, repeated = count_once(values, models)
-        return cls(
-            values,
-            models,
-            rois,
-            value=value,
-            standardize=standardize,
-            metric=metric,
-            group_by=group_by,
-            notes=[*notes, *repeated],
-        )
+        look: Any = {"value": value, "standardize": standardize, "metric": metric, "group_by": group_by}
+        return cls(values, models, rois, notes=[*notes, *repeated], **look)
 
     @classmethod
     def from_runs(
@@ -244,8 +217,7 @@ class NFAS:
             table: further columns of the models, to choose and to group them by: a table with the column
                 ``model``, or its CSV file. Models that it does not name stay blank there.
             axis: see `from_scores`.
-            options: ``feature``, ``value``, ``score``, ``subject``, ``standardize``, ``metric`` and
-                ``group_by`` of `from_scores`.
+            options: of `from_scores`.
 
         Raises:
             FileNotFoundError: a folder holds no finished run.
@@ -275,7 +247,7 @@ class NFAS:
 
     def regroup(self, group_by: str) -> NFAS:
         """Return the same models in the groups of another column of the models table."""
-        return self._with(torch.arange(len(self)), group_by)
+        return self._with(np.arange(len(self)), group_by)
 
     def select(self, where: str | Sequence[bool] | Callable[[pd.DataFrame], Any]) -> NFAS:
         """Return the space of some of the models.
@@ -291,27 +263,19 @@ class NFAS:
             rows = query_models(self.models, where).index.to_numpy()
         else:
             mask = np.asarray(where(self.models) if callable(where) else where)
-            if mask.dtype != bool or mask.shape != (len(self.models),):
+            if mask.dtype != bool or mask.shape != (len(self),):
                 raise InputError(
-                    f"where must be a query or a mask of {len(self.models)} booleans, got {mask.dtype} of "
-                    f"shape {mask.shape}."
+                    f"where must be a query or a mask of {len(self)} booleans, got {mask.dtype} of shape "
+                    f"{mask.shape}."
                 )
             rows = mask.nonzero()[0]
         if not len(rows):
-            raise InputError(f"No model of {len(self.models)} was selected by {where!r}.")
-        return self._with(torch.as_tensor(rows.copy()), self.group_by)
+            raise InputError(f"No model of {len(self)} was selected by {where!r}.")
+        return self._with(rows, self.group_by)
 
-    def _with(self, rows: Tensor, group_by: str) -> NFAS:
-        return NFAS(
-            self.scores[rows],
-            self.models.loc[rows.tolist()],
-            self.rois,
-            value=self.value,
-            standardize=self.standardize,
-            metric=self.metric,
-            group_by=group_by,
-            notes=self.notes,
-        )
+    def _with(self, rows: np.ndarray[Any, Any], group_by: str) -> NFAS:
+        kept: Any = {name: getattr(self, name) for name in ("value", "standardize", "metric", "notes")}
+        return NFAS(self.scores[rows.tolist()], self.models.loc[rows], self.rois, group_by=group_by, **kept)
 
     # geometry
 
@@ -320,21 +284,17 @@ class NFAS:
         """(M, R) vectors that the geometry is made of: the scores, standardized if asked for."""
         if self.standardize == "none":
             return self.scores
-        centered = self.scores - self.scores.mean(1, keepdim=True)
         flat = (self.scores == self.scores[:, :1]).all(1)
         if bool(flat.any()):
             names = self.models["model"][flat.numpy()].tolist()
             raise InputError(
                 f"{names} score the same at every ROI and have no pattern to standardize: drop them."
             )
+        centered = self.scores - self.scores.mean(1, keepdim=True)
         return centered / centered.std(1, keepdim=True)
 
     def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
-        """Return scores or distances with names: the index ``model``, the columns ROIs, or models.
-
-        Args:
-            of: ``"scores"``; ``"vectors"``, standardized where the space is; ``"distances"`` between models.
-        """
+        """Return scores, vectors or distances with names: models x ROIs, or models x models."""
         check_option("of", of, ("scores", "vectors", "distances"))
         values = self.distances() if of == "distances" else getattr(self, of)
         models = pd.Index(self.models["model"], name="model")
@@ -343,7 +303,7 @@ class NFAS:
 
     def distances(self, metric: DistanceMetric | None = None) -> Tensor:
         """(M, M) distances between models; see `functional.embedding.distances`."""
-        return distances(self.vectors, metric or self.metric)
+        return F.distances(self.vectors, metric or self.metric)
 
     def nearest(self, model: str, n: int = 5, metric: DistanceMetric | None = None) -> pd.DataFrame:
         """Return the `n` models nearest to one: ``model``, its group and ``distance``, nearest first."""
@@ -355,66 +315,63 @@ class NFAS:
         found = self.models.loc[order, ["model", self.group_by]].assign(distance=between[row].numpy()[order])
         return found.reset_index(drop=True)
 
-    def pca(self, n_components: int | None = 2) -> PCAResult:
+    def pca(self, n_components: int | None = 2) -> F.PCAResult:
         """Principal components of the models; see `functional.embedding.pca`."""
         most = min(len(self.models) - 1, len(self.rois))
-        return pca(self.vectors, n_components and min(n_components, most))
+        return F.pca(self.vectors, n_components and min(n_components, most))
 
-    def mds(self, n_components: int = 2, metric: DistanceMetric | None = None) -> MDSResult:
+    def mds(self, n_components: int = 2, metric: DistanceMetric | None = None) -> F.MDSResult:
         """Classical scaling of the distances; see `functional.embedding.mds`."""
-        return mds(self.distances(metric), n_components)
+        return F.mds(self.distances(metric), n_components)
 
     # tests between groups
 
-    def permanova(self, *, n_permutations: int = 9999, seed: int = 0) -> PermutationResult:
+    def permanova(self, *, n_permutations: int = 9999, seed: int = 0) -> F.PermutationResult:
         """Do groups of models sit apart? See `functional.permanova.permanova`."""
-        return permanova(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        return F.permanova(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
 
-    def permanova_pairwise(self, *, n_permutations: int = 9999, seed: int = 0) -> PairwiseResult:
+    def permanova_pairwise(self, *, n_permutations: int = 9999, seed: int = 0) -> F.PairwiseResult:
         """Which groups sit apart? See `functional.permanova.permanova_pairwise`."""
-        return permanova_pairwise(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        return F.permanova_pairwise(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
 
-    def permdisp(self, *, n_permutations: int = 9999, seed: int = 0) -> PermutationResult:
+    def permdisp(self, *, n_permutations: int = 9999, seed: int = 0) -> F.PermutationResult:
         """Do groups of models differ in spread? See `functional.permdisp.permdisp`."""
-        return permdisp(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        return F.permdisp(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
 
-    def silhouette(self, *, n_permutations: int = 9999, seed: int = 0) -> SilhouetteResult:
+    def silhouette(self, *, n_permutations: int = 9999, seed: int = 0) -> F.SilhouetteResult:
         """How well separated are the groups? See `functional.silhouette.silhouette`."""
-        return silhouette(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        return F.silhouette(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
 
-    def anova(self) -> AnovaResult:
-        """At which ROIs do groups differ? See `functional.anova.anova`.
-
-        Tensors in the order of `rois`; ``statistics().anova`` is the table, with the ROIs' names.
-        """
-        return anova(self.vectors, self.labels)
+    def anova(self) -> F.AnovaResult:
+        """At which ROIs, in the order of `rois`, do groups differ? See `functional.anova.anova`."""
+        return F.anova(self.vectors, self.labels)
 
     # agreement inside groups, of the scores as they are
 
     def snci(self, form: Form = "ratio") -> Tensor:
         """(G, R) consistency of each group at each ROI, from raw scores; see `functional.snci.snci`."""
-        return snci(self.scores, self.labels, form=form)
+        return F.snci(self.scores, self.labels, form=form)
 
     def snci_bootstrap(
         self, form: Form = "ratio", *, confidence: float = 0.95, seed: int = 0
-    ) -> SNCIInterval:
+    ) -> F.SNCIInterval:
         """Confidence interval of `snci`; see `functional.snci.snci_bootstrap`."""
-        return snci_bootstrap(self.scores, self.labels, form=form, confidence=confidence, seed=seed)
+        return F.snci_bootstrap(self.scores, self.labels, form=form, confidence=confidence, seed=seed)
 
     def snci_permutation(self, *, n_permutations: int = 9999, seed: int = 0) -> Tensor:
         """(G, R) p of `snci` against models of any group; see `functional.snci.snci_permutation`."""
-        return snci_permutation(self.scores, self.labels, n_permutations=n_permutations, seed=seed)
+        return F.snci_permutation(self.scores, self.labels, n_permutations=n_permutations, seed=seed)
 
     def convergence(self) -> Tensor:
         """(R,) smallest bounded SNCI over groups; see `functional.snci.convergence`."""
-        return convergence(self.scores, self.labels)
+        return F.convergence(self.scores, self.labels)
 
     # all of it at once, and files
 
     def statistics(
         self, *, n_permutations: int = 9999, seed: int = 0, stability: bool = True
     ) -> SpaceStatistics:
-        """Compute all that figures and the report show; `notes` says what could not be computed, and why.
+        """Compute all that figures and the report show; `notes` name what could not be computed, and why.
 
         Args:
             n_permutations: draws of each test; 0: no test is run.
@@ -437,14 +394,8 @@ class NFAS:
 
     def stability(self, *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
         """Tests and maps without each model; see `space.describe.leave_one_out`."""
-        return leave_one_out(
-            self.scores,
-            self.vectors,
-            self._grouped(),
-            metric=self.metric,
-            n_permutations=n_permutations,
-            seed=seed,
-        )
+        draws: Any = {"metric": self.metric, "n_permutations": n_permutations, "seed": seed}
+        return leave_one_out(self.scores, self.vectors, self._grouped(), **draws)
 
     def _grouped(self) -> pd.DataFrame:
         """Return ``model``, ``group`` and, where known, ``simulated`` of each model."""
@@ -452,23 +403,14 @@ class NFAS:
         return kept.assign(group=self.labels)
 
     def tables(self, statistics: SpaceStatistics | None = None) -> dict[str, pd.DataFrame]:
-        """Every table that `save` writes, by name: the space's own and those of the statistics.
-
-        Args:
-            statistics: what `statistics` returned; None: computed here.
-        """
+        """Every table that `save` writes, by name; `statistics` are computed if None."""
         scores, distance = (self.to_frame(of).reset_index() for of in ("scores", "distances"))
         scores.insert(1, "group", self.labels)
         own = {"scores": scores, "models": self.models, "rois": self.rois, "distances": distance}
         return own | (statistics or self.statistics()).tables()
 
     def save(self, path: str | Path, statistics: SpaceStatistics | None = None) -> Path:
-        """Write scores, models, ROIs, distances and every table of the statistics as parquet and csv.
-
-        Args:
-            path: folder.
-            statistics: what `statistics` returned; None: computed here.
-        """
+        """Write every table of `tables` into a folder, as parquet and csv; return the folder."""
         for name, table in self.tables(statistics).items():
             write_parquet(Path(path) / f"{name}.parquet", table)
             write_csv(Path(path) / f"{name}.csv", table)
@@ -490,22 +432,14 @@ class NFAS:
 
         return write_report(path, results, statistics or self.statistics(), **options)
 
-    # figures; without `statistics` no permutation test is run, and none is shown
+    # figures: on `ax`, or each on its own; `look` are options of the function of that name in
+    # nfas_lightning.plotting. Without `statistics` no permutation test is run, and none is shown
 
     def plot_pca(
         self, ax: Axes | None = None, *, statistics: SpaceStatistics | None = None, **look: Any
     ) -> Figure:
-        """Draw the models on the first two principal components.
-
-        Args:
-            ax: axes to draw on, which then hold all of it; None: a figure of its own.
-            statistics: what `statistics` returned, whose tests of clusters the figure then shows.
-            look: ``title`` (``""``: none), ``colors`` by group, and what else the function of the same name
-                in `nfas_lightning.plotting` takes; here `plot_space`.
-        """
-        from nfas_lightning.plotting import plot_space
-
-        return plot_space(self._places(statistics), ax=ax, simulated=self._simulated, **look)
+        """Draw the models on the first two principal components, with the tests of `statistics`."""
+        return self._plot("space", statistics or self.statistics(n_permutations=0), ax=ax, **look)
 
     def plot_mds(
         self, ax: Axes | None = None, *, statistics: SpaceStatistics | None = None, **look: Any
@@ -515,66 +449,39 @@ class NFAS:
 
     def plot_snci(self, ax: Axes | None = None, **look: Any) -> Figure:
         """Draw SNCI by network and group: on `ax` the bounded form, else both forms."""
-        from nfas_lightning.plotting import plot_snci
-
-        return plot_snci(self._places(), ax=ax, simulated=self._simulated, **look)
+        return self._plot("snci", self.statistics(n_permutations=0), ax=ax, **look)
 
     def plot_convergence(self, ax: Axes | None = None, **look: Any) -> Figure:
         """Draw the convergence of every ROI by network."""
-        from nfas_lightning.plotting import plot_convergence
-
-        return plot_convergence(self._places(), ax=ax, simulated=self._simulated, **look)
+        return self._plot("convergence", self.statistics(n_permutations=0), ax=ax, **look)
 
     def plot_networks(self, ax: Axes | None = None, **look: Any) -> Figure:
         """Draw the mean score of every model in every network as a heat map."""
-        from nfas_lightning.plotting import plot_networks
-
-        return plot_networks(self._long(), ax=ax, **self._shown(), **look)
+        shown = {"value": self.value, "group_by": self.group_by, **look}
+        return self._plot("networks", self._long(), ax=ax, **shown)
 
     def plot_sizes(self, ax: Axes | None = None, **look: Any) -> Figure:
-        """Draw the mean score of every model against its parameters.
-
-        Raises:
-            ValueError: the models table says nothing of parameters.
-        """
-        from nfas_lightning.plotting import has_sizes, plot_sizes
+        """Draw the mean score of every model against its parameters, which the models table must have."""
+        from nfas_lightning.plotting import has_sizes
 
         if not has_sizes(self.models):
             raise InputError(
                 "The models table must have a column 'parameters' with several values, got "
                 f"{list(self.models)}: build the space with NFAS.from_runs, which reads the cards."
             )
-        return plot_sizes(self._long(), self.models, ax=ax, **self._shown(), **look)
+        shown = {"value": self.value, "group_by": self.group_by, **look}
+        return self._plot("sizes", self._long(), self.models, ax=ax, **shown)
 
-    def _places(self, statistics: SpaceStatistics | None = None) -> SpaceStatistics:
-        return statistics or self.statistics(n_permutations=0)
+    def _plot(self, name: str, *data: Any, **options: Any) -> Figure:
+        from nfas_lightning import plotting  # figures load matplotlib
 
-    def _shown(self) -> dict[str, Any]:
-        return {"value": self.value, "group_by": self.group_by, "simulated": self._simulated}
-
-    @property
-    def _simulated(self) -> bool:
-        return "simulated" in self.models and bool(self.models["simulated"].any())
+        planted = "simulated" in self.models and bool(self.models["simulated"].any())
+        figure: Figure = getattr(plotting, f"plot_{name}")(*data, **{"simulated": planted} | options)
+        return figure
 
     def _long(self) -> pd.DataFrame:
         """Return one row per model and ROI: ``model``, its group, ``roi``, ``network`` and the score."""
         rois = self.rois[["roi"]].assign(network=self.rois.get("network"))
         models = zip(self.models["model"], self.labels, self.scores.numpy(), strict=True)
-        return pd.concat(
-            [
-                rois.assign(**{"model": name, self.group_by: of, self.value: scores})
-                for name, of, scores in models
-            ],
-            ignore_index=True,
-        )
-
-
-def _check_numbered(models: pd.DataFrame, rois: pd.Series[Any]) -> None:
-    """Raise where models of several datasets meet at ROIs that an `ArrayDataModule` has numbered."""
-    datasets = sorted(models["dataset"].astype(str).unique()) if "dataset" in models else []
-    if len(datasets) > 1 and rois.astype(str).str.fullmatch(r"roi_\d{3,}").all():
-        raise InputError(
-            f"Models of several datasets ({', '.join(datasets)}) are joined on the names of their ROIs, and "
-            f"{', '.join(rois[:3])} are numbers, which in each are other regions. Name the ROIs of each "
-            "dataset, ArrayDataModule(..., rois=[...]); or, where these are names, pass rois=."
-        )
+        rows = [rois.assign(**{"model": name, self.group_by: of, self.value: r}) for name, of, r in models]
+        return pd.concat(rows, ignore_index=True)
