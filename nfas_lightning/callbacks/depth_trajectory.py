@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.block_layouts import Given
 from nfas_lightning.hooks.capture import Capture
-from nfas_lightning.hooks.processes import gather_trajectories, to_rank_zero
+from nfas_lightning.hooks.processes import from_rank_zero, gather_trajectories, to_rank_zero
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network
-from nfas_lightning.hooks.shards import read_shards, remove_index, write_index, write_shard
+from nfas_lightning.hooks.shards import begin_shards, finish_shards, read_shards, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import undisturbed
 from nfas_lightning.lightning_packages import Callback, pl
@@ -49,9 +51,9 @@ class DepthTrajectory(Callback):
         pooling: see `pool`; None: a FrozenModel's own, else ``"auto"``.
         dtype: of the states that are kept.
         save_dir: folder for safetensors shards, one subfolder per stage: memory is then O(batch), and
-            `trajectory` reads them when asked (`read_shards` does so in another session). A new run takes
-            the subfolder over as it starts: until it has finished, there is nothing to read. None keeps
-            states in memory.
+            `trajectory` reads them when asked (`read_shards` does so in another session). A new run removes
+            the subfolder as it starts: until it has finished, there is nothing to read. None keeps states
+            in memory.
         shard_size: stimuli per shard, in each process.
         metric: a torchmetrics Metric or MetricCollection, such as `DMDAlignment` and `DepthSpectrum`, whose
             ``update`` takes a batch's trajectory and stimulus_id (B,). The trajectory is (B, L, D), or where
@@ -98,7 +100,8 @@ class DepthTrajectory(Callback):
         self._capture: Capture | None = None
         self._trajectory: Trajectory | None = None
         self._finished: Path | None = None
-        self._shards: dict[str, str] = {}  # marks by names
+        self._unfinished: Path | None = None  # where shards lie until the stage has ended
+        self._shards: list[str] = []
         self._taken: list[Trajectory] = []  # what a metric has seen and the next shard will hold
 
     @property
@@ -180,10 +183,11 @@ class DepthTrajectory(Callback):
                 context=context,
                 around=partial(undisturbed, self._recorder.model, pl_module),
             )
-        self._trajectory, self._finished, self._shards, self._taken = None, None, {}, []
+        self._trajectory, self._finished, self._shards, self._taken = None, None, [], []
         self.metric_values = {}
-        if self.save_dir is not None and trainer.is_global_zero:
-            remove_index(self._folder(trainer))
+        if self.save_dir is not None:
+            begun = begin_shards(self._folder(trainer)) if trainer.is_global_zero else None
+            self._unfinished = from_rank_zero(begun)
         if self.metric is not None:
             self.metric.reset()
 
@@ -232,9 +236,9 @@ class DepthTrajectory(Callback):
                 self._write(trainer, recorder)
             written = to_rank_zero(self._shards)
             if trainer.is_global_zero:
-                marks = {name: mark for shards in written for name, mark in shards.items()}
-                write_index(self._folder(trainer), marks)
                 self._finished = self._folder(trainer)
+                assert self._unfinished is not None
+                finish_shards(self._unfinished, self._finished, chain.from_iterable(written))
         self._detach()
 
     def _compute(self, trainer: pl.Trainer, metric: Metric | MetricCollection) -> None:
@@ -258,11 +262,10 @@ class DepthTrajectory(Callback):
             log_scalars(trainer.loggers, numbers, trainer.global_step)
 
     def _write(self, trainer: pl.Trainer, recorder: DepthRecorder) -> None:
-        folder = self._folder(trainer)
-        folder.mkdir(parents=True, exist_ok=True)
         name = f"rank{trainer.global_rank:03d}-{len(self._shards):05d}.safetensors"
-        states = concatenate(self._taken) if self._taken else recorder.take()
-        self._shards[name] = write_shard(folder / name, states)
+        assert self._unfinished is not None
+        write_shard(self._unfinished / name, concatenate(self._taken) if self._taken else recorder.take())
+        self._shards.append(name)
         self._taken = []
 
     def _folder(self, trainer: pl.Trainer) -> Path:
@@ -347,6 +350,8 @@ class DepthTrajectory(Callback):
     ) -> None:
         """Detach: Lightning does not call teardown when a step raises."""
         self._detach()
+        if self._unfinished is not None:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Detach; the trajectory stays."""

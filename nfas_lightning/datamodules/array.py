@@ -61,10 +61,7 @@ class ArrayDataModule(BrainDataModule):
         stimulus_ids: N unique labels of any kind, which become strings; None: numbers.
         subject_names: S unique labels, likewise; None: numbers.
         dataset: name of the benchmark in the results.
-        batch_size: stimuli per batch.
-        num_workers: worker processes of the loaders.
-        subjects: subjects to keep; None: all.
-        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
+        **options: of `BrainDataModule`: batch_size, num_workers, subjects and event_rate.
 
     Raises:
         ValueError: at `setup`, with what was expected and what came, if counts, shapes or options disagree.
@@ -100,14 +97,9 @@ class ArrayDataModule(BrainDataModule):
         stimulus_ids: Sequence[Any] | ArrayLike | Tensor | None = None,
         subject_names: Sequence[Any] | ArrayLike | Tensor | None = None,
         dataset: str = "array",
-        batch_size: int = 16,
-        num_workers: int = 0,
-        subjects: list[str] | None = None,
-        event_rate: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
-        )
+        super().__init__(**options)
         self.given = InMemory(
             stimuli,
             responses,

@@ -50,10 +50,8 @@ class FolderDataModule(BrainDataModule):
         delays: delays of ``"fir"`` in volumes.
         groups: ``"identical"`` keeps stimuli of one content in one fold, see `ArrayDataModule`.
         dataset: name of the benchmark in the results; None: the folder's.
-        batch_size: stimuli per batch.
-        num_workers: worker processes of the loaders.
-        subjects: subjects to keep, by file name or as ``sub-01``; None: all.
-        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
+        **options: of `BrainDataModule`: batch_size, num_workers, subjects (by file name or as ``sub-01``) and
+            event_rate.
 
     Raises:
         FileNotFoundError: at `setup`: no such folder, no stimuli, or no responses.
@@ -76,31 +74,14 @@ class FolderDataModule(BrainDataModule):
         delays: Sequence[int] = (1, 2, 3, 4),
         groups: Literal["identical"] | None = None,
         dataset: str | None = None,
-        batch_size: int = 16,
-        num_workers: int = 0,
-        subjects: list[str] | None = None,
-        event_rate: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
-        )
+        super().__init__(**options)
         self.save_hyperparameters()
         self.root = root
-        self.reading: dict[str, Any] = {
-            "size": size,
-            "sampling_rate": sampling_rate,
-            "window": window,
-            "carrier": carrier,
-            "temporal": temporal,
-        }
-        self.pairing: dict[str, Any] = {
-            "tr": tr,
-            "temporal": temporal,
-            "hrf": hrf,
-            "delays": delays,
-            "groups": groups,
-            "carrier": carrier,
-        }
+        both: dict[str, Any] = {"carrier": carrier, "temporal": temporal}
+        self.reading = both | {"size": size, "sampling_rate": sampling_rate, "window": window}
+        self.pairing = both | {"tr": tr, "hrf": hrf, "delays": delays, "groups": groups}
         self.dataset = dataset
 
     def load(self) -> tuple[StimulusSet, Responses]:

@@ -104,12 +104,9 @@ def _context(
         **dict.fromkeys(("baselines", "roi_grid", "cards")),
         **dict.fromkeys(("baseline_sentences", "notes", "settings"), ()),
     }
-    datasets: dict[str, list[str]] = {}
     if results is not None:
         scores, small = results.scores, statistics.is_small
         few = scores["roi"].nunique() <= FEW_ROIS
-        by_modality = scores.groupby("modality", sort=False)["dataset"]
-        datasets = {str(name): sorted(part.astype(str).unique()) for name, part in by_modality}
         context |= {
             "small": small,
             "null_sentence": reading.null_sentence(scores),
@@ -117,10 +114,10 @@ def _context(
             "baseline_sentences": reading.baseline_sentences(scores),
             "roi_grid": report_tables.roi_grid(scores) if few or small else None,
             "cards": report_tables.card_grid(results.models),
-            "notes": _notes(results, datasets),
+            "notes": _notes(results),
             "settings": list(_flatten(results.meta)),
         }
-    return context | {"reading": reading.reading(statistics, simulated=simulated, datasets=datasets)}
+    return context | {"reading": reading.reading(statistics, simulated=simulated)}
 
 
 def _contents(context: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -142,8 +139,9 @@ def _contents(context: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tu
     return [(id_, name) for id_, (name, there) in present.items() if there]
 
 
-def _notes(results: RunResults, datasets: Mapping[str, list[str]]) -> list[str]:
-    said = [f"{modality}: {', '.join(names)}" for modality, names in datasets.items()]
+def _notes(results: RunResults) -> list[str]:
+    datasets = results.scores.groupby("modality", sort=False)["dataset"]
+    said = [f"{modality}: {', '.join(sorted(part.astype(str).unique()))}" for modality, part in datasets]
     volumes = results.scores.groupby("dataset", sort=False)["n_volumes"].max().dropna()
     said += [f"{dataset}: {int(count)} volumes or stimuli scored" for dataset, count in volumes.items()]
     noted = results.models[results.models["note"].fillna("").astype(str) != ""]

@@ -16,6 +16,7 @@ import nfas_lightning.functional as F
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.embedding import DistanceMetric
+from nfas_lightning.functional.relabeling import Restriction
 from nfas_lightning.results import (
     SCORES,
     RunResults,
@@ -25,13 +26,16 @@ from nfas_lightning.results import (
     write_csv,
     write_parquet,
 )
+from nfas_lightning.space.control import compare_control, standardized
 from nfas_lightning.space.describe import describe_space, leave_one_out, nearest_models
+from nfas_lightning.space.design import Design, design_of
 from nfas_lightning.space.matrix import (
     check_groups,
     check_names,
     check_numbered,
     check_range,
     check_table,
+    control_matrix,
     count_once,
     score_matrix,
 )
@@ -62,12 +66,15 @@ class NFAS:
             scores as they are: a standardized model has no level to be consistent about.
         metric: of the distances: ``"euclidean"``, ``"correlation"`` or ``"cosine"``.
         group_by: the column of `models` that groups are of: what tests, SNCI and figures compare.
+        strata: a column of `models`, such as ``"dataset"``: permutations stay inside a stratum.
+        units: a column of `models`, such as ``"family"``: permutations exchange whole units.
+        control: (M, R) scores of each model's control, its untrained twin, NaN where there is none.
         notes: sentences on what was left out on the way here.
 
     Attributes:
         scores: (M, R) float64 scores.
         models, rois: the tables.
-        value, standardize, metric, group_by, notes: as given.
+        value, standardize, metric, group_by, strata, units, control, notes: as given.
 
     Raises:
         ValueError: tables that do not match the scores, repeated names, a model without a group, missing
@@ -95,6 +102,9 @@ class NFAS:
         standardize: Standardize = "none",
         metric: DistanceMetric = "euclidean",
         group_by: str = "modality",
+        strata: str | None = None,
+        units: str | None = None,
+        control: Tensor | np.ndarray[Any, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         check_option("standardize", standardize, ("none", "model"))
@@ -104,13 +114,12 @@ class NFAS:
                 raise InputError("rois must be given where scores have no column names.")
             rois = pd.DataFrame({"roi": scores.columns})
         # a copy: what the caller does to its scores later must not move the models
-        if isinstance(scores, Tensor):
-            self.scores = scores.detach().to("cpu", torch.float64, copy=True)
-        else:
-            self.scores = torch.from_numpy(np.array(scores, dtype=np.float64))
+        self.scores = _copied(scores)
         self.models = check_table("models", models, "model")
         self.rois = check_table("rois", rois, "roi")
-        check_groups(self.models, group_by)
+        for name, column in (("group_by", group_by), ("strata", strata), ("units", units)):
+            if column is not None:
+                check_groups(self.models, column, name)
         expected = len(self.models), len(self.rois)
         if tuple(self.scores.shape) != expected:
             raise InputError(
@@ -128,7 +137,10 @@ class NFAS:
             )
         check_range(self.scores, value)
         self.value, self.standardize, self.metric = value, standardize, metric
-        self.group_by, self.notes = group_by, tuple(notes)
+        self.group_by, self.strata, self.units, self.notes = group_by, strata, units, tuple(notes)
+        self.control = None if control is None else _copied(control)
+        if self.control is not None and self.control.shape != self.scores.shape:
+            raise InputError(f"control must have shape (M, R) = {expected}, got {tuple(self.control.shape)}.")
 
     @classmethod
     def from_scores(
@@ -144,11 +156,14 @@ class NFAS:
         standardize: Standardize = "none",
         metric: DistanceMetric = "euclidean",
         group_by: str = "modality",
+        strata: str | None = None,
+        units: str | None = None,
     ) -> NFAS:
         """Build the space from the long scores table of a run; scores are joined on ``roi``.
 
         ROIs at which a model's score is NaN are left out with a warning and a note, and so is a model that is
-        another one under a second name (the same weights, or bit-identical scores, on one dataset).
+        another one under a second name (the same weights, or bit-identical scores, on one dataset). Scores of
+        the feature ``random_weights`` become the `control`.
 
         Args:
             table: the scores table (see `results.COLUMNS`), or the results that hold one, whose `cards` then
@@ -165,6 +180,8 @@ class NFAS:
             standardize: see the class.
             metric: see the class.
             group_by: see the class.
+            strata: see the class.
+            units: see the class.
 
         Raises:
             ValueError: nothing selected, a subject that a model does not have, a model scored twice at an
@@ -177,14 +194,8 @@ class NFAS:
         if isinstance(table, RunResults):
             rois = table.rois if rois is None else rois
             cards, table = table.cards, table.scores
-        values, models, columns, notes = score_matrix(
-            table,
-            feature=feature,
-            value=value,
-            score=score,
-            subject=subject,
-            intersection=axis == "intersection",
-        )
+        which: Any = {"feature": feature, "value": value, "score": score, "subject": subject}
+        values, models, columns, notes = score_matrix(table, **which, intersection=axis == "intersection")
         if rois is None:
             check_numbered(models, columns["roi"])
             rois = columns
@@ -195,9 +206,21 @@ class NFAS:
             known = cards.drop_duplicates("model").set_index("model")
             new = [name for name in known if name not in models and name != "twin_of"]
             models = models.join(known[new], on="model")
+        control = control_matrix(table, models["model"], columns["roi"], **which)
         values, models, repeated = count_once(values, models)
-        look: Any = {"value": value, "standardize": standardize, "metric": metric, "group_by": group_by}
-        return cls(values, models, rois, notes=[*notes, *repeated], **look)
+        return cls(
+            values,
+            models,
+            rois,
+            value=value,
+            standardize=standardize,
+            metric=metric,
+            group_by=group_by,
+            strata=strata,
+            units=units,
+            control=None if control is None else control.loc[models["model"]].to_numpy(),
+            notes=[*notes, *repeated],
+        )
 
     @classmethod
     def from_runs(
@@ -273,9 +296,35 @@ class NFAS:
             raise InputError(f"No model of {len(self)} was selected by {where!r}.")
         return self._with(rows, self.group_by)
 
+    def gains(self) -> NFAS:
+        """Return the space of what training adds: scores minus those of the untrained twins.
+
+        Raises:
+            ValueError: the space has no control, or not for every model and at any ROI.
+        """
+        if self.control is None:
+            raise InputError(
+                "The space has no untrained twins to subtract: build it with NFAS.from_runs from runs that "
+                "have the feature 'random_weights', or give control=."
+            )
+        kept = torch.isfinite(self.control).all(0)
+        if not bool(kept.any()):
+            raise InputError(
+                "At no ROI does every model have an untrained twin with a finite score: select() those that "
+                "do."
+            )
+        gains, name = (self.scores - self.control)[:, kept], f"gain of {self.value}"
+        return self._like(gains, self.models, rois=self.rois[kept.numpy()], control=None, value=name)
+
     def _with(self, rows: np.ndarray[Any, Any], group_by: str) -> NFAS:
-        kept: Any = {name: getattr(self, name) for name in ("value", "standardize", "metric", "notes")}
-        return NFAS(self.scores[rows.tolist()], self.models.loc[rows], self.rois, group_by=group_by, **kept)
+        control = None if self.control is None else self.control[rows.tolist()]
+        scores, models = self.scores[rows.tolist()], self.models.loc[rows]
+        return self._like(scores, models, control=control, group_by=group_by)
+
+    def _like(self, scores: Tensor, models: pd.DataFrame, **changes: Any) -> NFAS:
+        """Return other scores with the options of this space."""
+        kept = ("rois", "value", "standardize", "metric", "group_by", "strata", "units", "notes")
+        return NFAS(scores, models, **{name: getattr(self, name) for name in kept} | changes)
 
     # geometry
 
@@ -290,8 +339,7 @@ class NFAS:
             raise InputError(
                 f"{names} score the same at every ROI and have no pattern to standardize: drop them."
             )
-        centered = self.scores - self.scores.mean(1, keepdim=True)
-        return centered / centered.std(1, keepdim=True)
+        return standardized(self.scores)
 
     def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
         """Return scores, vectors or distances with names: models x ROIs, or models x models."""
@@ -328,23 +376,52 @@ class NFAS:
 
     def permanova(self, *, n_permutations: int = 9999, seed: int = 0) -> F.PermutationResult:
         """Do groups of models sit apart? See `functional.permanova.permanova`."""
-        return F.permanova(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        return F.permanova(self.distances(), self.labels, **self._draws(n_permutations, seed))
 
     def permanova_pairwise(self, *, n_permutations: int = 9999, seed: int = 0) -> F.PairwiseResult:
         """Which groups sit apart? See `functional.permanova.permanova_pairwise`."""
-        return F.permanova_pairwise(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        return F.permanova_pairwise(self.distances(), self.labels, **self._draws(n_permutations, seed))
 
     def permdisp(self, *, n_permutations: int = 9999, seed: int = 0) -> F.PermutationResult:
         """Do groups of models differ in spread? See `functional.permdisp.permdisp`."""
-        return F.permdisp(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        draws = self._draws(n_permutations, seed)
+        del draws["units"]
+        return F.permdisp(self.distances(), self.labels, **draws)
 
     def silhouette(self, *, n_permutations: int = 9999, seed: int = 0) -> F.SilhouetteResult:
         """How well separated are the groups? See `functional.silhouette.silhouette`."""
-        return F.silhouette(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        return F.silhouette(self.distances(), self.labels, **self._draws(n_permutations, seed))
 
-    def anova(self) -> F.AnovaResult:
+    def anova(self, *, n_permutations: int = 9999, seed: int = 0) -> F.AnovaResult:
         """At which ROIs, in the order of `rois`, do groups differ? See `functional.anova.anova`."""
-        return F.anova(self.vectors, self.labels)
+        return F.anova(self.vectors, self.labels, **self._draws(n_permutations, seed))
+
+    def _draws(self, n_permutations: int, seed: int) -> dict[str, Any]:
+        return {**self._restricted(), "n_permutations": n_permutations, "seed": seed}
+
+    @property
+    def design(self) -> Design:
+        """How groups and benchmarks meet: what a test between groups can show, see `space.design`."""
+        benchmarks = self.models.get("dataset", pd.Series("", self.models.index))
+        return design_of(pd.Series(self.labels, name=self.group_by), benchmarks)
+
+    def compare_control(self, *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
+        """Compare the statistics of the space with those of the untrained twins.
+
+        Returns:
+            One row per statistic, see `functional.controls.compare_spaces`: ``statistic``, ``trained``,
+            ``untrained``, ``difference``, ``p_value`` of the difference, and ``n_models`` and ``n_rois`` that
+            have both scores. Without two groups of two such models, no rows.
+        """
+        return compare_control(
+            self.scores,
+            self.control,
+            self.labels,
+            standardize=self.standardize == "model",
+            metric=self.metric,
+            n_permutations=n_permutations,
+            seed=seed,
+        )
 
     # agreement inside groups, of the scores as they are
 
@@ -389,13 +466,26 @@ class NFAS:
             n_permutations=n_permutations,
             seed=seed,
             stability=stability,
+            by=self._restricted(),
         )
-        return replace(found, notes=(*self.notes, *found.notes))
+        if n_permutations:
+            beside = self.compare_control(n_permutations=min(n_permutations, 999), seed=seed)
+            found = replace(found, controls=beside)
+        word, note = self.design
+        return replace(found, notes=(*self.notes, *found.notes), design=word, design_note=note)
 
     def stability(self, *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
         """Tests and maps without each model; see `space.describe.leave_one_out`."""
-        draws: Any = {"metric": self.metric, "n_permutations": n_permutations, "seed": seed}
-        return leave_one_out(self.scores, self.vectors, self._grouped(), **draws)
+        draws: Any = {"n_permutations": n_permutations, "seed": seed, "by": self._restricted()}
+        return leave_one_out(self.scores, self.vectors, self._grouped(), metric=self.metric, **draws)
+
+    def _restricted(self) -> Restriction:
+        """Return what restricts permutations."""
+        strata, units = (
+            None if column is None else self.models[column].astype(str).tolist()
+            for column in (self.strata, self.units)
+        )
+        return {"strata": strata, "units": units}
 
     def _grouped(self) -> pd.DataFrame:
         """Return ``model``, ``group`` and, where known, ``simulated`` of each model."""
@@ -485,3 +575,9 @@ class NFAS:
         models = zip(self.models["model"], self.labels, self.scores.numpy(), strict=True)
         rows = [rois.assign(**{"model": name, self.group_by: of, self.value: r}) for name, of, r in models]
         return pd.concat(rows, ignore_index=True)
+
+
+def _copied(values: Any) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().to("cpu", torch.float64, copy=True)
+    return torch.from_numpy(np.array(values, dtype=np.float64))

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 import numpy as np
 import pytest
 
+from nfas_lightning.datamodules import LittlePrinceDataModule
 from nfas_lightning.datamodules.alice import alice_source
-from nfas_lightning.datamodules.little_prince.little_prince_reader import little_prince_stories
 from tests.helpers.alice_release import TEXTGRID, write_release
 from tests.helpers.command_line import run_data
 from tests.helpers.flaky_server import FlakyBucket, serve
@@ -68,7 +68,7 @@ def test_what_was_downloaded_over_a_bad_line_is_what_the_loader_reads(bucket, tm
         bucket.drop_after[key] = [5000] * (i % 3 == 0)
     root = tmp_path / "data"
     assert get(bucket, root, "--subjects", "EN057,EN059", "--yes", "--workers", 3) == 0
-    stories = little_prince_stories(root, "EN", strict=False)
+    stories = LittlePrinceDataModule(root, strict=False).stories()
     assert len(stories) == 9
     assert {scan.subject for story in stories for scan in story.scans} == {"sub-EN057", "sub-EN059"}
     capsys.readouterr()

@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 
 from nfas_lightning.data.regions.rois import coordinate_atlas
-from nfas_lightning.datamodules.algonauts2021.algonauts_reader import (
-    ALGONAUTS,
-    functional_rois,
-    subject_files,
-)
+from nfas_lightning.datamodules.algonauts2021 import algonauts_reader as reader
+from nfas_lightning.datamodules.clips.clip_files import functional_table
 from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses
 from tests.helpers.clips import write_clip
 from tests.helpers.python2_pickle import python2_pickle
@@ -106,7 +103,7 @@ def whole(folder, subject="sub01"):
 
 
 def read_mini(folder, **options):
-    files = subject_files(folder, "mini", None, list(ROIS), strict=False)
+    files = reader.subject_files(folder, "mini", None, list(ROIS), strict=False)
     options = {"progress": False, "strict": False, **options}
-    (read,) = read_clip_responses(ALGONAUTS, files, functional_rois(), **options)
+    (read,) = read_clip_responses(reader.ALGONAUTS, files, functional_table(None, reader.ROIS), **options)
     return read

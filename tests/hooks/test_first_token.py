@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nfas_lightning.hooks.recorder import DepthRecorder
-from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
+from nfas_lightning.hooks.shards import read_shards, write_shard
 from nfas_lightning.hooks.trajectory import concatenate, joined_pooling
 
 WIDTH, LENGTHS = 16, [7, 2, 5, 1, 7, 3, 4, 6]
@@ -212,7 +212,7 @@ def test_parts_of_a_trajectory_agree_about_the_first_token(tmp_path):
     assert {layer.pooling for layer in joined.layers} == {"auto:rest"}
     with pytest.raises(ValueError, match=r"different ways at 'blocks.0'.*pooling='mean:rest' leaves it out"):
         concatenate([renumbered(kept, 8), out])
-    write_index(tmp_path, {"a.safetensors": write_shard(tmp_path / "a.safetensors", out)})
+    write_shard(tmp_path / "a.safetensors", out)
     assert read_shards(tmp_path).layers == out.layers
     assert joined_pooling({"a": {"mean", "mean:all"}, "b": {"grid:4"}}) == {"a": "mean:all", "b": "grid:4"}
 

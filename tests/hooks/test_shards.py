@@ -1,14 +1,13 @@
 """Shards on disk: whole, and never mixed with another run's."""
 
-import json
-
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
-from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
+from nfas_lightning.hooks.shards import begin_shards, finish_shards, read_about, read_shards, write_shard
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory, concatenate
+
+SHARDS = {"0.safetensors": [4, 6], "1.safetensors": [1, 4]}
 
 
 def _part(ids, name="a", width=3):
@@ -19,48 +18,46 @@ def _part(ids, name="a", width=3):
 
 def _write(folder):
     """A finished run of two shards."""
-    names = {f"{i}.safetensors": ids for i, ids in enumerate(([4, 6], [1, 4]))}
-    write_index(folder, {name: write_shard(folder / name, _part(ids)) for name, ids in names.items()})
+    unfinished = begin_shards(folder)
+    for name, ids in SHARDS.items():
+        write_shard(unfinished / name, _part(ids))
+    finish_shards(unfinished, folder, SHARDS)
 
 
 def test_written_shards_come_back_sorted(tmp_path):
-    _write(tmp_path)
-    write_shard(tmp_path / "stale.safetensors", _part([99]))
-    read = read_shards(tmp_path)
+    for _ in range(2):  # the second run replaces the first one's
+        _write(tmp_path / "test")
+    read = read_shards(tmp_path / "test")
     assert read.stimulus_ids.tolist() == [1, 4, 6]
     assert read.states[0].dtype == torch.bfloat16
     assert read.states[0][:, 0].tolist() == [1, 4, 6]
     assert read.layers == _part([0]).layers
-    assert not list(tmp_path.glob("*.tmp"))
+    assert [path.name for path in tmp_path.iterdir()] == ["test"]
 
 
 def test_unfinished_runs_and_missing_shards_are_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match="did not finish"):
-        read_shards(tmp_path)
+    _write(tmp_path / "test")
+    unfinished = begin_shards(tmp_path / "test")
+    write_shard(unfinished / "0.safetensors", _part([1]))
+    with pytest.raises(FileNotFoundError, match="no run has finished"):
+        read_shards(tmp_path / "test")
     with pytest.raises(FileNotFoundError, match=r"gone\.safetensors is missing"):
-        write_index(tmp_path, {"gone.safetensors": "mark"})
+        finish_shards(unfinished, tmp_path / "test", ["0.safetensors", "gone.safetensors"])
 
 
-def test_a_shard_that_another_run_has_overwritten_is_an_error(tmp_path):
-    _write(tmp_path)
-    write_shard(tmp_path / "1.safetensors", _part([1, 4]))  # the very same rows: still another run's
-    with pytest.raises(FileNotFoundError, match=r"1\.safetensors is not the one .* did not finish"):
-        read_shards(tmp_path)
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(OSError, match="folder of shards and nothing else"):
+        begin_shards(tmp_path)
+    assert (tmp_path / "thesis.tex").is_file()
 
 
-def test_folders_written_before_shards_had_marks_are_read(tmp_path):
-    _write(tmp_path)
-    shards = sorted(path.name for path in tmp_path.glob("*.safetensors"))
-    for shard in shards:
-        with safe_open(tmp_path / shard, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-            metadata = {"layers": file.metadata()["layers"]}
-        save_file(tensors, tmp_path / shard, metadata=metadata)
-    (tmp_path / "index.json").write_text(json.dumps({"shards": shards}))
-    assert read_shards(tmp_path).stimulus_ids.tolist() == [1, 4, 6]
-    write_shard(tmp_path / "0.safetensors", _part([4, 6]))
-    with pytest.raises(FileNotFoundError, match="did not finish"):
-        read_shards(tmp_path)
+def test_what_is_kept_beside_a_trajectory_is_read_alone(tmp_path):
+    write_shard(tmp_path / "a.safetensors", _part([1]), {"model": "net"})
+    assert read_about(tmp_path / "a.safetensors") == {"model": "net"}
+    save_file({"a": torch.zeros(1)}, tmp_path / "b.safetensors")
+    with pytest.raises(ValueError, match="is no trajectory"):
+        read_about(tmp_path / "b.safetensors")
 
 
 def test_parts_of_different_layers_do_not_join():
@@ -70,10 +67,16 @@ def test_parts_of_different_layers_do_not_join():
         concatenate([])
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[:-1], lambda raw: b"", lambda raw: b"\xff" * len(raw)])
+def _with_one_bit_less(raw):
+    return raw[:-3] + bytes([raw[-3] ^ 1]) + raw[-2:]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda raw: raw[:-1], lambda raw: b"", lambda raw: b"\xff" * len(raw), _with_one_bit_less]
+)
 def test_a_damaged_shard_is_named(tmp_path, damage):
-    _write(tmp_path)
-    shard = tmp_path / "1.safetensors"
+    _write(tmp_path / "test")
+    shard = tmp_path / "test" / "1.safetensors"
     shard.write_bytes(damage(shard.read_bytes()))
     with pytest.raises(ValueError, match=r"1\.safetensors is damaged or cut short"):
-        read_shards(tmp_path)
+        read_shards(tmp_path / "test")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nfas_lightning.data.events import volume_design
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.datamodules.alice.alice_reader import load_alice
+from nfas_lightning.datamodules import AliceDataModule
 from nfas_lightning.hooks import LayerInfo, Trajectory
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
@@ -192,7 +192,8 @@ def test_random_numbers_with_five_added_move_no_feature():
 
 @pytest.mark.shared_data
 def test_random_numbers_with_five_added_move_no_feature_on_a_story(shared_data):
-    _, responses = load_alice(shared_data)
+    datamodule = AliceDataModule(shared_data)
+    _, responses = datamodule.load()
     responses = responses.with_event_rate()
     assert shifted_by(responses, n=len(responses.stimulus_ids)) < 1e-3
 

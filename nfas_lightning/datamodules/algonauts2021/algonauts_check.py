@@ -14,13 +14,7 @@ __all__ = ["algonauts_rows"]
 
 
 def algonauts_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
-    """Check clips and pickles; whatever a pickle asks for is not run.
-
-    Args:
-        folder: holds ``AlgonautsVideos268_All_30fpsmax`` and ``participants_data_v2021``.
-        inspector: looks at the files.
-        subjects: e.g. ``"sub01"``; None: all ten.
-    """
+    """Check clips and pickles; whatever a pickle asks for is not run."""
     wanted = SUBJECTS if subjects is None else [spell_subject(name, SUBJECTS) for name in subjects]
     clips = sorted((folder / VIDEOS).glob("*.mp4"))
     rows = [file_row("clips", folder, clips, inspector, expected=N_VIDEOS)[0]]

@@ -11,18 +11,9 @@ import pandas as pd
 from nfas_lightning.data.regions.atlas import Atlas, load_atlas
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.datamodules.algonauts2021.algonauts_reader import (
-    ALGONAUTS,
-    CLIP_S,
-    SPLITS,
-    TRACKS,
-    find_algonauts,
-    functional_rois,
-    list_videos,
-    split_videos,
-    subject_files,
-)
+from nfas_lightning.datamodules.algonauts2021 import algonauts_reader as reader
 from nfas_lightning.datamodules.clips.clip_datamodule import ClipDataModule
+from nfas_lightning.datamodules.clips.clip_files import functional_table
 from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
@@ -68,8 +59,8 @@ class Algonauts2021DataModule(ClipDataModule):
     ) -> None:
         super().__init__(**options)
         self.save_hyperparameters()
-        check_option("track", track, TRACKS)
-        check_option("split", split, SPLITS)
+        check_option("track", track, reader.TRACKS)
+        check_option("split", split, reader.SPLITS)
         if rois is not None and track == "full":
             raise InputError("rois belongs to the mini track: the full track's ROIs are those of its atlas.")
         self.root, self.track, self.split = root, track, split
@@ -86,7 +77,7 @@ class Algonauts2021DataModule(ClipDataModule):
         videos, files = self._files()
         table, atlas = self._axis()
         (read,) = read_clip_responses(
-            ALGONAUTS,
+            reader.ALGONAUTS,
             files,
             table,
             atlas,
@@ -100,14 +91,14 @@ class Algonauts2021DataModule(ClipDataModule):
                 f"Every response needs its clip: got responses to {self._n_answered} videos and "
                 f"{len(videos)} clips. Unpack the missing clips."
             )
-        rows, runs = split_videos(self._n_answered, self.split)
+        rows, runs = reader.split_videos(self._n_answered, self.split)
         values, ceiling, each = read.standardized(rows)
         return self.pair(
             "algonauts2021" if self.track == "full" else "algonauts2021_mini",
             [videos[i] for i in rows],
             values,
             read.rois,
-            seconds=CLIP_S,
+            seconds=reader.CLIP_S,
             subjects=list(files),
             runs=runs,
             noise_ceiling=ceiling,
@@ -127,13 +118,13 @@ class Algonauts2021DataModule(ClipDataModule):
         }
 
     def _files(self) -> tuple[list[Path], dict[str, list[Path]]]:
-        folder = find_algonauts(self.root, self.track)
-        names = [] if self.track == "full" else list(functional_rois(self.rois)["roi"])
-        files = subject_files(folder, self.track, self.subjects, names, strict=self.strict)
-        return list_videos(folder, strict=self.strict), files
+        folder = reader.find_algonauts(self.root, self.track)
+        names = [] if self.track == "full" else list(functional_table(self.rois, reader.ROIS)["roi"])
+        files = reader.subject_files(folder, self.track, self.subjects, names, strict=self.strict)
+        return reader.list_videos(folder, strict=self.strict), files
 
     def _axis(self) -> tuple[pd.DataFrame, Atlas | None]:
         if self.track == "mini":
-            return functional_rois(self.rois), None
+            return functional_table(self.rois, reader.ROIS), None
         atlas = load_atlas(self.atlas, table=self.atlas_table, radius=self.radius)
         return atlas.rois, atlas

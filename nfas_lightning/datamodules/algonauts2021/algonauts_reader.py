@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,7 +19,6 @@ from nfas_lightning.datamodules.clips.clip_files import (
     ClipVoxels,
     choose_subjects,
     clip_array,
-    functional_table,
 )
 from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.functional.checks import check_option
@@ -30,7 +28,6 @@ __all__ = [
     "ALGONAUTS",
     "CLIP_S",
     "DATA",
-    "FOLDER",
     "N_ANSWERED",
     "N_REPETITIONS",
     "N_VIDEOS",
@@ -40,14 +37,12 @@ __all__ = [
     "TRACKS",
     "VIDEOS",
     "find_algonauts",
-    "functional_rois",
     "list_videos",
     "read_track_file",
     "split_videos",
     "subject_files",
 ]
 
-FOLDER = BENCHMARK.folder
 VIDEOS = "AlgonautsVideos268_All_30fpsmax"
 DATA = "participants_data_v2021"
 TRACKS = ("full", "mini")
@@ -63,7 +58,7 @@ ROIS = {
     **dict.fromkeys(("LOC", "EBA", "FFA", "STS", "PPA"), "high_level_visual"),
 }
 _LAYOUT = f"""
-  {FOLDER}/
+  {BENCHMARK.folder}/
     {VIDEOS}/NNNN_*.mp4
     {DATA}/full_track/sub01 ... sub10/WB.pkl
     {DATA}/mini_track/sub01 ... sub10/{{{",".join(ROIS)}}}.pkl
@@ -71,22 +66,13 @@ _LAYOUT = f"""
 
 
 def find_algonauts(root: str | os.PathLike[str] | None, track: str) -> Path:
-    """Find the folder that holds the clips and one track.
-
-    Args:
-        root: that folder, or the one that holds ``algonauts2021/``; None: ``NFAS_DATA``.
-        track: ``"full"`` or ``"mini"``.
-
-    Raises:
-        FileNotFoundError: it is not there; the message shows the layout and says how to get the data.
-    """
+    """Find the folder that holds the clips and one track, ``"full"`` or ``"mini"``."""
     check_option("track", track, TRACKS)
     how = (
-        f"Its layout:{_LAYOUT}The data are given out by their authors through a form, for non-commercial "
-        "use, and are never downloaded for you: `nfas data get algonauts2021` shows the form and the terms. "
-        "Unpack participants_data.zip there."
+        f"Its layout:{_LAYOUT}The authors give the data out through a form, for non-commercial use: `nfas "
+        "data get algonauts2021` shows the form and the terms. Unpack participants_data.zip there."
     )
-    return find_folder(root, FOLDER, (VIDEOS, f"{DATA}/{track}_track"), how)
+    return find_folder(root, BENCHMARK.folder, (VIDEOS, f"{DATA}/{track}_track"), how)
 
 
 def list_videos(folder: Path, *, strict: bool = True) -> list[Path]:
@@ -119,41 +105,15 @@ def list_videos(folder: Path, *, strict: bool = True) -> list[Path]:
 def subject_files(
     folder: Path, track: str, subjects: Sequence[str] | None, rois: Sequence[str], *, strict: bool = True
 ) -> dict[str, list[Path]]:
-    """List the pickles of each subject.
-
-    Args:
-        folder: of `find_algonauts`.
-        track: ``"full"`` or ``"mini"``.
-        subjects: ``"sub01"`` or ``"01"``; None: all.
-        rois: of the mini track.
-        strict: all ten must be there where `subjects` is None.
-
-    Raises:
-        FileNotFoundError: a subject or a file is missing.
-        ValueError: there is no such subject.
-    """
+    """List the pickles of each subject; None: of all ten, who must be there if `strict`."""
     place = folder / DATA / f"{track}_track"
     names = choose_subjects(place, subjects, SUBJECTS, strict=strict)
     stems = ("WB",) if track == "full" else tuple(rois)
     return {name: [require_file(place / name / f"{stem}.pkl") for stem in stems] for name in names}
 
 
-def functional_rois(names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the table of the mini track's ROIs, localized in each subject: no coordinates, an axis apart.
-
-    Raises:
-        ValueError: there is no such ROI.
-    """
-    return functional_table(names, ROIS)
-
-
 def read_track_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels]:
-    """Read one pickle, with `read_pickle`, and check what it holds.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it is no such file, its shapes are wrong, or (strict) its counts are not official.
-    """
+    """Read one pickle, with `read_pickle`, and check its shapes and, if `strict`, its official counts."""
     held = read_pickle(path)
     train = clip_array(held, "train", path, (N_ANSWERED, N_REPETITIONS) if strict else None)
     if path.stem != "WB":

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Any, Literal
 
-from nfas_lightning.data.files import find_folder
+import torch
+from torch import Tensor
+
+from nfas_lightning.data.events import response_gap, volume_design
+from nfas_lightning.data.files import find_folder, sha256_file
+from nfas_lightning.data.pairing import pick
+from nfas_lightning.data.regions.cleaning import clean_series, motion_regressors
+from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.datamodules.alice.alice_reader import ALICE_FILES, FOLDER, load_alice
+from nfas_lightning.data.stimuli.texts import word_stimuli
+from nfas_lightning.datamodules.alice import BENCHMARK
+from nfas_lightning.datamodules.alice.alice_reader import ALICE_FILES, ALICE_TEXT, read_scan, read_words
 from nfas_lightning.datamodules.base import BrainDataModule
+from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
 __all__ = ["AliceDataModule"]
+
+_SIDE = {"LATL": "L", "RATL": "R", "LPTL": "L", "LIPL": "L", "LPreM": "L", "LIFG": "L"}
 
 
 class AliceDataModule(BrainDataModule):
     """Words of a story, each with the words before it, and the listeners' cleaned ROI time series.
+
+    Volume k was acquired 2 k seconds after the story's padding ended, the zero of the words'
+    ``onset_scan_s``. What carries words to volumes has lost the drifts that the listeners lost, over the
+    whole scan and before the first volumes were dropped. The ceiling is estimated from the listeners, over
+    the folds of the scores.
 
     Args:
         root: folder that holds ``alice_fmri/``; None: the environment variable ``NFAS_DATA``.
@@ -26,11 +44,12 @@ class AliceDataModule(BrainDataModule):
         delays: delays of ``"fir"`` in volumes of 2 s.
         high_pass: cut-off of the drift filter in Hz, None for none.
         confounds: regress out six motion parameters and their changes.
-        drop_volumes: volumes dropped at the start.
+        drop_volumes: volumes dropped at the start, while the signal settles.
         batch_size: words per batch.
-        num_workers: worker processes of the loaders.
-        subjects: listeners to keep; None: all.
-        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
+        **options: of `BrainDataModule`: num_workers, subjects (listeners) and event_rate.
+
+    Reference:
+        Brennan et al. (2016), Brain and Language 157-158, doi:10.1016/j.bandl.2016.04.008.
     """
 
     def __init__(
@@ -46,39 +65,58 @@ class AliceDataModule(BrainDataModule):
         confounds: bool = True,
         drop_volumes: int = 10,
         batch_size: int = 64,
-        num_workers: int = 0,
-        subjects: list[str] | None = None,
-        event_rate: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
-        )
+        super().__init__(batch_size=batch_size, **options)
         self.save_hyperparameters()
         self.root = root
-        self.window = window
-        self.radius = radius
-        self.temporal = temporal
-        self.hrf = hrf
-        self.delays = delays
-        self.high_pass = high_pass
-        self.confounds = confounds
-        self.drop_volumes = drop_volumes
+        self.window, self.radius = window, radius
+        self.temporal, self.hrf, self.delays = temporal, hrf, delays
+        self.high_pass, self.confounds, self.drop_volumes = high_pass, confounds, drop_volumes
 
     def prepare_data(self) -> None:
         """Check that the files are there."""
-        find_folder(self.root, FOLDER, ALICE_FILES)
+        find_folder(self.root, BENCHMARK.folder, ALICE_FILES)
 
     def load(self) -> tuple[StimulusSet, Responses]:
-        """Read and clean; see `nfas_lightning.datamodules.alice.alice_reader.load_alice`."""
-        return load_alice(
-            self.root,
-            window=self.window,
-            radius=self.radius,
-            temporal=self.temporal,
-            hrf=self.hrf,
-            delays=self.delays,
-            high_pass=self.high_pass,
-            confounds=self.confounds,
-            drop_volumes=self.drop_volumes,
-            subjects=self.subjects,
+        """Read words and listeners, clean each listener's series, and pair them on the scan's clock."""
+        check_option("radius", self.radius, ("6mm", "10mm"))
+        folder = find_folder(self.root, BENCHMARK.folder, ALICE_FILES)
+        scan, words, first = read_scan(folder, self.radius), read_words(folder), self.drop_volumes
+        n_volumes = scan.bold.shape[1]
+        kept = pick("subjects", self.subjects, scan.subjects)
+
+        def clean(series: Tensor, regressors: Tensor | None = None) -> Tensor:
+            return clean_series(
+                series, tr=scan.tr, high_pass=self.high_pass, confounds=regressors, drop_volumes=first
+            ).float()
+
+        motion = [motion_regressors(scan.motion[s]) if self.confounds else None for s in kept]
+        times = torch.arange(n_volumes, dtype=torch.float64) * scan.tr
+        # listeners lost the drifts of the whole scan: fitted to the kept volumes alone they would be others
+        drifts = torch.zeros(n_volumes, 0)
+        if self.high_pass is not None:
+            drifts = high_pass_basis(n_volumes, scan.tr, self.high_pass)
+        operators = volume_design(
+            words.onsets, times, tr=scan.tr, temporal=self.temporal, hrf=self.hrf, delays=self.delays
+        )
+        stimuli = StimulusSet(word_stimuli(words.words, window=self.window, text=words.text), "language")
+        files = [*ALICE_FILES, *([] if words.text is None else [ALICE_TEXT])]
+        return stimuli, Responses(
+            values=torch.stack([clean(scan.bold[s], moved) for s, moved in zip(kept, motion, strict=True)]),
+            rois=roi_table(
+                scan.rois, network="language", hemisphere=[_SIDE.get(roi, "") for roi in scan.rois]
+            ),
+            stimulus_ids=tuple(f"{i:04d}_{word}" for i, word in enumerate(words.words)),
+            dataset="alice",
+            modality="language",
+            subjects=tuple(scan.subjects[s] for s in kept),
+            runs=torch.zeros(n_volumes - first, dtype=torch.long),
+            design=tuple(regress_out(operator.to_dense(), drifts)[first:] for operator in operators),
+            tr=scan.tr,
+            volume_times=times[first:],
+            nuisances=clean(scan.acoustic),
+            nuisance_names=("word_rate", "sound_power"),
+            gap=response_gap(self.temporal, scan.tr, self.delays),
+            hashes={file: sha256_file(folder / file) for file in files} | {"stimuli": stimuli.sha256()},
         )

@@ -123,10 +123,6 @@ def convert_release(source: Path, folder: Path) -> list[str]:
 
     Returns:
         Lines for the user: who was left out and why, and how many listeners there are.
-
-    Raises:
-        FileNotFoundError: no listener is complete, or there is no TextGrid.
-        ValueError: a file is not what it should be.
     """
     # a Mac's archiver adds a "._" twin to every file
     grids = [path for path in sorted(source.rglob("*.TextGrid")) if not path.name.startswith("._")]

@@ -12,17 +12,9 @@ from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.datamodules.bold_moments.bold_moments_reader import (
-    BOLD_MOMENTS,
-    CLIP_S,
-    SPLITS,
-    bold_moments_files,
-    bold_moments_rois,
-    find_bold_moments,
-    list_clips,
-    number_ranges,
-)
+from nfas_lightning.datamodules.bold_moments import bold_moments_reader as reader
 from nfas_lightning.datamodules.clips.clip_datamodule import ClipDataModule
+from nfas_lightning.datamodules.clips.clip_files import functional_table
 from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
@@ -68,7 +60,7 @@ class BoldMomentsDataModule(ClipDataModule):
     ) -> None:
         super().__init__(**options)
         self.save_hyperparameters()
-        check_option("split", split, tuple(SPLITS))
+        check_option("split", split, tuple(reader.SPLITS))
         self.root, self.videos, self.rois, self.split = root, videos, rois, split
         self._n_clips = (0, 0)
 
@@ -80,17 +72,17 @@ class BoldMomentsDataModule(ClipDataModule):
         """Read the responses, choose their clips, and pair the two by the clips' numbers."""
         clips, files = self._files()
         read = read_clip_responses(
-            BOLD_MOMENTS,
+            reader.BOLD_MOMENTS,
             files,
-            bold_moments_rois(self.rois),
+            functional_table(self.rois, reader.ROIS),
             cache=self.cache_folder,
             progress=self.progress,
             strict=self.strict,
         )
-        numbers = number_ranges(*(one.repetitions.shape[2] for one in read))
+        numbers = reader.number_ranges(*(one.repetitions.shape[2] for one in read))
         rows = [[i for i, number in enumerate(of_set) if number in clips] for of_set in numbers]
         self._n_clips = (len(rows[0]), len(rows[1]))
-        taken = SPLITS[self.split]
+        taken = reader.SPLITS[self.split]
         for i in taken:
             if len(rows[i]) < 2:
                 raise InputError(
@@ -109,7 +101,7 @@ class BoldMomentsDataModule(ClipDataModule):
             [clips[numbers[i][row]] for i in taken for row in rows[i]],
             torch.cat([values for values, _, _ in parts], dim=1),
             read[0].rois,
-            seconds=CLIP_S,
+            seconds=reader.CLIP_S,
             subjects=list(files),
             runs=runs,
             noise_ceiling=_mean([ceiling for _, ceiling, _ in parts], weights),
@@ -128,10 +120,10 @@ class BoldMomentsDataModule(ClipDataModule):
         }
 
     def _files(self) -> tuple[dict[int, Path], dict[str, list[Path]]]:
-        folder = find_bold_moments(self.root)
-        names = list(bold_moments_rois(self.rois)["roi"])
-        files = bold_moments_files(folder, self.subjects, names, strict=self.strict)
-        return list_clips(folder, self.videos, strict=self.strict), files
+        folder = reader.find_bold_moments(self.root)
+        names = list(functional_table(self.rois, reader.ROIS)["roi"])
+        files = reader.bold_moments_files(folder, self.subjects, names, strict=self.strict)
+        return reader.list_clips(folder, self.videos, strict=self.strict), files
 
 
 def _mean(ceilings: Sequence[Tensor | None], weights: Tensor) -> Tensor | None:

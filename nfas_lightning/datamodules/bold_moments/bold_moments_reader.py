@@ -12,8 +12,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.datamodules.bold_moments import BENCHMARK
@@ -23,7 +21,6 @@ from nfas_lightning.datamodules.clips.clip_files import (
     ClipVoxels,
     choose_subjects,
     clip_array,
-    functional_table,
     usable_voxels,
 )
 from nfas_lightning.errors import InputError, MissingFileError
@@ -31,7 +28,6 @@ from nfas_lightning.errors import InputError, MissingFileError
 __all__ = [
     "BOLD_MOMENTS",
     "CLIP_S",
-    "FOLDER",
     "N_TEST",
     "N_TRAIN",
     "RESPONSES",
@@ -39,7 +35,6 @@ __all__ = [
     "SPLITS",
     "SUBJECTS",
     "bold_moments_files",
-    "bold_moments_rois",
     "clip_paths",
     "find_bold_moments",
     "list_clips",
@@ -47,7 +42,6 @@ __all__ = [
     "read_roi_file",
 ]
 
-FOLDER = BENCHMARK.folder
 RESPONSES = "derivatives/versionA/MNI152/prepared_data/prepared_allvoxel_pkl/TRavg56789"
 SUBJECTS = tuple(f"sub-{i:02d}" for i in range(1, 11))
 N_TRAIN, N_TEST = 1000, 102
@@ -73,26 +67,19 @@ _PLACES = (
 )
 _TERMS = "https://boldmomentsdataset.csail.mit.edu/stimuli_metadata, to whoever agrees to their terms"
 _LAYOUT = f"""
-  {FOLDER}/
+  {BENCHMARK.folder}/
     {RESPONSES}/sub-01 ... sub-10/{{{",".join(list(ROIS)[:3])},...}}_TRavg-56789_allvoxel.pkl
     stimuli/train/0001.mp4 ... {N_TRAIN}.mp4, stimuli/test/{N_TRAIN + 1}.mp4 ... {N_TRAIN + N_TEST}.mp4
 """
 
 
 def find_bold_moments(root: str | os.PathLike[str] | None) -> Path:
-    """Find the data set's folder.
-
-    Args:
-        root: that folder, or the one that holds ``ds005165/``; None: ``NFAS_DATA``.
-
-    Raises:
-        FileNotFoundError: it is not there; the message shows the layout and says how to get the data.
-    """
+    """Find the data set's folder."""
     how = (
         f"Its layout:{_LAYOUT}Get the responses with `nfas data get bold_moments`. The authors give out "
         f"the clips at {_TERMS}."
     )
-    return find_folder(root, FOLDER, (RESPONSES,), how)
+    return find_folder(root, BENCHMARK.folder, (RESPONSES,), how)
 
 
 def number_ranges(n_train: int, n_test: int) -> tuple[range, range]:
@@ -129,27 +116,20 @@ def clip_paths(base: Path) -> list[Path]:
 def list_clips(
     folder: Path, videos: str | os.PathLike[str] | None = None, *, strict: bool = True
 ) -> dict[int, Path]:
-    """Find the clips by their numbers, which say what they are: 1 to 1000 training, 1001 to 1102 test.
+    """Find the clips by their numbers: 1 to 1000 are for training, 1001 to 1102 for the test.
 
     Args:
         folder: of `find_bold_moments`.
         videos: another folder that holds them, as the authors' archive does; None: `folder`.
         strict: all of them must be there.
-
-    Returns:
-        The clips by number, in order.
-
-    Raises:
-        FileNotFoundError: there are no clips, or a clip's content is missing.
-        ValueError: a name is no number of a clip, or (strict) clips are missing.
     """
     base = folder if videos is None else Path(videos).expanduser()
     files = clip_paths(base)
     if not files:
         raise MissingFileError(
             f"{base} must hold the clips, stimuli/train/0001.mp4 ... and stimuli/test/1001.mp4 ..., or "
-            "mp4_h264/0001.mp4 ..., got none. They are no part of the download: the authors give them out at "
-            f"{_TERMS}. Put stimuli/ there, or pass videos=, the folder that you unpacked."
+            f"mp4_h264/0001.mp4 ..., got none: the authors give them out at {_TERMS}. Put stimuli/ there, or "
+            "pass videos=, the folder that you unpacked."
         )
     found: dict[int, Path] = {}
     for path in files:
@@ -158,8 +138,7 @@ def list_clips(
         if number not in wanted.get(path.parent.name, range(1, N_TRAIN + N_TEST + 1)):
             raise InputError(
                 f"Clips must be named by their numbers, 0001 to {N_TRAIN} for training and {N_TRAIN + 1} to "
-                f"{N_TRAIN + N_TEST} for the test, got {path}: responses go by these numbers. Unpack the "
-                "clips again, or move the file away."
+                f"{N_TRAIN + N_TEST} for the test, got {path}: move it away, or unpack the clips again."
             )
         if number in found:
             raise InputError(f"A clip must be there once, got {found[number]} and {path}: remove one.")
@@ -168,8 +147,7 @@ def list_clips(
         absent = [f"{i:04d}" for i in range(1, N_TRAIN + N_TEST + 1) if i not in found]
         raise InputError(
             f"{base} must hold {N_TRAIN + N_TEST} clips, got {len(found)}, without {', '.join(absent[:5])}"
-            f"{' and more' if len(absent) > 5 else ''}: unpack them again. strict=False takes those that are "
-            "there."
+            f"{' and more' if len(absent) > 5 else ''}: unpack them again, or use strict=False."
         )
     return dict(sorted(found.items()))
 
@@ -177,33 +155,13 @@ def list_clips(
 def bold_moments_files(
     folder: Path, subjects: Sequence[str] | None, rois: Sequence[str], *, strict: bool = True
 ) -> dict[str, list[Path]]:
-    """List the pickles of each subject, one file per ROI.
-
-    Args:
-        folder: of `find_bold_moments`.
-        subjects: ``"sub-01"`` or ``"01"``; None: all.
-        rois: of `ROIS`.
-        strict: all ten subjects must be there where `subjects` is None.
-
-    Raises:
-        FileNotFoundError: a subject, a file or its content is missing.
-        ValueError: there is no such subject.
-    """
+    """List the pickles of each subject, one per ROI; None: of all ten, who must be there if `strict`."""
     place = folder / RESPONSES
     names = choose_subjects(place, subjects, SUBJECTS, strict=strict)
     return {
         name: [require_file(place / name / f"{roi}_TRavg-56789_allvoxel.pkl") for roi in rois]
         for name in names
     }
-
-
-def bold_moments_rois(names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the table of the ROIs: no coordinates, an axis apart.
-
-    Raises:
-        ValueError: there is no such ROI; the whole brain is none.
-    """
-    return functional_table(names, ROIS)
 
 
 def read_roi_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels, ClipVoxels]:
@@ -215,13 +173,6 @@ def read_roi_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels, ClipV
     Args:
         path: ``sub-XX/ROI_TRavg-56789_allvoxel.pkl``.
         strict: check the official counts.
-
-    Returns:
-        Responses to the training and to the test clips.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it is no such file, its shapes are wrong, or (strict) its counts are not official.
     """
     held = read_pickle(path)
     official = [(one.n_videos, one.n_repetitions) if strict else None for one in BOLD_MOMENTS.sets]
@@ -237,8 +188,8 @@ def read_roi_file(path: Path, *, strict: bool = True) -> tuple[ClipVoxels, ClipV
     if n_voxels[0] == 0:
         if strict and (path.parent.name, path.name.partition("_")[0]) not in _UNDEFINED:
             raise InputError(
-                f"{path} must have voxels, got none: of all ROIs only TOS of sub-06, and RSC and TOS of "
-                "sub-07, have none. Download it again; strict=False takes the ROI for missing."
+                f"{path} must have voxels, got none: only TOS of sub-06, and RSC and TOS of sub-07, have "
+                "none. Download it again, or use strict=False."
             )
         train, test = arrays
         return ClipVoxels(train), ClipVoxels(test)

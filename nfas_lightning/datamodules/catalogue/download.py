@@ -120,10 +120,6 @@ def fetch(
         md5: checksum it must have; empty: it is not compared.
         advance: told of bytes as they arrive; negative if those of a failed try are taken back.
         stop: set it, and the download ends at its next chunk.
-
-    Raises:
-        TransferError: the server refuses, or has something else than was announced.
-        UnreachableError: the connection broke again and again.
     """
     pooch.get_logger().setLevel("WARNING")
     name, attempts = short_hash(url), RETRIES + 1

@@ -21,7 +21,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 
 from nfas_lightning.data.files import require_file
 from nfas_lightning.data.regions.brain_images import read_gifti
@@ -70,19 +70,17 @@ class Inspector:
     def look(self, what: str, files: Iterable[Path]) -> dict[Path, FileState]:
         """Return the state of each file, in order."""
         paths = list(files)
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(stderr=True)
-        states = {}
         # file systems over a network answer slowly, but several questions at once
-        with (
-            Progress(*columns, console=console, disable=not self.progress, transient=True) as bar,
-            ThreadPoolExecutor(_READERS) as pool,
-        ):
-            task = bar.add_task("", total=len(paths))
-            for path, state in zip(paths, pool.map(self._state, paths), strict=True):
-                states[path] = state
-                bar.advance(task)
-        return states
+        with ThreadPoolExecutor(_READERS) as pool:
+            states = track(
+                pool.map(self._state, paths),
+                what,
+                len(paths),
+                console=Console(stderr=True),
+                transient=True,
+                disable=not self.progress,
+            )
+            return dict(zip(paths, states, strict=True))
 
     def _state(self, path: Path) -> FileState:
         try:
@@ -135,9 +133,7 @@ def _nifti(path: Path, *, deep: bool) -> tuple[int, ...]:
         if deep:
             _read_all(path)
         return shape
-    with path.open("rb") as file:
-        file.seek(-4, 2)
-        told = struct.unpack("<I", file.read(4))[0]
+    told = struct.unpack("<I", _ends(path, 0, 4)[1])[0]
     # the last four bytes are the length of what was compressed; in a file of several parts, of the last one
     if deep or told != size % 2**32:
         _gzip_whole(path, size)
@@ -159,14 +155,19 @@ def _gzip_whole(path: Path, size: int) -> None:
 
 
 def _gifti(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(4096)
-        file.seek(max(0, path.stat().st_size - 256))
-        end = file.read()
+    start, end = _ends(path, 4096, 256)
     if b"<GIFTI" not in start:
         raise _BrokenError("no GIfTI file")
     if not end.rstrip().endswith(b"</GIFTI>"):
         raise _BrokenError("cut short: it does not end as a GIfTI file does")
+
+
+def _ends(path: Path, n_first: int, n_last: int) -> tuple[bytes, bytes]:
+    """Return the first and the last bytes of a file."""
+    with path.open("rb") as file:
+        start = file.read(n_first)
+        file.seek(max(0, path.stat().st_size - n_last))
+        return start, file.read()
 
 
 def _gifti_arrays(path: Path) -> None:
@@ -178,8 +179,7 @@ def _gifti_arrays(path: Path) -> None:
 
 
 def _wav(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(12)
+    start, _ = _ends(path, 12, 0)
     if len(start) < 12 or start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
         raise _BrokenError("no wav file")
     told = struct.unpack("<I", start[4:8])[0]
@@ -212,10 +212,7 @@ def _mp4(path: Path) -> None:
 
 
 def _pickle(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(1)
-        file.seek(-1, 2)
-        end = file.read(1)
+    start, end = _ends(path, 1, 1)
     if start not in (b"\x80", b"(", b"}", b"]", b"c"):
         raise _BrokenError("no pickle")
     if end != b".":
@@ -248,8 +245,7 @@ def _json(path: Path) -> None:
 
 
 def _text(path: Path, n_bytes: int = 4096) -> None:
-    with path.open("rb") as file:
-        start = file.read(n_bytes)
+    start, _ = _ends(path, n_bytes, 0)
     if b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _BrokenError("no text: it holds zero bytes")
 

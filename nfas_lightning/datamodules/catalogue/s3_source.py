@@ -173,14 +173,8 @@ class RemoteFile(NamedTuple):
 def list_bucket(bucket: str, prefix: str, *, flat: bool = False) -> list[RemoteFile]:
     """List the objects whose key starts with `prefix` (S3's ListObjectsV2, without credentials).
 
-    Args:
-        bucket: its address.
-        prefix: e.g. ``"ds003643/stimuli/"``.
-        flat: leave out what lies in folders below.
-
-    Raises:
-        TransferError: the answer is no listing, a key leaves the prefix, or pages go round in a circle.
-        UnreachableError: no answer.
+    With `flat`, what lies in folders below is left out. An answer that is no listing, a key that leaves the
+    prefix, and pages that go round in a circle are a `TransferError`.
     """
     params = {"list-type": "2", "prefix": prefix, "encoding-type": "url", "max-keys": "1000"}
     params |= {"delimiter": "/"} if flat else {}

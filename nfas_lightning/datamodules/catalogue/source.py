@@ -107,10 +107,6 @@ class Source(ABC):
         Args:
             folder: of the benchmark.
             choice: the parts to bring.
-
-        Raises:
-            ValueError: an unknown kind, subject or task.
-            TransferError: the server does not answer, or with nonsense.
         """
 
     def convert(self, folder: Path, release: Path | None) -> list[str]:
@@ -122,10 +118,6 @@ class Source(ABC):
 
         Returns:
             Lines for the user: what was left out, and why.
-
-        Raises:
-            FileNotFoundError: a file is missing.
-            ValueError: a file is not what it should be.
         """
         raise NotImplementedError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -42,8 +43,8 @@ class ClipDataModule(BrainDataModule):
         progress: show bars while files are read.
         strict: check the official counts; False reads partial copies.
         batch_size: clips per batch.
-        num_workers: worker processes of the loaders.
-        subjects: e.g. ``["01"]``; None: all ten. They stay apart, and scoring averages them or not.
+        **options: of `BrainDataModule`: num_workers and subjects, e.g. ``["01"]``; None: all ten. They stay
+            apart, and scoring averages them or not.
     """
 
     def __init__(
@@ -57,10 +58,9 @@ class ClipDataModule(BrainDataModule):
         progress: bool = True,
         strict: bool = True,
         batch_size: int = 4,
-        num_workers: int = 0,
-        subjects: list[str] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, subjects=subjects)
+        super().__init__(batch_size=batch_size, **options)
         self.frames_per_second, self.size, self.as_clips = frames_per_second, size, as_clips
         self.nuisances = tuple(nuisances)
         self.cache = cache
@@ -88,17 +88,8 @@ class ClipDataModule(BrainDataModule):
     ) -> tuple[StimulusSet, Responses]:
         """Make stimuli of clips, and responses that pair with them.
 
-        Args:
-            dataset: name of the benchmark.
-            paths: T clips.
-            values: (S, T, R) responses.
-            rois: R rows.
-            seconds: what every clip lasts.
-            subjects: S names.
-            runs: (T,) run of each clip.
-            noise_ceiling: (R,) ceilings of the subjects' mean.
-            subject_ceilings: (S, R) ceilings of each.
-            hashes: sha256 of the files of responses.
+        T `paths` of clips of so many `seconds`; `values` (S, T, R) and R rows of `rois`; (T,) `runs`;
+        ceilings of the subjects' mean (R,) and of each subject (S, R); sha256 of the files of responses.
         """
         cache = self.cache_folder
         clips = ClipFiles(paths, self.frames_per_second, seconds=seconds, size=self.size, cache=cache)
@@ -134,15 +125,12 @@ def video_nuisances(
 
     Args:
         clips: N files, decoded at their own frame rate whatever rate the models see.
-        names: columns wanted, of `VIDEO_NUISANCES`.
+        names: Q columns wanted, of `VIDEO_NUISANCES`.
         cache: folder of the parcel cache, None for none.
         progress: show a bar.
 
     Returns:
         (N, Q).
-
-    Raises:
-        ValueError: an unknown name.
     """
     unknown = [name for name in names if name not in VIDEO_NUISANCES]
     if unknown or len(set(names)) != len(names):

@@ -33,18 +33,9 @@ __all__ = [
 def choose_subjects(
     place: Path, subjects: Sequence[str] | None, official: Sequence[str], *, strict: bool = True
 ) -> list[str]:
-    """Choose subjects whose folders lie in `place`.
+    """Choose subjects whose folders lie in `place`; None: all, who must be there if `strict`.
 
-    Args:
-        place: holds one folder per subject.
-        subjects: ``"01"``, ``"sub01"`` or ``"sub-01"``; None: all.
-        official: the folders' names, numbers of two digits last.
-        strict: all must be there where `subjects` is None.
-
-    Raises:
-        FileNotFoundError: a subject is missing.
-        TypeError: one string instead of a list.
-        ValueError: there is no such subject, or one comes twice.
+    `official` are the folders' names, numbers of two digits last.
     """
     here = [name for name in official if (place / name).is_dir()]
     if subjects is None:
@@ -56,17 +47,13 @@ def choose_subjects(
     if absent or not wanted:
         raise MissingFileError(
             f"{place} must hold {', '.join(absent) or 'subjects'}, got {', '.join(here) or 'nobody'}: put "
-            "them there, or name those that you have (subjects=[...], or strict=False for whoever is there)."
+            "them there, or name those that you have (subjects=[...], or strict=False for all of them)."
         )
     return wanted
 
 
 def spell_subject(name: str, official: Sequence[str]) -> str:
     """Write a subject as a data set's folders do.
-
-    Args:
-        name: ``"1"``, ``"01"``, ``"sub01"`` or ``"sub-01"``.
-        official: the folders' names, numbers of two digits last.
 
     Example:
         >>> spell_subject("sub01", ["sub-01", "sub-02"]), spell_subject("2", ["sub01", "sub02"])
@@ -76,15 +63,7 @@ def spell_subject(name: str, official: Sequence[str]) -> str:
 
 
 def functional_table(names: Sequence[str] | None, networks: Mapping[str, str]) -> pd.DataFrame:
-    """Return the table of ROIs that were localized in each subject: no coordinates, an axis apart.
-
-    Args:
-        names: of ROIs, None for all.
-        networks: the network of each ROI.
-
-    Raises:
-        ValueError: there is no such ROI.
-    """
+    """Return the table of ROIs localized in each subject, None: all of them; they have no coordinates."""
     kept = [list(networks)[i] for i in pick("rois", names, list(networks))]
     return roi_table(kept, network=[networks[name] for name in kept])
 
@@ -104,8 +83,6 @@ def clip_array(
     Returns:
         (T, K, V) float32 responses to T videos, K repetitions, V voxels; `held` keeps this copy alone.
 
-    Raises:
-        ValueError: there is no such array, or its shape is wrong.
     """
     array = held.get(key) if isinstance(held, dict) else None
     if not isinstance(array, np.ndarray):
@@ -144,13 +121,7 @@ class ClipVoxels(NamedTuple):
 
 
 class ClipSet(NamedTuple):
-    """A set of clips with responses.
-
-    Attributes:
-        reader: name of reader and set in the cache.
-        n_videos: official number of clips.
-        n_repetitions: official number of presentations of each.
-    """
+    """A set of clips with responses: reader and set by name, official numbers of clips and repetitions."""
 
     reader: str
     n_videos: int
@@ -162,12 +133,7 @@ class _Reader(Protocol):
 
 
 class ClipForm(NamedTuple):
-    """How a data set keeps its responses.
-
-    Attributes:
-        sets: what each of its files holds.
-        read: reads a file, and returns its voxels for each of the sets.
-    """
+    """How a data set keeps its responses: the sets of a file, and what reads their voxels from it."""
 
     sets: tuple[ClipSet, ...]
     read: _Reader

@@ -83,10 +83,6 @@ def read_clip_responses(
 
     Returns:
         The responses to each set of clips, in the form's order.
-
-    Raises:
-        FileNotFoundError: a file or its content is missing.
-        ValueError: a file is broken, or files disagree about videos or repetitions.
     """
     subjects: list[list[Tensor]] = [[] for _ in form.sets]
     counts: list[list[Tensor]] = [[] for _ in form.sets]

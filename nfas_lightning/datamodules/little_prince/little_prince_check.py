@@ -15,19 +15,7 @@ from nfas_lightning.datamodules.catalogue.check_rows import (
     table_row,
 )
 from nfas_lightning.datamodules.catalogue.inspector import FileState, Inspector
-from nfas_lightning.datamodules.little_prince.little_prince_reader import (
-    LANGUAGES,
-    N_SECTIONS,
-    TR,
-    VOLUMES,
-    WORDS,
-    find_runs,
-    read_sections,
-    scan_seconds,
-    sound_file,
-    text_grid,
-    word_table,
-)
+from nfas_lightning.datamodules.little_prince import little_prince_reader as reader
 
 __all__ = ["little_prince_rows"]
 
@@ -35,15 +23,9 @@ _LISTENERS = {"EN": 49, "CN": 35, "FR": 28}
 
 
 def little_prince_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
-    """Check tables, sounds and the nine preprocessed runs of each listener.
-
-    Args:
-        folder: the data set's.
-        inspector: looks at the files.
-        subjects: listeners, or languages that stand for all of theirs; None: all 112.
-    """
+    """Check tables, sounds and the nine runs of each listener; a language stands for all its listeners."""
     rows = [participants_row(folder, inspector, subjects, sum(_LISTENERS.values()), _LISTENERS)]
-    for language in LANGUAGES:
+    for language in reader.LANGUAGES:
         own = None if subjects is None else [n for n in subjects if strip_sub(n)[:2] == language]
         if own == []:
             continue
@@ -55,23 +37,23 @@ def little_prince_rows(folder: Path, inspector: Inspector, subjects: Sequence[st
 
 
 def _annotation(folder: Path, inspector: Inspector, language: str) -> list[Row]:
-    sections = range(1, N_SECTIONS + 1)
-    sounds = [sound_file(folder, language, section) for section in sections]
-    grids = [text_grid(folder, language, section) for section in sections]
+    sections = range(1, reader.N_SECTIONS + 1)
+    sounds = [reader.sound_file(folder, language, section) for section in sections]
+    grids = [reader.text_grid(folder, language, section) for section in sections]
     rows = [
         known_files_row(f"{language} sounds", folder, sounds, inspector)[0],
         known_files_row(f"{language} TextGrids", folder, grids, inspector, needed=False)[0],
     ]
-    path = word_table(folder, language)
+    path = reader.word_table(folder, language)
     row = table_row(f"{language} word table", path, inspector)
     if not row.complete:
         return [*rows, row]
     try:
-        found = read_sections(path, language, strict=False)
+        found = reader.read_sections(path, language, strict=False)
     except ValueError as error:
         return [*rows, Row(row.what, 0, 1, unreadable=((path.name, str(error)),))]
     counts = tuple(len(found.get(section, ())) for section in sections)
-    official = WORDS.get(language)
+    official = reader.WORDS.get(language)
     if official is None:
         absent = tuple(f"section {section}" for section in sections if section not in found)
         note = "no official count is known"
@@ -88,16 +70,23 @@ def _runs(folder: Path, inspector: Inspector, language: str, subjects: Sequence[
     found = {path.name for path in folder.glob(f"derivatives/sub-{language}*")}
     names = sorted(found) if subjects is None else [add_sub(name) for name in subjects]
     n_listeners = _LISTENERS[language] if subjects is None else len(names)
-    runs = find_runs(folder, language)
+    runs = reader.find_runs(folder, language)
     by_subject = {name: runs.get(name, []) for name in names}
     files = [path for own in by_subject.values() for path in own]
-    uneven = [f"{name}: {len(own)} runs, not 9" for name, own in by_subject.items() if len(own) != N_SECTIONS]
+    uneven = [
+        f"{name}: {len(own)} runs, not 9" for name, own in by_subject.items() if len(own) != reader.N_SECTIONS
+    ]
     row, states = file_row(
-        f"{language} scans", folder, files, inspector, expected=N_SECTIONS * n_listeners, missing=uneven
+        f"{language} scans",
+        folder,
+        files,
+        inspector,
+        expected=reader.N_SECTIONS * n_listeners,
+        missing=uneven,
     )
-    whole = [own for own in by_subject.values() if len(own) == N_SECTIONS]
+    whole = [own for own in by_subject.values() if len(own) == reader.N_SECTIONS]
     listeners = Row(f"{language} listeners", len(whole), n_listeners, note="with nine preprocessed runs")
-    n_right, wrong = _volumes(whole, states, VOLUMES[language])
+    n_right, wrong = _volumes(whole, states, reader.VOLUMES[language])
     n_whole = sum(states[path].problem is None for own in whole for path in own)
     volumes = Row(
         f"{language} lengths",
@@ -116,14 +105,16 @@ def _repetition_times(folder: Path, language: str, runs: dict[str, list[Path]]) 
     for subject, files in runs.items():
         for path in files:
             try:
-                tr = scan_seconds(folder, subject, path)
+                tr = reader.scan_seconds(folder, subject, path)
             except (FileNotFoundError, ValueError) as error:
                 wrong.append((path.name, str(error)))
             else:
-                if not math.isclose(tr, TR, rel_tol=1e-5):
-                    wrong.append((path.name, f"its sidecar states a repetition time of {tr:g} s, not {TR:g}"))
+                if not math.isclose(tr, reader.TR, rel_tol=1e-5):
+                    wrong.append(
+                        (path.name, f"its sidecar states a repetition time of {tr:g} s, not {reader.TR:g}")
+                    )
     n = sum(map(len, runs.values()))
-    note = f"{TR:g} s, by the sidecars that are here"
+    note = f"{reader.TR:g} s, by the sidecars that are here"
     return Row(f"{language} repetition times", n - len(wrong), n, (), tuple(wrong), note, needed=n > 0)
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
-from nfas_lightning.datamodules.little_prince.little_prince_reader import little_prince_stories
+from nfas_lightning.data.files import find_folder, require_file
+from nfas_lightning.data.stimuli.word_times import Words
+from nfas_lightning.datamodules.little_prince import BENCHMARK
+from nfas_lightning.datamodules.little_prince import little_prince_reader as reader
 from nfas_lightning.datamodules.stories.story import Story
 from nfas_lightning.datamodules.stories.story_datamodule import StoryDataModule
+from nfas_lightning.errors import InputError
+from nfas_lightning.functional.checks import check_option
 
 __all__ = ["LittlePrinceDataModule"]
 
@@ -45,22 +51,41 @@ class LittlePrinceDataModule(StoryDataModule):
     ) -> None:
         super().__init__(modality=modality, trim=trim, **options)
         self.save_hyperparameters()
-        self.root = root
-        self.language = language
-        self.sections = sections
-        self.words_from = words_from
+        self.root, self.language, self.sections, self.words_from = root, language, sections, words_from
         self.dataset = f"little_prince_{language.lower()}"
 
     def stories(self) -> list[Story]:
-        """Find sections and listeners; see `little_prince_reader.little_prince_stories`."""
-        return little_prince_stories(
-            self.root,
-            self.language,
-            sections=self.sections,
-            subjects=self.subjects,
-            words=self.needs_words,
-            sound=self.needs_sound,
-            words_from=self.words_from,
-            trim=self.trim,
-            strict=self.strict,
-        )
+        """Find the sections and who heard them.
+
+        Raises:
+            FileNotFoundError: a folder, table, sound or subject is missing, or its content is.
+            ValueError: a subject has not nine runs, or a table does not fit.
+        """
+        language, numbers = self.language, range(1, reader.N_SECTIONS + 1)
+        check_option("language", language, reader.LANGUAGES)
+        check_option("words_from", self.words_from, ("csv", "textgrid"))
+        folder = find_folder(self.root, BENCHMARK.folder, ("participants.tsv",))
+        wanted = list(numbers if self.sections is None else self.sections)
+        if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(numbers):
+            raise InputError(f"sections must be some of 1 to {reader.N_SECTIONS}, each once, got {wanted}.")
+        scans = reader.section_scans(folder, language, wanted, self.subjects)
+        words: dict[int, tuple[Words, Path]] = {}
+        if self.needs_words:
+            words = reader.section_words(folder, language, wanted, self.words_from, self.strict)
+        return [
+            Story(
+                name=f"lpp{language}_section{section}",
+                tr=reader.TR,
+                # the 8 s of lead-in are cut off the derivatives: the sound begins with volume 0
+                offset=0.0,
+                scans=scans[section],
+                first=self.trim[0],
+                drop_last=self.trim[1],
+                n_scanned=reader.VOLUMES[language][section - 1],
+                words=words[section][0] if words else None,
+                language=language,
+                wav=require_file(reader.sound_file(folder, language, section)) if self.needs_sound else None,
+                files=(words[section][1],) if words else (),
+            )
+            for section in wanted
+        ]

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from nfas_lightning.data.bids import entities, is_here, pick_subjects, read_participants, run_number, scan_tr
-from nfas_lightning.data.files import find_folder, require_file
+from nfas_lightning.data.files import require_file
 from nfas_lightning.data.regions.extraction import Scan
 from nfas_lightning.data.stimuli.word_times import Words, read_textgrid, words_of_table
 from nfas_lightning.data.tables import read_csv
-from nfas_lightning.datamodules.little_prince import BENCHMARK
-from nfas_lightning.datamodules.stories.story import Story, StoryScan
+from nfas_lightning.datamodules.stories.story import StoryScan
 from nfas_lightning.errors import InputError, MissingFileError
-from nfas_lightning.functional.checks import check_option
 
 __all__ = [
-    "FOLDER",
     "LANGUAGES",
     "N_SECTIONS",
     "TR",
     "VOLUMES",
     "WORDS",
     "find_runs",
-    "little_prince_stories",
     "read_sections",
     "scan_seconds",
+    "section_scans",
+    "section_words",
     "sound_file",
     "text_grid",
     "word_table",
 ]
 
-FOLDER = BENCHMARK.folder
 LANGUAGES = ("EN", "CN", "FR")
 N_SECTIONS = 9
 TR = 2.0
@@ -49,89 +45,12 @@ WORDS = {"EN": (1517, 1690, 1852, 1624, 1534, 1815, 1786, 1583, 1975)}
 _COLUMNS = ("word", "onset", "offset", "section")
 
 
-def little_prince_stories(
-    root: str | os.PathLike[str] | None,
-    language: str = "EN",
-    *,
-    sections: Sequence[int] | None = None,
-    subjects: Sequence[str] | None = None,
-    words: bool = True,
-    sound: bool = True,
-    words_from: str = "csv",
-    trim: tuple[int, int] = (4, 0),
-    strict: bool = True,
-) -> list[Story]:
-    """Find the sections and who heard them.
-
-    A subject's nine derivative runs, sorted by run number, are the sections 1 to 9: run numbers themselves
-    start anywhere and may have gaps, and the raw folder has runs besides. The sound begins with volume 0 of
-    the derivatives, whose 8 s of lead-in are cut off already.
-
-    Args:
-        root: folder of the data set, or the one that holds ``ds003643/``; None: ``NFAS_DATA``.
-        language: ``"EN"``, ``"CN"`` or ``"FR"``.
-        sections: of 1 to 9; None: all.
-        subjects: with or without ``sub-``; None: those with the content of a wanted section here.
-        words: read the word table.
-        sound: read the wav files.
-        words_from: ``"csv"`` or ``"textgrid"``.
-        trim: volumes dropped at the start and at the end of each section.
-        strict: check the official counts of words and volumes.
-
-    Returns:
-        One story per section.
-
-    Raises:
-        FileNotFoundError: a folder, table, sound or subject is missing, or its content is.
-        ValueError: a subject has not nine runs, or a table does not fit.
-    """
-    check_option("language", language, LANGUAGES)
-    check_option("words_from", words_from, ("csv", "textgrid"))
-    folder = find_folder(root, FOLDER, ("participants.tsv",))
-    wanted = list(range(1, N_SECTIONS + 1)) if sections is None else list(sections)
-    if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(range(1, N_SECTIONS + 1)):
-        raise InputError(f"sections must be some of 1 to {N_SECTIONS}, each once, got {wanted}.")
-    scans = _scans(folder, language, wanted, subjects)
-    tables = _tables(folder, language, wanted, words_from, strict) if words else {}
-    stories = []
-    for section in wanted:
-        heard = scans[section]
-        table, file = tables.get(section, (None, None))
-        stories.append(
-            Story(
-                name=f"lpp{language}_section{section}",
-                tr=_tr(folder, heard),
-                offset=0.0,
-                scans=heard,
-                first=trim[0],
-                drop_last=trim[1],
-                n_scanned=VOLUMES[language][section - 1],
-                words=table,
-                language=language,
-                wav=require_file(sound_file(folder, language, section)) if sound else None,
-                files=() if file is None else (file,),
-            )
-        )
-    return stories
-
-
 def read_sections(path: Path, language: str = "EN", *, strict: bool = True) -> dict[int, Words]:
     """Read a word table: word, onset, offset and section, one row per word; times restart in each section.
 
     A row whose word is blank is the second half of a contraction ("hasnt", then a row for "not" alone): it
-    keeps its time, and its feature is that of the whole contraction.
-
-    Args:
-        path: ``lppXX_word_information.csv``; byte-order mark, CRLF and a leading index column do no harm.
-        language: whose official counts are checked.
-        strict: check them.
-
-    Returns:
-        Words of each section by its number.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: a column is absent, a section is no number of 1 to 9, or (strict) a count is not official.
+    keeps its time, and its feature is that of the whole contraction. A byte-order mark, CRLF and a leading
+    index column do no harm. With `strict`, the counts must be the language's official ones.
     """
     table = read_csv(require_file(path), _COLUMNS)
     numbers = table["section"].astype(str).str.strip()
@@ -146,15 +65,16 @@ def read_sections(path: Path, language: str = "EN", *, strict: bool = True) -> d
     counts = tuple(len(found.get(section, ())) for section in range(1, N_SECTIONS + 1))
     if strict and language in WORDS and counts != WORDS[language]:
         raise InputError(
-            f"{path.name} must have {WORDS[language]} words in sections 1 to {N_SECTIONS}, got {counts}: is "
-            "it complete, and of this release? strict=False reads it all the same."
+            f"{path.name} must have {WORDS[language]} words in sections 1 to {N_SECTIONS}, got {counts}: "
+            "fetch it again, or read it with strict=False."
         )
     return found
 
 
-def _tables(
+def section_words(
     folder: Path, language: str, sections: Sequence[int], words_from: str, strict: bool
 ) -> dict[int, tuple[Words, Path]]:
+    """Read the words of sections, ``"csv"`` or ``"textgrid"``, and the file of each."""
     if words_from == "textgrid":
         grids = {section: text_grid(folder, language, section) for section in sections}
         return {section: (read_textgrid(path), path) for section, path in grids.items()}
@@ -196,23 +116,31 @@ def find_runs(folder: Path, language: str) -> dict[str, list[Path]]:
     }
 
 
-def _scans(
+def section_scans(
     folder: Path, language: str, sections: Sequence[int], subjects: Sequence[str] | None
 ) -> dict[int, tuple[StoryScan, ...]]:
+    """Find who heard each section; `subjects` None: those with the content of a wanted section here.
+
+    A subject's nine derivative runs, sorted by run number, are the sections 1 to 9: run numbers themselves
+    start anywhere and may have gaps, and the raw folder has runs besides.
+
+    Raises:
+        FileNotFoundError: a subject, or every scan of a section, is missing.
+        ValueError: a subject has not nine runs, or another repetition time than the data set's.
+    """
     runs = find_runs(folder, language)
     listed = [
         name for name in read_participants(folder)["participant_id"] if name.startswith(f"sub-{language}")
     ]
-    by_section: dict[str, dict[int, Path]] = {}
+    by_section = {}
     for subject in runs if subjects is None else pick_subjects(subjects, list(runs), listed):
         files = runs[subject]
         if len(files) != N_SECTIONS:
             numbers = [entities(path.name)["run"] for path in files]
             raise InputError(
                 f"{subject} must have {N_SECTIONS} derivative runs, which are the sections in the order of "
-                f"their numbers, got {len(files)}: runs {', '.join(numbers)}. A partial copy can't tell "
-                "which section a run is: have all nine names (a DataLad clone lists them without content), "
-                "or leave the subject out."
+                f"their numbers, got {len(files)}: runs {', '.join(numbers)}. Have all nine names (a DataLad "
+                "clone lists them without content), or leave the subject out."
             )
         by_section[subject] = {
             s: files[s - 1] for s in sections if subjects is not None or is_here(files[s - 1])
@@ -221,27 +149,21 @@ def _scans(
     kept = pick_subjects(subjects, present, listed)
     scans = {}
     for section in sections:
-        heard = [
-            (subject, by_section[subject][section]) for subject in kept if section in by_section[subject]
-        ]
+        heard = {name: by_section[name][section] for name in kept if section in by_section[name]}
         if not heard:
             raise MissingFileError(
                 f"Section {section} must have been fetched for one subject at least, got none: fetch it with "
                 "`datalad get` or `nfas data get`, or choose other sections."
             )
-        scans[section] = tuple(StoryScan(s, Scan(f"{s}/section{section}", (path,))) for s, path in heard)
-    return scans
-
-
-def _tr(folder: Path, heard: Sequence[StoryScan]) -> float:
-    """Repetition time of a section's scans: their sidecars', where they are here, else the data set's."""
-    trs = {subject: scan_seconds(folder, subject, scan.files[0]) for subject, scan, _ in heard}
-    if not np.allclose(list(trs.values()), TR):
-        other = {subject: tr for subject, tr in trs.items() if not np.isclose(tr, TR)}
-        raise InputError(
-            f"All scans must have a repetition time of {TR} s, got {other}: leave these subjects out."
+        trs = {name: scan_seconds(folder, name, path) for name, path in heard.items()}
+        if other := {name: tr for name, tr in trs.items() if not np.isclose(tr, TR)}:
+            raise InputError(
+                f"All scans must have a repetition time of {TR} s, got {other}: leave these subjects out."
+            )
+        scans[section] = tuple(
+            StoryScan(name, Scan(f"{name}/section{section}", (path,))) for name, path in heard.items()
         )
-    return TR
+    return scans
 
 
 def scan_seconds(folder: Path, subject: str, path: Path) -> float:

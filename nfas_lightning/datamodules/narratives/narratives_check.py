@@ -17,21 +17,9 @@ from nfas_lightning.datamodules.catalogue.check_rows import (
     table_row,
 )
 from nfas_lightning.datamodules.catalogue.inspector import Inspector, shorten
+from nfas_lightning.datamodules.narratives import narratives_tree as tree
 from nfas_lightning.datamodules.narratives.narratives_clock import CLOCKS, SKIPPED, Clock
 from nfas_lightning.datamodules.narratives.narratives_reader import audience, clock_from_file
-from nfas_lightning.datamodules.narratives.narratives_tree import (
-    DERIVATIVES,
-    SPACES,
-    Listener,
-    excluded_scans,
-    find_scans,
-    is_excluded,
-    read_alignment,
-    read_listeners,
-    sound_file,
-    story_tr,
-    word_table,
-)
 from nfas_lightning.datamodules.stories.story import StoryScan
 
 __all__ = ["narratives_rows"]
@@ -41,24 +29,18 @@ _N_SUBJECTS, _N_SCANS = 345, 891
 
 
 def narratives_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
-    """Check tables, scans and their sidecars, and the sounds and alignments of what was heard in them.
-
-    Args:
-        folder: the data set's.
-        inspector: looks at the files.
-        subjects: e.g. ``"sub-001"``; None: all 345.
-    """
+    """Check tables, scans and their sidecars, and the sounds and alignments of what was heard in them."""
     rows = [participants_row(folder, inspector, subjects, _N_SUBJECTS)]
-    listeners, wrong = _read(lambda: read_listeners(folder))
+    listeners, wrong = _read(lambda: tree.read_listeners(folder))
     if rows[0].complete and wrong:
         rows[0] = Row("participants", 0, _N_SUBJECTS, unreadable=(("participants.tsv", wrong),))
     if subjects is not None:
         names = {add_sub(name) for name in subjects}
         listeners = [listener for listener in listeners or [] if listener.subject in names]
-    excluded, wrong = _read(lambda: excluded_scans(folder))
+    excluded, wrong = _read(lambda: tree.excluded_scans(folder))
     rows.append(_table(folder, "scan_exclude.json", inspector, wrong))
     scans, of_forms = _scans(folder, inspector, listeners or [])
-    kept = [scan for scan in scans if not is_excluded(scan, excluded or [])]
+    kept = [scan for scan in scans if not tree.is_excluded(scan, excluded or [])]
     heard = {(scan.subject, entities(scan.scan.key)["task"]) for scan in kept}
     everything = [clock for name, clock in CLOCKS.items() if name not in SKIPPED]
     clocks = [
@@ -96,17 +78,19 @@ def _table(folder: Path, name: str, inspector: Inspector, wrong: str) -> Row:
 
 
 def _scans(
-    folder: Path, inspector: Inspector, listeners: Sequence[Listener]
+    folder: Path, inspector: Inspector, listeners: Sequence[tree.Listener]
 ) -> tuple[list[StoryScan], list[Row]]:
     """Return the scans that are readable in some form, each once, and a row for each form that is here."""
     found: dict[str, StoryScan] = {}
     rows = []
-    for derivative in DERIVATIVES:
-        for space in SPACES:
+    for derivative in tree.DERIVATIVES:
+        for space in tree.SPACES:
             scans = [
                 scan
                 for listener in dict.fromkeys((one.subject, one.task) for one in listeners)
-                for scan in find_scans(folder, *listener, space=space, derivative=derivative, here_only=False)
+                for scan in tree.find_scans(
+                    folder, *listener, space=space, derivative=derivative, here_only=False
+                )
             ]
             if not scans:
                 continue
@@ -126,7 +110,7 @@ def _scans(
 
 
 def _without_scan(
-    listeners: Sequence[Listener], scans: Sequence[StoryScan], excluded: Sequence[dict[str, str]]
+    listeners: Sequence[tree.Listener], scans: Sequence[StoryScan], excluded: Sequence[dict[str, str]]
 ) -> list[str]:
     """Name who heard a story by participants.tsv and has no scan of it, unless that is excluded."""
     here = {(scan.subject, entities(scan.scan.key)["task"]) for scan in scans}
@@ -144,14 +128,14 @@ def _stimuli(folder: Path, inspector: Inspector, clocks: Sequence[Clock]) -> lis
     """Check the sound and the alignment of every story that has scans here."""
     audios = sorted({clock.audio for clock in clocks})
     rows = []
-    for what, where in (("sounds", sound_file), ("word tables", word_table)):
+    for what, where in (("sounds", tree.sound_file), ("word tables", tree.word_table)):
         paths = [where(folder, audio) for audio in audios]
         row, states = known_files_row(what, folder, paths, inspector)
-        if where is word_table:
+        if where is tree.word_table:
             wrong = list(row.unreadable)
             for audio, path in zip(audios, paths, strict=True):
                 if path in states and states[path].problem is None:
-                    said = _read(partial(read_alignment, path, audio))[1]
+                    said = _read(partial(tree.read_alignment, path, audio))[1]
                     wrong += [(str(path.relative_to(folder)), said)] if said else []
             row = Row(what, len(states) - len(wrong), len(paths), row.missing, tuple(wrong))
         rows.append(row)
@@ -164,7 +148,7 @@ def _sidecars(folder: Path, scans: Sequence[StoryScan]) -> Row:
     for scan in scans:
         name = f"{scan.scan.key}_bold.json"
         try:
-            story_tr(folder, scan)
+            tree.story_tr(folder, scan)
         except FileNotFoundError as error:
             if os.path.lexists(folder / scan.subject / "func" / name):
                 wrong.append((name, shorten(str(error))))

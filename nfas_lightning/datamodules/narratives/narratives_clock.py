@@ -39,31 +39,10 @@ class Clock:
     note: str = ""
 
 
-def _clock(
-    name: str,
-    onset: int,
-    duration: int,
-    wav_offset: float,
-    *,
-    task: str | None = None,
-    audio: str | None = None,
-    tale: str | None = None,
-    part: str | None = None,
-    condition: str | None = None,
-    note: str = "",
-) -> Clock:
-    """Make a clock; task, sound file and tale have the story's name unless it is given."""
-    return Clock(
-        task=task or name,
-        audio=audio or name,
-        onset=onset,
-        duration=duration,
-        wav_offset=wav_offset,
-        tale=tale or name,
-        part=part,
-        condition=condition,
-        note=note,
-    )
+def _clock(name: str, onset: int, duration: int, wav_offset: float, **own: str) -> tuple[str, Clock]:
+    """Make a clock; task, sound file and tale have the story's name unless they are given."""
+    names = {"task": name, "audio": name, "tale": name, **own}
+    return name, Clock(onset=onset, duration=duration, wav_offset=wav_offset, **names)
 
 
 def _pni(first: str, last: str, seconds: int) -> str:
@@ -73,43 +52,34 @@ def _pni(first: str, last: str, seconds: int) -> str:
     )
 
 
-CLOCKS = {
-    "pieman": _clock("pieman", 10, 281, 0.0),
-    "tunnel": _clock("tunnel", 2, 1023, 3.0),
-    "lucy": _clock(
-        "lucy",
-        1,
-        361,
-        3.0,
-        note="the data set's sources conflict: volume 1 (1.5 s) in event_meta.json, 2 or 3 s elsewhere",
-    ),
-    "prettymouth": _clock("prettymouth", 14, 451, 0.0),
-    "milkywayoriginal": _clock(
-        "milkywayoriginal", 14, 269, 0.0, task="milkyway", tale="milkyway", condition="original"
-    ),
-    "milkywayvodka": _clock(
-        "milkywayvodka", 14, 269, 0.0, task="milkyway", tale="milkyway", condition="vodka"
-    ),
-    "milkywaysynonyms": _clock(
-        "milkywaysynonyms", 14, 269, 0.0, task="milkyway", tale="milkyway", condition="synonyms"
-    ),
-    "slumlord": _clock(
-        "slumlord", 20, 602, 4.5, task="slumlordreach", audio="slumlordreach", part="slumlord"
-    ),
-    "reach": _clock("reach", 646, 550, 4.5, task="slumlordreach", audio="slumlordreach", part="reach"),
-    "notthefallintact": _clock("notthefallintact", 20, 365, 4.5, tale="notthefall"),
-    "notthefalllongscram": _clock("notthefalllongscram", 20, 365, 4.5, tale="notthefall"),
-    "notthefallshortscram": _clock("notthefallshortscram", 20, 365, 4.5, tale="notthefall"),
-    "merlin": _clock("merlin", 22, 591, 4.5),
-    "sherlock": _clock("sherlock", 22, 701, 4.5),
-    "shapesphysical": _clock("shapesphysical", 33, 270, 4.5),
-    "shapessocial": _clock("shapessocial", 33, 272, 4.5),
-    "21styear": _clock("21styear", 14, 2225, 0.0),
-    "bronx": _clock("bronx", 8, 357, 12.0, note=_pni("15.2", "550.5", 536)),
-    "piemanpni": _clock("piemanpni", 8, 267, 12.0, tale="pieman", note=_pni("8.7", "408.4", 400)),
-    "black": _clock("black", 8, 533, 12.0),
-    "forgot": _clock("forgot", 8, 558, 12.0),
-}
+_MILKYWAY = {"task": "milkyway", "tale": "milkyway"}
+_SLUMLORDREACH = {"task": "slumlordreach", "audio": "slumlordreach"}
+_LUCY = "the data set's sources conflict: volume 1 (1.5 s) in event_meta.json, 2 or 3 s elsewhere"
+CLOCKS = dict(
+    (
+        _clock("pieman", 10, 281, 0.0),
+        _clock("tunnel", 2, 1023, 3.0),
+        _clock("lucy", 1, 361, 3.0, note=_LUCY),
+        _clock("prettymouth", 14, 451, 0.0),
+        _clock("milkywayoriginal", 14, 269, 0.0, condition="original", **_MILKYWAY),
+        _clock("milkywayvodka", 14, 269, 0.0, condition="vodka", **_MILKYWAY),
+        _clock("milkywaysynonyms", 14, 269, 0.0, condition="synonyms", **_MILKYWAY),
+        _clock("slumlord", 20, 602, 4.5, part="slumlord", **_SLUMLORDREACH),
+        _clock("reach", 646, 550, 4.5, part="reach", **_SLUMLORDREACH),
+        _clock("notthefallintact", 20, 365, 4.5, tale="notthefall"),
+        _clock("notthefalllongscram", 20, 365, 4.5, tale="notthefall"),
+        _clock("notthefallshortscram", 20, 365, 4.5, tale="notthefall"),
+        _clock("merlin", 22, 591, 4.5),
+        _clock("sherlock", 22, 701, 4.5),
+        _clock("shapesphysical", 33, 270, 4.5),
+        _clock("shapessocial", 33, 272, 4.5),
+        _clock("21styear", 14, 2225, 0.0),
+        _clock("bronx", 8, 357, 12.0, note=_pni("15.2", "550.5", 536)),
+        _clock("piemanpni", 8, 267, 12.0, tale="pieman", note=_pni("8.7", "408.4", 400)),
+        _clock("black", 8, 533, 12.0),
+        _clock("forgot", 8, 558, 12.0),
+    )
+)
 ALIASES = {"slumlordreach": ("slumlord", "reach")}
 # told in scrambled order: read when they are named
 SKIPPED = ("notthefalllongscram", "notthefallshortscram")

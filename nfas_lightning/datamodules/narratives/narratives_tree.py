@@ -112,16 +112,8 @@ def find_scans(
 ) -> list[StoryScan]:
     """Find a subject's scans of a task, in the order of their runs.
 
-    Args:
-        root: the data set's folder.
-        subject: e.g. ``"sub-001"``.
-        task: e.g. ``"pieman"``.
-        space: ``"MNI"`` or ``"fsaverage6"``.
-        derivative: ``"afni-nosmooth"``, ``"afni-smooth"`` or ``"fmriprep"``.
-        here_only: pass over scans of which no file's content is here.
-
-    Returns:
-        Scans with two files where there are two hemispheres, even if one of them is missing: reading says so.
+    A scan has two files where there are two hemispheres, even if one of them is missing: reading says so.
+    With `here_only`, scans of which no file's content is here are passed over.
     """
     check_option("space", space, SPACES)
     check_option("derivative", derivative, DERIVATIVES)
@@ -155,18 +147,13 @@ def is_excluded(scan: StoryScan, excluded: Sequence[dict[str, str]]) -> bool:
 
 
 def story_tr(root: Path, scan: StoryScan) -> float:
-    """Read a scan's repetition time from its sidecar: it is not the same for all scans.
-
-    Raises:
-        FileNotFoundError: no sidecar states it.
-    """
+    """Read a scan's repetition time from its sidecar: it is not the same for all scans."""
     about = entities(scan.scan.key)
     tr = scan_tr(root, scan.subject, about["task"], about.get("run"))
     if tr is None:
         raise MissingFileError(
-            f"{scan.scan.key}_bold.json must state RepetitionTime, got no sidecar in {scan.subject}/func "
-            f"(nor task-{about['task']}_bold.json above): one group was scanned at another rate, so it is "
-            "never assumed. Fetch the sidecars; they are part of every clone."
+            f"{scan.scan.key}_bold.json must state RepetitionTime, got no sidecar in {scan.subject}/func: "
+            "fetch the sidecars. One group was scanned at another rate, so it is never assumed."
         )
     return tr
 
@@ -176,17 +163,12 @@ _EARLY_SECONDS = 2.0
 
 
 def read_alignment(path: Path, audio: str, strict: bool = True) -> Words:
-    """Read a sound file's alignment, all of it.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it has other columns, or (strict) another number of words than the released table.
-    """
+    """Read a sound file's alignment, all of it, and (strict) count its words."""
     words = read_gentle(path)
     if strict and audio in WORDS and len(words) != WORDS[audio]:
         raise InputError(
-            f"{path.parent.name}/{path.name} must have {WORDS[audio]} words, got {len(words)}: is it "
-            "complete, and of this release? strict=False reads it all the same."
+            f"{path.parent.name}/{path.name} must have {WORDS[audio]} words, got {len(words)}: fetch it "
+            "again, or read it with strict=False."
         )
     return words
 
@@ -209,10 +191,6 @@ def story_words(
         span: seconds of the sound file whose words are wanted.
         unaligned: ``"interpolate"`` or ``"drop"``.
         strict: check the count.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it has other columns, or (strict) another number of words than the released table.
     """
     words = read_alignment(path, audio, strict)
     first, last = (

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from nfas_lightning.data.files import find_folder, read_npz, sha256_file
-from nfas_lightning.data.regions.cleaning import zscore
-from nfas_lightning.data.regions.rois import roi_table
-from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.stimuli.acoustics import sound_power, spectral_centroid
-from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
-from nfas_lightning.datamodules.natural_sounds import BENCHMARK
+from nfas_lightning.data.files import read_npz
 from nfas_lightning.errors import InputError
 
-__all__ = ["FOLDER", "NATURAL_SOUNDS_FILES", "load_natural_sounds", "read_sounds"]
+__all__ = ["NATURAL_SOUNDS_FILES", "read_sounds"]
 
-FOLDER = BENCHMARK.folder
 NATURAL_SOUNDS_FILES = ("components.npz", "sounds_16k.npz")
 
 
@@ -51,52 +41,3 @@ def read_sounds(
             f"{len(sound['audio'])} and {len(names)}. Row i of R belongs to sound i."
         )
     return names, components, brain, sound
-
-
-def load_natural_sounds(
-    root: str | os.PathLike[str] | None = None, *, seed: int | None = 0
-) -> tuple[StimulusSet, Responses]:
-    """Read sounds and component responses, one response per sound, no time axis.
-
-    The components were inferred from the voxels of ten listeners together, so there is one "subject" and no
-    noise ceiling; their network is ``Auditory`` and, spread over both hemispheres, they have no coordinates.
-
-    The files list the sounds by category, so that contiguous folds would hold out whole categories. There is
-    no time axis that an order could betray: the sounds are put in a seeded random order instead.
-
-    Args:
-        root: data folder; None: ``NFAS_DATA``.
-        seed: of the order; None keeps the files' order, to test on categories never trained on.
-
-    Returns:
-        165 sounds of 2 s at 16 kHz, and responses (1, 165, 6) with z-scored components.
-
-    Raises:
-        FileNotFoundError: the folder or a file is missing.
-        ValueError: a file is incomplete, or the two files list the sounds in different orders.
-
-    Reference:
-        doi:10.1016/j.neuron.2015.11.035
-    """
-    folder = find_folder(root, FOLDER, NATURAL_SOUNDS_FILES)
-    names, components, brain, sound = read_sounds(folder)
-    order = np.arange(len(names)) if seed is None else np.random.default_rng(seed).permutation(len(names))
-    rate = int(sound["sr"])
-    stimuli = StimulusSet(torch.from_numpy(sound["audio"][order]), "audio", sampling_rate=rate)
-    waves = torch.stack([stimuli[i][1] for i in range(len(stimuli))])
-    values = zscore(torch.from_numpy(brain["R"][order]).double())
-    nuisances = torch.stack([sound_power(waves), spectral_centroid(waves, rate).clamp_min(1.0).log2()], dim=1)
-    responses = Responses(
-        values=values.float()[None],
-        rois=roi_table(components, network="Auditory"),
-        stimulus_ids=tuple(names[i] for i in order),
-        dataset="natural_sounds",
-        modality="audio",
-        subjects=("components",),
-        runs=torch.zeros(len(names), dtype=torch.long),
-        nuisances=nuisances,
-        nuisance_names=("sound_power_db", "spectral_centroid_log2_hz"),
-        hashes={file: sha256_file(folder / file) for file in NATURAL_SOUNDS_FILES}
-        | {"stimuli": stimuli.sha256()},
-    )
-    return stimuli, responses

@@ -47,12 +47,8 @@ INTEGRATIVE = {
 def plan_rois(atlas: str = "seitzman") -> pd.DataFrame:
     """Return an atlas with what drives each ROI, whatever the seed and the modality.
 
-    Args:
-        atlas: see `nfas_lightning.data.regions.rois.coordinate_atlas`.
-
-    Returns:
-        The ROI table with ``driven_by`` (``"vision"``, ``"audio"``, ``"language"``, ``"all"``, ``"none"``),
-        ``integrative`` (bool) and ``zone``, the name of an integrative ROI's convergence zone.
+    Columns beside `coordinate_atlas`'s: ``driven_by`` (``"vision"``, ``"audio"``, ``"language"``, ``"all"``,
+    ``"none"``), ``integrative`` (bool) and ``zone``, the name of an integrative ROI's convergence zone.
 
     Example:
         >>> plan_rois("seitzman")["driven_by"].value_counts()["all"]
@@ -109,14 +105,11 @@ def schedule(n_stimuli: int, *, n_runs: int, tr: float, isi: float, seed: int = 
     """Spread stimuli over runs in random order, one every `isi` seconds give or take a quarter.
 
     Args:
-        n_stimuli: N.
+        n_stimuli: N, at least two per run.
         n_runs: runs, as even as they can be.
         tr: repetition time in seconds.
         isi: mean seconds from onset to onset, at least the 2 s that a stimulus lasts.
         seed: of the order and the jitter.
-
-    Raises:
-        ValueError: fewer than two stimuli per run, or times that are not positive.
     """
     if n_runs < 1 or n_stimuli < 2 * n_runs:
         raise InputError(f"Every run needs two stimuli, got {n_stimuli} stimuli in {n_runs} runs.")
@@ -188,12 +181,6 @@ def simulate_brain(
         variability: size of a subject's own weights relative to the shared ones.
         seed: of weights and noise.
         hrf: ``"spm"`` or ``"glover"``.
-
-    Returns:
-        Responses, the noiseless group signal and the ceiling that follows from both.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
     check_shape("features", features, "N P", N=len(timing.onsets))
     if n_subjects < 1 or snr < 0 or variability < 0 or not 0 <= autocorrelation < 1:

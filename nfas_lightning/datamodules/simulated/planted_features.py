@@ -102,11 +102,6 @@ def text_features(texts: Sequence[str], corpus: Sequence[str], n_topics: int = 1
     Frequencies and surprise come from a bigram model of the corpus, smoothed by its unigrams; topics are
     latent semantic analysis (truncated SVD of tf-idf) fitted on the corpus.
 
-    Args:
-        texts: N sentences.
-        corpus: the sentences that the models are fitted on; may contain `texts`.
-        n_topics: number of topic axes.
-
     Returns:
         (N, 6 + n_topics): number of words, mean and least log frequency, mean length, mean and greatest
         surprise in nats, topics. Columns are standardized: their units differ.

@@ -35,11 +35,8 @@ _MIN_CONTRAST = 0.05
 def photographs() -> dict[str, Path]:
     """Return the color photographs that installed packages carry, by name.
 
-    Nothing is imported or downloaded. scikit-learn and matplotlib come with this package's own
-    dependencies and carry three; scikit-image brings the total to nine.
-
-    Raises:
-        FileNotFoundError: fewer than two are there.
+    Nothing is imported or downloaded. scikit-learn and matplotlib come with this package's own dependencies
+    and carry three; scikit-image brings the total to nine.
     """
     found = {}
     for name, (package, file) in _PHOTOGRAPHS.items():
@@ -50,8 +47,8 @@ def photographs() -> dict[str, Path]:
                 break
     if len(found) < 2:
         raise MissingFileError(
-            f"Expected at least two photographs inside installed packages, found {sorted(found)}. Install "
-            "scikit-image, which carries six: pip install 'nfas-lightning[demo]'."
+            f"Expected at least two photographs inside installed packages, found {sorted(found)}: install "
+            "scikit-image, pip install 'nfas-lightning[demo]'."
         )
     return found
 
@@ -62,11 +59,6 @@ def sample_crops(
     """Cut square crops at three scales from each photograph in turn.
 
     Crops of one photograph may overlap; nearly uniform ones are drawn again.
-
-    Args:
-        n_stimuli: number of crops.
-        size: their side in pixels after resizing.
-        seed: of their places.
 
     Returns:
         Images (n_stimuli, 3, size, size) uint8, unique names such as ``"cat_007"``, the photographs' files.

@@ -19,11 +19,6 @@ _VOWELS = ((730, 1090, 2440), (530, 1840, 2480), (270, 2290, 3010), (570, 840, 2
 def sample_sounds(n_stimuli: int, *, seconds: float = 2.0, seed: int = 0) -> tuple[Tensor, list[str]]:
     """Generate sounds of five kinds in turn, levels between -30 and -15 dB re full scale.
 
-    Args:
-        n_stimuli: number of sounds.
-        seconds: length of each.
-        seed: of every parameter.
-
     Returns:
         Samples (n_stimuli, K) float32 at 16 kHz, and unique names such as ``"sweep_006"``.
     """

@@ -90,15 +90,8 @@ def sample_sentences(
 ) -> tuple[list[str], list[str], dict[str, tuple[str, ...]]]:
     """Draw sentences from every source in turn, without replacement.
 
-    Args:
-        n_stimuli: number of sentences.
-        seed: of the draw.
-
     Returns:
         The sentences, unique names such as ``"brain_002"``, and the whole corpus they were drawn from.
-
-    Raises:
-        ValueError: the installed packages carry fewer sentences.
     """
     rng = np.random.default_rng([seed, 3])
     texts = corpus()

@@ -61,10 +61,7 @@ class SimulatedBrainDataModule(BrainDataModule):
         n_components: stimulus features are reduced to so many principal components before they are planted.
         image_size: side of the crops in pixels.
         seed: of stimuli, order, weights and noise.
-        batch_size: stimuli per batch.
-        num_workers: worker processes of the loaders.
-        subjects: subjects to keep (``"sim-01"``, ...); None: all.
-        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
+        **options: of `BrainDataModule`: batch_size, num_workers, subjects (``"sim-01"``, ...) and event_rate.
     """
 
     def __init__(
@@ -82,14 +79,9 @@ class SimulatedBrainDataModule(BrainDataModule):
         n_components: int = 12,
         image_size: int = 224,
         seed: int = 0,
-        batch_size: int = 16,
-        num_workers: int = 0,
-        subjects: list[str] | None = None,
-        event_rate: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
-        )
+        super().__init__(**options)
         check_option("modality", modality, MODALITIES)
         check_option("signal", signal, ("planted", "none"))
         check_option("atlas", atlas, ATLASES)
@@ -99,18 +91,10 @@ class SimulatedBrainDataModule(BrainDataModule):
         check_size(image_size, "image_size")
         check_seed(seed)
         self.save_hyperparameters()
-        self.modality = modality
-        self.n_stimuli = n_stimuli
-        self.n_subjects = n_subjects
-        self.n_runs = n_runs
-        self.tr = tr
-        self.isi = isi
-        self.signal = signal
-        self.atlas = atlas
-        self.snr = snr
-        self.n_components = n_components
-        self.image_size = image_size
-        self.seed = seed
+        self.modality, self.signal, self.atlas, self.seed = modality, signal, atlas, seed
+        self.n_stimuli, self.n_subjects, self.n_runs = n_stimuli, n_subjects, n_runs
+        self.tr, self.isi, self.snr = tr, isi, snr
+        self.n_components, self.image_size = n_components, image_size
         self._truth: pd.DataFrame | None = None
 
     @property

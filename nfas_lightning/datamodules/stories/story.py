@@ -84,14 +84,7 @@ class Story:
         return (self.first + torch.arange(n_volumes, dtype=torch.float64)) * self.tr
 
     def word_times(self, anchor: str = "start") -> Tensor:
-        """Return the (N,) seconds since the scan's start of the words whose time is known.
-
-        Args:
-            anchor: ``"start"``, ``"center"`` or ``"end"`` of each word.
-
-        Raises:
-            ValueError: the story has no words here, or the anchor is unknown.
-        """
+        """Return the (N,) seconds since the scan's start of the words whose time is known."""
         words, share = self.needed_words(), share_before(anchor)
         times = words.onset + share * (words.offset - words.onset)
         return torch.from_numpy(times[words.timed] + self.offset)
@@ -155,13 +148,6 @@ def story_stimuli(stories: Sequence[Story], settings: StorySettings) -> StorySti
       context alone. A word is an instant. A window never reaches into another story.
     - ``"audio"``: a window for every piece of one hop, which the window's feature stands for. Sound of
       another story in the same file is silence.
-
-    Args:
-        stories: at least one.
-        settings: modality, window, anchor, seconds, hop and sampling rate.
-
-    Raises:
-        ValueError: an unknown option, or a story without stimuli.
     """
     check_option("modality", settings.modality, ("audio", "language"))
     if settings.modality == "audio":
@@ -215,12 +201,8 @@ def story_design(
 ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
     """Build each story's operators on its own clock, and join them: no event reaches another story.
 
-    Args:
-        stories: J of them.
-        onsets: per story, seconds of its stimuli on the scan's clock.
-        n_volumes: per story, the volumes kept.
-        settings: temporal, hrf, delays, and the slice time reference.
-        durations: per story, the seconds that its stimuli last; None: instants.
+    `onsets` and `durations` (None: instants) are the seconds of each story's stimuli on its scan's clock,
+    `n_volumes` the volumes kept.
 
     Returns:
         Sparse (T, N) operators, one per delay; (T,) seconds since each scan's start; (T,) number of the

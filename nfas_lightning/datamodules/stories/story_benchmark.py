@@ -48,18 +48,9 @@ def nuisance_series(story: Story, n_volumes: int, settings: StorySettings) -> Te
     With ``temporal="fir"`` there is one column per delay. Finite impulse responses are sums here, since an
     average over a repetition time forgets how many words there were.
 
-    Args:
-        story: with words for ``"word_rate"``, with a sound file for ``"sound_power"``.
-        n_volumes: volumes kept.
-        settings: the nuisances, of `NUISANCES`, and how stimuli reach volumes.
-
     Returns:
         (T, Q) float64, in the order of `nuisance_names`. Word rate counts timed words; sound power is in dB
         above silence, one value every 0.1 s, of the story's own part of the file.
-
-    Raises:
-        ValueError: an unknown name.
-        FileNotFoundError: the sound file is missing.
     """
     at = story.volume_times(n_volumes) + settings.slice_time_reference * story.tr
     columns = [torch.zeros(n_volumes, 0).double()]
@@ -103,12 +94,6 @@ def load_stories(
     With ``listeners="mean"`` a story's listeners are averaged as soon as they are read, and nothing of one
     listener is kept; with ``"each"`` a listener who did not hear a story has NaN there, which is masked per
     ROI and is no part of the group mean.
-
-    Args:
-        dataset: the benchmark's name.
-        stories: what was heard, each a run.
-        scans: reads the listeners.
-        settings: the choices.
 
     Returns:
         N stimuli; responses (1, T, R) of ``"mean"``, (S, T, R) of ``"each"``.

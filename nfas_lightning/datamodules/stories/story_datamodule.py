@@ -54,9 +54,8 @@ class StoryDataModule(BrainDataModule):
         progress: show a bar while scans are read.
         strict: check the official counts; False reads partial copies.
         batch_size: stimuli per batch.
-        num_workers: worker processes of the loaders.
-        subjects: subjects to keep, with or without ``sub-``; None: all whose files are here.
-        event_rate: make the rate of events a nuisance, see `Responses.with_event_rate`.
+        **options: of `BrainDataModule`: num_workers, event_rate, and subjects, with or without ``sub-``;
+            None: all whose files are here.
     """
 
     dataset: str
@@ -87,13 +86,9 @@ class StoryDataModule(BrainDataModule):
         progress: bool = True,
         strict: bool = True,
         batch_size: int = 64,
-        num_workers: int = 0,
-        subjects: list[str] | None = None,
-        event_rate: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size, num_workers=num_workers, subjects=subjects, event_rate=event_rate
-        )
+        super().__init__(batch_size=batch_size, **options)
         if min(trim) < 0:
             raise InputError(f"trim must be volumes dropped at the start and at the end, got {tuple(trim)}.")
         self.settings = StorySettings(

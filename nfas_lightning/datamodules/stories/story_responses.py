@@ -103,10 +103,6 @@ class StoryScans:
 
         A subject's repeats are averaged after z-scoring. The story is as long as in most scans; a longer scan
         is cut and a shorter one filled with NaN at its end, with a warning. In strict mode both are errors.
-
-        Raises:
-            ValueError: nobody heard the story, a scan has too few volumes, or (strict) another length than
-                it should.
         """
         if not story.scans:
             raise InputError(f"Story {story.name} must have at least one listener, got none.")
@@ -144,8 +140,8 @@ class StoryScans:
         n = len(means.values)
         if self.strict and story.n_scanned not in (None, n):
             raise InputError(
-                f"{heard.scan.key} must have {story.n_scanned} volumes ({story.name}), got {n}: is it "
-                "another section, or cut short? strict=False reads it all the same."
+                f"{heard.scan.key} must have {story.n_scanned} volumes ({story.name}), got {n}: fetch it "
+                "again, or read it with strict=False."
             )
         stop = n - story.drop_last if story.stop is None else story.stop
         if self.strict and stop > n:
@@ -243,19 +239,9 @@ def clean_scan(
 
 
 def read_confounds(path: Path, columns: Sequence[str], n_volumes: int) -> Tensor:
-    """Read columns of a table of confounds that fMRIPrep wrote.
+    """Read columns of a table of confounds that fMRIPrep wrote, (T, C) float64 for T volumes.
 
-    Args:
-        path: ``..._desc-confounds_regressors.tsv``.
-        columns: names to take.
-        n_volumes: rows it must have.
-
-    Returns:
-        (T, C) float64. The first row's n/a (a change since a volume that is not there) become 0.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: a column is absent, the rows are not the scan's, or a later value is missing.
+    The first row's n/a (a change since a volume that is not there) become 0.
     """
     table = read_csv(require_file(path), list(columns), sep="\t")
     if len(table) != n_volumes:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from nfas_lightning.datamodules.algonauts2021.algonauts_reader import (
+    ROIS,
     find_algonauts,
-    functional_rois,
     list_videos,
     read_track_file,
     split_videos,
 )
+from nfas_lightning.datamodules.clips.clip_files import functional_table
 from tests.helpers import algonauts_tree as tree
 from tests.helpers.algonauts_tree import mini, read_mini, whole
 from tests.helpers.python2_pickle import python2_pickle
@@ -107,12 +108,12 @@ def test_one_track_is_enough(copy):
 
 
 def test_rois():
-    table = functional_rois(["FFA", "V1"])
+    table = functional_table(["FFA", "V1"], ROIS)
     assert table["roi"].tolist() == ["FFA", "V1"]
     assert table["network"].tolist() == ["high_level_visual", "early_visual"]
     assert table[["x", "y", "z"]].isna().to_numpy().all()
     with pytest.raises(ValueError, match="rois has no 'V5'; did you mean"):
-        functional_rois(["V5"])
+        functional_table(["V5"], ROIS)
 
 
 def test_clips_are_in_the_order_of_their_numbers(copy):

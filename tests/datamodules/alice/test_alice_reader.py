@@ -69,11 +69,11 @@ def test_bad_arrays(tmp_path, changes, message):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda t: t.iloc[::-1], "word 1 does not start after"),
-        (lambda t: pd.concat([t.iloc[:3], t.iloc[2:]]), "word 3 does not start after"),
+        (lambda t: t.iloc[::-1], "must increase from word to word, but word 1 starts"),
+        (lambda t: pd.concat([t.iloc[:3], t.iloc[2:]]), "must increase from word to word, but word 3 starts"),
         (
             lambda t: t.assign(offset_s=t["onset_s"]),
-            "offset_s must come after onset_s for every word, but word 0 lasts 0 s",
+            "offset_s must come after onset_s, but word 0 starts at .* lasts 0 s",
         ),
         (lambda t: t.drop(columns="onset_scan_s"), r"missing \['onset_scan_s'\]"),
         (lambda t: t.iloc[:0], "at least one row"),

@@ -12,13 +12,14 @@ import torch
 
 from nfas_lightning.datamodules.bold_moments.bold_moments_reader import (
     BOLD_MOMENTS,
+    ROIS,
     bold_moments_files,
-    bold_moments_rois,
     find_bold_moments,
     list_clips,
     number_ranges,
     read_roi_file,
 )
+from nfas_lightning.datamodules.clips.clip_files import functional_table
 from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses
 from tests.helpers import bold_moments_tree as tree
 
@@ -38,7 +39,7 @@ def copy(folder, tmp_path):
 def read(folder, rois=tree.ROIS, **options):
     files = bold_moments_files(folder, None, rois, strict=False)
     options = {"progress": False, "strict": False, **options}
-    return read_clip_responses(BOLD_MOMENTS, files, bold_moments_rois(rois), **options)
+    return read_clip_responses(BOLD_MOMENTS, files, functional_table(rois, ROIS), **options)
 
 
 def held(path):
@@ -180,9 +181,9 @@ def test_subjects_and_rois(copy):
     with pytest.raises(ValueError, match=r"subjects has no 'sub-11'"):
         bold_moments_files(copy, ["11"], ["FFA"])
     with pytest.raises(ValueError, match="rois has no 'WB'"):
-        bold_moments_rois(["WB"])
-    assert len(bold_moments_rois()) == 22
-    assert bold_moments_rois()[["x", "y", "z"]].isna().to_numpy().all()
+        functional_table(["WB"], ROIS)
+    assert len(functional_table(None, ROIS)) == 22
+    assert functional_table(None, ROIS)[["x", "y", "z"]].isna().to_numpy().all()
     path = tree.file(copy, "FFA", "sub-07")
     path.write_text("../../../../.git/annex/objects/0m/KF/SHA256E-s10296708--3431a8.pkl\n")
     with pytest.raises(FileNotFoundError, match=r"FFA_.*must hold data, got a git-annex pointer"):

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from scipy.io import wavfile
 
+from nfas_lightning.datamodules import LittlePrinceDataModule
 from nfas_lightning.datamodules.little_prince import little_prince_reader
 from nfas_lightning.datamodules.little_prince.little_prince_reader import (
     LANGUAGES,
     VOLUMES,
     WORDS,
-    little_prince_stories,
 )
 from tests.helpers.checks import POINTER, bad_rows, check_one, rows_of, said
 from tests.helpers.little_prince_tree import VOLUMES as SMALL_VOLUMES
@@ -117,7 +117,8 @@ def prince(original, tmp_path, monkeypatch):
 
 
 def load_prince(root, language="EN", **options):
-    return little_prince_stories(root, language, subjects=["EN057", "EN059"], **options)
+    datamodule = LittlePrinceDataModule(root, language=language, subjects=["EN057", "EN059"], **options)
+    return datamodule.stories()
 
 
 def test_a_tree_of_the_little_prince_that_passes_loads(prince):

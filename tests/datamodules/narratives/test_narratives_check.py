@@ -7,8 +7,8 @@ import warnings
 import pytest
 
 from nfas_lightning.cli.data import check_data
+from nfas_lightning.datamodules import NarrativesDataModule
 from nfas_lightning.datamodules.narratives import narratives_clock
-from nfas_lightning.datamodules.narratives.narratives_reader import narratives_stories
 from tests.helpers.checks import POINTER, bad_rows, rows_of, said
 from tests.helpers.narratives_tree import HEARD, SOUNDS, write_narratives
 
@@ -53,7 +53,7 @@ def test_counts_and_forms_of_scans(original):
 def load_narratives(root, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # two tellings of a tale, an uncertain clock
-        return narratives_stories(root, subjects=LISTENERS, **options)
+        return NarrativesDataModule(root, subjects=LISTENERS, **options).stories()
 
 
 def test_a_narratives_tree_that_passes_loads(narratives):
@@ -121,7 +121,7 @@ def test_all_word_tables_gone_are_named(narratives, capsys):
     with pytest.raises(SystemExit):
         check_data(str(narratives), subjects=",".join(LISTENERS))
     assert "stimuli/gentle/pieman/align.csv" in capsys.readouterr().out
-    assert len(load_narratives(narratives, words=False)) == 6
+    assert len(load_narratives(narratives, nuisances=("sound_power",))) == 6
 
 
 def test_scans_that_are_not_here_are_named(narratives):
