@@ -13,25 +13,8 @@ from nfas_lightning.plotting.score_tables import roi_score_table, score_table
 from nfas_lightning.plotting.style import Look
 
 __all__ = [
-    "Look",
-    "draw_figures",
-    "has_sizes",
-    "plot_baselines",
-    "plot_convergence",
-    "plot_depth",
-    "plot_families",
-    "plot_glass",
-    "plot_networks",
-    "plot_rois",
-    "plot_sizes",
-    "plot_snci",
-    "plot_space",
-    "plot_spectra",
-    "plot_stability",
-    "plot_surface",
-    "plot_truth",
-    "roi_score_table",
-    "save_figure",
-    "score_table",
-    "write_report",
-]
+    "Look", "draw_figures", "has_sizes", "plot_baselines", "plot_convergence", "plot_depth",
+    "plot_families", "plot_glass", "plot_networks", "plot_rois", "plot_sizes", "plot_snci", "plot_space",
+    "plot_spectra", "plot_stability", "plot_surface", "plot_truth", "roi_score_table", "save_figure",
+    "score_table", "write_report",
+]  # fmt: skip

@@ -7,6 +7,7 @@ nilearn's `plot_surf` takes a second per view; here a view is painted once, and 
 from __future__ import annotations
 
 from functools import cache
+from textwrap import fill
 from typing import NamedTuple, Unpack
 
 import numpy as np
@@ -91,6 +92,7 @@ def plot_surface(
     reached = len(np.unique(np.concatenate([*nearest.values(), [-1]]))) - 1
     discs = f"; discs of {radius:g} mm for {n_discs} known by their center only" if n_discs else ""
     reach = f"{reached} of {len(known)} ROIs reach the cortical surface{discs}"
+    reach = fill(reach, 34)  # a longer line would widen the first column
     panels[-1, 0].set_xlabel(reach, fontsize=10, color=MUTED, loc="left")
     return finish(figure, "", look, simulated=_is_planted(rois, look))
 

@@ -31,12 +31,9 @@ Drawing = tuple[str, str, Callable[[], Figure]]
 def draw_figures(
     results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool = False
 ) -> Iterator[Drawing]:
-    """Yield name, caption and a function that draws, for every figure that these results can fill.
+    """Yield name, caption and a function that draws, for every figure that a run and its space can fill.
 
-    Args:
-        results: tables of the run, where there is one.
-        statistics: of the space.
-        simulated: mark the figures as simulated even where the tables do not say so.
+    `simulated` marks the figures as simulated even where the tables do not say so.
     """
     simulated = simulated or is_simulated(statistics.coordinates) or bool(results and results.simulated)
     small = results is not None and statistics.is_small

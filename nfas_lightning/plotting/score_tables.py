@@ -57,14 +57,9 @@ def feature_scores(scores: pd.DataFrame, feature: str = "stable_mode") -> pd.Dat
 
 
 def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
-    """Return models x features: each feature's score averaged over ROIs.
+    """Return models x features, index (modality, model): each feature's score averaged over ROIs.
 
-    Args:
-        scores: the scores table of a run.
-        value: ``"r"`` (signed) or ``"r2"``.
-
-    Returns:
-        Index (modality, model); columns the features of `FEATURES` that were computed, in that order.
+    Columns are in the order of `FEATURES`; `value` is ``"r"`` or ``"r2"``.
     """
     shown = reported(subject_scores(scores))
     table = shown.pivot_table(index=["modality", "model"], columns="feature", values=value, dropna=False)
