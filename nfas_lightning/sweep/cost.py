@@ -122,10 +122,12 @@ class _InMemory(list[Any]):
 
     def __init__(self, items: Any) -> None:
         super().__init__(items[i] for i in range(len(items)))
-        self._items = items
+        self.source = items
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._items, name)
+        if name.startswith("_") or name == "source":  # of a copy that is not filled yet
+            raise AttributeError(name)
+        return getattr(self.source, name)
 
 
 def reset_peak() -> Callable[[], float]:

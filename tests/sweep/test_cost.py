@@ -1,5 +1,6 @@
 """What a model takes: shared stimuli and peak memory."""
 
+import copy
 import subprocess
 import sys
 
@@ -47,6 +48,7 @@ def test_stimuli_are_shared_where_they_fit(folder, limit, said, reads):
     assert twice[0][3, 0, 0, 0] == pytest.approx(0.3)
     assert files.reads == reads
     assert brain.stimuli.sha256() == digest  # or its results would have another key
+    assert copy.deepcopy(brain.stimuli).sha256() == digest
 
 
 def test_peak_memory_is_that_since_the_reset():
