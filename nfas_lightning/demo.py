@@ -36,6 +36,7 @@ def demo(
     signal: Literal["planted", "none"] = "planted",
     seed: int = 0,
     wandb: bool = True,
+    no_cache: bool = False,
 ) -> RunResults:
     """Place pretrained vision, audio and language models in the space of a simulated brain.
 
@@ -50,10 +51,7 @@ def demo(
         signal: ``"planted"``, or ``"none"`` for responses of pure noise.
         seed: seed of stimuli, responses and random weights.
         wandb: log to Weights & Biases where it is installed, offline unless you are logged in.
-
-    Raises:
-        ValueError: a name that is no packaged model.
-        FailedModelsError: a model could not be downloaded or failed; the report has the others.
+        no_cache: neither take states that an earlier run has kept, nor keep them.
     """
     # here: Lightning takes seconds to import, and a mistyped option should be answered at once
     from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
@@ -88,6 +86,7 @@ def demo(
         )
         brain = SimulatedBrainDataModule(modality, n_stimuli=n_stimuli, signal=signal, seed=seed)
         options: dict[str, Any] = {"settings": settings, "seed": seed, "loggers": loggers, "report": False}
+        options["cache"] = not no_cache
         try:
             runs.append(
                 score_models(members, brain, f"{run_dir}/{modality}", name=f"demo/{modality}", **options)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -31,6 +31,9 @@ COMMANDS: dict[str, str] = {
     "data list": "nfas_lightning.cli.data:list_data",
     "data check": "nfas_lightning.cli.data:check_data",
     "data get": "nfas_lightning.cli.data_get:get_data",
+    "cache list": "nfas_lightning.cli.cache:list_cache",
+    "cache prune": "nfas_lightning.cli.cache:prune_cache",
+    "cache clear": "nfas_lightning.cli.cache:clear_cache",
     "help": "nfas_lightning.cli.help:help_on",
 }
 """Command, or command and subcommand, to the function that runs it: imported when it is asked for.
@@ -53,6 +56,7 @@ _USAGE = f"""Neural Functional Alignment Space
   nfas compare RUN [RUN ...]         the stable mode against its baselines, over every data set
   nfas models list|show|check|pin    pretrained models: the zoo and those that registry packages carry
   nfas data list|check|get           benchmarks: what they are, what of them is here, and downloads
+  nfas cache list|prune|clear        states that were captured once and are scored again without a pass
   nfas help NAME                     options of a class that a config may name, or of a command
 
 `nfas COMMAND --help` lists the options of a command, `nfas --version` the versions that matter.
@@ -124,7 +128,8 @@ def _run_command(name: str, args: list[str]) -> None:
     parser = PlainErrors(prog=f"nfas {name}", description=summary(command))
     parser.add_argument("--config", action="config", help="options from a YAML file")
     hints, parameters = _hints(command), signature(command).parameters
-    valued, needed = dict(hints), []  # options that take a value; positional ones without a default
+    # options that take a value, positional ones without a default, and flags
+    valued, needed, flags = dict(hints), [], []
     # one by one: add_function_arguments would import what the command leaves for later
     for key, parameter in parameters.items():
         flag, given = f"--{key}", {"type": hints[key], "default": parameter.default}
@@ -136,8 +141,8 @@ def _run_command(name: str, args: list[str]) -> None:
                 given = {"nargs": "*", "default": []} if optional else {"nargs": "+"}
             del valued[key]
         elif parameter.default is False:
-            # the name alone means yes, as on every command line; true and false do too
             given = {"type": bool, "nargs": "?", "const": True, "default": False}
+            flags.append(key)
             del valued[key]
         elif get_origin(hints[key]) is Sequence:
             # words beside each other, as the positional ones are
@@ -145,7 +150,12 @@ def _run_command(name: str, args: list[str]) -> None:
         parser.add_argument(flag, help=summary(command, key), **given)
     _check_names(name, args, list(parameters), needed)
     _check_values(name, args, valued)
-    options = parser.parse_args(args)
+    # the name alone means yes, as on every command line, and the word behind it is another argument
+    words = [
+        f"{word}=true" if word[2:] in flags and after.lower() not in ("true", "false") else word
+        for word, after in zip_longest(args, args[1:], fillvalue="")
+    ]
+    options = parser.parse_args(words)
     options.pop("config")
     command(**parser.instantiate(options).as_dict())
 
