@@ -87,6 +87,11 @@ class SavedModel(Protocol):
         """Write the file."""
 
 
+def no_nulls() -> pd.DataFrame:
+    """Return the table of nulls of a run that tested nothing."""
+    return pd.DataFrame({"model": [], "dataset": [], "roi": [], "draws": []}, dtype=object)
+
+
 @dataclass(frozen=True, repr=False)
 class ModelResult:
     """Result of one model on one benchmark, as tables with the columns of `COLUMNS`.
@@ -96,6 +101,8 @@ class ModelResult:
         spectra: one row per DMD eigenvalue.
         depth: one row per recorded block.
         card: the row of the models table.
+        nulls: one row per ROI, ``model``, ``dataset``, ``roi``, and ``draws``: r of the stable mode on moved
+            responses, the same moves for all models of the same responses; empty where nothing was tested.
         region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result read
             back is without it, see `RegionModel.load`.
     """
@@ -104,6 +111,7 @@ class ModelResult:
     spectra: pd.DataFrame
     depth: pd.DataFrame
     card: Mapping[str, Any]
+    nulls: pd.DataFrame = field(default_factory=no_nulls)
     region_model: SavedModel | None = None
 
     def __post_init__(self) -> None:
@@ -129,6 +137,7 @@ class RunResults:
 
     Attributes:
         scores, spectra, depth, models: see `COLUMNS`.
+        nulls: see `ModelResult`; empty where nothing was tested.
         rois: one row per ROI: ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
         meta: experiment name, versions, settings, data hashes, ``simulated``.
     """
@@ -139,6 +148,7 @@ class RunResults:
     models: pd.DataFrame
     rois: pd.DataFrame
     meta: Mapping[str, Any] = field(default_factory=dict)
+    nulls: pd.DataFrame = field(default_factory=no_nulls)
 
     def __repr__(self) -> str:
         datasets = ", ".join(map(str, self.scores["dataset"].unique()))
@@ -180,7 +190,8 @@ class RunResults:
         if kept.empty:
             raise InputError(f"where={where!r} keeps none of {len(self.models)} models.")
         pairs = kept[["model", "dataset"]].drop_duplicates()
-        tables = {name: getattr(self, name).merge(pairs, on=["model", "dataset"]) for name in COLUMNS}
+        names, keys = (*COLUMNS, "nulls"), ["model", "dataset"]
+        tables = {name: getattr(self, name).merge(pairs, on=keys) for name in names}
         rois = self.rois[self.rois["roi"].isin(set(tables["scores"]["roi"]))].reset_index(drop=True)
         return RunResults(**tables, rois=rois, meta={**self.meta, "where": where})
 
@@ -204,6 +215,8 @@ class RunResults:
             meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
             for name in COLUMNS:
                 _check_columns(name, tables[name].columns)
+            if (path / "nulls.parquet").is_file():
+                tables["nulls"] = pd.read_parquet(path / "nulls.parquet")
         except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
             raise InputError(
                 f"{path} holds damaged or older tables ({error}): start its run again, "
@@ -224,7 +237,7 @@ class RunResults:
         _check_named(runs)
         tables = {
             name: pd.concat([getattr(run, name) for run in runs], ignore_index=True)
-            for name in (*COLUMNS, "rois")
+            for name in (*COLUMNS, "nulls", "rois")
         }
         tables["rois"] = tables["rois"].drop_duplicates("roi", ignore_index=True)
         return cls(**tables, meta={"runs": [dict(run.meta) for run in runs], **(meta or {})})
@@ -232,7 +245,7 @@ class RunResults:
     def save(self, path: str | Path) -> None:
         """Write every table and meta.json into a folder, each atomically."""
         path = Path(path)
-        for name in (*COLUMNS, "rois"):
+        for name in (*COLUMNS, "rois", *([] if self.nulls.empty else ["nulls"])):
             with naming(path / f"{name}.parquet"):
                 write_parquet(path / f"{name}.parquet", getattr(self, name))
         write_text(path / "meta.json", json.dumps(dict(self.meta), indent=2, default=str))

@@ -15,9 +15,11 @@ from torch import Tensor
 import nfas_lightning.functional as F
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.controls import MovedResult, moved_responses
 from nfas_lightning.functional.embedding import DistanceMetric
 from nfas_lightning.functional.relabeling import Restriction
 from nfas_lightning.results import (
+    GROUP,
     SCORES,
     RunResults,
     Score,
@@ -37,6 +39,7 @@ from nfas_lightning.space.matrix import (
     check_table,
     control_matrix,
     count_once,
+    null_scores,
     score_matrix,
 )
 from nfas_lightning.space.runs import join_runs
@@ -69,12 +72,13 @@ class NFAS:
         strata: a column of `models`, such as ``"dataset"``: permutations stay inside a stratum.
         units: a column of `models`, such as ``"family"``: permutations exchange whole units.
         control: (M, R) scores of each model's control, its untrained twin, NaN where there is none.
+        null: (P, M, R) scores on moved responses, the same moves for all models; None: not known.
         notes: sentences on what was left out on the way here.
 
     Attributes:
         scores: (M, R) float64 scores.
         models, rois: the tables.
-        value, standardize, metric, group_by, strata, units, control, notes: as given.
+        value, standardize, metric, group_by, strata, units, control, null, notes: as given.
 
     Raises:
         ValueError: tables that do not match the scores, repeated names, a model without a group, missing
@@ -105,6 +109,7 @@ class NFAS:
         strata: str | None = None,
         units: str | None = None,
         control: Tensor | np.ndarray[Any, Any] | None = None,
+        null: Tensor | np.ndarray[Any, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         check_option("standardize", standardize, ("none", "model"))
@@ -141,6 +146,11 @@ class NFAS:
         self.control = None if control is None else _copied(control)
         if self.control is not None and self.control.shape != self.scores.shape:
             raise InputError(f"control must have shape (M, R) = {expected}, got {tuple(self.control.shape)}.")
+        self.null = None if null is None else _copied(null)
+        if self.null is not None and self.null.shape[1:] != self.scores.shape:
+            raise InputError(
+                f"null must have shape (P, M, R) with (M, R) = {expected}, got {tuple(self.null.shape)}."
+            )
 
     @classmethod
     def from_scores(
@@ -190,10 +200,10 @@ class NFAS:
         check_option("axis", axis, ("strict", "intersection"))
         if score is not None:
             check_option("score", score, SCORES)
-        cards = None
+        cards, nulls = None, None
         if isinstance(table, RunResults):
             rois = table.rois if rois is None else rois
-            cards, table = table.cards, table.scores
+            cards, nulls, table = table.cards, table.nulls, table.scores
         which: Any = {"feature": feature, "value": value, "score": score, "subject": subject}
         values, models, columns, notes = score_matrix(table, **which, intersection=axis == "intersection")
         if rois is None:
@@ -208,6 +218,8 @@ class NFAS:
             models = models.join(known[new], on="model")
         control = control_matrix(table, models["model"], columns["roi"], **which)
         values, models, repeated = count_once(values, models)
+        is_tested = feature == "stable_mode" and score is None and subject in (None, GROUP)
+        null = null_scores(nulls, models["model"], columns["roi"], value) if is_tested else None
         return cls(
             values,
             models,
@@ -219,6 +231,7 @@ class NFAS:
             strata=strata,
             units=units,
             control=None if control is None else control.loc[models["model"]].to_numpy(),
+            null=null,
             notes=[*notes, *repeated],
         )
 
@@ -314,12 +327,14 @@ class NFAS:
                 "do."
             )
         gains, name = (self.scores - self.control)[:, kept], f"gain of {self.value}"
-        return self._like(gains, self.models, rois=self.rois[kept.numpy()], control=None, value=name)
+        return self._like(gains, self.models, rois=self.rois[kept.numpy()], value=name)
 
     def _with(self, rows: np.ndarray[Any, Any], group_by: str) -> NFAS:
-        control = None if self.control is None else self.control[rows.tolist()]
-        scores, models = self.scores[rows.tolist()], self.models.loc[rows]
-        return self._like(scores, models, control=control, group_by=group_by)
+        kept = rows.tolist()
+        control = None if self.control is None else self.control[kept]
+        null = None if self.null is None else self.null[:, kept]
+        beside: Any = {"control": control, "null": null, "group_by": group_by}
+        return self._like(self.scores[kept], self.models.loc[rows], **beside)
 
     def _like(self, scores: Tensor, models: pd.DataFrame, **changes: Any) -> NFAS:
         """Return other scores with the options of this space."""
@@ -340,6 +355,16 @@ class NFAS:
                 f"{names} score the same at every ROI and have no pattern to standardize: drop them."
             )
         return standardized(self.scores)
+
+    def moved_responses(self) -> MovedResult | None:
+        """Do groups sit further apart than where no network predicts anything? None without a `null`.
+
+        See `functional.controls.moved_responses`.
+        """
+        if self.null is None:
+            return None
+        moved = self.null if self.standardize == "none" else standardized(self.null)
+        return moved_responses(self.vectors, moved, self.labels, metric=self.metric)
 
     def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
         """Return scores, vectors or distances with names: models x ROIs, or models x models."""
@@ -471,6 +496,9 @@ class NFAS:
         if n_permutations:
             beside = self.compare_control(n_permutations=min(n_permutations, 999), seed=seed)
             found = replace(found, controls=beside)
+            if found.permanova and (moved := self.moved_responses()) is not None:
+                apart = {**found.permanova, "p_moved": float(moved.p_value)}
+                found = replace(found, permanova=apart)
         word, note = self.design
         return replace(found, notes=(*self.notes, *found.notes), design=word, design_note=note)
 
