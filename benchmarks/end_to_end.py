@@ -4,10 +4,10 @@
 
 Ours is one call of `align` with all baselines. The script runs the same network over the same batches, pools
 the outputs of its blocks in forward hooks, and fits every feature set with himalaya: five contiguous outer and
-five inner folds, the same 19 penalties, one chosen per target; `KernelRidgeCV` where there are more features
-than rows, as himalaya advises. Feature sets are those of `align`, made with the same functions. With 250 images
-all inner folds are equally long; where they are not, himalaya weighs each fold alike and ours each row, and some
-penalties differ. Shown are wall-clock and processor seconds, and the largest difference of a target's r.
+inner folds, the same 19 penalties, one chosen per target; `KernelRidgeCV` where there are more features than
+rows, as himalaya advises. Feature sets are those of `align`, from the same functions. Of 250 images all inner
+folds are equally long; where they are not, himalaya gives each fold the same weight and ours each row, and some
+penalties differ. Shown are wall-clock and processor seconds, and the largest difference of r.
 """
 
 from __future__ import annotations
