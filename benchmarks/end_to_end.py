@@ -2,12 +2,13 @@
 
     python benchmarks/end_to_end.py [--images 250] [--targets 100] [--network resnet18] [--threads 1]
 
-Ours is one call of `align` with all baselines. The script runs the same network over the same batches, pools
-the outputs of its blocks in forward hooks, and fits every feature set with himalaya: five contiguous outer and
-inner folds, the same 19 penalties, one chosen per target; `KernelRidgeCV` where there are more features than
-rows, as himalaya advises. Feature sets are those of `align`, from the same functions. Of 250 images all inner
-folds are equally long; where they are not, himalaya gives each fold the same weight and ours each row, and some
-penalties differ. Shown are wall-clock and processor seconds, and the largest difference of r.
+Ours is one call of `align` with all baselines. The script runs the same network over the same batches,
+pools the outputs of its blocks in forward hooks, and fits every feature set with himalaya: five contiguous
+outer and inner folds, the same 19 penalties, one chosen per target; `KernelRidgeCV` where there are more
+features than rows, as himalaya advises. Feature sets are those of `align`, from the same functions. Of 250
+images all inner folds are equally long; where they are not, himalaya gives each fold the same weight and
+ours each row, and some penalties differ. Shown are wall-clock and processor seconds, and the largest
+difference of r.
 """
 
 from __future__ import annotations
