@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -16,9 +16,11 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.timing import check_moment, check_own_tokens
 from nfas_lightning.functional.checks import check_count
+from nfas_lightning.hooks.attached import take_off
 from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network, has_forward
+from nfas_lightning.hooks.sharding import as_written, is_sharded, unwrapped
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import (
     kept_random_states,
@@ -30,7 +32,7 @@ from nfas_lightning.models.found import choose_preprocess
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.loaded import LoadedModel, ModelInputs, Preprocess, as_inputs, move_inputs
 from nfas_lightning.models.suite import RandomTwin
-from nfas_lightning.results import ModelResult
+from nfas_lightning.results import CaptureCache, ModelResult, NoKeyError, capture_key, stimuli_key
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
 __all__ = ["align", "card_of", "preprocess_for", "record_trajectory"]
@@ -47,6 +49,7 @@ def align(
     name: str | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
+    cache: bool | str | CaptureCache | None = None,
     progress: bool = True,
 ) -> ModelResult:
     """Run a network over a benchmark's stimuli, frozen, and score it: for loops that are not Lightning's.
@@ -67,6 +70,9 @@ def align(
         name: of the model in the tables; None: its class or name.
         batch_size: stimuli per batch; None: the datamodule's.
         device: moved there first; None: stays where it is.
+        cache: where states are kept, which other settings and responses then take from there without a
+            forward pass, see `CaptureCache`: a folder, True for the usual one, or False. None: True, unless
+            the network is in training mode and about to change.
         progress: show a bar.
 
     Returns:
@@ -94,20 +100,65 @@ def align(
         if not has_forward(model):
             model = find_network(model, to_run=True)
         started = time.perf_counter()
-        trajectory = record_trajectory(
-            model if device is None else model.to(device),
-            datamodule.stimuli,
-            layers=layers,
-            pooling=pooling,
-            preprocess=preprocess,
-            batch_size=batch_size or datamodule.batch_size,
-            num_workers=datamodule.num_workers,
-            progress=progress,
-        )
-        assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
-        card = card_of(model, datamodule.responses, name, pooling, seconds=time.perf_counter() - started)
+        is_fixed = isinstance(model, FrozenModel) or not model.training
+        store = CaptureCache.given(is_fixed if cache is None else cache)
+        # a shard of the weights is no key: one process would read while the others wait for it
+        is_keyed = bool(store.max_gb) and not is_sharded(model)
+        key = _capture_key(model, datamodule, layers, pooling, preprocess) if is_keyed else None
+        kept = None if key is None else store.read(key)
+        trajectory = kept
+        if trajectory is None:
+            trajectory = record_trajectory(
+                model if device is None else model.to(device),
+                datamodule.stimuli,
+                layers=layers,
+                pooling=pooling,
+                preprocess=preprocess,
+                batch_size=batch_size or datamodule.batch_size,
+                num_workers=datamodule.num_workers,
+                progress=progress,
+            )
+            assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
+        seconds = time.perf_counter() - started
+        with as_written(model):
+            card = card_of(unwrapped(model), datamodule.responses, name, pooling, seconds=seconds)
+        if key is not None and kept is None:
+            store.write(key, trajectory, {"model": card["name"], "dataset": datamodule.responses.dataset})
         with without_autocast():
             return score_trajectory(trajectory, datamodule.responses, card, settings)
+
+
+def _capture_key(
+    model: nn.Module,
+    datamodule: Any,
+    layers: Layers | None,
+    pooling: str | None,
+    preprocess: Preprocess | None,
+) -> str | None:
+    """Return the `capture_key` of a pass, which is that of `DepthTrajectory`; None where there is none."""
+    frozen = model if isinstance(model, FrozenModel) else None
+    network = model if frozen is None else frozen.load().module
+    devices = {parameter.device.type for parameter in network.parameters()} or {"cpu"}
+    casts = [str(torch.get_autocast_dtype(kind)) for kind in devices if torch.is_autocast_enabled(kind)]
+    with suppress(NoKeyError):
+        return capture_key(
+            network,
+            # of other networks, what they and the stimuli decide: see `choose_preprocess`
+            preprocess=preprocess or ("chosen" if frozen is None else frozen.load().preprocess),
+            stimuli=stimuli_key(datamodule),
+            recorder={
+                "layers": layers or ("auto" if frozen is None else frozen.layers),
+                "pooling": pooling or ("auto" if frozen is None else frozen.pooling),
+                "submodule": None,
+                "dtype": "float64"
+                if any(p.dtype is torch.float64 for p in network.parameters())
+                else "float32",
+                "repeats": "error",
+                "layout": "auto",
+            },
+            precision=", ".join(casts) or "32-true",
+        )
+    return None
 
 
 def record_trajectory(
@@ -145,7 +196,10 @@ def record_trajectory(
         owner: what holds the network and stays as it was, too, see `undisturbed`.
     """
     rank, world = share
+    top = owner or network
     indices = list(range(len(stimuli)))[:limit][rank::world]
+    if not indices and is_sharded(top):
+        indices = [0]  # a process with nothing of its own to show has parameters that the others need
     if not indices:
         return None
     if preprocess is None and not isinstance(network, FrozenModel):
@@ -167,8 +221,10 @@ def record_trajectory(
     loader: DataLoader[Any] = DataLoader(
         stimuli, batch_size, sampler=indices, num_workers=num_workers, collate_fn=list
     )
-    with undisturbed(module, owner or network) as plain:
-        recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
+    with undisturbed(module, top) as plain:
+        take_off(plain)
+        with as_written(top):
+            recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
         capture = Capture(recorder, inputs, context=context)
         with recorder:
             if world > 1:

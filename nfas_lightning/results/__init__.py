@@ -1,7 +1,8 @@
 """Result tables of a run, the folder that keeps them, and the statistics of a space."""
 
+from nfas_lightning.results.capture_cache import CaptureCache
 from nfas_lightning.results.comparison import MEASURED, SIMULATED, compare_features
-from nfas_lightning.results.keys import capture_key, content_key, scoring_key
+from nfas_lightning.results.keys import capture_key, content_key, scoring_key, stimuli_key
 from nfas_lightning.results.numbers import SCORES, Score, report_as, reported, tells_apart, three_numbers
 from nfas_lightning.results.run_folder import RunFolder
 from nfas_lightning.results.run_results import (
@@ -18,33 +19,9 @@ from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
 from nfas_lightning.writing import write_csv, write_parquet
 
 __all__ = [
-    "COLUMNS",
-    "FEATURES",
-    "GROUP",
-    "MEAN",
-    "MEASURED",
-    "MIN_MODELS",
-    "SCORES",
-    "SIMULATED",
-    "SIZES",
-    "ModelResult",
-    "NoKeyError",
-    "RunFolder",
-    "RunResults",
-    "Score",
-    "SpaceStatistics",
-    "capture_key",
-    "compare_features",
-    "content_key",
-    "few_models",
-    "group_words",
-    "query_models",
-    "report_as",
-    "reported",
-    "scoring_key",
-    "subject_scores",
-    "tells_apart",
-    "three_numbers",
-    "write_csv",
-    "write_parquet",
-]
+    "COLUMNS", "FEATURES", "GROUP", "MEAN", "MEASURED", "MIN_MODELS", "SCORES", "SIMULATED", "SIZES",
+    "CaptureCache", "ModelResult", "NoKeyError", "RunFolder", "RunResults", "Score", "SpaceStatistics",
+    "capture_key", "compare_features", "content_key", "few_models", "group_words", "query_models",
+    "report_as", "reported", "scoring_key", "stimuli_key", "subject_scores", "tells_apart",
+    "three_numbers", "write_csv", "write_parquet",
+]  # fmt: skip

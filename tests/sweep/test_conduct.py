@@ -106,7 +106,7 @@ def test_what_is_finished_is_found_and_what_changed_is_computed(folder, monkeypa
     assert calls(folder) > count
     assert (status["one"]["found"], status["two"]["found"]) == (False, True)
     assert recomputed(resume=False)
-    monkeypatch.setattr("nfas_lightning.results.keys.code_version", lambda: "another")
+    monkeypatch.setattr("nfas_lightning.results.keys.code_version", lambda of: "another")
     assert recomputed()
 
 
