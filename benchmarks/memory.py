@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
+from himalaya.backend import set_backend
 from voxels import himalaya, simulate
 
 from nfas_lightning.functional.ridge import ridge_cv
@@ -33,6 +34,7 @@ def measure(tool: str, given: argparse.Namespace) -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins here
     before = resident("VmRSS")
     if tool == "himalaya":
+        set_backend("torch")
         himalaya(X, Y, alphas.numpy(), given.targets_batch or given.targets)
     else:
         ridge_cv(X, Y, alphas=alphas, keep_preds=tool == "ours, predictions kept", warn=False)
