@@ -451,7 +451,7 @@ class DepthRecorder:
 
     def take(self) -> Trajectory:
         """Return what was collected since the last `take`, sorted and deduplicated, and forget it."""
-        trajectory = self.trajectory()
+        trajectory = self._joined(self._rows)
         self._rows, self._ids = [], []
         return trajectory
 
@@ -462,11 +462,15 @@ class DepthRecorder:
             RuntimeError: nothing was collected.
             ValueError: a stimulus came twice with different states.
         """
-        if not self._rows:
+        return self._joined([list(row) for row in self._rows])
+
+    def _joined(self, rows: list[list[Tensor]]) -> Trajectory:
+        """Join the rows of all batches, depth by depth, each taken out of `rows` as it is joined."""
+        if not rows:
             raise FailureError("Nothing was collected: call collect(stimulus_ids) after each forward pass.")
         layers = self._described(self._order)
         with torch.inference_mode(False):  # so that the states can be used under autograd later
-            states = tuple(torch.cat(parts) for parts in zip(*self._rows, strict=True))
+            states = [torch.cat([row.pop(0) for row in rows]) for _ in layers]
             return sort_stimuli(states, layers, torch.cat(self._ids))
 
 

@@ -130,11 +130,9 @@ def sort_stimuli(states: Sequence[Tensor], layers: Sequence[LayerInfo], stimulus
     repeated = rows != twins
     if bool(repeated.any()):
         _check_twins(states, layers, stimulus_ids[repeated], rows[repeated], twins[repeated])
-    return Trajectory(
-        states=tuple(state[first.to(state.device)] for state in states),
-        layers=tuple(layers),
-        stimulus_ids=stimulus_ids[first],
-    )
+    if not torch.equal(first, rows):  # what is in order already is not copied
+        states = [state[first.to(state.device)] for state in states]
+    return Trajectory(states=tuple(states), layers=tuple(layers), stimulus_ids=stimulus_ids[first])
 
 
 def _check_twins(
@@ -160,6 +158,8 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
     if not parts:
         raise InputError("Expected at least one trajectory to join, got none.")
     first = parts[0]
+    if len(parts) == 1:
+        return sort_stimuli(first.states, first.layers, first.stimulus_ids)
     for part in parts[1:]:
         if part.layer_names != first.layer_names or part.widths != first.widths:
             raise InputError(
