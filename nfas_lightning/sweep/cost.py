@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,14 +15,14 @@ from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.models import ModelSuite
 from nfas_lightning.results import COLUMNS
-from nfas_lightning.runner.planning import PROBE, least_seconds, plan
+from nfas_lightning.runner.memory import resident_mb
+from nfas_lightning.runner.planning import least_seconds, plan
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
-__all__ = ["available_mb", "estimate", "peak_mb", "reset_peak", "resident_mb", "share_stimuli"]
+__all__ = ["estimate", "share_stimuli"]
 
 _DRAWS = 20  # of the null in the timed probe
 _PROBE_BLOCKS = 3
-_COPIES = 3  # of a trajectory: as recorded, in one state space, and all blocks side by side
 _SHARE_FROM = 0.05  # share of the forward passes that decoding must cost before it is worth memory
 
 
@@ -46,21 +43,17 @@ def estimate(suite: ModelSuite, datamodule: BrainDataModule, settings: ScoringSe
         work on the machine adds to it.
     """
     gc.collect()
-    before, probed = resident_mb(), reset_peak()
-    (row,) = plan(suite, datamodule)
-    weights = 4e-6 * row.parameters
-    batch = min(datamodule.batch_size, len(datamodule.stimuli))
-    # what the probe's few stimuli took on their way through the network, for a whole batch
-    passing = max(0.0, probed() - before - weights) * batch / min(PROBE, batch)
+    before = resident_mb()
+    (row,) = plan(suite, datamodule, settings=settings)
     n_stimuli = len(datamodule.responses.stimulus_ids)
-    width = max(1, round(row.megabytes / (4e-6 * n_stimuli * row.n_blocks)))
+    width = max(1, round(row.memory.trajectory / (4 * n_stimuli * row.n_blocks)))
     scoring = _seconds_scoring(n_stimuli, width, row.n_blocks, datamodule, settings)
     twins = 2 if suite.random_twins else 1
     return {
         "parameters": row.parameters,
         "n_blocks": row.n_blocks,
-        "trajectory_mb": row.megabytes,
-        "memory_mb": before + weights + max(passing, _COPIES * row.megabytes),
+        "trajectory_mb": row.memory.trajectory * 1e-6,
+        "memory_mb": before + row.memory.of_host * 1e-6,
         "seconds_forward": twins * row.seconds,
         "seconds_scoring": scoring,
     }
@@ -142,46 +135,3 @@ class _Remembered:
         if index not in self._known:
             self._known[index] = self._items[index]
         return self._known[index]
-
-
-def reset_peak() -> Callable[[], float]:
-    """Forget the highest memory so far where the system can; return a function that reads it in MB."""
-    # elsewhere the peak stays that of the process: right for the first model of a job
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of this process starts anew
-    return peak_mb
-
-
-def peak_mb() -> float:
-    """Highest resident memory in 1e6 bytes, since `reset_peak` where the system can tell."""
-    found = _from_status("VmHWM")
-    if found is not None:
-        return found
-    import resource  # not on every system, and not needed where /proc is
-
-    unit = 1e-6 if sys.platform == "darwin" else 1024e-6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def resident_mb() -> float:
-    """Resident memory now, in 1e6 bytes; the peak where the system tells no more."""
-    found = _from_status("VmRSS")
-    return peak_mb() if found is None else found
-
-
-def available_mb() -> float:
-    """Memory of the machine that is free to take, in 1e6 bytes; infinite where the system does not say."""
-    return _kilobytes(Path("/proc/meminfo"), "MemAvailable") or float("inf")
-
-
-def _from_status(name: str) -> float | None:
-    return _kilobytes(Path("/proc/self/status"), name)
-
-
-def _kilobytes(path: Path, name: str) -> float | None:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-    return int(found[0]) * 1024e-6 if found else None
