@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.little_prince.little_prince_datamodule import LittlePrinceDataModule
     from nfas_lightning.datamodules.narratives.narratives_datamodule import NarrativesDataModule
     from nfas_lightning.datamodules.natural_sounds.natural_sounds_datamodule import NaturalSoundsDataModule
+    from nfas_lightning.datamodules.simulated.film import SimulatedFilmDataModule
     from nfas_lightning.datamodules.simulated.simulated_datamodule import SimulatedBrainDataModule
     from nfas_lightning.datamodules.stories.story_datamodule import StoryDataModule
+    from nfas_lightning.datamodules.streams import StreamsDataModule
 
 # loaded on first use: what asks for a benchmark's files alone does without Lightning
 _SHARED = {
@@ -30,7 +32,9 @@ _SHARED = {
     "BrainDataModule": "base",
     "ClipDataModule": "clips.clip_datamodule",
     "FolderDataModule": "folder",
+    "SimulatedFilmDataModule": "simulated.film",
     "StoryDataModule": "stories.story_datamodule",
+    "StreamsDataModule": "streams",
 }
 
 __all__ = [
@@ -45,7 +49,9 @@ __all__ = [
     "NarrativesDataModule",
     "NaturalSoundsDataModule",
     "SimulatedBrainDataModule",
+    "SimulatedFilmDataModule",
     "StoryDataModule",
+    "StreamsDataModule",
 ]
 
 

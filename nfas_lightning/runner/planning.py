@@ -15,6 +15,7 @@ from torch import nn
 
 from nfas_lightning.callbacks import DepthTrajectory
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.datamodules.streams import stream_of
 from nfas_lightning.errors import NotEnoughMemoryError
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.hooks.capture import Capture
@@ -127,9 +128,8 @@ def _planned(
         if suite.random_twins or spec.get("weights") == "random":
             raise
         probed = FrozenModel(**spec)
-    row = _probe(
-        probed, datamodule, device, settings or ScoringSettings(), capture or DepthTrajectory(), spec
-    )
+    data = stream_of(datamodule, probed)
+    row = _probe(probed, spec, data, device, settings or ScoringSettings(), capture or DepthTrajectory())
     return replace(row, members=waiting)
 
 
@@ -160,13 +160,13 @@ def _untouched(spec: Mapping[str, Any], suite: ModelSuite) -> FrozenModel:
 
 def _probe(
     model: FrozenModel,
+    spec: Mapping[str, Any],
     datamodule: BrainDataModule,
     device: torch.device,
     settings: ScoringSettings,
     capture: DepthTrajectory,
-    spec: Mapping[str, Any],
 ) -> PlannedModel:
-    """Show one stimulus, which tells what memory the run needs, and if there is room a few more, for the time."""
+    """Show one stimulus, by which memory is counted, and if there is room a few more, which are timed."""
     stimuli = datamodule.stimuli
     module, (network, layers, pooling) = model.load().module, capture.target(model)
     model.to(device)
@@ -195,11 +195,8 @@ def _probe(
             _synchronize(device)
 
         _synchronize(device)
-        seconds = least_seconds(run)
-    n_parameters = sum(parameter.numel() for parameter in module.parameters())
-    return PlannedModel(
-        name, n_parameters, len(widths), memory, seconds / len(batch["stimulus_id"]) * len(stimuli)
-    )
+        seconds = least_seconds(run) / len(batch["stimulus_id"]) * len(stimuli)
+    return PlannedModel(name, sum(p.numel() for p in module.parameters()), len(widths), memory, seconds)
 
 
 def least_seconds(run: Callable[[], object]) -> float:
