@@ -143,7 +143,7 @@ def scoring_bytes(
     return maps + max(made, space + max(space // 2, fits))
 
 
-class LivePeak(TorchDispatchMode):
+class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count the bytes of tensors that are made inside and alive at a time, on any device.
 
     Attributes:
@@ -157,7 +157,7 @@ class LivePeak(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self._now = 0
         self._known: set[int] = set()
 

@@ -135,26 +135,30 @@ def _planned(
 
 def _known_weights(spec: Mapping[str, Any]) -> int:
     """Bytes of weights that nothing has to be built for; 0 where that is not known, or they are spread."""
-    if not isinstance(spec["model"], str | ZooEntry) or {"device_map", "quantization_config"} & set(spec):
+    model: Any = spec["model"]
+    if not isinstance(model, str | ZooEntry) or {"device_map", "quantization_config"} & set(spec):
         return 0
-    named = isinstance(spec["model"], str)
-    source, name = split_name(spec["model"]) if named else ("zoo", spec["model"].name)
-    entry = spec["model"] if not named else sources()[source].entries().get(name)
+    if isinstance(model, str):
+        name, model = split_name(model)[1], sources()[split_name(model)[0]]
+        known = model.entries().get(name)
+        n_parameters = known.parameters if known else model.n_parameters(name)
+    else:
+        n_parameters = model.parameters
     dtype = spec.get("dtype")
     # what "auto" is, only the checkpoint tells: half precision at least
     size = 2 if dtype == "auto" else as_dtype(dtype).itemsize
-    return size * (entry.parameters if entry else sources()[source].n_parameters(name))
+    return int(size * n_parameters)
 
 
 def _untouched(spec: Mapping[str, Any], suite: ModelSuite) -> FrozenModel:
     """Return a model to probe: its random twin, or without twins a copy of a network that is at hand."""
     model = spec["model"]
     if not suite.random_twins and isinstance(model, nn.Module | LoadedModel):
-        loaded = isinstance(model, LoadedModel)
-        network = model.module if loaded else model
+        network: nn.Module = model.module if isinstance(model, LoadedModel) else model
         # a copy of what is placed or quantized may not run, and looking at it changes nothing
         copy = network if is_placed(network) else copied(network)
-        return FrozenModel(**{**spec, "model": replace(model, module=copy) if loaded else copy})
+        whole = replace(model, module=copy) if isinstance(model, LoadedModel) else copy
+        return FrozenModel(**{**spec, "model": whole})
     return FrozenModel(**{**spec, "weights": "random"})
 
 
