@@ -63,6 +63,7 @@ def plan(
     device: torch.device | str = "cpu",
     settings: ScoringSettings | None = None,
     capture: DepthTrajectory | None = None,
+    must_fit: bool = True,
     is_finished: Callable[[FrozenModel, str], bool] | None = None,
     on_missing: Callable[[str, Exception], None] | None = None,
 ) -> list[PlannedModel]:
@@ -77,6 +78,7 @@ def plan(
         device: where the run's forward passes will be.
         settings: of the scoring; None: the default.
         capture: what will record; None: a `DepthTrajectory` as it comes.
+        must_fit: refuse what can't run in the memory that is free.
         is_finished: whether a member of the suite, which is not loaded yet, is left out; given the member and
             its name, in the order of `ModelSuite.members`. None: all are planned.
         on_missing: called with the name of a model that is passed over, since its files or library are out of
@@ -89,7 +91,7 @@ def plan(
     rows, where = [], torch.device(device)
     for spec in suite.specs:
         try:
-            row = _planned(spec, suite, datamodule, where, settings, capture, is_finished)
+            row = _planned(spec, suite, datamodule, where, settings, capture, must_fit, is_finished)
         except (OSError, ImportError, NotEnoughMemoryError) as error:
             if on_missing is None:
                 raise
@@ -107,10 +109,12 @@ def _planned(
     device: torch.device,
     settings: ScoringSettings | None,
     capture: DepthTrajectory | None,
+    must_fit: bool,
     is_finished: Callable[[FrozenModel, str], bool] | None,
 ) -> PlannedModel | None:
     """Return one model's row; None where all its members are finished."""
-    check_room(suite.name_of(spec), Memory(_known_weights(spec), 0, 0, 0, device))
+    if must_fit:
+        check_room(suite.name_of(spec), Memory(_known_weights(spec), 0, 0, 0, device))
     trained = suite.name_of(spec).removesuffix("_random")
     waiting = 0
     for member in suite.members_of(spec):
@@ -129,7 +133,8 @@ def _planned(
             raise
         probed = FrozenModel(**spec)
     data = stream_of(datamodule, probed)
-    row = _probe(probed, spec, data, device, settings or ScoringSettings(), capture or DepthTrajectory())
+    chosen = settings or ScoringSettings(), capture or DepthTrajectory()
+    row = _probe(probed, spec, data, device, *chosen, must_fit)
     return replace(row, members=waiting)
 
 
@@ -169,6 +174,7 @@ def _probe(
     device: torch.device,
     settings: ScoringSettings,
     capture: DepthTrajectory,
+    must_fit: bool,
 ) -> PlannedModel:
     """Show one stimulus, by which memory is counted, and if there is room a few more, which are timed."""
     stimuli = datamodule.stimuli
@@ -191,7 +197,8 @@ def _probe(
             building=weights + is_drawn * 2 * max((p.nbytes for p in module.parameters()), default=0),
         )
         name = model.info.name.removesuffix("_random")
-        check_room(name, memory)
+        if must_fit:
+            check_room(name, memory)
         batch = stimuli.collate([stimuli[i] for i in range(min(PROBE, len(stimuli)))])
 
         def run() -> None:
