@@ -33,8 +33,8 @@ class BrainAlignment(AlignmentMonitor, Callback):
 
     The training stays bit-identical: weights, buffers, whatever else modules hold, modes, gradients, random
     states, autocast and hooks are as they were before. What `torch.compile` wrapped runs uncompiled here,
-    since compiled code may skip hooks. Sharded parameters (FSDP, DeepSpeed) are not supported: a block can't
-    run outside its wrapper.
+    since compiled code may skip hooks. Where FSDP shards the parameters, evaluations run through its root, on
+    all processes at once; other splits (DeepSpeed ZeRO-3, tensor parallelism) are refused as ``fit`` starts.
 
     Logged to every logger at the optimizer's step, under `prefix`:
 
@@ -144,13 +144,7 @@ class BrainAlignment(AlignmentMonitor, Callback):
         if _stage(trainer):
             self._evaluate_at(trainer, pl_module, "stage")
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the network two stimuli."""
-        self.on_validation_start(trainer, pl_module)
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Evaluate."""
-        self.on_validation_end(trainer, pl_module)
+    on_test_start, on_test_end = on_validation_start, on_validation_end
 
     def _evaluate_at(self, trainer: pl.Trainer, pl_module: pl.LightningModule, why: str) -> None:
         found = self._evaluate(*self._networks(trainer, pl_module), _moment(trainer, why))

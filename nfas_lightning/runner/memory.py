@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.errors import NotEnoughMemoryError
+from nfas_lightning.functional.batches import free_memory
 from nfas_lightning.scoring import ScoringSettings
 
 __all__ = [
@@ -50,7 +51,8 @@ class Memory:
         activations: the most that a forward pass of a batch holds at a time, its recorded states included.
         trajectory: states of all stimuli as they are kept.
         scoring: what the scoring holds beside the trajectory: state space, features, the ridge's workspace.
-        device: of the forward passes; the trajectory and the scoring are in the host's memory.
+        device: of the forward passes.
+        home: where states are kept and scored.
         building: what the network takes while it is made, before anything runs.
     """
 
@@ -59,19 +61,24 @@ class Memory:
     trajectory: int
     scoring: int
     device: torch.device
+    home: torch.device
     building: int = 0
 
     @property
     def of_device(self) -> int:
         """Bytes on an accelerator."""
-        return 0 if self.device.type == "cpu" else self.weights + self.activations
+        return 0 if self.device.type == "cpu" else self.on(self.device)
 
     @property
     def of_host(self) -> int:
-        """Bytes of the host's memory: while passes run, and then while their states are scored."""
-        if self.device.type != "cpu":  # weights pass through it
-            return max(self.weights, self.trajectory + self.scoring)
-        return max(self.building, self.weights + self.trajectory + max(self.activations, self.scoring))
+        """Bytes of the host's memory, through which weights pass on their way to an accelerator."""
+        return max(self.building, self.on(torch.device("cpu")))
+
+    def on(self, place: torch.device) -> int:
+        """Bytes on a device: while passes run, and then while their states are scored."""
+        runs, scores = place.type == self.device.type, place.type == self.home.type
+        kept = runs * self.weights + scores * self.trajectory
+        return kept + max(runs * self.activations, scores * self.scoring)
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {_size(getattr(self, name))}" for name in _ADVICE)
@@ -93,11 +100,13 @@ def check_room(name: str, memory: Memory) -> None:
     Raises:
         NotEnoughMemoryError: what is needed, what there is, and what to change.
     """
-    for where, needed, free in (
-        ("the host", memory.of_host, available_mb() * 1e6),
-        (str(memory.device), memory.of_device, _free_of(memory.device)),
+    for where, device, needed, free in (
+        ("the host", torch.device("cpu"), memory.of_host, available_mb() * 1e6),
+        (str(memory.device), memory.device, memory.of_device, _free_of(memory.device)),
     ):
-        if needed > _TOLERANCE * free:
+        # states beyond half of what is free go to the host or to disk
+        spilled = max(0.0, memory.trajectory - free / 2) if device.type == memory.home.type else 0.0
+        if needed - spilled > _TOLERANCE * free:
             largest = max(_ADVICE, key=lambda part: getattr(memory, part))
             raise NotEnoughMemoryError(
                 f"{name} can't run here: it needs about {_size(needed)} of {where}'s memory, of which "
@@ -185,10 +194,7 @@ class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _free_of(device: torch.device) -> float:
     """Bytes that are free on an accelerator; infinite where that is not known."""
-    if device.type != "cuda":
-        return float("inf")
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + held
+    return float(free_memory(device)) if device.type == "cuda" else float("inf")
 
 
 def reset_peak() -> Callable[[], float]:

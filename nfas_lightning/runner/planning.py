@@ -114,7 +114,7 @@ def _planned(
 ) -> PlannedModel | None:
     """Return one model's row; None where all its members are finished."""
     if must_fit:
-        check_room(suite.name_of(spec), Memory(_known_weights(spec), 0, 0, 0, device))
+        check_room(suite.name_of(spec), Memory(_known_weights(spec), 0, 0, 0, device, device))
     trained = suite.name_of(spec).removesuffix("_random")
     waiting = 0
     for member in suite.members_of(spec):
@@ -193,6 +193,7 @@ def _probe(
             trajectory=as_dtype(capture.dtype).itemsize * len(stimuli) * sum(widths),
             scoring=scoring_bytes(len(stimuli), widths, datamodule.responses, settings),
             device=device,
+            home=torch.device(capture.device or device),
             # a twin's parameters are compared with what was there, one after the other
             building=weights + is_drawn * 2 * max((p.nbytes for p in module.parameters()), default=0),
         )
