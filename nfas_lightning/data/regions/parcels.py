@@ -34,7 +34,7 @@ def membership(atlas: Atlas, shape: Shape, affine: bytes) -> tuple[NDArray[np.in
     """Find the voxels of each parcel; kept, since the runs of a study share few grids.
 
     Args:
-        atlas: label image or spheres.
+        atlas: label image or spheres; a sphere of radius 0 is the voxel nearest to its center.
         shape: the grid's (X, Y, Z).
         affine: the bytes of its (4, 4) float64 voxel to mm matrix.
 
@@ -47,9 +47,20 @@ def membership(atlas: Atlas, shape: Shape, affine: bytes) -> tuple[NDArray[np.in
         labels = sample_nearest(atlas.labels, atlas.affine, shape, matrix).ravel(order="F")
         voxels = np.flatnonzero(labels)
         return labels[voxels].astype(np.int64) - 1, voxels
-    return _spheres(
-        atlas.table[["x", "y", "z"]].to_numpy(dtype=float), float(atlas.radius or 0), shape, matrix
+    centers = atlas.table[["x", "y", "z"]].to_numpy(dtype=float)
+    return (
+        _spheres(centers, atlas.radius, shape, matrix) if atlas.radius else _nearest(centers, shape, matrix)
     )
+
+
+def _nearest(
+    centers: NDArray[np.float64], shape: Shape, affine: Affine
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the voxel that is nearest to each center: targets that are voxels themselves."""
+    inverse = np.linalg.inv(affine)
+    place = np.floor(centers @ inverse[:3, :3].T + inverse[:3, 3] + 0.5 + 1e-6).astype(np.int64)
+    rows = np.flatnonzero(((place >= 0) & (place < shape)).all(axis=1))
+    return rows, np.ravel_multi_index(tuple(place[rows].T), shape, order="F").astype(np.int64)
 
 
 def sample_nearest(source: NDArray[Any], source_affine: Affine, shape: Shape, affine: Affine) -> NDArray[Any]:
@@ -309,10 +320,10 @@ def _average(
             "NaN, zero in every volume, masked out or elsewhere. Is the file complete, and in the atlas's "
             "space?"
         )
-    with np.errstate(invalid="ignore"):
-        means = np.where(counts > 0, sums / counts, np.nan)
-    means[missing] = np.nan
-    return Parcels(torch.from_numpy(means.astype(np.float32)), torch.from_numpy(counts.astype(np.int64)))
+    # in place: where targets are voxels, sums are as large as the scan
+    sums /= np.where(counts > 0, counts, np.nan)
+    sums[missing] = np.nan
+    return Parcels(torch.from_numpy(sums.astype(np.float32)), torch.from_numpy(counts.astype(np.int64)))
 
 
 def _sum(

@@ -28,6 +28,7 @@ __all__ = [
     "ALGONAUTS",
     "CLIP_S",
     "DATA",
+    "GRID",
     "N_ANSWERED",
     "N_REPETITIONS",
     "N_VIDEOS",
