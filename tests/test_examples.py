@@ -1,5 +1,6 @@
 """The scripts of docs/examples, run on fewer images, and the snippets of the pages on training."""
 
+import doctest
 import importlib.util
 import itertools
 import re
@@ -38,6 +39,14 @@ def run(monkeypatch, tmp_path):
 
 def overall(curves):
     return curves.query("feature == 'stable_mode' and network == 'all ROIs'")
+
+
+def test_the_worked_examples_of_claims_print_what_stands_there():
+    page = EXAMPLES.parent / "method" / "claims.md"
+    text = page.read_text().replace("```", "")  # a fence is no output
+    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    assert len(examples.examples) > 10
+    assert doctest.DocTestRunner().run(examples).failed == 0
 
 
 def test_every_example_is_run_here():

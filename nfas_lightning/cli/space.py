@@ -19,6 +19,9 @@ def space(
     where: str | None = None,
     table: str | None = None,
     group_by: str = "modality",
+    strata: str | None = None,
+    units: str | None = None,
+    gains: bool = False,
     feature: str = "stable_mode",
     value: Literal["r2", "r"] = "r2",
     score: Literal["alone", "joint", "partial"] | None = None,
@@ -41,6 +44,9 @@ def space(
         where: which models, as a query of their table, e.g. ``"family == 'vit' and parameters < 1e8"``.
         table: CSV file with the column ``model`` and columns of your own, for ``where`` and ``group_by``.
         group_by: the groups to compare, a column of the models: modality, family, size, objective_kind, ...
+        strata: a column of the models, e.g. dataset or family: permutations exchange models inside a stratum.
+        units: a column of the models, e.g. family: permutations exchange whole units.
+        gains: place models by what training adds: their scores minus those of their untrained twins.
         feature: which feature's scores place a model.
         value: ``r2`` or ``r``.
         score: what places a model: the feature ``alone``, ``joint`` with the nuisances, or ``partial``, what
@@ -70,7 +76,10 @@ def space(
             standardize=standardize,
             metric=metric,
             group_by=group_by,
+            strata=strata,
+            units=units,
         )
+        placed = placed.gains() if gains else placed
         check_folder(out, "out")
     statistics = placed.statistics(n_permutations=n_permutations, seed=seed)
     joined.save(out)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,10 +14,13 @@ from nfas_lightning.functional.checks import check_distances
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.relabeling import (
     BLOCK,
+    Labels,
+    Relabeling,
     check_permutations,
     encode_labels,
     group_sizes,
     permutations,
+    shuffled_membership,
 )
 
 __all__ = ["PairwiseResult", "PermutationResult", "permanova", "permanova_pairwise"]
@@ -65,7 +67,13 @@ class PairwiseResult(NamedTuple):
 
 
 def permanova(
-    distances: Tensor, groups: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
+    distances: Tensor,
+    groups: Labels,
+    *,
+    strata: Labels | None = None,
+    units: Labels | None = None,
+    n_permutations: int = 9999,
+    seed: int = 0,
 ) -> PermutationResult:
     r"""Test whether groups differ in location (or spread) in a distance space.
 
@@ -80,6 +88,10 @@ def permanova(
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
         groups: M strings or integers, the group of each model.
+        strata: M strings or integers: labels change places among models of one stratum alone, as with vegan's
+            ``strata``; None: among all.
+        units: M strings or integers: models of one unit (a family) keep one label, and whole units exchange
+            theirs; None: each model by itself.
         n_permutations: P random relabelings; p is no smaller than 1 / (P + 1).
         seed: seed of the relabelings; the global generator is untouched.
 
@@ -87,7 +99,7 @@ def permanova(
         `PermutationResult`; higher pseudo-F is further apart. NaN with a warning if all distances are zero.
 
     Raises:
-        ValueError: no distance matrix, one group, or only groups of one.
+        ValueError: no distance matrix, one group, only groups of one, or strata of one group each.
 
     Reference:
         Anderson (2001), Austral Ecology 26, 32-46, doi:10.1111/j.1442-9993.2001.01070.pp.x.
@@ -100,7 +112,8 @@ def permanova(
     """
     squared = check_distances(distances) ** 2
     check_permutations(n_permutations)
-    codes, names = encode_labels(groups, len(squared))
+    labels = Relabeling.read(groups, len(squared), strata, units)
+    codes, names = labels.codes, labels.names
     sizes = group_sizes(codes, len(names)).to(squared)
     total = squared.sum() / (2 * len(squared))
     if total == 0:
@@ -110,14 +123,24 @@ def permanova(
     within = _within(squared, codes.to(squared.device), sizes)
     statistic = ((total - within) / (len(names) - 1)) / (within / (len(squared) - len(names)))
     # total is fixed: F* >= F where the sum within groups is no larger; equal up to rounding is a tie
-    null = _within_shuffled(squared, codes, sizes, n_permutations, seed)
+    if units is None:
+        null = _within_shuffled(squared, labels, sizes, n_permutations, seed)
+    else:
+        blocks = shuffled_membership(labels, n_permutations, seed, squared.device)
+        null = torch.cat([_within_members(squared, members) for members in blocks])
     threshold = within.clamp(min=_ROUNDING * squared.sum()) * (1 + _TIE)
     p_value = (1 + (null <= threshold).sum().double()) / (1 + n_permutations)
     return PermutationResult(statistic, p_value, len(names), n_permutations)
 
 
 def permanova_pairwise(
-    distances: Tensor, groups: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
+    distances: Tensor,
+    groups: Labels,
+    *,
+    strata: Labels | None = None,
+    units: Labels | None = None,
+    n_permutations: int = 9999,
+    seed: int = 0,
 ) -> PairwiseResult:
     """Run PERMANOVA on each pair of groups, with Benjamini-Hochberg q values over the pairs.
 
@@ -126,6 +149,8 @@ def permanova_pairwise(
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
         groups: M strings or integers, the group of each model.
+        strata: see `permanova`; a pair that no stratum holds is NaN with a warning.
+        units: see `permanova`.
         n_permutations: random relabelings per pair.
         seed: seed of every pair's relabelings.
 
@@ -147,6 +172,7 @@ def permanova_pairwise(
     check_distances(distances)
     codes, names = encode_labels(groups, len(distances))
     sizes = group_sizes(codes, len(names)).tolist()
+    restrictions = [None if by is None else encode_labels(by, len(codes))[0] for by in (strata, units)]
     pairs = list(itertools.combinations(range(len(names)), 2))
     results = []
     for first, second in pairs:
@@ -159,11 +185,26 @@ def permanova_pairwise(
             continue
         rows = ((codes == first) | (codes == second)).nonzero().squeeze(1)
         block = distances[rows.to(distances.device)][:, rows.to(distances.device)]
-        result = permanova(block, codes[rows], n_permutations=n_permutations, seed=seed)
+        inside, whole = (None if by is None else by[rows] for by in restrictions)
+        if inside is not None and not _crossed(codes[rows], inside):
+            warnings.warn(
+                f"No stratum holds both {names[first]!r} and {names[second]!r}: their PERMANOVA is NaN.",
+                stacklevel=2,
+            )
+            results.append((float("nan"), float("nan")))
+            continue
+        result = permanova(
+            block, codes[rows], strata=inside, units=whole, n_permutations=n_permutations, seed=seed
+        )
         results.append((float(result.statistic), float(result.p_value)))
     table = torch.tensor(results, dtype=torch.float64, device=distances.device)
     labeled = tuple((names[first], names[second]) for first, second in pairs)
     return PairwiseResult(labeled, table[:, 0], table[:, 1], fdr(table[:, 1]))
+
+
+def _crossed(codes: Tensor, strata: Tensor) -> bool:
+    """Whether any stratum holds two groups."""
+    return any(len(torch.unique(codes[strata == stratum])) > 1 for stratum in torch.unique(strata))
 
 
 def _within(squared: Tensor, codes: Tensor, sizes: Tensor) -> Tensor:
@@ -174,7 +215,13 @@ def _within(squared: Tensor, codes: Tensor, sizes: Tensor) -> Tensor:
     return torch.where(within <= _ROUNDING * squared.sum(), torch.zeros_like(within), within)
 
 
-def _within_shuffled(squared: Tensor, codes: Tensor, sizes: Tensor, count: int, seed: int) -> Tensor:
+def _within_members(squared: Tensor, members: Tensor) -> Tensor:
+    """Within-group sum of squares (P,) under memberships (M, P, G), whose groups may change in size."""
+    sums = (squared @ members.flatten(1)).view_as(members)
+    return ((sums * members).sum(0) / (2 * members.sum(0)).clamp(min=1)).sum(-1)
+
+
+def _within_shuffled(squared: Tensor, labels: Relabeling, sizes: Tensor, count: int, seed: int) -> Tensor:
     """Return the within-group sum of squares (count,) under random relabelings.
 
     Relabeling i, j is the product of permutation i, which reorders the distances, with permutation j, which
@@ -186,9 +233,9 @@ def _within_shuffled(squared: Tensor, codes: Tensor, sizes: Tensor, count: int, 
     n, device = len(squared), squared.device
     side = math.isqrt(count - 1) + 1
     # one permutation per column: a pair of models then selects whole rows
-    drawn = permutations(n, 2 * side, seed).view(2, side, n).mT.contiguous().to(device)
-    reorder, labels = drawn[0], codes.to(device).take(drawn[1])
-    weights = (1 / sizes).float().take(labels)
+    drawn = permutations(n, 2 * side, seed, labels.strata).view(2, side, n).mT.contiguous().to(device)
+    reorder, codes = drawn[0], labels.codes.to(device).take(drawn[1])
+    weights = (1 / sizes).float().take(codes)
     single = squared.float().view(-1)
     within = squared.new_zeros(side, side)
     pairs = torch.triu_indices(n, n, 1, device=device)
@@ -196,6 +243,6 @@ def _within_shuffled(squared: Tensor, codes: Tensor, sizes: Tensor, count: int, 
     for first, second in (chunk.unbind() for chunk in torch.split(pairs, step, dim=1)):
         place = torch.add(reorder.index_select(0, second), reorder.index_select(0, first), alpha=n)
         shuffled = single.index_select(0, place.view(-1)).view_as(place)
-        together = labels.index_select(0, first) == labels.index_select(0, second)
+        together = codes.index_select(0, first) == codes.index_select(0, second)
         within += shuffled.T @ (weights.index_select(0, first) * together)
     return within.view(-1)[:count]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from nfas_lightning.functional.embedding import gram_from_distances
 from nfas_lightning.functional.permanova import PermutationResult
 from nfas_lightning.functional.relabeling import (
     BLOCK,
+    Labels,
+    Relabeling,
     check_permutations,
-    encode_labels,
     group_sizes,
     permutations,
     relabeling_p,
@@ -26,7 +27,12 @@ _MEDIAN_STEPS = 100  # Weiszfeld steps: distances are then right to about 1e-6, 
 
 
 def permdisp(
-    distances: Tensor, groups: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
+    distances: Tensor,
+    groups: Labels,
+    *,
+    strata: Labels | None = None,
+    n_permutations: int = 9999,
+    seed: int = 0,
 ) -> PermutationResult:
     r"""Test whether groups differ in spread: ANOVA of each model's distance to its group's centroid.
 
@@ -44,9 +50,14 @@ def permdisp(
     the group's spatial median, times sqrt(n_g / (n_g - 1)): the median takes the skewness out, as in Brown
     and Forsythe's test of variances.
 
+    With `strata`, F is that of the second test's distances, to the median of the group inside the stratum,
+    which change places inside strata: about a median over strata, distances would hold where strata sit.
+
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
         groups: M strings or integers, the group of each model.
+        strata: M strings or integers: labels change places among models of one stratum alone, as with vegan's
+            ``strata``; None: among all.
         n_permutations: P random shuffles; p is no smaller than 1 / (P + 1).
         seed: seed of the shuffles; the global generator is untouched.
 
@@ -54,7 +65,7 @@ def permdisp(
         `PermutationResult`; higher F is less equal spread. NaN with a warning where no group spreads.
 
     Raises:
-        ValueError: no distance matrix, one group, or only groups of one.
+        ValueError: no distance matrix, one group, only groups of one, or strata of one group each.
 
     Reference:
         Anderson (2006), Biometrics 62, 245-253, doi:10.1111/j.1541-0420.2005.00440.x; Brown and Forsythe
@@ -68,8 +79,11 @@ def permdisp(
     """
     gram = gram_from_distances(check_distances(distances), positive=True)
     check_permutations(n_permutations)
-    codes, names = encode_labels(groups, len(gram))
+    labels = Relabeling.read(groups, len(gram), strata)
+    codes, names = labels.codes, labels.names
     sizes = group_sizes(codes, len(names))
+    if labels.strata is not None:
+        return _inside_strata(gram, labels, n_permutations, seed)
     order = codes.argsort(stable=True).to(gram.device)
     placed = gram[order][:, order]
     spread = sizes.tolist()
@@ -83,27 +97,53 @@ def permdisp(
     identity = torch.arange(len(inner), device=gram.device)[:, None]
     observed = _f_of_contrasts(inner, identity, spread)[0]
     medians = torch.cat([_to_median(block) for block in _blocks(placed, spread) if len(block) > 1])
-    p_value = torch.stack(
-        [
-            _p_value(inner, _f_of_contrasts, spread, n_permutations, seed),
-            _p_value(medians, _f_of_distances, spread, n_permutations, seed),
-        ]
-    ).amax()
+    p_value = torch.maximum(
+        _p_value(inner, _f_of_contrasts, spread, None, n_permutations, seed),
+        _p_value(medians, _f_of_distances, spread, None, n_permutations, seed),
+    )
     return PermutationResult(observed, p_value, len(names), n_permutations)
+
+
+def _inside_strata(gram: Tensor, labels: Relabeling, n_permutations: int, seed: int) -> PermutationResult:
+    """Compare spreads about the medians of cells, a group in a stratum each; a cell of one has none."""
+    codes, strata = labels.codes, labels.strata
+    assert strata is not None
+    n_groups = len(labels.names)
+    cells, sizes = torch.unique(
+        codes * (int(strata.max()) + 1) + strata, return_inverse=True, return_counts=True
+    )[1:]
+    rows = cells.argsort(stable=True)  # group after group
+    order = rows.to(gram.device)
+    blocks = _blocks(gram[order][:, order], sizes.tolist())
+    values = torch.cat([gram.new_zeros(0), *(_to_median(block) for block in blocks if len(block) > 1)])
+    kept = rows[(sizes > 1).repeat_interleave(sizes)]
+    spread = torch.bincount(codes[kept], minlength=n_groups).tolist()
+    if min(spread) < 2 or not bool((values > 1e-7 * gram.diagonal().max().sqrt()).any()):
+        warnings.warn(
+            "Spread inside strata needs two models of each group in some stratum, some distance apart: "
+            "PERMDISP is NaN.",
+            stacklevel=3,
+        )
+        nan = gram.new_full((), torch.nan)
+        return PermutationResult(nan, nan, n_groups, n_permutations)
+    observed = _f_of_distances(values, torch.arange(len(values), device=gram.device)[:, None], spread)[0]
+    p_value = _p_value(values, _f_of_distances, spread, strata[kept], n_permutations, seed)
+    return PermutationResult(observed, p_value, n_groups, n_permutations)
 
 
 def _p_value(
     values: Tensor,
     f_of: Callable[[Tensor, Tensor, list[int]], Tensor],
     sizes: list[int],
+    strata: Tensor | None,
     n_permutations: int,
     seed: int,
 ) -> Tensor:
-    """Compare the F of K exchangeable things with that of their shuffles; `values` has K rows."""
+    """Compare the F of K things, exchangeable inside strata (K,), with that of their shuffles."""
     identity = torch.arange(len(values), device=values.device)[:, None]
     observed = f_of(values, identity, sizes)[0]
     step = max(1, BLOCK // (4 * max(sizes) ** 2))
-    blocks = torch.split(permutations(len(values), n_permutations, seed), step)
+    blocks = torch.split(permutations(len(values), n_permutations, seed, strata), step)
     null = (f_of(values, block.T.to(values.device), sizes) for block in blocks)
     return relabeling_p(observed, null, n_permutations)
 

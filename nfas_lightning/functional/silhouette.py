@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,15 +10,16 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_distances
 from nfas_lightning.functional.relabeling import (
+    Labels,
+    Relabeling,
     check_permutations,
-    encode_labels,
     group_sizes,
     membership,
     relabeling_p,
     shuffled_membership,
 )
 
-__all__ = ["SilhouetteResult", "silhouette"]
+__all__ = ["SilhouetteResult", "silhouette", "silhouette_samples"]
 
 
 class SilhouetteResult(NamedTuple):
@@ -39,7 +39,13 @@ class SilhouetteResult(NamedTuple):
 
 
 def silhouette(
-    distances: Tensor, groups: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
+    distances: Tensor,
+    groups: Labels,
+    *,
+    strata: Labels | None = None,
+    units: Labels | None = None,
+    n_permutations: int = 9999,
+    seed: int = 0,
 ) -> SilhouetteResult:
     r"""Measure how much nearer a model is to its own group than to the next one.
 
@@ -51,6 +57,10 @@ def silhouette(
     Args:
         distances: (M, M) symmetric, zero on the diagonal.
         groups: M strings or integers, the group of each model.
+        strata: M strings or integers: labels change places among models of one stratum alone, as with vegan's
+            ``strata``; None: among all.
+        units: M strings or integers: models of one unit (a family) keep one label, and whole units exchange
+            theirs; None: each model by itself.
         n_permutations: P random relabelings; p is no smaller than 1 / (P + 1).
         seed: seed of the relabelings; the global generator is untouched.
 
@@ -58,7 +68,7 @@ def silhouette(
         `SilhouetteResult`; higher is better separated. NaN with a warning where all distances are zero.
 
     Raises:
-        ValueError: no distance matrix, one group, or only groups of one.
+        ValueError: no distance matrix, one group, only groups of one, or strata of one group each.
 
     Reference:
         Rousseeuw (1987), J. Comput. Appl. Math. 20, 53-65, doi:10.1016/0377-0427(87)90125-7.
@@ -71,29 +81,41 @@ def silhouette(
     """
     wide = check_distances(distances)
     check_permutations(n_permutations)
-    codes, names = encode_labels(groups, len(wide))
-    sizes = group_sizes(codes, len(names)).to(wide)
+    labels = Relabeling.read(groups, len(wide), strata, units)
+    codes, names = labels.codes, labels.names
+    group_sizes(codes, len(names))
     if not bool(wide.any()):
         warnings.warn(
             "All distances are zero: the silhouette has nothing to compare, it is NaN.", stacklevel=2
         )
         nan = torch.full((len(wide),), float("nan"), dtype=wide.dtype, device=wide.device)
         return SilhouetteResult(nan[0], nan[0], nan, n_permutations)
-    samples = _samples(wide, membership(codes, len(names), wide.device), sizes)[:, 0]
-    blocks = shuffled_membership(codes, len(names), n_permutations, seed, wide.device, width=4)
-    null = (_samples(wide, members, sizes).mean(0) for members in blocks)
+    samples = _samples(wide, membership(codes, len(names), wide.device))[0]
+    blocks = shuffled_membership(labels, n_permutations, seed, wide.device, width=4)
+    null = (_samples(wide, members).mean(1) for members in blocks)
     p_value = relabeling_p(samples.mean(), null, n_permutations)
     return SilhouetteResult(samples.mean(), p_value, samples, n_permutations)
 
 
-def _samples(distances: Tensor, members: Tensor, sizes: Tensor) -> Tensor:
-    """Silhouette of every model under memberships (M, P, G), (M, P)."""
-    sums = (distances @ members.reshape(len(members), -1)).view_as(members)
+def silhouette_samples(sums: Tensor, members: Tensor) -> Tensor:
+    """Return the silhouette of every model (...), from sums of its distances to the models of each group.
+
+    Args:
+        sums: (..., M, G) sums of distances.
+        members: (..., M, G) float64 membership, one in each row.
+    """
     own = members.bool()
-    others = sizes - 1
-    within = (sums * members).sum(-1) / (members @ others).clamp(min=1)
-    nearest = (sums / sizes).masked_fill_(own, float("inf")).amin(-1)
+    sizes = members.sum(-2, keepdim=True)
+    others = (members * (sizes - 1)).sum(-1)
+    within = (sums * members).sum(-1) / others.clamp(min=1)
+    nearest = (sums / sizes).masked_fill(own, float("inf")).amin(-1)
     score = (nearest - within) / torch.maximum(nearest, within)
     # alone in its group, or on top of its own group and another one: neither near nor far
-    undecided = (members @ others == 0) | score.isnan()
+    undecided = (others == 0) | score.isnan()
     return score.masked_fill_(undecided, 0.0)
+
+
+def _samples(distances: Tensor, members: Tensor) -> Tensor:
+    """Silhouette of every model (P, M) under memberships (M, P, G); groups may change in size."""
+    sums = (distances @ members.flatten(1)).view_as(members)
+    return silhouette_samples(sums.transpose(0, 1), members.transpose(0, 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -19,6 +18,8 @@ from nfas_lightning.functional.checks import (
 )
 from nfas_lightning.functional.relabeling import (
     BLOCK,
+    Labels,
+    Relabeling,
     check_permutations,
     encode_labels,
     membership,
@@ -43,7 +44,7 @@ class SNCIInterval(NamedTuple):
     high: Tensor
 
 
-def snci(scores: Tensor, groups: Sequence[object] | Tensor, *, form: Form = "ratio") -> Tensor:
+def snci(scores: Tensor, groups: Labels, *, form: Form = "ratio") -> Tensor:
     r"""Measure how consistent the models of a group are at each ROI.
 
     .. math:: \mathrm{SNCI}_{gr} = \frac{\mathrm{mean}_{m \in g}(v_{mr})}{\mathrm{std}_{m \in g}(v_{mr})}
@@ -95,7 +96,7 @@ def snci(scores: Tensor, groups: Sequence[object] | Tensor, *, form: Form = "rat
 
 def snci_bootstrap(
     scores: Tensor,
-    groups: Sequence[object] | Tensor,
+    groups: Labels,
     *,
     form: Form = "ratio",
     confidence: float = 0.95,
@@ -108,7 +109,7 @@ def snci_bootstrap(
 
     with mean and standard deviation of n standard normal draws; its quantiles invert the bootstrap test, so
     coverage is exact for normal scores at every n, and 95 % and more for uniform, skewed and clipped ones.
-    Resampling the models instead covers 52 to 91 % (percentile) or 85 to 98 % (studentised) at 4 to 15
+    Resampling the models instead covers 52 to 91 % (percentile) or 85 to 98 % (studentized) at 4 to 15
     models, too few to resample.
 
     Args:
@@ -166,9 +167,7 @@ def snci_bootstrap(
     return SNCIInterval(low.to(working_dtype(scores)), high.to(working_dtype(scores)))
 
 
-def snci_permutation(
-    scores: Tensor, groups: Sequence[object] | Tensor, *, n_permutations: int = 9999, seed: int = 0
-) -> Tensor:
+def snci_permutation(scores: Tensor, groups: Labels, *, n_permutations: int = 9999, seed: int = 0) -> Tensor:
     """Test whether a group is more consistent at an ROI than as many models of any group would be.
 
     Args:
@@ -192,7 +191,8 @@ def snci_permutation(
     """
     check_permutations(n_permutations)
     observed = snci(scores.to(torch.float64), groups)  # and its checks and warnings
-    codes, names = encode_labels(groups, len(scores))
+    labels = Relabeling.read(groups, len(scores))
+    codes, names = labels.codes, labels.names
     if len(names) < 2:
         raise InputError(f"A permutation p needs at least two groups to shuffle, got {list(names)}.")
     sizes = torch.bincount(codes).to(scores.device, torch.float64)[:, None]
@@ -209,15 +209,14 @@ def snci_permutation(
         var = ((flat @ wide**2) / count - mean**2).clamp(min=0) * count / (count - 1)
         return ((mean + level) / var.sqrt()).view(-1, len(sizes), wide.shape[1])
 
-    blocks = shuffled_membership(
-        codes, len(names), n_permutations, seed, scores.device, width=1 + 4 * wide.shape[1] // len(wide)
-    )
+    width = 1 + 4 * wide.shape[1] // len(wide)
+    blocks = shuffled_membership(labels, n_permutations, seed, scores.device, width)
     reference = ratios(membership(codes, len(names), scores.device))[0]
     p_value = relabeling_p(reference, (ratios(block) for block in blocks), n_permutations)
     return p_value.masked_fill(observed.isnan() | wide.isnan().any(0), float("nan"))
 
 
-def convergence(scores: Tensor, groups: Sequence[object] | Tensor) -> Tensor:
+def convergence(scores: Tensor, groups: Labels) -> Tensor:
     """Measure where all groups align consistently: the smallest bounded SNCI over groups.
 
     Args:
@@ -241,7 +240,7 @@ def convergence(scores: Tensor, groups: Sequence[object] | Tensor) -> Tensor:
     return bounded.amin(0)
 
 
-def _by_group(scores: Tensor, groups: Sequence[object] | Tensor) -> tuple[list[Tensor], tuple[object, ...]]:
+def _by_group(scores: Tensor, groups: Labels) -> tuple[list[Tensor], tuple[object, ...]]:
     check_shape("scores", scores, "M R")
     codes, names = encode_labels(groups, len(scores))
     codes = codes.to(scores.device)

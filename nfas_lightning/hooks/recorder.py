@@ -371,7 +371,7 @@ class DepthRecorder:
                 self._settle()
             self._states = self._first_token.settle(self._states)
             if self.check_finite:
-                check_finite(self._states)
+                check_finite(self._states, {key: info.dtype for key, info in self._infos.items()})
             if self.dtype is not None:
                 check_real(self._states, self.dtype)
             kept = {

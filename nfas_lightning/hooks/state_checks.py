@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,8 @@ __all__ = [
     "check_same_blocks",
     "check_same_widths",
     "check_tokens",
-    "is_offloaded",
+    "is_placed",
+    "is_quantized",
     "is_strided",
     "warn_of_training",
 ]
@@ -76,11 +78,12 @@ def check_complete(names: Sequence[str], states: Mapping[str, Tensor]) -> None:
         )
 
 
-def check_finite(states: Mapping[str, Tensor]) -> None:
+def check_finite(states: Mapping[str, Tensor], dtypes: Mapping[str, str]) -> None:
     """Raise unless every state is finite.
 
     Args:
         states: (B, D_l) by key.
+        dtypes: of what the blocks returned, e.g. ``"torch.float16"``, by key.
     """
     # a sum of finite states may overflow, but one with NaN or infinity is never finite: one launch per state
     # and one transfer for all of them, and a closer look where it is called for
@@ -90,9 +93,16 @@ def check_finite(states: Mapping[str, Tensor]) -> None:
     for key, state in states.items():
         bad = (~state.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
         if bad:
+            limit = torch.finfo(torch.float16).max
+            advice = (
+                f"It runs in float16, which ends at {limit:.0f}: take bfloat16 or float32 (dtype= of the "
+                "model, or precision= of the Trainer)."
+                if dtypes[key] == "torch.float16"
+                else "Look at those stimuli."
+            )
             raise InputError(
                 f"Block {key!r} has NaN or infinite states for the stimuli in rows {bad[:10]} of the "
-                f"batch. Look at those stimuli, or run in float32 if half precision overflows."
+                f"batch. {advice}"
             )
 
 
@@ -129,8 +139,8 @@ def check_in_range(states: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> 
 
 
 def check_has_values(network: nn.Module) -> None:
-    """Raise if some weights are on the meta device, which has shapes and no values, and are not offloaded."""
-    if is_offloaded(network):
+    """Raise if some weights are on the meta device, which has shapes alone, and nothing fetches them."""
+    if is_placed(network):
         return
     empty = [name for name, parameter in network.named_parameters() if parameter.is_meta]
     if empty:
@@ -140,10 +150,28 @@ def check_has_values(network: nn.Module) -> None:
         )
 
 
-def is_offloaded(network: nn.Module) -> bool:
-    """Whether weights are elsewhere and fetched as their modules run, as accelerate's hooks do."""
-    held = (module for module in network.modules() if hasattr(module, "_hf_hook"))
-    return any(parameter.is_meta for module in held for parameter in module.parameters())
+def is_placed(network: nn.Module) -> bool:
+    """Whether a network must stay where it is: it is quantized, or accelerate has placed or offloaded it."""
+    return (
+        bool(getattr(network, "hf_device_map", None))
+        or any(hasattr(module, "_hf_hook") for module in network.modules())
+        or is_quantized(network)
+    )
+
+
+def is_quantized(network: nn.Module) -> bool:
+    """Whether weights are packed: by torch, torchao, bitsandbytes or another quantizer of transformers."""
+    values = chain(network.parameters(), network.state_dict().values())
+    return bool(getattr(network, "is_quantized", False)) or any(map(_is_packed, values))
+
+
+def _is_packed(value: object) -> bool:
+    if not isinstance(value, Tensor):
+        return isinstance(value, tuple | list) and any(map(_is_packed, value))
+    if hasattr(value, "__tensor_flatten__"):  # of several tensors, as those of torchao are
+        return any(not getattr(value, name).is_floating_point() for name in value.__tensor_flatten__()[0])
+    is_number = value.is_floating_point() or value.is_complex()
+    return value.is_quantized or (isinstance(value, nn.Parameter) and not is_number)
 
 
 def warn_of_training(network: nn.Module) -> None:

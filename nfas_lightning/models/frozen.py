@@ -14,7 +14,7 @@ from nfas_lightning.data.stimuli.timing import check_own_tokens
 from nfas_lightning.errors import FailureError, InputTypeError
 from nfas_lightning.functional.checks import check_option, check_seed
 from nfas_lightning.hooks.selection import Layers
-from nfas_lightning.hooks.state_checks import is_offloaded
+from nfas_lightning.hooks.state_checks import is_placed
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.loaded import (
     LoadedModel,
@@ -24,7 +24,7 @@ from nfas_lightning.models.loaded import (
     as_inputs,
     move_inputs,
 )
-from nfas_lightning.models.loaders import check_label, check_name, load_model, modality_of
+from nfas_lightning.models.loaders import OF_SOME, check_label, check_name, load_model, modality_of
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["FrozenModel"]
@@ -56,6 +56,14 @@ class FrozenModel(LightningModule):
         preprocess: raw batch to `ModelInputs`; None: the loader's. A bare module gets the batch's image or
             audio as it is.
         revision: commit or tag of a hub model.
+        dtype: of the weights, for ``hf:``, the zoo and timm: ``"float32"``, ``"bfloat16"``, ``"float16"``,
+            ``"float64"``, or ``"auto"`` for that of the checkpoint. None: float32, to which half precision is
+            raised. The card has what was stored and what runs.
+        device_map: of transformers' ``from_pretrained``, for ``hf:`` and the zoo: ``"auto"``, a device, or a
+            device for each part. The network then stays there, whatever the Trainer's device.
+        quantization_config: of ``from_pretrained``, or a mapping such as ``{"load_in_4bit": True}``. The
+            network is never moved, and has no random twin.
+        attn_implementation: of ``from_pretrained``, such as ``"sdpa"`` or ``"eager"``.
         options: of a packaged model's builder, e.g. ``{"max_seconds": 10}`` for whisper_base.
         folder: of a model of the zoo: a local folder with its repository's files.
         name: in results, without the ``_random`` that random weights add; None: the loader's, or a bare
@@ -82,12 +90,18 @@ class FrozenModel(LightningModule):
         pooling: str | None = None,
         preprocess: Preprocess | None = None,
         revision: str | None = None,
+        dtype: str | None = None,
+        device_map: str | int | dict[str, Any] | None = None,
+        quantization_config: Any = None,
+        attn_implementation: str | None = None,
         options: dict[str, Any] | None = None,
         folder: str | None = None,
         name: str | None = None,
         modality: str | None = None,
     ) -> None:
+        given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         super().__init__()
+        self._arguments = given  # in a mapping, so that a module is registered once, under the name `module`
         check_option("weights", weights, ("pretrained", "random"))
         check_seed(seed)
         if name is not None:
@@ -96,23 +110,11 @@ class FrozenModel(LightningModule):
             check_option("modality", modality, MODALITIES)
         self.module: nn.Module | None = None
         self.mask: Tensor | None = None
-        # in a mapping, so that a module is registered once, under the name `module`
-        self._arguments: dict[str, Any] = {
-            "model": model,
-            "weights": weights,
-            "seed": seed,
-            "layers": layers,
-            "pooling": pooling,
-            "preprocess": preprocess,
-            "revision": revision,
-            "options": options,
-            "folder": folder,
-            "name": name,
-            "modality": modality,
-        }
         told = {key: value for key, value in self._arguments.items() if key != "preprocess"}
         if callable(layers):
             told["layers"] = getattr(layers, "__name__", repr(layers))
+        if hasattr(quantization_config, "to_dict"):
+            told["quantization_config"] = quantization_config.to_dict()
         self.save_hyperparameters({**told, "model": _label(model)})
         self._loaded: LoadedModel | None = None
         if isinstance(model, str):
@@ -124,13 +126,15 @@ class FrozenModel(LightningModule):
         """Load the network if it is not there yet, onto this model's device, and freeze it in place."""
         if self._loaded is None:
             given = self._arguments
-            wanted = ("model", "weights", "seed", "revision", "options", "folder")
-            loaded = load_model(**{key: given[key] for key in wanted})
+            loaded = load_model(**{key: given[key] for key in ("model", "weights", "seed", *OF_SOME)})
             self._loaded = replace(
                 loaded, preprocess=given["preprocess"] or loaded.preprocess, info=self._card(loaded)
             )
             self.module = self._loaded.module.eval().requires_grad_(False)
-            if isinstance(given["model"], str | ZooEntry):  # a module that is handed over stays where it is
+            is_ours = isinstance(
+                given["model"], str | ZooEntry
+            )  # a module that is handed over stays where it is
+            if is_ours and not is_placed(self.module):
                 self.module.to(self.device)  # `to` may have come before there was anything to move
         return self._loaded
 
@@ -169,8 +173,8 @@ class FrozenModel(LightningModule):
         return self.load().pooling if pooling is None else pooling
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the network; what is offloaded stays, and comes to the device as it is used."""
-        stays = self.module is not None and is_offloaded(self.module)
+        """Move or cast the network; one that is quantized, or placed by a device map, stays as it is."""
+        stays = self.module is not None and is_placed(self.module)
         super()._apply(fn, recurse and not stays)  # type: ignore[no-untyped-call]
         return self
 

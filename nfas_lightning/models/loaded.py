@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nfas_lightning.errors import InputTypeError
 from nfas_lightning.hooks.selection import Layers
-from nfas_lightning.hooks.state_checks import is_offloaded
+from nfas_lightning.hooks.state_checks import is_placed
 from nfas_lightning.models.random_twin import state_sha256
 
 __all__ = [
@@ -55,17 +55,17 @@ def move_inputs(inputs: ModelInputs, network: nn.Module) -> ModelInputs:
         >>> [value.dtype for value in moved.args]
         [torch.float64, torch.int64]
     """
-    weights = next(chain(network.parameters(), network.buffers()), None)
-    if weights is None:
+    weights = list(chain(network.parameters(), network.buffers()))
+    if not weights:
         return inputs
-
-    device = None if weights.is_meta and is_offloaded(network) else weights.device
+    device = None if weights[0].is_meta and is_placed(network) else weights[0].device
+    # quantized weights are integers, what is around them is not
+    dtype = next((value.dtype for value in weights if value.is_floating_point()), None)
 
     def move(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        both = value.is_floating_point() and weights.is_floating_point()
-        return value.to(device, weights.dtype if both else None)
+        return value.to(device, dtype if value.is_floating_point() else None)
 
     return ModelInputs(
         args=tuple(move(value) for value in inputs.args),
@@ -162,8 +162,10 @@ def model_info(
         name, source = f"{name}_random", f"random (seed {seed})"
         license, note, objective = "", "Random weights, never trained.", "none"
     dtypes = {str(p.dtype) for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32}
-    if dtypes:
-        note = f"{note} Runs in {', '.join(sorted(dtypes))}.".strip()
+    runs = f"Runs in {', '.join(sorted(dtypes))}." if dtypes else ""
+    method = getattr(module, "quantization_method", None)  # an enumeration of transformers
+    packed = f"Quantized ({getattr(method, 'value', method)})." if method else ""
+    note = " ".join(filter(None, (note, packed, runs)))
     return ModelInfo(
         name=name,
         modality=modality,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from nfas_lightning.hooks.undisturbed import plain_network
 from nfas_lightning.models.audio import AudioPreprocess
 from nfas_lightning.models.found import known_preprocess
 from nfas_lightning.models.loaded import LoadedModel, Preprocess, model_info
+from nfas_lightning.models.placement import LOADING
 from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess, RawStimuli
 from nfas_lightning.models.random_twin import random_twin
 from nfas_lightning.models.sources import sources, split_name
 from nfas_lightning.models.text import TextPreprocess
 from nfas_lightning.models.zoo.entry import ZooEntry
 
-__all__ = ["check_label", "check_name", "load_model", "load_module", "modality_of", "model_name"]
+__all__ = ["OF_SOME", "check_label", "check_name", "load_model", "load_module", "modality_of", "model_name"]
 
 _LONGEST = 200  # characters of a name; folders take 255 bytes
 _WEIGHTS = ("pretrained", "random")
@@ -86,14 +86,22 @@ def modality_of(preprocess: Preprocess) -> str:
     return "vision" if isinstance(preprocess, ImagePreprocess | ClipPreprocess) else ""
 
 
+OF_SOME = {
+    "revision": "models of the hub have one ('hf:...', 'zoo:...')",
+    "folder": "models of the zoo have one ('zoo:...')",
+    "options": "packaged models have them",
+    "dtype": "models of 'hf:', 'zoo:' and 'timm:' have one, and a module is cast by module.to(dtype)",
+    **dict.fromkeys(LOADING[1:], "models of transformers take it ('hf:...', 'zoo:...')"),
+}
+"""Arguments that are for models of some sources alone, and which those are."""
+
+
 def load_model(
     model: str | nn.Module | LoadedModel | ZooEntry,
     *,
     weights: str = "pretrained",
     seed: int = 0,
-    revision: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    folder: str | None = None,
+    **given: Any,
 ) -> LoadedModel:
     """Load a network by name, or wrap one that is there.
 
@@ -108,40 +116,35 @@ def load_model(
             - any module, or what a loader returned.
         weights: ``"pretrained"``, or ``"random"`` for the same architecture without its training.
         seed: of the random weights.
-        revision: commit or tag of a hub model; the same as ``@revision``.
-        options: of a packaged model's builder, e.g. ``{"max_seconds": 10}`` for whisper_base.
-        folder: of a model of the zoo: a local folder with its repository's files.
+        **given: `revision`, `dtype`, `device_map`, `quantization_config`, `attn_implementation`, `options`
+            and `folder`, see `FrozenModel`.
 
     Returns:
         The module in evaluation mode, its preprocessing, the blocks to record and its card.
 
     Raises:
-        ValueError: an unknown name or source.
+        ValueError: an unknown name or source, or an argument that its source does not take.
         OSError: the weights can't be reached.
         ImportError: an optional library is missing.
     """
     check_option("weights", weights, _WEIGHTS)
+    given = {key: value for key, value in given.items() if value not in (None, {})}
+    takes: tuple[str, ...] = ()
+    if isinstance(model, str | ZooEntry):
+        found, name = split_name(model) if isinstance(model, str) else ("zoo", model)
+        source = sources()[found]
+        takes = source.takes
+    elif not isinstance(model, LoadedModel | nn.Module):
+        raise InputTypeError(f"model must be a name or an nn.Module instance, got {model!r}: build it first.")
+    for key, value in given.items():
+        if key not in takes:
+            reason = OF_SOME.get(key, f"expected one of {', '.join(OF_SOME)}")
+            raise InputError(f"{model_name(model)!r} takes no {key}, got {value!r}: {reason}.")
     if isinstance(model, LoadedModel):
         return model if weights == "pretrained" else _as_random(model, seed)
     if isinstance(model, nn.Module):
         return load_module(model, weights=weights, seed=seed)
-    if not isinstance(model, ZooEntry | str):
-        raise InputTypeError(f"model must be a name or an nn.Module instance, got {model!r}: build it first.")
-    found = split_name(model) if isinstance(model, str) else ("zoo", model)
-    source, name = sources()[found[0]], found[1]
-    given = {"revision": revision, "folder": folder, "options": options or None}
-    given = {key: value for key, value in given.items() if value is not None}
-    for key, value in given.items():
-        if key not in source.takes:
-            raise InputError(f"{model_name(model)!r} takes no {key}, got {value!r}: {_OF_SOME[key]}.")
     return source.load(name, weights=weights, seed=seed, **given)
-
-
-_OF_SOME = {
-    "revision": "models of the hub have one ('hf:...', 'zoo:...')",
-    "folder": "models of the zoo have one ('zoo:...')",
-    "options": "packaged models have them",
-}
 
 
 def load_module(

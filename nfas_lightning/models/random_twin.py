@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -13,12 +13,19 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _Orthogonal
 
 from nfas_lightning.errors import InputError, InputTypeError
-from nfas_lightning.hooks.state_checks import is_offloaded
+from nfas_lightning.hooks.state_checks import is_quantized
 from nfas_lightning.hooks.undisturbed import kept_random_states
 
-__all__ = ["copied", "random_twin", "seeded", "state_sha256"]
+__all__ = ["NoTwinError", "copied", "random_twin", "seeded", "state_sha256"]
 
 T = TypeVar("T")
+
+
+class NoTwinError(InputError):
+    """A network whose weights can't be drawn anew."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} has no random twin: {reason}. Score it without one (random_twins=False).")
 
 
 def copied(network: nn.Module) -> nn.Module:
@@ -69,11 +76,10 @@ def random_twin(module: nn.Module, seed: int = 0) -> nn.Module:
         >>> bool((random_twin(net, 1).weight == random_twin(net, 1).weight).all())
         True
     """
-    if is_offloaded(module):
-        raise InputError(
-            f"{type(module).__name__} has no random twin: its weights are offloaded. Load it "
-            f"whole, or score it without a twin (random_twins=False)."
-        )
+    if any(parameter.is_meta for parameter in module.parameters()):
+        raise NoTwinError(type(module).__name__, "its weights are offloaded, or have no values")
+    if is_quantized(module):
+        raise NoTwinError(type(module).__name__, "its weights are quantized")
     twin = copied(module)
     seeded(seed, lambda: _forget(twin), twin)
     _check_forgotten(module, twin)
@@ -107,17 +113,13 @@ def _is_constant(parameter: Tensor) -> bool:
 
 def _check_forgotten(module: nn.Module, twin: nn.Module) -> None:
     """Refuse a twin that is the trained network."""
-    name, advice = type(module).__name__, "Score it without one (random_twins=False)."
-    packed = sorted(name for name, value in module.state_dict().items() if _is_packed(value))
-    if packed:
-        raise InputError(f"{name} has no random twin: its weights {packed[:3]} are quantized. {advice}")
-    if state_sha256(twin) == state_sha256(module):
-        raise InputError(
-            f"{name} has no random twin: none of its weights could be drawn anew. They must be "
-            f"parameters, got {sum(p.numel() for p in module.parameters())} numbers in parameters and "
-            f"{sum(b.numel() for b in module.buffers())} in buffers. {advice}"
-        )
     learned = sum(parameter.numel() for parameter in module.parameters())
+    if state_sha256(twin) == state_sha256(module):
+        raise NoTwinError(
+            type(module).__name__,
+            f"none of its weights could be drawn anew. They must be parameters, got {learned} numbers in "
+            f"parameters and {sum(b.numel() for b in module.buffers())} in buffers",
+        )
     saved = module.state_dict()
     kept = sum(
         buffer.numel()
@@ -126,16 +128,11 @@ def _check_forgotten(module: nn.Module, twin: nn.Module) -> None:
     )
     if kept > learned:
         warnings.warn(
-            f"The random twin of {name} keeps {kept} numbers in buffers, more than the {learned} "
-            f"parameters that were drawn anew: if those buffers were learned, it is no baseline. {advice}",
+            f"The random twin of {type(module).__name__} keeps {kept} numbers in buffers, more than the "
+            f"{learned} parameters that were drawn anew: were they learned, it is no baseline, and "
+            "random_twins=False leaves it out.",
             stacklevel=3,
         )
-
-
-def _is_packed(value: object) -> bool:
-    if isinstance(value, tuple | list):
-        return any(map(_is_packed, value))
-    return isinstance(value, Tensor) and value.is_quantized
 
 
 def seeded(seed: int, build: Callable[[], T], network: nn.Module | None = None) -> T:
@@ -157,39 +154,43 @@ def seeded(seed: int, build: Callable[[], T], network: nn.Module | None = None) 
         return build()
 
 
-def _state(module: nn.Module) -> dict[str, Any]:
-    """The state dict, with the values that accelerate keeps elsewhere and fetches when a module runs."""
-    state: dict[str, Any] = module.state_dict()
+def _offloaded(module: nn.Module) -> dict[str, tuple[Mapping[str, Tensor], str]]:
+    """What accelerate keeps elsewhere and fetches when a module runs: where it is, by its name."""
+    found = {}
     for prefix, part in module.named_modules():
         hook: Any = getattr(part, "_hf_hook", None)
         for one in getattr(hook, "hooks", [hook]):
-            weights = getattr(one, "weights_map", None)
-            if weights is not None:
+            if (weights := getattr(one, "weights_map", None)) is not None:
                 own = part.state_dict() if one.place_submodules else {**part._parameters, **part._buffers}
-                offloaded = {
-                    f"{prefix}.{name}".lstrip("."): weights[name]
-                    for name, value in own.items()
-                    if isinstance(value, Tensor) and value.is_meta
-                }
-                state |= offloaded
-    return state
+                for name, value in own.items():
+                    if isinstance(value, Tensor) and value.is_meta:
+                        found[f"{prefix}.{name}".lstrip(".")] = weights, name
+    return found
 
 
 def state_sha256(module: nn.Module) -> str:
     """Return a sha256 over names, shapes and values of the state dict: equal weights, equal hash.
 
     What is no plain tensor, such as the packed weights of a quantized layer, counts as in `content_key`.
+    What is offloaded is fetched one tensor at a time.
     """
-    digest = hashlib.sha256()
-    for name, value in sorted(_state(module).items()):
-        name = name.replace("_orig_mod.", "")  # of a submodule that torch.compile wrapped
-        if not isinstance(value, Tensor) or value.is_quantized or value.layout != torch.strided:
-            # imported here, since it brings Lightning, which lists of models do without
-            from nfas_lightning.results import content_key
+    digest, offloaded = hashlib.sha256(), _offloaded(module)
+    for key, value in sorted({**module.state_dict(), **offloaded}.items()):
+        # of a submodule that torch.compile wrapped
+        _digest(digest, key.replace("_orig_mod.", ""), value[0][value[1]] if key in offloaded else value)
+    return digest.hexdigest()
 
-            digest.update(f"{name}:{content_key(value)}".encode())
-            continue
+
+def _digest(digest: Any, name: str, value: Any) -> None:
+    if hasattr(value, "__tensor_flatten__"):
+        for part in value.__tensor_flatten__()[0]:
+            _digest(digest, f"{name}.{part}", getattr(value, part))
+    elif not isinstance(value, Tensor) or value.is_quantized or value.layout != torch.strided:
+        # imported here, since it brings Lightning, which lists of models do without
+        from nfas_lightning.results import content_key
+
+        digest.update(f"{name}:{content_key(value)}".encode())
+    else:
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
         raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(raw.numpy().data)
-    return digest.hexdigest()

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from torch import nn
 
 from nfas_lightning.errors import InputError, UnreadableError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.loaded import LoadedModel, model_info
 from nfas_lightning.models.optional import require
+from nfas_lightning.models.placement import as_dtype, cached_file, stored_dtypes, stored_note
 from nfas_lightning.models.preprocess import ImagePreprocess
 from nfas_lightning.models.random_twin import seeded
 from nfas_lightning.models.reach import hub_or_cache
@@ -21,13 +23,21 @@ from nfas_lightning.models.sources import ModelSource
 __all__ = ["SOURCE", "load_timm", "timm_config_preprocess", "timm_preprocess", "untrained_timm"]
 
 
-def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **options: Any) -> LoadedModel:
+def load_timm(
+    name: str,
+    *,
+    weights: str = "pretrained",
+    seed: int = 0,
+    dtype: str | torch.dtype | None = None,
+    **options: Any,
+) -> LoadedModel:
     """Load an image model of timm with the preprocessing it was trained with.
 
     Args:
         name: a name of ``timm.list_models()``, with or without a pretrained tag.
         weights: ``"pretrained"`` or ``"random"``, see `untrained_timm`.
         seed: of the random weights.
+        dtype: see `FrozenModel`.
         **options: of ``timm.create_model``, e.g. ``img_size``.
 
     Raises:
@@ -53,12 +63,15 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
                 f"The weights of 'timm:{name}' could not be read from {hub}: {str(error).rstrip('.')}. Fetch "
                 f"them where the hub can be reached (the cache can be copied), or choose weights='random'."
             ) from error
+    origin: dict[str, Any] = getattr(module, "pretrained_cfg", {})
+    hub, _, revision = (origin.get("hf_hub_id") or "").partition("@")
+    stored = stored_dtypes(lambda file: cached_file(hub, file, revision or None)) if hub else []
+    module = module.to(as_dtype(dtype, stored))
     preprocess = timm_preprocess(module)
     if preprocess is None:
         raise InputError(
             f"'timm:{name}' does not read RGB images. Give FrozenModel the module and a preprocess."
         )
-    origin: dict[str, Any] = getattr(module, "pretrained_cfg", {})
     info = model_info(
         module,
         name=name,
@@ -67,11 +80,12 @@ def load_timm(name: str, *, weights: str = "pretrained", seed: int = 0, **option
         source=f"timm=={timm.__version__} ({origin.get('tag') or 'untagged'})",
         seed=None if weights == "pretrained" else seed,
         license=origin.get("license") or "",
+        note=stored_note(stored, module),
     )
     return LoadedModel(module.eval(), preprocess, info)
 
 
-SOURCE = ModelSource(load_timm)
+SOURCE = ModelSource(load_timm, takes=("dtype",))
 
 
 def untrained_timm(name: str, **options: Any) -> nn.Module:

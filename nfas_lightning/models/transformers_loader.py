@@ -18,6 +18,15 @@ from nfas_lightning.models.adapters import adapt
 from nfas_lightning.models.audio import AudioPreprocess
 from nfas_lightning.models.loaded import LoadedModel, Preprocess, model_info
 from nfas_lightning.models.optional import require
+from nfas_lightning.models.placement import (
+    LOADING,
+    cached_file,
+    part_of,
+    pretrained,
+    stored_dtypes,
+    stored_note,
+    untrained,
+)
 from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess
 from nfas_lightning.models.random_twin import seeded
 from nfas_lightning.models.reach import hub_or_cache
@@ -35,18 +44,18 @@ _BYTES = 4.0
 
 
 def load_transformers(
-    name: str, *, weights: str = "pretrained", seed: int = 0, revision: str | None = None
+    name: str, *, weights: str = "pretrained", seed: int = 0, revision: str | None = None, **loading: Any
 ) -> LoadedModel:
     """Load a transformers network with its preprocessing; of an encoder and a decoder, the encoder.
 
-    Code from the hub is never run, and pickled weights are read with ``weights_only``. Weights stored in half
-    precision are raised to float32, in which random ones are drawn too; the card says so.
+    Code from the hub is never run, and pickled weights are read with ``weights_only``.
 
     Args:
         name: a folder (``"./minilm"``), or a hub entry, best pinned: ``"org/name@commit"``.
         weights: ``"pretrained"``, or ``"random"``: only configuration and tokenizer are read.
         seed: of the random weights.
         revision: commit or tag; the same as ``@revision``.
+        **loading: `dtype`, `device_map`, `quantization_config`, `attn_implementation`, see `FrozenModel`.
 
     Returns:
         The module, its preprocessing by what it reads (tokens, waveforms, mel features, pixels of an image or
@@ -62,49 +71,48 @@ def load_transformers(
         UserWarning: a hub entry without a revision, which may change under the same name.
     """
     check_option("weights", weights, ("pretrained", "random"))
-    pretrained = weights == "pretrained"
+    is_trained = weights == "pretrained"
     transformers = require("transformers", "language")
     path, revision = _split(name, revision)
-    options = {"trust_remote_code": False} | ({"revision": revision} if revision else {})
+    options = {"revision": revision} if revision else {}
     reached = nullcontext if Path(path).is_dir() else hub_or_cache
     try:
         with reached():
-            config = transformers.AutoConfig.from_pretrained(path, **options)
-            stored = getattr(config, "dtype", None)  # building a network overwrites it
-            raised = {"dtype": torch.float32}
-            if pretrained:
-                module = transformers.AutoModel.from_pretrained(path, weights_only=True, **raised, **options)
-        if not pretrained:
-            module = seeded(seed, lambda: transformers.AutoModel.from_config(config, **raised))
+            config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False, **options)
+            if is_trained:
+                whole = pretrained(transformers.AutoModel, path, **loading, **options)
+        if not is_trained:
+            whole = seeded(seed, lambda: untrained(transformers.AutoModel, config, **loading))
     except (OSError, SafetensorError) as error:  # the latter: a weights file that was cut short
         raise UnreadableError(_unreachable(path, revision, error)) from error
-    if hasattr(module, "get_text_features"):
+    if hasattr(whole, "get_text_features"):
         raise InputError(
             f"'hf:{path}' holds two networks ({config.model_type}), of which one reads texts and the other "
             "something else, and a depth trajectory is of one. Choose: load its part yourself (of CLIP, "
             f"transformers.CLIPVisionModel.from_pretrained({path!r}) or CLIPTextModel) and give FrozenModel "
             "the module and a preprocess; the zoo has parts of some, see `nfas models list`."
         )
-    _, layers = adapt(module)  # in place
-    reads = module.main_input_name
-    if config.is_encoder_decoder:
-        module = module.get_encoder()
+    _, layers = adapt(whole)  # in place
+    module = part_of(whole, whole.get_encoder()) if config.is_encoder_decoder else whole
     with reached():
-        preprocess, modality = _preprocess(transformers, path, options, reads, config)
+        preprocess, modality = _preprocess(
+            transformers, path, {"trust_remote_code": False, **options}, whole.main_input_name, config
+        )
     commit = getattr(config, "_commit_hash", None) or revision
+    stored = stored_dtypes(lambda file: cached_file(path, file, commit)) if is_trained else ()
     info = model_info(
         module,
         name=Path(path).name.lower(),
         modality=modality,
         family=config.model_type,
         source=f"hf:{path}@{commit}" if commit else f"hf:{path}",
-        seed=None if pretrained else seed,
-        note="" if stored in (None, torch.float32) else f"Stored in {stored}, loaded as torch.float32.",
+        seed=None if is_trained else seed,
+        note=stored_note(stored, module),
     )
     return LoadedModel(module.eval(), preprocess, info, layers)
 
 
-SOURCE = ModelSource(load_transformers, takes=("revision",))
+SOURCE = ModelSource(load_transformers, takes=("revision", *LOADING))
 
 
 def own_preprocess(network: nn.Module) -> Preprocess | None:

@@ -125,7 +125,7 @@ def _context(
             "notes": _notes(results, datasets),
             "settings": list(_flatten(results.meta)),
         }
-    return context | {"reading": reading.reading(statistics, simulated=simulated, datasets=datasets)}
+    return context | {"reading": reading.reading(statistics, simulated=simulated)}
 
 
 def _contents(context: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tuple[str, str]]:

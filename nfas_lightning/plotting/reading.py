@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from nfas_lightning.plotting.places import result_line
-from nfas_lightning.plotting.score_tables import baseline_table, feature_scores
+from nfas_lightning.plotting.score_tables import baseline_table, control_note, feature_scores
 from nfas_lightning.plotting.style import format_p
 from nfas_lightning.results import (
     FEATURES,
@@ -34,28 +34,26 @@ def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> 
         result_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
         result_line("mean silhouette", "", statistics.silhouette),
     ]
-    return ". ".join([*parts, "; ".join(test for test in tests if test)]).removesuffix(". ") + "."
+    shown = [test for test in tests if test]
+    if shown and statistics.design in ("confounded", "partly crossed"):
+        shown.append(f"groups {statistics.design} with benchmarks")
+    return ". ".join([*parts, "; ".join(shown)]).removesuffix(". ") + "."
 
 
-def reading(statistics: SpaceStatistics, *, simulated: bool, datasets: dict[str, list[str]]) -> list[str]:
+def reading(statistics: SpaceStatistics, *, simulated: bool) -> list[str]:
     """Return sentences on what the tests of clusters mean for this run.
 
     Args:
         statistics: of the space.
         simulated: whether responses were planted.
-        datasets: the benchmarks that each modality was scored on.
     """
     is_untested = statistics.is_small and not math.isfinite(statistics.permanova.get("p_value", math.nan))
     if is_untested:
         said = [few_models(statistics.group_by)]
     else:
         said = [*_clusters(statistics), *_spread(statistics)]
-    benchmarks = [tuple(names) for names in datasets.values()]
-    if len(benchmarks) > 1 and len(set(benchmarks)) > 1:
-        said.append(
-            "Modalities were scored on different benchmarks: differences between modalities include "
-            "differences between benchmarks, such as stimuli, listeners and signal quality."
-        )
+        said += _controls(statistics)
+        said += [statistics.design_note] if statistics.design_note else []
     if simulated:
         said.append(
             "The responses are simulated: modality structure was planted in them. This run shows whether the "
@@ -90,6 +88,19 @@ def _clusters(statistics: SpaceStatistics) -> list[str]:
             + (", which relabeled models reach as well." if chance else ".")
         )
     return said
+
+
+def _controls(statistics: SpaceStatistics) -> list[str]:
+    """Return the untrained twins' clusters beside the models' own."""
+    rows = {row["statistic"]: row for row in statistics.controls.to_dict("records")}
+    if not rows:
+        return []
+    parts = [
+        f"{name} {rows[key]['untrained']:.2f} (trained {rows[key]['trained']:.2f}, "
+        f"{format_p(rows[key]['p_value'])} of the difference)"
+        for key, name in (("permanova", "pseudo-F"), ("silhouette", "mean silhouette"))
+    ]
+    return [f"Untrained twins of the same networks reach {' and '.join(parts)}.", *control_note(statistics)]
 
 
 def _spread(statistics: SpaceStatistics) -> list[str]:

@@ -15,6 +15,7 @@ from nfas_lightning.results import (
     SCORES,
     RunResults,
     Score,
+    SpaceStatistics,
     reported,
     subject_scores,
     tells_apart,
@@ -24,6 +25,7 @@ from nfas_lightning.results import (
 __all__ = [
     "FEW_ROIS",
     "baseline_table",
+    "control_note",
     "feature_scores",
     "mean_r2",
     "mean_scores",
@@ -35,6 +37,7 @@ __all__ = [
     "roi_score_table",
     "roi_scores",
     "score_table",
+    "space_table",
     "value_name",
 ]  # fmt: skip
 
@@ -255,3 +258,40 @@ def _number(value: float, digits: int = 3) -> str:
 def _bold(value: float, best: float) -> str:
     text = _number(value)
     return f"[bold]{text}[/bold]" if not pd.isna(value) and value == best else text
+
+
+def control_note(statistics: SpaceStatistics) -> list[str]:
+    """Return what the comparison with untrained twins leaves out, if anything."""
+    paired, n_models = statistics.controls.get("n_models"), len(statistics.coordinates)
+    if paired is None or paired.empty or int(paired.iloc[0]) == n_models:
+        return []
+    return [
+        f"The comparison covers the {int(paired.iloc[0])} of {n_models} models that have an untrained twin."
+    ]
+
+
+def space_table(statistics: SpaceStatistics) -> Table:
+    """Return the statistics of a space beside those of its untrained twins, for the terminal."""
+    names = {
+        "permanova": "PERMANOVA pseudo-F", "silhouette": "mean silhouette", "anova": "mean eta squared",
+        "snci": "mean bounded SNCI", "convergence": "mean convergence",
+    }  # fmt: skip
+    table = Table(
+        title=f"Groups by {statistics.group_by}: {statistics.design or 'design not known'}",
+        caption=" ".join([statistics.design_note, *control_note(statistics)]),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column in ("statistic", "trained", "p", "untrained", "difference", "p of difference"):
+        table.add_column(column, justify="left" if column == "statistic" else "right")
+    beside = {row.statistic: row for row in statistics.controls.itertuples()}
+    for key, name in names.items():
+        test, row = getattr(statistics, key) if key in ("permanova", "silhouette") else {}, beside.get(key)
+        numbers = [test.get("statistic", row.trained if row else None), test.get("p_value")]
+        numbers += [row.untrained, row.difference, row.p_value] if row else [None] * 3
+        if any(number is not None for number in numbers):
+            digits = (3, 4, 3, 3, 3)
+            cells = ("-" if n is None else f"{n:.{d}f}" for n, d in zip(numbers, digits, strict=True))
+            table.add_row(name, *cells)
+    return table

@@ -15,6 +15,7 @@ MIN_MODELS = 3
 _TEST = ("statistic", "p_value")
 _TABLES = (
     "coordinates", "pairwise", "silhouette_samples", "anova", "snci", "convergence", "nearest", "stability",
+    "controls",
 )  # fmt: skip
 
 
@@ -61,6 +62,11 @@ class SpaceStatistics:
         stability: one row per model that was left out: ``model``, ``group``, the statistic and p of
             ``permanova``, ``silhouette``, and the rank correlations over ROIs of ``snci`` (of its own
             group), ``convergence`` and ``anova`` with those of all models.
+        controls: one row per statistic of the space beside that of its untrained twins, see
+            `NFAS.compare_control`; empty without twins.
+        design: how groups and benchmarks meet: ``"crossed"``, ``"partly crossed"`` or ``"confounded"``;
+            empty: not known.
+        design_note: what a test between the groups can and cannot show in this design.
         group_by: the column of the models table that groups are of.
         mds_metric: ``"correlation"`` where the space's own metric is euclidean, whose scaling is PCA again.
     """
@@ -78,6 +84,9 @@ class SpaceStatistics:
     notes: tuple[str, ...] = ()
     nearest: pd.DataFrame = field(default_factory=pd.DataFrame)
     stability: pd.DataFrame = field(default_factory=pd.DataFrame)
+    controls: pd.DataFrame = field(default_factory=pd.DataFrame)
+    design: str = ""
+    design_note: str = ""
     group_by: str = "modality"
     mds_metric: str = "correlation"
 

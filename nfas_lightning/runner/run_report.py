@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from nfas_lightning.plotting.page import write_report
 from nfas_lightning.plotting.pictures import check_formats
-from nfas_lightning.plotting.score_tables import FEW_ROIS, roi_score_table, score_table
+from nfas_lightning.plotting.score_tables import FEW_ROIS, roi_score_table, score_table, space_table
 from nfas_lightning.results import RunResults, Score, SpaceStatistics, report_as, subject_scores
 from nfas_lightning.space import NFAS
 from nfas_lightning.terminal import stdout_console
@@ -65,9 +65,8 @@ def report_run(
         statistics = NFAS.from_scores(
             everyone, feature=feature, value=value, score=score, subject=subject
         ).statistics()
-    for label, test in (("PERMANOVA", statistics.permanova), ("silhouette", statistics.silhouette)):
-        if test:
-            console.print(f"{label}: {test['statistic']:.3f}, p = {test['p_value']:.4f}")
+    if statistics.permanova:
+        console.print(space_table(statistics))
     for note in statistics.notes:
         console.print(f"[dim]{escape(note)}[/]")
     path = write_report(Path(run_dir) / "report.html", results, statistics, formats=formats)
@@ -90,6 +89,10 @@ def _log(loggers: list[Logger], results: RunResults, statistics: SpaceStatistics
         if test:
             numbers = {f"space/{label}": test["statistic"], f"space/{label}_p": test["p_value"]}
             log_scalars(loggers, numbers, step=0)
+    for row in statistics.controls.to_dict("records"):
+        beside = {"untrained": "untrained", "gain": "difference", "gain_p": "p_value"}
+        numbers = {f"space/{row['statistic']}_{name}": float(row[key]) for name, key in beside.items()}
+        log_scalars(loggers, numbers, step=0)
     log_images(loggers, {figure.stem: figure for figure in sorted((run_dir / "figures").glob("*.png"))})
     about = {name: results.meta[name] for name in ("dataset", "responses_sha256") if name in results.meta}
     name = str(results.meta.get("name") or run_dir.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from nfas_lightning.errors import InputError
 from nfas_lightning.functional.anova import anova
 from nfas_lightning.functional.embedding import DistanceMetric, distances, mds, pca
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.permanova import permanova, permanova_pairwise
 from nfas_lightning.functional.permdisp import permdisp
-from nfas_lightning.functional.relabeling import distinct_partitions
+from nfas_lightning.functional.relabeling import Relabeling, Restriction
 from nfas_lightning.functional.silhouette import silhouette
 from nfas_lightning.functional.snci import snci, snci_bootstrap, snci_permutation
 from nfas_lightning.results import MIN_MODELS, SpaceStatistics, few_models, group_words
@@ -47,6 +49,7 @@ def describe_space(
     n_permutations: int = 9999,
     seed: int = 0,
     stability: bool = True,
+    by: Restriction | None = None,
 ) -> SpaceStatistics:
     """Compute the statistics of a space. What can't be computed stays empty, and the notes say why.
 
@@ -61,6 +64,7 @@ def describe_space(
         n_permutations: draws of each test; 0: no test is run, which is enough to draw the models' places.
         seed: of the draws.
         stability: also leave each model out in turn, see `leave_one_out`.
+        by: what restricts permutations, see `functional.permanova.permanova`; of PERMDISP the strata alone.
     """
     notes: list[str] = []
     several = group_words(group_by)[1]
@@ -87,7 +91,8 @@ def describe_space(
             notes.append(f"Some {metric} distances are undefined: the tests between {several} are left out.")
         if testable and n_permutations:
             some = models[kept.tolist()].reset_index(drop=True)
-            tests = _tests(vectors[kept], some, named, metric, n_permutations, seed, notes)
+            inside = _taken(by, kept.nonzero()[:, 0].tolist())
+            tests = _tests(vectors[kept], some, named, metric, n_permutations, seed, inside, notes)
         agreement, convergence = _agreement(scores, models["group"], named, n_permutations, seed)
     if value != "r2" and bool((agreement["ratio"] < 0).any()):
         notes.append(
@@ -101,7 +106,7 @@ def describe_space(
         notes = [few_models(group_by)]  # one sentence for all that is left out
     left_out = pd.DataFrame()
     if stability and n_permutations:
-        left_out = leave_one_out(scores, vectors, models, metric=metric, seed=seed)
+        left_out = leave_one_out(scores, vectors, models, metric=metric, seed=seed, by=by)
     return SpaceStatistics(
         coordinates=coordinates,
         explained=explained,
@@ -136,6 +141,7 @@ def leave_one_out(
     metric: DistanceMetric = "euclidean",
     n_permutations: int = 999,
     seed: int = 0,
+    by: Restriction | None = None,
 ) -> pd.DataFrame:
     """Compute a space's tests and maps without each of its models: does it rest on one of them?
 
@@ -147,17 +153,19 @@ def leave_one_out(
         metric: of the distances between models.
         n_permutations: draws of each PERMANOVA; the smallest p of 999 is .001.
         seed: of the draws.
+        by: what restricts permutations, see `functional.permanova.permanova`.
 
     Returns:
         One row per model of a group of three or more: ``model``, ``group``; ``permanova`` and ``p_value``,
         ``silhouette`` of the models that stay; and Spearman's rank correlation over ROIs between the maps
         with and without the model, of ``snci`` (bounded, of its own group), ``convergence`` and ``anova``
-        (F). NaN where a map is constant or undefined.
+        (F). NaN where a map is constant or undefined, and p where the models that stay can't be relabeled.
     """
     counts = models["group"].value_counts()
     several = models["group"].isin(counts.index[counts > 1]).tolist()
     if (counts > 1).sum() < 2 or not bool(torch.isfinite(distances(vectors, metric)).all()):
         return pd.DataFrame(columns=list(_LEFT_OUT))
+    restricted = _taken(by, [i for i, kept in enumerate(several) if kept])
     mask = torch.tensor(several)
     scores, vectors, labels = scores[mask], vectors[mask], models["group"][several].tolist()
     rows = []
@@ -171,14 +179,34 @@ def leave_one_out(
             keep = [j for j in range(len(labels)) if j != i]
             rest = [labels[j] for j in keep]
             between = distances(vectors[keep], metric)
-            test = permanova(between, rest, n_permutations=n_permutations, seed=seed)
+            f = permanova(between, rest, n_permutations=1, seed=seed).statistic
+            p_value = _p(between, rest, _taken(restricted, keep), n_permutations, seed)
             width = silhouette(between, rest, n_permutations=1, seed=seed).statistic
             maps = _maps(scores[keep], vectors[keep], rest)
             of_own = sorted(set(labels)).index(group)
             pairs = [(whole[0][of_own], maps[0][of_own]), *zip(whole[1:], maps[1:], strict=True)]
-            numbers = (float(number) for number in (test.statistic, test.p_value, width))
+            numbers = (float(number) for number in (f, p_value, width))
             rows.append((name, group, *numbers, *(_spearman(*pair) for pair in pairs)))
     return pd.DataFrame(rows, columns=list(_LEFT_OUT))
+
+
+def _taken(by: Restriction | None, rows: Sequence[int]) -> Restriction:
+    """Return the labels of some rows."""
+    if by is None:
+        return {"strata": None, "units": None}
+    strata, units = (
+        None if labels is None else [labels[row] for row in rows] for labels in (by["strata"], by["units"])
+    )
+    return {"strata": strata, "units": units}
+
+
+def _p(between: Tensor, labels: list[str], by: Restriction, n_permutations: int, seed: int) -> float:
+    """Return p of a PERMANOVA; NaN where the strata that are left hold one group each."""
+    try:
+        Relabeling.read(labels, len(labels), **by)
+    except InputError:
+        return float("nan")
+    return float(permanova(between, labels, **by, n_permutations=n_permutations, seed=seed).p_value)
 
 
 def _maps(scores: Tensor, vectors: Tensor, labels: list[str]) -> tuple[Tensor, Tensor, Tensor]:
@@ -232,17 +260,19 @@ def _tests(
     metric: DistanceMetric,
     n_permutations: int,
     seed: int,
+    by: Restriction,
     notes: list[str],
 ) -> dict[str, Any]:
     """Return the tests between groups of two models or more."""
-    floor = 1 / distinct_partitions(torch.tensor(models["group"].value_counts().to_numpy()))
+    floor = 1 / Relabeling.read(models["group"].tolist(), len(models), **by).distinct
     if floor > 0.01:
         notes.append(f"With so few models no permutation p of the grouping can fall below {floor:.2g}.")
     between, labels = distances(vectors, metric), models["group"].tolist()
-    draws: dict[str, int] = {"n_permutations": n_permutations, "seed": seed}
-    widths = silhouette(between, labels, **draws)
-    place, spread = permanova(between, labels, **draws), permdisp(between, labels, **draws)
-    pairs = permanova_pairwise(between, labels, **draws)
+    widths = silhouette(between, labels, **by, n_permutations=n_permutations, seed=seed)
+    place = permanova(between, labels, **by, n_permutations=n_permutations, seed=seed)
+    spread = permdisp(between, labels, strata=by["strata"], n_permutations=n_permutations, seed=seed)
+    pairs = permanova_pairwise(between, labels, **by, n_permutations=n_permutations, seed=seed)
+    differences = anova(vectors, labels, **by, n_permutations=n_permutations, seed=seed)
     table = pd.DataFrame(pairs.pairs, columns=["first", "second"])
     return {
         "permanova": {"statistic": float(place.statistic), "p_value": float(place.p_value)},
@@ -252,7 +282,7 @@ def _tests(
             **{name: getattr(pairs, name).numpy() for name in ("statistic", "p_value", "q_value")}
         ),
         "silhouette_samples": models[["model", "group"]].assign(silhouette=widths.samples.numpy()),
-        "anova": rois.assign(**{name: f.numpy() for name, f in anova(vectors, labels)._asdict().items()}),
+        "anova": rois.assign(**{name: f.numpy() for name, f in differences._asdict().items()}),
     }
 
 

@@ -14,8 +14,17 @@ import torch
 from nfas_lightning.errors import InputError
 from nfas_lightning.results import GROUP, MEAN, Score, reported, subject_scores
 
-__all__ = ["check_groups", "check_names", "check_range", "check_table", "count_once", "score_matrix"]
+__all__ = [
+    "check_groups",
+    "check_names",
+    "check_range",
+    "check_table",
+    "control_matrix",
+    "count_once",
+    "score_matrix",
+]
 
+CONTROL = "random_weights"
 _NO_STATE = hashlib.sha256().hexdigest()  # of a network that has no weights to be told by
 
 
@@ -93,6 +102,34 @@ def score_matrix(
     return matrix.to_numpy(), *described, notes
 
 
+def control_matrix(
+    table: pd.DataFrame,
+    models: pd.Series[Any],
+    rois: pd.Series[Any],
+    *,
+    feature: str,
+    value: str,
+    score: Score | None,
+    subject: str | None,
+) -> pd.DataFrame | None:
+    """Return scores (M, R) of the untrained twins, NaN where there are none; None without any twin.
+
+    Args:
+        table: the scores table of a run.
+        models: whose.
+        rois: where.
+        feature: of the models themselves; ``"random_weights"`` has no control.
+        value: see `score_matrix`.
+        score: see there.
+        subject: see there.
+    """
+    if "feature" not in table or feature == CONTROL or CONTROL not in set(table["feature"]):
+        return None
+    rows, _ = _selected(table[table["model"].isin(models)], CONTROL, score, subject)
+    wide = rows.pivot_table(index="model", columns="roi", values=value, dropna=False)
+    return wide.reindex(index=models, columns=rois)
+
+
 def count_once(
     values: np.ndarray[Any, Any], models: pd.DataFrame
 ) -> tuple[np.ndarray[Any, Any], pd.DataFrame, list[str]]:
@@ -147,19 +184,19 @@ def check_table(name: str, table: pd.DataFrame, key: str) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def check_groups(models: pd.DataFrame, group_by: str) -> None:
-    """Raise unless a column of the models table says of every model which group it is in."""
+def check_groups(models: pd.DataFrame, group_by: str, name: str = "group_by") -> None:
+    """Raise unless a column of the models table names a group for every model; `name` is the argument."""
     if group_by not in models.columns:
         close = get_close_matches(str(group_by), map(str, models.columns), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise InputError(
-            f"group_by must be a column of the models table, got {group_by!r}.{hint} There are "
+            f"{name} must be a column of the models table, got {group_by!r}.{hint} There are "
             f"{list(models.columns)}; columns of your own come by `table` of NFAS.from_runs, or `--table`."
         )
     blank = models["model"][models[group_by].isna()].tolist()
     if blank:
         raise InputError(
-            f"group_by={group_by!r} must say of every model which group it is in, but is blank for "
+            f"{name}={group_by!r} must say of every model which group it is in, but is blank for "
             f"{len(blank)} of {len(models)}, such as {blank[:3]}: fill them in, or leave them out with "
             f'where="{group_by}.notna()".'
         )

@@ -23,6 +23,7 @@ from nfas_lightning.functional.permanova import (
     permanova_pairwise,
 )
 from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.relabeling import Restriction
 from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette
 from nfas_lightning.functional.snci import (
     SNCIInterval,
@@ -40,12 +41,15 @@ from nfas_lightning.results import (
     write_csv,
     write_parquet,
 )
+from nfas_lightning.space.control import compare_control, standardized
 from nfas_lightning.space.describe import describe_space, leave_one_out, nearest_models
+from nfas_lightning.space.design import Design, design_of
 from nfas_lightning.space.matrix import (
     check_groups,
     check_names,
     check_range,
     check_table,
+    control_matrix,
     count_once,
     score_matrix,
 )
@@ -76,12 +80,15 @@ class NFAS:
             scores as they are: a standardized model has no level to be consistent about.
         metric: of the distances: ``"euclidean"``, ``"correlation"`` or ``"cosine"``.
         group_by: the column of `models` that groups are of: what tests, SNCI and figures compare.
+        strata: a column of `models`, such as ``"dataset"``: permutations stay inside a stratum.
+        units: a column of `models`, such as ``"family"``: permutations exchange whole units.
+        control: (M, R) scores of each model's control, its untrained twin, NaN where there is none.
         notes: sentences on what was left out on the way here.
 
     Attributes:
         scores: (M, R) float64 scores.
         models, rois: the tables.
-        value, standardize, metric, group_by, notes: as given.
+        value, standardize, metric, group_by, strata, units, control, notes: as given.
 
     Raises:
         ValueError: tables that do not match the scores, repeated names, a model without a group, missing
@@ -109,6 +116,9 @@ class NFAS:
         standardize: Standardize = "none",
         metric: DistanceMetric = "euclidean",
         group_by: str = "modality",
+        strata: str | None = None,
+        units: str | None = None,
+        control: Tensor | np.ndarray[Any, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         check_option("standardize", standardize, ("none", "model"))
@@ -120,13 +130,12 @@ class NFAS:
                 )
             rois = pd.DataFrame({"roi": scores.columns})
         # a copy: what the caller does to its scores later must not move the models
-        if isinstance(scores, Tensor):
-            self.scores = scores.detach().to("cpu", torch.float64, copy=True)
-        else:
-            self.scores = torch.from_numpy(np.array(scores, dtype=np.float64))
+        self.scores = _copied(scores)
         self.models = check_table("models", models, "model")
         self.rois = check_table("rois", rois, "roi")
-        check_groups(self.models, group_by)
+        for name, column in (("group_by", group_by), ("strata", strata), ("units", units)):
+            if column is not None:
+                check_groups(self.models, column, name)
         expected = len(self.models), len(self.rois)
         if tuple(self.scores.shape) != expected:
             raise InputError(
@@ -144,7 +153,10 @@ class NFAS:
             )
         check_range(self.scores, value)
         self.value, self.standardize, self.metric = value, standardize, metric
-        self.group_by, self.notes = group_by, tuple(notes)
+        self.group_by, self.strata, self.units, self.notes = group_by, strata, units, tuple(notes)
+        self.control = None if control is None else _copied(control)
+        if self.control is not None and self.control.shape != self.scores.shape:
+            raise InputError(f"control must have shape (M, R) = {expected}, got {tuple(self.control.shape)}.")
 
     @classmethod
     def from_scores(
@@ -160,6 +172,8 @@ class NFAS:
         standardize: Standardize = "none",
         metric: DistanceMetric = "euclidean",
         group_by: str = "modality",
+        strata: str | None = None,
+        units: str | None = None,
     ) -> NFAS:
         """Build the space from the long scores table of a run; scores are joined on ``roi``.
 
@@ -179,9 +193,12 @@ class NFAS:
             standardize: see the class.
             metric: see the class.
             group_by: see the class.
+            strata: see the class.
+            units: see the class.
 
         Returns:
-            The space. ROIs at which any model's score is NaN are left out with a warning and a note, and so
+            The space; its `control` are the scores of the feature ``random_weights``, where there are any.
+            ROIs at which any model's score is NaN are left out with a warning and a note, and so
             is a model that is another one under a second name (the same weights, or scores equal to the last
             bit, on one dataset): it would count twice. Scores other than the group's have a note too.
 
@@ -214,6 +231,9 @@ class NFAS:
             known = cards.drop_duplicates("model").set_index("model")
             new = [name for name in known if name not in models and name != "twin_of"]
             models = models.join(known[new], on="model")
+        control = control_matrix(
+            table, models["model"], columns["roi"], feature=feature, value=value, score=score, subject=subject
+        )
         values, models, repeated = count_once(values, models)
         return cls(
             values,
@@ -223,6 +243,9 @@ class NFAS:
             standardize=standardize,
             metric=metric,
             group_by=group_by,
+            strata=strata,
+            units=units,
+            control=None if control is None else control.loc[models["model"]].to_numpy(),
             notes=[*notes, *repeated],
         )
 
@@ -244,8 +267,8 @@ class NFAS:
             table: further columns of the models, to choose and to group them by: a table with the column
                 ``model``, or its CSV file. Models that it does not name stay blank there.
             axis: see `from_scores`.
-            options: ``feature``, ``value``, ``score``, ``subject``, ``standardize``, ``metric`` and
-                ``group_by`` of `from_scores`.
+            options: ``feature``, ``value``, ``score``, ``subject``, ``standardize``, ``metric``,
+                ``group_by``, ``strata`` and ``units`` of `from_scores`.
 
         Raises:
             FileNotFoundError: a folder holds no finished run.
@@ -301,15 +324,53 @@ class NFAS:
             raise InputError(f"No model of {len(self.models)} was selected by {where!r}.")
         return self._with(torch.as_tensor(rows.copy()), self.group_by)
 
+    def gains(self) -> NFAS:
+        """Return the space of what training adds: scores minus those of the untrained twins.
+
+        Raises:
+            ValueError: the space has no control, or not for every model and at any ROI.
+        """
+        if self.control is None:
+            raise InputError(
+                "The space has no untrained twins to subtract: build it with NFAS.from_runs from runs that "
+                "have the feature 'random_weights', or give control=."
+            )
+        kept = torch.isfinite(self.control).all(0)
+        if not bool(kept.any()):
+            raise InputError(
+                "At no ROI does every model have an untrained twin with a finite score: select() those that "
+                "do."
+            )
+        gains = (self.scores - self.control)[:, kept]
+        return self._like(
+            gains, self.models, self.rois[kept.numpy()], self.group_by, None, f"gain of {self.value}"
+        )
+
     def _with(self, rows: Tensor, group_by: str) -> NFAS:
+        control = None if self.control is None else self.control[rows]
+        return self._like(self.scores[rows], self.models.loc[rows.tolist()], self.rois, group_by, control)
+
+    def _like(
+        self,
+        scores: Tensor,
+        models: pd.DataFrame,
+        rois: pd.DataFrame,
+        group_by: str,
+        control: Tensor | None,
+        value: str | None = None,
+    ) -> NFAS:
+        """Return other scores with the options of this space."""
         return NFAS(
-            self.scores[rows],
-            self.models.loc[rows.tolist()],
-            self.rois,
-            value=self.value,
+            scores,
+            models,
+            rois,
+            value=value or self.value,
             standardize=self.standardize,
             metric=self.metric,
             group_by=group_by,
+            strata=self.strata,
+            units=self.units,
+            control=control,
             notes=self.notes,
         )
 
@@ -320,14 +381,13 @@ class NFAS:
         """(M, R) vectors that the geometry is made of: the scores, standardized if asked for."""
         if self.standardize == "none":
             return self.scores
-        centered = self.scores - self.scores.mean(1, keepdim=True)
         flat = (self.scores == self.scores[:, :1]).all(1)
         if bool(flat.any()):
             names = self.models["model"][flat.numpy()].tolist()
             raise InputError(
                 f"{names} score the same at every ROI and have no pattern to standardize: drop them."
             )
-        return centered / centered.std(1, keepdim=True)
+        return standardized(self.scores)
 
     def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
         """Return scores or distances with names: the index ``model``, the columns ROIs, or models.
@@ -368,26 +428,61 @@ class NFAS:
 
     def permanova(self, *, n_permutations: int = 9999, seed: int = 0) -> PermutationResult:
         """Do groups of models sit apart? See `functional.permanova.permanova`."""
-        return permanova(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        return permanova(
+            self.distances(), self.labels, **self._restricted(), n_permutations=n_permutations, seed=seed
+        )
 
     def permanova_pairwise(self, *, n_permutations: int = 9999, seed: int = 0) -> PairwiseResult:
         """Which groups sit apart? See `functional.permanova.permanova_pairwise`."""
-        return permanova_pairwise(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        return permanova_pairwise(
+            self.distances(), self.labels, **self._restricted(), n_permutations=n_permutations, seed=seed
+        )
 
     def permdisp(self, *, n_permutations: int = 9999, seed: int = 0) -> PermutationResult:
         """Do groups of models differ in spread? See `functional.permdisp.permdisp`."""
-        return permdisp(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        strata = self._restricted()["strata"]
+        return permdisp(
+            self.distances(), self.labels, strata=strata, n_permutations=n_permutations, seed=seed
+        )
 
     def silhouette(self, *, n_permutations: int = 9999, seed: int = 0) -> SilhouetteResult:
         """How well separated are the groups? See `functional.silhouette.silhouette`."""
-        return silhouette(self.distances(), self.labels, n_permutations=n_permutations, seed=seed)
+        return silhouette(
+            self.distances(), self.labels, **self._restricted(), n_permutations=n_permutations, seed=seed
+        )
 
-    def anova(self) -> AnovaResult:
+    def anova(self, *, n_permutations: int = 9999, seed: int = 0) -> AnovaResult:
         """At which ROIs do groups differ? See `functional.anova.anova`.
 
         Tensors in the order of `rois`; ``statistics().anova`` is the table, with the ROIs' names.
         """
-        return anova(self.vectors, self.labels)
+        return anova(
+            self.vectors, self.labels, **self._restricted(), n_permutations=n_permutations, seed=seed
+        )
+
+    @property
+    def design(self) -> Design:
+        """How groups and benchmarks meet: what a test between groups can show, see `space.design`."""
+        benchmarks = self.models.get("dataset", pd.Series("", self.models.index))
+        return design_of(pd.Series(self.labels, name=self.group_by), benchmarks)
+
+    def compare_control(self, *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
+        """Compare the statistics of the space with those of the untrained twins.
+
+        Returns:
+            One row per statistic, see `functional.controls.compare_spaces`: ``statistic``, ``trained``,
+            ``untrained``, ``difference``, ``p_value`` of the difference, and ``n_models`` and ``n_rois`` that
+            have both scores. Without two groups of two such models, no rows.
+        """
+        return compare_control(
+            self.scores,
+            self.control,
+            self.labels,
+            standardize=self.standardize == "model",
+            metric=self.metric,
+            n_permutations=n_permutations,
+            seed=seed,
+        )
 
     # agreement inside groups, of the scores as they are
 
@@ -432,8 +527,13 @@ class NFAS:
             n_permutations=n_permutations,
             seed=seed,
             stability=stability,
+            by=self._restricted(),
         )
-        return replace(found, notes=(*self.notes, *found.notes))
+        if n_permutations:
+            beside = self.compare_control(n_permutations=min(n_permutations, 999), seed=seed)
+            found = replace(found, controls=beside)
+        word, note = self.design
+        return replace(found, notes=(*self.notes, *found.notes), design=word, design_note=note)
 
     def stability(self, *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
         """Tests and maps without each model; see `space.describe.leave_one_out`."""
@@ -444,7 +544,16 @@ class NFAS:
             metric=self.metric,
             n_permutations=n_permutations,
             seed=seed,
+            by=self._restricted(),
         )
+
+    def _restricted(self) -> Restriction:
+        """Return what restricts permutations."""
+        strata, units = (
+            None if column is None else self.models[column].astype(str).tolist()
+            for column in (self.strata, self.units)
+        )
+        return {"strata": strata, "units": units}
 
     def _grouped(self) -> pd.DataFrame:
         """Return ``model``, ``group`` and, where known, ``simulated`` of each model."""
@@ -567,6 +676,12 @@ class NFAS:
             ],
             ignore_index=True,
         )
+
+
+def _copied(values: Any) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().to("cpu", torch.float64, copy=True)
+    return torch.from_numpy(np.array(values, dtype=np.float64))
 
 
 def _check_numbered(models: pd.DataFrame, rois: pd.Series[Any]) -> None:

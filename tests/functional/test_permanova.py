@@ -15,7 +15,7 @@ from skbio.stats.distance import permdisp as skbio_permdisp
 from nfas_lightning.functional.embedding import distances
 from nfas_lightning.functional.permanova import permanova, permanova_pairwise
 from nfas_lightning.functional.permdisp import permdisp
-from nfas_lightning.functional.relabeling import distinct_partitions
+from nfas_lightning.functional.relabeling import Relabeling
 from tests.helpers.groups import models, plain_f
 
 
@@ -148,8 +148,8 @@ def test_tied_relabelings_count():
     # two models against two: every third relabeling is the observed partition, so p is near 1/3
     D = distances(torch.tensor([[0.0], [0.1], [5.0], [5.1]]))
     assert permanova(D, list("aabb"), n_permutations=9999).p_value == pytest.approx(1 / 3, abs=0.03)
-    assert distinct_partitions(torch.tensor([2, 2])) == 3
-    assert distinct_partitions(torch.tensor([2, 3])) == 10
+    assert Relabeling.read(list("aabb"), 4).distinct == 3
+    assert Relabeling.read(list("aabbb"), 5).distinct == 10
 
 
 def test_degenerate_input():

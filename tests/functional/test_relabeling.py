@@ -5,13 +5,16 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
+from sklearn.metrics import silhouette_score
 
 from nfas_lightning.functional import relabeling
+from nfas_lightning.functional.anova import anova
 from nfas_lightning.functional.permanova import permanova
 from nfas_lightning.functional.permdisp import permdisp
 from nfas_lightning.functional.relabeling import (
-    distinct_partitions,
+    Relabeling,
     encode_labels,
     group_sizes,
     relabeling_p,
@@ -59,7 +62,7 @@ def test_labels_become_codes_in_sorted_order():
 
 
 def test_labels_that_name_no_groups_are_refused():
-    with pytest.raises(ValueError, match="for each of the 4 rows, got 3 labels"):
+    with pytest.raises(ValueError, match="for each of the 4 rows, got 3"):
         encode_labels(["a", "b", "a"], 4)
     for missing in (None, math.nan):
         with pytest.raises(ValueError, match="a missing label at row 1"):
@@ -73,22 +76,132 @@ def test_labels_that_name_no_groups_are_refused():
 
 
 def test_blocks_of_relabelings_hold_every_member_once(monkeypatch):
-    codes = torch.tensor([0, 0, 1, 2, 2])
-    whole = torch.cat(list(shuffled_membership(codes, 3, 40, 0, torch.device("cpu"))), dim=1)
+    labels = Relabeling.read([0, 0, 1, 2, 2], 5)
+    whole = torch.cat(list(shuffled_membership(labels, 40, 0, torch.device("cpu"))), dim=1)
     assert whole.shape == (5, 40, 3)
     assert bool((whole.sum(2) == 1).all())
     assert whole.sum(0).unique(dim=0).tolist() == [[2, 1, 2]]
     monkeypatch.setattr(relabeling, "BLOCK", 5 * 3 * 7)  # elements of seven relabelings
-    blocks = list(shuffled_membership(codes, 3, 40, 0, torch.device("cpu")))
+    blocks = list(shuffled_membership(labels, 40, 0, torch.device("cpu")))
     assert [block.shape[1] for block in blocks] == [7] * 5 + [5]
     assert torch.equal(torch.cat(blocks, dim=1), whole)
 
 
-def test_partitions_are_counted():
-    for sizes in ((2, 2), (2, 3), (1, 1, 2)):
-        codes = [code for code, size in enumerate(sizes) for _ in range(size)]
-        seen = {
-            frozenset(frozenset(i for i, code in enumerate(order) if code == group) for group in set(order))
-            for order in itertools.permutations(codes)
-        }
-        assert distinct_partitions(torch.tensor(sizes)) == len(seen)
+@pytest.mark.parametrize(
+    ("groups", "strata", "units"),
+    [
+        ("aabb", None, None),
+        ("aabbb", None, None),
+        ("abcc", None, None),
+        ("abbabb", "xxxyyy", None),
+        ("abcabc", "xxxyyy", None),
+        ("aaabbb", "xxyxyy", None),
+        ("aabbbcc", None, "1123344"),
+        ("aabbab", "xxxxyy", "112256"),
+    ],
+)
+def test_relabelings_are_those_that_strata_and_units_allow(groups, strata, units):
+    labels = Relabeling.read(list(groups), len(groups), strata and list(strata), units and list(units))
+    drawn = labels.draw(4000, 0)
+    rows = ["".join(labels.names[code] for code in row) for row in drawn.tolist()]
+    allowed = set()
+    for order in itertools.permutations(range(len(groups))):
+        moved = "".join(groups[i] for i in order)
+        kept = strata is None or all(strata[i] == strata[j] for i, j in enumerate(order))
+        whole = units is None or all(
+            (units[i] == units[k]) == (units[order[i]] == units[order[k]])
+            for i, k in itertools.combinations(range(len(groups)), 2)
+        )
+        if kept and whole:
+            allowed.add(moved)
+    if units is None:
+        assert set(rows) == allowed
+        counts = np.unique(rows, return_counts=True)[1]
+        assert scipy.stats.chisquare(counts).pvalue > 1e-4
+    partitions = {
+        frozenset(frozenset(i for i, name in enumerate(row) if name == group) for group in row)
+        for row in rows
+    }
+    assert labels.distinct == len(partitions)
+
+
+def test_units_exchange_their_labels_whole_whatever_their_size():
+    labels = Relabeling.read(list("aaaabbcc"), 8, units=list("11112345"))
+    drawn = labels.draw(2000, 0)
+    assert bool((drawn[:, :4] == drawn[:, :1]).all())
+    # five units with labels a b b c c: the large one is of group a in a fifth of the draws
+    assert float((drawn[:, 0] == 0).double().mean()) == pytest.approx(0.2, abs=0.04)
+
+
+def test_restrictions_that_allow_nothing_are_refused():
+    with pytest.raises(ValueError, match="each of the 4 rows, got 3"):
+        Relabeling.read(list("aabb"), 4, strata=list("xxy"))
+    with pytest.raises(ValueError, match=r"the 2 strata holds one group.*confounded"):
+        Relabeling.read(list("aabb"), 4, strata=list("xxyy"))
+    with pytest.raises(ValueError, match="exchanged whole: expected one group in each"):
+        Relabeling.read(list("aabb"), 4, units=list("1221"))
+    with pytest.raises(ValueError, match="exchanged whole: expected one stratum in each"):
+        Relabeling.read(list("aabb"), 4, strata=list("xyxy"), units=list("1122"))
+
+
+RESTRICTED = {
+    "permanova": lambda V, **by: permanova(torch.cdist(V, V), **by).p_value,
+    "silhouette": lambda V, **by: silhouette(torch.cdist(V, V), **by).p_value,
+    "anova": lambda V, **by: anova(V[:, :1], **by).p_value[0],
+}
+
+
+def _statistic(name, V, codes):
+    """Plain loops: larger is further apart."""
+    groups = sorted(set(codes))
+    if name == "silhouette":
+        return silhouette_score(V.numpy(), codes)
+    values = V[:, :1].numpy() if name == "anova" else V.numpy()
+    return -sum(
+        ((values[rows] - values[rows].mean(0)) ** 2).sum()
+        for rows in ([i for i, code in enumerate(codes) if code == group] for group in groups)
+    )
+
+
+@pytest.mark.parametrize("name", sorted(RESTRICTED))
+@pytest.mark.parametrize("by", ["strata", "units"])
+def test_restricted_p_is_that_of_every_relabeling_allowed(name, by):
+    V = torch.randn(8, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    groups = [0, 0, 1, 1, 0, 1, 1, 1] if by == "strata" else [0, 0, 1, 1, 2, 2, 0, 1]
+    restriction = list("xxxxyyyy") if by == "strata" else [0, 0, 1, 1, 2, 2, 3, 4]
+    V += 0.8 * torch.tensor(groups)[:, None]
+    if by == "strata":
+        orders = [
+            [*(groups[i] for i in first), *(groups[4 + i] for i in second)]
+            for first in itertools.permutations(range(4))
+            for second in itertools.permutations(range(4))
+        ]
+    else:
+        of_unit = [0, 1, 2, 0, 1]
+        orders = [
+            [of_unit[order[unit]] for unit in restriction] for order in itertools.permutations(range(5))
+        ]
+    null = np.array([_statistic(name, V, order) for order in orders])
+    exact = np.mean(null >= _statistic(name, V, groups) - 1e-9)
+    p = RESTRICTED[name](V, groups=groups, n_permutations=20000, **{by: restriction})
+    assert float(p) == pytest.approx(exact, abs=0.012)
+    free = RESTRICTED[name](V, groups=groups, n_permutations=20000)
+    assert abs(float(free) - exact) > 0.02 or name == "anova"
+
+
+def test_what_strata_explain_is_no_effect_of_groups():
+    # groups differ because strata do: without strata tests reject often, inside them as often as they should
+    strata = ["x"] * 8 + ["y"] * 8
+    groups = list("aaaaaabb") + list("abbbbbbb")
+    rejected = {name: [0, 0] for name in [*RESTRICTED, "permdisp"]}
+    tests = RESTRICTED | {"permdisp": lambda V, **given: permdisp(torch.cdist(V, V), **given).p_value}
+    for seed in range(200):
+        V = torch.randn(16, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        V[8:] = 3 * V[8:] + 3
+        for name, test in tests.items():
+            for place, inside in enumerate((None, strata)):
+                p = test(V, groups=groups, strata=inside, n_permutations=39, seed=seed)
+                rejected[name][place] += bool(p <= 0.05)
+    for name, (free, inside) in rejected.items():
+        assert free > 30, name
+        assert inside <= 20, name  # 5 % of 200, three standard errors above

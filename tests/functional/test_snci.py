@@ -192,7 +192,7 @@ def test_negative_mean_has_no_decibels():
 
 def test_errors_say_what_to_do():
     scores = normal(4, 2)
-    with pytest.raises(ValueError, match="groups must name a group for each of the 4 rows, got 3"):
+    with pytest.raises(ValueError, match="groups must hold a label for each of the 4 rows, got 3"):
         snci(scores, list("aab"))
     with pytest.raises(ValueError, match="form must be one of 'ratio', 'db', 'bounded', got 'dB'"):
         snci(scores, list("aabb"), form="dB")

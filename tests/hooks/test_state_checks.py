@@ -30,6 +30,18 @@ def test_states_that_are_not_finite_name_the_first_block(encoder):
         assert bool(rec.states[3].isnan().any())
 
 
+def test_an_overflow_in_half_precision_names_the_block_and_the_way_out():
+    network = nn.Sequential(*(nn.Linear(2, 2) for _ in range(4))).half()
+    network[1].bias.data.fill_(60_000)
+    network[2].weight.data = 2 * torch.eye(2).half()
+    with DepthRecorder(network) as rec, torch.no_grad():
+        network(torch.zeros(2, 2, dtype=torch.float16))
+        with pytest.raises(
+            ValueError, match=r"Block '2' has NaN.*float16, which ends at 65504: take bfloat16"
+        ):
+            _ = rec.states
+
+
 def test_blocks_that_disagree_about_the_batch_are_refused():
     class Folds(nn.Module):
         def __init__(self):

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from nfas_lightning.plotting.reading import baseline_sentences, reading
+from nfas_lightning.plotting.reading import baseline_sentences, headline, reading
+from nfas_lightning.space import NFAS
 from tests.helpers.results import make_statistics
 
 
@@ -10,17 +11,28 @@ def test_the_reading_follows_the_tests(results):
     base = make_statistics(results)
 
     def said(**changes):
-        return " ".join(reading(replace(base, **changes), simulated=False, datasets={}))
+        return " ".join(reading(replace(base, **changes), simulated=False))
 
     assert "more than random relabeling" in said()
     assert "do not group" in said(permanova={"statistic": 1.0, "p_value": 0.4})
     assert "differ in spread" in said(permdisp={"statistic": 9.0, "p_value": 0.01})
     assert "hardly separated" in said(silhouette={"statistic": 0.1, "p_value": 0.2})
-    own = {"audio": ["sounds"], "vision": ["scenes"]}
-    assert "different benchmarks" in " ".join(reading(base, simulated=False, datasets=own))
-    assert "different benchmarks" not in " ".join(
-        reading(base, simulated=False, datasets={"a": ["x"], "b": ["x"]})
+
+
+def test_design_and_untrained_twins_stand_beside_the_clusters(results):
+    statistics = NFAS.from_scores(results).statistics(n_permutations=99)
+    words = " ".join(reading(statistics, simulated=False))
+    f, width = statistics.controls.set_index("statistic")["untrained"][["permanova", "silhouette"]]
+    assert f"Untrained twins of the same networks reach pseudo-F {f:.2f} (trained" in words
+    assert f"mean silhouette {width:.2f} (trained" in words
+    assert statistics.design_note in words
+    assert "groups confounded with benchmarks" in headline(statistics)
+    fewer = statistics.controls.assign(n_models=3)
+    assert f"covers the 3 of {len(statistics.coordinates)} models" in " ".join(
+        reading(replace(statistics, controls=fewer), simulated=False)
     )
+    crossed = replace(statistics, design="crossed")
+    assert "with benchmarks" not in headline(crossed)
 
 
 def test_beaten_baselines_are_admitted():

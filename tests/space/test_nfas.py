@@ -266,7 +266,7 @@ def test_everything_is_written_as_parquet_and_csv(space, statistics, tmp_path):
     assert names == {path.stem for path in tmp_path.glob("*.csv")}
     assert names == {
         "scores", "models", "rois", "distances", "tests", "coordinates", "pairwise", "silhouette_samples",
-        "anova", "snci", "convergence", "nearest", "stability",
+        "anova", "snci", "convergence", "nearest", "stability", "controls",
     }  # fmt: skip
     scores = pd.read_csv(tmp_path / "scores.csv")
     np.testing.assert_allclose(scores[space.rois["roi"]], space.scores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from nfas_lightning.models.adapters import adapt
 from nfas_lightning.models.audio import AudioPreprocess, PatchedAudioPreprocess, RepeatedAudioPreprocess
 from nfas_lightning.models.loaded import Preprocess
 from nfas_lightning.models.optional import require
+from nfas_lightning.models.placement import as_dtype, part_of, untrained
 from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess
 from nfas_lightning.models.text import TextPreprocess
 from nfas_lightning.models.timm_loader import untrained_timm
@@ -29,6 +31,7 @@ __all__ = [
     "library",
     "merged",
     "network_class",
+    "refuse_for_timm",
 ]
 
 _TOLERANCE = 1e-3
@@ -36,31 +39,49 @@ _TOLERANCE = 1e-3
 pooler, head or layer is more."""
 
 
-def build_network(entry: ZooEntry, *, reduced: bool = False, device: str | None = None) -> nn.Module:
+def build_network(
+    entry: ZooEntry, *, reduced: bool = False, device: str | None = None, **loading: Any
+) -> nn.Module:
     """Build an entry's network with its library's initialization, in evaluation mode.
 
     Args:
         entry: the model.
         reduced: the small network of the same blocks that checks run.
         device: ``"meta"`` builds shapes without values.
+        **loading: `dtype`, and of transformers' networks what else `untrained` takes.
 
     Raises:
         ImportError: the library is missing.
         ValueError: the library knows no such model, class or configuration.
     """
-    with torch.device(device or "cpu"):
+    options = merged(
+        entry.architecture.get("options", {}), entry.reduced.get("options", {}) if reduced else {}
+    )
+    with torch.device(device) if device else nullcontext():
         if entry.library == "timm":
-            module = _build_timm(entry, reduced)
+            timm, name = library(entry), entry.architecture["model"]
+            if not timm.is_model(name):
+                raise InputError(f"{entry.name}: timm {timm.__version__} has no model {name!r}.")
+            dtype = loading.pop("dtype", None)
+            refuse_for_timm(entry, loading)
+            module = untrained_timm(name, **options).to(as_dtype(dtype))
         else:
-            module = network_class(entry)(configuration(entry, reduced=reduced), **_options(entry, reduced))
+            config = configuration(entry, reduced=reduced)
+            module = untrained(network_class(entry), config, **loading, **options)
         return finish(entry, module)
+
+
+def refuse_for_timm(entry: ZooEntry, loading: Mapping[str, Any]) -> None:
+    """Raise where a network of timm is given what transformers' networks take."""
+    if loading:
+        raise InputError(f"{entry.name} is of timm, which takes no {', '.join(loading)}: dtype alone.")
 
 
 def finish(entry: ZooEntry, module: nn.Module) -> nn.Module:
     """Take the part that runs, make its depth visible to hooks, and put it in evaluation mode."""
     if part := entry.architecture.get("part"):
         try:
-            module = module.get_submodule(part)
+            module = part_of(module, module.get_submodule(part))
         except AttributeError as error:
             known = ", ".join(name for name, _ in module.named_children())
             raise InputError(f"{entry.name}: the network has no part {part!r}, it has {known}.") from error
@@ -124,18 +145,6 @@ def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str,
         both_map = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
         out[key] = merged(out[key], value) if both_map else value
     return out
-
-
-def _options(entry: ZooEntry, reduced: bool) -> dict[str, Any]:
-    options = entry.architecture.get("options", {})
-    return merged(options, entry.reduced.get("options", {}) if reduced else {})
-
-
-def _build_timm(entry: ZooEntry, reduced: bool) -> nn.Module:
-    timm, name = library(entry), entry.architecture["model"]
-    if not timm.is_model(name):
-        raise InputError(f"{entry.name}: timm {timm.__version__} has no model {name!r}.")
-    return untrained_timm(name, **_options(entry, reduced))
 
 
 def build_preprocess(values: Mapping[str, Any], tokenizer: Callable[[], Any]) -> Preprocess:

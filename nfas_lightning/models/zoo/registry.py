@@ -7,10 +7,15 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import torch
 
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.state_checks import is_quantized
 from nfas_lightning.models.loaded import LoadedModel, model_info
+from nfas_lightning.models.placement import LOADING, as_dtype, stored_dtypes, stored_note
 from nfas_lightning.models.random_twin import seeded, state_sha256
 from nfas_lightning.models.sources import ModelSource
 from nfas_lightning.models.zoo.architecture import build_network, build_preprocess, check_network
@@ -77,6 +82,7 @@ def load_zoo(
     seed: int = 0,
     revision: str | None = None,
     folder: str | Path | None = None,
+    **loading: Any,
 ) -> LoadedModel:
     """Load a model of the zoo with its preprocessing and its card.
 
@@ -88,10 +94,11 @@ def load_zoo(
         revision: commit, tag or branch; None: the lock file's, else the entry's.
         folder: local folder with the repository's files; None: ``NFAS_WEIGHTS/<name>`` if it is there, else
             the hub or its cache.
+        **loading: `dtype`, `device_map`, `quantization_config`, `attn_implementation`, see `FrozenModel`.
 
     Returns:
-        The module in evaluation mode and float32, its preprocessing, the blocks to record and its card, which
-        holds the commit that was read, the hash of the weights, and their precision as stored unless float32.
+        The module in evaluation mode, its preprocessing, the blocks to record and its card, which holds the
+        commit that was read, the hash of the weights, and their precision as stored if another runs.
 
     Raises:
         OSError: files can't be reached.
@@ -107,12 +114,12 @@ def load_zoo(
     pin = read_pins().get(found.name)
     wanted = revision or (pin.revision if pin and pin.hub == found.hub else found.revision)
     files = Repository(found, wanted, weights_folder(found, folder))
-    module = files.network() if pretrained else seeded(seed, lambda: build_network(found))
-    layers = check_network(found, module)
+    module = files.network(**loading) if pretrained else seeded(seed, lambda: build_network(found, **loading))
+    is_whole = not is_quantized(module)  # bitsandbytes keeps two weights in a number
+    layers = check_network(found, module, parameters=is_whole)
     values = files.preprocessing() if pretrained else found.preprocessing
     preprocess = build_preprocess(values, files.tokenizer)
-    stored = [dtype for dtype in (files.stored_dtypes() if pretrained else ()) if dtype != "torch.float32"]
-    raised = f"Stored in {', '.join(stored)}, loaded as torch.float32." if stored else ""
+    stored = stored_note(stored_dtypes(files.cached), module) if pretrained else ""
     info = model_info(
         module,
         name=found.name,
@@ -121,10 +128,11 @@ def load_zoo(
         source=files.source if pretrained else "",  # asks the hub's cache
         seed=None if pretrained else seed,
         license=found.license,
-        note=" ".join(filter(None, (found.note, raised))),
+        note=" ".join(filter(None, (found.note, stored))),
         objective=found.objective,
     )
-    if pretrained:
+    # the lock file has the hash of weights in float32
+    if pretrained and is_whole and as_dtype(loading.get("dtype")) == torch.float32:
         check_pin(found.name, found.hub, info.weights_sha256, pin)
     return LoadedModel(module.requires_grad_(False), preprocess, info, layers, found.pooling)
 
@@ -155,7 +163,7 @@ def _block_names(name: str) -> list[str]:
 
 SOURCE = ModelSource(
     load_zoo,
-    takes=("revision", "folder"),
+    takes=("revision", "folder", *LOADING),
     entries=zoo,
     is_local=_is_local,
     pinned=_pinned,

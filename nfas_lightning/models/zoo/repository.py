@@ -14,20 +14,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from torch import nn
 
 from nfas_lightning.errors import InputError, MissingFileError, UnreadableError
 from nfas_lightning.models.optional import require
+from nfas_lightning.models.placement import WEIGHT_FILES, as_dtype, cached_file, pretrained, stored_dtypes
 from nfas_lightning.models.reach import hub_or_cache
 from nfas_lightning.models.text import has_vocabulary
-from nfas_lightning.models.zoo.architecture import configuration, finish, library, network_class
+from nfas_lightning.models.zoo.architecture import (
+    configuration,
+    finish,
+    library,
+    network_class,
+    refuse_for_timm,
+)
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["Repository", "weights_folder"]
 
-_FILES = ("model.safetensors", "pytorch_model.bin")
-_SHARDED = tuple(f"{name}.index.json" for name in _FILES)
 # what reading a file that is damaged, of another model or out of reach raises in these libraries
 _FAILURES = (OSError, RuntimeError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError)
 _EXTRACTOR = "preprocessor_config.json"
@@ -80,14 +85,14 @@ class Repository:
     @property
     def is_local(self) -> bool:
         """Whether weights are on this machine."""
-        return self.folder is not None or any(self.cached(name) for name in (*_FILES, *_SHARDED))
+        return self.folder is not None or any(self.cached(name) for name in WEIGHT_FILES)
 
     @property
     def commit(self) -> str:
         """The commit that the hub's local cache holds for the revision; the revision where it tells none."""
         if self.folder is not None:
             return self.revision
-        for name in (*_FILES, *_SHARDED, "config.json"):
+        for name in (*WEIGHT_FILES, "config.json"):
             found = re.search(r"snapshots[/\\]([0-9a-f]{40})[/\\]", str(self.cached(name)))
             if found:
                 return found.group(1)
@@ -95,25 +100,27 @@ class Repository:
 
     def cached(self, name: str) -> Path | None:
         """Return a file's path in the folder or in the hub's cache, None where it is not there."""
-        if self.folder is not None:
-            return self.folder / name if (self.folder / name).is_file() else None
-        hub = require("huggingface_hub", self.entry.extra)
-        path = hub.try_to_load_from_cache(self.entry.hub, name, revision=self.revision)
-        return Path(path) if isinstance(path, str) else None
+        return cached_file(self._place[0], name, self.revision)
 
-    def network(self) -> nn.Module:
-        """Return the network with its pretrained weights, in float32, in which random ones are drawn too.
+    def network(self, *, dtype: str | torch.dtype | None = None, **loading: Any) -> nn.Module:
+        """Return the network with its pretrained weights.
 
         A folder holds ``model.safetensors`` or ``pytorch_model.bin`` (for transformers in shards too), and
         the configuration if there is one.
+
+        Args:
+            dtype: see `as_dtype`.
+            **loading: of transformers' networks, what else `pretrained` takes.
 
         Raises:
             OSError: nothing can be read there.
             ValueError: what is there are not this model's weights.
         """
         if self.entry.library == "timm":
-            return finish(self.entry, self._reading(self._timm))
-        module, report = self._reading(self._transformers)
+            refuse_for_timm(self.entry, loading)
+            module = self._reading(self._timm)
+            return finish(self.entry, module.to(as_dtype(dtype, stored_dtypes(self.cached))))
+        module, report = self._reading(lambda: self._transformers(dtype=dtype, **loading))
         part = self.entry.architecture.get("part", "")
         missing = [key for key in report["missing_keys"] if key.startswith(part)]
         if missing:
@@ -123,24 +130,6 @@ class Repository:
             )
         return finish(self.entry, module)
 
-    def stored_dtypes(self) -> list[str]:
-        """Return the floating point types that the weights are stored in, e.g. ``["torch.float16"]``.
-
-        Empty where they are not at hand. Of weights in shards the first decides.
-        """
-        path = next((found for name in (*_FILES, *_SHARDED) if (found := self.cached(name))), None)
-        if path is not None and path.suffix == ".json":
-            path = self.cached(min(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-        if path is None:
-            return []
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                dtypes = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 - no mapping
-            return sorted(_FLOATS[dtype] for dtype in dtypes if dtype in _FLOATS)
-        state = torch.load(path, map_location="meta", weights_only=True)  # types alone
-        values = [value for value in state.values() if isinstance(value, Tensor)]
-        return sorted({str(value.dtype) for value in values if value.is_floating_point()})
-
     def tokenizer(self) -> Any:
         """Return the entry's tokenizer.
 
@@ -149,7 +138,9 @@ class Repository:
         """
         transformers = require("transformers", "language")
         place, options = self._place
-        tokenizer = self._reading(lambda: transformers.AutoTokenizer.from_pretrained(place, **options))
+        tokenizer = self._reading(
+            lambda: transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
+        )
         if not has_vocabulary(tokenizer):
             raise UnreadableError(
                 f"{self._where} has no vocabulary for {self.entry.name}: expected tokenizer.json or the "
@@ -196,8 +187,8 @@ class Repository:
     @property
     def _place(self) -> tuple[str, dict[str, Any]]:
         if self.folder is not None:
-            return str(self.folder), {"trust_remote_code": False, "local_files_only": True}
-        return self.entry.hub, {"trust_remote_code": False, "revision": self.revision}
+            return str(self.folder), {"local_files_only": True}
+        return self.entry.hub, {"revision": self.revision}
 
     @property
     def _where(self) -> str:
@@ -217,14 +208,15 @@ class Repository:
                 "Fetch the repository where the hub can be reached and give its folder, or let NFAS_WEIGHTS "
                 "name a folder with one subfolder per model; or choose weights='random'."
                 if self.folder is None
-                else f"Expected {' or '.join(_FILES)} of that repository."
+                else f"Expected {' or '.join(WEIGHT_FILES[:2])} of that repository."
             )
             message = f"{self._where} does not give {self.entry.name}: {str(error).rstrip('.')}. {advice}"
             raise kind(message) from error
 
-    def _weight_file(self, *, sharded: bool) -> Path:
+    def _weight_file(self) -> Path:
         assert self.folder is not None
-        for name in (*_FILES, *(_SHARDED if sharded else ())):
+        names = WEIGHT_FILES if self.entry.library == "transformers" else WEIGHT_FILES[:2]
+        for name in names:
             if found := self.cached(name):
                 return found
         held = ", ".join(sorted(path.name for path in self.folder.iterdir())[:10]) or "nothing"
@@ -234,7 +226,7 @@ class Repository:
         overlay: dict[str, Any] = {"hf_hub_id": f"{self.entry.hub}@{self.revision}"}
         if self.folder is not None:
             # a plain state dict by the library's own names, as its hub repositories hold it
-            overlay = {"file": str(self._weight_file(sharded=False))}
+            overlay = {"file": str(self._weight_file())}
         architecture = self.entry.architecture
         module: nn.Module = library(self.entry).create_model(
             architecture["model"],
@@ -244,21 +236,14 @@ class Repository:
         )
         return module
 
-    def _transformers(self) -> tuple[nn.Module, dict[str, Any]]:
+    def _transformers(self, **loading: Any) -> tuple[nn.Module, dict[str, Any]]:
         place, options = self._place
         if self.folder is not None:
-            self._weight_file(sharded=True)
+            self._weight_file()
             if self.cached("config.json") is None:
                 options["config"] = configuration(self.entry)
-        loaded: tuple[nn.Module, dict[str, Any]] = network_class(self.entry).from_pretrained(
-            place,
-            weights_only=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            **options,
-            **self.entry.architecture.get("options", {}),
+        options |= {"output_loading_info": True, **self.entry.architecture.get("options", {})}
+        loaded: tuple[nn.Module, dict[str, Any]] = pretrained(
+            network_class(self.entry), place, **loading, **options
         )
         return loaded
-
-
-_FLOATS = {"F64": "torch.float64", "F32": "torch.float32", "F16": "torch.float16", "BF16": "torch.bfloat16"}

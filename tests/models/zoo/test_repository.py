@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nfas_lightning.models import FrozenModel, load_zoo
+from nfas_lightning.models.placement import stored_dtypes
 from nfas_lightning.models.zoo.architecture import merged
 from nfas_lightning.models.zoo.registry import SOURCE, zoo_entry
 from nfas_lightning.models.zoo.repository import Repository
@@ -255,4 +256,4 @@ def test_of_weights_in_shards_the_first_tells_the_precision(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     module.half().save_pretrained(tmp_path, max_shard_size="20KB")
     assert (tmp_path / "model.safetensors.index.json").is_file()
-    assert Repository(entry, "main", tmp_path).stored_dtypes() == ["torch.float16"]
+    assert stored_dtypes(Repository(entry, "main", tmp_path).cached) == ["torch.float16"]
