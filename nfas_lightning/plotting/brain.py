@@ -65,14 +65,14 @@ def plot_surface(
     title: str = "",
     label: str = "",
     simulated: bool | None = None,
-    radius: float = 12.0,
+    radius: float | None = None,
 ) -> Figure:
     """Draw per-ROI values on the inflated fsaverage5 cortex, one row of four views per map.
 
-    A parcel colors its own vertices, which the column ``vertices`` of the ROI table names. Where no ROI is a
-    parcel, each colors a disc: the vertices that are nearest to its center, within `radius` on the pial
-    surface. Gray is cortex without a ROI. ROIs under the cortex or in the cerebellum reach no vertex:
-    `plot_glass` shows them.
+    A parcel colors its own vertices, which the column ``vertices`` of the ROI table names, and so does a ROI
+    that is a vertex itself. Where no ROI has any, each colors a disc: the vertices that are nearest to its
+    center, within `radius` on the pial surface. Gray is cortex without a ROI. ROIs under the cortex or in the
+    cerebellum reach no vertex: `plot_glass` shows them.
 
     Args:
         values: ROIs x maps; index ``roi``, one row of pictures per column. All maps share one color scale.
@@ -81,7 +81,7 @@ def plot_surface(
         title: title of the figure.
         label: label of the color bar.
         simulated: mark the figure as drawn from planted responses; None: where `rois` says what was planted.
-        radius: millimeters around the centers of ROIs that are no parcels.
+        radius: millimeters around the centers of ROIs that are no parcels; None: 12, or what voxels reach.
     """
     known = rois.dropna(subset=["x", "y", "z"]).drop_duplicates("roi")
     table = values.reindex(known["roi"])
@@ -90,6 +90,7 @@ def plot_surface(
     styles = group_styles(name for name in map(str, rows) if name in MODALITIES)
     figure = new_figure(11.5, 1.1 + 2.05 * max(len(rows), 1))
     panels = figure.subplots(max(len(rows), 1), 4, squeeze=False, gridspec_kw={"wspace": 0, "hspace": 0})
+    radius = _disc_radius(known) if radius is None else radius
     nearest, n_discs = _vertex_rois(known, radius)
     reached = np.unique(np.concatenate([index[index >= 0] for index in nearest.values()])).size
     discs = f"; discs of {radius:g} mm for {n_discs} known by their center only" if n_discs else ""
@@ -106,7 +107,8 @@ def plot_surface(
     for (side, view), ax in zip(_VIEWS, panels[0], strict=True):
         ax.set_title(f"{side}, {view}", fontsize=10.5, color=MUTED)
     _colorbar(figure, panels, norm, label, table)
-    reach = f"{reached} of {len(known)} ROIs reach the cortical surface{discs}"
+    what = "targets" if "index" in rois else "ROIs"
+    reach = f"{reached} of {len(known)} {what} reach the cortical surface{discs}"
     panels[-1, 0].set_xlabel(reach, fontsize=10, color=MUTED, loc="left")
     return finish(figure, title, simulated=has_truth(rois) if simulated is None else simulated)
 
@@ -293,6 +295,14 @@ def _vertex_rois(rois: pd.DataFrame, radius: float) -> tuple[dict[str, np.ndarra
         found[side] = np.where(owner[start:stop] >= 0, owner[start:stop], near)
         start = stop
     return found, int(is_disc.sum())
+
+
+def _disc_radius(rois: pd.DataFrame) -> float:
+    """Return how far a ROI colors the cortex around its center, in mm: voxels as far as the next ones."""
+    if "index" not in rois or len(rois) < 2:
+        return 12.0
+    points = rois[["x", "y", "z"]].to_numpy(float)
+    return float(np.median(cKDTree(points).query(points, k=2)[0][:, 1]))
 
 
 def _nearest_roi(side: str, points: np.ndarray, radius: float) -> np.ndarray:

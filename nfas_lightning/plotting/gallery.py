@@ -97,6 +97,10 @@ def _maps(results: RunResults, statistics: SpaceStatistics, simulated: bool) -> 
     caption = ""
     if on_cortex:
         caption = "Each ROI colors the cortex around its center; gray is cortex without a ROI or a score."
+        if "index" in rois:
+            caption = (
+                "Each vertex shows its own score, or that of the nearest voxel; gray is without a score."
+            )
     title = "Score of the stable mode, mean over models"
     yield "map_r2", caption, partial(draw, r2, title=title, label="mean r²")
     if on_cortex:
