@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.natural_sounds.natural_sounds_datamodule import NaturalSoundsDataModule
     from nfas_lightning.datamodules.simulated.simulated_datamodule import SimulatedBrainDataModule
     from nfas_lightning.datamodules.stories.story_datamodule import StoryDataModule
+    from nfas_lightning.datamodules.streams import StreamsDataModule
 
 # loaded on first use: what asks for a benchmark's files alone does without Lightning
 _SHARED = {
@@ -31,6 +32,7 @@ _SHARED = {
     "ClipDataModule": "clips.clip_datamodule",
     "FolderDataModule": "folder",
     "StoryDataModule": "stories.story_datamodule",
+    "StreamsDataModule": "streams",
 }
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "NaturalSoundsDataModule",
     "SimulatedBrainDataModule",
     "StoryDataModule",
+    "StreamsDataModule",
 ]
 
 

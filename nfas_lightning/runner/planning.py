@@ -14,6 +14,7 @@ from rich.table import Table
 from torch import nn
 
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.datamodules.streams import stream_of
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.models import FrozenModel, LoadedModel, ModelSuite
@@ -90,7 +91,9 @@ def plan(
             waiting += is_finished is None or not is_finished(member, name)
             del member  # the probe follows, which needs the memory
         if waiting:
-            rows.append(replace(_probe(probed, datamodule, torch.device(device)), members=waiting))
+            rows.append(
+                replace(_probe(probed, stream_of(datamodule, probed), torch.device(device)), members=waiting)
+            )
         del probed
         _free(torch.device(device))
     return rows

@@ -10,6 +10,7 @@ from typing import Any
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.callbacks.wandb_runs import open_runs
 from nfas_lightning.datamodules import BrainDataModule
+from nfas_lightning.datamodules.streams import stream_of
 from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.lightning_packages import LightningDataModule, Trainer
 from nfas_lightning.models import FrozenModel, ModelSuite
@@ -137,6 +138,7 @@ class SuiteTrainer(Trainer):
         found: tuple[str, str] | None,
     ) -> list[Any]:
         """Test one member, unless its result is there already."""
+        datamodule = stream_of(datamodule, member)
         if self.is_global_zero:  # which alone keeps the run's tables
             is_done = writer.resume(member, self, datamodule, found)
         else:
@@ -158,7 +160,9 @@ class SuiteTrainer(Trainer):
 
         def is_finished(member: FrozenModel, name: str) -> bool:
             # weights are loaded, and hashed, only where there is a result that may be of them
-            entry = writer.find(member, self, datamodule) if writer.folder.has_any(name) else None
+            entry = None
+            if writer.folder.has_any(name):
+                entry = writer.find(member, self, stream_of(datamodule, member))
             if entry is not None:
                 place = int(isinstance(member, RandomTwin))
                 found[member.twin_of if isinstance(member, RandomTwin) else name, place] = entry

@@ -74,19 +74,23 @@ def slabs(folder: Path) -> Path:
 
 
 def run(
-    folder: Path, experiment: str, model: str, root: Path, over: str | None = None, **changes
+    folder: Path, experiment: str, model: str | list[str], root: Path, over: str | None = None, **changes
 ) -> RunResults:
     """Run a config with a tiny model on a small tree; everything else stays as it stands there."""
     config = yaml.safe_load((CONFIGS / experiment).read_text())
     writer = config["trainer"]["callbacks"][1]["init_args"]
     writer["run_dir"] = str(folder / "run")
     writer["settings"]["init_args"]["n_permutations"] = 19
-    config["model"]["init_args"]["models"] = [model]
+    config["model"]["init_args"]["models"] = [model] if isinstance(model, str) else model
     paths = [folder / "experiment.yaml", *([folder / "data.yaml"] if over else [])]
     data = yaml.safe_load((CONFIGS / over).read_text()) if over else config
     small = {"root": str(root), "strict": False, "workers": 0, "progress": False}
     small["atlas"] = str(slabs(folder))
-    data["data"]["init_args"] |= {**small, "cache": str(folder / "cache"), **changes}
+    given = data["data"]["init_args"]
+    for options in [stream["init_args"] for stream in given.get("streams", {}).values()] or [given]:
+        options |= {**small, "cache": str(folder / "cache"), **changes}
+        for name in {"seconds", "hop"} & set(changes) if options["modality"] == "language" else ():
+            del options[name]
     paths[0].write_text(yaml.safe_dump(config))
     if over:
         paths[1].write_text(yaml.safe_dump(data))
@@ -165,3 +169,25 @@ def test_the_little_prince_as_sound(tmp_path, root, sound_model):
         sections=[1, 2, 3],
     )
     check(results, "little_prince_en", "audio")
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "dataset", "changes"),
+    [
+        ("narratives", "narratives", {"stories": ["pieman", "tunnel", "prettymouth", "slumlordreach"]}),
+        ("little_prince", "little_prince_en", {"sections": [1, 2, 3]}),
+    ],
+)
+def test_sound_and_words_of_the_same_listeners(
+    tmp_path, root, sound_model, text_model, benchmark, dataset, changes
+):
+    config = f"experiments/{benchmark}_streams.yaml"
+    results = run(tmp_path, config, [sound_model, text_model], root, seconds=1.0, hop=2.0, **changes)
+    check(results, dataset, "audio, language")
+    assert set(results.scores["modality"]) == {"audio", "language"}
+    nuisance = results.scores.query("feature == 'nuisance'").pivot_table(
+        index="roi", columns="model", values="r"
+    )
+    # one set of nuisances, responses and folds: alone they predict the same beside both
+    assert nuisance.shape == (6, 2)
+    assert nuisance.iloc[:, 0].tolist() == pytest.approx(nuisance.iloc[:, 1].tolist())

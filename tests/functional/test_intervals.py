@@ -1,0 +1,170 @@
+"""Bootstrap intervals against rsatoolbox, plain loops and their coverage."""
+
+import numpy as np
+import pytest
+import torch
+from rsatoolbox.util import inference_util
+
+from nfas_lightning.functional.intervals import (
+    BootstrapDraws,
+    _counts,
+    bootstrap_scores,
+    dual_variance,
+    interval,
+)
+
+
+def data(n_subjects=4, n_rows=30, n_rois=2, n_features=2, seed=0, noise=1.0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    signal = draw(n_rows, n_rois)
+    preds = signal + draw(n_features, n_rows, n_rois)
+    return preds, signal + noise * draw(n_subjects, n_rows, n_rois), torch.arange(n_rows) // (n_rows // 3)
+
+
+@pytest.mark.parametrize("block_length", [1, 4, None])
+@pytest.mark.parametrize("missing", [False, True])
+def test_draws_are_correlations_of_the_rows_and_subjects_drawn(monkeypatch, block_length, missing):
+    preds, targets, fold = data()
+    fold[-2:] = -1
+    if missing:
+        targets[1, 3:6, 0] = torch.nan
+        targets[:, 7, 1] = torch.nan
+    seen = []
+    counts = _counts
+    monkeypatch.setattr(
+        "nfas_lightning.functional.intervals._counts", lambda *a: seen.append(counts(*a)) or seen[-1]
+    )
+    draws = bootstrap_scores(preds, targets, fold, block_length=block_length, n_draws=3)
+    members, by_fold, *by_row = (part.numpy() for part in seen)
+    by_row = by_row or [np.ones((3, int((fold == f).sum()))) for f in range(3)]
+    for name, use_rows, use_subjects in (("stimuli", 1, 0), ("subjects", 0, 1), ("both", 1, 1)):
+        for b in range(3):
+            expected = np.zeros((2, 2))
+            for f in range(3):
+                rows = (fold == f).numpy()
+                Y = targets[:, rows].numpy()
+                Y = Y - np.nanmean(Y, axis=1, keepdims=True)
+                m = members[b] if use_subjects else np.ones(4)
+                w = by_row[f][b].astype(int) if use_rows else np.ones(rows.sum(), int)
+                y = np.full(Y.shape[1:], np.nan)
+                for t in range(Y.shape[1]):
+                    for r in range(2):
+                        there = ~np.isnan(Y[:, t, r])
+                        if m[there].sum():
+                            y[t, r] = (m[there] * Y[there, t, r]).sum() / m[there].sum()
+                again = np.repeat(np.arange(rows.sum()), w)
+                for k in range(2):
+                    for r in range(2):
+                        a, c = preds[k, rows, r].numpy()[again], y[again, r]
+                        kept = ~np.isnan(c)
+                        share = by_fold[b, f] / 3 if use_rows and block_length is None else 1 / 3
+                        expected[k, r] += share * np.corrcoef(a[kept], c[kept])[0, 1]
+            assert getattr(draws, name)[b].numpy() == pytest.approx(expected, rel=1e-9), name
+    assert draws.n_stimuli == {1: 28, 4: 6, None: 3}[block_length]
+
+
+def test_one_subject_has_stimuli_alone():
+    preds, targets, fold = data(n_subjects=1)
+    draws = bootstrap_scores(preds, targets, fold, n_draws=4)
+    assert draws.both is None
+    assert draws.subjects is None
+    torch.testing.assert_close(dual_variance(draws), draws.stimuli.var(0) * 30 / 29)
+
+
+@pytest.mark.parametrize("level", [0.01, 1.0, 30.0])
+def test_variance_is_corrected_as_rsatoolbox_does(level):
+    random = np.random.default_rng(1)
+    parts = [random.normal(size=(50, 6)) * scale for scale in (2.0, level, 1.0)]
+    draws = BootstrapDraws(
+        torch.tensor(parts[2]), torch.tensor(parts[1]), torch.tensor(parts[0]), n_stimuli=20, n_subjects=7
+    )
+    variances = np.stack([part.var(0, ddof=1) for part in parts])
+    expected = inference_util._dual_bootstrap(variances, n_rdm=7, n_pattern=20)
+    assert dual_variance(draws).numpy() == pytest.approx(expected)
+
+
+def test_draws_are_paired_chunked_and_seeded(monkeypatch):
+    preds, targets, fold = data()
+    state = torch.get_rng_state()
+    once = bootstrap_scores(preds, targets, fold, n_draws=20, seed=3)
+    alone = bootstrap_scores(preds[1:], targets, fold, n_draws=20, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name in ("stimuli", "subjects", "both"):
+        torch.testing.assert_close(getattr(once, name)[:, 1:], getattr(alone, name))
+    monkeypatch.setattr("nfas_lightning.functional.intervals._AT_ONCE", 200)
+    torch.testing.assert_close(bootstrap_scores(preds, targets, fold, n_draws=20, seed=3).both, once.both)
+    assert not torch.equal(bootstrap_scores(preds, targets, fold, n_draws=20, seed=4).both, once.both)
+
+
+def test_intervals_of_functions_of_scores():
+    preds, targets, fold = data()
+    draws = bootstrap_scores(preds, targets, fold, n_draws=200)
+    difference = draws.map(lambda scores: (scores[:, 0] - scores[:, 1]).mean(-1))
+    found = interval(torch.tensor(0.1, dtype=torch.float64), difference)
+    assert float(found.standard_error) == pytest.approx(float(dual_variance(difference) ** 0.5))
+    assert float(found.high + found.low) == pytest.approx(0.2)
+    assert float(found.high - found.estimate) == pytest.approx(
+        3.18245 * float(found.standard_error), rel=1e-4
+    )
+    assert 0 < float(found.p_value) < 1
+    constant = bootstrap_scores(torch.zeros_like(preds), targets, fold, n_draws=5)
+    assert constant.both.isnan().all()
+
+
+def test_what_can_not_be_drawn_is_refused():
+    preds, targets, fold = data()
+    with pytest.raises(ValueError, match="targets"):
+        bootstrap_scores(preds, targets[:, :-1], fold)
+    with pytest.raises(ValueError, match="block_length must be at least 1"):
+        bootstrap_scores(preds, targets, fold, block_length=0)
+    draws = bootstrap_scores(preds, targets, fold, n_draws=5)
+    with pytest.raises(ValueError, match=r"estimate's shape \(3,\), got \(5, 2, 2\)"):
+        interval(torch.zeros(3), draws)
+    with pytest.raises(ValueError, match="confidence"):
+        interval(torch.zeros(2, 2), draws, confidence=95)
+
+
+@pytest.mark.parametrize(("n_subjects", "noise"), [(8, 3.0), (1, 0.7)])
+def test_coverage_over_new_stimuli_and_subjects(n_subjects, noise):
+    """Subjects share a signal and differ in how they respond to it; the truth is that of endless data."""
+    rows, truth = 40, []
+
+    def experiment(seed, n_rows, n_people):
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape):
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        signal = draw(n_rows, 1)
+        people = 1 + 0.5 * draw(n_people, 1, 1) * (n_subjects > 1)  # of one subject, itself is the truth
+        preds = torch.stack([signal + draw(n_rows, 1), signal + 1.5 * draw(n_rows, 1)])
+        return preds, people * signal + noise * draw(n_people, n_rows, 1)
+
+    # what a new sample of as many subjects would score on average
+    for seed in range(400):
+        preds, targets = experiment(10_000 + seed, 400, n_subjects)
+        mean = targets.mean(0)
+        truth.append([float(torch.corrcoef(torch.stack([x, mean[:, 0]]))[0, 1]) for x in preds[:, :, 0]])
+    first, second = np.mean(truth, axis=0)
+    fold = torch.arange(rows) // 20
+    inside = []
+    for seed in range(200):
+        preds, targets = experiment(seed, rows, n_subjects)
+        draws = bootstrap_scores(preds, targets, fold, n_draws=200, seed=seed)
+        r = torch.stack(
+            [
+                torch.corrcoef(torch.stack([x[fold == f], targets.mean(0)[fold == f, 0]]))[0, 1]
+                for x in preds[:, :, 0]
+                for f in range(2)
+            ]
+        ).view(2, 2).mean(1)  # fmt: skip
+        of_first = interval(r[0], draws.map(lambda s: s[:, 0, 0]))
+        gap = interval(r[0] - r[1], draws.map(lambda s: s[:, 0, 0] - s[:, 1, 0]))
+        inside.append([of_first.low <= first <= of_first.high, gap.low <= first - second <= gap.high])
+    rate = np.mean(inside, axis=0)
+    assert (rate >= 0.9).all(), rate
+    assert (rate < 1).any(), rate
