@@ -71,7 +71,8 @@ class StoryDataModule(BrainDataModule):
         modality: Literal["audio", "language"],
         regions: Literal["parcels", "voxels", "vertices"] = "parcels",
         mask: str | os.PathLike[str] | None = None,
-        atlas: str | os.PathLike[str] | Sequence[str] = "seitzman",
+        # the list first: a parser would take a pair of files for one string
+        atlas: Sequence[str] | str | os.PathLike[str] = "seitzman",
         atlas_table: str | os.PathLike[str] | None = None,
         radius: float = 6.0,
         window: int = 20,
