@@ -30,14 +30,8 @@ __all__ = [
 class Row:
     """One line of a check: what was looked for, and found.
 
-    Attributes:
-        what: name.
-        found: how many are there and readable.
-        expected: how many there should be; None: nobody says.
-        missing: names of what should be there.
-        unreadable: names, and why.
-        note: whatever else is worth saying.
-        needed: whether the benchmark is incomplete without it; else it may be absent altogether.
+    `expected` is None where nobody says how many there should be; `unreadable` holds names, and why. Without
+    what is not `needed` a benchmark is complete, if all of it is absent.
     """
 
     what: str
@@ -66,13 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Check:
-    """The rows of one benchmark.
-
-    Attributes:
-        benchmark: which one.
-        folder: where it lies.
-        rows: what was looked for.
-    """
+    """The rows of one benchmark, and the folder where it lies."""
 
     benchmark: Benchmark
     folder: Path
@@ -176,12 +164,8 @@ def participants_row(
 ) -> Row:
     """Check participants.tsv of a BIDS data set and count who is in it.
 
-    Args:
-        folder: the data set's.
-        inspector: looks at the file.
-        subjects: who is expected; None: all.
-        official: how many there are in all.
-        groups: beginnings of subjects' names that stand for all who have them, and how many those are.
+    `subjects` are expected, None for all of the `official` number; `groups` maps beginnings of subjects'
+    names, which stand for all who have them, to how many those are.
     """
     path = folder / "participants.tsv"
     listed: set[str] = set()

@@ -146,8 +146,7 @@ class Outcome:
     """What came of a download.
 
     Attributes:
-        checksummed: files whose MD5 was compared.
-        sized: files whose size alone was compared, since the server gives no MD5 of them.
+        checksummed, sized: files whose MD5 was compared, and those whose size alone could be.
         failed: files that did not come, and why.
         not_tried: files left for another time, after the connection was lost.
     """

@@ -44,12 +44,7 @@ class _BrokenError(InputError):
 
 @dataclass(frozen=True)
 class FileState:
-    """What was found out about one file.
-
-    Attributes:
-        problem: why it can't be used, None if nothing speaks against it.
-        shape: lengths of an image's axes.
-    """
+    """What was found out about one file: why it can't be used, and the lengths of an image's axes."""
 
     problem: str | None = None
     shape: tuple[int, ...] = ()

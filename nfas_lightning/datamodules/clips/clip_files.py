@@ -76,15 +76,14 @@ def clip_array(
     """Take the responses to clips out of what a file holds.
 
     Args:
-        held: of the file, a dict.
+        held: what the file holds; it keeps the array that is returned alone.
         key: of the array.
         path: the file, for errors.
         official: videos and repetitions that there must be; None: any number.
         empty: there may be no voxel.
 
     Returns:
-        (T, K, V) float32 responses to T videos, K repetitions, V voxels; `held` keeps this copy alone.
-
+        (T, K, V) float32 responses to T videos, K repetitions, V voxels.
     """
     array = held.get(key) if isinstance(held, dict) else None
     if not isinstance(array, np.ndarray):

@@ -74,12 +74,8 @@ _STIMULUS_SECONDS = 2.0
 class Schedule:
     """When stimuli are shown and volumes taken.
 
-    Attributes:
-        onsets: (N,) seconds since the start of the stimulus's run.
-        event_runs: (N,) its run.
-        volume_times: (T,) seconds since the start of the volume's run.
-        volume_runs: (T,) its run.
-        tr: seconds.
+    (N,) onsets in seconds since the start of the stimulus's run, and that run; (T,) times of volumes
+    likewise.
     """
 
     onsets: Tensor

@@ -105,14 +105,10 @@ class Story:
 
 
 class StoryStimuli(NamedTuple):
-    """Stimuli of all stories, one after the other.
+    """N stimuli of all stories, one after the other, their names and the hash of what is shown.
 
-    Attributes:
-        stimuli: N of them.
-        ids: N names.
-        onsets: per story, the seconds on the scan's clock at which what its stimuli stand for begins.
-        durations: per story, the seconds that it lasts; 0: an instant.
-        sha256: hash of what is shown.
+    Per story, the seconds on the scan's clock at which what its stimuli stand for begins, and how many it
+    lasts; 0: an instant.
     """
 
     stimuli: StimulusSet

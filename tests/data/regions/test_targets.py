@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from nibabel.affines import apply_affine
+from nilearn.image import resample_to_img
 
 from nfas_lightning.data.regions.atlas import Atlas, load_atlas
 from nfas_lightning.data.regions.parcels import surface_parcels, volume_parcels
@@ -144,6 +145,25 @@ def test_vertices_of_fsaverage5_have_places_and_parcels(shared_data):
     centers = rois[rois["parcel"] != ""].groupby("parcel")[["x", "y", "z"]].mean()
     wanted = atlas.table.set_index("roi")[["x", "y", "z"]].loc[centers.index]
     np.testing.assert_allclose(centers, wanted, atol=1e-4)
+
+
+@pytest.mark.shared_data
+def test_the_real_mask_and_a_real_parcellation(shared_data, tmp_path):
+    mask_file = shared_data / "littleprince_annot" / "mask_lpp_en.nii.gz"
+    mask = nib.load(mask_file)
+    inside = np.asarray(mask.dataobj) != 0
+    values = np.random.default_rng(0).normal(100, 5, (*inside.shape, 3)).astype(np.float32)
+    nib.Nifti1Image(values, mask.affine).to_filename(tmp_path / "scan_bold.nii.gz")
+    shen = shared_data / "atlases" / "shen_2mm_268_parcellation.nii.gz"
+    atlas = load_atlas(shen)
+    targets = scan_targets("voxels", [tmp_path / "scan_bold.nii.gz"], atlas, mask_file)
+    read = volume_parcels(tmp_path / "scan_bold.nii.gz", targets)
+    np.testing.assert_array_equal(read.values.numpy(), values[inside].T)
+    labels = resample_to_img(shen, mask, interpolation="nearest", force_resample=True, copy_header=True)
+    wanted = np.asarray(labels.dataobj)[inside].astype(int)
+    parcel = targets.table["parcel"].str.extract(r"parcel_(\d+)")[0].fillna("0").astype(int)
+    assert (parcel == wanted).mean() > 0.999
+    assert parcel.nunique() > 260
 
 
 def test_the_brain_is_that_of_mni152(tmp_path):
