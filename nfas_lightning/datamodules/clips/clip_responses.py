@@ -175,9 +175,14 @@ def _voxels_together(
     kept = n_subjects_with > 0
     column = kept.cumsum(0) - 1
     n_repetitions, n_videos, _ = found[0][2].shape
-    together = torch.full((n_subjects, n_repetitions, n_videos, int(kept.sum())), torch.nan)
+    # pages that nothing was written to take no memory: the subjects move here one by one
+    together = torch.empty(n_subjects, n_repetitions, n_videos, int(kept.sum()))
+    begun = set[int]()
     while found:
         s, rows, values = found.pop()
+        if s not in begun:
+            together[s] = torch.nan
+            begun.add(s)
         together[s][..., column[rows]] = values
     rois = table[kept.numpy()].reset_index(drop=True)
     everywhere = n_subjects_with[kept] == n_subjects
