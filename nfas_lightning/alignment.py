@@ -52,8 +52,8 @@ def align(
     """Run a network over a benchmark's stimuli, frozen, and score it: for loops that are not Lightning's.
 
     The network's weights, modes, buffers, gradients and whatever else it holds, and the random states, are
-    left as they were (see `undisturbed`), so this may stand between two training steps. Every process of a
-    distributed run would do the whole work: use `BrainAlignment` there.
+    left as they were (see `undisturbed`), so this may be called between two training steps. Every process of
+    a distributed run would do the whole work: use `BrainAlignment` there.
 
     Args:
         model: any module, or a name or `LoadedModel` as `FrozenModel` takes them. Of a LightningModule
@@ -61,9 +61,8 @@ def align(
         datamodule: a `BrainDataModule`: `setup` is called.
         layers: blocks to record, see `resolve_layers`; None: a `FrozenModel`'s own, else ``"auto"``.
         pooling: see `pool`; None: a `FrozenModel`'s own, else ``"auto"``.
-        preprocess: raw batch to the network's inputs; None: a `FrozenModel`'s own, else what the network's
-            own configuration asks for (timm, transformers), else the batch's image or audio as it is, with a
-            warning; see `choose_preprocess`.
+        preprocess: raw batch to the network's inputs; None: a `FrozenModel`'s own, else see
+            `choose_preprocess`.
         settings: how a trajectory becomes scores; None: the defaults, without permutations.
         name: of the model in the tables; None: its class or name.
         batch_size: stimuli per batch; None: the datamodule's.
@@ -126,7 +125,7 @@ def record_trajectory(
     progress: bool = False,
     owner: nn.Module | None = None,
 ) -> Trajectory | None:
-    """Run a network over stimuli, frozen and undisturbed, and return its depth trajectory.
+    """Run a network over stimuli, frozen and undisturbed, and return its depth trajectory; see `align`.
 
     A batch that does not fit into an accelerator's memory is halved until it does, with a warning. Where a
     stimulus's states depend on what else is in its batch, stimuli are shown one by one, see `Capture`.
@@ -139,14 +138,11 @@ def record_trajectory(
         preprocess: see `align`.
         batch_size: stimuli per batch.
         num_workers: worker processes that read stimuli.
-        share: (rank, world): this process takes every world-th stimulus, from the rank-th on.
+        share: (rank, world): this process takes every world-th stimulus, from the rank-th on; None if none.
         context: made around each forward pass, e.g. an autocast.
         limit: stop after so many stimuli.
         progress: show a bar.
         owner: what holds the network and stays as it was, too, see `undisturbed`.
-
-    Returns:
-        The trajectory of this share; None if the share is empty.
     """
     rank, world = share
     indices = list(range(len(stimuli)))[:limit][rank::world]

@@ -50,10 +50,6 @@ def demo(
         signal: ``"planted"``, or ``"none"`` for responses of pure noise.
         seed: seed of stimuli, responses and random weights.
         wandb: log to Weights & Biases where it is installed, offline unless you are logged in.
-
-    Raises:
-        ValueError: a name that is no packaged model.
-        FailedModelsError: a model could not be downloaded or failed; the report has the others.
     """
     # here: Lightning takes seconds to import, and a mistyped option should be answered at once
     from nfas_lightning.data.stimuli.stimulus_set import MODALITIES

@@ -1,10 +1,9 @@
 """One framework under two names, `pytorch_lightning` and `lightning.pytorch`, with classes of their own each.
 
 Callbacks and datamodules inherit from the classes of every package that is installed, so that a Trainer of
-either accepts them; a package that is not installed is never imported. A LightningModule can't do that
-(Lightning takes the hooks of one package for overrides of the other's), so modules, and the Trainer that
-tests a suite of them, belong to one package: the one that the program had imported before, else
-`pytorch_lightning`, else `lightning.pytorch`.
+either accepts them. A LightningModule can't do that (Lightning takes the hooks of one package for overrides
+of the other's), so modules, and the Trainer that tests a suite of them, belong to the package that the
+program had imported before, else `pytorch_lightning`, else `lightning.pytorch`.
 """
 
 from __future__ import annotations
@@ -42,11 +41,7 @@ _MALICIOUS = ("2.6.2", "2.6.3")  # releases of `lightning` that ran foreign code
 
 @cache
 def installed_packages() -> tuple[ModuleType, ...]:
-    """Import and return the packages that are installed, one at least.
-
-    Raises:
-        ImportError: neither is.
-    """
+    """Import and return the packages that are installed, one at least."""
     found = tuple(import_module(name) for name in _NAMES if _is_usable(name))
     if not found:
         raise MissingPackageError("nfas-lightning needs pytorch-lightning (or lightning): pip install it.")

@@ -24,12 +24,9 @@ class Terminated(SystemExit):
 def ending_on_sigterm(last_words: Callable[[], str] | None = None) -> Iterator[None]:
     """Raise `Terminated` in the main thread as soon as SIGTERM comes, for as long as the block lasts.
 
-    Lightning alone only takes note of the signal and looks at its note between two batches, so that a long
-    computation ignores it and an evaluation that was at its end returns code 0. A handler that the program
-    has set itself stays.
-
-    Args:
-        last_words: called where the block is ended so; what it returns goes to stderr.
+    Lightning alone looks at the signal between two batches, so that a long computation ignores it and an
+    evaluation at its end returns code 0. A handler that the program has set itself stays. What `last_words`
+    returns goes to stderr.
     """
     known = signal.getsignal(signal.SIGTERM)
     installs = known is signal.SIG_DFL and threading.current_thread() is threading.main_thread()

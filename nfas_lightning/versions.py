@@ -19,9 +19,7 @@ _LIBRARIES = ("torch", "torchvision", "transformers", "timm", "nilearn", "numpy"
 
 
 def installed_version(name: str) -> str:
-    """Return the version of a distribution, or ``"none"`` where there is none.
-
-    A checkout that was put on Python's path has no version either: that must not stop a run.
+    """Return the version of a distribution, or ``"none"``, as of a checkout on Python's path.
 
     Example:
         >>> installed_version("no-such-package")

@@ -56,11 +56,8 @@ def cache_dir() -> Path:
 def staging_file(path: Path) -> Iterator[Path]:
     """Make an empty file beside `path`, for as long as the block lasts; the folder is made too.
 
-    It has the permissions that the umask gives to any new file, for which `tempfile` is too strict:
-    colleagues who share a folder would be locked out.
-
-    Args:
-        path: where the content is to go, by a rename or a link inside the block.
+    It has the permissions that the umask gives to any new file: those of `tempfile` would lock out colleagues
+    who share a folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = staging_place(path)
@@ -72,22 +69,16 @@ def staging_file(path: Path) -> Iterator[Path]:
 
 
 def staging_place(path: Path) -> Path:
-    """Return a place beside `path` that is its writer's alone, so that two writers of one file never meet.
-
-    The name tells machine and process, for `remove_abandoned`.
-    """
+    """Return a place beside `path` of its writer alone, named for `remove_abandoned`."""
     # its whole length must fit into a name, whatever that of `path` is; the suffix tells a writer the format
     return path.with_name(f".{path.name[:100]}-{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder, and up to two folders deeper.
+    """Remove what killed processes left half written in a run's folder, and up to two folders deeper.
 
-    That is the places of `staging_place` whose process is gone from this machine, and those of other machines
-    after a week.
-
-    Args:
-        folder: of a run; nothing happens where there is none.
+    Those are places of `staging_place` whose process is gone from this machine, or, of other machines, after
+    a week.
     """
     left = [path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}.*.tmp")]
     for path in left:
@@ -130,12 +121,8 @@ def _is_running(pid: int) -> bool:
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that a reader sees the old file or the new one, never a part.
 
-    Of two writers at once, the one that ends last wins. Whatever `write` raises leaves the old file and
-    nothing else.
-
-    Args:
-        path: the file; its folder is made where it is missing.
-        write: called with the path of an empty file, which it fills or replaces.
+    `write` is called with the path of an empty file, which it fills or replaces; whatever it raises leaves
+    the old file and nothing else.
     """
     with staging_file(path) as staging:
         mode = staging.stat().st_mode
@@ -160,17 +147,7 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
 
 
 def check_folder(path: str | Path, name: str = "run_dir") -> None:
-    """Make a folder if there is none, and refuse one that can't be written.
-
-    What killed processes left half written there is removed, see `remove_abandoned`.
-
-    Args:
-        path: the folder.
-        name: of the argument, for the message.
-
-    Raises:
-        OSError: it, or what it would lie in, is no folder or can't be written.
-    """
+    """Make a folder that can be written, and remove what is abandoned there."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,9 +172,8 @@ _TAKEN = frozenset(
 def safe_name(text: str) -> str:
     """Return a name that is a folder's on every system, and that no other text has.
 
-    What a folder can be called everywhere stays as it is. Where characters are lost, a short hash of the
-    text follows: ``"a/b"`` and ``"a:b"`` must not share a folder, nor ``"Net"`` and ``"net"``, which are one
-    folder on file systems that ignore case.
+    Where characters are lost, a short hash of the text follows: ``"a/b"`` and ``"a:b"`` must not share a
+    folder, nor ``"Net"`` and ``"net"``, which are one folder on file systems that ignore case.
 
     Example:
         >>> safe_name("whisper-base"), safe_name("openai/whisper-base")
@@ -218,14 +194,9 @@ def short_hash(text: str) -> str:
 
 
 def load_yaml(text: str) -> Any:
-    """Read YAML with plain values alone: no objects, no key twice, and no more of it than was written.
+    """Read YAML with plain values alone: no objects, no key twice, and no more than was written.
 
-    An alias stands for all that its anchor holds, so a file of a few lines can stand for more values than any
-    memory has as soon as somebody walks through them.
-
-    Raises:
-        yaml.YAMLError: it is no YAML, a key of a mapping comes twice, an anchor holds itself, or the aliases
-            stand for too much.
+    A file of a few lines whose aliases are of aliases stands for more values than any memory has.
     """
     loader = _UniqueKeys(text)
     try:

@@ -5,28 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.pairing import name_list
 from nfas_lightning.data.tables import read_csv
 from nfas_lightning.errors import InputError, MissingFileError
-
-__all__ = [
-    "add_sub",
-    "entities",
-    "is_here",
-    "pick_subjects",
-    "read_json",
-    "read_participants",
-    "run_number",
-    "scan_tr",
-    "strip_sub",
-]
 
 
 def entities(name: str) -> dict[str, str]:
@@ -51,7 +39,7 @@ def strip_sub(name: str) -> str:
 
 
 def is_here(path: Path) -> bool:
-    """Tell whether a file's content is on this disk, not a dangling link or a git-annex pointer."""
+    """Whether a file's content is on this disk, not a dangling link or a git-annex pointer."""
     try:
         require_file(path)
     except FileNotFoundError:
@@ -60,110 +48,62 @@ def is_here(path: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it is not JSON, or no object.
-    """
-    text = require_file(path).read_text(encoding="utf-8-sig")
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path.name} must be JSON, but can't be read ({error}).") from error
+    """Read a JSON file that holds an object."""
+    with reading(path.name, "JSON", json.JSONDecodeError):
+        value = json.loads(require_file(path).read_text(encoding="utf-8-sig"))
     if not isinstance(value, dict):
         raise InputError(f"{path.name} must hold a JSON object, got {type(value).__name__}.")
     return value
 
 
 def scan_tr(root: Path, subject: str, task: str, run: str | None = None) -> float | None:
-    """Read a scan's repetition time from its sidecar, the nearest one that states it (BIDS inheritance).
+    """Read a scan's repetition time in seconds from the nearest sidecar that states it, None if none does.
 
-    Args:
-        root: the data set's folder.
-        subject: e.g. ``"sub-001"``.
-        task: e.g. ``"pieman"``.
-        run: the run entity, None where the scan has none.
-
-    Returns:
-        Seconds; None if no sidecar is there.
-
-    Raises:
-        ValueError: a sidecar states something that is no repetition time.
+    Subject and task are e.g. ``"sub-001"`` and ``"pieman"``; run is None where the scan has none.
     """
-    for path in _sidecars(root, subject, task, run):
-        if os.path.lexists(path):
-            value = read_json(path).get("RepetitionTime")
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 < value < 20:
-                raise InputError(
-                    f"{path.name}: RepetitionTime must be a number of seconds between 0.1 and 20, got "
-                    f"{value!r}."
-                )
-            return float(value)
+    of_task, of_run = f"task-{task}", f"_run-{run}" if run else ""
+    for path in (
+        root / subject / "func" / f"{subject}_{of_task}{of_run}_bold.json",
+        root / subject / "func" / f"{subject}_{of_task}_bold.json",
+        root / subject / f"{subject}_{of_task}_bold.json",
+        root / f"{of_task}_bold.json",
+    ):
+        value = read_json(path).get("RepetitionTime") if os.path.lexists(path) else None
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 < value < 20:
+            raise InputError(
+                f"{path.name}: RepetitionTime must be a number of seconds between 0.1 and 20, got {value!r}."
+            )
+        return float(value)
     return None
 
 
-def _sidecars(root: Path, subject: str, task: str, run: str | None) -> Iterator[Path]:
-    of_run = f"_run-{run}" if run else ""
-    yield root / subject / "func" / f"{subject}_task-{task}{of_run}_bold.json"
-    yield root / subject / "func" / f"{subject}_task-{task}_bold.json"
-    yield root / subject / f"{subject}_task-{task}_bold.json"
-    yield root / f"task-{task}_bold.json"
-
-
 def read_participants(root: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read participants.tsv, all of it as text; a byte-order mark does no harm.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: a column is absent.
-    """
-    path = require_file(root / "participants.tsv")
-    return read_csv(path, ["participant_id", *columns], sep="\t").astype(str)
+    """Read participants.tsv, which must have these columns, all of it as text."""
+    return read_csv(root / "participants.tsv", ["participant_id", *columns], sep="\t").astype(str)
 
 
 def pick_subjects(wanted: Sequence[str] | None, here: Sequence[str], listed: Sequence[str]) -> list[str]:
-    """Return the subjects to read: the wanted ones, or all that are here.
-
-    Args:
-        wanted: names with or without ``sub-``, or None.
-        here: subjects with files on this disk.
-        listed: subjects of participants.tsv.
-
-    Raises:
-        TypeError: one string instead of a list.
-        ValueError: a wanted subject is unknown or repeated, or nobody is left.
-        FileNotFoundError: a wanted subject is known but has no files here, or nobody has.
-
-    Example:
-        >>> pick_subjects(["EN057"], ["sub-EN057", "sub-EN058"], ["sub-EN057", "sub-EN058"])
-        ['sub-EN057']
-    """
+    """Return the wanted subjects, with or without ``sub-``, or all that are here; others are `listed`."""
     if wanted is None:
         if not here:
             raise MissingFileError(
-                f"No subject has files here ({len(listed)} are listed in participants.tsv): fetch some with "
-                "`datalad get` or `nfas data get`, or check root, space and derivative."
+                f"No subject has files here ({len(listed)} are listed in participants.tsv): fetch some, or "
+                "check root, space and derivative."
             )
         return sorted(here)
     names = name_list("subjects", wanted, add_sub)
-    for name in names:
-        if name in here:
-            continue
+    shown = ", ".join(sorted(here)[:5]) or "none"
+    shown += f" and {len(here) - 5} more" if len(here) > 5 else ""
+    for name in (name for name in names if name not in here):
         if name in listed:
             raise MissingFileError(
-                f"{name} is in participants.tsv but has none of the wanted files here: fetch them with "
-                f"`datalad get` or `nfas data get`. Here are {_some(here)}."
+                f"{name} is in participants.tsv but has none of the wanted files here: fetch them. Here are "
+                f"{shown}."
             )
-        raise InputError(f"subjects has no {name!r}. Here are {_some(here)}.")
+        raise InputError(f"subjects has no {name!r}. Here are {shown}.")
     return names
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(sorted(names)[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown or "none"
 
 
 def run_number(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,75 +15,49 @@ from nfas_lightning.functional.checks import check_finite, check_option, check_s
 from nfas_lightning.functional.hrf import HRFModel
 from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
-__all__ = [
-    "TEMPORAL",
-    "check_durations",
-    "check_onsets",
-    "check_tr",
-    "response_gap",
-    "volume_clock",
-    "volume_design",
-]
-
+TEMPORAL = ("hrf", "fir", "none")
 _LONGEST_TR = 60.0  # seconds; sparse sampling stays below, milliseconds do not
 _OVERLAP = 50  # a typical event lasts this many times the distance to the next: milliseconds beside seconds
 _TOLERANCE = 0.1  # share of tr by which the median spacing of volumes may differ
+_RESPONSE_SECONDS = 20.0  # by then the canonical response has given 99 % of its absolute area
 
 
 def check_tr(tr: float) -> None:
-    """Refuse a repetition time that is no positive number, or is in milliseconds.
-
-    Raises:
-        ValueError: it is not positive, or above a minute.
-    """
+    """Refuse a repetition time that is no positive number, or is in milliseconds."""
     if not tr > 0:
         raise InputError(f"tr must be a positive number of seconds, got {tr}.")
     if tr > _LONGEST_TR:
-        raise InputError(
-            f"tr must be seconds, got {tr:g}, longer than any repetition time: divide milliseconds by 1000."
-        )
+        raise InputError(f"tr must be seconds, got {tr:g}: divide milliseconds by 1000.")
 
 
 def volume_clock(runs: Tensor, tr: float, given: Tensor | None = None) -> Tensor:
-    """Return the time of each volume since its run began, (T,) float64.
+    """Return the time of each volume since its run began, (T,) float64 seconds.
 
     Args:
         runs: (T,) run of each volume.
         tr: repetition time in seconds.
         given: (T,) times that somebody wrote down; None: multiples of `tr`.
-
-    Raises:
-        ValueError: times that do not ascend within a run, or lie another distance than `tr` apart (10 % of
-            it, in the median of a run).
-
-    Example:
-        >>> volume_clock(torch.tensor([1, 1, 2, 2]), 2.0).tolist()
-        [0.0, 2.0, 0.0, 2.0]
     """
-    if given is None:
-        times = torch.zeros(len(runs), dtype=torch.float64)
-        for run in torch.unique(runs):
-            times[runs == run] = torch.arange(int((runs == run).sum()), dtype=torch.float64) * tr
-        return times
-    times = given.double()
+    times = torch.zeros(len(runs), dtype=torch.float64) if given is None else given.double()
     check_shape("volume_times", times, "T", T=len(runs))
     check_finite("volume_times", times)
     for run in torch.unique(runs):
         rows = (runs == run).nonzero()[:, 0]
+        if given is None:
+            times[rows] = torch.arange(len(rows), dtype=torch.float64) * tr
+            continue
         steps = times[rows].diff()
-        back = (steps <= 0).nonzero()[:, 0]
-        if len(back):
-            row = int(rows[back[0] + 1])
+        for place in (steps <= 0).nonzero()[:, 0]:
+            before, row = rows[place], rows[place + 1]
             raise InputError(
-                f"volume_times must ascend within a run, got {times[rows[back[0]]]:g} s and then "
-                f"{times[row]:g} s in row {row} (counted from 0). Sort the rows by time; where the clock "
-                "starts again a run begins, which runs names."
+                f"volume_times must ascend within a run, got {times[before]:g} s and then {times[row]:g} s "
+                f"in row {row} (counted from 0): name runs in runs."
             )
         spacing = float(steps.median()) if len(steps) else tr
         if abs(spacing - tr) > _TOLERANCE * tr:
             raise InputError(
                 f"tr must be the distance between volumes, got tr={tr:g} s and volume_times that lie "
-                f"{spacing:g} s apart (median). Correct the one that is wrong."
+                f"{spacing:g} s apart (median)."
             )
     return times
 
@@ -90,18 +65,9 @@ def volume_clock(runs: Tensor, tr: float, given: Tensor | None = None) -> Tensor
 def check_onsets(
     onsets: Tensor, event_runs: Tensor | None, times: Tensor, runs: Tensor, *, tr: float, n_rois: int
 ) -> None:
-    """Refuse onsets on another clock than the volumes', and say which events have no volume.
+    """Refuse onsets on another clock than the volumes', and warn of events after the last volume.
 
-    Args:
-        onsets: (E,) seconds.
-        event_runs: (E,) run of each event; None: one run.
-        times: (T,) of `volume_clock`.
-        runs: (T,) run of each volume.
-        tr: repetition time in seconds.
-        n_rois: columns of the responses, which may have been taken for volumes.
-
-    Raises:
-        ValueError: most events begin after the last volume of their run ends.
+    Onsets and `event_runs` (None: one run) are (E,), `times` of `volume_clock` and `runs` (T,).
     """
     end = torch.full_like(onsets, float(times.max()) + tr)
     if event_runs is not None:
@@ -114,34 +80,22 @@ def check_onsets(
     said = f"{late} of {len(onsets)} events begin after the last volume ends ({ends})"
     if late <= len(onsets) / 2:
         warnings.warn(f"{said}: there is no response to them.", stacklevel=2)
-        return
-    exchanged = len(times) < n_rois and float(onsets.max()) < n_rois * tr
-    if exchanged:
+    elif len(times) < n_rois and float(onsets.max()) < n_rois * tr:
         raise InputError(
             f"responses must be volumes x ROIs, got {len(times)} volumes and {n_rois} ROIs, and {said}. Are "
-            "the axes exchanged? Then transpose them."
+            "the axes exchanged?"
         )
-    raise InputError(
-        f"onset must be seconds since the run began, but {said}, with tr={tr:g} s. Divide milliseconds by "
-        "1000; onsets in volumes are times tr."
-    )
+    else:
+        raise InputError(
+            f"onset must be seconds since the run began, but {said}, with tr={tr:g} s. Divide milliseconds "
+            "by 1000."
+        )
 
 
 def check_durations(
     onsets: Tensor, durations: Tensor, event_runs: Tensor | None, times: Tensor, *, tr: float
 ) -> None:
-    """Refuse durations in another unit than the onsets'.
-
-    Args:
-        onsets: (E,) seconds.
-        durations: (E,) seconds.
-        event_runs: (E,) run of each event; None: one run.
-        times: (T,) of `volume_clock`.
-        tr: repetition time in seconds.
-
-    Raises:
-        ValueError: a typical event lasts as long as the longest run, or overlaps with tens of others.
-    """
+    """Refuse durations (E,) in another unit than the onsets' (E,); other arguments as in `check_onsets`."""
     typical, longest = float(durations.median()), float(times.max()) + tr
     labels = torch.zeros(len(onsets)) if event_runs is None else event_runs
     steps = torch.cat([torch.unique(onsets[labels == run]).diff() for run in torch.unique(labels)])
@@ -151,11 +105,6 @@ def check_durations(
             f"duration must be seconds, got a median of {typical:g} for events that begin {step:g} s apart "
             f"in runs of at most {longest:g} s: divide milliseconds by 1000."
         )
-
-
-TEMPORAL = ("hrf", "fir", "none")
-# by then the canonical response has given 99 % of its absolute area
-_RESPONSE_SECONDS = 20.0
 
 
 def volume_design(
@@ -172,13 +121,13 @@ def volume_design(
     hrf: HRFModel = "spm",
     delays: Sequence[int] = (1, 2, 3, 4),
 ) -> tuple[Tensor, ...]:
-    """Build the operators that carry stimulus features to volumes.
+    """Build the operators that carry stimulus features to volumes: one sparse (T, N), or one per delay.
 
     Args:
         onsets: (E,) seconds on the clock of `volume_times`.
         volume_times: (T,) seconds.
         tr: repetition time in seconds.
-        durations: (E,) seconds, for which a stimulus lasts under either choice of `temporal`; None: instants.
+        durations: (E,) seconds, for which a stimulus lasts; None: instants.
         event_runs: (E,) run of each event; None: one run.
         volume_runs: (T,) run of each volume; None: one run.
         event_stimuli: (E,) stimulus of each event, whose events are summed; None: event n is stimulus n.
@@ -187,39 +136,18 @@ def volume_design(
             repetition time and stacks delays.
         hrf: ``"spm"`` or ``"glover"``.
         delays: delays of ``"fir"`` in volumes.
-
-    Returns:
-        One sparse (T, N) operator, or one a delay.
-
-    Raises:
-        ValueError: shapes differ, a time is not finite, or a run has events but no volume.
     """
     check_option("temporal", temporal, TEMPORAL[:2])
-    if event_runs is not None and volume_runs is not None:
-        lost = sorted(set(event_runs.tolist()) - set(volume_runs.tolist()))
-        if lost:
-            raise InputError(f"Every run with events needs volumes, got none for the runs {lost}.")
+    of_events, of_volumes = (set(() if runs is None else runs.tolist()) for runs in (event_runs, volume_runs))
+    if of_volumes and (lost := sorted(of_events - of_volumes)):
+        raise InputError(f"Every run with events needs volumes, got none for the runs {lost}.")
+    given: dict[str, Any] = {
+        "tr": tr, "durations": durations, "event_runs": event_runs, "volume_runs": volume_runs
+    }  # fmt: skip
     if temporal == "fir":
-        operators = fir_operators(
-            onsets,
-            volume_times,
-            tr=tr,
-            delays=delays,
-            durations=durations,
-            event_runs=event_runs,
-            volume_runs=volume_runs,
-        )
+        operators = fir_operators(onsets, volume_times, delays=delays, **given)
     else:
-        operator = hrf_operator(
-            onsets,
-            volume_times,
-            tr=tr,
-            durations=durations,
-            hrf=hrf,
-            event_runs=event_runs,
-            volume_runs=volume_runs,
-        )
-        operators = (operator,)
+        operators = (hrf_operator(onsets, volume_times, hrf=hrf, **given),)
     if event_stimuli is None or n_stimuli is None:
         return operators
     return tuple(_of_stimuli(operator, event_stimuli, n_stimuli) for operator in operators)
@@ -228,13 +156,8 @@ def volume_design(
 def _of_stimuli(operator: Tensor, event_stimuli: Tensor, n_stimuli: int) -> Tensor:
     """Sum the columns (T, E) of each stimulus's events: (T, N)."""
     row, column = operator.indices()
-    summed = torch.sparse_coo_tensor(
-        torch.stack([row, event_stimuli[column]]),
-        operator.values(),
-        (operator.shape[0], n_stimuli),
-        check_invariants=True,
-    )
-    return summed.coalesce()
+    place, shape = torch.stack([row, event_stimuli[column]]), (operator.shape[0], n_stimuli)
+    return torch.sparse_coo_tensor(place, operator.values(), shape, check_invariants=True).coalesce()
 
 
 def response_gap(temporal: str, tr: float | None, delays: Sequence[int] = ()) -> int:

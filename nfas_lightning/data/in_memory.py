@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from nfas_lightning.data.event_tables import STIMULUS_COLUMNS, events_index, events_table, pair_events
+from nfas_lightning.data import pairing
+from nfas_lightning.data.event_tables import STIMULUS_COLUMNS, events_table, pair_events
 from nfas_lightning.data.events import (
     TEMPORAL,
     check_durations,
@@ -19,16 +21,7 @@ from nfas_lightning.data.events import (
     volume_clock,
     volume_design,
 )
-from nfas_lightning.data.pairing import (
-    as_names,
-    as_runs,
-    check_one_run,
-    index_of,
-    pick,
-    row_orders,
-    runs_of_events,
-    take_rows,
-)
+from nfas_lightning.data.pairing import index_of, row_orders, take_rows
 from nfas_lightning.data.regions.rois import given_rois
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_files import stimulus_paths
@@ -39,8 +32,6 @@ from nfas_lightning.data.values import as_values, check_no_labels, one_table, to
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option, check_shape
 from nfas_lightning.functional.hrf import HRFModel
-
-__all__ = ["InMemory"]
 
 
 @dataclass
@@ -69,19 +60,10 @@ class InMemory:
 
     @property
     def _temporal(self) -> str:
-        if self.temporal is not None:
-            return self.temporal
-        return "none" if self.events is None else "hrf"
+        return self.temporal or ("none" if self.events is None else "hrf")
 
     def pair(self, subjects: Sequence[str] | None = None) -> tuple[StimulusSet, Responses]:
-        """Check everything and put row i of all of it together.
-
-        Args:
-            subjects: to keep; None: all.
-
-        Raises:
-            ValueError: counts, shapes, orders or options disagree; the message names the argument.
-        """
+        """Check everything and put row i of all of it together, for these subjects; None: all."""
         check_option("temporal", self._temporal, TEMPORAL)
         if self.groups is not None:
             check_option("groups", self.groups, ("identical",))
@@ -90,21 +72,26 @@ class InMemory:
         values = as_values(given["responses"], columns or ())
         n_subjects, n_volumes, n_rois = values.shape
         rois = given_rois(self.rois, n_rois, columns)
-        runs, numbers = as_runs([0] * n_volumes if given["runs"] is None else given["runs"], n_volumes)
+        given_runs = [0] * n_volumes if given["runs"] is None else given["runs"]
+        runs, numbers = pairing.as_runs(given_runs, n_volumes)
         names = [f"sub-{s + 1:02d}" for s in range(n_subjects)]
         if self.subject_names is not None:
             row_orders({"responses": None, "subject_names": index_of(self.subject_names)})
-            names = as_names("subject_names", self.subject_names, n_subjects)
-        kept = pick("subjects", subjects, names)
+            names = pairing.as_names("subject_names", self.subject_names, n_subjects)
+        kept = pairing.pick("subjects", subjects, names)
         nuisances, nuisance_names = _as_nuisances(given["nuisances"], n_volumes)
         design, times = self._design(stimuli, ids, given, runs, numbers, n_rois)
         if not design and n_volumes != len(stimuli):
-            raise InputError(_uneven(len(stimuli), n_volumes, n_rois))
-        ids = ids or [f"{i:05d}" for i in range(len(stimuli))]
+            exchanged = ", as many columns as stimuli: are the axes exchanged?" * (n_rois == len(stimuli))
+            raise InputError(
+                f"responses must have one row per stimulus, got {len(stimuli)} stimuli and {n_volumes} "
+                f"rows{exchanged or '.'} Add what is missing or take out what has no partner; for a time "
+                "series give events and tr."
+            )
         responses = Responses(
             values=values[kept],
             rois=rois,
-            stimulus_ids=tuple(ids),
+            stimulus_ids=tuple(ids or map("{:05d}".format, range(len(stimuli)))),
             dataset=self.dataset,
             modality=stimuli.modality,
             subjects=tuple(names[s] for s in kept),
@@ -140,40 +127,33 @@ class InMemory:
     def _paired(self, n_stimuli: int) -> tuple[list[str] | None, dict[str, Any], list[str] | None]:
         """Return stimulus ids, all that goes by rows, in one order, and the names of columns of responses."""
         responses, labels, columns = one_table(self.responses)
-        given = {
-            "responses": responses,
-            "runs": self.runs,
-            "volume_times": self.volume_times,
-            "nuisances": self.nuisances,
-            "events": None if self.events is None else events_table(self.events),
-        }
+        events = None if self.events is None else events_table(self.events)
+        given = {"responses": responses, "events": events}
         own = {"stimuli": index_of(self.stimuli)}
         of_stimuli, of_rows = dict(own), {"responses": labels}
         for what in ("runs", "volume_times", "nuisances"):
+            given[what] = getattr(self, what)
             if given[what] is not None:
                 of_rows[what] = index_of(given[what])
-        if given["events"] is not None and not set(STIMULUS_COLUMNS) & set(given["events"]):
-            of_stimuli["events"] = events_index(self.events)
+        if events is not None and not set(STIMULUS_COLUMNS) & set(events):
+            is_file = isinstance(self.events, str | os.PathLike)  # nobody gave its rows an index
+            of_stimuli["events"] = None if is_file else events.index
         ids = None
         if self.stimulus_ids is not None:
             index = index_of(self.stimulus_ids)
             order = None if index is None else row_orders(own | {"stimulus_ids": index})["stimulus_ids"]
-            ids = as_names("stimulus_ids", take_rows(self.stimulus_ids, order), n_stimuli)
+            ids = pairing.as_names("stimulus_ids", take_rows(self.stimulus_ids, order), n_stimuli)
         names: list[Sequence[str]] = [] if ids is None else [ids]
         if paths := stimulus_paths(self.stimuli):
-            names += [
-                [str(path) for path in paths],
-                [path.name for path in paths],
-                [path.stem for path in paths],
-            ]
+            names += [list(map(str, paths)), [path.name for path in paths], [path.stem for path in paths]]
         if self._temporal == "none":
             orders = row_orders(of_stimuli | of_rows, names)
         else:
             orders = row_orders(of_stimuli, names) | row_orders(of_rows)
+        del orders["stimuli"]
         for what, order in orders.items():
-            if what != "stimuli":
-                several = what == "responses" and getattr(responses, "ndim", 2) == 3
-                given[what] = take_rows(given[what], order, axis=int(several))
+            several = what == "responses" and getattr(responses, "ndim", 2) == 3
+            given[what] = take_rows(given[what], order, axis=int(several))
         return ids, given, columns
 
     def _design(
@@ -191,11 +171,9 @@ class InMemory:
                 raise InputError("events were given but temporal='none': leave one of the two out.")
             clock = [name for name in ("tr", "volume_times") if getattr(self, name) is not None]
             if clock:
-                named = " and ".join(clock)
                 raise InputError(
-                    f"{named} belong to a time series, and nothing says when its stimuli began: give events, "
-                    "for one stimulus per volume {'onset': tr * np.arange(N)}; or, where each row answers a "
-                    f"stimulus, leave {named} out."
+                    f"{' and '.join(clock)} belong to a time series, whose stimuli have onsets: give "
+                    "events, or leave them out."
                 )
             return (), None
         if self.events is None or self.tr is None:
@@ -207,14 +185,11 @@ class InMemory:
         paths = stimulus_paths(self.stimuli)
         events, places = pair_events(given["events"], len(stimuli), ids=ids, paths=paths)
         events = with_durations(events, places, stimuli)
-        several = len(set(runs.tolist())) > 1
-        if several and "run" not in events:
-            raise InputError("events must have a column 'run' where there are several runs.")
         event_runs = None
-        if "run" in events and self.runs is None:
-            check_one_run(events["run"])
-        elif "run" in events:
-            event_runs = runs_of_events(events["run"], numbers)
+        if "run" in events:
+            event_runs = pairing.event_runs(events["run"], None if self.runs is None else numbers)
+        elif len(set(runs.tolist())) > 1:
+            raise InputError("events must have a column 'run' where there are several runs.")
         taken = None if given["volume_times"] is None else to_tensor("volume_times", given["volume_times"])
         times = volume_clock(runs, self.tr, taken)
         onsets = to_tensor("onset", events["onset"]).double()
@@ -239,16 +214,6 @@ class InMemory:
         return design, times
 
 
-def _uneven(n_stimuli: int, n_rows: int, n_rois: int) -> str:
-    """Say what to do where rows and stimuli do not pair."""
-    exchanged = " Their columns are as many as the stimuli: are the axes exchanged?" * (n_rois == n_stimuli)
-    return (
-        f"responses must have one row per stimulus, got {n_stimuli} stimuli and {n_rows} rows.{exchanged} "
-        "Add what is missing or take out what has no partner; where the rows are the volumes of a time "
-        "series, give events, each stimulus's onset in seconds, and tr."
-    )
-
-
 def _as_ceiling(given: Any, rois: Sequence[str], named: Any) -> Tensor | None:
     """Return (R,) ceilings in the order of `rois`, those of the responses; `named` is what the user gave."""
     if given is None:
@@ -257,9 +222,9 @@ def _as_ceiling(given: Any, rois: Sequence[str], named: Any) -> Tensor | None:
         own = [str(name) for name in (named["roi"] if isinstance(named, pd.DataFrame) else named)]
         if own != list(rois):
             raise InputError(
-                f"noise_ceiling has no index that tells which ROI each value belongs to, and rois "
-                f"({', '.join(own[:3])}, ...) and the columns of responses ({', '.join(rois[:3])}, ...) are "
-                "in two orders: give a pandas Series with the ROIs as its index."
+                f"noise_ceiling has no index, and rois ({', '.join(own[:3])}, ...) and the columns of "
+                f"responses ({', '.join(rois[:3])}, ...) are in two orders: give a Series with the ROIs as "
+                "its index."
             )
     order = row_orders({"rois": None, "noise_ceiling": index_of(given)}, [rois])["noise_ceiling"]
     return to_tensor("noise_ceiling", take_rows(given, order)).float()
@@ -278,6 +243,6 @@ def _as_nuisances(nuisances: Any, n_volumes: int) -> tuple[Tensor | None, tuple[
         where = [name for name, column in zip(names, wrong.any(dim=0).tolist(), strict=True) if column]
         raise InputError(
             f"nuisances must be finite, got {int(wrong.sum())} NaN or infinite values in {where[:5]}: fill "
-            "them in (a first difference starts at 0), or leave these regressors out."
+            "them in, or leave these regressors out."
         )
     return values, names

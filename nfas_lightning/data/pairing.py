@@ -16,19 +16,6 @@ from torch import Tensor
 
 from nfas_lightning.errors import InputError, InputTypeError
 
-__all__ = [
-    "as_list",
-    "as_names",
-    "as_runs",
-    "check_one_run",
-    "index_of",
-    "name_list",
-    "pick",
-    "row_orders",
-    "runs_of_events",
-    "take_rows",
-]
-
 Order = NDArray[np.intp]
 
 
@@ -40,22 +27,15 @@ def index_of(value: Any) -> pd.Index | None:
 def row_orders(
     indices: Mapping[str, pd.Index | None], names: Sequence[Sequence[Any]] = ()
 ) -> dict[str, Order | None]:
-    """Say in which order the rows of each argument go, so that row i of all belongs together.
+    """Return the order of each argument's rows in which row i of all belongs together; None: as they are.
 
-    An index in order (0, 1, 2, ..., or other ascending numbers, as a filtered table has) says no more than
-    the place. Any other is compared with that of the first argument, or with `names`: the same labels in
-    another order give an order, and nothing else is guessed.
+    An index in order (0, 1, 2, ..., or other ascending numbers, as a filtered table has) means the place. Any
+    other is compared with that of the first argument, or with `names`: the same labels in another order give
+    an order, and nothing else is guessed.
 
     Args:
         indices: by argument, its index, None where it has none; the first decides the order.
-        names: labels of the first argument's rows beside its index, several kinds at most (ids, file names).
-
-    Returns:
-        By argument, the rows to take one after the other; None: as they are.
-
-    Raises:
-        ValueError: an index that is not in order and agrees with no other; two that disagree; an argument
-            without an index beside others that have to be put in order.
+        names: other labels of the first argument's rows: ids, file names.
 
     Example:
         >>> orders = row_orders({"stimuli": pd.Index(["b", "a"]), "responses": pd.Index(["a", "b"])})
@@ -67,40 +47,44 @@ def row_orders(
     keys = [key for key in (pd.Index(list(given)) for given in names) if key.is_unique]
     tables = [own] if own is not None and own.is_unique else []
     orders: dict[str, Order | None] = dict.fromkeys(indices)
-    matched = [first] if own is None or _in_order(own) else []
+    is_matched = own is None or _in_order(own)
     moved, placed = "", ""
     for what in others:
         index = indices[what]
-        # nobody chose to count from 0: that is compared with another table's index, not with names
-        order = None if index is None else _match(index, tables if _is_plain(index) else keys + tables)
+        if index is None:
+            placed = placed or what
+            continue
+        # an index that only counts rows is compared with another table's, not with names
+        order = _match(index, tables if _is_plain(index) else keys + tables)
         if order is not None:
-            matched.append(what)
+            is_matched = True
             if (order != np.arange(len(order))).any():
                 orders[what], moved = order, moved or what
-                if index is not None and own is not None and _is_plain(index) != _is_plain(own):
+                if own is not None and _is_plain(index) != _is_plain(own):
                     # a new table counts its rows from 0 whatever order it is in: it may mean its place
                     warnings.warn(
                         f"{what} goes by its index, in another order than its rows, to match that of "
-                        f"{first}. If row i of both belongs together, give both with "
-                        ".reset_index(drop=True).",
+                        f"{first}. If rows go by place, give both with .reset_index(drop=True).",
                         stacklevel=3,
                     )
-        elif index is not None and own is not None and not (_is_plain(index) or _is_plain(own)):
+        elif own is not None and not (_is_plain(index) or _is_plain(own)):
             if not index.equals(own):
-                raise InputError(_disagree(first, own, what, index))
-            matched.append(what)
-        elif index is not None and not _in_order(index):
-            raise InputError(_alone(what, index, first))
-        else:
+                raise InputError(
+                    f"The index of {what} ({_some(index)}) must have the labels of that of {first} "
+                    f"({_some(own)}), each once. If rows go by place, give both with .reset_index(drop=True)."
+                )
+            is_matched = True
+        elif _in_order(index):
             placed = placed or what
-    if not matched:
+        else:
+            raise InputError(_alone(what, index, first))
+    if not is_matched:
         assert own is not None
         raise InputError(_alone(first, own, placed or "what belongs to its rows"))
     if moved and placed:
         raise InputError(
-            f"{moved} goes by its index, in another order than {first}, and {placed} has none that tells "
-            f"which rows it belongs to. Give {placed} the same index, as a pandas Series or DataFrame, or "
-            f"put all rows in one order and give {moved}.reset_index(drop=True)."
+            f"{moved} goes by its index, in another order than {first}, and {placed} has none to show "
+            f"which rows it belongs to: give it the same index, or {moved}.reset_index(drop=True)."
         )
     return orders
 
@@ -117,15 +101,13 @@ def take_rows(value: Any, order: Order | None, axis: int = 0) -> Any:
 
 
 def _match(index: pd.Index, keys: Sequence[pd.Index]) -> Order | None:
-    """Return where the labels of the first key that has the same ones stand in an index."""
+    """Return where the labels of the first key that has the same ones, also as text, are in an index."""
     if not index.is_unique:
         return None
-    for key in keys:
-        if len(key) != len(index):
-            continue
+    for key in (key for key in keys if len(key) == len(index)):
         pairs = [(key, index)]
         if key.nlevels == index.nlevels == 1:
-            pairs.append((key.astype(str), index.astype(str)))  # ids are text
+            pairs.append((key.astype(str), index.astype(str)))
         for one, other in pairs:
             order = other.get_indexer(one)
             if other.is_unique and (order >= 0).all():
@@ -134,16 +116,15 @@ def _match(index: pd.Index, keys: Sequence[pd.Index]) -> Order | None:
 
 
 def _is_plain(index: pd.Index) -> bool:
-    """Tell whether an index is that of a table, or of tables put below one another without a new one."""
+    """Whether an index is that of a table, or of tables below one another without a new one."""
     if not pd.api.types.is_integer_dtype(index.dtype) or index.hasnans or not len(index):
         return not len(index)
     values = index.to_numpy(dtype=np.int64)
-    begins = values[1:] == 0
-    return bool(values[0] == 0 and (begins | (np.diff(values) == 1)).all())
+    return bool(values[0] == 0 and ((values[1:] == 0) | (np.diff(values) == 1)).all())
 
 
 def _in_order(index: pd.Index) -> bool:
-    """Tell whether an index is in the order of the rows: plain, or ascending numbers or times."""
+    """Whether an index is in the order of the rows: plain, or ascending numbers or times."""
     kind = index.dtype
     counts = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
     if not counts and not pd.api.types.is_datetime64_any_dtype(kind) and kind.kind != "m":
@@ -153,17 +134,8 @@ def _in_order(index: pd.Index) -> bool:
 
 def _alone(what: str, index: pd.Index, other: str) -> str:
     return (
-        f"{what} has an index that is not in order ({_some(index)}), and {other} has none with these labels "
-        f"to compare it with, so which rows belong together is not known. If they do row by row, give "
-        f"{what}.reset_index(drop=True); else give both the same labels as their index, in any order."
-    )
-
-
-def _disagree(first: str, own: pd.Index, what: str, index: pd.Index) -> str:
-    return (
-        f"The index of {what} ({_some(index)}) must have the labels of that of {first} ({_some(own)}), each "
-        f"once. If row i of both belongs together, give both with .reset_index(drop=True); else give them "
-        f"the same labels, in any order."
+        f"{what} has an index that is not in order ({_some(index)}), and {other} has none with these labels. "
+        f"If rows go by place, give {what}.reset_index(drop=True); else give both the same labels."
     )
 
 
@@ -171,7 +143,7 @@ def _some(index: pd.Index) -> str:
     return ", ".join(map(repr, index[:4].tolist())) + (", ..." if len(index) > 4 else "")
 
 
-def as_list(labels: Any) -> list[Any]:
+def _as_list(labels: Any) -> list[Any]:
     """Return labels as Python's own values: NumPy's and torch's neither equal nor print like them."""
     values: list[Any] = labels.tolist() if hasattr(labels, "tolist") else list(labels)
     return values
@@ -179,7 +151,7 @@ def as_list(labels: Any) -> list[Any]:
 
 def as_runs(runs: Any, n_volumes: int) -> tuple[Tensor, dict[Any, int]]:
     """Return the number of each row's run, (T,), and of each label: its own, where all are whole."""
-    labels = as_list(runs)
+    labels = _as_list(runs)
     if np.shape(labels) != (n_volumes,):
         raise InputError(f"runs must have shape (T={n_volumes},), got {np.shape(labels)}.")
     missing = pd.isna(pd.Series(labels, dtype=object)).to_numpy().nonzero()[0]
@@ -191,20 +163,21 @@ def as_runs(runs: Any, n_volumes: int) -> tuple[Tensor, dict[Any, int]]:
     return torch.tensor([numbers[run] for run in labels]), numbers
 
 
-def check_one_run(runs: Any) -> None:
-    """Refuse events of several runs where nothing tells the run of each volume: their clocks would mix."""
-    distinct = list(dict.fromkeys(as_list(runs)))
-    if len(distinct) > 1:
+def event_runs(runs: Any, numbers: Mapping[Any, int] | None) -> Tensor | None:
+    """Return the number of each event's run, (E,), by the `numbers` of `as_runs`.
+
+    None where nothing names the run of a volume, and events are of one run.
+    """
+    labels = _as_list(runs)
+    distinct = list(dict.fromkeys(labels))
+    if numbers is None:
+        if len(distinct) == 1:
+            return None
         raise InputError(
-            f"events name {len(distinct)} runs, {distinct[:5]}, each with a clock of its own, but nothing "
-            "names the run of each volume: give runs, (T,), or in a folder a volumes.csv with a column 'run'."
+            f"events name {len(distinct)} runs, {distinct[:5]}, but nothing names the run of each volume: "
+            "give runs (T,), or in a folder volumes.csv with a column 'run'."
         )
-
-
-def runs_of_events(runs: Any, numbers: Mapping[Any, int]) -> Tensor:
-    """Return the number of each event's run, (N,)."""
-    labels = as_list(runs)
-    if lost := [run for run in dict.fromkeys(labels) if run not in numbers]:
+    if lost := [run for run in distinct if run not in numbers]:
         raise InputError(
             f"Every run with events needs volumes, got none for the runs {lost[:5]}: runs names "
             f"{list(numbers)[:5]}."
@@ -213,38 +186,21 @@ def runs_of_events(runs: Any, numbers: Mapping[Any, int]) -> Tensor:
 
 
 def as_names(what: str, given: Any, count: int) -> list[str]:
-    """Return unique names, of labels of any kind.
-
-    Raises:
-        ValueError: another number than `count`, one that is missing, or one that comes twice.
-    """
-    labels = as_list(given)
+    """Return `count` unique names, of labels of any kind."""
+    labels = _as_list(given)
     names = list(map(str, labels))
-    missing = [
-        place for place, label in enumerate(labels) if label is None or label is pd.NA or label != label
-    ]
+    missing = [i for i, label in enumerate(labels) if label is None or label is pd.NA or label != label]
     if missing:
         raise InputError(f"{what} must name each, got none at {missing[:5]} (counted from 0).")
     if np.shape(labels) != (count,) or len(set(names)) != count:
         repeated = sorted(name for name, times in Counter(names).items() if times > 1)
-        raise InputError(
-            f"{what} must be {count} unique names, got {len(names)}: {names[:5]}"
-            + (f"; more than once: {repeated[:5]}." if repeated else ".")
-        )
+        more = f"; more than once: {repeated[:5]}" if repeated else ""
+        raise InputError(f"{what} must be {count} unique names, got {len(names)}: {names[:5]}{more}.")
     return names
 
 
 def name_list(what: str, given: Sequence[str], spell: Callable[[str], str] = str) -> list[str]:
-    """Return names that somebody gave, as `spell` writes them.
-
-    Raises:
-        TypeError: one string instead of a list.
-        ValueError: there is none, or one comes twice.
-
-    Example:
-        >>> name_list("subjects", ["b", "a"], str.upper)
-        ['B', 'A']
-    """
+    """Return names that somebody gave, each once, as `spell` writes them."""
     if isinstance(given, str):
         raise InputTypeError(f"{what} must be a list of names, got the string {given!r}: write [{given!r}].")
     names = [spell(name) for name in given]
@@ -254,30 +210,16 @@ def name_list(what: str, given: Sequence[str], spell: Callable[[str], str] = str
 
 
 def pick(what: str, wanted: Sequence[str] | None, available: Sequence[str]) -> list[int]:
-    """Return the positions of `wanted` in `available` (all of them for None).
-
-    Raises:
-        TypeError: one string instead of a list.
-        ValueError: a name is unknown, repeated on either side, or none is left.
-
-    Example:
-        >>> pick("subjects", ["s2"], ["s1", "s2"])
-        [1]
-        >>> pick("subjects", ["s3"], ["s1", "s2"])
-        Traceback (most recent call last):
-        ...
-        nfas_lightning.errors.InputError: subjects has no 's3'; did you mean s2, s1? There are 2 in all.
-    """
+    """Return the positions of `wanted` in `available` (all of them for None)."""
     if len(set(available)) != len(available):
         raise InputError(f"{what} must have unique names in the data, got {list(available)}.")
     if wanted is None:
         return list(range(len(available)))
-    names = name_list(what, wanted)
     position = {name: i for i, name in enumerate(available)}
-    for name in names:
-        if name not in position:
-            close = difflib.get_close_matches(name, available, n=3, cutoff=0.0)
-            raise InputError(
-                f"{what} has no {name!r}; did you mean {', '.join(close)}? There are {len(available)} in all."
-            )
+    names = name_list(what, wanted)
+    for name in (name for name in names if name not in position):
+        close = difflib.get_close_matches(name, available, n=3, cutoff=0.0)
+        raise InputError(
+            f"{what} has no {name!r}; did you mean {', '.join(close)}? There are {len(available)} in all."
+        )
     return [position[name] for name in names]

@@ -16,8 +16,6 @@ from nfas_lightning.functional.checks import check_shape, is_constant, working_d
 from nfas_lightning.functional.confounds import regress_out
 from nfas_lightning.functional.missing import align_subjects
 
-__all__ = ["Responses"]
-
 _COLUMNS = 4096  # features raised to float64 at a time
 # An event rate that a nuisance follows this closely in every run is that nuisance: word rate, where words are
 # the events.
@@ -41,22 +39,21 @@ class Responses:
         modality: ``"vision"``, ``"audio"`` or ``"language"``.
         subjects: S names.
         runs: (T,) integer run of each volume. Runs never leak into one another.
-        design: (T, N) operators, mostly sparse, that carry stimulus features to volumes, one per delay; their
-            outputs stand side by side. Empty: row t answers stimulus t.
+        design: (T, N) operators, mostly sparse, from stimulus features to volumes, one per delay. Empty: row
+            t answers stimulus t.
         tr: repetition time in seconds, None where there is no time axis.
         volume_times: (T,) seconds since the start of the run, None where there is no time axis.
         drifts: (T, K) slow regressors that the responses lost, run by run (a run's own columns are 0 in the
-            others), and that features therefore lose too; None: they lost nothing, or the design has lost it
-            already.
+            others), and that features therefore lose too; None: none, or the design has lost them already.
         nuisances: (T, Q) regressors common to all subjects (word rate, sound power, luminance).
         nuisance_names: Q names.
-        noise_ceiling: (R,) correlation an ideal model could reach, None where nothing tells.
-        subject_ceilings: (S, R) the same for a model of each subject, None where nothing tells.
+        noise_ceiling: (R,) correlation an ideal model could reach, None where unknown.
+        subject_ceilings: (S, R) the same for a model of each subject, None where unknown.
         gap: volumes dropped on either side of a test block.
         identical: (T,) labels of rows that answer the same stimulus and that folds keep together; None: folds
             may part them.
-        simulated: the responses were planted, not measured. Every page and figure says so.
-        hashes: what was read, by file name, and the stimuli under ``"stimuli"``, to their sha256.
+        simulated: the responses were planted, not measured. Every page and figure shows it.
+        hashes: sha256 of what was read, by file name, and of the stimuli, under ``"stimuli"``.
     """
 
     values: Tensor
@@ -80,53 +77,51 @@ class Responses:
     hashes: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_shape("values", self.values, "S T R", S=len(self.subjects), R=len(self.rois))
-        _, n_volumes, n_rois = self.values.shape
+        _, n_volumes, n_rois = (*self.values.shape, 0, 0, 0)[:3]
+        n_stimuli = len(self.stimulus_ids)
+        if self.identical is not None and self.design:
+            raise InputError(
+                "groups='identical' needs one response per stimulus, got a time series, whose volumes answer "
+                "several: estimate betas."
+            )
+        for name, axes, sizes in (
+            ("values", "S T R", {"S": len(self.subjects), "R": len(self.rois)}),
+            ("runs", "T", {"T": n_volumes}),
+            ("identical", "T", {"T": n_volumes}),
+            ("drifts", "T K", {"T": n_volumes}),
+            ("nuisances", "T Q", {"T": n_volumes, "Q": len(self.nuisance_names)}),
+            ("noise_ceiling", "R", {"R": n_rois}),
+            ("subject_ceilings", "S R", {"S": len(self.subjects), "R": n_rois}),
+        ):
+            if (tensor := getattr(self, name)) is not None:
+                check_shape(name, tensor, axes, **sizes)
+        for operator in self.design:
+            check_shape("design", operator, "T N", T=n_volumes, N=n_stimuli)
         _check_range(self.values, self.rois)
-        check_shape("runs", self.runs, "T", T=n_volumes)
         if "roi" not in self.rois.columns:
             raise InputError(f"rois must have a column 'roi', got {list(self.rois.columns)}.")
-        nameless = [place for place, name in enumerate(self.rois["roi"]) if not _is_name(name)]
-        if nameless:
-            raise InputError(
-                "rois must name each ROI with text, which other benchmarks are joined on, got "
-                f"{self.rois['roi'].iloc[nameless[0]]!r} in row {nameless[0]} (counted from 0), and in "
-                f"{len(nameless)} rows in all."
-            )
+        for row, name in enumerate(self.rois["roi"]):
+            if not isinstance(name, str) or not name.strip():
+                raise InputError(
+                    f"rois must name each ROI with text, got {name!r} in row {row} (counted from 0)."
+                )
         repeated = self.rois["roi"][self.rois["roi"].duplicated()].unique()
         if len(repeated):
             raise InputError(f"rois must name each ROI once, got {list(repeated[:5])} more than once.")
-        if len(set(self.stimulus_ids)) != len(self.stimulus_ids):
+        if len(set(self.stimulus_ids)) != n_stimuli:
             raise InputError("stimulus_ids must be unique: give each stimulus a name of its own.")
-        if not self.design and n_volumes != len(self.stimulus_ids):
+        if not self.design and n_volumes != n_stimuli:
             raise InputError(
-                f"Without a design each row of values answers one stimulus: expected T = N = "
-                f"{len(self.stimulus_ids)}, got T = {n_volumes}. Give onsets for time series."
+                f"Without a design each row of values answers one stimulus: expected T = N = {n_stimuli}, "
+                f"got T = {n_volumes}. Give onsets for time series."
             )
-        if self.identical is not None:
-            if self.design:
-                raise InputError(
-                    "groups='identical' keeps identical stimuli in one fold where each row answers one "
-                    "stimulus, got a time series, whose volumes answer several: estimate one response per "
-                    "stimulus, or leave groups out."
-                )
-            check_shape("identical", self.identical, "T", T=n_volumes)
-        for operator in self.design:
-            check_shape("design", operator, "T N", T=n_volumes, N=len(self.stimulus_ids))
-        if self.drifts is not None:
-            check_shape("drifts", self.drifts, "T K", T=n_volumes)
-        if self.nuisances is not None:
-            check_shape("nuisances", self.nuisances, "T Q", T=n_volumes, Q=len(self.nuisance_names))
-        if self.noise_ceiling is not None:
-            check_shape("noise_ceiling", self.noise_ceiling, "R", R=n_rois)
-            # rounding may carry a perfect correlation a little beyond 1
-            if bool(((self.noise_ceiling < -1) | (self.noise_ceiling > 1 + 1e-4)).any()):
-                raise InputError(
-                    "noise_ceiling must be correlations in [-1, 1], NaN where unknown, got "
-                    f"{float(self.noise_ceiling.min()):.3g} to {float(self.noise_ceiling.max()):.3g}."
-                )
-        if self.subject_ceilings is not None:
-            check_shape("subject_ceilings", self.subject_ceilings, "S R", S=len(self.subjects), R=n_rois)
+        ceiling = self.noise_ceiling
+        # rounding may carry a perfect correlation a little beyond 1
+        if ceiling is not None and bool(((ceiling < -1) | (ceiling > 1 + 1e-4)).any()):
+            raise InputError(
+                "noise_ceiling must be correlations in [-1, 1], NaN where unknown, got "
+                f"{float(ceiling.min()):.3g} to {float(ceiling.max()):.3g}."
+            )
 
     @cached_property
     def group_mean(self) -> Tensor:
@@ -135,17 +130,13 @@ class Responses:
 
     @cached_property
     def weights(self) -> Tensor:
-        """(N,) share of each stimulus in the volumes, float64, from absolute sums of its columns.
-
-        Shares add up to 1. Without a design all stimuli have the same.
-        """
+        """(N,) share of each stimulus in the volumes, float64, from absolute sums of its columns."""
         n = len(self.stimulus_ids)
         if not self.design:
             return torch.full((n,), 1 / n, dtype=torch.float64)
         parts = [operator.abs().sum(dim=0) for operator in self.design]
-        total = (
-            torch.stack([part.to_dense() if part.is_sparse else part for part in parts]).double().sum(dim=0)
-        )
+        dense = [part.to_dense() if part.is_sparse else part for part in parts]
+        total = torch.stack(dense).double().sum(dim=0)
         return total / total.sum() if bool(total.any()) else total
 
     @cached_property
@@ -156,30 +147,27 @@ class Responses:
     def to_volumes(self, features: Tensor) -> Tensor:
         """Carry stimulus features to volumes: (T, P * delays), or (N, P) without a design.
 
-        Every feature is centered over stimuli first, each stimulus weighted by its share in the volumes: the
-        mean of a feature, summed over events, is the event rate, which is a nuisance (see `event_rate`) and
-        no property of a network. An offset of a feature changes nothing, and neither does a stimulus that has
-        no part in any volume. Drifts that the responses lost are taken out too: what is slow in a feature
-        predicts nothing of them.
+        Every feature is centered over stimuli first, each weighted by its share in the volumes: the mean of a
+        feature, summed over events, is the event rate, a nuisance (see `event_rate`). Drifts that the
+        responses lost are taken out too.
 
         Args:
             features: (N, P), or those of the `presented` stimuli alone.
         """
+        n, presented = len(self.stimulus_ids), self.presented.to(features.device)
         weights = self.weights.to(features.device)
-        if len(features) < len(weights) and len(features) == int(self.presented.sum()):
-            weights = weights[self.presented.to(features.device)]
+        if len(features) < n and len(features) == int(presented.sum()):
             check_shape("features", features, "N P")
-            all_of_them = features.new_zeros(len(self.stimulus_ids), features.shape[1])
-            all_of_them[self.presented.to(features.device)] = _centered(features, weights)
-            return self.carry(all_of_them)
-        check_shape("features", features, "N P", N=len(self.stimulus_ids))
+            of_all = features.new_zeros(n, features.shape[1])
+            of_all[presented] = _centered(features, weights[presented])
+            return self.carry(of_all)
+        check_shape("features", features, "N P", N=n)
         return self.carry(_centered(features, weights))
 
     def event_rate(self) -> Tensor:
         """Return what a feature that is 1 for every stimulus becomes on the volumes' clock: (T, delays).
 
-        Without a design it is empty, (T, 0), and a column that does not vary is left out: with several delays
-        every repetition time may hold as much of an event as any other.
+        Empty, (T, 0), without a design; columns that do not vary are left out.
         """
         return self._event_rate()[0]
 
@@ -203,22 +191,21 @@ class Responses:
         rate, names = self._event_rate()
         known = self.nuisances
         if known is not None:
-            new = [place for place, column in enumerate(rate.T) if not self._is_known(column)]
+            new = [place for place, column in enumerate(rate.T) if not self._is_known(column, known)]
             rate, names = rate[:, new], [names[place] for place in new]
         if not names:
             return self
         if taken := set(names) & set(self.nuisance_names):
             raise InputError(
-                f"nuisances name {sorted(taken)}, which is what the rate of events is called here: rename "
-                "that column, or give event_rate=False."
+                f"nuisances name {sorted(taken)}, the name of the rate of events: rename that column, or "
+                "give event_rate=False."
             )
         joined = rate if known is None else torch.cat([known, rate.to(known)], dim=1)
         return replace(self, nuisances=joined, nuisance_names=(*self.nuisance_names, *names))
 
-    def _is_known(self, rate: Tensor) -> bool:
-        """Whether one nuisance is (T,) this rate, up to offset and scale in every run."""
-        assert self.nuisances is not None
-        both = torch.cat([rate[:, None].double(), self.nuisances.double()], dim=1)
+    def _is_known(self, rate: Tensor, known: Tensor) -> bool:
+        """Whether one of the known (T, Q) is (T,) this rate, up to offset and scale in every run."""
+        both = torch.cat([rate[:, None].double(), known.double()], dim=1)
         parts = []
         for run in torch.unique(self.runs):
             part = both[self.runs == run]
@@ -230,10 +217,7 @@ class Responses:
         return bool((r.abs() > _SAME).any())
 
     def carry(self, features: Tensor) -> Tensor:
-        """Carry numbers of the stimuli (N, P) to volumes as they are, without the centering of `to_volumes`.
-
-        For a count or a power, whose sum over events means something; features go through `to_volumes`.
-        """
+        """Carry a count or a power (N, P), whose sum over events has a meaning, without centering."""
         check_shape("features", features, "N P", N=len(self.stimulus_ids))
         if self.design:
             parts = [op.to(device=features.device, dtype=features.dtype) @ features for op in self.design]
@@ -250,9 +234,6 @@ class Responses:
             method: ``"split_half"`` for a model of the mean over subjects, ``"loo_subject"`` for one of each.
             seed: of the split halves.
             fold: (T,) fold of each row that the ceiling is averaged over.
-
-        Raises:
-            ValueError: fewer than two subjects, or an unknown method.
         """
         key = (method, seed, None if fold is None else tuple(fold.tolist()))
         if key not in self._estimated:
@@ -305,17 +286,12 @@ def _centered(features: Tensor, weights: Tensor) -> Tensor:
 
 def _check_range(values: Tensor, rois: pd.DataFrame) -> None:
     """Refuse what networks' single precision can't hold; infinite values are another mistake."""
-    if values.dtype is torch.float64:
-        beyond = (values.abs() > torch.finfo(torch.float32).max) & ~values.isinf()
-        if bool(beyond.any()):
-            subject, row, column = beyond.nonzero()[0].tolist()
-            name = rois["roi"].iloc[column] if "roi" in rois else column
-            raise InputError(
-                f"responses must be numbers that single precision holds, up to 3.4e38, got "
-                f"{float(values[subject, row, column]):g} in row {row} (counted from 0) of ROI {name!r}, and "
-                f"{int(beyond.sum())} in all: rescale them, e.g. divide by their standard deviation."
-            )
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    if values.dtype is not torch.float64:
+        return
+    beyond = (values.abs() > torch.finfo(torch.float32).max) & ~values.isinf()
+    for subject, row, column in beyond.nonzero()[:1].tolist():
+        raise InputError(
+            "responses must be numbers that single precision holds, up to 3.4e38, got "
+            f"{float(values[subject, row, column]):g} in row {row} (counted from 0) of ROI "
+            f"{rois.iloc[column].get('roi', column)!r}: rescale them."
+        )

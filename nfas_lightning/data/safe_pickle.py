@@ -1,20 +1,18 @@
 """Pickles from the internet: numpy arrays and plain containers are read, nothing else, and nothing is run.
 
-Work and memory are bounded by the size of the file: a length that it announces is compared with what is left
-of it, and an object that it refers to many times is worked on once.
-
 Ours, because an unpickler that only restricts names still lets numpy's own functions, which trust the file,
 build the arrays, and takes memory for any length that the file announces.
 """
 
 from __future__ import annotations
 
-import io
+import mmap
 import os
 import pickle
+import pickletools
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -23,15 +21,15 @@ from numpy.typing import NDArray
 from nfas_lightning.data.files import require_file
 from nfas_lightning.errors import InputError
 
-__all__ = ["read_pickle"]
-
 # booleans, integers, floats, complex numbers, bytes and text of fixed length: nothing that holds pointers
 _KINDS = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|c(8|16)|[SU][0-9]{1,6})")
 # what the unpickler documents or is known to raise on data that is damaged
 _DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError,
             ImportError, OverflowError, RecursionError, AssertionError, struct.error)  # fmt: skip
-# what can be hashed in no time; a tuple of tuples of tuples takes as long as the tree that it spans
-_PLAIN = (str, bytes, bool, int, float, complex, np.generic, type(None))
+# objects other than arrays, sets, and integers of more than 255 bytes
+_REFUSED = (pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX,
+            pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET,
+            pickle.LONG4, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER)  # fmt: skip
 
 
 class _RefusedError(Exception):
@@ -41,36 +39,23 @@ class _RefusedError(Exception):
 def read_pickle(path: str | os.PathLike[str]) -> Any:
     """Read a pickle of numpy arrays in dicts, lists and tuples, and run nothing that it asks for.
 
-    A pickle is a program. Of all it can call, only what rebuilds an array of numbers, booleans or text of
-    fixed length is admitted, and that is done by functions of this module, which check kind, shape and
-    size, never by numpy's own, which trust the file. Old and new names of numpy (``numpy.core``,
-    ``numpy._core``) are known, and so are files of Python 2: their strings come as text, by latin1.
-
-    Args:
-        path: the file.
-
-    Returns:
-        What the file holds: dict, list, tuple, set, text, number, None and arrays, which may be read-only.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: the pickle asks for anything else (the message names it), or it is cut short or damaged.
-        MemoryError: it does not fit into memory, or says so because it is damaged.
+    Of all that a pickle can call, only what rebuilds an array of numbers, booleans or text of fixed length is
+    admitted, and functions of this module do it. Memory is bounded by the size of the file. Files of Python 2
+    are read too: their strings come as text, by latin1. Arrays may be read-only.
     """
     path = require_file(path)
     try:
-        with path.open("rb") as file:
-            return _finished(_ArrayUnpickler(file).load())
+        with path.open("rb") as file, _Map(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _finished(_ArrayUnpickler(data).load(), {})
     except _RefusedError as refusal:
         raise InputError(
             f"{path} must hold numpy arrays and plain containers alone, but it asks for {refusal}. It was "
             "refused, and nothing was run: do not open this file by other means. Is it the original?"
         ) from None
     except MemoryError as error:
-        size = path.stat().st_size / 1e6
         raise MemoryError(
-            f"{path} of {size:.0f} MB does not fit into memory, of which reading takes about twice the file: "
-            "free some, or unpack it again if that can't be."
+            f"{path} of {path.stat().st_size / 1e6:.0f} MB does not fit into memory, of which reading takes "
+            "about twice the file."
         ) from error
     except _DAMAGED as error:
         raise InputError(
@@ -79,29 +64,40 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
-class _BoundedFile:
-    """The file, which gives as many bytes as were asked for or says that it has not so many."""
-
-    def __init__(self, file: io.BufferedReader) -> None:
-        self._file = file
-        self.size = os.fstat(file.fileno()).st_size
-
-    def readline(self) -> bytes:
-        line = self._file.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError("a name is cut short")
-        return line
-
-    def read(self, count: int) -> bytes:
-        left = self.size - self._file.tell()
-        if count > left:  # before memory is taken for them
-            raise EOFError(f"{count} bytes are announced and {left} are left")
-        return self._file.read(count)
-
-
 # The unpickler that is written in Python, as joblib and dill build on: the one in C hashes what it is given,
 # and takes memory for any position in its memo and any length that a file announces.
 _PythonUnpickler: Any = pickle._Unpickler
+
+
+def _refuse(code: bytes) -> Callable[[Any], NoReturn]:
+    name = next(op.name for op in pickletools.opcodes if op.code == code.decode("latin1"))
+
+    def load(unpickler: Any) -> NoReturn:
+        raise _RefusedError(f"the instruction {name}")
+
+    return load
+
+
+def _with_plain_keys(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
+    """Refuse containers as keys: tuples of tuples take as long to hash as the tree that they span."""
+
+    def checked(unpickler: Any) -> None:
+        for key in unpickler.stack[keys]:
+            if not isinstance(key, str | bytes | int | float | complex | np.generic | None):
+                raise _RefusedError(f"a key that is a {type(key).__name__}")
+        load(unpickler)
+
+    return checked
+
+
+class _Map(mmap.mmap):
+    """A file that, unlike an open one, takes no memory for bytes that are announced and not there."""
+
+    def readline(self) -> bytes:
+        line = super().readline()
+        if not line.endswith(b"\n"):
+            raise EOFError("a name is cut short")
+        return line
 
 
 class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
@@ -109,27 +105,23 @@ class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(_PythonUnpickler.dispatch)
 
-    def __init__(self, file: io.BufferedReader) -> None:
-        self._bounded = _BoundedFile(file)
-        self._may_encode = self._bounded.size  # bytes; what a file holds is no more than the file
+    def __init__(self, data: _Map) -> None:
+        self._may_encode = len(data)  # bytes; what a file holds is no more than the file
         # bytes, not latin1: the same letters without a second copy of each array as text
-        super().__init__(self._bounded, encoding="bytes", fix_imports=False)
+        super().__init__(data, encoding="bytes", fix_imports=False)
 
     def find_class(self, module: str, name: str, /) -> Any:
         """Return the stand-in for a name."""
-        parts = module.split(".")
-        if parts[:2] in (["numpy", "core"], ["numpy", "_core"]):
-            parts[1] = "core"
-        elif module == "__builtin__":
-            parts = ["builtins"]
-        rule = _RULES.get((".".join(parts), name))
-        if rule is None:
+        home = re.sub(r"^numpy\._?core\b", "numpy.core", module).replace("__builtin__", "builtins")
+        if (home, name) == ("_codecs", "encode"):
+            return self._encode
+        if (home, name) not in _ADMITTED:
             raise _RefusedError(f"{module}.{name}")
-        return rule if rule is not _ENCODE else _Rule(self._encode)
+        return _ADMITTED[home, name]
 
     def persistent_load(self, pid: Any) -> NoReturn:
         """Refuse references to objects outside the file."""
-        raise _RefusedError("an object outside the file (a persistent id)")
+        raise _RefusedError("an object outside the file")
 
     def _encode(self, text: Any, encoding: Any) -> bytes:
         # how Python 3 writes bytes in the protocols of Python 2
@@ -140,76 +132,26 @@ class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
             raise _RefusedError("more bytes than it holds")
         return text.encode("latin1")
 
-    def _load_long4(self) -> NoReturn:
-        raise _RefusedError("an integer of more than 255 bytes")
+    def _load_build(self) -> None:
+        # the standard one would set attributes of anything
+        state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(target, _Kind | _Array):
+            raise _RefusedError("a change of attributes")
+        target.fill(*state)
 
     def _load_bytearray8(self) -> None:
-        (count,) = struct.unpack("<Q", self.read(8))
-        if count > self._bounded.size:
-            raise EOFError(f"{count} bytes are announced in a file of {self._bounded.size}")
-        buffer = bytearray(count)
-        self.readinto(buffer)
-        self.append(buffer)
+        self.append(self.read(*struct.unpack("<Q", self.read(8))))
 
-    def _load_setitem(self) -> None:
-        _check_keys(self.stack[-2:-1])
-        _PythonUnpickler.load_setitem(self)
-
-    def _load_setitems(self) -> None:
-        _check_keys(self.stack[::2])
-        _PythonUnpickler.load_setitems(self)
-
-    def _load_dict(self) -> None:
-        _check_keys(self.stack[::2])
-        _PythonUnpickler.load_dict(self)
-
-    def _load_additems(self) -> None:
-        _check_keys(self.stack)
-        _PythonUnpickler.load_additems(self)
-
-    def _load_frozenset(self) -> None:
-        _check_keys(self.stack)
-        _PythonUnpickler.load_frozenset(self)
-
-    dispatch[pickle.LONG4[0]] = _load_long4
+    dispatch.update({code[0]: _refuse(code) for code in _REFUSED})
+    dispatch[pickle.BUILD[0]] = _load_build
     dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray8
-    dispatch[pickle.SETITEM[0]] = _load_setitem
-    dispatch[pickle.SETITEMS[0]] = _load_setitems
-    dispatch[pickle.DICT[0]] = _load_dict
-    dispatch[pickle.ADDITEMS[0]] = _load_additems
-    dispatch[pickle.FROZENSET[0]] = _load_frozenset
-
-
-def _check_keys(keys: Iterable[Any]) -> None:
-    """Refuse what takes long to hash: containers in containers."""
-    for key in keys:
-        parts = key if isinstance(key, (tuple, frozenset)) else (key,)
-        if not all(isinstance(part, _PLAIN) for part in parts):
-            raise _RefusedError(f"a key or an item of a set that is a {type(key).__name__} of containers")
-
-
-class _Rule:
-    """A function that a pickle may call and can't change: setting attributes is one of its instructions."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_function", function)
-
-    def __call__(self, *args: Any) -> Any:
-        return object.__getattribute__(self, "_function")(*args)
-
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise _RefusedError("a change of the function that it calls")
-
-    def __setstate__(self, state: Any) -> NoReturn:
-        raise _RefusedError("a change of the function that it calls")
+    dispatch[pickle.SETITEM[0]] = _with_plain_keys(_PythonUnpickler.load_setitem, slice(-2, -1))
+    dispatch[pickle.SETITEMS[0]] = _with_plain_keys(_PythonUnpickler.load_setitems, slice(0, None, 2))
+    dispatch[pickle.DICT[0]] = _with_plain_keys(_PythonUnpickler.load_dict, slice(0, None, 2))
 
 
 class _Kind:
     """A numpy.dtype as the file describes it."""
-
-    __slots__ = ("dtype",)
 
     def __init__(self, spec: Any, align: Any = False, copy: Any = False) -> None:
         spec = _text(spec)
@@ -217,10 +159,10 @@ class _Kind:
             raise _RefusedError(f"an array of kind {spec!r} (objects and records are not admitted)")
         self.dtype = np.dtype(spec)
 
-    def __setstate__(self, state: Any) -> None:
-        # (version, byte order, subarray, names, fields, item size, alignment, flags): flags are not believed
-        order = _text(state[1])
-        if any(part is not None for part in state[2:5]) or order not in ("<", ">", "=", "|"):
+    def fill(self, version: Any, order: Any, *others: Any) -> None:
+        # others: subarray, names, fields, item size, alignment, and flags, which are not believed
+        order = _text(order)
+        if any(part is not None for part in others[:3]) or order not in ("<", ">", "=", "|"):
             raise _RefusedError("an array of records")
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)
@@ -229,18 +171,14 @@ class _Kind:
 class _Array:
     """A numpy.ndarray that is still to be filled."""
 
-    __slots__ = ("value",)
+    value: NDArray[Any] | None = None
 
-    def __init__(self) -> None:
-        self.value: NDArray[Any] | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, kind, fortran, data = state
+    def fill(self, version: Any, shape: Any, kind: Any, fortran: Any, data: Any) -> None:
         self.value = _from_bytes(data, kind, shape, "F" if fortran else "C")
 
 
 def _from_bytes(data: Any, kind: Any, shape: Any, order: Any = "C") -> NDArray[Any]:
-    if not isinstance(kind, _Kind) or not isinstance(data, (bytes, bytearray)):
+    if not isinstance(kind, _Kind) or not isinstance(data, bytes):
         raise _RefusedError(f"an array whose data is a {type(data).__name__}")
     order = _text(order)
     if order not in ("C", "F") or not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
@@ -250,22 +188,8 @@ def _from_bytes(data: Any, kind: Any, shape: Any, order: Any = "C") -> NDArray[A
     return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
 
 
-def _scalar(kind: Any, data: Any) -> Any:
-    return _from_bytes(data, kind, ())[()]
-
-
-def _set_of(items: Any = ()) -> set[Any]:
-    _check_keys(items)
-    return set(items)
-
-
-def _frozen_set_of(items: Any = ()) -> frozenset[Any]:
-    _check_keys(items)
-    return frozenset(items)
-
-
 def _reconstruct(kind: Any, shape: Any, typecode: Any) -> _Array:
-    if kind is not _ARRAY:
+    if kind is not _no_call:
         raise _RefusedError("an array of another class")
     return _Array()
 
@@ -278,48 +202,37 @@ def _text(value: Any) -> Any:
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 
-_ARRAY, _ENCODE = _Rule(_no_call), _Rule(_no_call)  # each unpickler encodes within a limit of its own
-_RULES = {
-    ("numpy", "ndarray"): _ARRAY,
-    ("numpy", "dtype"): _Rule(_Kind),
-    ("numpy.core.multiarray", "_reconstruct"): _Rule(_reconstruct),
-    ("numpy.core.multiarray", "scalar"): _Rule(_scalar),
-    ("numpy.core.numeric", "_frombuffer"): _Rule(_from_bytes),
-    # containers and empty bytes in the protocols of Python 2
-    ("_codecs", "encode"): _ENCODE,
-    ("builtins", "bytes"): _Rule(lambda: b""),
-    ("builtins", "set"): _Rule(_set_of),
-    ("builtins", "frozenset"): _Rule(_frozen_set_of),
+_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _no_call,
+    ("numpy", "dtype"): _Kind,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): lambda kind, data: _from_bytes(data, kind, ())[()],
+    ("numpy.core.numeric", "_frombuffer"): _from_bytes,
+    ("builtins", "bytes"): lambda: b"",  # empty bytes in the protocols of Python 2
 }
 
 
-def _finished(value: Any, done: dict[int, Any] | None = None) -> Any:
+def _finished(value: Any, done: dict[int, Any]) -> Any:
     """Put arrays in the place of their stand-ins, and text in the place of Python 2's strings.
 
-    What stands in several places is worked on once and stays one object: a list of a few lists that each hold
-    the next one twice would otherwise span a tree without end.
+    What is in several places is worked on once and stays one object: a list of lists that each hold the next
+    one twice would otherwise span a tree without end.
     """
-    done = {} if done is None else done
     if id(value) in done:
-        if done[id(value)] is _UNDER_WAY:
+        if done[id(value)] is _Array:
             raise _RefusedError("a container that holds itself")
         return done[id(value)]
-    done[id(value)] = _UNDER_WAY
-    finished = value
+    done[id(value)] = _Array  # under way
+    finished = _text(value)
     if isinstance(value, _Array):
         if value.value is None:
             raise InputError("an array without data")
         finished = value.value
-    elif isinstance(value, (_Kind, _Rule)):
+    elif isinstance(value, _Kind) or callable(value):
         raise _RefusedError("a type instead of data")
     elif isinstance(value, dict):
         finished = {_finished(key, done): _finished(item, done) for key, item in value.items()}
-    elif isinstance(value, (list, tuple, set, frozenset)):
+    elif isinstance(value, list | tuple):
         finished = type(value)(_finished(item, done) for item in value)
-    else:
-        finished = _text(value)
     done[id(value)] = finished
     return finished
-
-
-_UNDER_WAY = object()

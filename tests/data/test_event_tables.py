@@ -65,9 +65,8 @@ def test_decimals_are_no_suffix():
         pair("stimulus", ["3.7", "4.5", "5.5"], ids=["3.5", "4.5", "5.5"])
 
 
-def test_files_that_are_listed_once_an_event():
+def test_a_file_is_listed_once():
     twice = [FILES[0], FILES[1], FILES[0]]
-    assert pair("stim_file", ["img1.png", "img2.png", "img1.png"], paths=twice) == [0, 1, 2]
     with pytest.raises(ValueError, match=r"got more than once: \['/data/stimuli/img1\.png'\]"):
         pair("stim_file", ["img1.png", "img1.png", "img2.png"], paths=twice)
 
@@ -99,8 +98,8 @@ def test_events_without_a_stimulus_are_left_out(nothing):
     [
         ("stim_file", ["img1", "x", "y"], {"ids": STEMS}, r"2 names .* \['x', 'y'\]\. Stimuli are \['img1'"),
         ("stim_file", list("abc"), {}, "Give stimulus_ids"),
-        ("stimulus", ["face", "house", "face"], {}, r"from 0 to 2, .*got \['face', 'house', 'face'\]"),
-        ("stimulus", [1, 2, 3], {}, r"from 0 to 2, .*got \['3'\]"),
+        ("stimulus", ["face", "house", "face"], {}, r"from 0 to 2, got \['face', 'house', 'face'\]"),
+        ("stimulus", [1, 2, 3], {}, r"from 0 to 2, got \['3'\]"),
         ("stimulus", [-1, 0, 1], {}, r"got \['-1'\]"),
         ("stimulus", [0.5, 1, 2], {}, r"got \['0\.5'\]"),
         ("stimulus", [0, 1, 2], {"ids": STEMS}, r"no stimulus's: \['0', '1', '2'\]"),

@@ -51,7 +51,7 @@ def test_a_run_of_one_volume_has_no_spacing():
 
 
 @pytest.mark.parametrize(
-    ("tr", "message"), [(2000.0, "must be seconds, got 2000, .*by 1000"), (0.0, "positive"), (np.nan, "nan")]
+    ("tr", "message"), [(2000.0, "must be seconds, got 2000.*by 1000"), (0.0, "positive"), (np.nan, "nan")]
 )
 def test_tr(tr, message):
     with pytest.raises(ValueError, match=message):

@@ -41,7 +41,7 @@ def same(values, expected):
         ([[0, 1, 2], [2, 0, 1]], [], [None, [1, 2, 0]]),
         ([[2, 0, 1], [0, 1, 2]], [], [None, [2, 0, 1]]),
         ([[2, 0, 1], [2, 0, 1], None], [], [None, None, None]),
-        ([[2, 0, 1], [0, 1, 2], None], [], "tells which rows"),
+        ([[2, 0, 1], [0, 1, 2], None], [], "to show which rows"),
         ([[2, 0, 1], [0, 1, 2], [1, 0, 2]], [], [None, [2, 0, 1], [2, 1, 0]]),
         # a filtered table, and tables below one another
         ([None, [0, 2, 5]], [], [None, None]),

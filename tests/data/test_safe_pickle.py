@@ -31,7 +31,6 @@ def test_arrays_of_every_protocol(tmp_path, protocol):
     holds = {
         "arrays": ARRAYS,
         "list": [1, 2.5, None, "word", (True, np.float64(2.5), np.int16(7))],
-        "set": {3},
     }
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(holds, protocol=protocol))
     got = read_pickle(tmp_path / "a.pkl")
@@ -40,7 +39,6 @@ def test_arrays_of_every_protocol(tmp_path, protocol):
         np.testing.assert_array_equal(got["arrays"][name], array)
         assert got["arrays"][name].dtype == array.dtype
     assert got["list"] == holds["list"]
-    assert got["set"] == {3}
 
 
 def test_a_pickle_of_python_2(tmp_path):
@@ -134,20 +132,19 @@ DTYPE = b"cnumpy\ndtype\n(U\x02f8K\x00K\x01tR"
         (b"\x80\x02cnumpy\ndtype\n(U\x07f8,f8,OK\x00K\x01tR.", "kind 'f8,f8,O'"),
         (b"\x80\x02cnumpy\ndtype\ncnumpy\ndtype\n\x85R.", "kind"),
         # attributes of the functions that rebuild arrays
-        (b"\x80\x02" + RECONSTRUCT + b"}U\x08__code__Nsb.", "a change of the function"),
-        (b"\x80\x02" + RECONSTRUCT + b"N}U\x09_functionNs\x86b.", "a change of the function"),
+        (b"\x80\x02" + RECONSTRUCT + b"}U\x08__code__Nsb.", "a change of attributes"),
+        (b"\x80\x02" + RECONSTRUCT + b"N}U\x09_functionNs\x86b.", "a change of attributes"),
         (b"\x80\x02cnumpy\nndarray\n(K\x02tR.", "numpy.ndarray itself"),
         (b"\x80\x02" + RECONSTRUCT + b"(cnumpy\ndtype\nK\x00U\x01btR.", "another class"),
         (b"\x80\x02cnumpy\nndarray\n.", "a type instead of data"),
         (b"\x80\x02" + DTYPE + b".", "a type instead of data"),
         (b"\x80\x02" + DTYPE + b"(K\x03U\x01<N(U\x01at}K\x00K\x00K\x00tb.", "an array of records"),
-        (b"\x80\x02(U\x04test}ios\nsystem\n.", r"os\.system"),
+        (b"\x80\x02(U\x04test}ios\nsystem\n.", "the instruction INST"),
         (b"\x80\x02U\x01xQ.", "outside the file"),
         (b"\x80\x02c_codecs\nencode\n(X\x01\x00\x00\x00aU\x04bz2_tR.", "the codec"),
         (b"\x80\x02]q\x00h\x00a.", "holds itself"),
         (b"\x80\x04\x8c\x05numpy\x8c\x0cndarray.dump\x93.", r"numpy\.ndarray\.dump"),
-        # a class method of numpy's array by way of a lookup
-        (b"\x80\x02cnumpy\nndarray\n)\x81.", "damaged"),
+        (b"\x80\x02cnumpy\nndarray\n)\x81.", "the instruction NEWOBJ"),
     ],
 )
 def test_crafted_instructions(tmp_path, data, message):
@@ -220,7 +217,7 @@ def test_tuples_that_double_are_not_hashed(tmp_path, use):
         pickle.PROTO + b"\x04" + pickle.EMPTY_LIST + pickle.MEMOIZE, leaf
     )
     (tmp_path / "a.pkl").write_bytes(data + use + pickle.STOP)
-    with pytest.raises(ValueError, match="of containers"):
+    with pytest.raises(ValueError, match=r"a key that is a tuple|_SET|FROZENSET|__builtin__\.set"):
         read_pickle(tmp_path / "a.pkl")
 
 

@@ -61,7 +61,7 @@ def test_a_stand_in_for_missing_values_is_said(stand_in):
     given[::7, 1] = stand_in
     table = pd.DataFrame(given, columns=["V1", "V2", "V4"])
     with pytest.warns(
-        UserWarning, match=rf"hold {re.escape(f'{stand_in:g}')} 9 times in 1 of 3 ROIs \('V2'\).*Write NaN"
+        UserWarning, match=rf"hold {re.escape(f'{stand_in:g}')} 9 times in 1 of 3 ROIs \('V2'\).*write NaN"
     ):
         responses(table)
 

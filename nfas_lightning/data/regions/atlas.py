@@ -16,25 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nfas_lightning.data.regions.label_files import (
-    FSAVERAGE,
-    MAP_VERTICES,
-    complete_table,
-    network_in_name,
-    read_annotation,
-    read_label_table,
-    read_labels,
-    roi_id,
-    surface_centroids,
-    surface_labels,
-    volume_centroids,
-)
+from nfas_lightning.data.regions import label_files
 from nfas_lightning.data.regions.rois import ATLASES, coordinate_atlas, roi_table
 from nfas_lightning.errors import InputError
 
-__all__ = ["Atlas", "load_atlas"]
-
-_SCHAEFER = (100, 200, 400)
+_SCHAEFER = ("schaefer100", "schaefer200", "schaefer400")
 PathLike = str | os.PathLike[str]
 
 
@@ -45,8 +31,7 @@ class Atlas:
     Attributes:
         name: short name, e.g. ``"schaefer400"``, a file's stem, ``"seitzman-6mm"``.
         table: R rows of `roi_table`; ``roi`` is the unique id that benchmarks are joined on.
-        space: e.g. ``"MNI152"`` or ``"fsaverage5"``: stated in errors and hashes, not enforced between MNI
-            variants.
+        space: e.g. ``"MNI152"`` or ``"fsaverage5"``: written in errors and hashes, not compared.
         labels: (X, Y, Z) row of `table` plus one, 0 outside every parcel; label images alone.
         affine: (4, 4) voxel to mm of `labels`.
         radius: radius in mm of the spheres around the table's coordinates, 0 for the voxel that is nearest to
@@ -70,7 +55,7 @@ class Atlas:
         if len(repeated):
             raise InputError(
                 f"Atlas {self.name} must name each parcel once per hemisphere, got {list(repeated[:5])} more "
-                "than once: give the table distinct names, or a hemisphere column."
+                "than once."
             )
 
     def __len__(self) -> int:
@@ -80,22 +65,22 @@ class Atlas:
     def rois(self) -> pd.DataFrame:
         """The table with a column ``vertices``, so that maps show parcels as they are.
 
-        It names the parcel's vertices on fsaverage5, as numbers between spaces, those of the right hemisphere
-        10242 higher; empty for a parcel that reaches no vertex, and for spheres, which are no parcels.
+        Numbers of the parcel's vertices on fsaverage5 between spaces, those of the right hemisphere 10242
+        higher; empty for a parcel that reaches no vertex, and for spheres.
         """
         sides = self.hemispheres
         if self.labels is not None and self.affine is not None:
-            sides = surface_labels(self.labels, self.affine)
+            sides = label_files.surface_labels(self.labels, self.affine)
         vertices = [""] * len(self.table)
-        if sides is not None and len(sides[0]) >= MAP_VERTICES:
+        if sides is not None and len(sides[0]) >= label_files.MAP_VERTICES:
             # a finer fsaverage begins with the vertices of a coarser one
-            row = np.concatenate([side[:MAP_VERTICES] for side in sides])
+            row = np.concatenate([side[: label_files.MAP_VERTICES] for side in sides])
             for parcel in np.unique(row[row > 0]):
                 vertices[parcel - 1] = " ".join(map(str, np.flatnonzero(row == parcel)))
         return self.table.reset_index(drop=True).assign(vertices=vertices)
 
     def sha256(self) -> str:
-        """Return a hash over names, order, geometry and space: another atlas gives another one."""
+        """Return a hash over names, order, geometry and space."""
         return self._sha256
 
     @cached_property
@@ -113,7 +98,6 @@ def load_atlas(
     *,
     table: PathLike | pd.DataFrame | None = None,
     radius: float = 6.0,
-    space: str | None = None,
 ) -> Atlas:
     """Load an atlas by name or from files.
 
@@ -123,20 +107,18 @@ def load_atlas(
     - A label image (.nii, .nii.gz), with a table of its names. Rows of the table that the image lacks stay
       as missing parcels; labels of the image that the table lacks are dropped with a warning. Without a
       table the parcels are called ``parcel_001_L`` and so on.
-    - Two FreeSurfer annotations, left and right. Entries that are no cortex (unknown, medial wall, corpus
-      callosum) are dropped. Coordinates are mean positions on nilearn's fsaverage5, close to MNI.
+    - Two FreeSurfer annotations, left and right. Entries that are no cortex are dropped. Coordinates are mean
+      positions on nilearn's fsaverage5, close to MNI.
 
     The hemisphere comes from the table, else from the name (``7Networks_LH_Vis_1``), else from the parcel's
-    voxels: ``M`` if neither side holds four fifths of them. An id is the name where it tells the side by
-    itself, else name and side, ``V1_L``; so are annotations', hence volumes and surfaces join.
+    voxels: ``M`` if neither side holds four fifths of them. An id is the name where it contains the side,
+    else name and side, ``V1_L``; so are annotations', hence volumes and surfaces join.
 
     Args:
         name_or_path: a name, the path of a label image, or a pair of annotation files.
-        table: csv or tsv file, or a data frame, with the columns id (or index, as in BIDS's ``_dseg.tsv`` and
-            nilearn's tables), name and, optionally, hemisphere and network; for label images alone. A row of
-            id 0 (background) is skipped.
+        table: csv or tsv file, or a data frame, with the columns id (or index, as in BIDS's ``_dseg.tsv``),
+            name and, optionally, hemisphere and network; for label images alone. Id 0 is background.
         radius: radius of spheres in mm; for coordinates alone.
-        space: the space's name; None: from the atlas.
 
     Returns:
         The atlas. Coordinates in its table are centroids in mm.
@@ -154,98 +136,86 @@ def load_atlas(
         >>> atlas.name, len(atlas), atlas.space
         ('dosenbach-5mm', 160, 'MNI152')
     """
-    if not isinstance(name_or_path, (str, os.PathLike)):
+    if not isinstance(name_or_path, str | os.PathLike):
         if table is not None:
             raise InputError(
                 "table belongs to a label image: annotation files name their parcels themselves."
             )
-        return _annotations([Path(path).expanduser() for path in name_or_path], space)
+        return _annotations([Path(path).expanduser() for path in name_or_path])
     name = os.fspath(name_or_path)
-    lower = name.lower()
-    if lower in ATLASES or lower in {f"schaefer{n}" for n in _SCHAEFER}:
-        if table is not None:
-            raise InputError(f"table belongs to a label image file: {lower} has its own names.")
-        return _spheres(lower, radius, space) if lower in ATLASES else _schaefer(int(lower[8:]), space)
-    path = Path(name).expanduser()
-    if lower.endswith(".annot"):
-        raise InputError(f"Annotations must come as a pair, got one: pass [left, right], not {path.name}.")
-    if not lower.endswith((".nii", ".nii.gz")):
-        names = (*ATLASES, *(f"schaefer{n}" for n in _SCHAEFER))
+    lower, path = name.lower(), Path(name).expanduser()
+    if lower.endswith((".nii", ".nii.gz")):
+        stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+        return _label_atlas(stem, path, table, "MNI152")
+    if lower not in (*ATLASES, *_SCHAEFER):
         raise InputError(
-            f"atlas must be one of {', '.join(names)}, a label image (.nii, .nii.gz) or a pair of "
-            f"annotation files (.annot), got {name!r}."
+            f"atlas must be one of {', '.join((*ATLASES, *_SCHAEFER))}, a label image (.nii, .nii.gz) or a "
+            f"pair of annotation files ([left.annot, right.annot]), got {name!r}."
         )
-    stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-    return _label_atlas(stem, path, table, space or "MNI152")
-
-
-def _spheres(name: str, radius: float, space: str | None) -> Atlas:
+    if table is not None:
+        raise InputError(f"table belongs to a label image file: {lower} has its own names.")
+    if lower in _SCHAEFER:
+        return _schaefer(lower)
     if not np.isfinite(radius) or radius <= 0:
         raise InputError(f"radius must be a positive number of mm, got {radius}.")
-    return Atlas(f"{name}-{radius:g}mm", coordinate_atlas(name), space or "MNI152", radius=float(radius))
+    return Atlas(f"{lower}-{radius:g}mm", coordinate_atlas(lower), "MNI152", radius=float(radius))
 
 
-def _schaefer(n_rois: int, space: str | None) -> Atlas:
+def _schaefer(name: str) -> Atlas:
     # nilearn takes seconds to import and is needed here alone
     from nilearn import datasets
 
+    n_rois = int(name.removeprefix("schaefer"))
     try:
         fetched = datasets.fetch_atlas_schaefer_2018(
             n_rois=n_rois, yeo_networks=7, resolution_mm=1, verbose=0
         )
     except OSError as error:
         raise ConnectionError(
-            f"schaefer{n_rois} must be downloaded once and the download failed ({error}). Run it on a "
-            "machine with a network, copy its nilearn_data folder here and set NILEARN_DATA to it; or use an "
-            "atlas that needs no download: 'seitzman', or a label image of your own with its table."
+            f"{name} must be downloaded once and the download failed ({error}). Copy the nilearn_data folder "
+            "of a machine with a network here and set NILEARN_DATA to it; or use 'seitzman', or a label "
+            "image of your own."
         ) from error
     names = [label.decode() if isinstance(label, bytes) else str(label) for label in fetched.labels]
     names = [name for name in names if name != "Background"]
     if len(names) != n_rois:
-        raise InputError(
-            f"schaefer{n_rois} must have {n_rois} names, got {len(names)}: delete it and fetch again."
-        )
+        raise InputError(f"{name} must have {n_rois} names, got {len(names)}: delete it and fetch again.")
     rows = pd.DataFrame({"id": np.arange(1, n_rois + 1), "name": names})
-    return _label_atlas(f"schaefer{n_rois}", fetched.maps, rows, space or "MNI152NLin6Asym")
+    return _label_atlas(name, fetched.maps, rows, "MNI152NLin6Asym")
 
 
 def _label_atlas(name: str, image: Any, table: PathLike | pd.DataFrame | None, space: str) -> Atlas:
-    values, affine = read_labels(name, image)
+    values, affine = label_files.read_labels(name, image)
     found = np.unique(values[values != 0])
     if table is None:
         table = pd.DataFrame({"id": found, "name": [f"parcel_{label:03d}" for label in found]})
-    rows = read_label_table(table)
+    rows = label_files.read_label_table(table)
     ids = rows["id"].to_numpy()
     extra = np.setdiff1d(found, ids)
     if len(extra) == len(found):
         raise InputError(
-            f"Atlas {name}: the table must name labels of the image, got none in common ({len(found)} "
-            f"labels, {len(ids)} rows). Is it another atlas's table?"
+            f"Atlas {name}: the table must name labels of the image, got none in common. Is it another "
+            "atlas's table?"
         )
     if len(extra):
         warnings.warn(
-            f"Atlas {name}: {len(extra)} of the image's {len(found)} labels are not in the table and are "
-            f"dropped, the first {int(extra[0])}.",
+            f"Atlas {name}: {len(extra)} of the image's {len(found)} labels are not in the table.",
             stacklevel=3,
         )
     order = np.argsort(ids)
     place = np.minimum(np.searchsorted(ids[order], values), len(ids) - 1)
     labels = np.where(ids[order][place] == values, order[place] + 1, 0).astype(np.int32)
-    centroids, left_share = volume_centroids(labels, affine, len(rows))
-    rows = complete_table(rows, left_share)
-    table = roi_table(
-        list(rows["roi"]),
-        network=list(rows["network"]),
-        hemisphere=list(rows["hemisphere"]),
-        coordinates=centroids,
-    )
+    centroids, left_share = label_files.volume_centroids(labels, affine, len(rows))
+    rows = label_files.complete_table(rows, left_share)
+    sides, networks = list(rows["hemisphere"]), list(rows["network"])
+    table = roi_table(list(rows["roi"]), network=networks, hemisphere=sides, coordinates=centroids)
     return Atlas(name, table, space, labels=labels, affine=affine)
 
 
-def _annotations(paths: list[Path], space: str | None) -> Atlas:
+def _annotations(paths: list[Path]) -> Atlas:
     if len(paths) != 2:
         raise InputError(f"Annotations must come as a pair [left, right], got {len(paths)} files.")
-    labels, names = zip(*(read_annotation(path) for path in paths), strict=True)
+    labels, names = zip(*(label_files.read_annotation(path) for path in paths), strict=True)
     left, right = labels
     sides = ["L"] * len(names[0]) + ["R"] * len(names[1])
     both = [*names[0], *names[1]]
@@ -256,15 +226,11 @@ def _annotations(paths: list[Path], space: str | None) -> Atlas:
         )
     right = np.where(right > 0, right + len(names[0]), 0).astype(np.int32)
     table = roi_table(
-        [roi_id(name, side) for name, side in zip(both, sides, strict=True)],
-        network=[network_in_name(name) for name in both],
+        [label_files.roi_id(name, side) for name, side in zip(both, sides, strict=True)],
+        network=[label_files.network_in_name(name) for name in both],
         hemisphere=sides,
-        coordinates=surface_centroids(left, right, len(both)),
+        coordinates=label_files.surface_centroids(left, right, len(both)),
     )
     stem = re.sub(r"(^|[._-])lh[._-]", r"\1", paths[0].name.removesuffix(".annot"))
-    return Atlas(
-        stem,
-        table,
-        space or FSAVERAGE.get(len(left), f"surface of {len(left)} vertices"),
-        hemispheres=(left, right),
-    )
+    space = label_files.FSAVERAGE.get(len(left), f"surface of {len(left)} vertices")
+    return Atlas(stem, table, space, hemispheres=(left, right))

@@ -20,34 +20,21 @@ from nibabel.gifti.parse_gifti_fast import GiftiImageParser
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.errors import InputError
 
-__all__ = ["OpenImage", "open_image", "read_gifti"]
-
-_BROKEN = (
-    EOFError,
-    OSError,
-    ValueError,
-    zlib.error,
-    ImageFileError,
-    HeaderDataError,
-)
+_BROKEN = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError)
 _STRUCTURES = {"L": "CortexLeft", "R": "CortexRight"}
 
 
 class _SelfContainedParser(GiftiImageParser):  # type: ignore[misc]
-    """Reads values that stand in the GIfTI file, not those of another file that it names: any of the disk."""
+    """Reads no values of another file that a GIfTI file names: it could be any of the disk."""
 
     def StartElementHandler(self, name: str, attributes: dict[str, str]) -> None:  # noqa: N802
         """Refuse an array whose values are elsewhere."""
-        if name == "DataArray" and (
-            attributes.get("Encoding") == "ExternalFileBinary" or attributes.get("ExternalFileName")
-        ):
-            raise InputError(
-                f"its values are said to be in another file, {attributes.get('ExternalFileName')!r}, "
-                "which is not opened: write them into the GIfTI file"
-            )
+        external = attributes.get("ExternalFileName")
+        if name == "DataArray" and (external or attributes.get("Encoding") == "ExternalFileBinary"):
+            raise InputError(f"its values are in another file, {external!r}, which is not opened")
         super().StartElementHandler(name, attributes)
 
 
@@ -82,17 +69,11 @@ class OpenImage:
         return self._read((...,), last=True).reshape(self.shape)
 
     def _read(self, slices: tuple[Any, ...], *, last: bool) -> NDArray[Any]:
-        try:
+        with reading(self.name, f"an image of shape {self.shape}", *_BROKEN):
             values: NDArray[Any] = np.asanyarray(self.data[slices])
             # gzip compares its checksum at the end of the stream alone
-            if last and self.stream is not None:
-                while self.stream.read(2**20):
-                    pass
-        except _BROKEN as error:
-            raise InputError(
-                f"{self.name} must hold an image of shape {self.shape}, but its data can't be read "
-                f"({error}): the file is cut short or damaged. Delete it and fetch it again."
-            ) from error
+            while last and self.stream is not None and self.stream.read(2**20):
+                pass
         return values
 
 
@@ -100,52 +81,30 @@ class OpenImage:
 def open_image(image: str | os.PathLike[str] | Any, *, n_axes: int) -> Iterator[OpenImage]:
     """Open a NIfTI file or nibabel image for reading in order; a compressed file is decompressed once.
 
-    Args:
-        image: path or nibabel image.
-        n_axes: 4 or 3, the axes that it must have; a fourth of length 1 does no harm where three are asked.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: no image, another number of axes, no numbers, or no place in space.
+    It must have `n_axes`, 4 or 3; a fourth of length 1 does no harm where three are asked.
     """
     with ExitStack() as stack:
-        if isinstance(image, (str, os.PathLike)):
-            path = require_file(image)
-            opened = _from_file(path, stack)
-            header_image = opened[0]
-            name, data, stream = path.name, *opened[1:]
-        else:
-            header_image = image
-            stored = image.get_filename()
-            name, data, stream = Path(stored).name if stored else "image", image.dataobj, None
-            # nibabel would decompress the file from its start for each chunk
-            if stored and nib.is_proxy(data) and Path(stored).is_file():
-                _, data, stream = _from_file(Path(stored), stack)
-        affine = np.asarray(header_image.affine, dtype=np.float64)
-        shape = tuple(header_image.shape)
+        stored = image if isinstance(image, str | os.PathLike) else image.get_filename()
+        name, stream = Path(stored).name if stored else "image", None
+        opened: Any = image
+        # nibabel would decompress the file of an image from its start for each chunk
+        if stored is image or (stored and nib.is_proxy(opened.dataobj) and Path(stored).is_file()):
+            opened, stream = _from_file(require_file(stored), stack)
+        shape, affine = tuple(opened.shape), np.asarray(opened.affine, dtype=np.float64)
         if n_axes == 3 and shape[3:] == (1,):
             shape = shape[:3]
-        _check(name, header_image, shape, affine, n_axes)
-        yield OpenImage(name, shape, affine, data, stream)
+        _check(name, opened, shape, affine, n_axes)
+        yield OpenImage(name, shape, affine, opened.dataobj, stream)
 
 
-def _from_file(path: Path, stack: ExitStack) -> tuple[Any, Any, gzip.GzipFile | None]:
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+def _from_file(path: Path, stack: ExitStack) -> tuple[Any, gzip.GzipFile | None]:
+    is_compressed = path.name.lower().endswith(".nii.gz")
+    if not (is_compressed or path.name.lower().endswith(".nii")):
         raise InputError(f"{path.name} must be a NIfTI file (.nii or .nii.gz).")
     raw = stack.enter_context(path.open("rb", buffering=2**20))
-    try:
-        kind = type(nib.load(path))
-        if path.name.lower().endswith(".gz"):
-            stream = stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb"))
-            image = kind.from_stream(stream)
-            return image, image.dataobj, stream
-        image = kind.from_stream(raw)
-        return image, image.dataobj, None
-    except _BROKEN as error:
-        raise InputError(
-            f"{path.name} must be a NIfTI file, but its header can't be read ({error}): the file is cut "
-            "short, damaged or of another kind."
-        ) from error
+    stream = stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")) if is_compressed else None
+    with reading(path.name, "a NIfTI file", *_BROKEN):
+        return type(nib.load(path)).from_stream(stream or raw), stream
 
 
 def _check(name: str, image: Any, shape: tuple[int, ...], affine: NDArray[np.float64], n_axes: int) -> None:
@@ -156,37 +115,17 @@ def _check(name: str, image: Any, shape: tuple[int, ...], affine: NDArray[np.flo
         raise InputError(f"{name} must hold real numbers, got {image.get_data_dtype()}.")
     header = image.header
     if isinstance(header, nib.Nifti1Header) and header["qform_code"] == 0 and header["sform_code"] == 0:
-        raise InputError(
-            f"{name} must say where it lies in space, but its header has neither sform nor qform: "
-            "set its affine."
-        )
+        raise InputError(f"{name} must have a place in space, got neither sform nor qform: set its affine.")
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
         raise InputError(f"{name} must have an invertible affine, got {affine.tolist()}.")
 
 
 def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
-    """Read a GIfTI time series: one data array per TR.
-
-    Args:
-        path: the file.
-        side: ``"L"`` or ``"R"``, checked against what the file says, if it does.
-
-    Returns:
-        (T, V) values.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: broken, values in another file, no data array per TR, or the other hemisphere.
-    """
+    """Read a GIfTI time series, (T, V), of this side, ``"L"`` or ``"R"``: one data array per TR."""
     require_file(path)
-    try:
+    with reading(path.name, "a GIfTI file (.gii)", *_BROKEN, ExpatError, KeyError, TypeError, AttributeError):
         image = _SelfContainedGifti.from_filename(path)
         arrays = [np.asarray(array.data) for array in image.darrays]
-    except (*_BROKEN, ExpatError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path.name} must be a GIfTI file (.gii), but can't be read ({error}): it is cut short, damaged "
-            "or of another kind."
-        ) from error
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
         raise InputError(f"{path.name} must hold one data array per TR, each (V,), got shapes {shapes[:5]}.")
@@ -195,7 +134,7 @@ def read_gifti(path: Path, side: str) -> NDArray[np.float32]:
     other = _STRUCTURES["R" if side == "L" else "L"]
     if (named and named.group(1) != side) or other in told:
         raise InputError(
-            f"{path.name} must be hemisphere {side}, but it is the other one by name or content: are left "
-            "and right exchanged?"
+            f"{path.name} must be hemisphere {side}, but it is the other one by name or content: are they "
+            "exchanged?"
         )
     return np.stack(arrays).astype(np.float32, copy=False)

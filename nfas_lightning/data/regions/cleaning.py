@@ -14,21 +14,12 @@ from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
-__all__ = ["SINGLE", "center_and_scale", "clean_series", "motion_regressors", "zscore"]
-
 SINGLE = 1e-6
 """Share of a series's size that is noise where it, or a regressor, was kept in float32: eight last places."""
 
 
 def motion_regressors(motion: Tensor) -> Tensor:
-    """Put the backward differences of the realignment parameters beside them.
-
-    Args:
-        motion: (T, K) parameters of one subject, in any unit.
-
-    Returns:
-        (T, 2K): the parameters, then what they changed by since the volume before (zero for the first).
-    """
+    """Put the backward differences of (T, K) realignment parameters beside them: (T, 2K)."""
     check_shape("motion", motion, "T K")
     change = torch.diff(motion, dim=0, prepend=motion[:1])
     return torch.cat([motion, change], dim=1)
@@ -44,28 +35,20 @@ def clean_series(
 ) -> Tensor:
     """Remove slow drifts and confounds in one regression, drop the first volumes and z-score.
 
-    Drifts and confounds leave together: filtering first and regressing after would let unfiltered
-    confounds carry the drifts back in. They are fitted to the whole scan, and volumes are dropped afterwards:
-    a filter is steadier the longer the series, and whoever drops volumes here must filter what is compared
-    with the series over the whole scan too. `datamodules.stories.story_responses.clean_scan` does it the
-    other way round: it cuts a story out of its scan, then filters.
+    Drifts and confounds leave together: filtering first and regressing after would let unfiltered confounds
+    carry the drifts back in. They are fitted to the whole scan, and volumes are dropped afterwards.
 
     Args:
-        series: (T, R) time series of one run: a tensor, array or data frame. A column that is NaN throughout,
-            a parcel without voxels, stays so.
+        series: (T, R) time series of one run. A column of NaN, a parcel without voxels, stays so.
         tr: repetition time in seconds.
         high_pass: cut-off in Hz of the discrete cosine filter; None: only the mean is removed.
-        confounds: (T, C) regressors, likewise: `motion_regressors`, or columns of a table of confounds, which
-            go by the index where `series` has the same.
+        confounds: (T, C) regressors, e.g. `motion_regressors`; a table goes by the index where `series` has
+            the same.
         drop_volumes: volumes dropped at the start, after the regression.
 
     Returns:
         (T - drop_volumes, R), float64, each column with mean zero and unit standard deviation; NaN in the
         columns that are constant.
-
-    Raises:
-        ValueError: a shape differs, a value is not finite, an index is in no known order, or fewer than two
-            volumes are left.
     """
     if confounds is not None:
         orders = row_orders({"series": index_of(series), "confounds": index_of(confounds)})
@@ -94,8 +77,8 @@ def _confounds(given: Tensor | NDArray[np.floating] | pd.DataFrame, n_volumes: i
         names = list(given.columns) if isinstance(given, pd.DataFrame) else list(range(values.shape[1]))
         lost = {names[place]: int(wrong[place]) for place in wrong.nonzero()[:5, 0].tolist()}
         raise InputError(
-            f"confounds must be finite, got NaN or infinite values in these columns: {lost}. A derivative "
-            "lacks the first volume: fill it with 0; leave out columns that lack more."
+            f"confounds must be finite, got NaN or infinite values in these columns: {lost}. Fill the first "
+            "row of a derivative with 0."
         )
     return values
 
@@ -103,17 +86,7 @@ def _confounds(given: Tensor | NDArray[np.floating] | pd.DataFrame, n_volumes: i
 def zscore(
     series: Tensor, dim: int = 0, *, size: Tensor | None = None, rounding: float | None = None
 ) -> Tensor:
-    """Standardize along a dimension; what is constant becomes NaN, never zero.
-
-    Args:
-        series: floating point; NaN marks missing values, which are left out and stay NaN.
-        dim: along which to standardize.
-        size: see `center_and_scale`.
-        rounding: see `center_and_scale`.
-
-    Returns:
-        In the shape of `series`: mean 0 and standard deviation 1 over the values that are there.
-    """
+    """Standardize along a dimension, NaN left out; what is constant becomes NaN. See `center_and_scale`."""
     center, scale = center_and_scale(series, dim, size=size, rounding=rounding)
     return (series - center) / scale
 
@@ -121,21 +94,12 @@ def zscore(
 def center_and_scale(
     series: Tensor, dim: int = 0, *, size: Tensor | None = None, rounding: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation along a dimension, NaN left out.
+    """Return the mean and the population standard deviation along a dimension, NaN left out.
 
-    A deviation no larger than rounding noise is that of a constant. The noise goes with the size of the
-    numbers that were rounded, not with that of a residual, which a regression may have emptied; and with the
-    precision in which they were kept, not with that of a finer copy.
-
-    Args:
-        series: floating point.
-        dim: along which to go; the results keep it with length 1.
-        size: largest absolute value of what `series` was computed from, without `dim`; None: of `series`.
-        rounding: share of `size` below which a deviation is noise, `SINGLE` for what was computed in double
-            precision from single; None: eight last places of the series's own dtype.
-
-    Returns:
-        Means, and population standard deviations with NaN for constants.
+    A deviation no larger than rounding noise is that of a constant, NaN. The noise is the share `rounding`
+    (None: eight last places; `SINGLE` for what was computed in double precision from single) of `size`, the
+    largest absolute value of what `series` was computed from (None: of `series`, unless a regression emptied
+    it).
     """
     center = series.nanmean(dim=dim, keepdim=True)
     scale = (series - center).square().nanmean(dim=dim, keepdim=True).sqrt()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,8 +21,6 @@ from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.parcel_cache import parcels_key, read_parcels, write_parcels
 from nfas_lightning.data.regions.parcels import Parcels, surface_parcels, volume_parcels
 from nfas_lightning.errors import FailureError, InputError
-
-__all__ = ["Scan", "extract_scans"]
 
 
 class Scan(NamedTuple):
@@ -41,14 +39,12 @@ class _Job(NamedTuple):
     atlas: Atlas
     atlas_hash: str
     cache: Path | None
-    mask: Path | None
-    mask_hash: str
 
 
 class _Done(NamedTuple):
     parcels: Parcels
     hashes: tuple[str, ...]
-    complaint: str | None
+    complaint: str | None = None
 
 
 def extract_scans(
@@ -58,14 +54,11 @@ def extract_scans(
     cache: str | os.PathLike[str] | None,
     workers: int = 0,
     progress: bool = True,
-    mask: str | os.PathLike[str] | None = None,
 ) -> tuple[list[Parcels], dict[str, str]]:
     """Average every scan over the atlas's parcels, or take the means from the cache.
 
-    A cached result is used if the content of the scan's files, the atlas, the mask and the version of this
-    code are the same. Big files are hashed once: the cache remembers a hash by resolved path, size and
-    times, so a change that leaves all of these is not noticed. A result is written beside its place and
-    renamed. A file of the cache that can't be read, or is another's, is computed anew with a warning.
+    A cached result is used if the content of the scan's files, the atlas and the version of this code are the
+    same, see `content_hash`. A file of the cache that can't be used is computed anew with a warning.
 
     Args:
         scans: what to read; each file may occur several times.
@@ -74,16 +67,10 @@ def extract_scans(
         workers: processes; 0 reads in this one. Processes are spawned, so a script that asks for them must
             guard its entry with ``if __name__ == "__main__"``.
         progress: show a bar on standard error.
-        mask: 3D NIfTI file for all volumes, as in `volume_parcels`.
 
     Returns:
         Parcels in the order of `scans`, and the sha256 of each file by name (by key and name where two files
         of one name differ).
-
-    Raises:
-        FileNotFoundError: a file or its content is missing; told for all files before any is read.
-        ValueError: a file is broken or does not fit the atlas; the message names it.
-        RuntimeError: a process died, or a file changed while it was read.
     """
     if workers < 0:
         raise InputError(f"workers must be 0 (this process) or more, got {workers}.")
@@ -95,57 +82,47 @@ def extract_scans(
             )
         for file in scan.files:
             require_file(file)
-    folder = None if cache is None else Path(cache).expanduser()
-    mask_file = None if mask is None else require_file(mask)
-    mask_hash = "" if mask_file is None else str(content_hash(mask_file, folder))
-    job = _Job(atlas, atlas.sha256(), folder, mask_file, mask_hash)
-    done: dict[int, _Done] = {}
-    with _bar(len(scans), progress) as advance:
-        for i, scan in enumerate(scans):
-            if (remembered := _remembered(scan, job)) is not None:
-                done[i] = remembered
-                advance()
-        todo = [i for i in range(len(scans)) if i not in done]
-        results = _in_pool(scans, todo, job, workers) if workers and todo else _here(scans, todo, job)
-        for i, result in results:
+    job = _Job(atlas, atlas.sha256(), None if cache is None else Path(cache).expanduser())
+    done = {i: known for i, scan in enumerate(scans) if (known := _remembered(scan, job)) is not None}
+    columns = (TextColumn("parcel means"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:
+        task = bar.add_task("", total=len(scans), completed=len(done))
+        todo = {i: scan for i, scan in enumerate(scans) if i not in done}
+        for i, result in _in_pool(todo, job, workers) if workers and todo else _here(todo, job):
             done[i] = result
-            advance()
+            bar.advance(task)
     for i in sorted(done):
         if done[i].complaint:
             warnings.warn(f"Scan {scans[i].key}: {done[i].complaint}; it was computed anew.", stacklevel=2)
-    return [done[i].parcels for i in range(len(scans))], _named_hashes(scans, done)
+    found = [done[i] for i in range(len(scans))]
+    return [each.parcels for each in found], _named_hashes(scans, found)
 
 
-def _hash(scan: Scan, job: _Job, *, compute: bool) -> tuple[str, ...] | None:
-    """Return the hashes of the scan's files; None if one is neither remembered nor to be computed."""
-    hashes = tuple(content_hash(file, job.cache, compute=compute) for file in scan.files)
-    return None if None in hashes else tuple(map(str, hashes))
-
-
-def _key(scan: Scan, hashes: tuple[str, ...], job: _Job) -> str:
-    kind = "volume" if len(scan.files) == 1 else "surface"
-    return parcels_key(hashes, job.atlas_hash, {"kind": kind, "mask": job.mask_hash})
+def _key(hashes: tuple[str, ...], job: _Job) -> str:
+    return parcels_key(hashes, job.atlas_hash, {"kind": "volume" if len(hashes) == 1 else "surface"})
 
 
 def _remembered(scan: Scan, job: _Job) -> _Done | None:
     """Look a scan up without reading its files."""
-    hashes = None if job.cache is None else _hash(scan, job, compute=False)
-    if job.cache is None or hashes is None:
+    if job.cache is None:
         return None
-    parcels, _ = read_parcels(job.cache, _key(scan, hashes, job), len(job.atlas))
-    return None if parcels is None else _Done(parcels, hashes, None)
+    hashes = tuple(content_hash(file, job.cache, compute=False) or "" for file in scan.files)
+    if not all(hashes):
+        return None
+    parcels, _ = read_parcels(job.cache, _key(hashes, job), len(job.atlas))
+    return None if parcels is None else _Done(parcels, hashes)
 
 
 def _extract(scan: Scan, job: _Job) -> _Done:
     before = [file.stat() for file in scan.files]
     hashes = tuple(str(content_hash(file, job.cache)) for file in scan.files)
-    key, complaint = _key(scan, hashes, job), None
+    key, complaint = _key(hashes, job), None
     if job.cache is not None:
-        parcels, complaint = read_parcels(job.cache, key, len(job.atlas))
-        if parcels is not None:
-            return _Done(parcels, hashes, None)
-    if len(scan.files) == 1:
-        parcels = volume_parcels(scan.files[0], job.atlas, mask=job.mask)
+        known, complaint = read_parcels(job.cache, key, len(job.atlas))
+        if known is not None:
+            return _Done(known, hashes)
+    if len(hashes) == 1:
+        parcels = volume_parcels(scan.files[0], job.atlas)
     else:
         parcels = surface_parcels(scan.files[0], scan.files[1], job.atlas)
     for file, old in zip(scan.files, before, strict=True):
@@ -157,10 +134,10 @@ def _extract(scan: Scan, job: _Job) -> _Done:
     return _Done(parcels, hashes, complaint)
 
 
-def _here(scans: Sequence[Scan], todo: Sequence[int], job: _Job) -> Iterator[tuple[int, _Done]]:
-    for i in todo:
-        with _named(scans[i]):
-            result = _extract(scans[i], job)
+def _here(todo: dict[int, Scan], job: _Job) -> Iterator[tuple[int, _Done]]:
+    for i, scan in todo.items():
+        with _named(scan):
+            result = _extract(scan, job)
         yield i, result
 
 
@@ -177,25 +154,19 @@ def _work(scan: Scan) -> _Done:
     return _extract(scan, _worker_job[0])
 
 
-def _in_pool(
-    scans: Sequence[Scan], todo: Sequence[int], job: _Job, workers: int
-) -> Iterator[tuple[int, _Done]]:
-    pool = ProcessPoolExecutor(
-        min(workers, len(todo)),
-        # a forked child would inherit locks of threads that torch and rich have started
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(job,),
-    )
+def _in_pool(todo: dict[int, Scan], job: _Job, workers: int) -> Iterator[tuple[int, _Done]]:
+    # a forked child would inherit locks of threads that torch and rich have started
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(todo)), spawn, initializer=_start_worker, initargs=(job,))
     try:
-        futures: dict[Future[_Done], int] = {pool.submit(_work, scans[i]): i for i in todo}
+        futures: dict[Future[_Done], int] = {pool.submit(_work, scan): i for i, scan in todo.items()}
         for future in as_completed(futures):
-            with _named(scans[futures[future]]):
+            with _named(todo[futures[future]]):
                 result = future.result()
             yield futures[future], result
     except BrokenProcessPool as error:
         raise FailureError(
-            "A process that read scans died. Was memory short? Then use fewer workers. Did a script start "
+            "A process that read scans died. Was memory short, or did a script start "
             'this without `if __name__ == "__main__":`? Then add it, or use workers=0.'
         ) from error
     finally:
@@ -212,21 +183,10 @@ def _named(scan: Scan) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _bar(total: int, show: bool) -> Iterator[Callable[[], None]]:
-    columns = (TextColumn("parcel means"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
-
-
-def _named_hashes(scans: Sequence[Scan], done: dict[int, _Done]) -> dict[str, str]:
+def _named_hashes(scans: Sequence[Scan], done: Sequence[_Done]) -> dict[str, str]:
+    files = [(scan.key, file.name, value) for scan, each in zip(scans, done, strict=True)
+             for file, value in zip(scan.files, each.hashes, strict=True)]  # fmt: skip
     contents: dict[str, set[str]] = {}
-    for i, scan in enumerate(scans):
-        for file, value in zip(scan.files, done[i].hashes, strict=True):
-            contents.setdefault(file.name, set()).add(value)
-    return {
-        file.name if len(contents[file.name]) == 1 else f"{scan.key}/{file.name}": value
-        for i, scan in enumerate(scans)
-        for file, value in zip(scan.files, done[i].hashes, strict=True)
-    }
+    for _, name, value in files:
+        contents.setdefault(name, set()).add(value)
+    return {name if len(contents[name]) == 1 else f"{key}/{name}": value for key, name, value in files}

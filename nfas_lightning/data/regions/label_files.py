@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.regions.brain_images import open_image
 from nfas_lightning.data.tables import read_csv
 from nfas_lightning.errors import InputError
 
-__all__ = [
-    "FSAVERAGE",
-    "MAP_VERTICES",
-    "complete_table",
-    "is_cortex",
-    "network_in_name",
-    "read_annotation",
-    "read_label_table",
-    "read_labels",
-    "roi_id",
-    "surface_centroids",
-    "surface_labels",
-    "volume_centroids",
-]
+MAP_VERTICES = 10242
+"""Vertices of a hemisphere of fsaverage5, on which maps are drawn."""
+FSAVERAGE = {
+    642: "fsaverage3",
+    2562: "fsaverage4",
+    10242: "fsaverage5",
+    40962: "fsaverage6",
+    163842: "fsaverage",
+}
 
 _SIDES = {"l": "L", "lh": "L", "left": "L", "r": "R", "rh": "R", "right": "R", "m": "M", "": ""}
 # single letters count in capitals alone: a small l may stand for lateral, a small r for rostral
@@ -40,14 +36,7 @@ _NO_CORTEX = re.compile(r"^(unknown|corpuscallosum|background|none|)$|medialwall
 
 
 def roi_id(name: str, hemisphere: str) -> str:
-    """Return the id of a parcel: its name if that tells the side, else name and side.
-
-    Args:
-        name: the parcel's name in its atlas.
-        hemisphere: ``"L"``, ``"R"``, ``"M"`` or empty.
-
-    Raises:
-        ValueError: the name says the other side.
+    """Return the id of a parcel: its name if that contains the side, else name and side.
 
     Example:
         >>> roi_id("7Networks_LH_Vis_1", "L"), roi_id("V1", "R"), roi_id("brainstem", "M")
@@ -58,52 +47,34 @@ def roi_id(name: str, hemisphere: str) -> str:
         return name
     if told and told != hemisphere:
         raise InputError(
-            f"Parcel {name!r} must be in hemisphere {told} by its name, got {hemisphere!r}: are left and "
-            "right exchanged?"
+            f"Parcel {name!r} must be in hemisphere {told} by its name, got {hemisphere!r}: are they "
+            "exchanged?"
         )
     return name if told else f"{name}_{hemisphere}"
 
 
 def network_in_name(name: str) -> str:
-    """Return the network in a name of Schaefer's parcellation, else an empty string.
-
-    Example:
-        >>> network_in_name("7Networks_RH_SalVentAttn_Med_1"), network_in_name("V1")
-        ('SalVentAttn', '')
-    """
+    """Return the network in a name of Schaefer's parcellation, else an empty string."""
     match = _YEO_NAME.match(name)
     return match.group(1) if match else ""
 
 
 def is_cortex(name: str) -> bool:
-    """Tell whether an annotation's entry is a parcel: unknown, medial wall and corpus callosum are none."""
+    """Whether an annotation's entry is a parcel, and not unknown, medial wall or corpus callosum."""
     return not _NO_CORTEX.search(re.sub(r"[^a-z0-9]", "", name.lower()))
 
 
 def read_label_table(table: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFrame:
-    """Read the table that names the labels of an image.
-
-    Args:
-        table: csv (or tab-separated .tsv, .txt) file or data frame with the columns id (or index, as BIDS and
-            nilearn call it), name and, optionally, hemisphere and network. A row of id 0 (background) is
-            skipped.
-
-    Returns:
-        A row a label: id (integer), name, hemisphere (``"L"``, ``"R"``, ``"M"`` or empty), network.
-
-    Raises:
-        ValueError: a column is absent, an id is no whole number or repeated, a hemisphere is unknown.
-    """
+    """Read the table that names the labels of an image, see `load_atlas`: id, name, hemisphere, network."""
     if isinstance(table, pd.DataFrame):
         source, given = "table", table.reset_index(drop=True)
     else:
-        path = require_file(Path(table).expanduser())
+        path = Path(table).expanduser()
         source = path.name
         given = read_csv(path, [], sep="\t" if path.suffix.lower() in (".tsv", ".txt") else ",")
     if "id" not in given.columns:
         given = given.rename(columns={"index": "id"})
-    absent = [column for column in ("id", "name") if column not in given.columns]
-    if absent:
+    if absent := [column for column in ("id", "name") if column not in given.columns]:
         raise InputError(
             f"{source} must have the columns id (or index) and name, missing {absent} in {list(given)[:8]}."
         )
@@ -119,34 +90,26 @@ def read_label_table(table: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFra
     out = pd.DataFrame({"id": ids.astype(np.int64), "name": given["name"].astype(str).str.strip()})
     for column in ("hemisphere", "network"):
         out[column] = given[column].fillna("").astype(str).str.strip() if column in given.columns else ""
-    unknown = sorted(set(out["hemisphere"].str.lower()) - set(_SIDES))
-    if unknown:
+    side = out["hemisphere"].str.lower()
+    if unknown := sorted(set(side) - set(_SIDES)):
         raise InputError(f"{source}: hemisphere must be L, R, M or empty, got {unknown[:5]}.")
-    out["hemisphere"] = out["hemisphere"].str.lower().map(_SIDES)
-    return out[out["id"] > 0].reset_index(drop=True)
+    return out.assign(hemisphere=side.map(_SIDES))[out["id"] > 0].reset_index(drop=True)
 
 
 def complete_table(rows: pd.DataFrame, left_share: NDArray[np.float64]) -> pd.DataFrame:
     """Fill in hemisphere and network from names and voxels, and make ids.
 
-    Args:
-        rows: table of `read_label_table`.
-        left_share: (R,) share of a parcel's voxels left of the midline, NaN without voxels.
-
-    Returns:
-        The rows with a column roi. Where the table and the name leave the side open, four fifths of the
-        voxels decide; else it is ``"M"``.
+    Where table and name leave the side open, four fifths of the voxels decide, by their (R,) `left_share`.
     """
     sides = [
         given or _side_in_name(name) or _side_of_voxels(share)
         for given, name, share in zip(rows["hemisphere"], rows["name"], left_share, strict=True)
     ]
+    networks = zip(rows["network"], rows["name"], strict=True)
     return rows.assign(
         roi=[roi_id(name, side) for name, side in zip(rows["name"], sides, strict=True)],
         hemisphere=sides,
-        network=[
-            given or network_in_name(name) for given, name in zip(rows["network"], rows["name"], strict=True)
-        ],
+        network=[given or network_in_name(name) for given, name in networks],
     )
 
 
@@ -158,44 +121,17 @@ def _side_in_name(name: str) -> str:
 def _side_of_voxels(left_share: float) -> str:
     if np.isnan(left_share):
         return ""
-    if left_share >= 0.8:
-        return "L"
-    return "R" if left_share <= 0.2 else "M"
-
-
-MAP_VERTICES = 10242
-"""Vertices of a hemisphere of fsaverage5, on which maps are drawn."""
-
-FSAVERAGE = {
-    642: "fsaverage3",
-    2562: "fsaverage4",
-    10242: "fsaverage5",
-    40962: "fsaverage6",
-    163842: "fsaverage",
-}
+    return "L" if left_share >= 0.8 else "R" if left_share <= 0.2 else "M"
 
 
 def read_annotation(path: Path) -> tuple[NDArray[np.int32], list[str]]:
-    """Read a FreeSurfer annotation.
+    """Read a FreeSurfer annotation of one hemisphere.
 
-    Args:
-        path: the .annot file of one hemisphere.
-
-    Returns:
-        (V,) index of a vertex's name plus one, 0 where there is none; and the names of the entries that are
-        cortex, in the order of the file.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it is no annotation.
+    Returns (V,) index of a vertex's name plus one, 0 where there is none; and the names, cortex alone.
     """
     require_file(path)
-    try:
+    with reading(path.name, "a FreeSurfer annotation", EOFError, IndexError, OSError, ValueError):
         entry, _, entries = nib.freesurfer.read_annot(path)
-    except (EOFError, IndexError, OSError, UnicodeError, ValueError) as error:
-        raise InputError(
-            f"{path.name} must be a FreeSurfer annotation, but can't be read ({error})."
-        ) from error
     names: list[str] = []
     # vertices of no entry read as -1, the last place
     index = np.zeros(len(entries) + 1, dtype=np.int32)
@@ -210,27 +146,14 @@ def read_annotation(path: Path) -> tuple[NDArray[np.int32], list[str]]:
 def read_labels(
     name: str, image: str | os.PathLike[str] | Any
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Read a label image.
-
-    Args:
-        name: what errors call it.
-        image: path of a NIfTI file, or a nibabel image, (X, Y, Z).
-
-    Returns:
-        (X, Y, Z) labels, 0 where there is none or NaN; and the (4, 4) voxel to mm matrix.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it is broken, has other axes, holds anything but whole numbers from 0, or zeros alone.
-    """
+    """Read a label image: (X, Y, Z) labels, 0 where there is none, and the (4, 4) voxel to mm matrix."""
     with open_image(image, n_axes=3) as opened:
         values = opened.whole()
     values = np.where(np.isnan(values), 0, values) if values.dtype.kind == "f" else values
     rounded = np.rint(values)
     if not np.allclose(values, rounded, rtol=0, atol=1e-3) or rounded.min() < 0:
         raise InputError(
-            f"Atlas {name} must hold whole numbers from 0, got values from {values.min()} to {values.max()}: "
-            "is it a probability map?"
+            f"Atlas {name} must hold whole numbers from 0, got values from {values.min()} to {values.max()}."
         )
     if not rounded.any():
         raise InputError(f"Atlas {name} must hold labels, got an image of zeros.")
@@ -255,29 +178,29 @@ def _means(values: NDArray[np.float64], row: NDArray[np.int32], n_rois: int) -> 
     return means
 
 
-def surface_centroids(left: NDArray[np.int32], right: NDArray[np.int32], n_rois: int) -> NDArray[np.float64]:
-    """Return (R, 3) mean positions in mm on nilearn's fsaverage5, NaN for parcels and meshes it has not.
-
-    Positions are midway between white and pial surface. fsaverage lies in MNI305, within a few mm of MNI152.
-
-    Args:
-        left: (V,) row of the left hemisphere's parcel plus one, 0 outside every parcel.
-        right: (V,) the same of the right one.
-        n_rois: R.
-    """
-    if len(left) not in FSAVERAGE:
-        return np.full((n_rois, 3), np.nan)
+def _fsaverage5() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield the white and the pial surface (V, 3) in mm of the left, then of the right hemisphere."""
     # nilearn takes seconds to import and is needed here alone
     from nilearn import datasets
 
     mesh = datasets.fetch_surf_fsaverage("fsaverage5")
+    for side in ("left", "right"):
+        white, pial = (nib.load(mesh[f"{kind}_{side}"]).agg_data("pointset") for kind in ("white", "pial"))
+        yield white.astype(np.float64), pial.astype(np.float64)
+
+
+def surface_centroids(left: NDArray[np.int32], right: NDArray[np.int32], n_rois: int) -> NDArray[np.float64]:
+    """Return (R, 3) mean positions in mm on fsaverage5, midway between white and pial surface.
+
+    Left and right are (V,) row of a parcel plus one, 0 outside; positions on other meshes are NaN.
+    """
+    if len(left) not in FSAVERAGE:
+        return np.full((n_rois, 3), np.nan)
     mm, rows = [], []
-    for side, row in (("left", left), ("right", right)):
-        surfaces = [nib.load(mesh[f"{kind}_{side}"]).agg_data("pointset") for kind in ("white", "pial")]
-        n = min(len(row), len(surfaces[0]))
+    for row, (white, pial) in zip((left, right), _fsaverage5(), strict=True):
+        n = min(len(row), len(white))
         inside = row[:n] > 0
-        middle = (surfaces[0].astype(np.float64) + surfaces[1]) / 2
-        mm.append(middle[:n][inside])
+        mm.append(((white + pial) / 2)[:n][inside])
         rows.append(row[:n][inside] - 1)
     return _means(np.concatenate(mm), np.concatenate(rows), n_rois)
 
@@ -285,29 +208,14 @@ def surface_centroids(left: NDArray[np.int32], right: NDArray[np.int32], n_rois:
 def surface_labels(
     labels: NDArray[np.int32], affine: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Carry a label image onto fsaverage5: a vertex takes the label that is most frequent through the cortex.
+    """Carry a label image onto fsaverage5, (10242,) per side: the label most frequent through the cortex.
 
-    The image is read at the nearest voxel at five depths from the white to the pial surface, places without a
-    label left out; of labels that are as frequent, the one of the smallest number.
-
-    Args:
-        labels: (X, Y, Z) row of a parcel plus one, 0 outside every parcel.
-        affine: (4, 4) voxel to mm.
-
-    Returns:
-        Left and right, (10242,) each, 0 where there is no label.
+    The image is read at the nearest voxel at five depths from the white to the pial surface; of labels that
+    are as frequent, the smallest number wins. Labels are the row of a parcel plus one, 0 outside.
     """
-    # nilearn takes seconds to import and is needed here alone
-    from nilearn import datasets
-
-    mesh = datasets.fetch_surf_fsaverage("fsaverage5")
     to_voxels = np.linalg.inv(affine)
     sides = []
-    for side in ("left", "right"):
-        white, pial = (
-            nib.load(mesh[f"{kind}_{side}"]).agg_data("pointset").astype(np.float64)
-            for kind in ("white", "pial")
-        )
+    for white, pial in _fsaverage5():
         depths = np.stack([white + share * (pial - white) for share in np.linspace(0, 1, 5)])
         place = np.rint(depths @ to_voxels[:3, :3].T + to_voxels[:3, 3]).astype(np.int64)
         inside = ((place >= 0) & (place < labels.shape)).all(axis=-1)

@@ -1,4 +1,4 @@
-"""Parcel means on disk, keyed on content; hashes of big files, remembered."""
+"""Parcel means on disk, keyed on content."""
 
 from __future__ import annotations
 
@@ -14,21 +14,13 @@ from safetensors.torch import save_file
 from nfas_lightning.data.regions.parcels import Parcels
 from nfas_lightning.writing import write_whole
 
-__all__ = ["EXTRACTION_VERSION", "parcels_key", "read_parcels", "write_parcels"]
-
 # raise it whenever the same file and atlas give other values
 EXTRACTION_VERSION = 1
 _FORMAT = "nfas parcels"
 
 
 def parcels_key(file_hashes: Sequence[str], atlas_hash: str, settings: Mapping[str, str]) -> str:
-    """Return the key of one scan's parcel means.
-
-    Args:
-        file_hashes: sha256 of the scan's files, in order.
-        atlas_hash: `Atlas.sha256`.
-        settings: whatever else decides the values.
-    """
+    """Return the key of one scan's parcel means, of all that decides the values."""
     parts = {
         "version": EXTRACTION_VERSION,
         "files": list(file_hashes),
@@ -47,16 +39,7 @@ def write_parcels(cache: Path, key: str, parcels: Parcels) -> None:
 
 
 def read_parcels(cache: Path, key: str, n_rois: int) -> tuple[Parcels | None, str | None]:
-    """Read parcel means back.
-
-    Args:
-        cache: the folder.
-        key: of `parcels_key`.
-        n_rois: parcels of the atlas.
-
-    Returns:
-        The means, or None where the cache has none; and why a file that is there can't be used, or None.
-    """
+    """Read parcel means back: None where there are none, and why a file can't be used, or None."""
     path = cache / f"{key}.safetensors"
     if not path.is_file():
         return None, None

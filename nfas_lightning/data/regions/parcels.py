@@ -23,24 +23,159 @@ from nfas_lightning.data.regions.brain_images import open_image, read_gifti
 from nfas_lightning.data.regions.label_files import FSAVERAGE
 from nfas_lightning.errors import InputError
 
-__all__ = ["Parcels", "array_parcels", "membership", "sample_nearest", "surface_parcels", "volume_parcels"]
-
 Affine = NDArray[np.float64]
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
+_CHUNK_VALUES = 2**22  # held at once as float64: 32 MB
 
 
-@lru_cache(maxsize=8)
-def membership(atlas: Atlas, shape: Shape, affine: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find the voxels of each parcel; kept, since the runs of a study share few grids.
+class Parcels(NamedTuple):
+    """Means over parcels, and what they rest on.
+
+    Attributes:
+        values: (T, R) float32, mean over the parcel's valid voxels or vertices; a column of NaN where there
+            are none, a row of NaN where the whole volume is NaN.
+        counts: (R,) int64, voxels or vertices that entered.
+    """
+
+    values: Tensor
+    counts: Tensor
+
+
+def volume_parcels(image: str | os.PathLike[str] | Any, atlas: Atlas) -> Parcels:
+    """Average the voxels of each parcel, on the image's own grid.
+
+    A voxel belongs to the label nearest to its center, or to every sphere that holds its center; affines may
+    be oblique. It enters if it is finite in every volume and not zero in all of them, which leaves out
+    background however it is coded; a volume that is NaN throughout does not count for this. A parcel without
+    such a voxel is missing: NaN, never zero. A file is read from start to end, a few volumes at a time.
 
     Args:
-        atlas: label image or spheres; a sphere of radius 0 is the voxel nearest to its center.
-        shape: the grid's (X, Y, Z).
-        affine: the bytes of its (4, 4) float64 voxel to mm matrix.
+        image: path of a 4D NIfTI file, or a nibabel image; T volumes.
+        atlas: label image or spheres.
 
     Returns:
-        Rows of the atlas's table and flat voxel indices, first axis fastest (as NIfTI stores them), one entry
-        per membership. A voxel may lie in several spheres.
+        Values (T, R) and counts (R,).
+    """
+    with open_image(image, n_axes=4) as opened:
+        grid = opened.shape[:3]
+        rows, voxels = _locate(atlas, grid, opened.affine, opened.name)
+        used, column = np.unique(voxels, return_inverse=True)
+        step = max(1, _CHUNK_VALUES // int(np.prod(grid)))
+
+        def blocks() -> Iterator[NDArray[Any]]:
+            for start in range(0, opened.shape[3], step):
+                chunk = opened.volumes(start, min(start + step, opened.shape[3]))
+                yield chunk.reshape(-1, chunk.shape[3], order="F").T[:, used]
+
+        return _average(blocks, rows, column, atlas, len(used), opened.name)
+
+
+def array_parcels(
+    values: Tensor | NDArray[Any], mask: NDArray[Any], affine: NDArray[Any], atlas: Atlas
+) -> Parcels:
+    """Average masked voxels over parcels, as `volume_parcels` does: data kept as ``volume[mask == 1]``.
+
+    Args:
+        values: (T, V) one column per voxel of the mask, last axis of the grid fastest (numpy's order).
+        mask: (X, Y, Z) with V entries that are not zero.
+        affine: (4, 4) voxel to mm of the mask's grid.
+        atlas: label image or spheres.
+
+    Returns:
+        Values (T, R) and counts (R,).
+
+    Example:
+        >>> from nfas_lightning.data.regions.atlas import load_atlas
+        >>> mask, affine = np.ones((40, 48, 40)), np.diag([4.0, 4, 4, 1])
+        >>> affine[:3, 3] = -80, -112, -72
+        >>> values = np.random.default_rng(0).normal(size=(3, mask.size))
+        >>> parcels = array_parcels(values, mask, affine, load_atlas("dosenbach"))
+        >>> parcels.values.shape, int(parcels.counts.min()) > 0
+        (torch.Size([3, 160]), True)
+    """
+    data = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    inside = np.nan_to_num(np.asarray(mask)) != 0
+    if inside.ndim != 3 or data.ndim != 2 or data.shape[1] != inside.sum():
+        raise InputError(
+            f"values must have one column per voxel of the mask, (T, {int(inside.sum())}) for a mask of "
+            f"shape {inside.shape}, got {data.shape}."
+        )
+    matrix = np.asarray(affine, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) == 0:
+        raise InputError(
+            f"affine must be an invertible (4, 4) matrix from voxels to mm, got {matrix.tolist()}."
+        )
+    rows, voxels = _locate(atlas, inside.shape, matrix, "values")
+    position = np.full(inside.shape, -1)
+    position[inside] = np.arange(data.shape[1])
+    column = position.ravel(order="F")[voxels]
+    rows, column = rows[column >= 0], column[column >= 0]
+    step = max(1, _CHUNK_VALUES // max(1, data.shape[1]))
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        return (data[start : start + step] for start in range(0, len(data), step))
+
+    return _average(blocks, rows, column, atlas, data.shape[1], "values")
+
+
+def surface_parcels(left: str | os.PathLike[str], right: str | os.PathLike[str], atlas: Atlas) -> Parcels:
+    """Average the vertices of each parcel over both hemispheres.
+
+    The meshes of fsaverage are nested: the first 10,242 vertices of fsaverage6 are those of fsaverage5, and
+    so on. Where data and atlas are on different ones, the vertices that both have enter. A vertex enters if
+    it is finite in every volume and not zero in all of them, which leaves out the medial wall.
+
+    Args:
+        left: GIfTI file of the left hemisphere, one data array per TR, T of them.
+        right: GIfTI file of the right one.
+        atlas: annotations.
+
+    Returns:
+        Values (T, R) and counts (R,) of vertices.
+    """
+    paths = (Path(left), Path(right))
+    if atlas.hemispheres is None:
+        raise InputError(
+            f"Atlas {atlas.name} is in {atlas.space}, a volume; {paths[0].name} is a surface: give a pair of "
+            "annotation files."
+        )
+    data = [read_gifti(path, side) for path, side in zip(paths, ("L", "R"), strict=True)]
+    if data[0].shape != data[1].shape:
+        raise InputError(
+            f"{paths[0].name} and {paths[1].name} must have the same volumes and vertices, got "
+            f"{data[0].shape} and {data[1].shape}."
+        )
+    n_data, n_atlas = data[0].shape[1], len(atlas.hemispheres[0])
+    if n_data != n_atlas and not (n_data in FSAVERAGE and n_atlas in FSAVERAGE):
+        raise InputError(
+            f"{paths[0].name} has {n_data} vertices, atlas {atlas.name} ({atlas.space}) {n_atlas}: they must "
+            f"be equal, or both those of an fsaverage mesh ({', '.join(map(str, FSAVERAGE))})."
+        )
+    n = min(n_data, n_atlas)
+    label = np.concatenate([side[:n] for side in atlas.hemispheres])
+    column = np.flatnonzero(label)
+    both = np.concatenate([side[:, :n] for side in data], axis=1)
+    return _average(lambda: iter([both]), label[column] - 1, column, atlas, 2 * n, paths[0].name)
+
+
+def _locate(
+    atlas: Atlas, grid: Shape, affine: Affine, name: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if atlas.hemispheres is not None:
+        raise InputError(
+            f"Atlas {atlas.name} is on the surface {atlas.space}; {name} is a volume: give a label image or "
+            "coordinates, or surface files."
+        )
+    return membership(atlas, grid, affine.tobytes())
+
+
+@lru_cache(maxsize=8)  # the runs of a study share few grids
+def membership(atlas: Atlas, shape: Shape, affine: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the voxels of each parcel on a grid (X, Y, Z), whose (4, 4) affine comes as float64 bytes.
+
+    Returns rows of the atlas's table and flat voxel indices, first axis fastest (as NIfTI stores them), one
+    entry per membership: a voxel may lie in several spheres. A sphere of radius 0 is the voxel nearest to its
+    center.
     """
     matrix = np.frombuffer(affine, dtype=np.float64).reshape(4, 4)
     if atlas.labels is not None and atlas.affine is not None:
@@ -64,18 +199,9 @@ def _nearest(
 
 
 def sample_nearest(source: NDArray[Any], source_affine: Affine, shape: Shape, affine: Affine) -> NDArray[Any]:
-    """Sample an image at the voxel centers of another grid, from the nearest voxel.
+    """Sample an image at the voxel centers of another grid, from the nearest voxel; 0 outside it.
 
     A center halfway between two voxels takes the one of the higher index.
-
-    Args:
-        source: (X', Y', Z') image.
-        source_affine: (4, 4) its voxel to mm.
-        shape: (X, Y, Z) of the wanted grid.
-        affine: (4, 4) voxel to mm of the wanted grid.
-
-    Returns:
-        (X, Y, Z) values of `source`, 0 outside it, first axis fastest.
     """
     to_source = np.linalg.inv(source_affine) @ affine
     sampled = np.zeros(shape, dtype=source.dtype, order="F")
@@ -90,7 +216,7 @@ def sample_nearest(source: NDArray[Any], source_affine: Affine, shape: Shape, af
             index = np.floor(a * i + b * j + (c * k + d) + 0.5 + 1e-6).astype(np.int64)
             inside &= (index >= 0) & (index < source.shape[axis])
             nearest.append(index)
-        sampled[:, :, k][inside] = source[nearest[0][inside], nearest[1][inside], nearest[2][inside]]
+        sampled[:, :, k][inside] = source[tuple(index[inside] for index in nearest)]
     return sampled
 
 
@@ -100,207 +226,25 @@ def _spheres(
     inverse = np.linalg.inv(affine)
     # half the box, in voxels, that holds the sphere: a ball under an affine map
     reach = radius * np.linalg.norm(inverse[:3, :3], axis=1)
-    rows, voxels = [], []
+    rows, voxels = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     for row, center in enumerate(centers):
         middle = inverse[:3, :3] @ center + inverse[:3, 3]
         low = np.maximum(np.ceil(middle - reach - 1e-6), 0).astype(int)
         high = np.minimum(np.floor(middle + reach + 1e-6) + 1, shape).astype(int)
         if (high <= low).any():
             continue
-        box = np.stack(
-            np.meshgrid(*(np.arange(*ends) for ends in zip(low, high, strict=True)), indexing="ij"), axis=-1
-        ).reshape(-1, 3)
+        axes = (np.arange(*ends) for ends in zip(low, high, strict=True))
+        box = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         squared = ((box @ affine[:3, :3].T + affine[:3, 3] - center) ** 2).sum(axis=1)
         # integer coordinates on millimeter grids often lie on the very surface: it belongs to the sphere
         inside = box[squared <= radius**2 * (1 + 1e-9)]
         voxels.append(np.ravel_multi_index(tuple(inside.T), shape, order="F"))
         rows.append(np.full(len(inside), row))
-    if not rows:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    return np.concatenate(rows).astype(np.int64), np.concatenate(voxels).astype(np.int64)
-
-
-# values held at once as float64: 32 MB
-_CHUNK_VALUES = 2**22
-Array = NDArray[np.generic]
-
-
-class Parcels(NamedTuple):
-    """Means over parcels, and what they rest on.
-
-    Attributes:
-        values: (T, R) float32, mean over the parcel's valid voxels or vertices; a column of NaN where there
-            are none, a row of NaN where the whole volume is NaN.
-        counts: (R,) int64, voxels or vertices that entered.
-    """
-
-    values: Tensor
-    counts: Tensor
-
-
-def volume_parcels(
-    image: str | os.PathLike[str] | Any, atlas: Atlas, *, mask: str | os.PathLike[str] | Any | None = None
-) -> Parcels:
-    """Average the voxels of each parcel, on the image's own grid.
-
-    A voxel belongs to the label nearest to its center, or to every sphere that holds its center; affines may
-    be oblique. It enters if it is finite in every volume and not zero in all of them, which leaves out
-    background however it is coded; a volume that is NaN throughout does not count for this. A parcel without
-    such a voxel is missing: NaN, never zero. A file is read from start to end, a few volumes at a time (twice
-    if a voxel is NaN in some volumes alone).
-
-    Args:
-        image: path of a 4D NIfTI file, or a nibabel image; T volumes.
-        atlas: label image or spheres.
-        mask: path of a 3D NIfTI file, or a nibabel image, on any grid; voxels where it is zero or NaN never
-            enter.
-
-    Returns:
-        Values (T, R) and counts (R,).
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: the file is broken, is not 4D or has no place in space, the atlas is a surface's, or no
-            parcel has a valid voxel.
-    """
-    with open_image(image, n_axes=4) as opened:
-        grid = (opened.shape[0], opened.shape[1], opened.shape[2])
-        rows, voxels = _locate(atlas, grid, opened.affine, opened.name)
-        if mask is not None:
-            inside = _mask(mask, grid, opened.affine)[voxels]
-            rows, voxels = rows[inside], voxels[inside]
-        used, column = np.unique(voxels, return_inverse=True)
-        step = max(1, _CHUNK_VALUES // int(np.prod(grid)))
-
-        def blocks() -> Iterator[Array]:
-            for start in range(0, opened.shape[3], step):
-                chunk = opened.volumes(start, min(start + step, opened.shape[3]))
-                yield chunk.reshape(-1, chunk.shape[3], order="F").T[:, used]
-
-        return _average(blocks, rows, column, atlas, len(used), opened.name)
-
-
-def array_parcels(
-    values: Tensor | NDArray[Any], mask: NDArray[Any], affine: NDArray[Any], atlas: Atlas
-) -> Parcels:
-    """Average masked voxels over parcels: data kept as ``volume[mask == 1]``, beside its mask.
-
-    Voxels enter as in `volume_parcels`.
-
-    Args:
-        values: (T, V) one column per voxel of the mask, last axis of the grid fastest (numpy's order).
-        mask: (X, Y, Z) with V entries that are not zero.
-        affine: (4, 4) voxel to mm of the mask's grid.
-        atlas: label image or spheres.
-
-    Returns:
-        Values (T, R) and counts (R,).
-
-    Raises:
-        ValueError: V is not the mask's count, or no parcel has a valid voxel.
-
-    Example:
-        >>> from nfas_lightning.data.regions.atlas import load_atlas
-        >>> mask, affine = np.ones((40, 48, 40)), np.diag([4.0, 4, 4, 1])
-        >>> affine[:3, 3] = -80, -112, -72
-        >>> values = np.random.default_rng(0).normal(size=(3, mask.size))
-        >>> parcels = array_parcels(values, mask, affine, load_atlas("dosenbach"))
-        >>> parcels.values.shape, int(parcels.counts.min()) > 0
-        (torch.Size([3, 160]), True)
-    """
-    data = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    inside = np.nan_to_num(np.asarray(mask)) != 0
-    if inside.ndim != 3 or data.ndim != 2 or data.shape[1] != inside.sum():
-        raise InputError(
-            f"values must have one column per voxel of the mask, (T, {int(inside.sum())}) for a mask of "
-            f"shape {inside.shape}, got {data.shape}."
-        )
-    matrix = np.asarray(affine, dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) == 0:
-        raise InputError(
-            f"affine must be an invertible (4, 4) matrix from voxels to mm, got {matrix.tolist()}."
-        )
-    rows, voxels = _locate(atlas, (inside.shape[0], inside.shape[1], inside.shape[2]), matrix, "values")
-    position = np.full(inside.shape, -1)
-    position[inside] = np.arange(data.shape[1])
-    column = position.ravel(order="F")[voxels]
-    rows, column = rows[column >= 0], column[column >= 0]
-    step = max(1, _CHUNK_VALUES // max(1, data.shape[1]))
-
-    def blocks() -> Iterator[Array]:
-        for start in range(0, len(data), step):
-            yield data[start : start + step]
-
-    return _average(blocks, rows, column, atlas, data.shape[1], "values")
-
-
-def surface_parcels(left: str | os.PathLike[str], right: str | os.PathLike[str], atlas: Atlas) -> Parcels:
-    """Average the vertices of each parcel over both hemispheres.
-
-    The meshes of fsaverage are nested: the first 10,242 vertices of fsaverage6 are those of fsaverage5, and
-    so on for every pair. Where data and atlas are on different ones, the vertices that both have enter, a
-    quarter of fsaverage6's for an atlas on fsaverage5; values are taken there as they are, nothing is
-    interpolated. A vertex enters if it is finite in every volume and not zero in all of them, which leaves
-    out the medial wall.
-
-    Args:
-        left: GIfTI file of the left hemisphere, one data array per TR, T of them.
-        right: GIfTI file of the right one.
-        atlas: annotations.
-
-    Returns:
-        Values (T, R) and counts (R,) of vertices.
-
-    Raises:
-        FileNotFoundError: a file or its content is missing.
-        ValueError: a file is broken, the two differ in volumes or vertices or are exchanged, the mesh is not
-            the atlas's nor nested with it, or no parcel has a valid vertex.
-    """
-    paths = (Path(left), Path(right))
-    if atlas.hemispheres is None:
-        raise InputError(
-            f"Atlas {atlas.name} is in {atlas.space}, a volume; {paths[0].name} is a surface: give a pair of "
-            "annotation files as the atlas."
-        )
-    n_atlas = len(atlas.hemispheres[0])
-    data = [read_gifti(path, side) for path, side in zip(paths, ("L", "R"), strict=True)]
-    if data[0].shape != data[1].shape:
-        raise InputError(
-            f"{paths[0].name} and {paths[1].name} must have the same volumes and vertices, got "
-            f"{data[0].shape} and {data[1].shape}. Are both of one run, and complete?"
-        )
-    n_data = data[0].shape[1]
-    if n_data != n_atlas and not (n_data in FSAVERAGE and n_atlas in FSAVERAGE):
-        raise InputError(
-            f"{paths[0].name} has {n_data} vertices, atlas {atlas.name} ({atlas.space}) {n_atlas}: they must "
-            f"be equal, or both those of an fsaverage mesh ({', '.join(map(str, FSAVERAGE))})."
-        )
-    n = min(n_data, n_atlas)
-    label = np.concatenate([side[:n] for side in atlas.hemispheres])
-    column = np.flatnonzero(label)
-    both = np.concatenate([side[:, :n] for side in data], axis=1)
-    return _average(lambda: iter([both]), label[column] - 1, column, atlas, 2 * n, paths[0].name)
-
-
-def _locate(
-    atlas: Atlas, grid: tuple[int, int, int], affine: NDArray[np.float64], name: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    if atlas.hemispheres is not None:
-        raise InputError(
-            f"Atlas {atlas.name} is on the surface {atlas.space}; {name} is a volume: give a label image or "
-            "coordinates as the atlas, or surface files as the data."
-        )
-    return membership(atlas, grid, affine.tobytes())
-
-
-def _mask(mask: Any, grid: tuple[int, int, int], affine: NDArray[np.float64]) -> NDArray[np.bool_]:
-    with open_image(mask, n_axes=3) as opened:
-        inside = np.nan_to_num(opened.whole()) != 0
-        return sample_nearest(inside, opened.affine, grid, affine).ravel(order="F")
+    return np.concatenate(rows), np.concatenate(voxels)
 
 
 def _average(
-    blocks: Callable[[], Iterator[Array]],
+    blocks: Callable[[], Iterator[NDArray[Any]]],
     rows: NDArray[np.integer[Any]],
     columns: NDArray[np.integer[Any]],
     atlas: Atlas,
@@ -316,9 +260,8 @@ def _average(
     counts = members @ valid.astype(float)
     if not (counts > 0).any():
         raise InputError(
-            f"No parcel of atlas {atlas.name} ({atlas.space}) has a valid voxel or vertex in {name}: all are "
-            "NaN, zero in every volume, masked out or elsewhere. Is the file complete, and in the atlas's "
-            "space?"
+            f"No parcel of atlas {atlas.name} ({atlas.space}) has a valid voxel or vertex in {name}: is the "
+            "file complete, and in the atlas's space?"
         )
     # in place: where targets are voxels, sums are as large as the scan
     sums /= np.where(counts > 0, counts, np.nan)
@@ -327,7 +270,7 @@ def _average(
 
 
 def _sum(
-    blocks: Iterator[Array], members: Any
+    blocks: Iterator[NDArray[Any]], members: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
     """Sum over parcels; also which volumes are NaN throughout, which voxels are valid, which were added."""
     sums, missing = [], []

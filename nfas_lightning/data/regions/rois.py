@@ -13,10 +13,7 @@ from nfas_lightning.data.pairing import index_of, row_orders
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["ATLASES", "coordinate_atlas", "given_rois", "roi_table"]
-
 ATLASES = ("seitzman", "dosenbach", "power")
-_COLUMNS = ("roi", "network", "hemisphere", "x", "y", "z")
 
 
 def roi_table(
@@ -41,26 +38,19 @@ def roi_table(
     if xyz.shape != (len(names), 3):
         raise InputError(f"coordinates must have shape ({len(names)}, 3), got {xyz.shape}.")
     table = pd.DataFrame({"roi": list(names)})
-    table["network"] = network if isinstance(network, str) else list(network)
-    table["hemisphere"] = hemisphere if isinstance(hemisphere, str) else list(hemisphere)
+    for column, given in (("network", network), ("hemisphere", hemisphere)):
+        table[column] = given if isinstance(given, str) else list(given)
     table[["x", "y", "z"]] = xyz
-    return table[list(_COLUMNS)]
+    return table
 
 
 def given_rois(
     rois: Any, n_rois: int, columns: Sequence[str] | None = None, what: str = "rois"
 ) -> pd.DataFrame:
-    """Return the table of the ROIs of responses, in the order of their columns.
+    """Return the table of the R ROIs of responses, in the order of their columns.
 
-    Args:
-        rois: R names, or a table with the column ``roi``; None: the columns' names, or numbers.
-        n_rois: R.
-        columns: R names of the columns, which `rois` must have too, in any order; None: they have none, and
-            `rois` is in their order.
-        what: what errors call `rois`.
-
-    Raises:
-        ValueError: another number of ROIs, other names than the columns', or an order that is not known.
+    ROIs are names, or a table with the column ``roi``, in any order if the columns have names; None: the
+    columns' names, or numbers.
 
     Example:
         >>> table = pd.DataFrame({"roi": ["V4", "V1"], "network": ["late", "early"]})
@@ -91,8 +81,7 @@ def given_rois(
         lacking = [name for name in columns if name not in place]
         raise InputError(
             f"{what} must name the ROIs as the columns of responses do, in any order, got "
-            f"{list(table['roi'][:5])} for columns such as {lacking[:5] or list(columns[:5])}. Rename one of "
-            "the two."
+            f"{list(table['roi'][:5])} for columns such as {lacking[:5] or list(columns[:5])}."
         )
     return table.iloc[[place[name] for name in columns]].reset_index(drop=True)
 
@@ -124,11 +113,10 @@ def coordinate_atlas(name: str = "seitzman") -> pd.DataFrame:
 
     check_option("atlas", name, ATLASES)
     seitzman = datasets.fetch_coords_seitzman_2018()
-    reference = seitzman.rois[["x", "y", "z"]].to_numpy(dtype=float)
-    reference_network = np.asarray(seitzman.networks, dtype=object).astype(str)
-    if name == "seitzman":
-        xyz, numbers, networks = reference, seitzman.rois.index.to_numpy(), reference_network
-    else:
+    xyz = reference = seitzman.rois[["x", "y", "z"]].to_numpy(dtype=float)
+    networks = reference_networks = np.asarray(seitzman.networks, dtype=object).astype(str)
+    numbers = seitzman.rois.index.to_numpy()
+    if name != "seitzman":
         if name == "dosenbach":
             fetched = datasets.fetch_coords_dosenbach_2010()
             numbers = np.array([int(str(label).split()[-1]) for label in fetched.labels])
@@ -137,13 +125,10 @@ def coordinate_atlas(name: str = "seitzman") -> pd.DataFrame:
             numbers = fetched.rois["roi"].to_numpy()
         xyz = fetched.rois[["x", "y", "z"]].to_numpy(dtype=float)
         distance = np.linalg.norm(xyz[:, None] - reference[None], axis=2)
-        near = np.where(
-            distance.min(axis=1) <= 10.0, reference_network[distance.argmin(axis=1)], "unassigned"
-        )
-        if name == "power":
-            networks = near
-        else:
-            networks = np.where(near == "Auditory", "auditory", np.asarray(fetched.networks).astype(str))
+        nearest = reference_networks[distance.argmin(axis=1)]
+        networks = np.where(distance.min(axis=1) <= 10.0, nearest, "unassigned")
+        if name == "dosenbach":
+            networks = np.where(networks == "Auditory", "auditory", np.asarray(fetched.networks).astype(str))
     side = np.where(xyz[:, 0] < 0, "L", "R")
     names = [f"{w}_{s}_{n:03d}" for w, s, n in zip(networks, side, numbers, strict=True)]
     return roi_table(names, network=list(networks), hemisphere=list(side), coordinates=xyz)

@@ -24,16 +24,6 @@ from nfas_lightning.data.regions.parcels import membership, sample_nearest
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.errors import InputError
 
-__all__ = [
-    "REGIONS",
-    "brain_voxels",
-    "by_columns",
-    "roi_voxels",
-    "scan_targets",
-    "vertex_targets",
-    "voxel_targets",
-]
-
 _HELD_VALUES = 2**25  # raised to float64 at once: 256 MB
 REGIONS = ("parcels", "voxels", "vertices")
 Affine = NDArray[np.float64]

@@ -12,47 +12,18 @@ from torch import Tensor
 
 from nfas_lightning.functional.checks import check_count, check_shape
 
-__all__ = [
-    "check_sampling_rate",
-    "cochleagram",
-    "erb_centers",
-    "modulation_energy",
-    "resample",
-    "sound_power",
-    "spectral_centroid",
-]
-
 _FRAME_SECONDS = 0.010
 _WINDOW_SECONDS = 0.032
 _FASTEST = 768_000  # Hz, of the quickest recorders; a rate in the wrong unit would fill the memory
 
 
 def check_sampling_rate(rate: Any) -> None:
-    """Raise unless a sampling rate is a whole number of Hz that a recorder has.
-
-    Raises:
-        TypeError: it is no whole number.
-        ValueError: it is 0, negative, or more than 768 kHz.
-    """
+    """Raise unless a sampling rate is a whole number of Hz that a recorder has."""
     check_count("sampling_rate", rate, 1, _FASTEST, unit="Hz")
 
 
 def resample(sound: NDArray[np.floating[Any]], from_rate: int, to_rate: int) -> NDArray[np.floating[Any]]:
-    """Resample with a polyphase filter that removes what would alias.
-
-    Args:
-        sound: (K,) the real samples alone: padding would leak into them.
-        from_rate: of the sound, in Hz.
-        to_rate: what is wanted, in Hz.
-
-    Returns:
-        (ceil(K to_rate / from_rate),) in the dtype of `sound`, a little beyond full scale where the filter
-        rings; the sound itself where the rates are equal.
-
-    Example:
-        >>> resample(np.zeros(800, dtype=np.float32), 8_000, 16_000).shape
-        (1600,)
-    """
+    """Resample real samples (K,), without padding, with a polyphase filter that removes what would alias."""
     if from_rate == to_rate:
         return sound
     from scipy.signal import resample_poly  # slow to import, and few recordings need it
@@ -63,11 +34,7 @@ def resample(sound: NDArray[np.floating[Any]], from_rate: int, to_rate: int) -> 
 
 
 def erb_centers(n_bands: int, low: float = 50.0, high: float = 7000.0) -> Tensor:
-    """Center frequencies in Hz, evenly spaced on the ERB-rate scale (Glasberg & Moore 1990).
-
-    Reference:
-        doi:10.1016/0378-5955(90)90170-T
-    """
+    """Center frequencies in Hz, evenly spaced on the ERB-rate scale (doi:10.1016/0378-5955(90)90170-T)."""
     edges = 21.4 * torch.log10(1 + 0.00437 * torch.tensor([low, high], dtype=torch.float64))
     rate = torch.linspace(float(edges[0]), float(edges[1]), n_bands, dtype=torch.float64)
     return ((10 ** (rate / 21.4) - 1) / 0.00437).float()
@@ -107,22 +74,14 @@ def cochleagram(audio: Tensor, sampling_rate: int, n_bands: int = 32) -> Tensor:
 
 
 def modulation_energy(envelopes: Tensor, rates: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0, 32.0)) -> Tensor:
-    """Energy of slow changes of each band, one octave around each rate.
+    """Energy of slow changes of each band, one octave around each of K rates in Hz.
 
-    Args:
-        envelopes: (N, B, F) compressed band envelopes at 100 frames per second.
-        rates: center rates in Hz.
-
-    Returns:
-        (N, B, len(rates)) log energies.
+    Envelopes are (N, B, F), compressed, at 100 frames per second; log energies come as (N, B, K).
     """
     check_shape("envelopes", envelopes, "N B F")
     centered = envelopes - envelopes.mean(dim=-1, keepdim=True)
-    energy = (
-        torch.fft.rfft(centered * torch.hann_window(centered.shape[-1], device=centered.device))
-        .abs()
-        .square()
-    )
+    window = torch.hann_window(centered.shape[-1], device=centered.device)
+    energy = torch.fft.rfft(centered * window).abs().square()
     rate = torch.fft.rfftfreq(centered.shape[-1], d=_FRAME_SECONDS, device=centered.device)
     bands = [((rate >= r / 2**0.5) & (rate < r * 2**0.5)) for r in rates]
     return torch.stack([energy[..., band].sum(dim=-1).add(1e-6).log() for band in bands], dim=-1)

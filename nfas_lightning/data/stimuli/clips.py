@@ -13,13 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.files import content_hash, require_file, sha256_file
+from nfas_lightning.data.files import require_file, sha256_file
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.data.stimuli.timing import Windows, cut_recording
 from nfas_lightning.data.stimuli.video import check_frames, clip_seconds, frames_at, read_clip
 from nfas_lightning.errors import InputError
-
-__all__ = ["ClipFiles", "ClipWindows", "video_stimuli"]
 
 
 class ClipFiles(StimulusFiles):
@@ -49,48 +47,27 @@ class ClipFiles(StimulusFiles):
         in_order: bool = False,
     ) -> None:
         check_frames(frames_per_second, size)
-        super().__init__(paths, in_order=in_order)
+        super().__init__(paths, in_order=in_order, cache=cache)
         if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
             raise InputError(f"seconds must be a positive number, got {seconds}.")
-        self.frames_per_second, self.seconds, self.size, self.cache = frames_per_second, seconds, size, cache
+        self.frames_per_second, self.seconds, self.size = frames_per_second, seconds, size
+        self.choices = f"clips {frames_per_second:g} {seconds} {size}"
 
     def __getitem__(self, index: int) -> Tensor:
-        return read_clip(
-            self.paths[index],
-            self.frames_per_second,
-            n_frames=None if self.seconds is None else max(1, round(self.frames_per_second * self.seconds)),
-            seconds=self.seconds,
-            size=self.size,
-        )
+        n_frames = None if self.seconds is None else max(1, round(self.frames_per_second * self.seconds))
+        path, rate = self.paths[index], self.frames_per_second
+        return read_clip(path, rate, n_frames=n_frames, seconds=self.seconds, size=self.size)
 
     def durations(self) -> Tensor:
         """Return the (N,) seconds that the clips last by their headers; nothing is decoded."""
         return torch.tensor([clip_seconds(path) for path in self.paths], dtype=torch.float64)
 
-    def choices(self) -> str:
-        """Return what beside the files decides the frames."""
-        return f"clips {self.frames_per_second:g} {self.seconds} {self.size}"
-
-    def hash_file(self, path: Path) -> str:
-        """Return the sha256 of a file, remembered in the cache."""
-        return str(content_hash(path, self.cache))
-
 
 class ClipWindows(Windows):
     """Windows of equal length of a film, (F, 3, H, W) each, decoded when asked for.
 
-    What would lie before the film is its first frame, what would lie after it its last.
-
-    Args:
-        path: the film.
-        times: seconds since the film began at which windows stand.
-        seconds: length of a window.
-        frames_per_second: frames taken per second, in the middles of equal parts of the window.
-        size: pixels of the frames' shorter side; None: as they are.
-        anchor: see `Windows`.
-
-    Raises:
-        ValueError: a length or rate that is not positive, or an unknown anchor.
+    Times are seconds since the film began, of the windows' anchors. What would lie before the film is its
+    first frame, what would lie after it its last.
     """
 
     def __init__(
@@ -130,7 +107,7 @@ def video_stimuli(
     size: int | None = None,
     anchor: str = "center",
 ) -> tuple[ClipWindows, pd.DataFrame]:
-    """Cut a film into stimuli: a window of `seconds` for every piece of one `hop`.
+    """Cut a film into stimuli, as `audio_stimuli` cuts a sound.
 
     Args:
         path: a video file.
@@ -138,19 +115,12 @@ def video_stimuli(
         hop: seconds from one window to the next.
         frames_per_second: frames taken per second.
         size: pixels of the frames' shorter side; None: as they are.
-        anchor: the moment of a window that stands in the middle of its piece, see `Windows`.
+        anchor: the moment of a window that is aligned with the middle of its piece, see `Windows`.
 
     Returns:
-        N windows, read when asked for, and their events: the onset and duration (s) on the film's clock of
-        the piece that each stands for. Add the time at which the film began to the onsets.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: no video, an unknown anchor, a length or rate that is not positive, or a film shorter than
-            `hop`.
+        N windows (F, 3, H, W), and their events.
     """
-    path = require_file(path)
-    times, events = cut_recording(path, clip_seconds(path), hop)
+    times, events = cut_recording(Path(path), clip_seconds(path), hop)
     windows = ClipWindows(
         path, times, seconds=seconds, frames_per_second=frames_per_second, size=size, anchor=anchor
     )

@@ -5,10 +5,9 @@ A datamodule yields dictionaries with ``stimulus_id`` ((B,) integers, indices in
 
 - vision: ``image``, a float tensor (B, 3, H, W) in [0, 1], RGB;
 - vision, clips: their frames one after the other in ``image``, (sum of F, 3, H, W), with ``n_frames``
-  (B,), and, where all have F frames, ``clip`` (B, F, 3, H, W), which shares the frames' memory. An image
-  model reads the frames, and what it makes of them is averaged over each clip by whoever records
-  it (`DepthRecorder.collect`); a video model reads the clips. With ``as_clips=True`` there is ``clip`` alone,
-  for bare video modules;
+  (B,), and, where all have F frames, ``clip`` (B, F, 3, H, W), which shares the frames' memory. Image models
+  read the frames, averaged over each clip by whoever records them (`DepthRecorder.collect`); video models
+  read the clips. With ``as_clips=True`` there is ``clip`` alone, for bare video modules;
 - audio: ``audio``, a float tensor (B, K) of samples in [-1, 1], zero-padded on the right,
   ``n_samples`` (B,) real lengths and ``sampling_rate`` (int, Hz);
 - language: ``text``, a list of `TextStimulus`.
@@ -17,6 +16,7 @@ A datamodule yields dictionaries with ``stimulus_id`` ((B,) integers, indices in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,45 +24,42 @@ from torch import Tensor
 
 from nfas_lightning.errors import InputError
 
-__all__ = ["Collate"]
 
-
+@dataclass(frozen=True)
 class Collate:
     """Make one batch of (index, stimulus) pairs; an object, not a closure, so that workers can pickle it.
 
-    Args:
+    Attributes:
         modality: ``"vision"``, ``"audio"`` or ``"language"``.
         sampling_rate: Hz, for audio.
         as_clips: give clips alone, not their frames as images.
     """
 
-    def __init__(self, modality: str, sampling_rate: int | None = None, *, as_clips: bool = False) -> None:
-        self.modality = modality
-        self.sampling_rate = sampling_rate
-        self.as_clips = as_clips
+    modality: str
+    sampling_rate: int | None = None
+    as_clips: bool = False
 
     def __call__(self, entries: Sequence[tuple[int, Any]]) -> dict[str, Any]:
         """Return the batch dictionary: ``stimulus_id`` and the modality's own entries."""
         items = [item for _, item in entries]
         batch: dict[str, Any] = {"stimulus_id": torch.tensor([index for index, _ in entries])}
         if self.modality == "language":
-            batch["text"] = items
-        elif self.modality == "vision":
-            batch.update(_visual(items, self.as_clips))
-        else:
-            batch["audio"] = torch.nn.utils.rnn.pad_sequence(items, batch_first=True)
-            batch["n_samples"] = torch.tensor([len(wave) for wave in items])
-            batch["sampling_rate"] = self.sampling_rate
-        return batch
+            return batch | {"text": items}
+        if self.modality == "vision":
+            return batch | _visual(items, self.as_clips)
+        return batch | {
+            "audio": torch.nn.utils.rnn.pad_sequence(items, batch_first=True),
+            "n_samples": torch.tensor([len(wave) for wave in items]),
+            "sampling_rate": self.sampling_rate,
+        }
 
 
 def _visual(items: list[Tensor], as_clips: bool) -> dict[str, Tensor]:
     """Images stacked; of clips the frames one after the other, and the clips where they are equally long."""
-    sizes = {tuple(image.shape[-3:]) for image in items}
-    if len(sizes) > 1 or len({image.ndim for image in items}) > 1:
+    if len({(image.ndim, image.shape[-3:]) for image in items}) > 1:
         raise InputError(
-            f"Images of one batch must have one size, got {sorted({tuple(i.shape) for i in items})}. Resize "
-            "them, or use batch_size=1."
+            f"Images of one batch must have one size, got {sorted({tuple(i.shape) for i in items})}: use "
+            "batch_size=1."
         )
     if items[0].ndim == 3:
         return {"image": torch.stack(items)}
@@ -70,8 +67,7 @@ def _visual(items: list[Tensor], as_clips: bool) -> dict[str, Tensor]:
     equal = len(set(counts)) == 1
     if as_clips and not equal:
         raise InputError(
-            f"Clips of one batch must have the same frames each, got {sorted(set(counts))}. Sample a fixed "
-            "number, or use batch_size=1."
+            f"Clips of one batch must have the same frames each, got {sorted(set(counts))}: use batch_size=1."
         )
     frames = torch.cat(items)
     out = {"clip": frames.view(len(items), counts[0], *frames.shape[1:])} if equal else {}

@@ -11,17 +11,13 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_count
 
-__all__ = ["ImageFiles", "check_size", "read_image"]
-
 _LARGEST = 8192  # pixels per side: 200 MB for each stimulus
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
-
-_WITH_PREVIEWS = {"MPO"}  # what phones write: the picture first, then smaller copies or a second eye's
 
 
 def check_size(size: Any, name: str = "size") -> None:
@@ -38,69 +34,41 @@ class ImageFiles(StimulusFiles):
         size: pixels of the square that each image is resized and cropped to, about its center; None: as it
             is, which needs files of one size or batches of one.
         in_order: see `StimulusFiles`.
-
-    Raises:
-        TypeError: the size is no whole number.
-        ValueError: no path, a single string, or a size out of bounds.
     """
 
     suffixes = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
     kind = "image"
 
     def __init__(
-        self,
-        paths: Sequence[str | os.PathLike[str]],
-        *,
-        size: int | None = None,
-        in_order: bool = False,
+        self, paths: Sequence[str | os.PathLike[str]], *, size: int | None = None, in_order: bool = False
     ) -> None:
         check_size(size)
         super().__init__(paths, in_order=in_order)
         self.size = size
+        self.choices = f"images {size}"
 
     def __getitem__(self, index: int) -> Tensor:
         return read_image(self.paths[index], size=self.size)
 
-    def choices(self) -> str:
-        """Return what beside the files decides the pixels."""
-        return f"images {self.size}"
-
 
 def read_image(path: str | os.PathLike[str], *, size: int | None = None) -> Tensor:
-    """Read an image file, turned as its EXIF tag says.
+    """Read an image file as (3, H, W) uint8, RGB, turned by its EXIF tag; gray is repeated.
 
     Args:
-        path: PNG, JPEG or another format that Pillow reads, 8 bits per channel.
+        path: PNG, JPEG or another format that Pillow reads, 8 bits per channel, opaque, one picture.
         size: pixels of the square that it is resized and cropped to, about its center; None: as it is.
-
-    Returns:
-        (3, H, W) uint8, RGB; gray is repeated.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: no image, one that is damaged or cut short, more than 8 bits per channel, transparent,
-            or several pictures, such as an animation.
     """
     path = require_file(path)
-    try:
-        with Image.open(path) as image:
-            if image.format == "EPS":  # a program, which another program would have to run
-                raise InputError(f"{path} must hold pixels, got a drawing in PostScript: convert it first.")
-            if image.mode not in _EIGHT_BITS:
-                raise InputError(
-                    f"{path} must have 8 bits per channel, got mode {image.mode}: convert it first."
-                )
-            n_frames = getattr(image, "n_frames", 1)
-            if n_frames > 1 and image.format not in _WITH_PREVIEWS:
-                raise InputError(
-                    f"{path} must hold one picture, got {n_frames} ({image.format}): save the one that was "
-                    "shown, or all as a video for ClipFiles."
-                )
-            turned = ImageOps.exif_transpose(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path} must be a whole image file, got one that can't be read ({error}): write it again."
-        ) from error
+    errors = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
+    with reading(path, "a whole image file", *errors), Image.open(path) as image:
+        if image.format == "EPS":  # a program, which another program would have to run
+            raise InputError(f"{path} must hold pixels, got a drawing in PostScript: convert it first.")
+        if image.mode not in _EIGHT_BITS:
+            raise InputError(f"{path} must have 8 bits per channel, got mode {image.mode}: convert it first.")
+        n_frames = getattr(image, "n_frames", 1)
+        if n_frames > 1 and image.format != "MPO":  # phones add smaller copies to the picture
+            raise InputError(f"{path} must hold one picture, got {n_frames} ({image.format}).")
+        turned = ImageOps.exif_transpose(image)
     if turned.has_transparency_data and np.asarray(turned.convert("RGBA").getchannel("A")).min() < 255:
         raise InputError(
             f"{path} must be opaque, got transparent pixels: paste it on the background that was shown."

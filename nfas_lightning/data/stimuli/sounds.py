@@ -18,30 +18,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.stimuli.acoustics import check_sampling_rate, resample, sound_power
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
 from nfas_lightning.data.stimuli.timing import Windows, cut_recording
 from nfas_lightning.errors import InputError
 
-__all__ = [
-    "AudioWindows",
-    "SoundFiles",
-    "Stretch",
-    "audio_stimuli",
-    "power_frames",
-    "read_sound",
-    "sound_seconds",
-]
-
 _FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG"}
-_FLOATING = {"FLOAT", "DOUBLE"}
 _MOST = 2**30  # samples of a file: 6.7 hours at 44.1 kHz, 4 GB in memory
 _BLOCK = 2**22  # numbers that are decoded at a time: 16 MB
 _OGG_PAGE = 65_307  # bytes, at most
 _FRAME_SECONDS = 0.1
-# quieter than this below the loudest frame counts as silence
-_RANGE_DB = 60.0
+_RANGE_DB = 60.0  # quieter than this below the loudest frame counts as silence
 _LOUDEST = 4.0  # floating point may go beyond full scale; 12 dB are no overshoot, but another scale
 
 
@@ -52,9 +40,6 @@ class SoundFiles(StimulusFiles):
         paths: wav, flac or ogg files, in the order of the responses.
         sampling_rate: Hz that they are resampled to; models resample to their own.
         in_order: see `StimulusFiles`.
-
-    Raises:
-        ValueError: no path, a single string, or a rate that is no whole number from 1.
     """
 
     suffixes = (".flac", ".ogg", ".wav")
@@ -70,61 +55,40 @@ class SoundFiles(StimulusFiles):
         super().__init__(paths, in_order=in_order)
         check_sampling_rate(sampling_rate)
         self.sampling_rate = int(sampling_rate)
+        self.choices = f"sounds {self.sampling_rate}"
 
     def __getitem__(self, index: int) -> Tensor:
         return torch.from_numpy(read_sound(self.paths[index], self.sampling_rate)[0])
 
-    def choices(self) -> str:
-        """Return what beside the files decides the samples."""
-        return f"sounds {self.sampling_rate}"
-
 
 def sound_seconds(path: str | os.PathLike[str]) -> float:
-    """Return how long a sound file lasts by its header; nothing is decoded. Raises as `read_sound` does."""
-    path = require_file(path)
-    with _opened(path) as file:
+    """Return how long a sound file lasts by its header; nothing is decoded."""
+    with _opened(require_file(path)) as file:
         return float(file.frames / file.samplerate)
 
 
 def read_sound(
-    path: str | os.PathLike[str],
-    sampling_rate: int | None = None,
-    *,
-    start: float = 0.0,
-    stop: float | None = None,
+    path: str | os.PathLike[str], sampling_rate: int | None = None
 ) -> tuple[NDArray[np.float32], int]:
-    """Read a sound file, or a stretch of it, as mono samples in [-1, 1], channels averaged.
+    """Read a sound file as mono samples in [-1, 1], channels averaged.
 
     Args:
         path: wav (integers or floating point), flac or ogg.
         sampling_rate: Hz to resample to by a polyphase filter; None keeps the file's.
-        start: seconds at which the stretch begins; what lies before is not decoded.
-        stop: seconds at which it ends; None: the file's end.
 
     Returns:
         (K,) samples and their rate in Hz.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: no sound file, one that is cut short or too long for memory, samples that are not finite,
-            floating point samples in the range of integers, or a stretch outside the file.
     """
     path = require_file(path)
     if sampling_rate is not None:
         check_sampling_rate(sampling_rate)
     with _opened(path) as file:
         rate = int(file.samplerate)
-        first, last = round(start * rate), file.frames if stop is None else round(stop * rate)
-        if not 0 <= first < last <= file.frames:
-            raise InputError(
-                f"start and stop must lie within the {file.frames / rate:.3f} s of {path.name}, got {start} "
-                f"and {stop}."
-            )
-        mono = np.empty(last - first, dtype=np.float32)
-        peak, n_beyond = _decode(file, first, mono)
+        mono = np.empty(file.frames, dtype=np.float32)
+        peak, n_beyond = _decode(file, mono)
         if lost := int((~np.isfinite(mono)).sum()):
             raise InputError(f"{path.name} must hold finite samples, got {lost} of {len(mono)} that are not.")
-        if file.subtype in _FLOATING:  # lossy formats overshoot a little
+        if file.subtype in ("FLOAT", "DOUBLE"):  # lossy formats overshoot a little
             _check_full_scale(path, peak, n_beyond / (len(mono) * file.channels))
     wanted = int(rate if sampling_rate is None else sampling_rate)
     # the filter rings a little beyond full scale
@@ -133,46 +97,35 @@ def read_sound(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open a sound file; what libsndfile finds wrong with it, here or in the block, is said with its name."""
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.format not in _FORMATS:
-                raise InputError(f"{path.name} must be a wav, flac or ogg file, got {file.format_info}.")
-            if file.format in ("WAV", "WAVEX"):
-                _check_length(path)
-            if file.format == "OGG":
-                _check_last_page(path)
-            if not file.frames:
-                raise InputError(
-                    f"{path.name} must hold sound, got a file without a single sample: it is empty, or cut "
-                    "short. Delete it and fetch it again."
-                )
-            if file.frames > _MOST:
-                raise InputError(
-                    f"{path.name} must hold at most {_MOST} samples, got {file.frames} by its header: cut it "
-                    "into parts, or fetch it again if it is damaged."
-                )
-            yield file
-    except soundfile.SoundFileError as error:
-        raise InputError(
-            f"{path.name} must be a wav, flac or ogg file, but can't be read "
-            f"({getattr(error, 'error_string', error)}): it is cut short, damaged or of another kind."
-        ) from error
+    """Open a sound file; what libsndfile finds wrong with it is raised with its name."""
+    kind = "a wav, flac or ogg file"
+    with reading(path.name, kind, soundfile.SoundFileError), soundfile.SoundFile(path) as file:
+        if file.format not in _FORMATS:
+            raise InputError(f"{path.name} must be {kind}, got {file.format_info}.")
+        if file.format in ("WAV", "WAVEX"):
+            _check_length(path)
+        if file.format == "OGG":
+            _check_last_page(path)
+        if not 0 < file.frames <= _MOST:
+            n = f"at most {_MOST} samples, got {file.frames} by its header"
+            raise InputError(
+                f"{path.name} must hold {n if file.frames else 'sound, got a file without a single sample'}."
+            )
+        yield file
 
 
-def _decode(file: soundfile.SoundFile, first: int, mono: NDArray[np.float32]) -> tuple[float, int]:
-    """Fill `mono` from a sample on, block by block; return the peak and the number of samples beyond 1."""
-    if first:
-        file.seek(first)
+_AGAIN = "it is cut short. Delete it and fetch it again."
+
+
+def _decode(file: soundfile.SoundFile, mono: NDArray[np.float32]) -> tuple[float, int]:
+    """Fill `mono` block by block; return the peak and the number of samples beyond 1."""
     peak, beyond, filled = 0.0, 0, 0
     while filled < len(mono):
         wanted = min(max(1, _BLOCK // file.channels), len(mono) - filled)
         block = file.read(wanted, dtype="float32", always_2d=True)
         if len(block) < wanted:
-            raise InputError(
-                f"{Path(file.name).name} must hold {file.frames} samples, got {first + filled + len(block)}: "
-                "it is cut short. Delete it and fetch it again."
-            )
+            got = filled + len(block)
+            raise InputError(f"{Path(file.name).name} must hold {file.frames} samples, got {got}: {_AGAIN}")
         mono[filled : filled + wanted] = block.mean(axis=1, dtype=np.float32)
         size = np.abs(block)
         peak, beyond = max(peak, float(size.max())), beyond + int((size > 1).sum())
@@ -184,19 +137,19 @@ def _check_full_scale(path: Path, peak: float, share: float) -> None:
     """Refuse floating point samples on another scale than [-1, 1]: all of them would be clipped."""
     if peak > _LOUDEST:
         raise InputError(
-            f"{path.name} must hold floating point samples in [-1, 1], got a peak of {peak:g}: divide the "
-            "integers that they were by 32768 (16 bit) or 2147483648 (32 bit), and write the file again."
+            f"{path.name} must hold floating point samples in [-1, 1], got a peak of {peak:g}: divide 16-bit "
+            "integers by 32768, and write it again."
         )
     if peak > 1:
         warnings.warn(
             f"{path.name} holds samples beyond full scale, up to {peak:.3g}: {share:.2%} of them are clipped "
-            "to [-1, 1]. Divide by the peak before writing to keep them.",
+            "to [-1, 1].",
             stacklevel=3,
         )
 
 
 def _check_length(path: Path) -> None:
-    """Raise if a wav file is shorter than its header says: libsndfile reads what is left, without a word."""
+    """Raise if a wav file is shorter than in its header: libsndfile reads what is left without an error."""
     size = path.stat().st_size
     with path.open("rb") as file:
         order: Literal["little", "big"] = "big" if file.read(12).startswith(b"RIFX") else "little"
@@ -206,26 +159,22 @@ def _check_length(path: Path) -> None:
                 # a recorder that was never stopped declares nothing, or everything
                 if 0 < declared < 2**32 - 1 and size < start + declared:
                     raise InputError(
-                        f"{path.name} must hold {declared} bytes of sound, got {size - start}: it is cut "
-                        "short. Delete it and fetch it again."
+                        f"{path.name} must hold {declared} bytes of sound, got {size - start}: {_AGAIN}"
                     )
                 return
             file.seek(start + declared + declared % 2)
 
 
 def _check_last_page(path: Path) -> None:
-    """Raise if an ogg file lacks its end: libsndfile reads the pages that are there, without a word."""
+    """Raise if an ogg file lacks its end: libsndfile reads the pages that are there without an error."""
     with path.open("rb") as file:
         file.seek(-min(path.stat().st_size, 2 * _OGG_PAGE), os.SEEK_END)
         tail = file.read()
     page = tail[max(0, tail.rfind(b"OggS\0")) :]
     n_parts = page[26] if len(page) > 26 else 0
-    length = 27 + n_parts + sum(page[27 : 27 + n_parts])  # the table of a page says how long its parts are
+    length = 27 + n_parts + sum(page[27 : 27 + n_parts])  # a page begins with a table of its parts' lengths
     if len(page) < length or not page[5] & 4:  # the flag of a stream's last page
-        raise InputError(
-            f"{path.name} must end with the last page of an ogg stream, got none: it is cut short. Delete it "
-            "and fetch it again; if its recorder was never stopped, convert it to flac."
-        )
+        raise InputError(f"{path.name} must end with the last page of an ogg stream, got none: {_AGAIN}")
 
 
 def power_frames(samples: NDArray[np.float32], sampling_rate: int) -> tuple[Tensor, float]:
@@ -248,7 +197,7 @@ class Stretch(NamedTuple):
 
     Attributes:
         path: the file.
-        times: seconds on its clock at which windows stand.
+        times: seconds on its clock of the windows' anchors.
         span: seconds of the file that may be heard in them.
     """
 
@@ -258,18 +207,9 @@ class Stretch(NamedTuple):
 
 
 class AudioWindows(Windows):
-    """A map-style dataset of windows of equal length that stand at given times, read when asked for.
+    """A map-style dataset of windows of equal length at given times, read when asked for.
 
-    What would lie outside the file, or outside its span, is silence.
-
-    Args:
-        stretches: files and the times of their windows, in the order of the stimuli.
-        seconds: length of a window.
-        sampling_rate: Hz of the windows.
-        anchor: see `Windows`.
-
-    Raises:
-        ValueError: a length or rate that is not positive, or an unknown anchor.
+    What would lie outside the file, or outside its span, is silence. See `Windows`.
     """
 
     def __init__(
@@ -287,7 +227,7 @@ class AudioWindows(Windows):
         path, time, span = self._place[index]
         samples = _resampled(path, self.sampling_rate)
         if not 0 <= time <= (lasts := len(samples) / self.sampling_rate) + 0.01:
-            raise InputError(f"{path.name} lasts {lasts:.3f} s, no window stands at {time} s.")
+            raise InputError(f"{path.name} lasts {lasts:.3f} s, it has no window at {time} s.")
         n, first = (round(at * self.sampling_rate) for at in (self.seconds, time - self.before))
         edges = [round(min(max(edge, 0.0), lasts) * self.sampling_rate) for edge in span]
         low, high = max(first, edges[0]), min(first + n, edges[1])
@@ -312,16 +252,11 @@ def audio_stimuli(
         seconds: length of a window; what would lie outside the file is silence.
         hop: seconds from one window to the next.
         sampling_rate: Hz of the windows; models resample to their own.
-        anchor: the moment of a window that stands in the middle of its piece, see `Windows`.
+        anchor: the moment of a window that is aligned with the middle of its piece, see `Windows`.
 
     Returns:
         N windows (K,), read when asked for, and their events: the onset and duration (s) on the file's clock
-        of the piece that each stands for. Add the time at which the sound began to the onsets.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: no sound file, an unknown anchor, a length or rate that is not positive, or a sound
-            shorter than `hop`.
+        of the piece of each. Add the time at which the sound began to the onsets.
     """
     path = require_file(path)
     lasts = len(_resampled(path, sampling_rate)) / sampling_rate

@@ -22,44 +22,21 @@ from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = [
-    "MEDIA",
-    "MODALITIES",
-    "Modality",
-    "StimulusSet",
-    "first_places",
-    "guess_modality",
-    "own_rate",
-    "same_rows",
-    "warn_of_repeats",
-]
-
 Modality = Literal["vision", "audio", "language"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 MEDIA = "png|jpe?g|bmp|gif|tiff?|webp|mp4|avi|mov|mkv|webm|wav|flac|mp3|ogg"
 _FILE_NAME = re.compile(
     rf"^\S.*\.({MEDIA}|heic|m4[av]|aac|npy|npz|mat|pt|txt|csv|tsv|nii(\.gz)?)$", re.IGNORECASE
 )
-_KEYS = {"vision": "image", "audio": "audio", "language": "text"}
 
 
 def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
-    """Return the modality that the first stimulus shows, or raise where it could be several.
+    """Return the modality of the first stimulus, or raise where it could be several.
 
-    Text is language, an image axis order of (3, H, W) or, for the frames of a clip, (F, 3, H, W) is vision,
-    and samples in one dimension are audio once `sampling_rate` says that they are sound.
-
-    Raises:
-        ValueError: the first stimulus fits no modality, or `sampling_rate` is missing for samples.
-
-    Example:
-        >>> guess_modality(["a cat sat", "on a mat"])
-        'language'
-        >>> guess_modality(torch.zeros(2, 3, 8, 8))
-        'vision'
+    Text is language, (3, H, W) or, for the frames of a clip, (F, 3, H, W) is vision, and samples in one
+    dimension are audio if `sampling_rate` is given.
     """
-    stimuli = _as_sequence(stimuli)
-    first = _unwrap(stimuli[0])
+    first = _unwrap(_as_sequence(stimuli)[0])
     _check_no_files([first])
     if isinstance(first, str | TextStimulus):
         return "language"
@@ -68,38 +45,28 @@ def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
         return "vision"
     if len(shape) == 1 and sampling_rate is not None:
         return "audio"
+    hint = "Pass modality='vision', 'audio' or 'language'."
+    if len(shape) in (3, 4) and shape[-1] == 3:
+        hint = "Move the color axis in front of the height."
+    elif len(shape) == 2 or (len(shape) in (3, 4) and shape[-3] == 1):
+        hint = "If it is a gray image, repeat it three times: (3, H, W). Pass modality= if it is not."
+    elif len(shape) == 1:
+        hint = "Pass sampling_rate= in Hz if it is sound."
     raise InputError(
-        "modality could not be told from the first stimulus: expected a string or TextStimulus (language), "
-        "a (3, H, W) image or (F, 3, H, W) clip (vision) or (K,) samples with sampling_rate=Hz (audio), got "
-        f"{type(first).__name__} of shape {shape}. {_hint(shape)}"
+        "modality is not clear from the first stimulus: expected a string or TextStimulus (language), a (3, "
+        "H, W) image or (F, 3, H, W) clip (vision) or (K,) samples with sampling_rate=Hz (audio), got "
+        f"{type(first).__name__} of shape {shape}. {hint}"
     )
 
 
-def _hint(shape: tuple[int, ...]) -> str:
-    """What to do with a stimulus of that shape."""
-    if len(shape) in (3, 4) and shape[-1] == 3:
-        return "Move the color axis in front of the height."
-    if len(shape) == 2 or (len(shape) in (3, 4) and shape[-3] == 1):
-        return "If it is a gray image, repeat it three times: (3, H, W). Pass modality= if it is not."
-    if len(shape) == 1:
-        return "Pass sampling_rate= in Hz if it is sound."
-    return "Pass modality='vision', 'audio' or 'language'."
-
-
 def own_rate(stimuli: Any, sampling_rate: int | None) -> int | None:
-    """Return the sampling rate of sounds: the one given, or the one that their dataset says.
-
-    Raises:
-        ValueError: the two differ.
-    """
+    """Return the sampling rate of sounds: the one given, or that of their dataset; both must agree."""
     own = None if isinstance(stimuli, pd.Series | Tensor) else getattr(stimuli, "sampling_rate", None)
-    if own is None or sampling_rate is None:
-        return own if sampling_rate is None else sampling_rate
-    if own != sampling_rate:
+    if own is not None and sampling_rate not in (None, own):
         raise InputError(
             f"sampling_rate must be that of the stimuli, {own} Hz, got {sampling_rate}: leave it out."
         )
-    return sampling_rate
+    return own if sampling_rate is None else sampling_rate
 
 
 def _as_sequence(stimuli: Any) -> Any:
@@ -109,12 +76,12 @@ def _as_sequence(stimuli: Any) -> Any:
     if isinstance(stimuli, pd.DataFrame | Mapping):
         raise InputTypeError(
             f"stimuli must be one sequence, got a {type(stimuli).__name__} with {[*map(str, stimuli)][:5]}: "
-            "give the column that holds them, such as table['text'], or list(stimuli.values())."
+            "give the column that holds them."
         )
     if isinstance(stimuli, str) or not hasattr(stimuli, "__len__") or not hasattr(stimuli, "__getitem__"):
         raise InputTypeError(
-            "stimuli must be a tensor, a list or a map-style Dataset (with __len__ and __getitem__), "
-            f"got {type(stimuli).__name__}. Turn an iterable into a list."
+            "stimuli must be a tensor, a list or a map-style Dataset (with __len__ and __getitem__), got "
+            f"{type(stimuli).__name__}. Turn an iterable into a list."
         )
     if len(stimuli) == 0:
         raise InputError("stimuli must hold at least one stimulus, got none.")
@@ -123,14 +90,11 @@ def _as_sequence(stimuli: Any) -> Any:
 
 def _check_no_files(stimuli: Sequence[Any]) -> None:
     """Refuse stimuli all of which are names of files."""
-    for item in stimuli:
-        if not isinstance(item, os.PathLike) and not (isinstance(item, str) and _FILE_NAME.search(item)):
-            return
-    raise InputError(
-        f"stimuli must hold the stimuli themselves, got the file name {str(stimuli[0])!r}. Read images with "
-        "ImageFiles(paths), clips with ClipFiles(paths, frames_per_second) and sounds with SoundFiles(paths) "
-        "of nfas_lightning.data, and texts with Path.read_text; TextStimulus(name) shows a name as text."
-    )
+    if all(isinstance(s, os.PathLike) or (isinstance(s, str) and _FILE_NAME.search(s)) for s in stimuli):
+        raise InputError(
+            f"stimuli must hold the stimuli themselves, got the file name {str(stimuli[0])!r}. Read files "
+            "with ImageFiles, ClipFiles or SoundFiles of nfas_lightning.data."
+        )
 
 
 class StimulusSet(Dataset[tuple[int, Any]]):
@@ -138,19 +102,15 @@ class StimulusSet(Dataset[tuple[int, Any]]):
 
     Args:
         items: N images, clips (the frames of each), waveforms or texts: a tensor, a sequence, a column of a
-            table, which goes by place and not by its index, or a map-style dataset whose entries are the
-            stimulus, a tuple that starts with it, or a mapping with ``image``, ``audio`` or ``text``. An
-            object with a method ``sha256()`` is hashed by it, not read.
+            table, or a map-style dataset whose entries are the stimulus, a tuple that starts with it, or a
+            mapping with ``image``, ``audio`` or ``text``. An object with a method ``sha256()`` is hashed by
+            it, not read.
         modality: ``"vision"``, ``"audio"`` or ``"language"``.
         sampling_rate: Hz, required for audio.
-        as_clips: batches of clips hold ``clip`` alone, no frames as images; see `data.stimuli`.
-
-    Raises:
-        ValueError: there is no stimulus, or audio comes without a sampling rate.
+        as_clips: batches of clips hold ``clip`` alone, no frames as images; see `Collate`.
 
     Example:
-        >>> stimuli = StimulusSet(["a cat", "a dog"], "language")
-        >>> stimuli[1]
+        >>> StimulusSet(["a cat", "a dog"], "language")[1]
         (1, TextStimulus(text='a dog', span=None))
     """
 
@@ -174,40 +134,30 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         return len(self.items)
 
     def __getitem__(self, index: int) -> tuple[int, Any]:
-        item = _unwrap(self.items[index])
-        if self.modality == "language":
-            return index, _as_text(item, index)
-        if self.modality == "vision":
-            return index, _as_image(item, index)
-        return index, _as_audio(item, index)
+        return index, _READERS[self.modality](_unwrap(self.items[index]), index)
 
     @property
     def collate(self) -> Collate:
-        """The function that makes a batch of `data.stimuli` of a list of entries."""
+        """The function that makes a batch of a list of entries."""
         return Collate(self.modality, self.sampling_rate, as_clips=self.as_clips)
 
     def sha256(self) -> str:
-        """Hash every stimulus: reads all of them once, unless they know their own hash."""
+        """Hash every stimulus: reads all of them once, unless they have a hash of their own."""
         digest = hashlib.sha256(f"{self.modality} {self.sampling_rate}".encode())
         if hasattr(self.items, "sha256"):
             digest.update(self.items.sha256().encode())
-            return digest.hexdigest()
-        if isinstance(self.items, Tensor):
+        elif isinstance(self.items, Tensor):
             digest.update(f"{self.items.dtype} {tuple(self.items.shape)}".encode())
             digest.update(np.ascontiguousarray(self.items.numpy(force=True)).data)
-            return digest.hexdigest()
-        for value in self._digests:
-            digest.update(value)
+        else:
+            digest.update(b"".join(self._digests))
         return digest.hexdigest()
 
     def identical(self) -> Tensor:
         """Return the place of the first stimulus with the same content, (N,): its own, where there is none.
 
-        Files are compared by their hashes, as are all other stimuli but those of an object that hashes itself
-        (`sha256()` without `hashes`), which are taken to differ.
+        Stimuli of an object that hashes itself (`sha256()` without `hashes`) are taken to differ.
         """
-        if isinstance(self.items, Tensor):
-            return same_rows(self.items)
         if hasattr(self.items, "hashes"):
             return first_places(self.items.hashes)
         return torch.arange(len(self)) if hasattr(self.items, "sha256") else first_places(self._digests)
@@ -217,24 +167,24 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         """The sha256 of each stimulus: all are read once."""
         digests = []
         for index in range(len(self)):
-            item = self[index][1]
+            item = self.items[index] if isinstance(self.items, Tensor) else self[index][1]
             if isinstance(item, TextStimulus):
-                digests.append(hashlib.sha256(f"{item.text}\0{item.span}\0".encode()).digest())
+                digest = hashlib.sha256(f"{item.text}\0{item.span}\0".encode())
             else:
                 digest = hashlib.sha256(f"{tuple(item.shape)}".encode())
-                digest.update(np.ascontiguousarray(item.numpy()).data)
-                digests.append(digest.digest())
+                digest.update(np.ascontiguousarray(item.numpy(force=True)).data)
+            digests.append(digest.digest())
         return tuple(digests)
 
 
 def _unwrap(item: Any) -> Any:
     """Take the stimulus out of what a dataset may return around it."""
     if isinstance(item, Mapping):
-        found = [key for key in _KEYS.values() if key in item]
+        found = [key for key in ("image", "audio", "text") if key in item]
         if len(found) != 1:
             raise InputError(
-                "A mapping of a stimulus dataset must have exactly one of image, audio or text, got the "
-                f"keys {sorted(map(str, item))}."
+                "A mapping of a stimulus dataset must have exactly one of image, audio or text, got the keys "
+                f"{sorted(map(str, item))}."
             )
         return item[found[0]]
     return item[0] if isinstance(item, tuple) else item
@@ -247,11 +197,13 @@ def _as_tensor(item: Any, index: int) -> Tensor:
 
 
 def _as_text(item: Any, index: int) -> TextStimulus:
-    if isinstance(item, TextStimulus):
-        return item
     if isinstance(item, str):
         return TextStimulus(item)
-    raise InputTypeError(f"Stimulus {index} must be a string or a TextStimulus, got {type(item).__name__}.")
+    if not isinstance(item, TextStimulus):
+        raise InputTypeError(
+            f"Stimulus {index} must be a string or a TextStimulus, got {type(item).__name__}."
+        )
+    return item
 
 
 def _as_image(item: Any, index: int) -> Tensor:
@@ -259,7 +211,7 @@ def _as_image(item: Any, index: int) -> Tensor:
     if image.ndim not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
         raise InputError(
             f"Stimulus {index} must be an RGB image of shape (3, H, W), or a clip of shape (F, 3, H, W), got "
-            f"{tuple(image.shape)}. Repeat a gray image three times; move the color axis to the front."
+            f"{tuple(image.shape)}."
         )
     if image.dtype == torch.uint8:
         return image.float() / 255
@@ -267,82 +219,43 @@ def _as_image(item: Any, index: int) -> Tensor:
     low, high = float(image.min()), float(image.max())
     if not (low >= 0.0 and high <= 1.0):  # also catches NaN
         raise InputError(
-            f"Stimulus {index} must lie in [0, 1], got [{low:.3g}, {high:.3g}]. Give uint8 or divide by 255; "
-            "models normalize for themselves."
+            f"Stimulus {index} must lie in [0, 1], got [{low:.3g}, {high:.3g}]: give uint8, or divide by 255."
         )
     return image
 
 
 def _as_audio(item: Any, index: int) -> Tensor:
     wave = _as_tensor(item, index)
-    if wave.dtype == torch.int16:
-        wave = wave.float() / 32768
-    wave = wave.float()
+    wave = wave.float() / (32768 if wave.dtype == torch.int16 else 1)
     if wave.ndim != 1 or len(wave) == 0:
-        raise InputError(
-            f"Stimulus {index} must be mono samples of shape (K,), got {tuple(wave.shape)}. Average the "
-            "channels."
-        )
+        raise InputError(f"Stimulus {index} must be mono samples of shape (K,), got {tuple(wave.shape)}.")
     peak = float(wave.abs().max())
     if not peak <= 1.0:  # also catches NaN
-        raise InputError(
-            f"Stimulus {index} must lie in [-1, 1], got a peak of {peak:.3g}. Give int16, or divide by the "
-            "peak."
-        )
+        raise InputError(f"Stimulus {index} must lie in [-1, 1], got a peak of {peak:.3g}: divide by it.")
     return wave
 
 
-_SAMPLED = 256  # numbers of a stimulus that are compared before all are
+_READERS = {"vision": _as_image, "audio": _as_audio, "language": _as_text}
 
 
 def first_places(contents: Sequence[Hashable]) -> Tensor:
-    """Return where each content comes first, (N,).
-
-    Example:
-        >>> first_places(["a", "b", "a"])
-        tensor([0, 1, 0])
-    """
+    """Return where each content comes first, (N,)."""
     place: dict[Hashable, int] = {}
     return torch.tensor([place.setdefault(content, i) for i, content in enumerate(contents)])
 
 
-def same_rows(values: Tensor) -> Tensor:
-    """Return the place of the first row of values (N, ...) with the same numbers, (N,).
-
-    Rows are read whole only where a sample of their numbers is the same.
-    """
-    rows = [row.detach().cpu().reshape(-1) for row in values]
-    step = max(1, len(rows[0]) // _SAMPLED)
-    sampled = first_places([_bytes(row[::step]) for row in rows])
-    several = torch.bincount(sampled, minlength=len(rows))[sampled] > 1
-    return first_places(
-        [(first, hashlib.sha256(_bytes(row)).digest() if again else b"")
-         for row, first, again in zip(rows, sampled.tolist(), several.tolist(), strict=True)]
-    )  # fmt: skip
-
-
-def _bytes(row: Tensor) -> bytes:
-    return row.contiguous().view(torch.uint8).numpy().tobytes()
-
-
 def warn_of_repeats(first: Tensor, ids: Sequence[str], runs: Tensor | None) -> None:
-    """Say how many stimuli are identical to another one that folds may part from them.
+    """Warn of stimuli that are identical to another one that folds may part from them.
 
-    Args:
-        first: (N,) of `first_places`.
-        ids: N names.
-        runs: (N,) run of each stimulus's response, which folds never part; None: of a time series.
+    First is (N,) of `first_places`, runs the (N,) run of each stimulus, or None in a time series.
     """
     together = torch.zeros_like(first) if runs is None else runs.to(first.device)
-    sets: dict[int, list[int]] = {}
-    for place, same in enumerate(first.tolist()):
-        sets.setdefault(same, []).append(place)
-    several = [places for places in sets.values() if len(places) > 1]
+    sets = pd.Series(range(len(first))).groupby(first.tolist()).agg(list)
+    several = [places for places in sets if len(places) > 1]
     if len(torch.unique(together)) > 1:  # whole runs are held out
         several = [places for places in several if len(torch.unique(together[places])) > 1]
     if not several:
         return
-    count = sum(map(len, several))
     advice = "estimate one response per stimulus, the mean over its repetitions"
     if runs is not None:
         advice = (
@@ -350,8 +263,8 @@ def warn_of_repeats(first: Tensor, ids: Sequence[str], runs: Tensor | None) -> N
             "them in one fold"
         )
     warnings.warn(
-        f"{count} of {len(first)} stimuli are identical to another one, {len(several)} contents in all, such "
-        f"as {[ids[place] for place in several[0][:3]]}. On both sides of a fold any network predicts the "
-        f"response to their repetition, so scores are too high: {advice}.",
+        f"{sum(map(len, several))} of {len(first)} stimuli are identical to another one, {len(several)} "
+        f"contents in all, such as {[ids[place] for place in several[0][:3]]}. If folds part them, scores "
+        f"are too high: {advice}.",
         stacklevel=3,
     )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
-
-__all__ = ["TextStimulus", "carried", "context_windows", "join_story", "join_words", "word_stimuli"]
 
 
 @dataclass(frozen=True)
@@ -35,18 +33,12 @@ class TextStimulus:
 def carried(texts: Sequence[str | TextStimulus], carrier: str) -> list[TextStimulus]:
     """Put single words, or other short texts, into a carrier phrase; the pooled tokens are their own alone.
 
-    A causal language model makes an attention sink of the first token, so that a bare word of one token is
-    hardly told from another: words that scored .04 by themselves scored .47 in a phrase.
+    A causal language model makes an attention sink of the first token: words that scored .04 by themselves
+    scored .47 in a phrase.
 
     Args:
         texts: N strings; a `TextStimulus` keeps its span.
-        carrier: the phrase, with ``{}`` where the text stands, best not at its beginning.
-
-    Returns:
-        N stimuli whose span is the text.
-
-    Raises:
-        ValueError: the phrase does not have ``{}`` once, or nothing beside it.
+        carrier: the phrase, with ``{}`` where the text goes, best not at its beginning.
 
     Example:
         >>> carried(["cat"], "The word is {}.")
@@ -55,8 +47,7 @@ def carried(texts: Sequence[str | TextStimulus], carrier: str) -> list[TextStimu
     before, _, after = carrier.partition("{}")
     if carrier.count("{}") != 1 or not (before + after).strip():
         raise InputError(
-            f"carrier must be a phrase with {{}} once, where the text stands, such as 'The word is {{}}', "
-            f"got {carrier!r}."
+            f"carrier must be a phrase with {{}} once, such as 'The word is {{}}', got {carrier!r}."
         )
     stimuli = []
     for text in texts:
@@ -71,91 +62,31 @@ def carried(texts: Sequence[str | TextStimulus], carrier: str) -> list[TextStimu
 # signs that are said ("50%", "-5"), so it is left as it was heard
 _TOKEN = re.compile(r"n't|'(?:s|d|m|ll|ve|re)\b|[^\W_]+?(?=n't)|[$£€]?[^\W_]*[^\W\d_][^\W_]*", re.IGNORECASE)
 _CLITIC = re.compile(r"n't|'(?:s|d|m|ll|ve|re)", re.IGNORECASE)
-
-
-def join_words(words: Sequence[str], text: str | None = None) -> tuple[str, list[tuple[int, int]]]:
-    """Write a word list as running text.
-
-    Where `text` has the same words in the same order, its capitals and punctuation are used; where the two
-    differ, the word list is what was heard and wins.
-
-    Args:
-        words: the words in the order they were heard; clitics such as "n't" may stand alone.
-        text: the printed text, if there is one.
-
-    Returns:
-        The running text and, for each word, its characters [start, stop).
-
-    Example:
-        >>> join_words(["so", "she", "did", "n't"], "So, she didn't.")
-        ("So, she didn't", [(0, 2), (4, 7), (8, 11), (11, 14)])
-    """
-    words = [word.strip() for word in words]
-    place = _match(words, text) if text is not None else [None] * len(words)
-    pieces: list[str] = []
-    spans: list[tuple[int, int]] = []
-    length = 0
-    for i, word in enumerate(words):
-        here, before = place[i], place[i - 1] if i else None
-        if i == 0:
-            glue = ""
-        elif text is not None and here and before and here[2] == before[3]:
-            glue = re.sub(r"\s+", " ", text[before[1] : here[0]].replace("`", "'"))
-        else:
-            glue = "" if _CLITIC.fullmatch(word) else " "
-        # a printed word in capitals marks a stress, which tokenizers spell out letter by letter
-        printed = text[here[0] : here[1]] if text is not None and here else word
-        surface = printed if len(printed) == 1 or not printed.isupper() else word
-        length += len(glue)
-        spans.append((length, length + len(surface)))
-        pieces += [glue, surface]
-        length += len(surface)
-    return "".join(pieces), spans
+# tables of lower-case words write "don't" as don, t; apart from these clitics no such word exists
+_BARE_CLITICS = frozenset({"s", "t", "m", "d", "ve", "re", "ll"})
+_ELISION = re.compile(r".+['\u2019]$")
 
 
 def word_stimuli(words: Sequence[str], *, window: int, text: str | None = None) -> list[TextStimulus]:
-    """Make every word a stimulus that ends with it and starts up to `window` words before.
+    """Make every word the span of a stimulus that ends with it and starts up to `window` words before.
 
     Args:
         words: the words in the order they were heard.
         window: words of context before the word; 0 gives the word alone.
         text: the printed text, for punctuation and capitals.
-
-    Returns:
-        One `TextStimulus` per word; its span is the word.
-
-    Raises:
-        ValueError: `window` is negative, or a word is no text or empty.
     """
     for place, word in enumerate(words):
-        if not isinstance(word, str):
+        if not isinstance(word, str) or not word.strip():
+            what = "must not be empty" if isinstance(word, str) else "must be text"
             raise InputError(
-                f"words must be text, got {word!r} at {place} (counted from 0). pandas reads words such as "
-                "'null' and 'NA' as missing: read the table with keep_default_na=False."
-            )
-        if not word.strip():
-            raise InputError(
-                f"words must not be empty, got {word!r} at {place} (counted from 0): leave it out, and its "
-                "row of events with it."
+                f"words {what}, got {word!r} at {place} (counted from 0): leave it out; read tables with "
+                "keep_default_na=False to keep 'null' and 'NA'."
             )
     return context_windows(*join_words(words, text), window)
 
 
 def context_windows(text: str, spans: Sequence[tuple[int, int]], window: int) -> list[TextStimulus]:
-    """Make every word a stimulus that ends with it and starts up to `window` words before.
-
-    Args:
-        text: the running text.
-        spans: characters [start, stop) of each word; two words may share them.
-        window: words of context before the word; 0 gives the word alone.
-
-    Raises:
-        ValueError: `window` is negative.
-
-    Example:
-        >>> [s.text for s in context_windows("so she ran", [(0, 2), (3, 6), (7, 10)], 1)]
-        ['so', 'so she', 'she ran']
-    """
+    """Make every word a stimulus, given the characters [start, stop) of each; see `word_stimuli`."""
     if window < 0:
         raise InputError(f"window must be zero or more words of context, got {window}.")
     stimuli = []
@@ -165,44 +96,37 @@ def context_windows(text: str, spans: Sequence[tuple[int, int]], window: int) ->
     return stimuli
 
 
-def _match(words: Sequence[str], text: str) -> list[tuple[int, int, int, int] | None]:
-    """Characters [start, stop) of each word in the text, and its first and one-past-last token there."""
-    heard = [(token.group().lower(), i) for i, word in enumerate(words) for token in _TOKEN.finditer(word)]
-    printed = [(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
-    matcher = SequenceMatcher(None, [t for t, _ in heard], [t for t, _, _ in printed], autojunk=False)
-    token_of: dict[int, list[int | None]] = {}
-    pair = {a + k: b + k for a, b, size in matcher.get_matching_blocks() for k in range(size)}
-    for k, (_, i) in enumerate(heard):
-        token_of.setdefault(i, []).append(pair.get(k))
-    out: list[tuple[int, int, int, int] | None] = []
-    for i in range(len(words)):
-        tokens = token_of.get(i, [None])
-        known = [t for t in tokens if t is not None]
-        whole = len(known) == len(tokens) and known == list(range(known[0], known[0] + len(known)))
-        out.append((printed[known[0]][1], printed[known[-1]][2], known[0], known[-1] + 1) if whole else None)
-    return out
+def join_words(words: Sequence[str], text: str | None = None) -> tuple[str, list[tuple[int, int]]]:
+    """Write a word list as running text, and return the characters [start, stop) of each word in it.
 
+    Where the printed `text` has the same words in the same order, its capitals and punctuation are used;
+    where the two differ, the word list is what was heard and wins. Clitics such as "n't" may be alone.
 
-# tables of lower-case words write "don't" as don, t; apart from these clitics no such word exists
-_BARE_CLITICS = frozenset({"s", "t", "m", "d", "ve", "re", "ll"})
-_ELISION = re.compile(r".+['\u2019]$")
+    Example:
+        >>> join_words(["so", "she", "did", "n't"], "So, she didn't.")
+        ("So, she didn't", [(0, 2), (4, 7), (8, 11), (11, 14)])
+    """
+    words = [word.strip() for word in words]
+    place = _match(words, text) if text is not None else [None] * len(words)
+    pieces = []
+    for i, word in enumerate(words):
+        here, before = place[i], place[i - 1] if i else None
+        glue = "" if not i or _CLITIC.fullmatch(word) else " "
+        if text is not None and here and before and here[2] == before[3]:
+            glue = re.sub(r"\s+", " ", text[before[1] : here[0]].replace("`", "'"))
+        # a printed word in capitals marks a stress, which tokenizers spell out letter by letter
+        printed = text[here[0] : here[1]] if text is not None and here else word
+        pieces.append((glue, printed if len(printed) == 1 or not printed.isupper() else word))
+    return _written(pieces)
 
 
 def join_story(
     words: Sequence[str], language: str, text: str | None = None
 ) -> tuple[str, list[tuple[int, int]]]:
-    """Write a word list as running text: no spaces in Chinese, none after a French elision.
+    """Write a word list as `join_words` does: no spaces in Chinese (CN), none after a French (FR) elision.
 
-    English clitics that lost their apostrophe get it back. A word without text of its own (the ``not`` of a
-    contraction, a row of its own in some tables) shares the characters of the word before it.
-
-    Args:
-        words: the words in the order they were heard.
-        language: ``"EN"``, ``"CN"`` or ``"FR"``.
-        text: the printed text, see `nfas_lightning.data.stimuli.texts.join_words`.
-
-    Returns:
-        The text and the characters [start, stop) of each word.
+    English (EN) clitics that lost their apostrophe get it back. A word without text of its own (the ``not``
+    of a contraction, a row of its own in some tables) shares the characters of the word before it.
 
     Example:
         >>> join_story(["he", "hasnt", "", "slept", "it", "s"], "EN")
@@ -213,19 +137,39 @@ def join_story(
     check_option("language", language, ("EN", "CN", "FR"))
     if text is not None and all(words):
         return join_words(words, text)
-    pieces: list[str] = []
-    spans: list[tuple[int, int]] = []
-    length = 0
+    pieces: list[tuple[str, str] | None] = []
     for i, word in enumerate(words):
-        if not word:
-            spans.append(spans[-1])
-            continue
         glue = "" if not i or language == "CN" or (language == "FR" and _ELISION.match(words[i - 1])) else " "
         if i and language == "EN":
             glue = "'" if word in _BARE_CLITICS else "" if word == "nt" or word.startswith("'") else glue
         # spreadsheets turn these two words into truth values
-        surface = word.lower() if word in ("TRUE", "FALSE") else word
-        pieces += [glue, surface]
-        spans.append((length + len(glue), length + len(glue) + len(surface)))
-        length = spans[-1][1]
-    return "".join(pieces), spans
+        pieces.append((glue, word.lower() if word in ("TRUE", "FALSE") else word) if word else None)
+    return _written(pieces)
+
+
+def _written(pieces: Iterable[tuple[str, str] | None]) -> tuple[str, list[tuple[int, int]]]:
+    """Join pieces of what is before a word and the word; None shares the characters of the word before."""
+    text, spans = [], [(0, 0)]
+    for piece in pieces:
+        if piece is not None:
+            start = spans[-1][1] + len(piece[0])
+            text.append("".join(piece))
+        spans.append(spans[-1] if piece is None else (start, start + len(piece[1])))
+    return "".join(text), spans[1:]
+
+
+def _match(words: Sequence[str], text: str) -> list[tuple[int, int, int, int] | None]:
+    """Characters [start, stop) of each word in the text, and its first and one-past-last token there."""
+    heard = [(token.group().lower(), i) for i, word in enumerate(words) for token in _TOKEN.finditer(word)]
+    printed = [(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
+    matcher = SequenceMatcher(None, [t for t, _ in heard], [t for t, _, _ in printed], autojunk=False)
+    pair = {a + k: b + k for a, b, size in matcher.get_matching_blocks() for k in range(size)}
+    tokens: list[list[int | None]] = [[] for _ in words]
+    for k, (_, i) in enumerate(heard):
+        tokens[i].append(pair.get(k))
+    out: list[tuple[int, int, int, int] | None] = []
+    for found in tokens:
+        known = [t for t in found if t is not None]
+        whole = known and len(known) == len(found) and known == list(range(known[0], known[0] + len(known)))
+        out.append((printed[known[0]][1], printed[known[-1]][2], known[0], known[-1] + 1) if whole else None)
+    return out

@@ -1,4 +1,4 @@
-"""When a stimulus stands in time: the moment of its feature, and how long it lasts."""
+"""When a stimulus is in time: the moment of its feature, and how long it lasts."""
 
 from __future__ import annotations
 
@@ -18,53 +18,23 @@ from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = [
-    "ANCHORS",
-    "Anchor",
-    "Windows",
-    "check_moment",
-    "check_own_tokens",
-    "cut_recording",
-    "own_seconds",
-    "share_before",
-    "window_pieces",
-    "with_durations",
-]
-
 Anchor = Literal["start", "center", "end"]
 ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
-_SHARE = {"start": 0.0, "center": 0.5, "end": 1.0}
 
 
 def share_before(anchor: str) -> float:
-    """Return the share of a stimulus's length that lies before its anchor.
-
-    Example:
-        >>> share_before("center")
-        0.5
-    """
+    """Return the share of a stimulus's length that lies before its anchor."""
     check_option("anchor", anchor, ANCHORS)
-    return _SHARE[anchor]
+    return {"start": 0.0, "center": 0.5, "end": 1.0}[anchor]
 
 
 def window_pieces(
     stop: float, hop: float, start: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cut a stretch of time into pieces of one hop, for each of which one window stands.
+    """Cut a stretch of seconds into pieces of one hop, one per window, whose anchor is the piece's middle.
 
-    Every moment of the stretch is in one piece: what is left at the end makes the last piece up to half a hop
-    longer or shorter. A window's anchor is its piece's middle.
-
-    Args:
-        stop: seconds at which the stretch ends.
-        hop: length of a piece in seconds.
-        start: seconds at which the stretch begins.
-
-    Returns:
-        Onsets and durations in seconds, (N,) each; N = 0 where the stretch is shorter than a hop.
-
-    Raises:
-        ValueError: `hop` is not positive.
+    What is left at the end makes the last piece up to half a hop longer or shorter. Onsets and durations are
+    (N,) each; N = 0 where the stretch is shorter than a hop.
 
     Example:
         >>> onsets, durations = window_pieces(3.25, 1.0)
@@ -85,11 +55,8 @@ class Windows(Dataset[Tensor]):
 
     Args:
         seconds: length of a window.
-        anchor: the moment of a window that stands at its time: ``"center"`` where states are averaged over
+        anchor: the moment of a window that its time is that of: ``"center"`` where states are averaged over
             the window, ``"end"`` for the last state of a causal network, or ``"start"``.
-
-    Raises:
-        ValueError: a length that is not positive, or an unknown anchor.
     """
 
     def __init__(self, seconds: float, anchor: str) -> None:
@@ -100,19 +67,7 @@ class Windows(Dataset[Tensor]):
 
 
 def cut_recording(path: Path, lasts: float, hop: float) -> tuple[tuple[float, ...], pd.DataFrame]:
-    """Cut a recording into pieces of one hop.
-
-    Args:
-        path: the file, for errors.
-        lasts: seconds that it lasts.
-        hop: length of a piece in seconds.
-
-    Returns:
-        The middle of each piece in seconds, and the pieces as events: onset and duration in seconds.
-
-    Raises:
-        ValueError: the recording is shorter than a hop, or `hop` is not positive.
-    """
+    """Return the middles of the `window_pieces` of a file, in seconds, and the pieces as events."""
     onsets, durations = window_pieces(lasts, hop)
     if not len(onsets):
         raise InputError(f"{path.name} must last a hop at least, {hop} s, got {lasts:.3g} s.")
@@ -123,12 +78,7 @@ def cut_recording(path: Path, lasts: float, hop: float) -> tuple[tuple[float, ..
 def check_moment(stimuli: Any, pooling: str) -> None:
     """Warn where a pooling describes another moment of the stimuli than the one that they are stamped with.
 
-    The last token of a window describes its end, and an average its middle; a first token that stands for the
-    whole text (CLS) describes all of the context of a word.
-
-    Args:
-        stimuli: a `StimulusSet`, or anything else, which has no windows.
-        pooling: see `nfas_lightning.hooks.pool`.
+    ``"last"`` describes the end of a window, an average its middle, ``"cls"`` all of the context of a word.
     """
     windows = getattr(stimuli, "items", None)
     if isinstance(windows, Windows):
@@ -153,17 +103,12 @@ def check_moment(stimuli: Any, pooling: str) -> None:
 
 
 def check_own_tokens(batch: Mapping[str, Any], mask: Tensor | None) -> None:
-    """Warn where words come with a context and no mask shows which tokens are theirs.
-
-    Args:
-        batch: raw stimuli, see `nfas_lightning.data.stimuli.collate`.
-        mask: (B, K) tokens that a preprocessing lets pooling see, None: all.
-    """
+    """Warn where words of a batch have a context and no mask (B, K) shows pooling which tokens are theirs."""
     if mask is None and any(_has_context(text) for text in batch.get("text", ())):
         warnings.warn(
-            "The preprocessing returns no mask, so that a mean over tokens describes the middle of a context "
-            "and not the word it is stamped with: return ModelInputs with a mask over the tokens of each "
-            "text's span, as TextPreprocess does, or use pooling='last'.",
+            "The preprocessing returns no mask, so a mean over tokens describes the middle of a context, not "
+            "the word it is stamped with: return ModelInputs with a mask over the tokens of each text's "
+            "span, as TextPreprocess does, or use pooling='last'.",
             stacklevel=2,
         )
 
@@ -174,12 +119,7 @@ def _has_context(text: Any) -> bool:
 
 
 def own_seconds(stimuli: StimulusSet) -> Tensor | None:
-    """Return the (N,) seconds that stimuli last; None where nothing tells: images, texts, frames in memory.
-
-    Example:
-        >>> own_seconds(StimulusSet(torch.zeros(2, 4000), "audio", 8000))
-        tensor([0.5000, 0.5000], dtype=torch.float64)
-    """
+    """Return the (N,) seconds that stimuli last; None where unknown: images, texts, frames in memory."""
     if stimuli.modality == "audio":
         assert stimuli.sampling_rate is not None
         samples = torch.tensor([len(stimuli[i][1]) for i in range(len(stimuli))], dtype=torch.float64)
@@ -189,35 +129,25 @@ def own_seconds(stimuli: StimulusSet) -> Tensor | None:
 
 
 def with_durations(events: pd.DataFrame, places: Tensor, stimuli: StimulusSet) -> pd.DataFrame:
-    """Return events with a column ``duration``, where somebody gave it or the stimuli know it.
+    """Return events with a column ``duration``, where it was given or the stimuli have it.
 
-    What a network makes of a sound or clip is averaged over it: as an instant at its onset it would stand
-    half its length too early.
-
-    Args:
-        events: E rows of `nfas_lightning.data.event_tables.pair_events`.
-        places: (E,) stimulus of each.
-        stimuli: N of them.
-
-    Raises:
-        ValueError: windows of `audio_stimuli` or `video_stimuli`, which overlap, without the durations that
-            these returned.
+    What a network makes of a sound or clip is averaged over it: as an instant at its onset it would be half
+    its length too early. Places (E,) are those of the events' stimuli.
     """
     if "duration" in events:
         return events
     if isinstance(stimuli.items, Windows):
         raise InputError(
-            "events of windows must have a column 'duration', the piece of the recording that each window "
-            f"stands for, got the columns {list(events.columns)}: pass the events that came with the windows"
-            ", with the time at which the recording began added to their onsets."
+            f"events of windows must have a column 'duration', got the columns {list(events.columns)}: pass "
+            "the events that came with the windows."
         )
     seconds = own_seconds(stimuli)
-    if seconds is None:
-        if stimuli.modality == "vision" and stimuli[0][1].ndim == 4:
-            warnings.warn(
-                "Clips last, and neither events nor frames in memory say how long: their features count as "
-                "instants at their onsets. Give events a column 'duration', or read clips with ClipFiles.",
-                stacklevel=2,
-            )
-        return events
-    return events.assign(duration=seconds[places].numpy())
+    if seconds is not None:
+        return events.assign(duration=seconds[places].numpy())
+    if stimuli.modality == "vision" and stimuli[0][1].ndim == 4:
+        warnings.warn(
+            "Clips last, and neither events nor frames in memory show how long: their features count as "
+            "instants at their onsets. Give events a column 'duration', or read clips with ClipFiles.",
+            stacklevel=2,
+        )
+    return events

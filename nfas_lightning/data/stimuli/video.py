@@ -8,28 +8,18 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.stimuli.images import check_size
 from nfas_lightning.errors import InputError, MissingPackageError
 
-__all__ = [
-    "VIDEO_NUISANCES",
-    "check_frames",
-    "clip_seconds",
-    "every_frame",
-    "frame_series",
-    "frame_statistics",
-    "frames_at",
-    "read_clip",
-]
-
+VIDEO_NUISANCES = ("luminance", "contrast", "motion")
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 _SLACK_S = 0.25  # by which clips of one length differ: encoders round to whole frames
 # Formats that hold their pictures themselves. ffmpeg goes by the content whatever a file is called, and a
 # playlist or a list of parts may name any other file of the disk.
@@ -44,38 +34,24 @@ def read_clip(
     seconds: float | None = None,
     size: int | None = None,
 ) -> Tensor:
-    """Decode a video file once and take frames at equal distances.
-
-    The clip is cut into equal pieces, and the frame that is on the screen in the middle of each is taken, so
-    that first and last piece count alike. Sound, if any, is ignored.
+    """Decode a video file once and take the frames in the middles of equal pieces: (F, 3, H, W) uint8, RGB.
 
     Args:
-        path: a file that ffmpeg reads.
+        path: a file that ffmpeg reads; sound is ignored.
         frames_per_second: frames taken per second; a rate above the file's own repeats frames.
         n_frames: F; None: the clip's length times `frames_per_second`, rounded, at least one.
         seconds: what the clip must last, give or take a quarter of a second; None: any length.
         size: pixels of the shorter side; None: as it is.
-
-    Returns:
-        (F, 3, H, W) uint8, RGB.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: the file is no video, is damaged or cut short, or lasts another time than `seconds`.
-        ImportError: PyAV is missing.
     """
     check_frames(frames_per_second, size)
-    path = require_file(path)
     with _opened(path) as (container, stream, lasts):
         if seconds is not None and abs(lasts - seconds) > _SLACK_S:
             raise InputError(
-                f"{path} must last {seconds:g} s, got {lasts:.2f} s: its frames would stand for other times "
-                "than those of the other clips. Cut it, or pass seconds=None for clips that differ."
+                f"{path} must last {seconds:g} s, got {lasts:.2f} s: cut it, or pass seconds=None."
             )
         count = n_frames or max(1, round(lasts * frames_per_second))
         middles = (np.arange(count) + 0.5) * lasts / count
-        taken = list(_at(middles, container, stream, size, lasts, path))
-    return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).contiguous()
+        return _shown_at(middles, _frames(container, stream, lasts, path), size, whole=True)
 
 
 def every_frame(path: str | os.PathLike[str], *, size: int | None = None) -> Iterator[tuple[Tensor, float]]:
@@ -86,93 +62,69 @@ def every_frame(path: str | os.PathLike[str], *, size: int | None = None) -> Ite
         size: pixels of the shorter side; None: as it is.
 
     Yields:
-        Each frame (3, H, W), uint8, RGB, and the seconds that it is on the screen; together they are the
-        clip's length.
-
-    Raises:
-        As `read_clip`.
+        Each frame (3, H, W), uint8, RGB, and the seconds that it is on the screen; their sum is the length.
     """
     check_size(size)
-    path = require_file(path)
-    with _opened(path) as (container, stream, seconds):
+    with _opened(path) as (container, stream, lasts):
         shown: Any = None
-        since = 0.0  # the first frame stands for all that is before it
-        for frame, begins in _frames(container, stream, seconds, path):
+        since = 0.0  # the first frame is for all that is before it
+        for frame, begins in _frames(container, stream, lasts, path):
             if shown is not None:
                 yield _picture(shown, size), begins - since
                 since = begins
             shown = frame
-        yield _picture(shown, size), max(seconds - since, 0.0)
+        yield _picture(shown, size), max(lasts - since, 0.0)
 
 
 def frames_at(path: str | os.PathLike[str], times: Sequence[float], *, size: int | None = None) -> Tensor:
-    """Decode the part of a video file that is needed for the frames that are shown at some times.
+    """Decode the part of a video file with the frames shown at F ascending times (s): (F, 3, H, W) uint8.
 
-    Args:
-        path: a file that ffmpeg reads.
-        times: F seconds since the film began, ascending; before its beginning stands its first frame, after
-            its end its last.
-        size: pixels of the shorter side; None: as it is.
-
-    Returns:
-        (F, 3, H, W) uint8, RGB.
-
-    Raises:
-        ValueError: times that do not ascend, or what `read_clip` refuses.
+    Before the film's beginning is its first frame, after its end its last.
     """
     check_size(size)
     if not len(times) or any(later < earlier for earlier, later in pairwise(times)):
         raise InputError(f"times must be seconds in ascending order, got {list(times)[:5]}.")
-    path = require_file(path)
-    with _opened(path) as (container, stream, seconds):
-        first = min(max(times[0], 0.0), seconds)
+    with _opened(path) as (container, stream, lasts):
+        first = min(max(times[0], 0.0), lasts)
         container.seek((stream.start_time or 0) + int(first / stream.time_base), stream=stream)
-        taken: list[Any] = []
-        shown: Any = None
-        for frame, begins in _frames(container, stream, seconds, path):
-            while shown is not None and len(taken) < len(times) and times[len(taken)] < begins:
-                taken.append(_pixels(shown, size))
-            if len(taken) == len(times):
-                break
-            shown = frame
-        taken += [_pixels(shown, size)] * (len(times) - len(taken))
-    return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).contiguous()
+        return _shown_at(times, _frames(container, stream, lasts, path), size, whole=False)
 
 
 def clip_seconds(path: str | os.PathLike[str]) -> float:
-    """Return how long a video file lasts by its header; nothing is decoded. Raises as `read_clip` does."""
-    with _opened(require_file(path)) as (_, _, seconds):
+    """Return how long a video file lasts by its header; nothing is decoded."""
+    with _opened(path) as (_, _, seconds):
         return seconds
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any, float]]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any, float]]:
     """Open a video: the container, its stream and its length in seconds; errors name the file."""
-    av = _pyav()
-    try:
-        with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
-            if not container.streams.video:
-                raise InputError(f"{path} must hold a video, got a file without one.")
-            stream = container.streams.video[0]
-            yield container, stream, _duration(container, stream, path)
-    except av.error.FFmpegError as error:
-        raise InputError(
-            f"{path} must be a whole video file, got one that can't be decoded ({error}): unpack or download "
-            "it again."
-        ) from error
+    path, av = require_file(path), _pyav()
+    options = {"format_whitelist": _CONTAINERS}
+    with (
+        reading(path, "a whole video file", av.error.FFmpegError),
+        av.open(str(path), options=options) as container,
+    ):
+        if not container.streams.video:
+            raise InputError(f"{path} must hold a video, got a file without one.")
+        stream = container.streams.video[0]
+        if not (stream.duration or container.duration):
+            raise InputError(f"{path} must have a duration, got a video without one: write it anew.")
+        # ffmpeg counts the file's in microseconds
+        seconds = stream.duration * stream.time_base if stream.duration else container.duration / 1e6
+        yield container, stream, float(seconds)
 
 
-def _frames(container: Any, stream: Any, seconds: float, path: Path) -> Iterator[tuple[Any, float]]:
+def _frames(
+    container: Any, stream: Any, seconds: float, path: str | os.PathLike[str]
+) -> Iterator[tuple[Any, float]]:
     """Yield each frame and the time in seconds at which it appears."""
     start = float((stream.start_time or 0) * stream.time_base)
     last, frame_s = None, 0.0
     for frame in container.decode(stream):
-        if frame.pts is None:
-            raise InputError(f"{path} must say when each frame is shown, got a frame without a time.")
-        if frame.is_corrupt:  # ffmpeg would patch it with what it guesses
-            raise InputError(
-                f"{path} must be a whole video file, got damaged pictures: unpack or download it again."
-            )
+        if frame.pts is None or frame.is_corrupt:  # ffmpeg would patch what is damaged with what it guesses
+            what = "a frame without a time" if frame.pts is None else "damaged pictures"
+            raise InputError(f"{path} must be a whole video file, got {what}: unpack or download it again.")
         last = float(frame.pts * stream.time_base) - start
         frame_s = float((frame.duration or 0) * stream.time_base)
         yield frame, last
@@ -181,33 +133,23 @@ def _frames(container: Any, stream: Any, seconds: float, path: Path) -> Iterator
     # half a second of slack: lengths in headers are rounded, and a last frame may stay on the screen
     if last + frame_s < seconds - max(0.5, 2 * frame_s):
         raise InputError(
-            f"{path} must last {seconds:.2f} s, as its header says, got frames up to {last + frame_s:.2f} s: "
-            "it is cut short. Unpack or download it again."
+            f"{path} must last {seconds:.2f} s, as in its header, got frames up to {last + frame_s:.2f} s: "
+            "it is cut short."
         )
 
 
-def _at(
-    middles: Any, container: Any, stream: Any, size: int | None, seconds: float, path: Path
-) -> Iterator[Any]:
-    """Yield the frame that is shown at each time; (H, W, 3) arrays."""
-    shown: Any = None
-    place = 0
-    for frame, begins in _frames(container, stream, seconds, path):
-        # the first frame stands for all that is before it
-        while shown is not None and place < len(middles) and middles[place] < begins:
-            yield _pixels(shown, size)
-            place += 1
+def _shown_at(times: Any, frames: Iterable[tuple[Any, float]], size: int | None, *, whole: bool) -> Tensor:
+    """Return the frame that is shown at each time, (F, 3, H, W); `whole`: decode to the end, to check it."""
+    taken: list[Any] = []
+    shown: Any = None  # the first frame is for all that is before it, the last for all that is after it
+    for frame, begins in frames:
+        while shown is not None and len(taken) < len(times) and times[len(taken)] < begins:
+            taken.append(_pixels(shown, size))
+        if len(taken) == len(times) and not whole:
+            break
         shown = frame
-    for _ in range(place, len(middles)):
-        yield _pixels(shown, size)
-
-
-def _duration(container: Any, stream: Any, path: Path) -> float:
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    if container.duration:
-        return float(container.duration) / 1e6  # ffmpeg counts the file's in microseconds
-    raise InputError(f"{path} must say how long it lasts, got a video without a duration: write it anew.")
+    taken += [_pixels(shown, size)] * (len(times) - len(taken))
+    return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).contiguous()
 
 
 def _picture(frame: Any, size: int | None) -> Tensor:
@@ -238,22 +180,16 @@ def _pyav() -> Any:
         ) from error
 
 
-VIDEO_NUISANCES = ("luminance", "contrast", "motion")
-_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
-
-
 def frame_series(frames: Iterable[tuple[Tensor, float]]) -> tuple[Tensor, Tensor]:
     """Describe each frame of a clip or film by its luminance, its spread over pixels and its change.
 
     Args:
         frames: F pictures (3, H, W), uint8 or in [0, 1], each with the seconds that it is on the screen, as
-            `nfas_lightning.data.stimuli.video.every_frame` gives them. Motion needs all frames: most of
-            it is lost between frames that are taken twice per second.
+            `every_frame` yields them. Motion needs all frames: most of it is lost between sampled ones.
 
     Returns:
         (F,) seconds, and (F, 3) float64: luminance, its standard deviation over the picture, and the mean
-        absolute change of a pixel since the frame before, a second, so that unlike frame rates compare; the
-        first frame's is 0.
+        absolute change of a pixel since the frame before, per second; the first frame's is 0.
 
     Example:
         >>> frame_series([(torch.zeros(3, 4, 4), 1.0), (torch.ones(3, 4, 4), 0.5)])[1]
@@ -273,14 +209,7 @@ def frame_series(frames: Iterable[tuple[Tensor, float]]) -> tuple[Tensor, Tensor
 
 
 def frame_statistics(frames: Iterable[tuple[Tensor, float]]) -> Tensor:
-    """Return the means over time of `frame_series`, (3,): luminance, contrast and motion of a clip.
-
-    Args:
-        frames: see `frame_series`.
-
-    Raises:
-        ValueError: the frames last no time.
-    """
+    """Return the means over time of `frame_series`, (3,): luminance, contrast and motion of a clip."""
     seconds, values = frame_series(frames)
     total = float(seconds.sum())
     if not total > 0:

@@ -12,11 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nfas_lightning.data.files import require_file
+from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.tables import first_row, parse_csv
 from nfas_lightning.errors import InputError
-
-__all__ = ["Words", "read_gentle", "read_textgrid", "words_of_table"]
 
 # neighbors may be timed a little out of order; more than this is another order
 _OVERLAP_SECONDS = 0.1
@@ -31,7 +29,7 @@ class Words:
 
     Attributes:
         words: N words; an empty one has no text of its own (its sound belongs to the word before).
-        onset: (N,) seconds on the clock of the sound file, NaN where nobody knows.
+        onset: (N,) seconds on the clock of the sound file, NaN where unknown.
         offset: (N,) the same, of the words' ends.
         interpolated: (N,) the times were placed between neighbors, not aligned.
     """
@@ -55,17 +53,11 @@ class Words:
 
     def forget_before(self, start: float) -> Words:
         """Return the words without the times before `start`: words that were aligned to the intro."""
-        early = self.onset < start
-        return replace(
-            self, onset=np.where(early, np.nan, self.onset), offset=np.where(early, np.nan, self.offset)
-        )
+        onset, offset = (np.where(self.onset < start, np.nan, times) for times in (self.onset, self.offset))
+        return replace(self, onset=onset, offset=offset)
 
     def fill(self, max_gap: float = 10.0) -> Words:
-        """Place words of unknown time evenly between the neighbors whose times are known.
-
-        Args:
-            max_gap: seconds between those neighbors above which the words in between stay unplaced, as do
-                words at either end.
+        """Place words of unknown time evenly between neighbors that are at most `max_gap` seconds apart.
 
         Example:
             >>> nan = float("nan")
@@ -74,43 +66,29 @@ class Words:
             ([1.0, 2.0, 2.5, 3.0], [False, True, True, False])
         """
         onset, offset, placed = self.onset.copy(), self.offset.copy(), self.interpolated.copy()
-        known = np.flatnonzero(self.timed)
-        for before, after in pairwise(known):
-            n = after - before - 1
+        for before, after in pairwise(np.flatnonzero(self.timed)):
             start, stop = self.offset[before], self.onset[after]
-            if not n or stop - start > max_gap:
+            if after - before == 1 or stop - start > max_gap:
                 continue
             # an aligned word may end a little after the next one begins
-            edges = np.linspace(min(start, stop), stop, n + 1)
+            edges = np.linspace(min(start, stop), stop, after - before)
             between = slice(before + 1, after)
             onset[between], offset[between], placed[between] = edges[:-1], edges[1:], True
         return replace(self, onset=onset, offset=offset, interpolated=placed)
 
 
 def words_of_table(name: str, table: pd.DataFrame) -> Words:
-    """Take words and times out of a table with the columns word, onset and offset, in seconds.
-
-    Args:
-        name: what errors call it.
-        table: one row per word, in the order they were heard; blank times are unknown.
-
-    Raises:
-        ValueError: a time is no number or negative, a word ends before it begins or begins before the word
-            before it, or only one of its times is there.
-    """
+    """Take words and times out of a table with the columns word, onset and offset, in seconds or blank."""
     words = tuple(str(word).strip() for word in table["word"])
     onset, offset = (_times(name, column, table[column]) for column in ("onset", "offset"))
-    half = np.flatnonzero(np.isnan(onset) != np.isnan(offset))
-    backwards = np.flatnonzero(offset < onset)
     known = np.flatnonzero(np.isfinite(onset))
-    early = known[1:][np.diff(onset[known]) < -_OVERLAP_SECONDS]
     for what, rows in (
-        ("have both times or neither", half),
-        ("end after it begins", backwards),
-        ("not begin before the word before it: is the table sorted, and of one story?", early),
-    ):
-        if len(rows):
-            i = int(rows[0])
+        ("have both times or neither", np.flatnonzero(np.isnan(onset) != np.isnan(offset))),
+        ("end after it begins", np.flatnonzero(offset < onset)),
+        ("not begin before the word before it: is the table sorted, and of one story?",
+         known[1:][np.diff(onset[known]) < -_OVERLAP_SECONDS]),
+    ):  # fmt: skip
+        for i in rows:
             raise InputError(
                 f"{name}: each word must {what}; word {i} ({words[i]!r}) is at {onset[i]} to {offset[i]} s."
             )
@@ -124,57 +102,39 @@ def words_of_table(name: str, table: pd.DataFrame) -> Words:
 def _times(name: str, column: str, values: pd.Series) -> NDArray[np.float64]:
     text = values.astype(str).str.strip()
     times = pd.to_numeric(text.where(text != ""), errors="coerce").to_numpy(dtype=np.float64)
-    wrong = np.flatnonzero((np.isnan(times) & (text != "").to_numpy()) | np.isinf(times) | (times < 0))
-    if len(wrong):
+    for row in np.flatnonzero((np.isnan(times) & (text != "").to_numpy()) | np.isinf(times) | (times < 0)):
         raise InputError(
-            f"{name}: {column} must be seconds from 0, or blank where unknown, got {text.iloc[wrong[0]]!r} "
-            f"in row {wrong[0]}."
+            f"{name}: {column} must be seconds from 0, or blank where unknown, got {text.iloc[row]!r} in row "
+            f"{row}."
         )
     return times
 
 
 def read_gentle(path: Path) -> Words:
-    """Read Gentle's align.csv: word, aligned word, onset, offset, without a header; times may be blank.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it has other columns.
-    """
+    """Read Gentle's align.csv: word, aligned word, onset, offset, without a header; times may be blank."""
     name, n_columns = f"{path.parent.name}/{path.name}", len(first_row(require_file(path), ","))
     if n_columns != len(_GENTLE_COLUMNS):
         raise InputError(
             f"{name} must have the {len(_GENTLE_COLUMNS)} columns {', '.join(_GENTLE_COLUMNS)} and no "
-            f"header, got {n_columns} columns: is it another kind of table?"
+            f"header, got {n_columns} columns."
         )
     table = parse_csv(path, sep=",", keep_default_na=False, names=_GENTLE_COLUMNS, text=_GENTLE_COLUMNS)
     return words_of_table(name, table)
 
 
 def read_textgrid(path: Path, silence: Collection[str] = ("#", "sil")) -> Words:
-    """Read the interval tier of a Praat TextGrid, in the long or the short text format.
-
-    Args:
-        path: the file, UTF-8 or UTF-16.
-        silence: intervals with one of these labels, or none, hold no word.
-
-    Raises:
-        FileNotFoundError: the file or its content is missing.
-        ValueError: it is no TextGrid with one interval tier.
-    """
+    """Read the one interval tier of a Praat TextGrid, UTF-8 or UTF-16; `silence` labels hold no word."""
     raw = require_file(path).read_bytes()
     utf16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     # indices such as intervals [3] are no values
-    try:
+    with reading(path.name, "text in UTF-8 or UTF-16", UnicodeDecodeError):
         text = re.sub(r"\[\d*\]", "", raw.decode("utf-16" if utf16 else "utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path.name} must be text in UTF-8 or UTF-16 ({error}): save it as UTF-8."
-        ) from error
     tokens = _TEXTGRID_TOKEN.findall(text)
-    if tokens[:2] != ['"ooTextFile"', '"TextGrid"'] or tokens.count('"IntervalTier"') != 1:
+    n_tiers = tokens.count('"IntervalTier"')
+    if tokens[:2] != ['"ooTextFile"', '"TextGrid"'] or n_tiers != 1:
         raise InputError(
-            f"{path.name} must be a TextGrid with one interval tier, got {tokens[:2]} and "
-            f"{tokens.count(chr(34) + 'IntervalTier' + chr(34))} interval tiers."
+            f"{path.name} must be a TextGrid with one interval tier, got {tokens[:2]} and {n_tiers} interval "
+            "tiers."
         )
     # tier: class, name, begin, end, number of intervals, then begin, end and label of each
     tier = tokens[tokens.index('"IntervalTier"') + 2 :]

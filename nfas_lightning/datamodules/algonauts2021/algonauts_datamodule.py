@@ -18,8 +18,6 @@ from nfas_lightning.datamodules.clips.clip_files import functional_table
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["Algonauts2021DataModule"]
-
 
 class Algonauts2021DataModule(ClipDataModule):
     """Viewers of 1,000 clips of three seconds, one response per clip, averaged over three repetitions.

@@ -26,28 +26,6 @@ from nfas_lightning.datamodules.clips.clip_files import (
 from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = [
-    "AFFINE",
-    "ALGONAUTS",
-    "CLIP_S",
-    "DATA",
-    "GRID",
-    "N_ANSWERED",
-    "N_REPETITIONS",
-    "N_VIDEOS",
-    "ROIS",
-    "SPLITS",
-    "SUBJECTS",
-    "TRACKS",
-    "VIDEOS",
-    "algonauts_rows",
-    "find_algonauts",
-    "list_videos",
-    "read_track_file",
-    "split_videos",
-    "subject_files",
-]
-
 VIDEOS = "AlgonautsVideos268_All_30fpsmax"
 DATA = "participants_data_v2021"
 TRACKS = ("full", "mini")

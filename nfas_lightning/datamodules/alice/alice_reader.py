@@ -17,8 +17,6 @@ from nfas_lightning.datamodules.catalogue.check_rows import Row, archive_row, fi
 from nfas_lightning.datamodules.catalogue.inspector import Inspector
 from nfas_lightning.errors import InputError
 
-__all__ = ["ALICE_FILES", "ALICE_TEXT", "alice_rows", "read_scan", "read_words"]
-
 ALICE_FILES = ("roi_timeseries.npz", "words.csv")
 ALICE_TEXT = "alice_chapter1.txt"
 _RADII = ("6mm", "10mm")

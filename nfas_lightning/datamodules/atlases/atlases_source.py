@@ -14,8 +14,6 @@ from nfas_lightning.datamodules.catalogue.check_rows import Row, file_row
 from nfas_lightning.datamodules.catalogue.inspector import Inspector
 from nfas_lightning.datamodules.catalogue.source import LibrarySource
 
-__all__ = ["SOURCE", "atlas_rows"]
-
 
 class _Nilearn(LibrarySource):
     kinds = MappingProxyType({f"schaefer{n}": f"{n} parcels in seven networks" for n in (400, 200, 100)})

@@ -18,8 +18,6 @@ from nfas_lightning.datamodules.clips.clip_files import functional_table
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["BoldMomentsDataModule"]
-
 
 class BoldMomentsDataModule(ClipDataModule):
     """Viewers of 1,000 training clips, three times each, and of 102 test clips, ten times each.

@@ -28,24 +28,6 @@ from nfas_lightning.datamodules.clips.clip_files import (
 )
 from nfas_lightning.errors import InputError, MissingFileError
 
-__all__ = [
-    "BOLD_MOMENTS",
-    "CLIP_S",
-    "N_TEST",
-    "N_TRAIN",
-    "RESPONSES",
-    "ROIS",
-    "SPLITS",
-    "SUBJECTS",
-    "bold_moments_files",
-    "bold_moments_rows",
-    "clip_paths",
-    "find_bold_moments",
-    "list_clips",
-    "number_ranges",
-    "read_roi_file",
-]
-
 RESPONSES = "derivatives/versionA/MNI152/prepared_data/prepared_allvoxel_pkl/TRavg56789"
 SUBJECTS = tuple(f"sub-{i:02d}" for i in range(1, 11))
 N_TRAIN, N_TEST = 1000, 102

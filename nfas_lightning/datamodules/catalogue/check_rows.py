@@ -13,18 +13,6 @@ from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.catalogue.benchmark import Benchmark, find_benchmarks
 from nfas_lightning.datamodules.catalogue.inspector import FileState, Inspector
 
-__all__ = [
-    "Check",
-    "Row",
-    "archive_row",
-    "check_folder",
-    "file_row",
-    "known_files_row",
-    "participants_row",
-    "read_row",
-    "table_row",
-]
-
 
 @dataclass(frozen=True)
 class Row:

@@ -35,8 +35,6 @@ from nfas_lightning.datamodules.catalogue.source import Job, Plan
 from nfas_lightning.errors import FailureError, InputError, UnreadableError
 from nfas_lightning.writing import short_hash, write_whole
 
-__all__ = ["Outcome", "TransferError", "UnreachableError", "carry_out", "fetch", "free_bytes"]
-
 RETRIES = 5
 """Tries after the first one; pooch waits 1, 2, 3, ... seconds before them."""
 TIMEOUT = (10.0, 60.0)

@@ -29,8 +29,6 @@ from nfas_lightning.data.regions.label_files import read_annotation
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.errors import InputError
 
-__all__ = ["FileState", "Inspector", "shorten"]
-
 _CHUNK = 2**22
 _READERS = 8
 # a pickle of a whole brain takes its size in memory

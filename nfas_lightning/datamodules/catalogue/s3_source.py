@@ -16,18 +16,6 @@ from nfas_lightning.datamodules.catalogue.download import TransferError, fetch
 from nfas_lightning.datamodules.catalogue.source import Choice, Job, Plan, Source
 from nfas_lightning.errors import InputError
 
-__all__ = [
-    "ANATOMY",
-    "METADATA",
-    "OPENNEURO",
-    "RAW",
-    "Kind",
-    "RemoteFile",
-    "S3Source",
-    "list_bucket",
-    "safe_path",
-]
-
 OPENNEURO = "https://s3.amazonaws.com/openneuro.org"
 """Address of OpenNeuro's public bucket; it holds the latest version of each data set."""
 _MOST_PAGES = 2000

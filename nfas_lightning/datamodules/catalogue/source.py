@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Choice", "Job", "LibrarySource", "Plan", "Source"]
-
 
 @dataclass(frozen=True)
 class Choice:

@@ -31,8 +31,6 @@ from nfas_lightning.datamodules.clips.clip_responses import (
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["ClipDataModule", "video_nuisances"]
-
 
 class ClipDataModule(BrainDataModule):
     """Base of `Algonauts2021DataModule` and `BoldMomentsDataModule`, which read the responses.

@@ -18,19 +18,6 @@ from nfas_lightning.data.regions.parcels import Parcels, array_parcels, membersh
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.errors import InputError, MissingFileError
 
-__all__ = [
-    "ClipForm",
-    "ClipSet",
-    "ClipVoxels",
-    "choose_subjects",
-    "clip_array",
-    "functional_table",
-    "repetition_means",
-    "spell_subject",
-    "target_values",
-    "usable_voxels",
-]
-
 
 def choose_subjects(
     place: Path, subjects: Sequence[str] | None, official: Sequence[str], *, strict: bool = True

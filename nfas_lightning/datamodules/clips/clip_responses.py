@@ -23,8 +23,6 @@ from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.correlation import correlate
 
-__all__ = ["ClipResponses", "read_clip_responses", "read_clip_voxels", "repetition_ceiling"]
-
 
 class ClipResponses(NamedTuple):
     """Responses of all subjects to a set of videos.

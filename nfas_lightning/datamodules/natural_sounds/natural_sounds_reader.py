@@ -13,8 +13,6 @@ from nfas_lightning.datamodules.catalogue.check_rows import Row, archive_row, re
 from nfas_lightning.datamodules.catalogue.inspector import Inspector
 from nfas_lightning.errors import InputError
 
-__all__ = ["NATURAL_SOUNDS_FILES", "natural_sounds_rows", "read_sounds"]
-
 NATURAL_SOUNDS_FILES = ("components.npz", "sounds_16k.npz")
 
 

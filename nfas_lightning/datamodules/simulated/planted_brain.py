@@ -17,8 +17,6 @@ from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.hrf import HRFModel
 
-__all__ = ["INTEGRATIVE", "Schedule", "SimulatedBrain", "plan_rois", "schedule", "simulate_brain"]
-
 _DRIVER = {
     "Visual": "vision",
     "occipital": "vision",

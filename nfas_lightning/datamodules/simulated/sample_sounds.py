@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, sosfilt
 from torch import Tensor
 
-__all__ = ["SAMPLING_RATE", "sample_sounds"]
-
 SAMPLING_RATE = 16_000
 _Wave = NDArray[np.float64]
 # formants 1 to 3 in Hz of five vowels (averages of the textbooks, rounded)

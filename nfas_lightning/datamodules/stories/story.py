@@ -26,8 +26,6 @@ from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.hrf import HRFModel
 
-__all__ = ["Story", "StoryScan", "StorySettings", "StoryStimuli", "story_design", "story_stimuli"]
-
 
 class StoryScan(NamedTuple):
     """One scan of one subject listening to a story.

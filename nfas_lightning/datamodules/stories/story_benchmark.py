@@ -25,8 +25,6 @@ from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis
 from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
-__all__ = ["NUISANCES", "load_stories", "nuisance_names", "nuisance_series", "word_counts"]
-
 NUISANCES = ("word_rate", "sound_power")
 
 

@@ -19,8 +19,6 @@ from nfas_lightning.datamodules.stories.story_responses import StoryScans
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["StoryDataModule"]
-
 
 class StoryDataModule(BrainDataModule):
     """Base of `LittlePrinceDataModule` and `NarrativesDataModule`, which say where the `stories` are.

@@ -28,8 +28,6 @@ from nfas_lightning.errors import InputError
 from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
-__all__ = ["StoryResponses", "StoryScans", "clean_scan", "fewest_counts", "read_confounds"]
-
 _Item = TypeVar("_Item")
 
 # series held at once beside the responses: of as many scans as have so many regions together

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ def test_coordinates_come_with_spheres_and_their_table():
     atlas = load_atlas("seitzman", radius=4.5)
     pd.testing.assert_frame_equal(atlas.table, coordinate_atlas("seitzman"))
     assert (atlas.name, atlas.radius, atlas.space, len(atlas)) == ("seitzman-4.5mm", 4.5, "MNI152", 300)
-    assert load_atlas("power", space="mine").space == "mine"
+    assert load_atlas("power").space == "MNI152"
 
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, np.inf, np.nan])
@@ -28,7 +30,7 @@ def test_a_radius_that_makes_no_sphere(radius):
 def test_names_that_are_no_atlas(tmp_path):
     with pytest.raises(ValueError, match="schaefer400, a label image"):
         load_atlas("schaefer300")
-    with pytest.raises(ValueError, match="must come as a pair, got one"):
+    with pytest.raises(ValueError, match=r"a pair of annotation files .* got '.*lh\.aparc"):
         load_atlas(tmp_path / "lh.aparc.annot")
     with pytest.raises(FileNotFoundError, match="got nothing"):
         load_atlas(tmp_path / "absent.nii.gz")
@@ -60,7 +62,7 @@ def test_rows_of_the_table_follow_their_ids_not_their_place(label_image):
 
 
 def test_labels_that_the_table_lacks_are_dropped_with_a_warning(label_image):
-    with pytest.warns(UserWarning, match="2 of the image's 4 labels are not in the table.*the first 12"):
+    with pytest.warns(UserWarning, match="2 of the image's 4 labels are not in the table"):
         atlas = load_atlas(label_image, table=table(id=[0, 3, 7], name=["Background", "a", "b"]))
     assert list(atlas.table["roi"]) == ["a_L", "b_R"]
     assert set(np.unique(atlas.labels)) == {0, 1, 2}
@@ -143,7 +145,7 @@ def test_the_hash_sees_every_part_and_nothing_else(label_image):
         load_atlas(label_image, table=names.assign(name=list("abce"))),
         load_atlas(label_image, table=names.assign(network="N")),
         load_atlas(label_image, table=names.iloc[::-1]),
-        load_atlas(label_image, table=names, space="Colin27"),
+        dataclasses.replace(base, space="Colin27"),
         load_atlas(label_image),
         load_atlas("seitzman"),
         load_atlas("seitzman", radius=5),

@@ -69,13 +69,6 @@ def test_a_second_reading_opens_no_scan_and_a_changed_file_is_read_anew(scans, a
     changed, _ = read(scans, atlas, cache=tmp_path / "cache")
     assert opened[3:] == ["sub-1"]
     assert torch.equal(changed[1].values, torch.ones(3, 3))
-    read(scans[:1], atlas, cache=tmp_path / "cache", mask=scans_mask(tmp_path))
-    assert opened[4:] == ["sub-0"]  # another mask is another result
-
-
-def scans_mask(tmp_path):
-    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), AFFINE), tmp_path / "mask.nii.gz")
-    return tmp_path / "mask.nii.gz"
 
 
 def test_a_damaged_file_of_the_cache_is_computed_anew_and_said(scans, atlas, tmp_path):

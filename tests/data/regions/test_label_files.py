@@ -67,7 +67,7 @@ def test_tables_that_do_not_fit(label_image, columns, message):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.full((4, 4, 4), 0.4, np.float32), "is it a probability map"),
+        (np.full((4, 4, 4), 0.4, np.float32), "must hold whole numbers from 0, got values from"),
         (np.full((4, 4, 4), -1, np.int16), "whole numbers from 0"),
         (np.zeros((4, 4, 4), np.int16), "an image of zeros"),
         (np.ones((4, 4, 4, 3), np.int16), "must be a 3D image"),
@@ -143,7 +143,7 @@ def test_networks_of_real_schaefer_names(shared_data):
     atlas = load_atlas(paths)
     yeo = ["Vis", "SomMot", "DorsAttn", "SalVentAttn", "Limbic", "Cont", "Default"]
     assert sorted(atlas.table["network"].unique()) == sorted(yeo)
-    with pytest.raises(ValueError, match="are left and right exchanged"):
+    with pytest.raises(ValueError, match="are they exchanged"):
         load_atlas(paths[::-1])
 
 

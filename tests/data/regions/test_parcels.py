@@ -207,7 +207,7 @@ def test_an_image_that_shares_nothing_with_the_atlas_is_an_error(atlas, fill):
         volume_parcels(empty, atlas)
     away = STRAIGHT.copy()
     away[:3, 3] += 500
-    with pytest.raises(ValueError, match="elsewhere"):
+    with pytest.raises(ValueError, match="in the atlas's space"):
         volume_parcels(image(away), atlas)
 
 
@@ -217,34 +217,6 @@ def test_chunks_do_not_change_the_result(atlas, monkeypatch, per_chunk):
     monkeypatch.setattr(parcels_module, "_CHUNK_VALUES", per_chunk * int(np.prod(SHAPE)))
     chunked = volume_parcels(image(TURNED), atlas)
     torch.testing.assert_close(chunked.values, whole.values, rtol=1e-6, atol=0)
-
-
-def test_a_mask_on_its_own_grid(atlas, tmp_path):
-    img = image(STRAIGHT)
-    inside = np.zeros(SHAPE, np.float32)
-    inside[:9] = 1
-    inside[0] = np.nan
-    same = nib.Nifti1Image(inside, STRAIGHT)
-    data = img.get_fdata(dtype=np.float32)
-    data[~(np.nan_to_num(inside) > 0)] = 0
-    expected = volume_parcels(nib.Nifti1Image(data, STRAIGHT), atlas)
-    path = tmp_path / "mask.nii.gz"
-    same.to_filename(path)
-    faint = nib.Nifti1Image(0.2 * inside, STRAIGHT)  # a probability, say: all but zero is inside
-    for mask in (same, path, faint):
-        found = volume_parcels(img, atlas, mask=mask)
-        torch.testing.assert_close(found.values, expected.values, equal_nan=True)
-        assert torch.equal(found.counts, expected.counts)
-    # the same half of space on another grid
-    edge = apply_affine(STRAIGHT, [8.5, 0, 0])[0]
-    first = apply_affine(STRAIGHT, [0.5, 0, 0])[0]
-    x = apply_affine(FLIPPED, np.stack([np.arange(40), np.zeros(40), np.zeros(40)], axis=1))[:, 0]
-    other = np.broadcast_to(((x < edge) & (x > first))[:, None, None], (40, 40, 40)).astype(np.int8)
-    moved = FLIPPED.copy()
-    moved[1:3, 3] -= 20
-    found = volume_parcels(img, atlas, mask=nib.Nifti1Image(other, moved))
-    assert (found.counts - expected.counts).abs().max() <= 0.35 * expected.counts.max()
-    assert found.counts.sum() > 0
 
 
 def test_masked_arrays_as_they_are_shipped_equal_the_volume(atlas):

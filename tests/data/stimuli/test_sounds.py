@@ -121,7 +121,7 @@ def test_two_files_make_one_batch(tmp_path):
     torch.testing.assert_close(batch["audio"][:, 100], torch.tensor([0.25, 0.25, 0.5, 0.5]))
     # workers of a loader get a copy
     torch.testing.assert_close(pickle.loads(pickle.dumps(stimuli))[3][1], stimuli[3][1])
-    with pytest.raises(ValueError, match=r"lasts 1\.000 s, no window stands at 9\.0 s"):
+    with pytest.raises(ValueError, match=r"lasts 1\.000 s, it has no window at 9\.0 s"):
         AudioWindows([Stretch(tmp_path / "a.wav", (9.0,))], 0.5, RATE)[0]
 
 
@@ -220,27 +220,6 @@ def test_every_kind_of_sample_is_scaled_as_scipy_has_it(tmp_path, subtype):
     scale = {"u": 128.0, "i": -float(np.iinfo(raw.dtype).min) if raw.dtype.kind == "i" else 1, "f": 1.0}
     expected = (raw.astype(np.float64) - 128.0 * (raw.dtype == np.uint8)) / scale[raw.dtype.kind]
     np.testing.assert_allclose(read_sound(path)[0], expected, atol=1e-7)
-
-
-@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
-def test_a_stretch_is_that_part_of_the_whole(tmp_path, suffix, monkeypatch):
-    path = tmp_path / f"a.{suffix}"
-    soundfile.write(path, tone(), RATE)
-    whole = read_sound(path)[0]
-    decoded = []
-    read = soundfile.SoundFile.read
-
-    def counted(file, frames, **options):
-        decoded.append(frames)
-        return read(file, frames, **options)
-
-    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
-    part, _ = read_sound(path, start=0.5, stop=0.75)
-    np.testing.assert_allclose(part, whole[RATE // 2 : 3 * RATE // 4], atol=1e-6)
-    assert sum(decoded) == RATE // 4
-    for start, stop in ((0.5, 2.5), (1.0, 1.0), (-1.0, 1.0)):
-        with pytest.raises(ValueError, match=rf"must lie within the 2\.000 s of a\.{suffix}"):
-            read_sound(path, start=start, stop=stop)
 
 
 @pytest.mark.parametrize("suffix", ["flac", "ogg"])

@@ -11,7 +11,7 @@ from torch import nn
 
 from nfas_lightning import align
 from nfas_lightning.data import ImageFiles
-from nfas_lightning.data.stimuli.stimulus_set import StimulusSet, first_places, guess_modality, same_rows
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet, first_places, guess_modality
 from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.datamodules import ArrayDataModule, FolderDataModule
 from nfas_lightning.functional import ridge_cv
@@ -169,9 +169,9 @@ def test_words_come_again_in_a_story():
 def test_rows_of_a_tensor_are_compared_whole(dtype):
     rows = (255 * torch.rand(6, 3, 40, 40, generator=torch.Generator().manual_seed(0))).to(dtype)
     rows[3], rows[5] = rows[1], rows[1]
-    rows[5, 2, 39, 38] = 1  # one number that the sample does not hold
-    assert same_rows(rows).tolist() == [0, 1, 2, 1, 4, 5]
-    assert same_rows(rows[:1].expand(3, -1, -1, -1)).tolist() == [0, 0, 0]
+    rows[5, 2, 39, 38] = 1  # one number
+    assert StimulusSet(rows, "vision").identical().tolist() == [0, 1, 2, 1, 4, 5]
+    assert StimulusSet(rows[:1].expand(3, -1, -1, -1), "vision").identical().tolist() == [0, 0, 0]
     assert first_places(["a", "b", "a"]).tolist() == [0, 1, 0]
 
 

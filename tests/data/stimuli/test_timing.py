@@ -301,5 +301,5 @@ def test_what_events_say_counts_and_what_nobody_knows_is_said():
     assert with_durations(told, places, sounds) is told
     images = StimulusSet(torch.zeros(2, 3, 4, 4), "vision")
     assert "duration" not in with_durations(events, places, images)
-    with pytest.warns(UserWarning, match="neither events nor frames in memory say how long"):
+    with pytest.warns(UserWarning, match="neither events nor frames in memory show how long"):
         with_durations(events, places, StimulusSet(torch.zeros(2, 5, 3, 4, 4), "vision"))
