@@ -88,7 +88,7 @@ def coverage(case: str, seed: int) -> Values:
 
 
 def resampled(scores: Tensor, rng: np.random.Generator) -> dict[str, tuple[Tensor, Tensor]]:
-    """Percentile, bias-corrected (BCa) and studentised limits (R,) of mean / std over models (n, R)."""
+    """Percentile, bias-corrected (BCa) and studentized limits (R,) of mean / std over models (n, R)."""
     n = len(scores)
 
     def ratio_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,5 +114,5 @@ def resampled(scores: Tensor, rng: np.random.Generator) -> dict[str, tuple[Tenso
     return {
         "percentile": (percentile[0], percentile[1]),
         "BCa": (torch.from_numpy(columns[0].copy()), torch.from_numpy(columns[1].copy())),
-        "studentised": (ratio - high * error, ratio - low * error),
+        "studentized": (ratio - high * error, ratio - low * error),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ from nfas_lightning.models.found import choose_preprocess
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.loaded import LoadedModel, ModelInputs, Preprocess, as_inputs, move_inputs
 from nfas_lightning.models.suite import RandomTwin
-from nfas_lightning.results import ModelResult
+from nfas_lightning.results import CaptureCache, ModelResult, NoKeyError, capture_key, stimuli_key
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
 __all__ = ["align", "card_of", "preprocess_for", "record_trajectory"]
@@ -47,6 +47,7 @@ def align(
     name: str | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
+    cache: bool | str | CaptureCache | None = None,
     progress: bool = True,
 ) -> ModelResult:
     """Run a network over a benchmark's stimuli, frozen, and score it: for loops that are not Lightning's.
@@ -67,6 +68,9 @@ def align(
         name: of the model in the tables; None: its class or name.
         batch_size: stimuli per batch; None: the datamodule's.
         device: moved there first; None: stays where it is.
+        cache: where states are kept, which other settings and responses then take from there without a
+            forward pass, see `CaptureCache`: a folder, True for the usual one, or False. None: True, unless
+            the network is in training mode and about to change.
         progress: show a bar.
 
     Returns:
@@ -94,20 +98,61 @@ def align(
         if not has_forward(model):
             model = find_network(model, to_run=True)
         started = time.perf_counter()
-        trajectory = record_trajectory(
-            model if device is None else model.to(device),
-            datamodule.stimuli,
-            layers=layers,
-            pooling=pooling,
-            preprocess=preprocess,
-            batch_size=batch_size or datamodule.batch_size,
-            num_workers=datamodule.num_workers,
-            progress=progress,
-        )
-        assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
+        is_fixed = isinstance(model, FrozenModel) or not model.training
+        store = CaptureCache.given(is_fixed if cache is None else cache)
+        key = _capture_key(model, datamodule, layers, pooling, preprocess) if store.max_gb else None
+        kept = None if key is None else store.read(key)
+        trajectory = kept
+        if trajectory is None:
+            trajectory = record_trajectory(
+                model if device is None else model.to(device),
+                datamodule.stimuli,
+                layers=layers,
+                pooling=pooling,
+                preprocess=preprocess,
+                batch_size=batch_size or datamodule.batch_size,
+                num_workers=datamodule.num_workers,
+                progress=progress,
+            )
+            assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
         card = card_of(model, datamodule.responses, name, pooling, seconds=time.perf_counter() - started)
+        if key is not None and kept is None:
+            store.write(key, trajectory, {"model": card["name"], "dataset": datamodule.responses.dataset})
         with without_autocast():
             return score_trajectory(trajectory, datamodule.responses, card, settings)
+
+
+def _capture_key(
+    model: nn.Module,
+    datamodule: Any,
+    layers: Layers | None,
+    pooling: str | None,
+    preprocess: Preprocess | None,
+) -> str | None:
+    """Return the `capture_key` of a pass, which is that of `DepthTrajectory`; None where there is none."""
+    frozen = model if isinstance(model, FrozenModel) else None
+    network = model if frozen is None else frozen.load().module
+    devices = {parameter.device.type for parameter in network.parameters()} or {"cpu"}
+    casts = [str(torch.get_autocast_dtype(kind)) for kind in devices if torch.is_autocast_enabled(kind)]
+    with suppress(NoKeyError):
+        return capture_key(
+            network,
+            # of other networks, what they and the stimuli decide: see `choose_preprocess`
+            preprocess=preprocess or ("chosen" if frozen is None else frozen.load().preprocess),
+            stimuli=stimuli_key(datamodule),
+            recorder={
+                "layers": layers or ("auto" if frozen is None else frozen.layers),
+                "pooling": pooling or ("auto" if frozen is None else frozen.pooling),
+                "submodule": None,
+                "dtype": "float64"
+                if any(p.dtype is torch.float64 for p in network.parameters())
+                else "float32",
+                "repeats": "error",
+                "layout": "auto",
+            },
+            precision=", ".join(casts) or "32-true",
+        )
+    return None
 
 
 def record_trajectory(

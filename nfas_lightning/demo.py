@@ -31,32 +31,32 @@ def demo(
     *,
     run_dir: str = "runs/demo",
     models: list[str] | None = None,
-    n_stimuli: int = 200,
+    n_stimuli: int = 160,
     n_permutations: int = 500,
     signal: Literal["planted", "none"] = "planted",
     seed: int = 0,
     wandb: bool = True,
+    no_cache: bool = False,
 ) -> RunResults:
     """Place pretrained vision, audio and language models in the space of a simulated brain.
 
     The models and their weights are real, the stimuli real or generated, the responses planted: see
-    `SimulatedBrainDataModule`. A demo that was stopped continues where it was.
+    `SimulatedFilmDataModule`. A demo that was stopped continues where it was.
 
     Args:
         run_dir: folder of the runs and the report.
         models: names of packaged models; None: one of each family.
-        n_stimuli: stimuli per modality.
+        n_stimuli: pictures, sounds and sentences, so many each.
         n_permutations: draws of each null; with too few no p is small enough for 300 ROIs.
         signal: ``"planted"``, or ``"none"`` for responses of pure noise.
         seed: seed of stimuli, responses and random weights.
         wandb: log to Weights & Biases where it is installed, offline unless you are logged in.
+        no_cache: neither take states that an earlier run has kept, nor keep them.
     """
     # here: Lightning takes seconds to import, and a mistyped option should be answered at once
-    from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
-    from nfas_lightning.datamodules import SimulatedBrainDataModule
+    from nfas_lightning.datamodules import SimulatedFilmDataModule
     from nfas_lightning.models.sources import sources
-    from nfas_lightning.results import RunResults
-    from nfas_lightning.runner import FailedModelsError, quiet_lightning, report_run, score_models
+    from nfas_lightning.runner import quiet_lightning, score_models
     from nfas_lightning.scoring import ScoringSettings
 
     started = time.perf_counter()
@@ -69,39 +69,21 @@ def demo(
     quiet_lightning()
     loggers = _loggers(run_dir) if wandb else []
     settings = ScoringSettings(n_permutations=n_permutations, seed=seed)
-    runs: list[RunResults] = []
-    failed: list[FailedModelsError] = []
-    for modality in MODALITIES:
-        members = [
-            {"model": name, "options": _OPTIONS.get(name)}
-            for name in names
-            if packaged[name].modality == modality
-        ]
-        if not members:
-            continue
-        console.rule(
-            f"[bold]{modality}[/]: real models, real or generated stimuli, [red]simulated[/] responses"
-        )
-        brain = SimulatedBrainDataModule(modality, n_stimuli=n_stimuli, signal=signal, seed=seed)
-        options: dict[str, Any] = {"settings": settings, "seed": seed, "loggers": loggers, "report": False}
-        try:
-            runs.append(
-                score_models(members, brain, f"{run_dir}/{modality}", name=f"demo/{modality}", **options)
-            )
-        except FailedModelsError as error:  # raised again after the report of the others
-            failed.append(error)
-            if error.results is not None:
-                runs.append(error.results)
-    if failed and not runs:
-        raise failed[0]
-    joined = RunResults.concatenate(runs, meta={"name": Path(run_dir).name, "simulated": True})
-    joined.save(run_dir)
-    console.rule("[bold]the space[/]")
-    report_run(joined, run_dir, loggers)
-    console.print(f"{len(joined.models)} models in {time.perf_counter() - started:.0f} s")
-    if failed:
-        raise failed[0]
-    return joined
+    members = [{"model": name, "options": _OPTIONS.get(name)} for name in names]
+    film = SimulatedFilmDataModule(n_stimuli=n_stimuli, signal=signal, seed=seed)
+    console.rule("real models, real or generated stimuli, [red]simulated[/] responses")
+    results = score_models(
+        members,
+        film,
+        run_dir,
+        name=Path(run_dir).name,
+        settings=settings,
+        seed=seed,
+        loggers=loggers,
+        cache=not no_cache,
+    )
+    console.print(f"{len(results.models)} models in {time.perf_counter() - started:.0f} s")
+    return results
 
 
 def _loggers(run_dir: str) -> list[Logger]:

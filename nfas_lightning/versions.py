@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 __all__ = ["code_version", "installed_version"]
 
-_COMPUTING = (
-    "functional", "hooks", "data", "datamodules", "models", "packaged_models", "scoring", "callbacks",
-    "alignment.py",
-)  # fmt: skip
-"""What a number passes through: figures, tables and the command line may change without a new run."""
+_SOURCES = {
+    "capture": (
+        "hooks", "models", "packaged_models", "data/stimuli", "datamodules/clips", "datamodules/stories",
+        "functional/stimulus_order.py", "callbacks/depth_trajectory.py", "alignment.py",
+    ),
+    "scoring": ("functional", "data", "datamodules", "scoring", "callbacks/score_writer.py", "alignment.py"),
+}  # fmt: skip
+"""What states, and what scores of given states, pass through. Figures, tables and the command line may change
+without a new run. What code reads (weights, stimuli, configurations) counts by its content in the keys."""
 
-_LIBRARIES = ("torch", "torchvision", "transformers", "timm", "nilearn", "numpy", "scipy")
+_LIBRARIES = {
+    "capture": (
+        "torch", "torchvision", "transformers", "timm", "numpy", "scipy", "pillow", "av", "soundfile",
+    ),
+    "scoring": ("torch", "numpy", "scipy", "nilearn"),
+}  # fmt: skip
 
 
 def installed_version(name: str) -> str:
@@ -32,13 +43,20 @@ def installed_version(name: str) -> str:
 
 
 @cache
-def code_version() -> str:
-    """Return a sha256 over this package's computing sources and version, and the libraries' versions."""
+def code_version(of: Literal["capture", "scoring"]) -> str:
+    """Return a sha256 over the sources that make states or scores, and their libraries' versions.
+
+    Args:
+        of: states depend on ``"capture"`` alone, scores of given states on ``"scoring"`` alone.
+    """
     root = Path(__file__).parent
     digest = hashlib.sha256()
-    found = [path for name in _COMPUTING for path in [root / name, *sorted((root / name).rglob("*.py"))]]
-    for path in (path for path in found if path.is_file()):
+    for path in sorted(path for name in _SOURCES[of] for path in _sources(root / name)):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
-    for name in ("nfas-lightning", *_LIBRARIES):
+    for name in _LIBRARIES[of]:
         digest.update(f"{name}=={installed_version(name)}\0".encode())
     return digest.hexdigest()
+
+
+def _sources(path: Path) -> Iterable[Path]:
+    return path.rglob("*.py") if path.is_dir() else [path]

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from nfas_lightning.results import CaptureCache
 
 # the suite runs in several processes: more threads each would wait for one another
 torch.set_num_threads(1)
+# a test counts its own forward passes: nothing is taken from earlier runs unless it asks, see `captures`
+os.environ["NFAS_CAPTURES_GB"] = "0"
+
+
+@pytest.fixture
+def captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CaptureCache:
+    """An empty cache of captured trajectories, the usual one of this test."""
+    monkeypatch.setenv("NFAS_CAPTURES_GB", "1")
+    monkeypatch.setenv("NFAS_CACHE", str(tmp_path / "cache"))
+    return CaptureCache()
+
+
+@pytest.fixture
+def passes() -> Iterator[list[str]]:
+    """Names of the classes of all modules that have run a forward pass."""
+    seen: list[str] = []
+    handle = register_module_forward_pre_hook(lambda module, _: seen.append(type(module).__name__))
+    yield seen
+    handle.remove()
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,19 @@
 """One call, wherever the network is, and what a pass that does not fit leaves behind."""
 
 import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
 from nfas_lightning import align
 from nfas_lightning.alignment import record_trajectory
-from nfas_lightning.models import FrozenModel
+from nfas_lightning.models import FrozenModel, RawStimuli
+from nfas_lightning.runner import score_models
+from tests.helpers import suites
+from tests.helpers.networks import Net, seeded
 from tests.helpers.training import QUICK, Network, brain
 
 
@@ -23,6 +28,48 @@ def test_a_named_network_runs_on_the_device_that_was_asked_for():
             device="meta",
             progress=False,
         )
+
+
+def test_other_settings_and_responses_are_scored_without_a_pass(captures, passes):
+    def aligned(**options):
+        model = FrozenModel(seeded(Network), layers="blocks.*")
+        return align(model, options.pop("brain", brain()), progress=False, **{"settings": QUICK, **options})
+
+    first = aligned()
+    passes.clear()
+    fewer = brain()
+    fewer.setup()
+    fewer._responses = replace(fewer.responses, values=fewer.responses.values.flip(1))
+    changed = [{"settings": replace(QUICK, operator="pooled")}, {"brain": fewer}]
+    found = [aligned(**options).scores for options in changed]
+    assert not passes
+    for options, scores in zip(changed, found, strict=True):
+        assert not scores["r"].equals(first.scores["r"])
+        pd.testing.assert_frame_equal(scores, aligned(**options, cache=False).scores)
+        assert passes
+        passes.clear()
+    network = seeded(Network)  # in training mode, as a fresh module is: its weights are about to change
+    for _ in range(2):
+        align(network, brain(), settings=QUICK, preprocess=RawStimuli(), progress=False)
+        assert passes
+        passes.clear()
+    assert len(captures.files()) == 1
+    align(network.eval(), brain(), settings=QUICK, preprocess=RawStimuli(), progress=False)
+    with torch.no_grad():
+        network.blocks[0][0].weight.mul_(2)
+    passes.clear()
+    align(network, brain(), settings=QUICK, preprocess=RawStimuli(), progress=False)
+    assert passes
+
+
+def test_states_are_shared_between_align_and_a_suite(captures, passes, tmp_path):
+    spec = {"model": seeded(Net), "layers": "blocks.*"}
+    options = {"settings": QUICK, "random_twins": False, "report": False, "enable_progress_bar": False}
+    run = score_models(spec, suites.brain(), tmp_path, **options)
+    passes.clear()
+    result = align(FrozenModel(**spec), suites.brain(), settings=QUICK, progress=False)
+    assert not passes
+    pd.testing.assert_frame_equal(result.scores, run.scores)
 
 
 @pytest.mark.cuda

@@ -123,6 +123,11 @@ class DepthTrajectory(Callback):
             )
         return self._trajectory
 
+    @trajectory.setter
+    def trajectory(self, captured: Trajectory) -> None:
+        """Take over states that an earlier run has recorded."""
+        self._trajectory = captured
+
     # what is recorded
 
     @property

@@ -11,10 +11,9 @@ from torch import nn
 
 from nfas_lightning.callbacks.depth_trajectory import DepthTrajectory
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.frozen import FrozenModel
-from nfas_lightning.results import NoKeyError, capture_key, scoring_key
+from nfas_lightning.results import NoKeyError, capture_key, scoring_key, stimuli_key
 from nfas_lightning.scoring import ScoringSettings
 
 __all__ = ["model_capture_key", "model_scoring_key", "remember_pass"]
@@ -44,7 +43,7 @@ def model_capture_key(
     key = capture_key(
         _computing(module),
         preprocess=module.load().preprocess if isinstance(module, FrozenModel) else None,
-        stimuli=_stimuli_sha256(datamodule),
+        stimuli=stimuli_key(datamodule),
         recorder={**recorder.options, "layers": layers, "pooling": pooling},
         precision=str(precision),
     )
@@ -83,14 +82,3 @@ def remember_pass(
 def _computing(module: LightningModule) -> nn.Module:
     """What computes the states: a model's network, or all of a LightningModule, whose steps feed it."""
     return module.load().module if isinstance(module, FrozenModel) else module
-
-
-def _stimuli_sha256(datamodule: Any) -> str:
-    """Hash what a benchmark shows: its own hash of it, else all stimuli are read once."""
-    stimuli = getattr(datamodule, "stimuli", None)
-    known = datamodule.responses.hashes.get("stimuli")
-    if known is None:
-        if not isinstance(stimuli, StimulusSet):
-            raise NoKeyError(f"{type(datamodule).__name__} has no StimulusSet in `stimuli`")
-        known = stimuli.sha256()
-    return f"{known} {getattr(stimuli, 'as_clips', None)}"

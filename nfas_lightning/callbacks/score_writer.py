@@ -28,11 +28,14 @@ from nfas_lightning.callbacks.model_keys import model_capture_key, model_scoring
 from nfas_lightning.callbacks.wandb_runs import model_run, wandb_loggers
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.errors import InputError, InputTypeError
+from nfas_lightning.hooks.processes import from_rank_zero
+from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.lightning_packages import Callback, LightningModule, Trainer, kinds, pl
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.random_twin import state_sha256
 from nfas_lightning.results import (
     SCORES,
+    CaptureCache,
     ModelResult,
     NoKeyError,
     RunFolder,
@@ -66,6 +69,9 @@ class ScoreWriter(Callback):
     under its `scoring_key`, by which later runs find it again. The run's tables hold the models that this
     writer has tested or found; it names the others of the folder.
 
+    States of a `FrozenModel` are kept under its `capture_key`, see `CaptureCache`. Where they are there
+    already, the test runs no forward pass, unless a callback of yours or a metric looks at the batches.
+
     Logged of a model: ``nfas/mean_r``, ``nfas/mean_r2`` (of the number that `settings.score` names; with
     nuisances also ``nfas/mean_r_alone``, ``_joint`` and ``_partial``), ``nfas/stable_modulus``,
     ``nfas/best_baseline_r2``;
@@ -80,7 +86,10 @@ class ScoreWriter(Callback):
         name: name of the experiment; None: that of the folder.
         model_name: of a LightningModule of your own in the tables; None: its network's class. A `FrozenModel`
             has its own.
-        resume: take finished results that lie in `run_dir`; False: compute every model anew and replace them.
+        resume: take finished results that lie in `run_dir`, and states that are kept; False: compute every
+            model anew and replace them.
+        cache: folder that keeps states for later runs, True for the usual one, see `CaptureCache`; False:
+            keep none, and take none.
     """
 
     def __init__(
@@ -91,6 +100,7 @@ class ScoreWriter(Callback):
         name: str | None = None,
         model_name: str | None = None,
         resume: bool = True,
+        cache: bool | str = True,
     ) -> None:
         self.run_dir = run_dir
         self.settings = ScoringSettings.given(settings)
@@ -101,6 +111,9 @@ class ScoreWriter(Callback):
         self.finished: list[tuple[str, str]] = []  # names and keys of what the tables hold
         self._is_suite = False
         self._takes_finished = resume
+        self.cache = CaptureCache.given(cache)
+        self._kept: Trajectory | None = None  # of the model that is tested
+        self._limit: Any = None  # of the Trainer's batches, while there are none to show
         self._capture_of_test = self._key_of_test = ""
         self._card: dict[str, Any] = {}
         self._started = 0.0
@@ -136,6 +149,27 @@ class ScoreWriter(Callback):
         except NoKeyError:
             return None
         return (label, key) if self.folder.has(label, key) else None
+
+    def is_captured(self, module: FrozenModel, trainer: Trainer, datamodule: Any) -> bool:
+        """Whether a model's states are kept, so that its test runs no forward pass; the model is loaded."""
+        if not self._takes_captured(module, trainer):
+            return False
+        try:
+            return self.cache.has(self._keys(module, trainer, datamodule)[0])
+        except NoKeyError:
+            return False
+
+    def _takes_captured(self, module: LightningModule, trainer: Trainer) -> bool:
+        """Whether nothing but scores comes of the passes over the stimuli."""
+        recorder, callbacks = self._recorder(trainer), trainer.callbacks  # type: ignore[attr-defined]
+        others = [callback for callback in callbacks if callback not in (self, recorder)]
+        return (
+            self._takes_finished
+            and isinstance(module, FrozenModel)
+            and recorder.metric is None
+            and recorder.save_dir is None
+            and not any(map(_looks_at_tests, others))
+        )
 
     def _keys(self, module: LightningModule, trainer: Trainer, datamodule: Any) -> tuple[str, str]:
         recorder = self._recorder(trainer)
@@ -190,44 +224,57 @@ class ScoreWriter(Callback):
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         responses, recorder = self._responses(datamodule), self._recorder(trainer)
         self.settings.check(responses)
-        if not trainer.is_global_zero:
-            return
-        self._card = self._card_of(recorder, pl_module, responses)
-        self._capture_of_test = ""
-        try:  # before the first pass and anyone's hooks
-            self._capture_of_test, self._key_of_test = self._keys(pl_module, trainer, datamodule)
-        except NoKeyError as error:
-            self._key_of_test = uuid.uuid4().hex
-            self._console.print(
-                f"{self._card['name']}: every run computes it anew, for it can't be told from a changed one: "
-                f"{error}.",
-                markup=False,
-                soft_wrap=True,
-            )
+        self._card, self._capture_of_test, self._kept = {}, "", None
+        if trainer.is_global_zero:
+            self._card = self._card_of(recorder, pl_module, responses)
+            self._started = time.perf_counter()
+            try:  # before the first pass and anyone's hooks
+                self._capture_of_test, self._key_of_test = self._keys(pl_module, trainer, datamodule)
+            except NoKeyError as error:
+                self._key_of_test = uuid.uuid4().hex
+                self._console.print(
+                    f"{self._card['name']}: every run computes it anew, for it can't be told from a changed "
+                    f"one: {error}.",
+                    markup=False,
+                    soft_wrap=True,
+                )
+            if self._capture_of_test and self._takes_captured(pl_module, trainer):
+                self._kept = self.cache.read(self._capture_of_test)
+        if from_rank_zero(self._kept is not None):
+            self._limit, trainer.limit_test_batches = trainer.limit_test_batches, 0
+            trainer.test_loop.max_batches.clear()  # of the test before this one
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the capture."""
         self._started = time.perf_counter()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the trajectory, write the result, and say so in one line."""
+        """Keep and score the trajectory, write the result, and say so in one line."""
         if not trainer.is_global_zero:
             return
-        seconds_capture = time.perf_counter() - self._started
+        seconds = time.perf_counter() - self._started
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        recorder, responses = self._recorder(trainer), self._responses(datamodule)
-        card = {**self._card, "seconds_capture": seconds_capture}
-        started = time.perf_counter()
-        result = score_trajectory(recorder.trajectory, responses, card, self.settings)
-        label, key = card["name"], self._key_of_test
+        recorder = self._recorder(trainer)
         if self._capture_of_test:
             remember_pass(pl_module, recorder, datamodule, trainer.precision, self._capture_of_test)
+            if isinstance(pl_module, FrozenModel) and recorder.save_dir is None:
+                about = {"model": self._card["name"], "dataset": self._responses(datamodule).dataset}
+                self.cache.write(self._capture_of_test, recorder.trajectory, about)
+        self._score(trainer, recorder.trajectory, seconds)
+
+    def _score(self, trainer: Trainer, trajectory: Trajectory, seconds: float) -> None:
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        responses = self._responses(datamodule)
+        card = {**self._card, "seconds_capture": seconds}
+        started = time.perf_counter()
+        result = score_trajectory(trajectory, responses, card, self.settings)
+        label, key = card["name"], self._key_of_test
         completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
         result = replace(result, card=completed)
         self.folder.write(label, key, result, replace=not self._takes_finished)
         self._add(label, key)
         self.gather(responses, getattr(datamodule, "truth", None))
-        self._line = _in_one_line(label, result)
+        self._line = _in_one_line(label, result, is_kept=self._kept is not None)
         self._log(trainer.loggers, result, (label, key))
 
     def _card_of(
@@ -240,7 +287,13 @@ class ScoreWriter(Callback):
         return {**card, "weights_sha256": state_sha256(network)}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Print the model's line, now that the progress bar is gone, and once where results lie."""
+        """Score states that were kept; print the model's line, now that the progress bar is gone."""
+        self._show_batches_again(trainer)
+        if self._kept is not None:
+            seconds = time.perf_counter() - self._started
+            self._recorder(trainer).trajectory = self._kept
+            self._score(trainer, self._kept, seconds)
+            self._kept = None
         if self._line:
             self._console.print(self._line)
             self._line = ""
@@ -250,6 +303,15 @@ class ScoreWriter(Callback):
                 # not wrapped, so that a path stays one that can be copied
                 self._console.print(f"[dim]results in {escape(str(self.run_dir))}[/]", soft_wrap=True)
                 self._has_said_where = True
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the Trainer as it was: Lightning does not call teardown when something raises."""
+        self._show_batches_again(trainer)
+        self._kept = None
+
+    def _show_batches_again(self, trainer: Trainer) -> None:
+        if self._limit is not None:
+            trainer.limit_test_batches, self._limit = self._limit, None
 
     @property
     def has_results(self) -> bool:
@@ -356,7 +418,17 @@ class ScoreWriter(Callback):
                         log_model([own], result, meta, twin=twins.get(label))
 
 
-def _in_one_line(label: str, result: ModelResult) -> str:
+def _looks_at_tests(callback: Any) -> bool:
+    """Whether a callback, which is none of Lightning's own, looks at the batches of a test."""
+    kind = type(callback)
+    hooks = [
+        f"on_test_{part}" for part in ("start", "epoch_start", "batch_start", "batch_end", "epoch_end", "end")
+    ]
+    own = any(getattr(kind, hook).__qualname__ != f"Callback.{hook}" for hook in hooks)
+    return own and kind.__module__.partition(".")[0] not in ("pytorch_lightning", "lightning")
+
+
+def _in_one_line(label: str, result: ModelResult, *, is_kept: bool) -> str:
     scalars, card = scalars_of(result), result.card
     baseline = scalars.get("nfas/best_baseline_r2")
     rows = result.scores[result.scores["feature"] != "nuisance"]
@@ -371,5 +443,6 @@ def _in_one_line(label: str, result: ModelResult) -> str:
         + f", r² {scalars['nfas/mean_r2']:.3f}"
         + (f" (best baseline {baseline:.3f})" if baseline is not None else "")
         + f", stable |λ| {scalars['nfas/stable_modulus']:.3f}, {card['n_blocks']} blocks, "
-        f"{card['seconds_capture']:.1f} s capture, {card['seconds_scoring']:.1f} s scoring"
+        + ("states of an earlier run" if is_kept else f"{card['seconds_capture']:.1f} s capture")
+        + f", {card['seconds_scoring']:.1f} s scoring"
     )

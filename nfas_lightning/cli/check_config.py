@@ -10,10 +10,11 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
+from enum import EnumType
 from importlib import import_module
 from itertools import zip_longest
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -27,16 +28,8 @@ _UNKNOWN = object()  # a value that stands elsewhere
 _WRAPPERS = ("class_path", "init_args", "dict_kwargs")
 _OWN = "A class of your own goes by its module, my_module.MyClass, found in the current folder or installed."
 # bases whose subclasses a config names by class_path
-_BASES = (
-    "LightningModule",
-    "LightningDataModule",
-    "Callback",
-    "Logger",
-    "Strategy",
-    "Profiler",
-    "Optimizer",
-    "LRScheduler",
-)
+_LATER = {"Optimizer", "LRScheduler"}  # whose first argument comes later
+_BASES = {"LightningModule", "LightningDataModule", "Callback", "Logger", "Strategy", "Profiler", *_LATER}
 
 
 class ConfigError(InputError):
@@ -66,14 +59,13 @@ def check_arguments(
     parameters = _parameters(owner)
     hints = _hints(owner)
     name_of = getattr(owner, "__name__", str(owner))
-    see = f" `nfas help {name_of}` lists them." if where else f" There are {', '.join(parameters)}."
+    listed = not where or is_typeddict(owner)
+    see = f" There are {', '.join(parameters)}." if listed else f" `nfas help {name_of}` lists them."
     for key, value in [*given.items(), *((name, _UNKNOWN) for name in also)]:
         name = str(key).removesuffix("+")
         if name not in parameters:
-            hint = nearest(name, parameters)
-            if not where:
-                raise ConfigError(f"unknown key {name!r}.{hint}{see}")
-            raise ConfigError(f"{where}: {name_of} has no option {name!r}.{hint}{see}")
+            what = f"{where}: {name_of} has no option" if where else "unknown key"
+            raise ConfigError(f"{what} {name!r}.{nearest(name, parameters)}{see}")
         if value is _UNKNOWN or (value is None and parameters[name].default is None):
             continue
         if problem := _problem(value, hints.get(name, Any), f"{where}.{name}".lstrip(".")):
@@ -106,6 +98,7 @@ def check_lightning(
     flags: Sequence[str],
     trainer: type,
     classes: Mapping[str, type],
+    required: Sequence[str] = (),
 ) -> None:
     """Check a command line of LightningCLI's, with its config files.
 
@@ -114,7 +107,8 @@ def check_lightning(
         configs: the files' contents, later ones winning.
         flags: options of the command, with dashes.
         trainer: class of the Trainer.
-        classes: keys that must name a class, with the base of that class.
+        classes: keys that name a class, with the base of that class.
+        required: those of them that must be there.
 
     Raises:
         ConfigError: the first name that there is not, or value that cannot be meant.
@@ -151,7 +145,7 @@ def check_lightning(
             continue  # a file of its own, or a mapping
         if key in given:
             _check_class(given[key], base, key, options.get(key, ()))
-    missing = [key for key in classes if given.get(key) is None]
+    missing = [key for key in required if given.get(key) is None]
     unfinished = list(args[-1:]) == ["--config"]  # which the parser says
     if missing and "--print_config" not in args and not unfinished:
         wanted, words = " and ".join(missing), " ".join(f"--{name} NAME" for name in missing)
@@ -163,6 +157,10 @@ def check_lightning(
 
 def _parameters(owner: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the parameters that can be given by name, those that ``**kwargs`` passes on among them."""
+    if is_typeddict(owner):
+        keys = {k: inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY) for k in owner.__annotations__}
+        optional = vars(owner)["__optional_keys__"]
+        return {k: p.replace(default=None) if k in optional else p for k, p in keys.items()}
     of_class = isinstance(owner, type)
     own = list(inspect.signature(owner.__init__ if of_class else owner).parameters.values())[of_class:]
     many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -231,7 +229,7 @@ def _subclasses(base: type) -> dict[str, type]:
         kind = pending.pop()
         pending += kind.__subclasses__()
         if not kind.__name__.startswith("_"):
-            found.setdefault(kind.__name__, kind)
+            found[kind.__name__] = kind  # a subclass of the same name, as Lightning's ReduceLROnPlateau, wins
     return found
 
 
@@ -251,13 +249,12 @@ def _problem_as_is(value: Any, hint: Any, where: str) -> str | None:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return _problem_of_union(value, args, where)
-    if origin is Literal:
-        if value in args or value is None:
-            return None if value in args else f"{where}: expected one of {_said(args)}, got None."
-        return f"{where}: expected one of {_said(args)}, got {value!r}.{nearest(str(value), map(str, args))}"
+    if choices := _choices(hint):
+        meant = nearest(str(value), map(str, choices))
+        return None if value in choices else f"{where}: expected {_name(hint)}, got {value!r}.{meant}"
+    if (_is_plain(origin, Mapping) or is_typeddict(hint)) and not isinstance(value, Mapping):
+        return f"{where}: expected keys and values, got {value!r}."
     if _is_plain(origin, Mapping):
-        if not isinstance(value, Mapping):
-            return f"{where}: expected keys and values, got {value!r}."
         problems = (_problem(v, args[1], f"{where}.{key}") for key, v in value.items() if len(args) == 2)
         return next((problem for problem in problems if problem), None)
     if _is_plain(origin, Iterable):
@@ -275,13 +272,13 @@ def _problem_as_is(value: Any, hint: Any, where: str) -> str | None:
     if hint is str:
         other = isinstance(value, bool | int | float | Mapping | list)
         return f"{where}: expected text, got {value!r}." if other else None
-    if (
-        not isinstance(hint, type)
-        or hint is Any
-        or hint.__module__ == "builtins"
-        or getattr(hint, "_is_protocol", False)
-    ):
+    builtin = hint is Any or getattr(hint, "__module__", "") == "builtins"
+    if builtin or not isinstance(hint, type) or getattr(hint, "_is_protocol", False):
         return None
+    if hint.__module__ == "torch" and isinstance(value, str) and "." not in value:
+        there = [f"torch.{n}" for n, found in vars(sys.modules["torch"]).items() if isinstance(found, hint)]
+        meant = nearest(f"torch.{value}", there)
+        return f"{where}: expected a {hint.__name__} by its module, got {value!r}.{meant}"
     try:
         _check_class(value, hint, where)
     except ConfigError as error:
@@ -297,9 +294,9 @@ def _problem_of_union(value: Any, hints: tuple[Any, ...], where: str) -> str | N
     for hint, problem in problems.items():
         if isinstance(value, list) and _is_plain(get_origin(hint), Iterable):
             return problem
-        if isinstance(value, str | Mapping) and (_is_base(hint) or get_origin(hint) is Literal):
+        if isinstance(value, str | Mapping) and (_is_base(hint) or _choices(hint)):
             return problem
-        if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
+        if isinstance(value, Mapping) and _is_record(hint):
             return problem
     return f"{where}: expected {' or '.join(dict.fromkeys(map(_name, hints)))}, got {value!r}."
 
@@ -307,34 +304,29 @@ def _problem_of_union(value: Any, hints: tuple[Any, ...], where: str) -> str | N
 def _check_class(value: Any, hint: type, where: str, also: Sequence[str] = ()) -> None:
     if isinstance(value, str) and _is_base(hint):
         value = {"class_path": value}
-    if isinstance(value, Mapping) and "class_path" not in value and is_dataclass(hint):
+    if isinstance(value, Mapping) and "class_path" not in value and _is_record(hint):
         check_arguments(value, hint, where)
     elif isinstance(value, Mapping) and ("class_path" in value or _is_base(hint)):
         if "class_path" not in value:
             meant = next((n for key in value if (n := nearest(str(key), _WRAPPERS))), "")
-            raise ConfigError(
-                f"{where}: expected class_path and init_args, got the keys "
-                f"{', '.join(map(str, value))}.{meant}"
-            )
-        if unknown := [key for key in value if key not in _WRAPPERS]:
-            raise ConfigError(
-                f"{where}: unknown key {unknown[0]!r}.{nearest(str(unknown[0]), _WRAPPERS[:2])}"
-            )
+            keys = f"the keys {', '.join(map(str, value))}" if value else "nothing"
+            raise ConfigError(f"{where}: expected class_path and init_args, got {keys}.{meant}")
+        if unknown := [str(key) for key in value if key not in _WRAPPERS]:
+            meant = nearest(unknown[0], _WRAPPERS[:2])
+            raise ConfigError(f"{where}: unknown key {unknown[0]!r}.{meant}")
         kind = _find_class(str(value["class_path"]), hint, where)
         if kind is None:
             return
         options = value.get("init_args", {})
         if not isinstance(options, Mapping):
             raise ConfigError(f"{where}.init_args: expected keys and values, got {options!r}.")
-        # an optimizer's first argument and what the command line adds come later
-        later = any(base.__name__ in ("Optimizer", "LRScheduler") for base in kind.__mro__)
-        check_arguments(options, kind, where, whole=not later, also=also)
+        check_arguments(options, kind, where, whole=not _is_base(kind, _LATER), also=also)
     elif _is_base(hint) and isinstance(value, bool | int | float | list):
         raise ConfigError(f"{where}: expected a class (class_path and init_args), got {value!r}.")
 
 
-def _is_base(hint: Any) -> bool:
-    return isinstance(hint, type) and any(kind.__name__ in _BASES for kind in hint.__mro__)
+def _is_base(hint: Any, bases: set[str] = _BASES) -> bool:
+    return isinstance(hint, type) and any(kind.__name__ in bases for kind in hint.__mro__)
 
 
 def _is_scalar(value: Any, hint: Any) -> bool:
@@ -360,15 +352,23 @@ def _is_plain(origin: Any, kind: type) -> bool:
     )
 
 
-def _said(values: tuple[Any, ...]) -> str:
-    return ", ".join(map(repr, values))
+def _is_record(hint: Any) -> bool:
+    """Whether values go by keys of its own, without class_path."""
+    return isinstance(hint, type) and (is_dataclass(hint) or is_typeddict(hint))
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """Return the values that a config may give, where they are few."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return tuple(hint.__members__) if isinstance(hint, EnumType) else ()
 
 
 def _name(hint: Any) -> str:
     if hint is NoneType:
         return "null"
-    if get_origin(hint) is Literal:
-        return f"one of {_said(get_args(hint))}"
+    if choices := _choices(hint):
+        return f"one of {', '.join(map(repr, choices))}"
     origin = get_origin(hint) or hint
     if _is_plain(origin, Mapping):
         return "keys and values"

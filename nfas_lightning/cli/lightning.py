@@ -9,6 +9,8 @@ from typing import Any
 
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 # imported so that their short names resolve in a config, as those below
 import nfas_lightning.callbacks
@@ -28,7 +30,8 @@ for _name in dir(nfas_lightning.datamodules):  # which are imported when they ar
     getattr(nfas_lightning.datamodules, _name)
 
 _CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")  # Lightning looks for the file itself
-_CLASSES = {"model": LightningModule, "data": LightningDataModule}
+_REQUIRED = {"model": LightningModule, "data": LightningDataModule}
+_CLASSES = {**_REQUIRED, "optimizer": Optimizer, "lr_scheduler": LRScheduler}
 _TITLES = {
     "trainer": "The Trainer: --trainer.OPTION",
     "model": "The model: --model NAME, --model.OPTION",
@@ -100,6 +103,7 @@ class NFASCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str], configs: Sequence[Mapping[str, Any]] = ()) -> None:
         self._configs = configs
+        self._asked = {args[0]} & set(LightningCLI.subcommands()) if args else set()
         wandb_offline_without_key()
         quiet_lightning()
         super().__init__(
@@ -116,14 +120,17 @@ class NFASCLI(LightningCLI):
             args=list(args),
         )
 
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static in Lightning, which asks self
+        """Return the command that was asked for, if there is one: a parser takes as long as the rest."""
+        return {k: v for k, v in LightningCLI.subcommands().items() if not self._asked or k in self._asked}
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check names and values, then parse; Lightning's own would warn of the process's arguments."""
         if args and args[0] in self._subcommand_parsers and not {"-h", "--help"} & set(args):
             actions = self._subcommand_parsers[args[0]]._actions
             flags = [text for action in actions for text in action.option_strings if text.startswith("--")]
             with refusing(f"nfas {args[0]}"):
-                configs = [config.get(args[0], config) for config in self._configs]
-                check_lightning(args[1:], configs, flags, Trainer, _CLASSES)
+                check_lightning(args[1:], self._configs, flags, Trainer, _CLASSES, tuple(_REQUIRED))
         self.config = parser.parse_args(args)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:

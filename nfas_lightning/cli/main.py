@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -31,6 +31,9 @@ COMMANDS: dict[str, str] = {
     "data list": "nfas_lightning.cli.data:list_data",
     "data check": "nfas_lightning.cli.data:check_data",
     "data get": "nfas_lightning.cli.data_get:get_data",
+    "cache list": "nfas_lightning.cli.cache:list_cache",
+    "cache prune": "nfas_lightning.cli.cache:prune_cache",
+    "cache clear": "nfas_lightning.cli.cache:clear_cache",
     "help": "nfas_lightning.cli.help:help_on",
 }
 """Command, or command and subcommand, to the function that runs it: imported when it is asked for.
@@ -53,6 +56,7 @@ _USAGE = f"""Neural Functional Alignment Space
   nfas compare RUN [RUN ...]         the stable mode against its baselines, over every data set
   nfas models list|show|check|pin    pretrained models: the zoo and those that registry packages carry
   nfas data list|check|get           benchmarks: what they are, what of them is here, and downloads
+  nfas cache list|prune|clear        states that were captured once and are scored again without a pass
   nfas help NAME                     options of a class that a config may name, or of a command
 
 `nfas COMMAND --help` lists the options of a command, `nfas --version` the versions that matter.
@@ -142,7 +146,6 @@ def _run_command(name: str, args: list[str]) -> None:
             parser.add_argument(key, help=summary(command, key), **several)
     flags = [key for key, parameter in signature(command).parameters.items() if parameter.default is False]
     for key in flags:
-        # the name alone says yes, as on every command line; true and false do too
         parser.add_argument(
             f"--{key}", type=bool, nargs="?", const=True, default=False, help=summary(command, key)
         )
@@ -161,7 +164,12 @@ def _run_command(name: str, args: list[str]) -> None:
     needed = [key for key in positional if signature(command).parameters[key].default is Parameter.empty]
     _check_names(name, args, list(signature(command).parameters), needed)
     _check_values(name, args, {key: hint for key, hint in hints.items() if key not in {*positional, *flags}})
-    options = parser.parse_args(args)
+    # the name alone means yes, as on every command line, and the word behind it is another argument
+    words = [
+        f"{word}=true" if word[2:] in flags and after.lower() not in ("true", "false") else word
+        for word, after in zip_longest(args, args[1:], fillvalue="")
+    ]
+    options = parser.parse_args(words)
     options.pop("config")
     command(**parser.instantiate(options).as_dict())
 

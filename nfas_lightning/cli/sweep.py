@@ -19,6 +19,7 @@ def sweep(
     cluster: str | None = None,
     plan: bool = False,
     no_resume: bool = False,
+    no_cache: bool = False,
     job: str | None = None,
 ) -> None:
     """Run every model on every benchmark of its modality; what is finished is not computed again.
@@ -33,19 +34,23 @@ def sweep(
         cluster: ``slurm`` or ``local`` for submitit, ``inline`` for this process, in place of the file's.
         plan: estimate memory and time, and run nothing.
         no_resume: compute every model anew and replace its result.
+        no_cache: neither take states that an earlier run has kept, nor keep them.
         job: run only ``benchmark`` or ``benchmark:model,model``, in this process; what a sweep's jobs do.
     """
     with refusing("nfas sweep"):
         (config,) = read_config_files(["--config", file])
     # Lightning takes seconds to import: after the file is known to be one
     say_loading("Lightning")
+    from nfas_lightning import datamodules
     from nfas_lightning.sweep import Sweep, conduct, read_sweep
     from nfas_lightning.sweep.work import run_job
 
+    for name in datamodules.__all__:  # imported here, so that their short names resolve
+        getattr(datamodules, name)
     given = {"run_dir": run_dir, "slots": slots, "cluster": cluster}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if no_resume:
-        changes["resume"] = False
+    changes |= {"resume": False} if no_resume else {}
+    changes |= {"cache": False} if no_cache else {}
     with refusing("nfas sweep"):
         check_arguments(config, Sweep)
         request = read_sweep(file, changes=changes, parser=PlainErrors(prog="nfas sweep"))

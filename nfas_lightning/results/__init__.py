@@ -1,7 +1,8 @@
 """Result tables of a run, the folder that keeps them, and the statistics of a space."""
 
+from nfas_lightning.results.capture_cache import CaptureCache
 from nfas_lightning.results.comparison import MEASURED, SIMULATED, compare_features
-from nfas_lightning.results.keys import capture_key, content_key, scoring_key
+from nfas_lightning.results.keys import capture_key, content_key, scoring_key, stimuli_key
 from nfas_lightning.results.numbers import SCORES, Score, report_as, reported, tells_apart, three_numbers
 from nfas_lightning.results.run_folder import RunFolder
 from nfas_lightning.results.run_results import (
@@ -27,6 +28,7 @@ __all__ = [
     "SCORES",
     "SIMULATED",
     "SIZES",
+    "CaptureCache",
     "ModelResult",
     "NoKeyError",
     "RunFolder",
@@ -42,6 +44,7 @@ __all__ = [
     "report_as",
     "reported",
     "scoring_key",
+    "stimuli_key",
     "subject_scores",
     "tells_apart",
     "three_numbers",

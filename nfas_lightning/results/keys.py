@@ -10,7 +10,8 @@ a sha256 over declared content:
   the values that the source names: those of its module, and what a closure holds. A `functools.partial`
   counts by its function and arguments, a class of yours by what it defines;
 - a module of yours that such a source names counts by the text of its file;
-- what Python, an installed package or this one defines counts by name. `code_version` has the versions.
+- what Python, an installed package or this one defines counts by name. `code_version` has the versions: of
+  what states pass through in the capture key, of what scores pass through in the scoring key.
 
 Where content can't be told (no source, an object that can't be pickled), `NoKeyError` says what is in the
 way. The result is then computed anew by every run.
@@ -36,6 +37,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.hooks.undisturbed import plain_network
 from nfas_lightning.results.source_code import (
     WRAPPERS,
@@ -48,7 +50,7 @@ from nfas_lightning.results.source_code import (
 )
 from nfas_lightning.versions import code_version
 
-__all__ = ["capture_key", "content_key", "scoring_key"]
+__all__ = ["capture_key", "content_key", "scoring_key", "stimuli_key"]
 
 _PLAIN = (bool, int, float, str)
 # objects of these keep a program going and compute nothing; their states change by themselves
@@ -77,21 +79,21 @@ def capture_key(
     - the content of the stimuli;
     - how states are recorded: layers, pooling, submodule, repeats, layout, and the dtype they are kept in;
     - the precision of the forward passes;
-    - the version of this package and of the libraries that compute, see `code_version`.
+    - the code that states pass through, of this package and of its libraries, see `code_version`.
 
     Batch size, device and the model's name are not in it: states do not depend on them.
 
     Args:
         network: the module that runs, in any mode and on any device.
         preprocess: raw batch to the network's inputs; None: the network gets the batch.
-        stimuli: sha256 over the content of all stimuli, in order, see `StimulusSet.sha256`.
+        stimuli: content of all stimuli, in order, see `stimuli_key`.
         recorder: how states are recorded, see `DepthTrajectory.options`; layers and pooling resolved.
         precision: see Lightning's Trainer.
 
     Raises:
         NoKeyError: something of it can't be told from other content.
     """
-    return content_key(network, preprocess, stimuli, dict(recorder), precision, code_version())
+    return content_key(network, preprocess, stimuli, dict(recorder), precision, code_version("capture"))
 
 
 def scoring_key(
@@ -105,7 +107,25 @@ def scoring_key(
         settings: of the scoring, see `ScoringSettings`.
         card: what the tables say of the model: its name, source, license and so on.
     """
-    return content_key(capture, responses, dict(settings), dict(card))
+    return content_key(capture, responses, dict(settings), dict(card), code_version("scoring"))
+
+
+def stimuli_key(datamodule: Any) -> str:
+    """Return what a `capture_key` has of the stimuli: a benchmark's own hash, else all are read once.
+
+    Args:
+        datamodule: shows them, after ``setup``.
+
+    Raises:
+        NoKeyError: they are no `StimulusSet` and have no hash.
+    """
+    stimuli = getattr(datamodule, "stimuli", None)
+    known = datamodule.responses.hashes.get("stimuli")
+    if known is None:
+        if not isinstance(stimuli, StimulusSet):
+            raise NoKeyError(f"{type(datamodule).__name__} has no StimulusSet in `stimuli`")
+        known = stimuli.sha256()
+    return f"{known} {getattr(stimuli, 'as_clips', None)}"
 
 
 def content_key(*parts: object) -> str:

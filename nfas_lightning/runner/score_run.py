@@ -39,12 +39,14 @@ def score_models(
     name: str | None = None,
     report: bool = True,
     resume: bool = True,
+    cache: bool | str = True,
     **trainer: Any,
 ) -> RunResults:
     """Score models on a benchmark and report: `SuiteTrainer`, its callbacks and `report_run` in one call.
 
     What is finished in `run_dir` is not computed again, so a call that was stopped continues where it was.
-    `capture_key` and `scoring_key` say what makes a result another one.
+    `capture_key` and `scoring_key` say what makes a result another one. Where states are kept from an earlier
+    run, in whatever folder, no forward pass is run, see `CaptureCache`.
 
     Args:
         models: one or several, by name (``"minilm_l6"``, ``"timm:resnet50"``, ``"zoo:gpt2"``), or as mappings
@@ -59,7 +61,9 @@ def score_models(
         loggers: Lightning's, e.g. a `WandbLogger`.
         name: of the run; None: the folder's.
         report: print the tables and write report.html.
-        resume: take the finished results in `run_dir`; False: compute every model anew, and replace them.
+        resume: take the finished results in `run_dir`, and states that are kept; False: compute every model
+            anew, and replace them.
+        cache: folder that keeps states, True for the usual one; False: keep none, and take none.
         trainer: further arguments of `Trainer`, e.g. ``accelerator="gpu"``, ``precision="bf16-mixed"``. One
             device is used unless ``devices`` says more; ``devices=2, strategy="ddp"`` runs the whole script
             once per device.
@@ -89,7 +93,7 @@ def score_models(
     is_one = isinstance(models, str | Mapping | nn.Module) or not isinstance(models, Iterable)
     several: list[Any] = [models] if is_one else list(models)  # type: ignore[arg-type]
     suite = ModelSuite(several, random_twins=random_twins, seed=seed)
-    writer = ScoreWriter(folder, settings=settings, name=name, resume=resume)
+    writer = ScoreWriter(folder, settings=settings, name=name, resume=resume, cache=cache)
     options = {"devices": 1, "enable_checkpointing": False, "enable_model_summary": False, **trainer}
     runner = SuiteTrainer(callbacks=[DepthTrajectory(), writer], logger=loggers, **options)
     try:

@@ -157,16 +157,20 @@ class SuiteTrainer(Trainer):
         Those are by the name of the trained model, and 0 for itself or 1 for its random twin.
         """
         found: dict[tuple[str, int], tuple[str, str]] = {}
+        captured = writer.cache.models()
 
         def is_finished(member: FrozenModel, name: str) -> bool:
-            # weights are loaded, and hashed, only where there is a result that may be of them
-            entry = None
-            if writer.folder.has_any(name):
-                entry = writer.find(member, self, stream_of(datamodule, member))
+            # weights are loaded, and hashed, only where there is a result, or states, that may be of them
+            has_result, entry = writer.folder.has_any(name), None
+            if not (has_result or name in captured):
+                return False
+            shown = stream_of(datamodule, member)
+            if has_result:
+                entry = writer.find(member, self, shown)
             if entry is not None:
                 place = int(isinstance(member, RandomTwin))
                 found[member.twin_of if isinstance(member, RandomTwin) else name, place] = entry
-            return entry is not None
+            return entry is not None or (name in captured and writer.is_captured(member, self, shown))
 
         device = self.strategy.root_device
         rows = plan(suite, datamodule, device=device, is_finished=is_finished, on_missing=on_missing)

@@ -185,6 +185,7 @@ def _arguments(sweep: Sweep) -> list[str]:
     """What follows Python on the command line of a job, up to its name."""
     file = str(Path(sweep.run_dir) / "sweep.yaml")
     anew = [] if sweep.resume else ["--no_resume"]
+    anew += ["--no_cache"] if sweep.cache is False else []
     return ["-m", "nfas_lightning", "sweep", file, "--run_dir", sweep.run_dir, *anew]
 
 

@@ -61,7 +61,9 @@ class Sweep:
         cluster: ``"slurm"``, or ``"local"``, to hand jobs to submitit; None: processes on this machine;
             ``"inline"``: this very process, one job after another, for a debugger.
         cluster_options: of submitit's ``update_parameters``, e.g. ``{"timeout_min": 240, "mem_gb": 32}``.
-        resume: take finished results; False: compute every model anew, and replace them.
+        resume: take finished results, and states that are kept; False: compute every model anew, and replace
+            them.
+        cache: folder that keeps states, true for the usual one, see `CaptureCache`; false: none.
     """
 
     models: list[str | dict[str, Any]]
@@ -79,6 +81,7 @@ class Sweep:
     cluster: Literal["slurm", "local", "inline"] | None = None
     cluster_options: dict[str, Any] = field(default_factory=dict)
     resume: bool = True
+    cache: bool | str = True
 
     def __post_init__(self) -> None:
         DepthTrajectory(dtype=self.dtype)  # refuses a type of states that it can't keep

@@ -83,7 +83,9 @@ def _run(sweep: Sweep, cell: Cell, datamodule: BrainDataModule) -> None:
     before = cell.status()
     cell.say("running", pid=os.getpid(), log=os.environ.get("NFAS_SWEEP_LOG", ""))
     settings = sweep.scoring(cell.benchmark)
-    writer = ScoreWriter(str(cell.folder), settings=settings, name=cell.name, resume=sweep.resume)
+    writer = ScoreWriter(
+        str(cell.folder), settings=settings, name=cell.name, resume=sweep.resume, cache=sweep.cache
+    )
     computed = 0
     suite = ModelSuite([cell.spec.arguments()], random_twins=sweep.random_twins, seed=sweep.seed)
     for member in suite.members():
@@ -116,7 +118,14 @@ def estimate_key(sweep: Sweep, cell: Cell) -> str:
     data = sweep.benchmarks[cell.benchmark].data
     about = [type(data), dict(getattr(data, "hparams", {}))]
     settings = sweep.scoring(cell.benchmark)
-    parts = (dict(cell.spec.given), about, vars(settings), sweep.random_twins, code_version())
+    parts = (
+        dict(cell.spec.given),
+        about,
+        vars(settings),
+        sweep.random_twins,
+        code_version("capture"),
+        code_version("scoring"),
+    )
     try:
         return content_key(*parts)
     except NoKeyError:  # a benchmark of one's own without a source: it is probed each time

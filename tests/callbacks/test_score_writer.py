@@ -3,7 +3,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 
 from nfas_lightning.alignment import card_of
@@ -176,6 +176,62 @@ def test_models_of_earlier_runs_that_the_tables_lack_are_named(tmp_path, capsys)
         quiet_trainer(writer).test(FrozenModel(net(), name=name), datamodule=brain(), verbose=False)
     assert f"not in these tables, though finished in {tmp_path}: a. Score them" in capsys.readouterr().out
     assert list(RunResults.load(tmp_path).models["model"]) == ["b"]
+
+
+class Looking(Callback):
+    """Something of one's own that is to see every batch."""
+
+    seen = 0
+
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        self.seen += 1
+
+
+def test_states_of_an_earlier_run_are_taken_unless_something_looks_at_the_batches(
+    tmp_path, captures, passes, capsys
+):
+    def tested(name, *more, **options):
+        passes.clear()
+        writer = ScoreWriter(str(tmp_path / name), settings=ScoringSettings(n_permutations=0), **options)
+        trainer = quiet_trainer(writer)
+        trainer.callbacks.extend(more)
+        trainer.test(FrozenModel(net()), datamodule=brain(), verbose=False)
+        return trainer
+
+    tested("first")
+    assert passes
+    recorder = tested("second").callbacks[0]
+    assert not passes
+    assert recorder.trajectory.widths == (48, 8, 8, 8, 8)
+    assert "states of an earlier run" in capsys.readouterr().out
+    looking = Looking()
+    tested("third", looking)
+    assert looking.seen == 2
+    for options in ({"cache": False}, {"resume": False}):
+        tested("fourth", **options)
+        assert passes
+    (file,) = captures.files()
+    file.path.write_bytes(file.path.read_bytes()[:-50])
+    with pytest.warns(UserWarning, match="is damaged .* It is captured again"):
+        tested("fifth")
+    assert passes
+    tested("sixth")
+    assert not passes
+
+
+def test_a_trainer_shows_all_batches_of_the_model_after_one_whose_states_are_kept(tmp_path, captures, passes):
+    ran = []
+    for name in ("first", "second"):
+        writer = ScoreWriter(str(tmp_path / name), settings=ScoringSettings(n_permutations=0))
+        trainer = quiet_trainer(writer)
+        for model in (net(), net()[:4], net()):
+            passes.clear()
+            trainer.test(FrozenModel(model), datamodule=brain(), verbose=False)
+            assert len(trainer.callbacks[0].trajectory.states) == len(model)
+            ran.append(bool(passes))
+        captures.files()[1].path.unlink()  # of the model in the middle
+    assert ran == [True, True, False, False, True, False]
+    assert trainer.limit_test_batches == 1.0
 
 
 @pytest.fixture

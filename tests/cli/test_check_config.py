@@ -1,10 +1,12 @@
 """Every slip in a config is one message with the nearest names and exit code 2; nothing is run."""
 
 import re
-from typing import Any, Literal
+from enum import Enum
+from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
 import pytorch_lightning
+import torch
 import yaml
 
 from nfas_lightning.cli.check_config import ConfigError, check_arguments, check_lightning
@@ -69,6 +71,15 @@ class _Own:
         self.n = n
 
 
+class _Color(Enum):
+    RED = "r"
+
+
+class _Record(TypedDict):
+    size: int
+    unit: NotRequired[str]
+
+
 class _Form:
     """Annotations as users write them."""
 
@@ -86,6 +97,10 @@ class _Form:
         own: _Own = None,
         table: dict[str, float] | None = None,
         options: dict | None = None,
+        color: _Color = _Color.RED,
+        record: _Record | None = None,
+        dtype: torch.dtype = torch.float32,
+        rate: float | torch.Tensor = 0.1,
         **kwargs,
     ):
         this.given = kwargs.pop("popped", 3)
@@ -109,6 +124,11 @@ class _Form:
         {"table": "{a: 1}"},
         {"table": {"a": "1e-3"}},
         {"popped": 2},
+        {"color": "RED"},
+        {"record": {"size": 1}},
+        {"record": "{size: 1, unit: mm}"},
+        {"dtype": "torch.bfloat16"},
+        {"rate": "1e-3"},
     ],
 )
 def test_what_the_parser_takes_passes(given):
@@ -127,6 +147,13 @@ def _own() -> _Own:
         ({"poped": 2}, "Did you mean 'popped'"),
         ({"own": {"class_path": f"{__name__}._Own", "init_args": [1]}}, "own.init_args: expected keys and"),
         ({"own": {"class_path": f"{__name__}._Own", "init_args": {"n": 3.0}}}, "expected int, got 3.0"),
+        ({"color": "red"}, "data.color: expected one of 'RED', got 'red'. Did you mean 'RED'?"),
+        ({"record": {"unit": "mm"}}, "data.record: _Record needs size. There are size, unit."),
+        ({"record": {"size": 1, "units": "mm"}}, "_Record has no option 'units'. Did you mean 'unit'?"),
+        ({"record": {"size": "big"}}, "data.record.size: expected int, got 'big'."),
+        ({"record": 3}, "data.record: expected _Record or null, got 3."),
+        ({"dtype": "float32"}, "expected a dtype by its module, got 'float32'. Did you mean 'torch.float32'"),
+        ({"rate": "fast"}, "data.rate: expected float or Tensor, got 'fast'."),
     ],
 )
 def test_what_the_parser_refuses_is_one_line(given, message):
@@ -142,6 +169,18 @@ def test_options_that_lightning_passes_on():
     check_arguments({"save_dir": "logs"}, TensorBoardLogger, "trainer.logger")
 
 
+CLASSES = {
+    "data": pytorch_lightning.LightningDataModule,
+    "optimizer": torch.optim.Optimizer,
+    "lr_scheduler": torch.optim.lr_scheduler.LRScheduler,
+}
+FLAGS = [f"--{name}" for name in (*CLASSES, "trainer")]
+
+
+def check(words=(), *configs):
+    check_lightning(words, configs, FLAGS, pytorch_lightning.Trainer, CLASSES, ["data"])
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -151,5 +190,34 @@ def test_options_that_lightning_passes_on():
     ],
 )
 def test_words_of_the_command_line_that_name_no_option(words):
-    classes = {"data": pytorch_lightning.LightningDataModule}
-    check_lightning(words, [], ["--data", "--trainer"], pytorch_lightning.Trainer, classes)
+    check(words)
+
+
+DATA = {"data": {"class_path": "LightningDataModule"}}
+
+
+def test_an_optimizer_and_its_scheduler_pass_without_what_comes_later():
+    check((), DATA)
+    check(["--optimizer=SGD", "--lr_scheduler", "StepLR", "--lr_scheduler.step_size=1"], DATA)
+    plateau = {"class_path": "ReduceLROnPlateau", "init_args": {"monitor": "loss"}}  # Lightning's own
+    check((), DATA, {"optimizer": {"class_path": "torch.optim.Adam"}, "lr_scheduler": plateau})
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "message"),
+    [
+        ([], {}, "data missing: give a config"),
+        ([], {"data": {}}, "data: expected class_path and init_args, got nothing."),
+        ([], {"optimizer": {"class_path": "Adm"}}, "optimizer: there is no class 'Adm'. Did you mean 'Adam"),
+        (
+            ["--optimizer=SGD", "--optimizer.lrr=1"],
+            {},
+            "optimizer: SGD has no option 'lrr'. Did you mean 'lr",
+        ),
+        ([], {"optimizer": {"class_path": "SGD", "init_args": {"lr": "fast"}}}, "optimizer.lr: expected"),
+        (["--lr_scheduler", "SGD"], {}, "lr_scheduler: there is no class 'SGD'."),
+    ],
+)
+def test_mistakes_in_classes(words, config, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check(words, config if "data missing" in message else {**DATA, **config})

@@ -16,7 +16,7 @@ CONFIGS = sorted(
 )
 
 
-def small_config(folder: Path, models: list[str]) -> Path:
+def small_config(folder: Path, models: list[str], run: str = "run", **data: int) -> Path:
     """A suite of tiny untrained timm models on a small simulated brain."""
     config = {
         "trainer": {
@@ -26,7 +26,7 @@ def small_config(folder: Path, models: list[str]) -> Path:
                 {"class_path": "DepthTrajectory"},
                 {
                     "class_path": "ScoreWriter",
-                    "init_args": {"run_dir": str(folder / "run"), "settings": {"n_permutations": 19}},
+                    "init_args": {"run_dir": str(folder / run), "settings": {"n_permutations": 19}},
                 },
             ],
         },
@@ -36,7 +36,7 @@ def small_config(folder: Path, models: list[str]) -> Path:
         },
         "data": {
             "class_path": "SimulatedBrainDataModule",
-            "init_args": {"modality": "vision", "n_stimuli": 24, "n_subjects": 2, "n_runs": 2},
+            "init_args": {"modality": "vision", "n_stimuli": 24, "n_subjects": 2, "n_runs": 2, **data},
         },
     }
     path = folder / "config.yaml"
@@ -45,9 +45,18 @@ def small_config(folder: Path, models: list[str]) -> Path:
 
 
 @pytest.mark.slow
-def test_test_command_runs_a_suite_reports_and_resumes(tmp_path, capsys):
+def test_test_command_runs_a_suite_reports_and_resumes(tmp_path, capsys, captures, passes):
     main(["test", "--config", str(small_config(tmp_path, ["timm:test_vit"]))])
     run = tmp_path / "run"
+    passes.clear()
+    other = tmp_path / "other"
+    other.mkdir()
+    changed = small_config(other, ["timm:test_vit"])
+    changed.write_text(changed.read_text().replace("n_permutations: 19", "n_permutations: 29"))
+    main(["test", "--config", str(changed)])
+    assert not passes  # the states of the first run are scored
+    assert len(RunResults.load(other / "run").models) == 1
+    assert (other / "run" / "config.yaml").is_file()
     assert (run / "report.html").is_file()
     assert "SIMULATED" in (run / "report.html").read_text().upper()
     assert len(RunResults.load(run).models) == 1

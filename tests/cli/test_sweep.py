@@ -47,3 +47,10 @@ def test_a_job_that_a_sweep_does_not_have(capsys, tmp_path):
         main(["sweep", str(tmp_path / "sweep.yaml"), "--job", "two"])
     assert stop.value.code == 2
     assert "The sweep has no benchmark 'two'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--plan"], ["--plan", "false"], ["--plan=true", "--no_resume"]])
+def test_a_flag_leaves_the_word_behind_it_to_the_file(capsys, words):
+    with pytest.raises(SystemExit):
+        main(["sweep", *words, "nowhere.yaml"])
+    assert "there is no file nowhere.yaml" in capsys.readouterr().err

@@ -1,19 +1,13 @@
-"""Planted data and process pools for the tests of metrics."""
-
-import os
-import sys
-import tempfile
-from pathlib import Path
-from unittest import mock
+"""Planted data and a group of processes for the tests of metrics."""
 
 import pandas as pd
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.dmd import stable_mode
 from nfas_lightning.metrics import SNCI, DepthSpectrum, DMDAlignment
+from tests.helpers.processes import run_group
 
 
 def planted(*, design=False, nuisance=False, seed=0, dtype=torch.float64):
@@ -57,12 +51,7 @@ def splits(n, size):
 
 def run_processes():
     """Start three gloo processes; return, by (world, rank), what the metrics of two and of three computed."""
-    # a spawned process takes over this one's path, on which pytest's import mode leaves the repository out
-    path = [str(Path(__file__).parents[2]), *sys.path]
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(sys, "path", path):
-        mp.spawn(_work, args=(folder,), nprocs=3)
-        files = Path(folder).glob("*.pt")
-        return {tuple(map(int, f.stem.split("-"))): torch.load(f, weights_only=False) for f in files}
+    return {key: value for found in run_group(_work, 3) for key, value in found.items()}
 
 
 # Stimuli of each process: uneven, repeated inside and across processes, and for three, nothing for the last.
@@ -73,15 +62,9 @@ SHARES = {
 MODELS = {2: [slice(0, 2), slice(2, 9)], 3: [slice(0, 2), slice(2, 9), slice(9, 9)]}
 
 
-def _work(rank, folder):
-    torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", 3), rank=rank, world_size=3)
-    for world in (2, 3):
-        group = dist.new_group(list(range(world)))
-        if rank < world:
-            torch.save(_compute(rank, world, group), Path(folder) / f"{world}-{rank}.pt")
-    dist.destroy_process_group()
+def _work(rank, _):
+    groups = {world: dist.new_group(list(range(world))) for world in (2, 3)}
+    return {(world, rank): _compute(rank, world, g) for world, g in groups.items() if rank < world}
 
 
 def _compute(rank, world, group):

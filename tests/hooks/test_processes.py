@@ -1,17 +1,10 @@
 """What processes hand each other: uneven shares, none at all, in blocks, and the same error everywhere."""
 
-import os
-import sys
-import tempfile
-from pathlib import Path
-from unittest import mock
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from nfas_lightning.hooks import LayerInfo, Trajectory, processes
+from tests.helpers.processes import run_group
 
 # stimuli of each process: uneven, one per process, none for the first or the last
 SHARES = {
@@ -37,12 +30,7 @@ def share(ids, rank):
     return Trajectory(states, layers, rows)
 
 
-def work(rank, world, folder):
-    torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo", store=dist.FileStore(f"{folder}/store", world), rank=rank, world_size=world
-    )
+def work(rank, world):
     processes._BLOCK_BYTES = 400  # several blocks, the last one short
     found = [processes.gather_trajectories(share(shares[rank], rank)) for shares in SHARES[world]]
     with torch.inference_mode():
@@ -65,19 +53,14 @@ def work(rank, world, folder):
         processes.together(fail_in_the_last)
     except (OSError, RuntimeError) as error:
         said.append(processes.reason_of(error))
-    torch.save((found, said), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return found, said
 
 
 @pytest.mark.ddp
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 3])
 def test_rank_zero_gets_every_share_and_the_others_nothing(world):
-    # a spawned process takes over this one's path, on which pytest's import mode leaves the repository out
-    path = [str(Path(__file__).parents[2]), *sys.path]
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(sys, "path", path):
-        mp.spawn(work, args=(world, folder), nprocs=world)
-        results = [torch.load(f"{folder}/{rank}.pt", weights_only=False) for rank in range(world)]
+    results = run_group(work, world)
     for case, shares in enumerate([*SHARES[world], SHARES[world][0]]):
         wanted = [one for rank, ids in enumerate(shares) if (one := share(ids, rank)) is not None]
         got = results[0][0][case]

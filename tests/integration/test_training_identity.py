@@ -21,17 +21,18 @@ def watchers(which):
     )
 
 
-@pytest.mark.parametrize("which", ["brain", "depth", "both"])
 @pytest.mark.parametrize(
-    "options",
+    ("which", "options"),
     [
-        {},
-        {"accumulate_grad_batches": 3},
-        {"precision": "bf16-mixed"},
-        {"precision": "bf16-true"},
-        {"workers": 2},
+        ("brain", {}),
+        ("depth", {}),
+        ("both", {}),
+        ("both", {"accumulate_grad_batches": 3}),
+        ("both", {"precision": "bf16-mixed"}),
+        ("both", {"precision": "bf16-true"}),
+        ("both", {"workers": 2}),
     ],
-    ids=["plain", "accumulation", "mixed", "half", "workers"],
+    ids=["brain", "depth", "plain", "accumulation", "mixed", "half", "workers"],
 )
 def test_one_process(tmp_path, which, options):
     callbacks = watchers(which)

@@ -1,11 +1,14 @@
 """Result tables: what they hold, how they join, and what they say of what is missing."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from nfas_lightning.results import (
+    COLUMNS,
     ModelResult,
     RunFolder,
     RunResults,
@@ -80,3 +83,17 @@ def test_numbered_rois_of_other_responses_never_join(tmp_path):
     for runs in ([first, other], [RunResults.load(tmp_path), other], [named, first]):
         with pytest.raises(ValueError, match=r"those of 'simulated-vision' have none: seitzman_.*Name them"):
             RunResults.concatenate(runs)
+
+
+PAGE = (Path(__file__).parents[2] / "docs/tables.md").read_text(encoding="utf-8")
+MORE = {"models": {"objective"}}  # of models that say so
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_the_page_of_tables_explains_every_column_once(table):
+    section = PAGE.split(f"\n## {table}: ")[1].split("\n## ")[0]
+    named = [
+        name for row in re.findall(r"^\| (`.+?) \|", section, re.M) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert len(named) == len(set(named))
+    assert set(named) == set(COLUMNS[table]) | MORE.get(table, set())

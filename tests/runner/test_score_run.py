@@ -1,18 +1,24 @@
-import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from nfas_lightning.cli import main
+from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import ModelSuite
 from nfas_lightning.results import RunResults
 from nfas_lightning.runner import (
     SuiteTrainer,
     score_models,
 )
-from tests.helpers.suites import QUICK, Net, Other, brain, spec, trainer
+from tests.cli.test_lightning import small_config
+from tests.helpers import networks
+from tests.helpers.networks import seeded
+from tests.helpers.suites import QUICK, ROIS, Net, brain, images, spec, trainer
 
 
 def test_one_call_is_the_trainer_its_callbacks_and_the_report(tmp_path, capsys):
@@ -30,6 +36,46 @@ def test_one_call_is_the_trainer_its_callbacks_and_the_report(tmp_path, capsys):
     assert "Report:" not in capsys.readouterr().out
 
 
+def other_brain(n_subjects=1, rois=ROIS, **options):
+    """Other responses to the same images."""
+    values = images().flatten(1)[:, : len(rois)] + torch.rand(
+        n_subjects, 40, len(rois), generator=torch.Generator().manual_seed(5)
+    )
+    names = [str(i) for i in range(n_subjects)]
+    options = {"rois": rois, "subject_names": names, "dataset": "other", "batch_size": 16, **options}
+    return ArrayDataModule(images(), values, **options)
+
+
+UNTESTED = replace(QUICK, n_permutations=0)
+
+
+def test_what_was_captured_is_scored_again_without_a_forward_pass(tmp_path, captures, passes, capsys):
+    def score(folder, datamodule, settings=UNTESTED, **options):
+        models = {"model": seeded(networks.Net), "layers": "blocks.*"}
+        options = {"report": False, "enable_progress_bar": False, "settings": settings, **options}
+        return score_models(models, datamodule, tmp_path / folder, **options)
+
+    first = score("first", brain())
+    assert len(captures.files()) == 2  # the model and its random twin
+    passes.clear()
+    pairs = [
+        (brain(), replace(UNTESTED, operator="pooled")),
+        (other_brain(n_subjects=3, subjects=["2"]), UNTESTED),
+        (other_brain(rois=["V1"]), UNTESTED),
+    ]
+    found = [score(f"run {i}", *pair) for i, pair in enumerate(pairs)]
+    assert not passes
+    assert "states of an earlier run" in capsys.readouterr().out
+    for i, (pair, result) in enumerate(zip(pairs, found, strict=True)):
+        expected = score(f"anew {i}", *pair, cache=False)
+        assert passes
+        pd.testing.assert_frame_equal(result.scores, expected.scores)
+        assert not result.scores["r"].equals(first.scores["r"])
+        passes.clear()
+    score("again", brain(), resume=False)  # which takes nothing that an earlier run has kept
+    assert passes
+
+
 def test_one_device_is_used_unless_more_are_asked_for(tmp_path, monkeypatch):
     asked = []
 
@@ -45,40 +91,60 @@ def test_one_device_is_used_unless_more_are_asked_for(tmp_path, monkeypatch):
 
 
 TWO_PROCESSES = """
-import json, sys
+import sys
 from pathlib import Path
 
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 sys.path.insert(0, {root!r})
-from nfas_lightning.runner import score_models
-from tests.helpers.suites import QUICK, Net, Other, brain, spec
+from nfas_lightning.cli import main
+from tests.runner.test_score_run import *
 
 if __name__ == "__main__":
+    folder, passes = Path({folder!r}), []
+    register_module_forward_pre_hook(lambda module, _: passes.append(module))
     options = dict(accelerator="cpu", devices=2, strategy="ddp", enable_progress_bar=False)
-    results = score_models([spec(Net()), spec(Other())], brain(), {folder!r}, settings=QUICK, **options)
-    rank = torch.distributed.get_rank()
-    results.scores.to_json(Path({said!r}, f"{{rank}}.json"))
-    print(f"rank {{rank}} has", len(results.models))
+    network = {{"model": seeded(networks.Net), "layers": "blocks.*"}}
+    for settings in (QUICK, UNTESTED):
+        run = folder / str(settings.n_permutations)
+        results = score_models(network, brain(41), run, settings=settings, report=False, **options)
+        rank = torch.distributed.get_rank()
+        assert bool(passes) is (settings is QUICK), (rank, settings)
+        passes.clear()
+    results.scores.to_parquet(folder / f"{{rank}}.parquet")
+    # two at a time: Lightning starts processes once, and these go on with the command
+    both = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+    main(["test", "--config", str(folder / "config.yaml"), *both])
+    assert passes
+    (folder / f"{{rank}} is done").touch()
 """
 
 
 @pytest.mark.ddp
 @pytest.mark.slow
-def test_every_one_of_two_processes_returns_what_the_first_wrote(tmp_path):
-    script, said, folder = tmp_path / "run.py", tmp_path / "said", tmp_path / "run"
-    said.mkdir()
-    root = str(Path(__file__).parents[2])
-    script.write_text(TWO_PROCESSES.format(root=root, folder=str(folder), said=str(said)))
+def test_two_processes_with_uneven_shares_find_what_one_finds(tmp_path, captures, monkeypatch):
+    folder, root = tmp_path / "two", str(Path(__file__).parents[2])
+    folder.mkdir()
+    config = small_config(folder, ["timm:test_vit"], run="cli", n_stimuli=25, batch_size=4)
+    script = tmp_path / "run.py"
+    script.write_text(TWO_PROCESSES.format(root=root, folder=str(folder)))
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("Report:") == 1
-    found = [json.loads((said / f"{rank}.json").read_text()) for rank in (0, 1)]
-    assert found[0] == found[1]
-    alone = score_models(
-        [spec(Net()), spec(Other())], brain(), tmp_path / "alone", settings=QUICK, report=False
-    )
-    columns = ["model", "feature", "roi", "r", "r2", "p"]
-    pd.testing.assert_frame_equal(RunResults.load(folder).scores[columns], alone.scores[columns])
+    assert len(list(folder.glob("? is done"))) == 2
+    assert done.stdout.count("Report:") == 1  # of the command, by the first process
+    assert "states of an earlier run" in done.stdout
+    pd.testing.assert_frame_equal(*(pd.read_parquet(folder / f"{rank}.parquet") for rank in (0, 1)))
+    monkeypatch.setenv("NFAS_CAPTURES_GB", "0")
+    network = {"model": seeded(networks.Net), "layers": "blocks.*"}
+    options = {"enable_progress_bar": False, "report": False}
+    for settings in (QUICK, UNTESTED):
+        run = tmp_path / "one" / str(settings.n_permutations)
+        score_models(network, brain(41), run, settings=settings, **options)
+    config.write_text(config.read_text().replace(str(folder / "cli"), str(tmp_path / "one/cli")))
+    main(["test", "--config", str(config)])
+    for name in ("19", "0", "cli"):
+        two, one = (RunResults.load(place / name).scores for place in (folder, tmp_path / "one"))
+        pd.testing.assert_frame_equal(two, one, atol=1e-5)

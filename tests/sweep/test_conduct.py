@@ -106,7 +106,7 @@ def test_what_is_finished_is_found_and_what_changed_is_computed(folder, monkeypa
     assert calls(folder) > count
     assert (status["one"]["found"], status["two"]["found"]) == (False, True)
     assert recomputed(resume=False)
-    monkeypatch.setattr("nfas_lightning.results.keys.code_version", lambda: "another")
+    monkeypatch.setattr("nfas_lightning.results.keys.code_version", lambda of: "another")
     assert recomputed()
 
 
@@ -132,7 +132,7 @@ def test_estimates_come_first_and_once(folder, capsys):
     assert "What the sweep is estimated to take" in capsys.readouterr().out
     assert calls(folder) == 0
     (folder / "toy_sweep.py").unlink()  # what is known is not probed again
-    main(["sweep", str(source), "--plan"])
+    main(["sweep", "--plan", str(source)])
 
 
 def test_one_sweep_a_folder(folder):

@@ -73,6 +73,21 @@ def sample_crops(
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous(), names, files
 
 
+def equalized(crops: Tensor, *, seed: int = 0) -> Tensor:
+    """Return crops in gray, of equal mean and contrast, half of them mirrored: color tells no photograph.
+
+    Args:
+        crops: (N, 3, H, W) uint8.
+        seed: of the mirroring.
+    """
+    gray = crops.float().mean(dim=1, keepdim=True)
+    mean, spread = gray.mean(dim=(2, 3), keepdim=True), gray.std(dim=(2, 3), keepdim=True)
+    even = ((gray - mean) / spread.clamp(min=1.0) * 50 + 127.5).clamp(0, 255)
+    mirrored = torch.from_numpy(np.random.default_rng([seed, 7]).uniform(size=len(crops)) < 0.5)
+    even[mirrored] = even[mirrored].flip(-1)
+    return even.round().to(torch.uint8).expand_as(crops).contiguous()
+
+
 def _crop(picture: Image.Image, scale: float, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Cut one crop; of twenty draws the one with the most contrast if all are nearly uniform."""
     side = round(scale * min(picture.size))

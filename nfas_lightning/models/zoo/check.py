@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from nfas_lightning.hooks.capture import Capture, one_stimulus
 from nfas_lightning.hooks.recorder import DepthRecorder
@@ -86,8 +86,8 @@ def check_entry(entry: ZooEntry, folder: str | Path | None = None) -> CheckResul
 def check_values(entry: ZooEntry, seed: int = 0) -> Tensor | list[Tensor]:
     """Run the reduced network and its random twin, and raise unless every promise about a trajectory holds.
 
-    The trajectory has the entry's blocks, is finite, tells stimuli apart, and is the same for a batch of 8
-    and for each stimulus alone, padding included; networks that can't be padded refuse unequal lengths.
+    The trajectory has the entry's blocks, is finite, differs between stimuli, and is the same for a batch of
+    8 and for each stimulus alone, padding included; networks that can't be padded refuse unequal lengths.
 
     Returns:
         H (N, L, D), or L matrices (N, D_l) where widths differ.
@@ -103,8 +103,13 @@ def check_values(entry: ZooEntry, seed: int = 0) -> Tensor | list[Tensor]:
     equal = bool(values.get("equal_lengths"))
     batch = stand_in_batch(entry.modality, _N, equal_lengths=equal, seed=seed)
 
-    states = _check_trajectory(entry, module, layers, preprocess, batch)
-    twin = _check_trajectory(entry, random_twin(module, seed + 1), layers, preprocess, batch)
+    info = ModelInfo(entry.name, entry.modality, entry.family, "random")
+    network, twin_network = (
+        FrozenModel(LoadedModel(part, preprocess, info, layers, entry.pooling))
+        for part in (module, random_twin(module, seed + 1))
+    )
+    states = _check_trajectory(entry, network, layers, batch)
+    (twin,) = _record(twin_network, batch)
     if all(torch.equal(one, other) for one, other in zip(states, twin, strict=True)):
         raise AssertionError("The random twin computes what the network computes: nothing was drawn anew.")
     if equal:
@@ -125,7 +130,7 @@ def _shapes(entry: ZooEntry) -> dict[str, Any]:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with mode, torch.no_grad():
         for part in module.modules():  # each once: blocks that depths share can't be made a second time
-            part.to_empty(device="cpu", recurse=False)
+            part._apply(lambda t: _without_memory(mode, t), recurse=False)  # type: ignore[no-untyped-call]
         with DepthRecorder(module, layers, pooling=entry.pooling, check_finite=False) as recorder:
             module(
                 *(_fake(mode, value) for value in inputs.args),
@@ -135,6 +140,12 @@ def _shapes(entry: ZooEntry) -> dict[str, Any]:
     if list(widths) != entry.width_list:
         raise AssertionError(f"The entry says widths {entry.widths}, its blocks have {_runs(widths)}.")
     return {"parameters": parameters, "blocks": len(layers), "widths": widths}
+
+
+def _without_memory(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
+    if tensor.device.type != "meta":  # some buffers have values on any device
+        return mode.from_tensor(tensor)
+    return FakeTensor(mode, tensor, torch.device("cpu"))
 
 
 def _fake(mode: FakeTensorMode, value: Any) -> Any:
@@ -151,27 +162,24 @@ def _vocabulary(module: nn.Module) -> int:
     return int(getattr(getattr(module, "config", None), "vocab_size", 0) or 0)
 
 
-def _record(model: FrozenModel, layers: list[str], batch: Mapping[str, Any]) -> list[Tensor]:
+def _record(model: FrozenModel, *batches: Mapping[str, Any]) -> list[list[Tensor]]:
+    """Return the states of each batch, one per depth; raise where one is not finite."""
+    assert isinstance(model.layers, list)
     module = model.load().module
-    with torch.inference_mode(), DepthRecorder(module, layers, pooling=model.pooling) as recorder:
-        return Capture(recorder, model.inputs).states(batch)
+    with torch.inference_mode(), DepthRecorder(module, model.layers, pooling=model.pooling) as recorder:
+        capture = Capture(recorder, model.inputs)
+        return [capture.states(batch) for batch in batches]
 
 
 def _check_trajectory(
-    entry: ZooEntry,
-    module: nn.Module,
-    layers: list[str],
-    preprocess: Preprocess,
-    batch: Mapping[str, Any],
+    entry: ZooEntry, model: FrozenModel, layers: list[str], batch: Mapping[str, Any]
 ) -> list[Tensor]:
-    info = ModelInfo(entry.name, entry.modality, entry.family, "random")
-    model = FrozenModel(LoadedModel(module, preprocess, info, layers, entry.pooling))
-    together = _record(model, layers, batch)  # raises where a state is not finite
-    alone = [_record(model, layers, one_stimulus(batch, row) or {}) for row in range(_N)]
+    rows = [one_stimulus(batch, row) or {} for row in range(_N)]
+    together, *alone = _record(model, batch, *rows)
     if len(together) != entry.blocks:
         raise AssertionError(f"Expected {entry.blocks} depths, got {len(together)}.")
     for depth, state in enumerate(together):
-        single = torch.cat([rows[depth] for rows in alone])
+        single = torch.cat([states[depth] for states in alone])
         scale = float(state.abs().max())
         apart = float((state - single).abs().max())
         if state.shape != single.shape or apart > _TOLERANCE * scale:
@@ -197,6 +205,5 @@ def _check_refusal(preprocess: Preprocess, batch: Mapping[str, Any]) -> None:
 def _loads(entry: ZooEntry, folder: str | Path) -> str:
     """Load the weights of a folder and run them once; return where they came from."""
     model = FrozenModel(load_zoo(entry, folder=folder))
-    assert isinstance(model.layers, list)
-    _record(model, model.layers, stand_in_batch(entry.modality, 2, equal_lengths=True))
+    _record(model, stand_in_batch(entry.modality, 2, equal_lengths=True))
     return f"{model.info.source}, sha256 {model.info.weights_sha256[:12]}"

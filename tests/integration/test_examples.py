@@ -18,7 +18,7 @@ from nfas_lightning import datamodules
 from nfas_lightning.callbacks import BrainAlignment
 from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
 
-EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 @pytest.fixture
