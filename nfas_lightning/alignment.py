@@ -16,9 +16,11 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.timing import check_moment, check_own_tokens
 from nfas_lightning.functional.checks import check_count
+from nfas_lightning.hooks.attached import take_off
 from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network, has_forward
+from nfas_lightning.hooks.sharding import as_written, is_sharded, unwrapped
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import (
     kept_random_states,
@@ -100,7 +102,9 @@ def align(
         started = time.perf_counter()
         is_fixed = isinstance(model, FrozenModel) or not model.training
         store = CaptureCache.given(is_fixed if cache is None else cache)
-        key = _capture_key(model, datamodule, layers, pooling, preprocess) if store.max_gb else None
+        # a shard of the weights is no key: one process would read while the others wait for it
+        is_keyed = bool(store.max_gb) and not is_sharded(model)
+        key = _capture_key(model, datamodule, layers, pooling, preprocess) if is_keyed else None
         kept = None if key is None else store.read(key)
         trajectory = kept
         if trajectory is None:
@@ -115,7 +119,9 @@ def align(
                 progress=progress,
             )
             assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
-        card = card_of(model, datamodule.responses, name, pooling, seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        with as_written(model):
+            card = card_of(unwrapped(model), datamodule.responses, name, pooling, seconds=seconds)
         if key is not None and kept is None:
             store.write(key, trajectory, {"model": card["name"], "dataset": datamodule.responses.dataset})
         with without_autocast():
@@ -190,7 +196,10 @@ def record_trajectory(
         owner: what holds the network and stays as it was, too, see `undisturbed`.
     """
     rank, world = share
+    top = owner or network
     indices = list(range(len(stimuli)))[:limit][rank::world]
+    if not indices and is_sharded(top):
+        indices = [0]  # a process with nothing of its own to show has parameters that the others need
     if not indices:
         return None
     if preprocess is None and not isinstance(network, FrozenModel):
@@ -212,8 +221,10 @@ def record_trajectory(
     loader: DataLoader[Any] = DataLoader(
         stimuli, batch_size, sampler=indices, num_workers=num_workers, collate_fn=list
     )
-    with undisturbed(module, owner or network) as plain:
-        recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
+    with undisturbed(module, top) as plain:
+        take_off(plain)
+        with as_written(top):
+            recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
         capture = Capture(recorder, inputs, context=context)
         with recorder:
             if world > 1:

@@ -24,6 +24,7 @@ from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.processes import from_rank_zero, gather_trajectories, to_rank_zero
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network
+from nfas_lightning.hooks.sharding import as_written, check_sharding, is_sharded, root_of
 from nfas_lightning.hooks.shards import begin_shards, finish_shards, read_shards, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import undisturbed
@@ -154,7 +155,7 @@ class DepthTrajectory(Callback):
             network = find_network(pl_module, self.submodule)
         return network, "auto" if layers is None else layers, "auto" if pooling is None else pooling
 
-    def _build(self, pl_module: pl.LightningModule) -> DepthRecorder:
+    def _build(self, pl_module: pl.LightningModule, *, may_run: bool = True) -> DepthRecorder:
         network, layers, pooling = self.target(pl_module)
         return DepthRecorder(
             network,
@@ -165,6 +166,7 @@ class DepthTrajectory(Callback):
             device="cpu",
             dtype=_DTYPES[self.dtype],
             mask_source=lambda: pl_module.mask if isinstance(pl_module, FrozenModel) else None,
+            may_run=may_run,
         )
 
     def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -172,16 +174,20 @@ class DepthTrajectory(Callback):
         if trainer.sanity_checking:
             return
         check_moment(getattr(trainer.datamodule, "stimuli", None), self.target(pl_module)[2])  # type: ignore[attr-defined]
-        self._recorder = self._build(pl_module).attach()
+        top = root_of(pl_module, trainer.strategy.model)
+        check_sharding(top)
+        # processes have to run their passes together: no pass but the stage's own
+        may_run = not is_sharded(top)
+        with as_written(top):
+            self._recorder = self._build(pl_module, may_run=may_run).attach()
         context = trainer.precision_plugin.forward_context
-        if isinstance(pl_module, FrozenModel):
+        if may_run and isinstance(pl_module, FrozenModel):
             network = pl_module.load().module
             self._capture = Capture(self._recorder, pl_module.inputs, network=network, context=context)
             stimuli = getattr(getattr(trainer, "datamodule", None), "stimuli", None)
             if trainer.world_size > 1 and isinstance(stimuli, StimulusSet):
                 self._capture.begin(stimuli.collate([stimuli[i]]) for i in range(min(2, len(stimuli))))
-        elif trainer.world_size == 1 or "DDP" in type(trainer.strategy).__name__:
-            # where weights are sharded, processes have to run their passes together
+        elif may_run:
             self._capture = Capture(
                 self._recorder,
                 Given.of_batch,

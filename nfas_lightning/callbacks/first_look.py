@@ -13,9 +13,10 @@ from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.errors import FailureError
 from nfas_lightning.hooks.blocks import find_blocks
 from nfas_lightning.hooks.kept import lazy_parameters
-from nfas_lightning.hooks.processes import reason_of
+from nfas_lightning.hooks.processes import OtherProcessError, reason_of
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, has_forward
+from nfas_lightning.hooks.sharding import as_written, unwrapped
 from nfas_lightning.hooks.undisturbed import plain_network
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.loaded import ModelInputs, Preprocess, as_inputs
@@ -62,7 +63,8 @@ def try_stimuli(
     """
     made = "its own preprocessing"
     if not isinstance(network, FrozenModel):
-        DepthRecorder(plain_network(network), layers)  # which refuses an unknown name
+        with as_written(owner):
+            DepthRecorder(plain_network(network), layers)  # which refuses an unknown name
         if lazy_parameters(network) and not at_once:
             return preprocess
         if preprocess is None:
@@ -71,8 +73,11 @@ def try_stimuli(
         made = f"{_shapes(inputs)} of {preprocess!r:.300}"
     try:
         record(preprocess, _TRIED)
+    except OtherProcessError:
+        raise
     except Exception as error:  # whatever a network raises that is shown what it does not read
-        names = [name for name in _networks_in(owner) if owner.get_submodule(name) is not network]
+        with as_written(owner):
+            names = [name for name, one in _networks_in(unwrapped(owner)) if one is not network]
         others = " or ".join(f"submodule={name!r}" for name in names)
         raise FailureError(
             f"{type(plain_network(network)).__name__} can't be shown the stimuli of {dataset!r}, so that "
@@ -90,10 +95,10 @@ def _shapes(inputs: ModelInputs) -> str:
     return ", ".join(told) or "no tensor"
 
 
-def _networks_in(module: nn.Module) -> Iterator[str]:
-    """The names of the outermost modules inside one that have blocks to record."""
+def _networks_in(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The outermost modules inside one that have blocks to record, and their names."""
     for name, child in module.named_children():
         if has_forward(child) and len(find_blocks(child)) >= MIN_DEPTHS:
-            yield name
+            yield name, child
         else:
-            yield from (f"{name}.{inner}" for inner in _networks_in(child))
+            yield from ((f"{name}.{inner}", one) for inner, one in _networks_in(child))

@@ -30,6 +30,7 @@ from nfas_lightning.hooks.processes import (
     together,
 )
 from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.sharding import as_written, check_sharding
 from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
 from nfas_lightning.lightning_packages import pl
@@ -236,6 +237,7 @@ class AlignmentMonitor:
         def record(preprocess: Preprocess | None, limit: int) -> None:
             self._record(network, owner, at, (0, 1), limit, preprocess)
 
+        check_sharding(owner)
         with kept_random_states(network):
             self._chosen_preprocess = together(
                 lambda: try_stimuli(
@@ -288,7 +290,7 @@ class AlignmentMonitor:
                 shares = gather_trajectories(own)  # what it raises, it raises on every process
                 is_reporter = rank == 0 and not at.dry
                 watched: dict[str, float] = from_rank_zero(
-                    together(lambda: self._report(network, shares, at, started) if is_reporter else {})
+                    together(lambda: self._report(network, owner, shares, at, started) if is_reporter else {})
                 )
             except Exception as error:  # noqa: BLE001 - the training must not end because the monitor failed
                 self._fail(at, error)
@@ -321,13 +323,14 @@ class AlignmentMonitor:
         )
 
     def _report(
-        self, network: nn.Module, shares: list[Trajectory], at: Moment, started: float
+        self, network: nn.Module, owner: nn.Module, shares: list[Trajectory], at: Moment, started: float
     ) -> dict[str, float]:
         """Score, keep and log; return what checkpoints may watch."""
         responses = self.datamodule.responses
         trajectory = concatenate(shares)
         seconds = time.perf_counter() - started
-        card = card_of(plain_network(network), responses, self.name, self.pooling, seconds=seconds)
+        with as_written(owner):
+            card = card_of(plain_network(network), responses, self.name, self.pooling, seconds=seconds)
         with without_autocast():
             result = score_trajectory(trajectory, responses, card, self.settings)
         self.result = result

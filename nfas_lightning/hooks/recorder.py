@@ -69,6 +69,8 @@ class DepthRecorder:
             beyond the range of `dtype`.
         mask_source: called as each forward pass begins; returns its mask. For networks whose caller knows the
             mask only then.
+        may_run: whether the recorder may run the network once more, where a pass leaves a trunk or a layout
+            open; False where processes have to run their passes together.
 
     Raises:
         ValueError: an unknown layer or option, or fewer than three layers.
@@ -95,6 +97,7 @@ class DepthRecorder:
         dtype: torch.dtype | None = None,
         check_finite: bool = True,
         mask_source: Callable[[], Tensor | None] | None = None,
+        may_run: bool = True,
     ) -> None:
         check_option("layout", layout, LAYOUTS)
         check_option("repeats", repeats, _REPEATS)
@@ -112,8 +115,9 @@ class DepthRecorder:
             self._question = None
         self.pooling, self.layout, self.repeats = pooling, layout, repeats
         self.device, self.dtype, self.check_finite = device, dtype, check_finite
-        self.mask_source = mask_source
+        self.mask_source, self._may_run = mask_source, may_run
         self._handles: list[Any] = []
+        self._kinds: dict[str, str] = {}
         self._layouts = BlockLayouts(model, self.names) if layout == "auto" else None
         self._first_token = FirstToken(pooling, type(model).__name__)
         self._succession = Succession()
@@ -161,6 +165,7 @@ class DepthRecorder:
             self._layouts.attach()
         for name in self.names:
             block = self.model.get_submodule(name)
+            self._kinds[name] = type(block).__name__  # now: while FSDP2 runs it, the class is another
             hook = Attached(block, self._make_hook(name))
             self._handles.append(block.register_forward_hook(hook, with_kwargs=True))
 
@@ -221,8 +226,9 @@ class DepthRecorder:
     def _choose_trunk(self) -> None:
         """Decide between several rows of blocks by how they feed each other in a pass beforehand."""
         self._is_probing = True
+        rows = [row.modules for row in self._choices]
         try:
-            seen = watch_rows(self.model, [row.modules for row in self._choices], self._given)
+            seen = watch_rows(self.model, rows, self._given) if self._may_run else None
         except (TypeError, ValueError, RuntimeError, IndexError, AssertionError) as error:
             if self._question is not None:
                 reason = f"{self._question} (A pass to see which of them run failed: {error})"
@@ -230,6 +236,8 @@ class DepthRecorder:
             seen = None  # what the structure says holds
         finally:
             self._is_probing = False
+        if seen is None and self._question is not None:
+            raise self._question
         found = choose_trunk(type(self.model).__name__, self._choices, seen)
         names = tuple(resolve_layers(self.model, found, min_depths=self._min_depths))
         self._choices, self._question = [], None
@@ -323,7 +331,7 @@ class DepthRecorder:
             self._infos[key] = LayerInfo(
                 name=key,
                 index=-1,
-                kind=type(module).__name__,
+                kind=self._kinds[name],
                 shape=_shape_of_one(tuple(raw.shape), layouts[0]),
                 width=states[layouts[0]].shape[1],
                 dtype=kind,
@@ -340,7 +348,8 @@ class DepthRecorder:
         """Find the batch of the blocks that have it on their first axis or on the second."""
         self._is_probing = True
         try:
-            layouts = settle(self.model, self._given, self._open.values())
+            given = self._given if self._may_run else Given()
+            layouts = settle(self.model, given, self._open.values())
         finally:
             self._is_probing = False
         assert self._layouts is not None

@@ -89,6 +89,11 @@ class SavedModel(Protocol):
         """Write the file."""
 
 
+def no_nulls() -> pd.DataFrame:
+    """Return the table of nulls of a run that tested nothing."""
+    return pd.DataFrame({"model": [], "dataset": [], "roi": [], "draws": []}, dtype=object)
+
+
 @dataclass(frozen=True, repr=False)
 class ModelResult:
     """Result of one model on one benchmark, as tables with the columns of `COLUMNS`.
@@ -98,6 +103,8 @@ class ModelResult:
         spectra: one row per DMD eigenvalue.
         depth: one row per recorded block.
         card: the row of the models table.
+        nulls: one row per ROI, ``model``, ``dataset``, ``roi``, and ``draws``: r of the stable mode on moved
+            responses, the same moves for all models of the same responses; empty where nothing was tested.
         region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result that is
             read back is without it, see `nfas_lightning.scoring.RegionModel.load`.
     """
@@ -106,6 +113,7 @@ class ModelResult:
     spectra: pd.DataFrame
     depth: pd.DataFrame
     card: Mapping[str, Any]
+    nulls: pd.DataFrame = field(default_factory=no_nulls)
     region_model: SavedModel | None = None
 
     def __post_init__(self) -> None:
@@ -131,6 +139,7 @@ class RunResults:
 
     Attributes:
         scores, spectra, depth, models: see `COLUMNS`.
+        nulls: see `ModelResult`; empty where nothing was tested.
         rois: one row per ROI: ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
         meta: experiment name, versions, settings, data hashes, ``simulated``.
     """
@@ -141,6 +150,7 @@ class RunResults:
     models: pd.DataFrame
     rois: pd.DataFrame
     meta: Mapping[str, Any] = field(default_factory=dict)
+    nulls: pd.DataFrame = field(default_factory=no_nulls)
 
     def __repr__(self) -> str:
         datasets = ", ".join(map(str, self.scores["dataset"].unique()))
@@ -187,7 +197,7 @@ class RunResults:
             rows = [pair in pairs for pair in zip(table["model"], table["dataset"], strict=True)]
             return table[rows].reset_index(drop=True)
 
-        tables = {name: part(getattr(self, name)) for name in COLUMNS}
+        tables = {name: part(getattr(self, name)) for name in (*COLUMNS, "nulls")}
         rois = self.rois[self.rois["roi"].isin(set(tables["scores"]["roi"]))].reset_index(drop=True)
         return RunResults(**tables, rois=rois, meta={**self.meta, "where": where})
 
@@ -211,6 +221,8 @@ class RunResults:
             meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
             for name in COLUMNS:
                 _check_columns(name, tables[name].columns)
+            if (path / "nulls.parquet").is_file():
+                tables["nulls"] = pd.read_parquet(path / "nulls.parquet")
         except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
             raise InputError(
                 f"{path} holds damaged or older tables ({error}): start its run again, "
@@ -230,7 +242,8 @@ class RunResults:
             raise InputError("Expected at least one run to join, got none.")
         _check_named(runs)
         tables = {
-            name: pd.concat([getattr(run, name) for run in runs], ignore_index=True) for name in COLUMNS
+            name: pd.concat([getattr(run, name) for run in runs], ignore_index=True)
+            for name in (*COLUMNS, "nulls")
         }
         rois = pd.concat([run.rois for run in runs], ignore_index=True).drop_duplicates(
             "roi", ignore_index=True
@@ -241,7 +254,7 @@ class RunResults:
     def save(self, path: str | Path) -> None:
         """Write every table and meta.json into a folder, each atomically."""
         path = Path(path)
-        for name in (*COLUMNS, "rois"):
+        for name in (*COLUMNS, "rois", *([] if self.nulls.empty else ["nulls"])):
             with naming(path / f"{name}.parquet"):
                 write_parquet(path / f"{name}.parquet", getattr(self, name))
         write_text(path / "meta.json", json.dumps(dict(self.meta), indent=2, default=str))

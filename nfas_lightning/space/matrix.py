@@ -21,6 +21,7 @@ __all__ = [
     "check_table",
     "control_matrix",
     "count_once",
+    "null_scores",
     "score_matrix",
 ]
 
@@ -128,6 +129,30 @@ def control_matrix(
     rows, _ = _selected(table[table["model"].isin(models)], CONTROL, score, subject)
     wide = rows.pivot_table(index="model", columns="roi", values=value, dropna=False)
     return wide.reindex(index=models, columns=rois)
+
+
+def null_scores(
+    nulls: pd.DataFrame | None, models: pd.Series[Any], rois: pd.Series[Any], value: str
+) -> np.ndarray[Any, Any] | None:
+    """Return scores (P, M, R) on moved responses, or None where some model or ROI has none.
+
+    Args:
+        nulls: see `RunResults.nulls`.
+        models: whose.
+        rois: where.
+        value: ``"r2"`` or ``"r"``.
+    """
+    if nulls is None or nulls.empty:
+        return None
+    draws = nulls.set_index(["model", "roi"])["draws"].to_dict()
+    if any((model, roi) not in draws for model in models for roi in rois):
+        return None
+    cells = [[draws[model, roi] for roi in rois] for model in models]
+    count = min(len(cell) for row in cells for cell in row)
+    r = np.array([[cell[:count] for cell in row] for row in cells], dtype=float).transpose(2, 0, 1)
+    if not np.isfinite(r).all():
+        return None
+    return r if value == "r" else np.maximum(r, 0) ** 2
 
 
 def count_once(

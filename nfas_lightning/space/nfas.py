@@ -15,6 +15,7 @@ from torch import Tensor
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.anova import AnovaResult, anova
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.functional.controls import MovedResult, moved_responses
 from nfas_lightning.functional.embedding import DistanceMetric, MDSResult, PCAResult, distances, mds, pca
 from nfas_lightning.functional.permanova import (
     PairwiseResult,
@@ -33,6 +34,7 @@ from nfas_lightning.functional.snci import (
     snci_permutation,
 )
 from nfas_lightning.results import (
+    GROUP,
     SCORES,
     RunResults,
     Score,
@@ -51,6 +53,7 @@ from nfas_lightning.space.matrix import (
     check_table,
     control_matrix,
     count_once,
+    null_scores,
     score_matrix,
 )
 from nfas_lightning.space.runs import join_runs
@@ -83,12 +86,13 @@ class NFAS:
         strata: a column of `models`, such as ``"dataset"``: permutations stay inside a stratum.
         units: a column of `models`, such as ``"family"``: permutations exchange whole units.
         control: (M, R) scores of each model's control, its untrained twin, NaN where there is none.
+        null: (P, M, R) scores on moved responses, the same moves for all models; None: not known.
         notes: sentences on what was left out on the way here.
 
     Attributes:
         scores: (M, R) float64 scores.
         models, rois: the tables.
-        value, standardize, metric, group_by, strata, units, control, notes: as given.
+        value, standardize, metric, group_by, strata, units, control, null, notes: as given.
 
     Raises:
         ValueError: tables that do not match the scores, repeated names, a model without a group, missing
@@ -119,6 +123,7 @@ class NFAS:
         strata: str | None = None,
         units: str | None = None,
         control: Tensor | np.ndarray[Any, Any] | None = None,
+        null: Tensor | np.ndarray[Any, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         check_option("standardize", standardize, ("none", "model"))
@@ -157,6 +162,11 @@ class NFAS:
         self.control = None if control is None else _copied(control)
         if self.control is not None and self.control.shape != self.scores.shape:
             raise InputError(f"control must have shape (M, R) = {expected}, got {tuple(self.control.shape)}.")
+        self.null = None if null is None else _copied(null)
+        if self.null is not None and self.null.shape[1:] != self.scores.shape:
+            raise InputError(
+                f"null must have shape (P, M, R) with (M, R) = {expected}, got {tuple(self.null.shape)}."
+            )
 
     @classmethod
     def from_scores(
@@ -209,10 +219,10 @@ class NFAS:
         check_option("axis", axis, ("strict", "intersection"))
         if score is not None:
             check_option("score", score, SCORES)
-        cards = None
+        cards, nulls = None, None
         if isinstance(table, RunResults):
             rois = table.rois if rois is None else rois
-            cards, table = table.cards, table.scores
+            cards, nulls, table = table.cards, table.nulls, table.scores
         values, models, columns, notes = score_matrix(
             table,
             feature=feature,
@@ -235,6 +245,8 @@ class NFAS:
             table, models["model"], columns["roi"], feature=feature, value=value, score=score, subject=subject
         )
         values, models, repeated = count_once(values, models)
+        is_tested = feature == "stable_mode" and score is None and subject in (None, GROUP)
+        null = null_scores(nulls, models["model"], columns["roi"], value) if is_tested else None
         return cls(
             values,
             models,
@@ -246,6 +258,7 @@ class NFAS:
             strata=strata,
             units=units,
             control=None if control is None else control.loc[models["model"]].to_numpy(),
+            null=null,
             notes=[*notes, *repeated],
         )
 
@@ -343,12 +356,16 @@ class NFAS:
             )
         gains = (self.scores - self.control)[:, kept]
         return self._like(
-            gains, self.models, self.rois[kept.numpy()], self.group_by, None, f"gain of {self.value}"
+            gains, self.models, self.rois[kept.numpy()], self.group_by, None, None, f"gain of {self.value}"
         )
 
     def _with(self, rows: Tensor, group_by: str) -> NFAS:
-        control = None if self.control is None else self.control[rows]
-        return self._like(self.scores[rows], self.models.loc[rows.tolist()], self.rois, group_by, control)
+        control, null = (
+            None if self.control is None else self.control[rows],
+            None if self.null is None else self.null[:, rows],
+        )
+        models = self.models.loc[rows.tolist()]
+        return self._like(self.scores[rows], models, self.rois, group_by, control, null)
 
     def _like(
         self,
@@ -357,6 +374,7 @@ class NFAS:
         rois: pd.DataFrame,
         group_by: str,
         control: Tensor | None,
+        null: Tensor | None,
         value: str | None = None,
     ) -> NFAS:
         """Return other scores with the options of this space."""
@@ -371,6 +389,7 @@ class NFAS:
             strata=self.strata,
             units=self.units,
             control=control,
+            null=null,
             notes=self.notes,
         )
 
@@ -388,6 +407,16 @@ class NFAS:
                 f"{names} score the same at every ROI and have no pattern to standardize: drop them."
             )
         return standardized(self.scores)
+
+    def moved_responses(self) -> MovedResult | None:
+        """Do groups sit further apart than where no network predicts anything? None without a `null`.
+
+        See `functional.controls.moved_responses`.
+        """
+        if self.null is None:
+            return None
+        moved = self.null if self.standardize == "none" else standardized(self.null)
+        return moved_responses(self.vectors, moved, self.labels, metric=self.metric)
 
     def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
         """Return scores or distances with names: the index ``model``, the columns ROIs, or models.
@@ -532,6 +561,9 @@ class NFAS:
         if n_permutations:
             beside = self.compare_control(n_permutations=min(n_permutations, 999), seed=seed)
             found = replace(found, controls=beside)
+            if found.permanova and (moved := self.moved_responses()) is not None:
+                apart = {**found.permanova, "p_moved": float(moved.p_value)}
+                found = replace(found, permanova=apart)
         word, note = self.design
         return replace(found, notes=(*self.notes, *found.notes), design=word, design_note=note)
 
