@@ -33,8 +33,8 @@ class BrainAlignment(AlignmentMonitor, Callback):
 
     The training stays bit-identical: weights, buffers, whatever else modules hold, modes, gradients, random
     states, autocast and hooks are as they were before. What `torch.compile` wrapped runs uncompiled here,
-    since compiled code may skip hooks. Sharded parameters (FSDP, DeepSpeed) are not supported: a block can't
-    run outside its wrapper.
+    since compiled code may skip hooks. Where FSDP shards the parameters, evaluations run through its root, on
+    all processes at once; other splits (DeepSpeed ZeRO-3, tensor parallelism) are refused as ``fit`` starts.
 
     Logged to every logger at the optimizer's step, under `prefix`:
 
