@@ -49,6 +49,7 @@ def align(
     name: str | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
+    memory_budget: int | None = None,
     cache: bool | str | CaptureCache | None = None,
     progress: bool = True,
 ) -> ModelResult:
@@ -69,7 +70,8 @@ def align(
         settings: how a trajectory becomes scores; None: the defaults, without permutations.
         name: of the model in the tables; None: its class or name.
         batch_size: stimuli per batch; None: the datamodule's.
-        device: moved there first; None: stays where it is.
+        device: the network is moved there first; None: it stays where it is. States are scored there too.
+        memory_budget: bytes of states that may stay on the device, see `DepthRecorder`.
         cache: where states are kept, which other settings and responses then take from there without a
             forward pass, see `CaptureCache`: a folder, True for the usual one, or False. None: True, unless
             the network is in training mode and about to change.
@@ -116,6 +118,7 @@ def align(
                 preprocess=preprocess,
                 batch_size=batch_size or datamodule.batch_size,
                 num_workers=datamodule.num_workers,
+                memory_budget=memory_budget,
                 progress=progress,
             )
             assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
@@ -125,7 +128,14 @@ def align(
         if key is not None and kept is None:
             store.write(key, trajectory, {"model": card["name"], "dataset": datamodule.responses.dataset})
         with without_autocast():
-            return score_trajectory(trajectory, datamodule.responses, card, settings)
+            return score_trajectory(
+                trajectory, datamodule.responses, card, settings, device=device or _device_of(model)
+            )
+
+
+def _device_of(network: nn.Module) -> torch.device | None:
+    """Return where a network's last parameters are, which is where its states arise; None without any."""
+    return next((parameter.device for parameter in reversed([*network.parameters()])), None)
 
 
 def _capture_key(
@@ -173,6 +183,7 @@ def record_trajectory(
     share: tuple[int, int] = (0, 1),
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     limit: int | None = None,
+    memory_budget: int | None = None,
     progress: bool = False,
     owner: nn.Module | None = None,
 ) -> Trajectory | None:
@@ -192,6 +203,7 @@ def record_trajectory(
         share: (rank, world): this process takes every world-th stimulus, from the rank-th on; None if none.
         context: made around each forward pass, e.g. an autocast.
         limit: stop after so many stimuli.
+        memory_budget: see `align`.
         progress: show a bar.
         owner: what holds the network and stays as it was, too, see `undisturbed`.
     """
@@ -224,7 +236,7 @@ def record_trajectory(
     with undisturbed(module, top) as plain:
         take_off(plain)
         with as_written(top):
-            recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
+            recorder = DepthRecorder(plain, layers, pooling=pooling, memory_budget=memory_budget)
         capture = Capture(recorder, inputs, context=context)
         with recorder:
             if world > 1:

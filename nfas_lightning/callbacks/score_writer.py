@@ -334,7 +334,7 @@ class ScoreWriter(Callback):
             responses: the benchmark, for the ROI table and the hashes.
             truth: what was planted in simulated responses, one row per ROI with a column ``roi``.
         """
-        rois = responses.rois
+        rois = self.settings.rows(responses.rois)
         if truth is not None:
             rois = rois.merge(truth[[c for c in truth if c == "roi" or c not in rois]], on="roi", how="left")
         meta = {

@@ -180,7 +180,8 @@ def gather_trajectories(own: Trajectory | None) -> list[Trajectory]:
         for depth in range(len(blocks.pop()))
     ]
     by_rank = zip(told, zip(*states, strict=True), ids, strict=True) if ids else ()
-    return [Trajectory(rows, layers, names) for layers, rows, names in by_rank if layers is not None]
+    device = None if own is None else own.device
+    return [Trajectory(rows, layers, names, device) for layers, rows, names in by_rank if layers is not None]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from nfas_lightning.hooks.layout import LAYOUTS
 from nfas_lightning.hooks.outputs import as_numbers, given_tensors, main_tensor, rivals
 from nfas_lightning.hooks.pooling import average_frames, check_mask, pad_nested
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
+from nfas_lightning.hooks.spill import Spill
 from nfas_lightning.hooks.state_checks import (
     as_stimulus_ids,
     check_complete,
@@ -63,6 +64,8 @@ class DepthRecorder:
         repeats: a module that runs more than once in a forward pass (shared weights): ``"error"``, keep the
             ``"first"`` or ``"last"`` run, or ``"all"`` as depths of their own, named ``"name[k]"``.
         device: where states are kept, e.g. ``"cpu"``; None: where they arise.
+        memory_budget: bytes of collected states that may stay there; what exceeds it goes to the host and
+            then to disk, with the same values, see `Spill`. None: half of what is free.
         dtype: dtype of the states; None: float32 for half precisions, else the network's (complex states
             are kept so, and a real dtype refuses them).
         check_finite: refuse NaN and infinity, with the name of the first block that has them, and states
@@ -94,6 +97,7 @@ class DepthRecorder:
         layout: str = "auto",
         repeats: str = "error",
         device: torch.device | str | None = None,
+        memory_budget: int | None = None,
         dtype: torch.dtype | None = None,
         check_finite: bool = True,
         mask_source: Callable[[], Tensor | None] | None = None,
@@ -116,6 +120,7 @@ class DepthRecorder:
         self.pooling, self.layout, self.repeats = pooling, layout, repeats
         self.device, self.dtype, self.check_finite = device, dtype, check_finite
         self.mask_source, self._may_run = mask_source, may_run
+        self._spill = Spill(memory_budget)
         self._handles: list[Any] = []
         self._kinds: dict[str, str] = {}
         self._layouts = BlockLayouts(model, self.names) if layout == "auto" else None
@@ -133,6 +138,7 @@ class DepthRecorder:
         self._n_passes = 0
         self._infos: dict[str, LayerInfo] = {}
         self._order: tuple[str, ...] = ()
+        self._spill.clear()
         self._rows: list[list[Tensor]] = []
         self._ids: list[Tensor] = []
 
@@ -449,7 +455,8 @@ class DepthRecorder:
         if self._rows:
             check_same_widths(states, self._rows[0])
         self._order = tuple(self._states)
-        self._rows.append(states)
+        self._devices = [state.device for state in states]
+        self._rows.append([self._spill.keep(state) for state in states])
         self._ids.append(ids)
         self._begin_pass()
 
@@ -462,6 +469,7 @@ class DepthRecorder:
         """Return what was collected since the last `take`, sorted and deduplicated, and forget it."""
         trajectory = self.trajectory()
         self._rows, self._ids = [], []
+        self._spill.clear()
         return trajectory
 
     def trajectory(self) -> Trajectory:
@@ -475,8 +483,9 @@ class DepthRecorder:
             raise FailureError("Nothing was collected: call collect(stimulus_ids) after each forward pass.")
         layers = self._described(self._order)
         with torch.inference_mode(False):  # so that the states can be used under autograd later
-            states = tuple(torch.cat(parts) for parts in zip(*self._rows, strict=True))
-            return sort_stimuli(states, layers, torch.cat(self._ids))
+            layers_of_parts = zip(self._devices, zip(*self._rows, strict=True), strict=True)
+            states = tuple(self._spill.join(parts, device) for device, parts in layers_of_parts)
+            return sort_stimuli(states, layers, torch.cat(self._ids), self._devices[-1])
 
 
 def _shape_of_one(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
