@@ -168,7 +168,7 @@ class FeatureScores:
         return int(columns.view(len(self.labels), -1).any(dim=0).sum())
 
     def null(self, encoded: Encoded, score: Score) -> Tensor:
-        """(P, K * G) r of the same fits on shifted (time series) or permuted responses, as the tables have it."""
+        """Return (P, K * G) r of the same fits on shifted (time series) or permuted responses."""
         assert encoded.fits is not None
         assert encoded.X is not None
         result, count = encoded.fits.fit(score), self.settings.n_permutations
