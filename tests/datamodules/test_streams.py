@@ -133,7 +133,7 @@ def test_every_network_reads_its_stream_and_the_space_is_crossed(tmp_path):
         draws = np.stack(results.nulls.set_index(["model", "roi"]).loc[model, "draws"])
         rows = stable.loc[model]
         assert rows["p"].to_numpy() == pytest.approx(
-            (1 + (draws.T >= rows["r_partial"].to_numpy()).sum(0)) / 40
+            (1 + (rows["r_partial"].to_numpy() <= draws.T).sum(0)) / 40
         )
         assert space.null[:, place].numpy() == pytest.approx(np.maximum(draws.T, 0) ** 2)
     pd.testing.assert_frame_equal(RunResults.load(tmp_path).nulls, results.nulls)
