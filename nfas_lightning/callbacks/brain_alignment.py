@@ -144,13 +144,7 @@ class BrainAlignment(AlignmentMonitor, Callback):
         if _stage(trainer):
             self._evaluate_at(trainer, pl_module, "stage")
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the network two stimuli."""
-        self.on_validation_start(trainer, pl_module)
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Evaluate."""
-        self.on_validation_end(trainer, pl_module)
+    on_test_start, on_test_end = on_validation_start, on_validation_end
 
     def _evaluate_at(self, trainer: pl.Trainer, pl_module: pl.LightningModule, why: str) -> None:
         found = self._evaluate(*self._networks(trainer, pl_module), _moment(trainer, why))

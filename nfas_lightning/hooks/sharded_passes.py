@@ -164,7 +164,7 @@ class _Unit(Rerouted):
         else:
             self._state: Any = module._get_fsdp_state()  # type: ignore[operator]
             self._state._lazy_init()
-            groups = getattr(self._state, "_fsdp_param_groups", None)  # one before torch 2.10
+            groups = getattr(self._state, "_fsdp_param_groups", None)  # older torch has one
             self._parts = [group for group in groups or [self._state._fsdp_param_group] if group is not None]
             shared = (self._state._state_ctx, self._state._comm_ctx)
             holders = [self._state, *shared, *self._parts]

@@ -24,8 +24,7 @@ __all__ = [
     "unwrapped",
 ]
 
-# the second has FSDP2 until torch 2.5
-_HOMES = ("fsdp", "_composable.fsdp", "algorithms._checkpoint.checkpoint_wrapper")
+_HOMES = ("fsdp", "algorithms._checkpoint.checkpoint_wrapper")
 _GONE = object()
 
 
