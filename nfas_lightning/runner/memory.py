@@ -33,11 +33,11 @@ __all__ = [
     "scoring_bytes",
 ]
 
-# Features of two folds at a time, in float64, and a copy of one in their own dtype as they are standardized
+# Features of a fold in float64, as many again for its inner folds, and a copy as they are standardized
 _FOLDS = 2 * 8 + 6
 # Responses, residuals and predictions of a target at one time, in float32 and float64, and its rows of the
 # tables; targets are worked on in batches of this workspace
-_OF_VALUE, _OF_TARGET, _WORKSPACE = 44, 4500, 2**28
+_OF_VALUE, _OF_TARGET, _WORKSPACE = 44, 3000, 2**28
 _COMPONENTS = 320  # of a state space, unless asked otherwise
 _TOLERANCE = 1.3  # an estimate is within this factor of what is measured: nothing that fits is refused
 
