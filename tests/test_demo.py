@@ -65,9 +65,8 @@ def test_the_report_says_simulated(planted):
 
 def test_nothing_is_found_where_nothing_is_planted(tmp_path):
     names = ["xfeat", "silero_vad", "paraphrase_minilm_l3"]
-    results = demo(
-        run_dir=str(tmp_path), models=names, n_stimuli=120, n_permutations=199, signal="none", wandb=False
-    )
+    options = {"n_stimuli": 120, "n_permutations": 199, "signal": "none", "wandb": False}
+    results = demo(run_dir=str(tmp_path), models=names, processes=1, **options)
     scores = results.scores.query("feature == 'stable_mode'")
     assert abs(scores["r"].mean()) < 0.03
     assert 0.01 < (scores["p"] <= 0.05).mean() < 0.09
