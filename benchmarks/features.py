@@ -31,7 +31,7 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.datamodules import AliceDataModule, NaturalSoundsDataModule, SimulatedBrainDataModule
 from nfas_lightning.functional import EncodingResult, StateSpace, bootstrap_r, dmd, paired_test, ridge_cv
 from nfas_lightning.functional.dmd import center_depths, combine_depths
-from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
+from nfas_lightning.hooks.shards import read_shards, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.models import FrozenModel
 from nfas_lightning.results import Score, compare_features
@@ -60,10 +60,10 @@ Fitted = Mapping[str, Mapping[str, Mapping[Score, EncodingResult]]]
 def recorded(name: str, brain: Any, model: str, cache: Path) -> Trajectory:
     """Return a network's trajectory, recorded now or before."""
     folder = cache / name / f"{model}-{brain.responses.hashes.get('stimuli', '')[:12]}"
-    if not (folder / "index.json").exists():
+    if not (folder / "0.safetensors").exists():
         trajectory = record_trajectory(FrozenModel(model), brain.stimuli, batch_size=brain.batch_size)
         assert trajectory is not None
-        write_index(folder, {"0.safetensors": write_shard(folder / "0.safetensors", trajectory)})
+        write_shard(folder / "0.safetensors", trajectory)
     return read_shards(folder)
 
 

@@ -16,9 +16,11 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.timing import check_moment, check_own_tokens
 from nfas_lightning.functional.checks import check_count
+from nfas_lightning.hooks.attached import take_off
 from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network, has_forward
+from nfas_lightning.hooks.sharding import as_written, is_sharded, unwrapped
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.hooks.undisturbed import (
     kept_random_states,
@@ -47,6 +49,7 @@ def align(
     name: str | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
+    memory_budget: int | None = None,
     cache: bool | str | CaptureCache | None = None,
     progress: bool = True,
 ) -> ModelResult:
@@ -67,7 +70,8 @@ def align(
         settings: how a trajectory becomes scores; None: the defaults, without permutations.
         name: of the model in the tables; None: its class or name.
         batch_size: stimuli per batch; None: the datamodule's.
-        device: moved there first; None: stays where it is.
+        device: the network is moved there first; None: it stays where it is. States are scored there too.
+        memory_budget: bytes of states that may stay on the device, see `DepthRecorder`.
         cache: where states are kept, which other settings and responses then take from there without a
             forward pass, see `CaptureCache`: a folder, True for the usual one, or False. None: True, unless
             the network is in training mode and about to change.
@@ -100,7 +104,9 @@ def align(
         started = time.perf_counter()
         is_fixed = isinstance(model, FrozenModel) or not model.training
         store = CaptureCache.given(is_fixed if cache is None else cache)
-        key = _capture_key(model, datamodule, layers, pooling, preprocess) if store.max_gb else None
+        # a shard of the weights is no key: one process would read while the others wait for it
+        is_keyed = bool(store.max_gb) and not is_sharded(model)
+        key = _capture_key(model, datamodule, layers, pooling, preprocess) if is_keyed else None
         kept = None if key is None else store.read(key)
         trajectory = kept
         if trajectory is None:
@@ -112,14 +118,24 @@ def align(
                 preprocess=preprocess,
                 batch_size=batch_size or datamodule.batch_size,
                 num_workers=datamodule.num_workers,
+                memory_budget=memory_budget,
                 progress=progress,
             )
             assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
-        card = card_of(model, datamodule.responses, name, pooling, seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        with as_written(model):
+            card = card_of(unwrapped(model), datamodule.responses, name, pooling, seconds=seconds)
         if key is not None and kept is None:
             store.write(key, trajectory, {"model": card["name"], "dataset": datamodule.responses.dataset})
         with without_autocast():
-            return score_trajectory(trajectory, datamodule.responses, card, settings)
+            return score_trajectory(
+                trajectory, datamodule.responses, card, settings, device=device or _device_of(model)
+            )
+
+
+def _device_of(network: nn.Module) -> torch.device | None:
+    """Return where a network's last parameters are, which is where its states arise; None without any."""
+    return next((parameter.device for parameter in reversed([*network.parameters()])), None)
 
 
 def _capture_key(
@@ -167,6 +183,7 @@ def record_trajectory(
     share: tuple[int, int] = (0, 1),
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     limit: int | None = None,
+    memory_budget: int | None = None,
     progress: bool = False,
     owner: nn.Module | None = None,
 ) -> Trajectory | None:
@@ -186,11 +203,15 @@ def record_trajectory(
         share: (rank, world): this process takes every world-th stimulus, from the rank-th on; None if none.
         context: made around each forward pass, e.g. an autocast.
         limit: stop after so many stimuli.
+        memory_budget: see `align`.
         progress: show a bar.
         owner: what holds the network and stays as it was, too, see `undisturbed`.
     """
     rank, world = share
+    top = owner or network
     indices = list(range(len(stimuli)))[:limit][rank::world]
+    if not indices and is_sharded(top):
+        indices = [0]  # a process with nothing of its own to show has parameters that the others need
     if not indices:
         return None
     if preprocess is None and not isinstance(network, FrozenModel):
@@ -212,8 +233,10 @@ def record_trajectory(
     loader: DataLoader[Any] = DataLoader(
         stimuli, batch_size, sampler=indices, num_workers=num_workers, collate_fn=list
     )
-    with undisturbed(module, owner or network) as plain:
-        recorder = DepthRecorder(plain, layers, pooling=pooling, device="cpu")
+    with undisturbed(module, top) as plain:
+        take_off(plain)
+        with as_written(top):
+            recorder = DepthRecorder(plain, layers, pooling=pooling, memory_budget=memory_budget)
         capture = Capture(recorder, inputs, context=context)
         with recorder:
             if world > 1:

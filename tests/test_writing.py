@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from nfas_lightning.cli.lightning import keep_numbered
 from nfas_lightning.data.regions.parcel_cache import read_parcels, write_parcels
 from nfas_lightning.data.regions.parcels import Parcels
-from nfas_lightning.hooks.shards import read_shards, write_index, write_shard
+from nfas_lightning.hooks.shards import read_shards, write_shard
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.plotting.pictures import save_figure
 from nfas_lightning.results import RunFolder
@@ -51,7 +51,6 @@ WRITERS = {
     "csv": lambda folder: write_csv(folder / "a.csv", pd.DataFrame({"a": [1]})),
     "parquet": lambda folder: write_parquet(folder / "a.parquet", pd.DataFrame({"a": [1]})),
     "shard": lambda folder: write_shard(folder / "a.safetensors", TRAJECTORY),
-    "index": lambda folder: write_index(folder, {}),
     "parcels": lambda folder: write_parcels(folder, "key", PARCELS),
     "config": lambda folder: keep_numbered(folder, "a: 1"),
     "result": lambda folder: RunFolder(folder).write("net", "k" * 64, model_result()),
@@ -188,9 +187,8 @@ def test_what_was_staged_goes_unless_it_was_moved(tmp_path):
 
 
 def test_shards_and_parcels_come_back(tmp_path):
-    mark = write_shard(tmp_path / "a.safetensors", TRAJECTORY)
-    write_index(tmp_path, {"a.safetensors": mark})
-    assert torch.equal(read_shards(tmp_path).states[0], TRAJECTORY.states[0])
+    write_shard(tmp_path / "stage" / "a.safetensors", TRAJECTORY)
+    assert torch.equal(read_shards(tmp_path / "stage").states[0], TRAJECTORY.states[0])
     write_parcels(tmp_path, "key", PARCELS)
     found, problem = read_parcels(tmp_path, "key", 2)
     assert problem is None

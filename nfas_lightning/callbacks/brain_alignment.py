@@ -15,13 +15,13 @@ from nfas_lightning.callbacks.loggers import log_config, log_figure, log_scalars
 from nfas_lightning.callbacks.monitor import AlignmentMonitor, Moment
 from nfas_lightning.errors import InputError
 from nfas_lightning.hooks.selection import find_network
+from nfas_lightning.hooks.sharding import as_written, root_of
 from nfas_lightning.lightning_packages import Callback, pl
 from nfas_lightning.models.frozen import FrozenModel
 
 __all__ = ["BrainAlignment"]
 
 _STAGES = ("validate", "test")
-_SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 
 
 class BrainAlignment(AlignmentMonitor, Callback):
@@ -33,8 +33,8 @@ class BrainAlignment(AlignmentMonitor, Callback):
 
     The training stays bit-identical: weights, buffers, whatever else modules hold, modes, gradients, random
     states, autocast and hooks are as they were before. What `torch.compile` wrapped runs uncompiled here,
-    since compiled code may skip hooks. Sharded parameters (FSDP, DeepSpeed) are not supported: a block can't
-    run outside its wrapper.
+    since compiled code may skip hooks. Where FSDP shards the parameters, evaluations run through its root, on
+    all processes at once; other splits (DeepSpeed ZeRO-3, tensor parallelism) are refused as ``fit`` starts.
 
     Logged to every logger at the optimizer's step, under `prefix`:
 
@@ -72,12 +72,6 @@ class BrainAlignment(AlignmentMonitor, Callback):
         """Read the benchmark."""
         if stage not in ("fit", *_STAGES):
             return
-        strategy = type(trainer.strategy)
-        if any(kind.__name__ in _SHARDED for kind in strategy.__mro__):
-            raise InputError(
-                f"BrainAlignment can't look inside {strategy.__name__}, which shards the parameters: a block "
-                "does not run outside its wrapper. Use DDP, or align() a saved checkpoint."
-            )
         if self.average and not any(hasattr(c, "_average_model") for c in trainer.callbacks):  # type: ignore[attr-defined]
             raise InputError(
                 "average=True needs Lightning's WeightAveraging (or EMAWeightAveraging) among the "
@@ -92,8 +86,7 @@ class BrainAlignment(AlignmentMonitor, Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the network two stimuli, on its device, so that a mistake shows before the first step."""
-        network = self._network(trainer, pl_module)
-        self._check(network, pl_module, _moment(trainer, "start"), at_once=self.at_start)
+        self._check(*self._networks(trainer, pl_module), _moment(trainer, "start"), at_once=self.at_start)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take up an interrupted training's curve; evaluate if that is due."""
@@ -144,34 +137,30 @@ class BrainAlignment(AlignmentMonitor, Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the network two stimuli, unless a training validates."""
         if _stage(trainer):
-            network = self._network(trainer, pl_module)
-            self._check(network, pl_module, _moment(trainer, "stage"), at_once=True)
+            self._check(*self._networks(trainer, pl_module), _moment(trainer, "stage"), at_once=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate, unless a training validates."""
         if _stage(trainer):
             self._evaluate_at(trainer, pl_module, "stage")
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the network two stimuli."""
-        self.on_validation_start(trainer, pl_module)
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Evaluate."""
-        self.on_validation_end(trainer, pl_module)
+    on_test_start, on_test_end = on_validation_start, on_validation_end
 
     def _evaluate_at(self, trainer: pl.Trainer, pl_module: pl.LightningModule, why: str) -> None:
-        found = self._evaluate(self._network(trainer, pl_module), pl_module, _moment(trainer, why))
+        found = self._evaluate(*self._networks(trainer, pl_module), _moment(trainer, why))
         trainer.callback_metrics.update({key: torch.tensor(value) for key, value in found.items()})
 
-    def _network(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> nn.Module:
+    def _networks(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[nn.Module, nn.Module]:
+        """Return what is shown the stimuli, and what holds it: the module, or FSDP1's root around it."""
         module: nn.Module = pl_module
+        owner = root_of(pl_module, trainer.strategy.model)
         if isinstance(pl_module, FrozenModel) and self.submodule is None:
-            return pl_module  # which prepares stimuli itself
+            return pl_module, owner  # which prepares stimuli itself
         if self.average and not _stage(trainer):
             kept = (getattr(callback, "_average_model", None) for callback in trainer.callbacks)  # type: ignore[attr-defined]
             module = next(average.module for average in kept if average is not None)
-        return find_network(module, self.submodule, to_run=True)
+        with as_written(owner):
+            return find_network(module, self.submodule, to_run=True), owner
 
     def _log_scalars(self, values: Mapping[str, float], step: int) -> None:
         log_scalars(self._loggers, values, step)

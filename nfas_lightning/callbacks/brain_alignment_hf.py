@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 from nfas_lightning.callbacks.monitor import AlignmentMonitor, Moment
 from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.hooks.selection import find_network
+from nfas_lightning.hooks.sharding import as_written, unwrapped
 
 __all__ = ["BrainAlignmentHF"]
 
@@ -25,7 +26,7 @@ class BrainAlignmentHF(AlignmentMonitor, TrainerCallback):  # type: ignore[misc]
     Lightning Trainer. Scalars go through ``Trainer.log``, so that everything in ``report_to`` and
     ``state.log_history`` has them; tables and figures go to Weights & Biases and TensorBoard where those are
     in ``report_to``. The Trainer does not show itself to its callbacks, so `attach` it, which also adds the
-    callback. FSDP and DeepSpeed are not supported.
+    callback.
 
     Raises:
         TypeError: the datamodule has no responses.
@@ -50,16 +51,11 @@ class BrainAlignmentHF(AlignmentMonitor, TrainerCallback):  # type: ignore[misc]
             trainer: a `transformers.Trainer`, before ``train``.
 
         Raises:
-            ValueError: the Trainer shards the parameters, or `average` is set.
+            ValueError: `average` is set.
         """
         if self.average:
             raise InputError(
                 "average=True needs a Lightning Trainer. Name an average of your own as submodule."
-            )
-        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-            raise InputError(
-                "BrainAlignmentHF can't look inside FSDP or DeepSpeed, which shard the parameters: a block "
-                "does not run outside its wrapper. Use plain distributed training, or align() a checkpoint."
             )
         self._trainer = trainer
         if self not in trainer.callback_handler.callbacks:
@@ -80,8 +76,7 @@ class BrainAlignmentHF(AlignmentMonitor, TrainerCallback):  # type: ignore[misc]
             first_here=args.local_process_index == 0,
             barrier=self._trainer.accelerator.wait_for_everyone,
         )
-        network = find_network(model, self.submodule, to_run=True)
-        self._check(network, model, self._moment(state, "start"), at_once=self.at_start)
+        self._check(self._network(model), model, self._moment(state, "start"), at_once=self.at_start)
         self._start(state.global_step)
         if self.at_start:
             self._evaluate_at(state, model, "start")
@@ -108,8 +103,11 @@ class BrainAlignmentHF(AlignmentMonitor, TrainerCallback):  # type: ignore[misc]
         self._finish(self._moment(state, "end"))
 
     def _evaluate_at(self, state: Any, model: nn.Module, why: str) -> None:
-        network = find_network(model, self.submodule, to_run=True)
-        self._evaluate(network, model, self._moment(state, why))
+        self._evaluate(self._network(model), model, self._moment(state, why))
+
+    def _network(self, model: nn.Module) -> nn.Module:
+        with as_written(model):
+            return find_network(unwrapped(model), self.submodule, to_run=True)
 
     def _moment(self, state: Any, why: str) -> Moment:
         return Moment(state.global_step, _epoch(state), why, context=self._trainer.accelerator.autocast)

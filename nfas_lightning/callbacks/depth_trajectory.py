@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -24,7 +25,9 @@ from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.processes import from_rank_zero, gather_trajectories, to_rank_zero
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network
+from nfas_lightning.hooks.sharding import as_written, check_sharding, is_sharded, root_of
 from nfas_lightning.hooks.shards import begin_shards, finish_shards, read_shards, write_shard
+from nfas_lightning.hooks.spill import Spill
 from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import undisturbed
 from nfas_lightning.lightning_packages import Callback, pl
@@ -50,6 +53,8 @@ class DepthTrajectory(Callback):
         layers: blocks to record, see `resolve_layers`; None: a FrozenModel's own, else ``"auto"``.
         pooling: see `pool`; None: a FrozenModel's own, else ``"auto"``.
         dtype: of the states that are kept.
+        device: where they are kept, and scored, such as ``"cpu"``; None: where they arise.
+        memory_budget: bytes of states that may stay there, see `DepthRecorder`: scores do not depend on it.
         save_dir: folder for safetensors shards, one subfolder per stage: memory is then O(batch), and
             `trajectory` reads them when asked (`read_shards` does so in another session). A new run removes
             the subfolder as it starts: until it has finished, there is nothing to read. None keeps states
@@ -80,6 +85,8 @@ class DepthTrajectory(Callback):
         pooling: str | None = None,
         *,
         dtype: str = "float32",
+        device: str | None = None,
+        memory_budget: int | None = None,
         save_dir: str | Path | None = None,
         shard_size: int = 4096,
         metric: Metric | MetricCollection | None = None,
@@ -92,6 +99,8 @@ class DepthTrajectory(Callback):
             raise InputError(f"shard_size must be at least 1, got {shard_size}.")
         self.layers, self.pooling, self.submodule = layers, pooling, submodule
         self.dtype, self.repeats, self.layout = dtype, repeats, layout
+        self.device, self.memory_budget = device, memory_budget
+        Spill(memory_budget)  # which refuses a bad one now
         self.save_dir = None if save_dir is None else Path(save_dir)
         self.shard_size = shard_size
         self.metric = metric
@@ -99,6 +108,7 @@ class DepthTrajectory(Callback):
         self._recorder: DepthRecorder | None = None
         self._capture: Capture | None = None
         self._trajectory: Trajectory | None = None
+        self._home: torch.device | None = None  # of the network, or as `device` asked
         self._finished: Path | None = None
         self._unfinished: Path | None = None  # where shards lie until the stage has ended
         self._shards: list[str] = []
@@ -106,13 +116,13 @@ class DepthTrajectory(Callback):
 
     @property
     def trajectory(self) -> Trajectory:
-        """The last stage's trajectory, on the CPU of rank zero.
+        """The last stage's trajectory, on rank zero; its states lie where they arose, within the budget.
 
         Raises:
             RuntimeError: no stage has ended yet, or this is another rank.
         """
         if self._trajectory is None and self._finished is not None:
-            self._trajectory = read_shards(self._finished)
+            self._trajectory = replace(read_shards(self._finished), device=self._home)
         if self._trajectory is None and self.metric is not None and self.save_dir is None:
             raise FailureError(
                 "The states went to the metric and were not kept: give a save_dir to keep them."
@@ -154,7 +164,7 @@ class DepthTrajectory(Callback):
             network = find_network(pl_module, self.submodule)
         return network, "auto" if layers is None else layers, "auto" if pooling is None else pooling
 
-    def _build(self, pl_module: pl.LightningModule) -> DepthRecorder:
+    def _build(self, pl_module: pl.LightningModule, *, may_run: bool = True) -> DepthRecorder:
         network, layers, pooling = self.target(pl_module)
         return DepthRecorder(
             network,
@@ -162,9 +172,11 @@ class DepthTrajectory(Callback):
             pooling=pooling,
             layout=self.layout,
             repeats=self.repeats,
-            device="cpu",
+            device=self.device,
+            memory_budget=self.memory_budget,
             dtype=_DTYPES[self.dtype],
             mask_source=lambda: pl_module.mask if isinstance(pl_module, FrozenModel) else None,
+            may_run=may_run,
         )
 
     def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -172,16 +184,21 @@ class DepthTrajectory(Callback):
         if trainer.sanity_checking:
             return
         check_moment(getattr(trainer.datamodule, "stimuli", None), self.target(pl_module)[2])  # type: ignore[attr-defined]
-        self._recorder = self._build(pl_module).attach()
+        self._home = torch.device(self.device or pl_module.device)
+        top = root_of(pl_module, trainer.strategy.model)
+        check_sharding(top)
+        # processes have to run their passes together: no pass but the stage's own
+        may_run = not is_sharded(top)
+        with as_written(top):
+            self._recorder = self._build(pl_module, may_run=may_run).attach()
         context = trainer.precision_plugin.forward_context
-        if isinstance(pl_module, FrozenModel):
+        if may_run and isinstance(pl_module, FrozenModel):
             network = pl_module.load().module
             self._capture = Capture(self._recorder, pl_module.inputs, network=network, context=context)
             stimuli = getattr(getattr(trainer, "datamodule", None), "stimuli", None)
             if trainer.world_size > 1 and isinstance(stimuli, StimulusSet):
                 self._capture.begin(stimuli.collate([stimuli[i]]) for i in range(min(2, len(stimuli))))
-        elif trainer.world_size == 1 or "DDP" in type(trainer.strategy).__name__:
-            # where weights are sharded, processes have to run their passes together
+        elif may_run:
             self._capture = Capture(
                 self._recorder,
                 Given.of_batch,

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ from nfas_lightning.hooks.processes import (
     together,
 )
 from nfas_lightning.hooks.selection import Layers
+from nfas_lightning.hooks.sharding import as_written, check_sharding
 from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
 from nfas_lightning.lightning_packages import pl
@@ -136,10 +138,8 @@ class AlignmentMonitor:
             )
         check_option("on_error", on_error, ("warn", "raise"))
         check_count("details_every", details_every, 1)
-        for option, every in (
-            ("every_n_epochs", every_n_epochs),
-            ("every_n_train_steps", every_n_train_steps),
-        ):
+        schedule = {"every_n_epochs": every_n_epochs, "every_n_train_steps": every_n_train_steps}
+        for option, every in schedule.items():
             if every < 0:
                 raise InputError(f"{option} must be at least 1, or 0 for never, got {every}.")
         if not any((every_n_epochs, every_n_train_steps, at_start, at_end, on_checkpoint)):
@@ -204,10 +204,7 @@ class AlignmentMonitor:
     def _read(self, network: nn.Module, *, first_here: bool, barrier: Callable[[], object]) -> None:
         """Read the benchmark, so that responses that can't be scored are an error before the first step.
 
-        Args:
-            network: whose devices' random states are kept.
-            first_here: whether this process prepares the data of its machine.
-            barrier: waits until every process has come to it.
+        `first_here`: this process prepares the data of its machine; `barrier` waits for all processes.
         """
         with kept_random_states(network):
             if first_here:
@@ -217,37 +214,19 @@ class AlignmentMonitor:
             self.settings.check(self.datamodule.responses)
 
     def _check(self, network: nn.Module, owner: nn.Module, at: Moment, *, at_once: bool) -> None:
-        """Show the network two stimuli, so that what would fail every evaluation fails before the first step.
-
-        A network whose first training batch makes its parameters (lazy modules) is left alone, unless it
-        would be evaluated before that.
-
-        Args:
-            network: what will be evaluated.
-            owner: what holds it, and stays as it was, too.
-            at: where the loop stands, for its context.
-            at_once: whether the first evaluation comes before the first step.
-
-        Raises:
-            ValueError: an unknown layer, or stimuli that need a preprocessing.
-            RuntimeError: the network can't be shown the stimuli.
-        """
-
-        def record(preprocess: Preprocess | None, limit: int) -> None:
-            self._record(network, owner, at, (0, 1), limit, preprocess)
-
+        """Show the network two stimuli, see `try_stimuli`."""
+        check_sharding(owner)
         with kept_random_states(network):
             self._chosen_preprocess = together(
                 lambda: try_stimuli(
                     network,
                     owner,
-                    self.datamodule.stimuli,
-                    dataset=self.datamodule.responses.dataset,
+                    self.datamodule,
                     layers=self.layers,
                     preprocess=self.preprocess,
                     context=at.context,
                     at_once=at_once,
-                    record=record,
+                    record=partial(self._record, network, owner, at),
                 )
             )
 
@@ -262,16 +241,8 @@ class AlignmentMonitor:
     def _evaluate(self, network: nn.Module, owner: nn.Module, at: Moment) -> dict[str, float]:
         """Evaluate the network, unless this step was evaluated already; every process calls this.
 
-        Args:
-            network: what is shown the stimuli.
-            owner: what holds it, and stays as it was, too.
-            at: where the loop stands.
-
         Returns:
             On every process, what checkpoints may watch; empty after a failure or a dry run.
-
-        Raises:
-            RuntimeError: the evaluation failed, and `on_error` is ``"raise"``.
         """
         if not at.stage:
             if at.step == self._evaluated_step:
@@ -282,13 +253,13 @@ class AlignmentMonitor:
         limit = _DRY_RUN * world if at.dry else None
         with kept_random_states(network):
             try:
+                options = {"preprocess": self._chosen_preprocess, "share": (rank, world), "limit": limit}
                 with buffers_of_rank_zero(network):
-                    chosen = self._chosen_preprocess
-                    own = together(lambda: self._record(network, owner, at, (rank, world), limit, chosen))
+                    own = together(lambda: self._record(network, owner, at, **options))
                 shares = gather_trajectories(own)  # what it raises, it raises on every process
                 is_reporter = rank == 0 and not at.dry
                 watched: dict[str, float] = from_rank_zero(
-                    together(lambda: self._report(network, shares, at, started) if is_reporter else {})
+                    together(lambda: self._report(network, owner, shares, at, started) if is_reporter else {})
                 )
             except Exception as error:  # noqa: BLE001 - the training must not end because the monitor failed
                 self._fail(at, error)
@@ -297,37 +268,28 @@ class AlignmentMonitor:
             self._scored_step = at.step
         return watched
 
-    def _record(
-        self,
-        network: nn.Module,
-        owner: nn.Module,
-        at: Moment,
-        share: tuple[int, int],
-        limit: int | None,
-        preprocess: Preprocess | None,
-    ) -> Trajectory | None:
+    def _record(self, network: nn.Module, owner: nn.Module, at: Moment, **options: Any) -> Trajectory | None:
         return record_trajectory(
             network,
             self.datamodule.stimuli,
             layers=self.layers,
             pooling=self.pooling,
-            preprocess=preprocess,
             batch_size=self.batch_size or self.datamodule.batch_size,
             num_workers=self.datamodule.num_workers,
-            share=share,
             context=at.context,
-            limit=limit,
             owner=owner,
+            **options,
         )
 
     def _report(
-        self, network: nn.Module, shares: list[Trajectory], at: Moment, started: float
+        self, network: nn.Module, owner: nn.Module, shares: list[Trajectory], at: Moment, started: float
     ) -> dict[str, float]:
         """Score, keep and log; return what checkpoints may watch."""
         responses = self.datamodule.responses
         trajectory = concatenate(shares)
         seconds = time.perf_counter() - started
-        card = card_of(plain_network(network), responses, self.name, self.pooling, seconds=seconds)
+        with as_written(owner):
+            card = card_of(plain_network(network), responses, self.name, self.pooling, seconds=seconds)
         with without_autocast():
             result = score_trajectory(trajectory, responses, card, self.settings)
         self.result = result

@@ -291,8 +291,10 @@ class ScoreWriter(Callback):
         self._show_batches_again(trainer)
         if self._kept is not None:
             seconds = time.perf_counter() - self._started
-            self._recorder(trainer).trajectory = self._kept
-            self._score(trainer, self._kept, seconds)
+            recorder = self._recorder(trainer)
+            # scored where a pass would have left them
+            recorder.trajectory = replace(self._kept, device=recorder.device or trainer.strategy.root_device)
+            self._score(trainer, recorder.trajectory, seconds)
             self._kept = None
         if self._line:
             self._console.print(self._line)
@@ -334,7 +336,7 @@ class ScoreWriter(Callback):
             responses: the benchmark, for the ROI table and the hashes.
             truth: what was planted in simulated responses, one row per ROI with a column ``roi``.
         """
-        rois = responses.rois
+        rois = self.settings.rows(responses.rois)
         if truth is not None:
             rois = rois.merge(truth[[c for c in truth if c == "roi" or c not in rois]], on="roi", how="left")
         meta = {

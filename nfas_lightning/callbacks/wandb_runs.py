@@ -12,15 +12,15 @@ The only module that imports wandb, and only where the user chose its logger.
 from __future__ import annotations
 
 import json
-import netrc
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 from weakref import WeakKeyDictionary
+
+from requests.utils import get_netrc_auth
 
 from nfas_lightning.lightning_packages import kinds, pl
 from nfas_lightning.writing import short_hash, write_text
@@ -48,21 +48,10 @@ _defined: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # run to the k
 
 def wandb_offline_without_key() -> None:
     """Keep Weights & Biases offline when nobody is logged in: a run must not stop to ask for a key."""
-    if not (os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or _has_login()):
+    server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    has_key = os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
+    if not has_key and get_netrc_auth(server) is None:  # `wandb login` leaves the key in .netrc
         os.environ.setdefault("WANDB_MODE", "offline")
-
-
-def _has_login() -> bool:
-    """Whether `wandb login` left a key for the server in use."""
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    given = os.environ.get("NETRC")
-    for path in [Path(given)] if given else [Path.home() / ".netrc", Path.home() / "_netrc"]:
-        if path.is_file():
-            try:
-                return netrc.netrc(path).authenticators(host) is not None
-            except netrc.NetrcParseError:
-                return False
-    return False
 
 
 def wandb_loggers(loggers: Iterable[pl.loggers.Logger]) -> list[Any]:

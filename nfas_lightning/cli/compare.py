@@ -52,7 +52,8 @@ def compare(
     from nfas_lightning.results.numbers import reported
 
     with refusing("nfas compare"):
-        _check_name(out)
+        if out is not None and Path(out).suffix not in (".csv", ".json", ".parquet"):
+            raise InputError(f"out must be a file whose name ends in .csv, .json or .parquet, got {out!r}.")
         results = RunResults.concatenate([RunResults.load(run) for run in runs])
         if where is not None:
             results = results.select(where)
@@ -70,11 +71,6 @@ def compare(
     _print(table, feature, f"{value} {_WORDS[number]}")
     if out is not None:
         _write(Path(out), table)
-
-
-def _check_name(out: str | None) -> None:
-    if out is not None and Path(out).suffix not in (".csv", ".json", ".parquet"):
-        raise InputError(f"out must be a file whose name ends in .csv, .json or .parquet, got {out!r}.")
 
 
 def _print(table: pd.DataFrame, feature: str, score: str) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from nfas_lightning.cli.data import names
 from nfas_lightning.cli.messages import refuse, say_loading
 from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
-from nfas_lightning.datamodules.catalogue.download import Outcome, TransferError, carry_out, free_bytes
+from nfas_lightning.datamodules.catalogue.download import TransferError, carry_out, free_bytes
 from nfas_lightning.datamodules.catalogue.source import Choice, LibrarySource, Plan, Source
 from nfas_lightning.errors import nearest
 from nfas_lightning.terminal import stdout_console
@@ -61,10 +61,8 @@ def get_data(
     """
     known = benchmarks()
     if name not in known:
-        refuse(
-            _COMMAND,
-            f"there is no benchmark {name!r}.{nearest(name, known)} There are {', '.join(known)}.",
-        )
+        there = f"{nearest(name, known)} There are {', '.join(known)}."
+        refuse(_COMMAND, f"there is no benchmark {name!r}.{there}")
     benchmark = known[name]
     say_loading("PyTorch")
     files = benchmark.load("source")
@@ -111,12 +109,7 @@ def _get_files(
     yes: bool,
     by_hand: str = "",
 ) -> bool:
-    """List, say the size, ask, download, and say what came of it.
-
-    Returns:
-        Whether all of it is here; False after a dry run. Anything else ends the process; `by_hand` is printed
-        if the server gives nothing.
-    """
+    """List, say the size, ask, download, and say what came of it; False after a dry run."""
     try:
         with Console(stderr=True).status(f"asking what there is of {name}"):
             plan = source.plan(folder, choice)
@@ -185,25 +178,17 @@ def _download(plan: Plan, workers: int) -> None:
         raise SystemExit(130) from None
     except (OSError, RuntimeError) as error:
         refuse(_COMMAND, str(error), code=1)
-    _print_outcome(outcome)
-    if outcome.failed or outcome.not_tried or plan.obstructed:
-        raise SystemExit(1)
-
-
-def _print_outcome(outcome: Outcome) -> None:
-    done = outcome.checksummed + outcome.sized
     print(
-        f"{done:,} files came: MD5 compared for {outcome.checksummed:,}, size alone for {outcome.sized:,} "
-        "(the server gives no MD5 of those)."
+        f"{outcome.checksummed + outcome.sized:,} files came: MD5 compared for {outcome.checksummed:,}, size "
+        f"alone for {outcome.sized:,} (the server gives no MD5 of those)."
     )
     for key, reason in list(outcome.failed.items())[:_SHOWN]:
         print(f"failed {key}: {reason}", file=sys.stderr)
     if outcome.failed or outcome.not_tried:
-        print(
-            f"{len(outcome.failed):,} files failed, {outcome.not_tried:,} were not tried: the same command "
-            "fetches them.",
-            file=sys.stderr,
-        )
+        counts = f"{len(outcome.failed):,} files failed, {outcome.not_tried:,} were not tried"
+        print(f"{counts}: the same command fetches them.", file=sys.stderr)
+    if outcome.failed or outcome.not_tried or plan.obstructed:
+        raise SystemExit(1)
 
 
 def _get_from_library(

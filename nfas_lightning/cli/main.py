@@ -87,7 +87,9 @@ def main(args: Sequence[str] | None = None) -> None:
             _run_command(name, given[words:])
             return
     if given[0] == "--version":
-        print(_versions())
+        names = ("nfas-lightning", "torch", "pytorch-lightning")
+        print(*(f"{name} {installed_version(name)}" for name in names), sep="\n")
+        print(f"python {platform.python_version()}")
         return
     group = {name: target for name, target in COMMANDS.items() if name.startswith(f"{given[0]} ")}
     if group:
@@ -115,12 +117,6 @@ def _run_lightning(given: list[str]) -> None:
     NFASCLI(["--help" if word == "--help-all" else word for word in given], configs)
 
 
-def _versions() -> str:
-    names = ("nfas-lightning", "torch", "pytorch-lightning")
-    found = [f"{name} {installed_version(name)}" for name in names]
-    return "\n".join([*found, f"python {platform.python_version()}"])
-
-
 def _load(target: str) -> Callable[..., Any]:
     module, _, function = target.partition(":")
     loaded: Callable[..., Any] = getattr(import_module(module), function)
@@ -131,39 +127,29 @@ def _run_command(name: str, args: list[str]) -> None:
     command = _load(COMMANDS[name])
     parser = PlainErrors(prog=f"nfas {name}", description=summary(command))
     parser.add_argument("--config", action="config", help="options from a YAML file")
-    hints = _hints(command)
-    positional = {
-        key
-        for key, parameter in signature(command).parameters.items()
-        if parameter.default is Parameter.empty or parameter.default == ()
-    }
-    for key in signature(command).parameters:
-        if key in positional:
-            several: dict[str, Any] = {"type": hints[key]}
-            if get_origin(hints[key]) is list:
-                optional = signature(command).parameters[key].default == ()
-                several = {"nargs": "*", "default": []} if optional else {"nargs": "+"}
-            parser.add_argument(key, help=summary(command, key), **several)
-    flags = [key for key, parameter in signature(command).parameters.items() if parameter.default is False]
-    for key in flags:
-        parser.add_argument(
-            f"--{key}", type=bool, nargs="?", const=True, default=False, help=summary(command, key)
-        )
-    lists = [key for key, hint in hints.items() if get_origin(hint) is Sequence and key not in positional]
-    for key in lists:
-        # words beside each other, as the positional ones are
-        default = list(signature(command).parameters[key].default)
-        of = get_args(hints[key])[0]
-        parser.add_argument(f"--{key}", nargs="+", type=of, default=default, help=summary(command, key))
+    hints, parameters = _hints(command), signature(command).parameters
+    # options that take a value, positional ones without a default, and flags
+    valued, needed, flags = dict(hints), [], []
     # one by one: add_function_arguments would import what the command leaves for later
-    for key, parameter in signature(command).parameters.items():
-        if key not in {*positional, *flags, *lists}:
-            parser.add_argument(
-                f"--{key}", type=hints[key], default=parameter.default, help=summary(command, key)
-            )
-    needed = [key for key in positional if signature(command).parameters[key].default is Parameter.empty]
-    _check_names(name, args, list(signature(command).parameters), needed)
-    _check_values(name, args, {key: hint for key, hint in hints.items() if key not in {*positional, *flags}})
+    for key, parameter in parameters.items():
+        flag, given = f"--{key}", {"type": hints[key], "default": parameter.default}
+        if parameter.default is Parameter.empty or parameter.default == ():
+            flag, optional = key, parameter.default == ()
+            needed += [] if optional else [key]
+            given = {"type": hints[key]}
+            if get_origin(hints[key]) is list:
+                given = {"nargs": "*", "default": []} if optional else {"nargs": "+"}
+            del valued[key]
+        elif parameter.default is False:
+            given = {"type": bool, "nargs": "?", "const": True, "default": False}
+            flags.append(key)
+            del valued[key]
+        elif get_origin(hints[key]) is Sequence:
+            # words beside each other, as the positional ones are
+            given = {"nargs": "+", "type": get_args(hints[key])[0], "default": list(parameter.default)}
+        parser.add_argument(flag, help=summary(command, key), **given)
+    _check_names(name, args, list(parameters), needed)
+    _check_values(name, args, valued)
     # the name alone means yes, as on every command line, and the word behind it is another argument
     words = [
         f"{word}=true" if word[2:] in flags and after.lower() not in ("true", "false") else word

@@ -19,16 +19,9 @@ from jsonargparse import ArgumentParser
 from nfas_lightning.errors import NFASError
 
 __all__ = [
-    "EXIT_CODES",
-    "PlainErrors",
-    "is_debugging",
-    "is_message",
-    "missing_file",
-    "refuse",
-    "refusing",
-    "say_loading",
-    "summary",
-]
+    "EXIT_CODES", "PlainErrors", "is_debugging", "is_message", "missing_file", "refuse", "refusing",
+    "say_loading", "summary",
+]  # fmt: skip
 
 EXIT_CODES = {
     0: "done",

@@ -153,17 +153,13 @@ def check_models(
         check_entry(entry, folders.get(entry.name))
         for entry in track(entries, "checking", console=Console(stderr=True), transient=True)
     ]
-    table = Table(
-        Column("name", no_wrap=True), "modality", "parameters", "blocks", "widths", "weights", "s", ""
-    )
+    columns = ("modality", "parameters", "blocks", "widths", "weights", "s", "")
+    table = Table(Column("name", no_wrap=True), *columns)
     for result in results:
-        widths = sorted(set(result.widths))
-        span = "-".join(str(width) for width in dict.fromkeys((widths[0], widths[-1]))) if widths else ""
-        numbers = f"{result.parameters:,}", str(result.blocks), span
+        ends = dict.fromkeys((min(result.widths), max(result.widths))) if result.widths else ()
+        numbers = f"{result.parameters:,}", str(result.blocks), "-".join(map(str, ends)), result.weights
         verdict = "[red]failed[/]" if result.problem else "ok"
-        table.add_row(
-            result.name, result.modality, *numbers, result.weights, f"{result.seconds:.1f}", verdict
-        )
+        table.add_row(result.name, result.modality, *numbers, f"{result.seconds:.1f}", verdict)
     console = stdout_console(_PIPE_COLUMNS)
     console.print(table)
     failed = [result for result in results if result.problem]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -98,20 +97,14 @@ def find_folder(root: str | os.PathLike[str] | None, name: str, wanted: Sequence
 
 def read_npz(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, NDArray[np.generic]]:
     """Read arrays of an npz archive without unpickling: these keys, of these shapes (None: any), finite."""
-    try:
+    require_file(path)
+    # OSError: an offset that damage made negative
+    with reading(path, "an archive of arrays that numpy.savez wrote", *_DAMAGED, OSError):
         archive = np.load(path, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise InputError("it holds one array, as numpy.save writes")
         with archive:
             names, out = archive.files, {key: archive[key] for key in shapes if key in archive.files}
-    except (*_DAMAGED, OSError) as error:
-        # EINVAL: an offset that damage made negative; the system's other errors are no fault of the content
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise
-        raise InputError(
-            f"{path} must be an archive of arrays that numpy.savez wrote, but can't be read ({error}): fetch "
-            "it again."
-        ) from error
     for key, shape in shapes.items():
         if key not in out:
             raise InputError(f"{path.name} must hold {key!r}, got only {sorted(names)}.")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
+from nfas_lightning.functional.batches import free_memory
 from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
 from nfas_lightning.functional.checks import check_shape, is_constant, working_dtype
 from nfas_lightning.functional.confounds import regress_out
@@ -240,12 +242,33 @@ class Responses:
             self._estimated[key] = noise_ceiling(self.values, method=method, seed=seed, fold=fold)
         return self._estimated[key]
 
+    def to(self, device: torch.device) -> Responses:
+        """Return the same responses on another device, once for all calls; what has no room there stays.
+
+        Values (S, T, R) move where they take half of what is free or less: of many subjects' voxels only
+        means do.
+        """
+        if self.runs.device == device:
+            return self
+        if device not in self._moved:
+            moved: dict[str, Any] = {"design": tuple(operator.to(device) for operator in self.design)}
+            for part in fields(self):
+                value = getattr(self, part.name)
+                if isinstance(value, Tensor) and 2 * value.nbytes <= free_memory(device):
+                    moved[part.name] = value.to(device)
+            self._moved[device] = replace(self, **moved)
+        return self._moved[device]
+
     def fingerprint(self) -> str:
         """Return a sha256 over values, pairing and axes: the same responses give the same key."""
         return self._sha256
 
     @cached_property
     def _estimated(self) -> dict[tuple[str, int, tuple[int, ...] | None], Tensor]:
+        return {}
+
+    @cached_property
+    def _moved(self) -> dict[torch.device, Responses]:
         return {}
 
     @cached_property

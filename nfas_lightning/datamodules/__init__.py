@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.little_prince.little_prince_datamodule import LittlePrinceDataModule
     from nfas_lightning.datamodules.narratives.narratives_datamodule import NarrativesDataModule
     from nfas_lightning.datamodules.natural_sounds.natural_sounds_datamodule import NaturalSoundsDataModule
+    from nfas_lightning.datamodules.simulated.film import SimulatedFilmDataModule
     from nfas_lightning.datamodules.simulated.simulated_datamodule import SimulatedBrainDataModule
     from nfas_lightning.datamodules.stories.story_datamodule import StoryDataModule
     from nfas_lightning.datamodules.streams import StreamsDataModule
@@ -31,6 +32,7 @@ _SHARED = {
     "BrainDataModule": "base",
     "ClipDataModule": "clips.clip_datamodule",
     "FolderDataModule": "folder",
+    "SimulatedFilmDataModule": "simulated.film",
     "StoryDataModule": "stories.story_datamodule",
     "StreamsDataModule": "streams",
 }
@@ -47,6 +49,7 @@ __all__ = [
     "NarrativesDataModule",
     "NaturalSoundsDataModule",
     "SimulatedBrainDataModule",
+    "SimulatedFilmDataModule",
     "StoryDataModule",
     "StreamsDataModule",
 ]

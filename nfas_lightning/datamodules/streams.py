@@ -162,14 +162,17 @@ def _equal(a: Tensor | None, b: Tensor | None) -> bool:
 
 def _joined_nuisances(found: Mapping[str, Responses]) -> tuple[Tensor | None, tuple[str, ...]]:
     """Return the nuisances (T, Q) of all streams, equal columns once, and their names."""
-    columns: dict[str, Tensor] = {}
+    kept: list[tuple[str, str, Tensor]] = []
     for modality, responses in found.items():
-        if responses.nuisances is None:
-            continue
-        for name, column in zip(responses.nuisance_names, responses.nuisances.T, strict=True):
-            if not any(_equal(column, known) for known in columns.values()):
-                columns[name if name not in columns else f"{modality}_{name}"] = column
-    return (torch.stack(list(columns.values()), dim=1), tuple(columns)) if columns else (None, ())
+        if responses.nuisances is not None:
+            for name, column in zip(responses.nuisance_names, responses.nuisances.T, strict=True):
+                if not any(_equal(column, known) for _, _, known in kept):
+                    kept.append((modality, name, column))
+    if not kept:
+        return None, ()
+    plain = [name for _, name, _ in kept]
+    names = tuple(f"{modality}_{name}" if plain.count(name) > 1 else name for modality, name, _ in kept)
+    return torch.stack([column for _, _, column in kept], dim=1), names
 
 
 def _joined_identical(found: Mapping[str, Responses]) -> Tensor | None:

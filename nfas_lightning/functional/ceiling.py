@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
-from nfas_lightning.functional.checks import check_count, check_option, check_shape, seeded_generator
+from nfas_lightning.functional.batches import split_targets
+from nfas_lightning.functional.checks import (
+    check_count,
+    check_option,
+    check_shape,
+    seeded_generator,
+    with_float64,
+    working_dtype,
+)
 from nfas_lightning.functional.correlation import MIN_ROWS, correlate
 from nfas_lightning.functional.missing import align_subjects
 
@@ -18,6 +26,7 @@ __all__ = ["CeilingMethod", "noise_ceiling", "normalize"]
 CeilingMethod = Literal["loo_subject", "split_half"]
 
 
+@with_float64
 def noise_ceiling(
     Y: Tensor,
     *,
@@ -25,6 +34,7 @@ def noise_ceiling(
     n_splits: int = 100,
     seed: int = 0,
     fold: Tensor | None = None,
+    target_batch: int | None = None,
 ) -> Tensor:
     r"""Estimate per ROI how well an ideal model could correlate with the responses.
 
@@ -46,6 +56,7 @@ def noise_ceiling(
         n_splits: random splits of ``"split_half"``.
         seed: of those splits.
         fold: (T,) fold of each row, -1 for none; correlations are then averaged over folds, as scores are.
+        target_batch: ROIs to work on at a time, without influence on the ceilings; None: as memory allows.
 
     Returns:
         (R,) ceilings on the correlation scale, in [-1, 1] or, for ``"split_half"``, [0, 1] (an unreliable
@@ -75,8 +86,12 @@ def noise_ceiling(
     parts = [(labels == label).nonzero()[:, 0].to(Y.device) for label in torch.unique(labels[labels >= 0])]
     if not parts:
         raise InputError("fold must assign at least one row to a fold: every entry is negative.")
-    Y = align_subjects(Y, labels)
-    ceiling = _loo_subject(Y, parts) if method == "loo_subject" else _split_half(Y, parts, n_splits, seed)
+    generator = seeded_generator(seed)
+    orders = [torch.randperm(len(Y), generator=generator).to(Y.device) for _ in range(n_splits)]
+    ceiling = Y.new_empty(Y.shape[2], dtype=working_dtype(Y))
+    for part in split_targets(Y.shape[2], 16 * (len(Y) + 4) * Y.shape[1], Y.device, target_batch):
+        y = align_subjects(Y[..., part], labels)
+        ceiling[part] = _loo_subject(y, parts) if method == "loo_subject" else _split_half(y, parts, orders)
     undefined = int(ceiling.isnan().sum())
     if undefined:
         warnings.warn(
@@ -136,13 +151,10 @@ def _loo_subject(Y: Tensor, parts: list[Tensor]) -> Tensor:
     return torch.stack(rs).nanmean(0)
 
 
-def _split_half(Y: Tensor, parts: list[Tensor], n_splits: int, seed: int) -> Tensor:
-    """Correlate random half-means, step the average up to all subjects, return the root of reliability."""
-    generator = seeded_generator(seed)
-    half, rs = len(Y) // 2, []
-    for _ in range(n_splits):
-        order = torch.randperm(len(Y), generator=generator).to(Y.device)
-        first, second = Y[order[:half]], Y[order[half : 2 * half]]
-        rs.append(_agreement(first.nanmean(0), second.nanmean(0), parts))
+def _split_half(Y: Tensor, parts: list[Tensor], orders: list[Tensor]) -> Tensor:
+    """Correlate half-means of subjects in random orders, step the average up, return the root."""
+    half = len(Y) // 2
+    halves = ((Y[order[:half]].nanmean(0), Y[order[half : 2 * half]].nanmean(0)) for order in orders)
+    rs = [_agreement(first, second, parts) for first, second in halves]
     r, times = torch.stack(rs).nanmean(0).clamp(min=0), len(Y) / half
     return (times * r / (1 + (times - 1) * r)).sqrt()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -21,10 +24,16 @@ __all__ = [
     "double_device",
     "is_constant",
     "seeded_generator",
+    "to_device",
+    "with_float64",
     "working_dtype",
 ]
 
 _MOST = 2**63 - 1
+_NO_FLOAT64 = {"mps"}
+_WITHOUT_FLOAT64 = {torch.float64: torch.float32, torch.complex128: torch.complex64}
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def check_shape(name: str, value: Tensor, letters: str, **sizes: int) -> None:
@@ -189,6 +198,38 @@ def is_constant(deviation: Tensor, size: Tensor | float, dtype: torch.dtype) -> 
     return deviation <= 8 * torch.finfo(dtype).eps * size
 
 
+def with_float64(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function work on the CPU where its tensors' device has no float64; what it returns goes back."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        places = {value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor)}
+        away = [place for place in places if double_device(place) != place]
+        if not away:
+            return function(*args, **kwargs)
+        home = double_device(away[0])
+        given = [to_device(value, home) for value in args]
+        return cast(T, to_device(function(*given, **to_device(kwargs, home)), away[0]))
+
+    return wrapped
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Move the tensors in a value, dictionary, named tuple or dataclass; float64 where it can be kept."""
+    if isinstance(value, Tensor):
+        lacks = double_device(device) != device
+        return value.to(device, _WITHOUT_FLOAT64.get(value.dtype, value.dtype) if lacks else value.dtype)
+    if isinstance(value, dict):
+        return {name: to_device(part, device) for name, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(to_device(part, device) for part in value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{part.name: to_device(getattr(value, part.name), device) for part in fields(value)}
+        )
+    return value
+
+
 def double_device(device: torch.device) -> torch.device:
     """Return `device`, or the CPU where `device` has no float64 (Apple's MPS)."""
-    return torch.device("cpu") if device.type == "mps" else device
+    return torch.device("cpu") if device.type in _NO_FLOAT64 else device

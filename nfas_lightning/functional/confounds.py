@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
-from nfas_lightning.functional.checks import check_finite, check_shape, is_constant, working_dtype
+from nfas_lightning.functional.checks import (
+    check_finite,
+    check_shape,
+    is_constant,
+    with_float64,
+    working_dtype,
+)
 from nfas_lightning.functional.missing import column_patterns
 
 __all__ = ["high_pass_basis", "regress_out", "regress_out_ar1"]
@@ -47,6 +53,7 @@ def high_pass_basis(n_volumes: int, tr: float, cutoff_hz: float = 1 / 128) -> Te
     return (math.sqrt(2 / n_volumes) * torch.cos(math.pi / n_volumes * t * k)).float()
 
 
+@with_float64
 def regress_out(Y: Tensor, confounds: Tensor, runs: Tensor | None = None) -> Tensor:
     r"""Remove confounds from time series by least squares, run by run.
 
@@ -94,6 +101,7 @@ def regress_out(Y: Tensor, confounds: Tensor, runs: Tensor | None = None) -> Ten
     return cleaned.reshape(shape).movedim(0, -2).to(working_dtype(Y))
 
 
+@with_float64
 def regress_out_ar1(Y: Tensor, confounds: Tensor, runs: Tensor | None = None) -> Tensor:
     r"""Remove confounds from time series whose noise is autocorrelated, by generalized least squares.
 

@@ -21,7 +21,7 @@ from nfas_lightning.functional.relabeling import (
 )
 from nfas_lightning.functional.silhouette import silhouette_samples
 
-__all__ = ["STATISTICS", "ControlResult", "compare_spaces", "exchange_test"]
+__all__ = ["STATISTICS", "ControlResult", "MovedResult", "compare_spaces", "exchange_test", "moved_responses"]
 
 STATISTICS = ("permanova", "silhouette", "anova", "snci", "convergence")
 """Pseudo-F; mean silhouette; eta squared, bounded SNCI and convergence as means over ROIs."""
@@ -158,6 +158,67 @@ def compare_spaces(
         return torch.cat(parts)
 
     return exchange_test(statistics, len(scores), n_permutations=n_permutations, seed=seed)
+
+
+class MovedResult(NamedTuple):
+    """How far groups sit apart, against spaces in which no network predicts anything.
+
+    Attributes:
+        statistic: () sum of squares between groups.
+        p_value: () in (0, 1]; small is evidence.
+        n_draws: spaces of moved responses.
+    """
+
+    statistic: Tensor
+    p_value: Tensor
+    n_draws: int
+
+
+def moved_responses(
+    scores: Tensor, null: Tensor, groups: Labels, *, metric: DistanceMetric = "euclidean"
+) -> MovedResult:
+    r"""Test whether groups sit further apart than where responses have nothing to do with the stimuli.
+
+    .. math:: SS_A = \frac{1}{M} \sum_{i<j} d_{ij}^2 - \sum_g \frac{1}{n_g} \sum_{i<j \in g} d_{ij}^2
+
+    Networks that read the same stimuli share what they get wrong: where no network predicts anything, their
+    scores are noise, but common noise, and groups that read different stimuli cluster. Relabeling models does
+    not see that. Here the null has it: the same moves of the responses for all models, scored in the same
+    way.
+
+    Args:
+        scores: (M, R) as geometry sees them.
+        null: (P, M, R) the same on moved responses, see `ridge_null`.
+        groups: M strings or integers, the group of each model.
+        metric: of the distances between models.
+
+    Returns:
+        `MovedResult`, float64; p is no smaller than 1 / (P + 1). NaN where distances are.
+
+    Raises:
+        ValueError: shapes that differ, one group, or only groups of one.
+
+    Example:
+        >>> null = 0.1 * torch.randn(99, 4, 3, generator=torch.Generator().manual_seed(0))
+        >>> scores = torch.tensor([[0.5, 0.0, 0.0], [0.6, 0.0, 0.1], [0.0, 0.5, 0.0], [0.1, 0.6, 0.0]])
+        >>> float(moved_responses(scores, null, ["vision", "vision", "audio", "audio"]).p_value)
+        0.01
+    """
+    check_shape("scores", scores, "M R")
+    check_shape("null", null, "P M R", M=scores.shape[0], R=scores.shape[1])
+    codes, names = encode_labels(groups, len(scores))
+    sizes = group_sizes(codes, len(names)).to(scores.device, torch.float64)
+    codes = codes.to(scores.device)
+    total = 1 / (2 * len(scores))
+    weights = total - (codes[:, None] == codes) / (2 * sizes[codes])
+
+    def apart(space: Tensor) -> Tensor:
+        return (distances(space, metric) ** 2 * weights).sum()
+
+    observed = apart(scores)
+    reached = torch.stack([~(apart(draw) < observed * (1 - TIE)) for draw in null.double()])
+    p_value = (1 + reached.sum().double()) / (1 + len(null))
+    return MovedResult(observed, p_value.masked_fill(observed.isnan(), torch.nan), len(null))
 
 
 def _statistics(scores: Tensor, vectors: Tensor, between: Tensor, members: Tensor, rows: Tensor) -> Tensor:

@@ -43,16 +43,21 @@ def has_no_variance(variance: Tensor, power: Tensor) -> Tensor:
     return variance <= _NO_VARIANCE * power
 
 
-def chunks(H: Tensor) -> Iterator[slice]:
-    """Cut (N, ...) into slices of stimuli that are small once in float64."""
-    values = _CHUNK_CPU if double_device(H.device).type == "cpu" else _CHUNK_ACCELERATOR
+def chunks(H: Tensor, device: torch.device | None = None) -> Iterator[slice]:
+    """Cut (N, ...) into slices of stimuli that are small once in float64 on the device that works."""
+    values = _CHUNK_CPU if double_device(device or H.device).type == "cpu" else _CHUNK_ACCELERATOR
     step = max(1, values * len(H) // max(1, H.numel()))
     for start in range(0, len(H), step):
         yield slice(start, min(start + step, len(H)))
 
 
 def standardize_depths(
-    H: Tensor, mean: Tensor | None, scale: Tensor | None, *, out: Tensor | None = None
+    H: Tensor,
+    mean: Tensor | None,
+    scale: Tensor | None,
+    device: torch.device | None = None,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return (H - mean) / scale of (B, L, D) in float64; a unit whose scale is zero becomes zero.
 
@@ -60,7 +65,7 @@ def standardize_depths(
     result is its first B.
     """
     if out is None:
-        Z = H.to(device=double_device(H.device)).to(torch.float64, copy=True)
+        Z = H.to(device=double_device(device or H.device)).to(torch.float64, copy=True)
     else:
         Z = out[: len(H)].copy_(H)
     if mean is not None:
@@ -70,74 +75,88 @@ def standardize_depths(
     return Z
 
 
-def stimulus_grams(H: Tensor, mean: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+def stimulus_grams(
+    H: Tensor,
+    mean: Tensor | None = None,
+    scale: Tensor | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
     """Return (N, L, L) float64: one Gram per stimulus, of the standardized states."""
     n, depth, _ = H.shape
-    grams = torch.empty(n, depth, depth, dtype=torch.float64, device=double_device(H.device))
+    grams = torch.empty(n, depth, depth, dtype=torch.float64, device=double_device(device or H.device))
     buffer: Tensor | None = None
-    for part in chunks(H):
-        Z = buffer = standardize_depths(H[part], mean, scale, out=buffer)
+    for part in chunks(H, device):
+        Z = buffer = standardize_depths(H[part], mean, scale, device, out=buffer)
         torch.bmm(Z, Z.mT, out=grams[part])
     return grams
 
 
-def depth_gram(H: Tensor, mean: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+def depth_gram(
+    H: Tensor,
+    mean: Tensor | None = None,
+    scale: Tensor | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
     """Return the Gram over depth, K = sum_n H_n H_n^T.
 
     Args:
         H: (N, L, D) depth trajectory, any floating dtype.
         mean: (L, D) subtracted first; None: nothing.
         scale: (L, 1) or (L, D), divisor after the mean; None: 1.
+        device: that does the work, see `dmd`.
 
     Returns:
-        (L, L) float64, symmetric, on the device of `H`. A sum over stimuli: batches add up.
+        (L, L) float64, symmetric, on the device that did the work. A sum over stimuli: batches add up.
 
     Example:
         >>> H = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
         >>> torch.allclose(depth_gram(H), depth_gram(H[:2]) + depth_gram(H[2:]))
         True
     """
-    return depth_statistics(H, mean, scale)[0]
+    return depth_statistics(H, mean, scale, device)[0]
 
 
 def depth_statistics(
-    H: Tensor, mean: Tensor | None = None, scale: Tensor | None = None
+    H: Tensor,
+    mean: Tensor | None = None,
+    scale: Tensor | None = None,
+    device: torch.device | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the Gram (L, L) and the sums over stimuli (L, D) of the standardized states, in one pass."""
-    device = double_device(H.device)
+    device = double_device(device or H.device)
     gram = torch.zeros(H.shape[1], H.shape[1], dtype=torch.float64, device=device)
     sums = torch.zeros(H.shape[1:], dtype=torch.float64, device=device)
     buffer: Tensor | None = None
-    for part in chunks(H):
-        Z = buffer = standardize_depths(H[part], mean, scale, out=buffer)
+    for part in chunks(H, device):
+        Z = buffer = standardize_depths(H[part], mean, scale, device, out=buffer)
         gram += torch.bmm(Z, Z.mT).sum(dim=0)
         sums += Z.sum(dim=0)
     return gram, sums
 
 
-def unit_moments(H: Tensor) -> tuple[Tensor, Tensor]:
+def unit_moments(H: Tensor, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation (ddof = 0) over stimuli of every unit at every depth, both (L, D).
 
     Two passes, so that a mean far above the deviation costs no digits.
     """
-    mean = sum_over_stimuli(H) / len(H)
+    mean = sum_over_stimuli(H, device) / len(H)
     squares = torch.zeros_like(mean)
-    for part in chunks(H):
-        squares += standardize_depths(H[part], mean, None).square_().sum(dim=0)
+    for part in chunks(H, device):
+        squares += standardize_depths(H[part], mean, None, device).square_().sum(dim=0)
     variance = squares / len(H)
     return mean, variance.masked_fill(has_no_variance(variance, variance + mean.square()), 0).sqrt()
 
 
-def sum_over_stimuli(H: Tensor) -> Tensor:
+def sum_over_stimuli(H: Tensor, device: torch.device | None = None) -> Tensor:
     """Return (L, D) float64 sums over stimuli."""
-    device = double_device(H.device)
+    device = double_device(device or H.device)
     sums = torch.zeros(H.shape[1:], dtype=torch.float64, device=device)
     if H.dtype == torch.float32 and device.type == "cpu":
         # a product with ones reads at the speed of memory; sixteen terms lose no digit that float32 had
         for block in torch.split(H, 16):
             sums += (block.new_ones(1, len(block)) @ block.reshape(len(block), -1)).view_as(sums)
         return sums
-    for part in chunks(H):
+    for part in chunks(H, device):
         sums += H[part].to(device).sum(dim=0, dtype=torch.float64)
     return sums
 
@@ -175,20 +194,22 @@ def check_gram(gram: Tensor, H: Tensor) -> None:
         raise InputError("H must be small enough to be squared in float64: rescale it.")
 
 
-def leading_directions(H: Tensor, mean: Tensor | None, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+def leading_directions(
+    H: Tensor, mean: Tensor | None, scale: Tensor | None, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
     """Return left singular vectors (D, K) and singular values (K,) of all but the last states.
 
     From the Gram of the smaller side: D x D, or transitions x transitions where D is larger.
     """
     n, depth, width = H.shape
-    device = double_device(H.device)
+    device = double_device(device or H.device)
     if width <= n * (depth - 1):
         gram = torch.zeros(width, width, dtype=torch.float64, device=device)
-        for part in chunks(H):
-            X = standardize_depths(H[part], mean, scale)[:, :-1].flatten(0, 1)
+        for part in chunks(H, device):
+            X = standardize_depths(H[part], mean, scale, device)[:, :-1].flatten(0, 1)
             gram += X.T @ X
     else:
-        X = standardize_depths(H, mean, scale)[:, :-1].flatten(0, 1)
+        X = standardize_depths(H, mean, scale, device)[:, :-1].flatten(0, 1)
         gram = X @ X.T
     check_gram(gram, H)
     squares, vectors = torch.linalg.eigh(gram)

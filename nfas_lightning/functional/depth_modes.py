@@ -82,7 +82,7 @@ class DMDResult:
 
 
 @torch.no_grad()
-def center_depths(H: Tensor, result: DMDResult) -> Tensor:
+def center_depths(H: Tensor, result: DMDResult, device: torch.device | None = None) -> Tensor:
     """Return the centered trajectory that the modes are combined from, Z = (H - mean) / scale.
 
     Features to compare with the stable mode, such as the last block Z[:, -1] or the mean over depth, are read
@@ -91,10 +91,11 @@ def center_depths(H: Tensor, result: DMDResult) -> Tensor:
     Args:
         H: (N, L, D) depth trajectory, of the fitted stimuli or of others.
         result: what `dmd` returned.
+        device: that does the work, see `dmd`.
 
     Returns:
-        (N, L, D) in the working dtype of `H`. A unit that does not vary over these stimuli is 0 where a mean
-        is subtracted: what is left of it is rounding, which must not be scaled up.
+        (N, L, D) in the working dtype of `H`, where `H` is. A unit that does not vary over these stimuli is 0
+        where a mean is subtracted: what is left of it is rounding, which must not be scaled up.
 
     Raises:
         ValueError: the shape is not the one that was fitted.
@@ -103,8 +104,8 @@ def center_depths(H: Tensor, result: DMDResult) -> Tensor:
     Z = torch.empty_like(H, dtype=working_dtype(H))
     size = spread = torch.zeros(H.shape[1:], dtype=Z.dtype, device=H.device)
     buffer: Tensor | None = None
-    for part in chunks(H):
-        moved = buffer = standardize_depths(H[part], result.mean, result.scale, out=buffer)
+    for part in chunks(H, device):
+        moved = buffer = standardize_depths(H[part], result.mean, result.scale, device, out=buffer)
         Z[part] = moved.to(device=H.device, dtype=Z.dtype)
         size = torch.maximum(size, H[part].abs().amax(0).to(Z.dtype))
     if result.mean is None or not len(H):
@@ -125,7 +126,12 @@ def _check_trajectory(H: Tensor, result: DMDResult) -> None:
 
 @torch.no_grad()
 def combine_depths(
-    H: Tensor, result: DMDResult, *, phase: Phase = "quadrature", centered: bool = False
+    H: Tensor,
+    result: DMDResult,
+    *,
+    phase: Phase = "quadrature",
+    centered: bool = False,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Apply fitted weights over depth to stimuli, the same or new ones.
 
@@ -138,9 +144,10 @@ def combine_depths(
         phase: a conjugate pair gives ``"quadrature"``: Re(b phi) and Im(b phi) side by side, or ``"real"``:
             2 Re(b phi), the sum of the two conjugate modes.
         centered: `H` is what `center_depths` returned.
+        device: that does the work, see `dmd`.
 
     Returns:
-        (N, 2 D) for a pair with ``"quadrature"``, else (N, D), in the working dtype and on the device of `H`.
+        (N, 2 D) for a pair with ``"quadrature"``, else (N, D), in the working dtype of `H`, on that device.
         ``per_stimulus``: (N, 2 D) as soon as one stimulus has a pair; the imaginary half of a real mode is
         zero. ``pooled``: one mode would give one number per stimulus, so the coordinates on *all* modes:
         (N, r) with ``"quadrature"`` (real and imaginary part of each pair), with ``"real"`` one column per
@@ -159,9 +166,9 @@ def combine_depths(
             f"operator='per_stimulus' has weights for each of the {len(weights)} fitted stimuli, got "
             f"{len(H)} stimuli: call dmd on these, or use operator='joint'."
         )
-    dtype, device = working_dtype(H), H.device
+    dtype, device = working_dtype(H), device or H.device
     if result.left_vectors is not None:
-        return _pooled_coordinates(H, result, phase).to(device=device, dtype=dtype)
+        return _pooled_coordinates(H, result, phase, device).to(device=device, dtype=dtype)
     pair = result.is_pair
     both = bool(pair.any())
     if phase == "real":
@@ -169,15 +176,15 @@ def combine_depths(
     real = torch.cat([weights.real, weights.imag], dim=-2) if both and phase == "quadrature" else weights.real
     features = torch.empty(len(H), real.shape[-2], H.shape[2], dtype=dtype, device=device)
     buffer: Tensor | None = None
-    for part in chunks(H):
-        Z = buffer = standardize_depths(H[part], result.mean, result.scale, out=buffer)
+    for part in chunks(H, device):
+        Z = buffer = standardize_depths(H[part], result.mean, result.scale, device, out=buffer)
         features[part] = torch.matmul(real[part] if real.ndim == 3 else real, Z).to(
             device=device, dtype=dtype
         )
     return features.flatten(1)
 
 
-def _pooled_coordinates(H: Tensor, result: DMDResult, phase: Phase) -> Tensor:
+def _pooled_coordinates(H: Tensor, result: DMDResult, phase: Phase, device: torch.device) -> Tensor:
     """Return coordinates on every pooled mode: real parts and, in quadrature, a pair's imaginary part."""
     assert result.left_vectors is not None
     weights, left = result.mode_coefficients, result.left_vectors
@@ -185,11 +192,11 @@ def _pooled_coordinates(H: Tensor, result: DMDResult, phase: Phase) -> Tensor:
         [
             torch.einsum(
                 "nld,dj,jl->nj",
-                standardize_depths(H[part], result.mean, result.scale).to(left.dtype),
+                standardize_depths(H[part], result.mean, result.scale, device).to(left.dtype),
                 left,
                 weights,
             )
-            for part in chunks(H)
+            for part in chunks(H, device)
         ]
     )
     columns = []

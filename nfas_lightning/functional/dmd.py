@@ -63,6 +63,7 @@ def dmd(
     centering: Centering = "scale",
     criterion: Criterion = "unit_circle",
     exact: bool = True,
+    device: torch.device | None = None,
 ) -> DMDResult:
     r"""Decompose a depth trajectory into modes that rotate and grow from block to block.
 
@@ -88,6 +89,7 @@ def dmd(
             0j (``"unit"``), of largest modulus (``"dominant"``) or with the largest amplitude
             (``"amplitude"``). Ties by amplitude; a conjugate pair is one mode.
         exact: exact modes, or projected ones (U w_j).
+        device: that does the work, `H` going there in chunks; None: that of `H`.
 
     Returns:
         The spectrum and the weights over depth. All NaN, with a warning, if stimuli do not differ at a depth
@@ -126,8 +128,9 @@ def dmd(
         )
     if svd_rank is None:
         svd_rank = 2 if operator == "pooled" else rank_for_depth(H.shape[1])
-    fit = _FITS[operator](H, centering, svd_rank, exact)
-    return _result(fit, operator, centering, criterion, H.device)
+    device = device or H.device
+    fit = _FITS[operator](H, centering, svd_rank, exact, device)
+    return _result(fit, operator, centering, criterion, device)
 
 
 @torch.no_grad()
@@ -187,30 +190,32 @@ class _Fit(NamedTuple):
     left_vectors: Tensor | None = None
 
 
-def _fit_joint(H: Tensor, centering: Centering, svd_rank: float, exact: bool) -> _Fit:
+def _fit_joint(H: Tensor, centering: Centering, svd_rank: float, exact: bool, device: torch.device) -> _Fit:
     """Decompose the whole stimulus set's trajectory in R^{N D}."""
     n, _, width = H.shape
     mean: Tensor | None
     scale: Tensor | None
     if centering == "zscore":
-        mean, scale = unit_moments(H)
-        gram = depth_gram(H, mean, scale)
+        mean, scale = unit_moments(H, device)
+        gram = depth_gram(H, mean, scale, device)
     else:
-        gram, mean, scale = center_gram(*depth_statistics(H), n, centering)
+        gram, mean, scale = center_gram(*depth_statistics(H, device=device), n, centering)
     check_gram(gram, H)
     spectrum = decompose_gram(gram[None], n * width, svd_rank, exact)
     return _Fit(spectrum, mean, scale, _dead_depths(gram.diagonal(), mean, scale, centering, n))
 
 
-def _fit_per_stimulus(H: Tensor, centering: Centering, svd_rank: float, exact: bool) -> _Fit:
+def _fit_per_stimulus(
+    H: Tensor, centering: Centering, svd_rank: float, exact: bool, device: torch.device
+) -> _Fit:
     """Decompose every stimulus's trajectory in R^D, all at once."""
     n, _, width = H.shape
     mean = scale = None
     if centering == "zscore":
-        mean, scale = unit_moments(H)
+        mean, scale = unit_moments(H, device)
     elif centering != "none":
-        mean = sum_over_stimuli(H) / n
-    grams = stimulus_grams(H, mean, scale)
+        mean = sum_over_stimuli(H, device) / n
+    grams = stimulus_grams(H, mean, scale, device)
     check_gram(grams, H)
     power = grams.diagonal(dim1=1, dim2=2).sum(dim=0)
     if centering == "scale":  # the Frobenius norms fall out of the Grams
@@ -221,7 +226,7 @@ def _fit_per_stimulus(H: Tensor, centering: Centering, svd_rank: float, exact: b
     return _Fit(spectrum, mean, scale, _dead_depths(power, mean, scale, centering, n))
 
 
-def _fit_pooled(H: Tensor, centering: Centering, svd_rank: float, exact: bool) -> _Fit:
+def _fit_pooled(H: Tensor, centering: Centering, svd_rank: float, exact: bool, device: torch.device) -> _Fit:
     """Fit one operator in R^D on the transitions of all stimuli, cut to the leading directions of all states.
 
     The mode coefficients are 1 / (count_j lambda_j^l): with them and the left eigenvectors a stimulus's
@@ -232,10 +237,10 @@ def _fit_pooled(H: Tensor, centering: Centering, svd_rank: float, exact: bool) -
     mean: Tensor | None
     scale: Tensor | None
     if centering == "zscore":
-        mean, scale = unit_moments(H)
+        mean, scale = unit_moments(H, device)
     else:
-        _, mean, scale = center_gram(*depth_statistics(H), n, centering)
-    U, s = leading_directions(H, mean, scale)
+        _, mean, scale = center_gram(*depth_statistics(H, device=device), n, centering)
+    U, s = leading_directions(H, mean, scale, device)
     ranks = effective_rank(s[None], width, n * (depth - 1), svd_rank)
     r = max(1, int(ranks))
     U, s = U[:, :r], s[:r]
@@ -244,8 +249,8 @@ def _fit_pooled(H: Tensor, centering: Centering, svd_rank: float, exact: bool) -
     Z = torch.empty(n, depth, r, dtype=torch.float64, device=U.device)
     YV = torch.zeros(width, r, dtype=torch.float64, device=U.device)
     squares = torch.zeros(depth, dtype=torch.float64, device=U.device)
-    for part in chunks(H):
-        states = standardize_depths(H[part], mean, scale)
+    for part in chunks(H, device):
+        states = standardize_depths(H[part], mean, scale, device)
         Z[part] = states @ U
         YV += states[:, 1:].flatten(0, 1).T @ Z[part][:, :-1].flatten(0, 1)
         squares += states.square().sum(dim=(0, 2))
@@ -259,9 +264,10 @@ def _fit_pooled(H: Tensor, centering: Centering, svd_rank: float, exact: bool) -
     powers = eigenvalues[:, None] ** torch.arange(depth)
     usable = powers.abs() >= _SMALLEST_POWER
     weights = torch.where(usable, 1 / powers, 0) / usable.sum(dim=1, keepdim=True)
-    coordinates = torch.einsum("nlr,rj,jl->nj", Z.cpu().to(left.dtype), left, weights)
-    left = left * _turn_to_real(coordinates)
-    amplitudes = coordinates.abs().square().mean(dim=0).sqrt()
+    small = (left.to(Z.device), weights.to(Z.device))
+    coordinates = torch.einsum("nlr,rj,jl->nj", Z.to(left.dtype), *small)
+    left = left * _turn_to_real(coordinates).cpu()
+    amplitudes = coordinates.abs().square().mean(dim=0).sqrt().cpu()
     spectrum = Spectrum(eigenvalues[None], weights[None], amplitudes[None], error.cpu()[None], ranks.cpu())
     dead = _dead_depths(squares, mean, scale, centering, n)
     return _Fit(spectrum, mean, scale, dead, U.to(left.dtype) @ left.to(U.device))

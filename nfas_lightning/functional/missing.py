@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["align_subjects", "column_patterns"]
+__all__ = ["align_subjects", "column_patterns", "everything", "has_missing"]
 
 _ALIGNING_STEPS = 30  # each leaves the share of missing values of what was left
 
 
 def column_patterns(Y: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Group the columns of Y (T, R) by which rows are NaN.
+    """Group the columns of Y (T, R) by which rows are NaN, or of a boolean Y by which are True.
 
     Returns:
         (columns, observed) pairs: column indices, and the (T,) mask of rows that all of them have.
@@ -21,11 +21,21 @@ def column_patterns(Y: Tensor) -> list[tuple[Tensor, Tensor]]:
         >>> [(c.tolist(), o.tolist()) for c, o in column_patterns(torch.tensor([[nan, 1.0], [2.0, 3.0]]))]
         [([1], [True, True]), ([0], [False, True])]
     """
-    missing = Y.isnan()
+    missing = Y if Y.dtype is torch.bool else Y.isnan()
     if not bool(missing.any()):
-        return [(torch.arange(Y.shape[1], device=Y.device), ~missing.any(1))]
+        return everything(len(Y), Y.shape[1], Y.device)
     patterns, member = torch.unique(missing, dim=1, return_inverse=True)
     return [((member == i).nonzero()[:, 0], ~patterns[:, i]) for i in range(patterns.shape[1])]
+
+
+def everything(n_rows: int, n_columns: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Return the single pattern of columns without a missing row."""
+    return [(torch.arange(n_columns, device=device), torch.ones(n_rows, dtype=torch.bool, device=device))]
+
+
+def has_missing(Y: Tensor) -> bool:
+    """Tell whether any value is NaN, without a copy of them: the least of several is NaN if one is."""
+    return bool(Y.numel()) and bool(Y.amin().isnan())
 
 
 def align_subjects(Y: Tensor, runs: Tensor | None = None) -> Tensor:

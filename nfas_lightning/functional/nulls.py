@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
-from nfas_lightning.functional.checks import check_count, check_finite, check_shape, seeded_generator
+from nfas_lightning.functional.checks import (
+    check_count,
+    check_finite,
+    check_shape,
+    seeded_generator,
+    working_dtype,
+)
 from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate
 
 __all__ = [
@@ -155,16 +161,18 @@ def _tested(preds: Tensor, Y: Tensor, fold: Tensor) -> tuple[Tensor, Tensor, Ten
 
 def _moved_null(preds: Tensor, Y: Tensor, fold: Tensor, moves: Tensor) -> Tensor:
     """Correlate preds (T, R) with Y moved by each of (M, T), within folds, averaged over them: (M, R)."""
-    chunks = torch.split(moves.to(Y.device), max(1, table_size(Y.device) // Y.numel()))
-    null = []
-    for chunk in chunks:
-        moved = Y[chunk].movedim(0, 1)  # (T, moves, R)
-        beside = preds[:, None].expand_as(moved)
-        parts = [fold == label for label in torch.unique(fold)]
-        scored = torch.stack([correlate(beside[rows], moved[rows]) for rows in parts], 1)
-        both = ~(beside.isnan() | moved.isnan())
-        null.append(average_folds(scored, torch.stack([both[rows].sum(0) >= MIN_ROWS for rows in parts], 1)))
-    return torch.cat(null)
+    moves, size = moves.to(Y.device), table_size(Y.device)
+    parts = [(fold == label).nonzero()[:, 0] for label in torch.unique(fold)]
+    null = torch.empty(len(moves), Y.shape[1], dtype=working_dtype(preds, Y), device=Y.device)
+    for some in torch.split(torch.arange(len(moves)), max(1, size // Y.numel())):
+        for rois in torch.split(torch.arange(Y.shape[1]), max(1, size // (len(Y) * len(some)))):
+            moved = Y[:, rois][moves[some]].movedim(0, 1)  # (T, moves, R)
+            beside = preds[:, None, rois].expand_as(moved)
+            scored = torch.stack([correlate(beside[rows], moved[rows]) for rows in parts], 1)
+            both = ~(beside.isnan() | moved.isnan())
+            seen = torch.stack([both[rows].sum(0) >= MIN_ROWS for rows in parts], 1)
+            null[some[:, None], rois] = average_folds(scored, seen)
+    return null
 
 
 def table_size(device: torch.device) -> int:

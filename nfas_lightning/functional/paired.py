@@ -10,6 +10,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
+from nfas_lightning.functional.batches import split_targets
 from nfas_lightning.functional.checks import check_finite, check_shape
 from nfas_lightning.functional.correlation import correlate
 
@@ -110,6 +111,7 @@ def bootstrap_r(
     block_length: int = 1,
     n_draws: int = 1000,
     seed: int = 0,
+    target_batch: int | None = None,
 ) -> Tensor:
     """Draw the scores of several features anew, from the same rows for all of them.
 
@@ -125,6 +127,7 @@ def bootstrap_r(
             remember.
         n_draws: number of draws.
         seed: of the draws; the same rows are drawn for the same folds.
+        target_batch: responses to work on at a time, without influence on the draws; None: as memory allows.
 
     Returns:
         (n_draws, K) mean over R of r averaged over folds.
@@ -154,12 +157,18 @@ def bootstrap_r(
     drawn = []
     for index in torch.unique(fold[fold >= 0]):
         rows = (fold == index).nonzero()[:, 0]
-        x, y = preds[:, rows].movedim(1, 0), target[:, rows].movedim(1, 0)  # (n, K, R)
         n = len(rows)
         starts = torch.randint(n, (n_draws, -(-n // block_length)), generator=generator)
-        places = ((starts[:, :, None] + torch.arange(block_length)) % n).flatten(1)[:, :n].to(rows.device)
-        parts = [
-            correlate(x[part.T], y[part.T]) for part in torch.split(places, max(1, _AT_ONCE // x.numel()))
-        ]
-        drawn.append(torch.cat(parts))
-    return torch.stack(drawn).mean(0).nanmean(-1)
+        places = ((starts[:, :, None] + torch.arange(block_length)) % n).flatten(1)[:, :n]
+        drawn.append((rows, places.to(rows.device)))
+    per_target = (16 * len(fold) + 8 * len(drawn) * n_draws) * len(preds)
+    total = count = torch.zeros((), device=preds.device)
+    for part in split_targets(preds.shape[2], per_target, preds.device, target_batch):
+        scored = []
+        for rows, places in drawn:
+            x, y = (side[:, rows, part].movedim(1, 0) for side in (preds, target))  # (n, K, R)
+            some = torch.split(places, max(1, _AT_ONCE // x.numel()))
+            scored.append(torch.cat([correlate(x[draws.T], y[draws.T]) for draws in some]))
+        r = torch.stack(scored).mean(0)
+        total, count = total + r.nansum(-1), count + (~r.isnan()).sum(-1)
+    return total / count

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import replace
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from nfas_lightning.errors import FailureError, InputError
+from nfas_lightning.errors import InputError
+from nfas_lightning.functional.batches import split_targets
 from nfas_lightning.functional.checks import (
     check_device,
     check_finite,
     check_option,
     check_shape,
+    with_float64,
     working_dtype,
 )
 from nfas_lightning.functional.correlation import (
@@ -25,21 +27,26 @@ from nfas_lightning.functional.correlation import (
     squared_correlation,
 )
 from nfas_lightning.functional.folds import contiguous_folds, inner_blocks
-from nfas_lightning.functional.missing import column_patterns
-from nfas_lightning.functional.ridge_solver import decompose_features, inner_errors, one_thread_if_small
-from nfas_lightning.functional.standardization import Scaling, standardize
-
-if TYPE_CHECKING:
-    from nfas_lightning.functional.ridge_model import RidgeModel
+from nfas_lightning.functional.missing import column_patterns, everything, has_missing
+from nfas_lightning.functional.ridge_held_out import inner_errors
+from nfas_lightning.functional.ridge_result import EncodingResult, Predictions
+from nfas_lightning.functional.ridge_solver import (
+    Errors,
+    RidgeBasis,
+    decompose_features,
+    one_thread_if_small,
+)
+from nfas_lightning.functional.standardization import Scaling, Standardized, standardize
 
 __all__ = [
     "MANY_AT_EDGE",
     "EncodingResult",
+    "Predictions",
     "Scaling",
     "Selection",
+    "bytes_per_target",
     "check_encoding",
     "default_alphas",
-    "observed_folds",
     "ridge_cv",
 ]
 
@@ -56,71 +63,18 @@ MANY_AT_EDGE = 0.1
 _LARGEST = 1e150  # sums of squares are float64
 
 
-@dataclass(frozen=True)
-class EncodingResult:
-    """Scores and out-of-fold predictions of one encoding model.
+class _FoldScores(NamedTuple):
+    """What a fold gives for each response (R,), or all folds (folds, R); `short`: the grid may be."""
 
-    Attributes:
-        r: (R,) signed correlation, averaged over the folds in which three or more rows of the ROI were
-            observed; large is good. With nuisances it is partial: they are removed from both sides.
-        r2: (R,) its square, negative r clipped to 0 unless asked otherwise.
-        r_joint: (R,) correlation of the whole responses with what nuisances and features predict together;
-            `r` without nuisances.
-        r2_joint: (R,) its square, as `r2`.
-        preds: (T, R) out-of-fold predictions, in responses standardized by their fold's training statistics.
-            NaN where a row was never tested or its fold could not be trained.
-        target: (T, R) what `preds` was correlated with: the responses without nuisances, standardized alike.
-        joint_preds: (T, R) what nuisances and features predict together, in the same units.
-        joint_target: (T, R) what `joint_preds` was correlated with: the responses with their nuisances.
-        alphas: (folds, R) chosen alpha; NaN where an ROI could not be trained.
-        fold_at_edge: (folds, R) 1 where that is the smallest or the largest of the grid, else 0.
-        grid_too_short: share of folds and ROIs at an end of the grid beyond which the score would change.
-        fold_r: (folds, R) signed correlation of each fold.
-        fold_r_joint: (folds, R) the same for `r_joint`.
-        inner_score: (folds, R) best inner cross-validated 1 - SSE / SST on that fold's training rows. Feature
-            sets that are chosen by it are chosen without the test rows.
-        fold: (T,) index of the fold that tested each row, -1 for none.
-        n_volumes: (R,) rows that were observed and tested in folds that are scored; fewer than T where
-            responses are missing.
-        scaling: of the features, as given.
-        model: the same regression fitted to all rows, if `keep_model` asked for it; else None.
-    """
-
-    r: Tensor
-    r2: Tensor
-    r_joint: Tensor
-    r2_joint: Tensor
-    preds: Tensor
-    target: Tensor
-    joint_preds: Tensor
-    joint_target: Tensor
     alphas: Tensor
-    fold_at_edge: Tensor
-    grid_too_short: float
-    fold_r: Tensor
-    fold_r_joint: Tensor
     inner_score: Tensor
-    fold: Tensor
-    n_volumes: Tensor
-    scaling: Scaling = "unit"
-    model: RidgeModel | None = None
-
-    def predict(self, X: Tensor, nuisances: Tensor | None = None) -> Tensor:
-        """Predict the responses (T, R) to new features (T, P), in their own units; see `RidgeModel.predict`.
-
-        Raises:
-            RuntimeError: the model was not kept.
-        """
-        if self.model is None:
-            raise FailureError("No model was kept to predict with: call ridge_cv(..., keep_model=True).")
-        return self.model.predict(X, nuisances)
-
-    @property
-    def alpha_at_edge(self) -> Tensor:
-        """(R,) share of folds whose alpha is the smallest or the largest of the grid."""
-        return self.fold_at_edge.nanmean(0)
+    short: Tensor
+    r: Tensor
+    r_joint: Tensor
+    volumes: Tensor
 
 
+@with_float64
 def ridge_cv(
     X: Tensor,
     Y: Tensor,
@@ -135,6 +89,8 @@ def ridge_cv(
     negative: Negative = "clip",
     n_inner_folds: int = 5,
     keep_model: bool = False,
+    keep_preds: bool = True,
+    target_batch: int | None = None,
     warn: bool = True,
 ) -> EncodingResult:
     r"""Fit ridge regression in contiguous cross-validation and score it per ROI.
@@ -147,7 +103,7 @@ def ridge_cv(
     (`r_joint`) and what the features add (`r`). Alpha is chosen per ROI on the training rows, by summed
     squared error; inner fits refit the intercept and keep the fold's scale. Gram matrices and eigenvectors
     are float64, as are alphas too small for float32; the rest runs in the widest dtype of `X` and `Y`,
-    float32 at least.
+    float32 at least. Responses are worked on in batches, which share all that depends on the features alone.
 
     Args:
         X: (T, P) features. A constant column has no effect.
@@ -166,6 +122,9 @@ def ridge_cv(
         negative: r2 of a negative r: ``"clip"`` gives 0, ``"square"`` its square.
         n_inner_folds: inner folds of ``selection="folds"``.
         keep_model: also fit to all rows (see `ridge_fit`), so that the result can `predict` new ones.
+        keep_preds: keep the out-of-fold predictions and their targets, which are as large as `Y` each.
+        target_batch: responses to work on at a time, without influence on the scores; None: see
+            `bytes_per_target`.
         warn: False leaves the warnings to a caller of many fits.
 
     Returns:
@@ -189,26 +148,46 @@ def ridge_cv(
     check_option("scaling", scaling, get_args(Scaling))
     X, Y, alphas, groups, nuisances = check_encoding(X, Y, groups, alphas, selection, nuisances)
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
-    preds, target, joint_preds, joint_target = (torch.full_like(Y, float("nan")) for _ in range(4))
-    chosen, inner, short = (Y.new_full((len(folds), Y.shape[1]), float("nan")) for _ in range(3))
+    dtype, n_rois = working_dtype(X, Y), Y.shape[1]
+    found = _FoldScores(
+        *(X.new_full((len(folds), n_rois), float("nan"), dtype=dtype) for _ in _FoldScores._fields)
+    )
+    observed = torch.ones(len(folds), n_rois, dtype=torch.bool, device=X.device)
+    n_kept = (2 if nuisances is None else 4) if keep_preds else 0
+    kept = [Y.new_full(Y.shape, float("nan"), dtype=dtype) for _ in range(n_kept)]
     fold = torch.full((len(X),), -1, device=X.device)
+    missing = Y.isnan() if has_missing(Y) else None
     with one_thread_if_small(X):
         for index, (train, test) in enumerate(folds):
             fold[test] = index
-            for columns, observed in column_patterns(Y[train]):
-                rows = train[observed]
+            is_seen = (len(test) if missing is None else (~missing[test]).sum(0)) >= MIN_ROWS
+            observed[index] = is_seen
+            patterns = (
+                everything(len(train), n_rois, X.device)
+                if missing is None
+                else column_patterns(missing[train])
+            )
+            for columns, seen in patterns:
+                rows = train[seen]
                 if len(rows) < 2:
                     continue
-                inside = (
-                    [] if selection == "loo" else inner_blocks(train, observed, groups, gap, n_inner_folds)
-                )
-                fit = _fit_fold(X, Y[:, columns], rows, test, alphas, inside, nuisances, scaling)
-                place = (test[:, None], columns)
-                preds[place], target[place], joint_preds[place], joint_target[place] = fit[:4]
-                chosen[index, columns], inner[index, columns], short[index, columns] = fit[4:]
-    observed = observed_folds(Y, fold, len(folds))
-    fold_r, r = _score_folds(preds, target, observed, fold)
-    fold_joint, joint = _score_folds(joint_preds, joint_target, observed, fold)
+                inside = [] if selection == "loo" else inner_blocks(train, seen, groups, gap, n_inner_folds)
+                x = standardize(X, rows, test, nuisances, scaling)
+                basis = decompose_features(x.train, x.test, x.fixed)
+                errors = inner_errors(basis, alphas, inside, dtype, len(columns))
+                per_target = bytes_per_target(len(X), X.shape[1], len(alphas), len(inside))
+                for part in split_targets(len(columns), per_target, X.device, target_batch):
+                    some = columns[part]
+                    y = standardize(Y[:, some], rows, test, nuisances)
+                    scores, preds = _fit_targets(basis, errors, alphas, y, dtype, nuisances is not None)
+                    for place, values in zip(found, scores, strict=True):
+                        place[index, some] = values
+                    for place, values in zip(kept, preds, strict=False):
+                        place[test[:, None], some] = values
+    fold_r, fold_joint = (values.masked_fill(~observed, float("nan")) for values in (found.r, found.r_joint))
+    r, joint = average_folds(fold_r, observed), average_folds(fold_joint, observed)
+    volumes = (found.volumes.nan_to_num(nan=0.0) * observed).long()
+    short = found.short
     undefined, share = int(r.isnan().sum()), float(short.double().nanmean().nan_to_num(nan=0.0))
     if undefined and warn:
         warnings.warn(
@@ -222,26 +201,24 @@ def ridge_cv(
             "where one beyond it could score otherwise: give alphas that reach further.",
             stacklevel=2,
         )
-    ends = torch.stack([alphas.min(), alphas.max()]).to(Y.dtype)
-    tested = observed[fold] & (fold >= 0)[:, None]
+    ends = torch.stack([alphas.min(), alphas.max()]).to(dtype)
     result = EncodingResult(
         r=r,
         r2=squared_correlation(r, negative),
         r_joint=joint,
         r2_joint=squared_correlation(joint, negative),
-        preds=preds,
-        target=target,
-        joint_preds=joint_preds,
-        joint_target=joint_target,
-        alphas=chosen,
-        fold_at_edge=torch.isin(chosen, ends).to(Y.dtype).masked_fill(chosen.isnan(), float("nan")),
+        alphas=found.alphas,
+        fold_at_edge=torch.isin(found.alphas, ends).to(dtype).masked_fill(found.alphas.isnan(), float("nan")),
         grid_too_short=share,
         fold_r=fold_r,
         fold_r_joint=fold_joint,
-        inner_score=inner,
+        fold_observed=observed,
+        fold_volumes=volumes,
+        inner_score=found.inner_score,
         fold=fold,
-        n_volumes=(tested & ~target.isnan() & ~preds.isnan()).sum(0),
+        n_volumes=volumes.sum(0),
         scaling=scaling,
+        predictions=Predictions(*kept, *kept[: 4 - n_kept]) if keep_preds else None,
     )
     if not keep_model:
         return result
@@ -257,6 +234,7 @@ def ridge_cv(
         nuisances=nuisances,
         scaling=scaling,
         n_inner_folds=n_inner_folds,
+        target_batch=target_batch,
     )
     return replace(result, model=model)
 
@@ -264,6 +242,24 @@ def ridge_cv(
 def default_alphas(n_features: int) -> Tensor:
     """Return 19 alphas, 1e-4 to 1e5 times P: for standardized features P is a mean squared row norm."""
     return n_features * torch.logspace(-4, 5, 19, dtype=torch.float64)
+
+
+def bytes_per_target(n_rows: int, n_features: int, n_alphas: int, n_blocks: int) -> int:
+    """Return the bytes of workspace that one response takes in a fit, float64 where that could be needed.
+
+    Args:
+        n_rows: T.
+        n_features: P.
+        n_alphas: A.
+        n_blocks: inner folds; 0: leave-one-out.
+
+    Example:
+        >>> bytes_per_target(3000, 1000, 19, 5)  # so that 1,074 responses take 256 MiB
+        249936
+    """
+    longest = -(-n_rows // n_blocks) if n_blocks else 0
+    copies = 5 * n_rows + (3 if n_blocks else 1) * n_alphas
+    return 8 * copies + 4 * ((2 * n_blocks + 3) * min(n_rows, n_features) + 2 * n_alphas * longest)
 
 
 def check_encoding(
@@ -282,8 +278,6 @@ def check_encoding(
     if not X.shape[1]:
         raise InputError("X must have at least one feature, got none.")
     check_finite("X", X)
-    if bool(Y.isinf().any()):
-        raise InputError("Y must not be infinite: mark missing values with NaN.")
     if groups is not None:
         check_shape("groups", groups, "T", T=len(X))
         groups = groups.to(X.device)
@@ -292,60 +286,55 @@ def check_encoding(
         check_finite("nuisances", nuisances)
         nuisances = nuisances.to(X.device)
     for name, values in (("X", X), ("Y", Y), ("nuisances", nuisances)):
-        if values is None or values.dtype is not torch.float64:
-            continue
-        large = values.abs() > _LARGEST
-        if bool(large.any()):
-            row, column = large.nonzero()[0].tolist()
-            raise InputError(
-                f"{name} must lie within {_LARGEST:g}, since squares of larger values overflow, got "
-                f"{float(values[row, column]):g} in row {row} of column {column}: rescale {name}."
-            )
+        if values is not None:
+            _check_size(name, values)
     if alphas is None:
         alphas = default_alphas(X.shape[1])
     check_shape("alphas", alphas, "A")
     if not len(alphas) or not bool((alphas > 0).all()):
         raise InputError(f"alphas must be positive, at least one, got {alphas.tolist()}.")
-    dtype = working_dtype(X, Y)
-    return X.to(dtype), Y.to(dtype), alphas.to(X.device, torch.float64), groups, nuisances
+    return X, Y, alphas.to(X.device, torch.float64), groups, nuisances
 
 
-def _fit_fold(
-    X: Tensor,
-    Y: Tensor,
-    train: Tensor,
-    test: Tensor,
-    alphas: Tensor,
-    blocks: list[tuple[Tensor, Tensor]],
-    nuisances: Tensor | None,
-    scaling: Scaling,
-) -> tuple[Tensor, ...]:
-    """Choose alphas on the training rows, predict the test rows.
+def _check_size(name: str, values: Tensor) -> None:
+    """Raise where a value (T, ...) is infinite or too large for its square; NaN passes."""
+    for part in split_targets(values.shape[1], 16 * len(values), values.device):
+        large = values[:, part].abs() > _LARGEST
+        if not bool(large.any()):
+            continue
+        row, column = large.nonzero()[0].tolist()
+        value = float(values[row, part.start + column])
+        if value in (float("inf"), -float("inf")):
+            raise InputError(f"{name} must not be infinite: mark missing values with NaN.")
+        raise InputError(
+            f"{name} must lie within {_LARGEST:g}, since squares of larger values overflow, got {value:g} in "
+            f"row {row} of column {part.start + column}: rescale {name}."
+        )
 
-    Returns:
-        preds, target and both of the joint score, (m, R); alphas, inner scores, and 1 where a wider grid
-        could change these, (R,).
-    """
-    x = standardize(X, train, test, nuisances, scaling)
-    y = standardize(Y, train, test, nuisances)
-    basis = decompose_features(x.train, x.test, x.fixed)
+
+def _fit_targets(
+    basis: RidgeBasis, errors: Errors, alphas: Tensor, y: Standardized, dtype: torch.dtype, joint: bool
+) -> tuple[_FoldScores, Predictions]:
+    """Choose alphas on the training rows, predict and score the test rows; `joint`: there are nuisances."""
+    nan = float("nan")
     untrained = y.constant | (basis.eigenvalues.numel() == 0)
-    errors = inner_errors(basis, y.train, alphas, blocks, Y.dtype)
-    least, best = errors.min(0)
-    inner = (1 - least / y.train.square().sum(0)).masked_fill(untrained, float("nan")).to(Y.dtype)
-    preds = basis.predict(y.train, alphas[best])
-    joint = y.explained + preds.masked_fill(y.constant, 0)
-    short = _is_too_short(basis.eigenvalues, alphas, best, 1 - errors / y.train.square().sum(0))
-    chosen = alphas[best].to(Y.dtype)
-    return (
-        preds.to(Y.dtype).masked_fill(untrained, float("nan")),
-        y.test.to(Y.dtype).masked_fill(y.constant, float("nan")),
-        joint.to(Y.dtype)
-        if basis.eigenvalues.numel()
-        else torch.full_like(joint, float("nan"), dtype=Y.dtype),
-        y.whole.to(Y.dtype),
-        *(values.masked_fill(untrained, float("nan")) for values in (chosen, inner, short.to(Y.dtype))),
+    losses = errors(y.train)
+    best, total = losses.argmin(0), y.train.square().sum(0)
+    shares = 1 - losses / total
+    preds = basis.predict(y.train, alphas[best], dtype).to(dtype)
+    parts = [preds.masked_fill(untrained, nan), y.test.to(dtype).masked_fill(y.constant, nan)]
+    r = r_joint = correlate(*parts)
+    if joint:
+        both = (y.explained + preds.masked_fill(y.constant, 0)).to(dtype)
+        parts += [both if basis.eigenvalues.numel() else torch.full_like(both, nan), y.whole.to(dtype)]
+        r_joint = correlate(*parts[2:])
+    inner, short = shares.gather(0, best[None])[0], _is_too_short(basis.eigenvalues, alphas, best, shares)
+    chosen, inner, short = (
+        values.to(dtype).masked_fill(untrained, nan) for values in (alphas[best], inner, short)
     )
+    volumes = (~(parts[0].isnan() | parts[1].isnan())).sum(0).to(dtype)
+    scores = _FoldScores(chosen, inner, short, r, r_joint, volumes)
+    return scores, Predictions(*parts, *parts[: 4 - len(parts)])
 
 
 def _is_too_short(eigenvalues: Tensor, alphas: Tensor, best: Tensor, scores: Tensor) -> Tensor:
@@ -367,15 +356,3 @@ def _is_too_short(eigenvalues: Tensor, alphas: Tensor, best: Tensor, scores: Ten
     top = (chosen == alphas.max()) & (chosen < _BEYOND * eigenvalues[-1])
     found: Tensor = bottom | top
     return found
-
-
-def observed_folds(Y: Tensor, fold: Tensor, n_folds: int) -> Tensor:
-    """Tell in which folds an ROI has enough responses for a correlation, (folds, R), from Y (T, R)."""
-    return torch.stack([(~Y[fold == i].isnan()).sum(0) >= MIN_ROWS for i in range(n_folds)])
-
-
-def _score_folds(preds: Tensor, target: Tensor, observed: Tensor, fold: Tensor) -> tuple[Tensor, Tensor]:
-    """Correlate within folds, (folds, R), and average over those in which an ROI was observed, (R,)."""
-    scored = torch.stack([correlate(preds[fold == i], target[fold == i]) for i in range(len(observed))])
-    scored = scored.masked_fill(~observed, float("nan"))
-    return scored, average_folds(scored, observed)

@@ -8,11 +8,19 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
-from nfas_lightning.functional.checks import check_device, check_finite, check_shape, working_dtype
+from nfas_lightning.functional.batches import split_targets
+from nfas_lightning.functional.checks import (
+    check_device,
+    check_finite,
+    check_shape,
+    with_float64,
+    working_dtype,
+)
 from nfas_lightning.functional.folds import inner_blocks
 from nfas_lightning.functional.missing import column_patterns
-from nfas_lightning.functional.ridge import Selection, check_encoding
-from nfas_lightning.functional.ridge_solver import decompose_features, inner_errors
+from nfas_lightning.functional.ridge import Selection, bytes_per_target, check_encoding
+from nfas_lightning.functional.ridge_held_out import inner_errors
+from nfas_lightning.functional.ridge_solver import decompose_features
 from nfas_lightning.functional.standardization import Scaling, standardize
 
 __all__ = ["RidgeModel", "ridge_fit"]
@@ -70,6 +78,7 @@ class RidgeModel:
         return preds + known @ self.nuisance_weights.to(preds)
 
 
+@with_float64
 def ridge_fit(
     X: Tensor,
     Y: Tensor,
@@ -81,6 +90,7 @@ def ridge_fit(
     nuisances: Tensor | None = None,
     scaling: Scaling = "unit",
     n_inner_folds: int = 5,
+    target_batch: int | None = None,
 ) -> RidgeModel:
     """Fit to all rows what `ridge_cv` fits to the training rows of each fold, and keep it.
 
@@ -97,6 +107,7 @@ def ridge_fit(
         nuisances: (T, Q) regressors that are fitted beside the features, without a penalty.
         scaling: ``"unit"`` or ``"common"``.
         n_inner_folds: inner folds of ``selection="folds"``.
+        target_batch: responses to work on at a time; None: see `bytes_per_target`.
 
     Returns:
         A `RidgeModel` in the working dtype of `X` and `Y`, on their device.
@@ -111,7 +122,8 @@ def ridge_fit(
         True
     """
     X, Y, alphas, groups, nuisances = check_encoding(X, Y, groups, alphas, selection, nuisances)
-    n_rois, everything = Y.shape[1], torch.arange(len(X), device=X.device)
+    dtype, n_rois = working_dtype(X, Y), Y.shape[1]
+    everything = torch.arange(len(X), device=X.device)
     center = X.double().mean(0)
     known_center = None if nuisances is None else nuisances.double().mean(0)
     n_nuisances = 0 if nuisances is None else nuisances.shape[1]
@@ -125,25 +137,28 @@ def ridge_fit(
         blocks = [] if selection == "loo" else inner_blocks(everything, observed, groups, gap, n_inner_folds)
         none = rows[:0]
         x = standardize(X, rows, none, nuisances, scaling)
-        y = standardize(Y[:, columns], rows, none, nuisances)
         basis = decompose_features(x.train, x.train[:1], x.fixed)
         if not basis.eigenvalues.numel():
             continue
-        best = inner_errors(basis, y.train, alphas, blocks, Y.dtype).argmin(0)
-        own = x.factor[:, None] * basis.weights(y.train, alphas[best]) / y.factor
-        # the ridge saw features without what the nuisances explain of them: subtract it from their own part
-        through = y.slopes - x.slopes @ own
-        keep = ~y.constant
-        trained = columns[keep]
-        weights[:, trained] = own[:, keep]
-        slopes[:, trained] = through[:, keep]
-        # the means are those of the rows that this ROI has: carry them to the common centers
-        offset = y.mean + (center - x.mean) @ own
-        if nuisances is not None and known_center is not None:
-            offset = offset + (known_center - nuisances[rows].double().mean(0)) @ through
-        intercept[trained] = offset[keep]
-        chosen[trained] = alphas[best][keep]
-    dtype = Y.dtype
+        errors = inner_errors(basis, alphas, blocks, dtype, len(columns))
+        per_target = bytes_per_target(len(X), X.shape[1], len(alphas), len(blocks))
+        for part in split_targets(len(columns), per_target, X.device, target_batch):
+            some = columns[part]
+            y = standardize(Y[:, some], rows, none, nuisances)
+            best = errors(y.train).argmin(0)
+            own = x.factor[:, None] * basis.weights(y.train, alphas[best]) / y.factor
+            # the ridge saw features without what nuisances explain of them: subtract it from their own part
+            through = y.slopes - x.slopes @ own
+            keep = ~y.constant
+            trained = some[keep]
+            weights[:, trained] = own[:, keep]
+            slopes[:, trained] = through[:, keep]
+            # the means are those of the rows that this ROI has: carry them to the common centers
+            offset = y.mean + (center - x.mean) @ own
+            if nuisances is not None and known_center is not None:
+                offset = offset + (known_center - nuisances[rows].double().mean(0)) @ through
+            intercept[trained] = offset[keep]
+            chosen[trained] = alphas[best][keep]
     return RidgeModel(
         weights.to(dtype),
         intercept.to(dtype),

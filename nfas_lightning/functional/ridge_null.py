@@ -14,17 +14,19 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
+from nfas_lightning.functional.batches import split_targets
 from nfas_lightning.functional.checks import (
     check_device,
     check_finite,
     check_option,
     check_shape,
     is_constant,
+    with_float64,
 )
 from nfas_lightning.functional.confounds import regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate
 from nfas_lightning.functional.folds import contiguous_folds
-from nfas_lightning.functional.missing import column_patterns
+from nfas_lightning.functional.missing import column_patterns, has_missing
 from nfas_lightning.functional.nulls import block_moves, phase_moves, shift_moves, table_size, turn_phases
 from nfas_lightning.functional.ridge import EncodingResult
 from nfas_lightning.functional.ridge_solver import RidgeBasis, decompose_features, one_thread_if_small
@@ -44,6 +46,7 @@ class _Fold(NamedTuple):
     basis: RidgeBasis
 
 
+@with_float64
 def ridge_null(
     X: Tensor,
     Y: Tensor,
@@ -58,6 +61,7 @@ def ridge_null(
     together: Tensor | None = None,
     n_permutations: int = 1000,
     seed: int = 0,
+    target_batch: int | None = None,
 ) -> Tensor:
     r"""Score the same encoding model on responses that were moved in time, so that nothing links them to `X`.
 
@@ -87,6 +91,7 @@ def ridge_null(
         together: (T,) labels of rows that ``"blocks"`` moves as one, see `block_moves`; None: none do.
         n_permutations: M wanted; ``"shift"`` gives fewer where there are fewer rotations.
         seed: of the moves; all ROIs share them, so the null keeps their dependence.
+        target_batch: responses to work on at a time, without influence on the null; None: as memory allows.
 
     Returns:
         (M, R) correlations under the null, averaged over folds as `result.r` is. NaN for an ROI
@@ -117,12 +122,6 @@ def ridge_null(
     groups = None if groups is None else groups.to(X.device)
     nuisances = None if nuisances is None else nuisances.to(X.device)
     rows = _same_folds(len(X), result, groups, gap)
-    Y = Y.to(result.preds.dtype)
-    if nuisances is not None and not joint:
-        # residuals of least squares are quicker than what the nuisances left of a slow series, and the null
-        # too narrow: 6.2 % instead of 5 % in the calibration page's case
-        blocks = moves == "blocks"
-        Y = regress_out(Y, nuisances) if blocks else regress_out_ar1(Y, nuisances, groups)
     if moves == "shift":
         drawn = shift_moves(len(Y), groups=groups, n_moves=n_permutations, seed=seed)
     elif moves == "phase":
@@ -142,15 +141,27 @@ def ridge_null(
             'take moves="phase".',
             stacklevel=2,
         )
-    drawn = drawn.to(Y.device)
+    drawn, dtype, n_rois = drawn.to(Y.device), result.r.dtype, Y.shape[1]
+    null = torch.empty(len(drawn), n_rois, dtype=dtype, device=Y.device)
+    per_target = 4 * len(drawn) * (len(rows) + 1) + 64 * len(Y)
     with one_thread_if_small(X):
         folds = [
             _Fold(train, test, alphas, _basis(X, train, test, nuisances, result.scaling))
             for (train, test), alphas in zip(rows, result.alphas, strict=True)
         ]
-        if bool(Y.isnan().any()):
-            return _with_missing(X, Y, drawn, folds, nuisances, result.scaling, joint)
-        return _complete(Y, drawn, groups, folds, nuisances, joint)
+        maps = [_fold_map(fold, len(Y), nuisances, dtype) for fold in folds]
+        for part in split_targets(n_rois, per_target, Y.device, target_batch):
+            y = Y[:, part].to(dtype)
+            if nuisances is not None and not joint:
+                # residuals of least squares are quicker than what the nuisances left of a slow series, and
+                # the null too narrow: 6.2 % instead of 5 % in the calibration page's case
+                y = regress_out(y, nuisances) if moves == "blocks" else regress_out_ar1(y, nuisances, groups)
+            if has_missing(y):
+                own = [fold._replace(alphas=fold.alphas[part]) for fold in folds]
+                null[:, part] = _with_missing(X, y, drawn, own, nuisances, result.scaling, joint)
+            else:
+                null[:, part] = _complete(y, part.start, drawn, groups, maps, joint)
+    return null
 
 
 def _same_folds(
@@ -170,20 +181,14 @@ def _same_folds(
 
 
 def _complete(
-    Y: Tensor,
-    drawn: Tensor,
-    groups: Tensor | None,
-    folds: list[_Fold],
-    nuisances: Tensor | None,
-    joint: bool,
+    Y: Tensor, first: int, drawn: Tensor, groups: Tensor | None, maps: list[_FoldMap], joint: bool
 ) -> Tensor:
-    """Score copies of responses without a missing value: (M, R). Floating-point moves are phases."""
+    """Score copies (M, R) of ROIs from the `first` on, none missing. Floating-point moves are phases."""
     n_rows, n_rois = Y.shape
     wide = Y.double()
     deviation = wide.std(0, correction=0)
     unit = ((wide - wide.mean(0)) / torch.where(deviation > 0, deviation, 1)).to(Y.dtype)
-    maps = [_fold_map(fold, n_rows, nuisances, Y.dtype) for fold in folds]
-    scored = Y.new_empty(len(drawn), len(folds), n_rois)
+    scored = Y.new_empty(len(drawn), len(maps), n_rois)
     size = table_size(Y.device)
     for some in torch.split(torch.arange(len(drawn)), max(1, size // n_rows)):
         for rois in torch.split(torch.arange(n_rois), max(1, size // (n_rows * len(some)))):
@@ -193,8 +198,9 @@ def _complete(
                 copies = unit.T[rois][:, drawn[some].T]
             still = _constant_in_training(maps, copies)
             for k, fold in enumerate(maps):
-                lost = still[k].T | folds[k].alphas[rois].isnan()
-                r = _refit_scores(fold, copies, rois.to(Y.device), joint=joint).T
+                own = rois.to(Y.device) + first
+                lost = still[k].T | fold.untrained[own]
+                r = _refit_scores(fold, copies, own, joint=joint).T
                 scored[some[:, None], k, rois] = r.masked_fill(lost, float("nan"))
     return average_folds(scored, torch.ones_like(scored, dtype=torch.bool))
 
@@ -256,6 +262,7 @@ class _FoldMap(NamedTuple):
         loadings: (m, k) coordinates, once shrunk, to predictions of the test rows less their mean.
         shrinkage: (A, k) of each alpha that some ROI chose.
         choice: (R,) which of them.
+        untrained: (R,) ROIs without an alpha.
         nuisances: (m, T) what the nuisances predict for the test rows, None without.
         smoothers: (A, m, T) all of it in one matrix per alpha, where that is less work; else None.
     """
@@ -266,6 +273,7 @@ class _FoldMap(NamedTuple):
     loadings: Tensor
     shrinkage: Tensor
     choice: Tensor
+    untrained: Tensor
     nuisances: Tensor | None
     smoothers: Tensor | None
 
@@ -299,6 +307,7 @@ def _fold_map(fold: _Fold, n_rows: int, nuisances: Tensor | None, dtype: torch.d
         loadings=loadings.to(dtype),
         shrinkage=shrinkage.to(dtype),
         choice=choice,
+        untrained=alphas.isnan(),
         nuisances=explained,
         smoothers=smoothers,
     )

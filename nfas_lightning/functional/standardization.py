@@ -50,7 +50,8 @@ def standardize(
     inside -= mean
     outside -= mean
     spread = _largest(inside)
-    constant = still = is_constant(spread, magnitude, values.dtype)
+    dtype = working_dtype(values)
+    constant = still = is_constant(spread, magnitude, dtype)
     whole, deviation = None, _deviation(inside)
     explained = outside.new_zeros(()).expand_as(outside)
     slopes, fixed = inside.new_zeros(0, inside.shape[1]), None
@@ -63,7 +64,7 @@ def standardize(
         outside -= explained
         deviation = _deviation(inside)
         # a column that the nuisances explain leaves rounding, which must not be blown up to unit variance
-        constant = still | (_largest(inside) <= torch.finfo(values.dtype).eps ** 0.7 * spread)
+        constant = still | (_largest(inside) <= torch.finfo(dtype).eps ** 0.7 * spread)
     if scaling == "common":
         varying = deviation[~constant]
         deviation = torch.full_like(deviation, float(varying.square().mean().sqrt()))

@@ -130,11 +130,12 @@ class StateSpace:
         return "unit" if self.kind_ == "native" else "common"
 
     @torch.no_grad()
-    def fit(self, states: Sequence[Tensor]) -> StateSpace:
+    def fit(self, states: Sequence[Tensor], device: torch.device | None = None) -> StateSpace:
         """Fit the space on training stimuli.
 
         Args:
             states: L >= 1 matrices (N, D_l), one per layer in the order of execution, rows in the same order.
+            device: that does the work, states going there in parts; None: that of the first layer.
 
         Returns:
             The space itself.
@@ -153,20 +154,26 @@ class StateSpace:
                 f"kind='native' needs layers of one width, got {listed}: use kind='procrustes', or record "
                 "layers of one width."
             )
-        maps, kept = ([], (1.0,) * len(states)) if kind == "native" else self._fit_maps(states, kind)
+        maps, kept = (
+            ([], (1.0,) * len(states))
+            if kind == "native"
+            else self._fit_maps(states, kind, device or states[0].device)
+        )
         self.kind_, self.widths_, self._maps, self.kept_ = kind, widths, maps, kept
         self.n_components_ = maps[-1].weight.shape[1] if maps else widths[0]
         return self
 
     @torch.no_grad()
-    def transform(self, states: Sequence[Tensor]) -> Tensor:
+    def transform(self, states: Sequence[Tensor], device: torch.device | None = None) -> Tensor:
         """Carry stimuli, the training ones or others, into the fitted space.
 
         Args:
             states: L matrices (N, D_l) with the fitted widths.
+            device: see `fit`.
 
         Returns:
-            H (N, L, k) in the working dtype of the states (half precisions become float32), on their device.
+            H (N, L, k) in the working dtype of the states (half precisions become float32), on the device;
+            of ``native``, where the layers are.
 
         Raises:
             RuntimeError: the space is not fitted.
@@ -180,18 +187,20 @@ class StateSpace:
             raise InputError(
                 f"states must have the fitted widths {self.widths_}, got {widths}: record the same layers."
             )
-        dtype, device = working_dtype(*states), states[0].device
+        dtype, places = working_dtype(*states), {state.device for state in states}
+        home = places.pop() if len(places) == 1 else torch.device("cpu")
         if not self._maps:
-            return torch.stack([state.to(device=device, dtype=dtype) for state in states], dim=1)
+            return torch.stack([state.to(device=home, dtype=dtype) for state in states], dim=1)
+        device = device or home
         H = torch.zeros(len(states[0]), len(states), self.n_components_, dtype=dtype, device=device)
         for index, (state, layer) in enumerate(zip(states, self._maps, strict=True)):
-            X = _hash_units(state, layer.sketch).to(layer.weight)
+            X = _hash_units(state.to(device), layer.sketch).to(layer.weight)
             H[:, index, : layer.weight.shape[1]] = ((X - layer.mean) @ layer.weight).to(H)
         return H
 
-    def fit_transform(self, states: Sequence[Tensor]) -> Tensor:
+    def fit_transform(self, states: Sequence[Tensor], device: torch.device | None = None) -> Tensor:
         """Fit on the stimuli and return their trajectory (N, L, k)."""
-        return self.fit(states).transform(states)
+        return self.fit(states, device).transform(states, device)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what was fitted as named tensors, none of them sparse; empty for ``native``."""
@@ -223,7 +232,9 @@ class StateSpace:
             space._maps.append(_LayerMap(sketch, mean, tensors[f"{index}.weight"]))
         return space
 
-    def _fit_maps(self, states: Sequence[Tensor], kind: str) -> tuple[list[_LayerMap], tuple[float, ...]]:
+    def _fit_maps(
+        self, states: Sequence[Tensor], kind: str, device: torch.device
+    ) -> tuple[list[_LayerMap], tuple[float, ...]]:
         """Return an affine map of each layer, and the share of its variance that is kept."""
         n = len(states[0])
         if n < 2:
@@ -240,7 +251,7 @@ class StateSpace:
         kept: list[float] = []
         target: Tensor | None = None
         for index, (state, sketch) in enumerate(zip(states, sketches, strict=True)):
-            X = _hash_units(state, sketch)
+            X = _hash_units(state.to(device), sketch)
             layer = _layer_components(X, k)
             if layer is None:
                 raise InputError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["Attached"]
+__all__ = ["Attached", "take_off"]
 
 
 class Attached:
@@ -39,6 +39,16 @@ class _Left:
     """What a copied module holds in place of a hook."""
 
     def __call__(self, module: nn.Module, *args: Any) -> None:
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in [key for key, hook in hooks.items() if hook is self]:
-                del hooks[key]
+        _take_off(module, type(self))
+
+
+def take_off(network: nn.Module) -> None:
+    """Take off all such hooks of a network, which `undisturbed` puts back: others' recorders see no pass."""
+    for module in network.modules():
+        _take_off(module, Attached)
+
+
+def _take_off(module: nn.Module, kind: type) -> None:
+    for hooks in (module._forward_hooks, module._forward_pre_hooks):
+        for key in [key for key, hook in hooks.items() if isinstance(hook, kind)]:
+            del hooks[key]

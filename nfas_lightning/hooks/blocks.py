@@ -7,6 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from torch import nn
@@ -56,7 +57,8 @@ class Row:
     words: tuple[str, ...]
     has_single_weights: bool = False
 
-    def parameters(self) -> int:
+    @cached_property  # while the structure is looked at: FSDP1 shows sizes of shards afterwards
+    def n_parameters(self) -> int:
         """Number of parameters, shared ones once."""
         unique = {p for module in self.modules for p in module.parameters()}
         return sum(p.numel() for p in unique)
@@ -118,7 +120,7 @@ class SeveralTrunksError(InputError):
 def find_rows(model: nn.Module) -> list[Row]:
     """Return the rows of blocks that may be a network's trunk, the largest first."""
     rows = _without_decoders(_long_enough(rows_below("", model)))
-    return sorted(rows, key=Row.parameters, reverse=True)
+    return sorted(rows, key=lambda row: row.n_parameters, reverse=True)
 
 
 def choose_trunk(network: str, rows: Sequence[Row], seen: Sequence[RowInPass] | None = None) -> list[str]:
@@ -168,7 +170,7 @@ def choose_trunk(network: str, rows: Sequence[Row], seen: Sequence[RowInPass] | 
 
 
 def _are_rivals(first: Row, other: Row) -> bool:
-    return other.parameters() > _RIVAL_SHARE * first.parameters()
+    return other.n_parameters > _RIVAL_SHARE * first.n_parameters
 
 
 def _joined(rows: Sequence[Row], seen: Sequence[RowInPass], rivals: Sequence[int]) -> list[str]:
@@ -193,9 +195,9 @@ def _long_enough(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         is_seen = any(counts[type(module)] >= _MIN_BLOCKS for module in row.modules)
         inside = [] if len(row.names) > _MOST_PARTS else _inside(row)
-        largest = max(inside, key=Row.parameters, default=row)
+        largest = max(inside, key=lambda row: row.n_parameters, default=row)
         is_whole = largest is not row and len(largest.names) >= _MIN_BLOCKS
-        if is_whole and largest.parameters() > _WHOLE * row.parameters():
+        if is_whole and largest.n_parameters > _WHOLE * row.n_parameters:
             kept.append(largest)
         elif len(row.names) >= _MIN_BLOCKS or is_seen:
             kept.append(row)

@@ -21,7 +21,7 @@ _GONE = object()
 
 
 @contextmanager
-def kept_state(*modules: nn.Module) -> Iterator[list[nn.Module]]:
+def kept_state(*holders: nn.Module | dict[str, Any]) -> Iterator[list[nn.Module]]:
     """Keep all that modules hold, and put back on leaving what has changed meanwhile.
 
     Kept by value, whoever writes and however (kernels, ``.data`` and numpy bump no version): parameters and
@@ -30,6 +30,9 @@ def kept_state(*modules: nn.Module) -> Iterator[list[nn.Module]]:
     version counts up. Objects of other classes are not looked into.
 
     The values are copied on their device; where that has no room, to the host.
+
+    Args:
+        holders: modules, or the attributes (``vars``) of other objects.
 
     Yields:
         The modules that were found: the given ones, their submodules, and those in plain lists.
@@ -46,15 +49,15 @@ def kept_state(*modules: nn.Module) -> Iterator[list[nn.Module]]:
         >>> changed, torch.equal(network.weight, before)
         (True, True)
     """
-    for module in modules:
-        if lazy := lazy_parameters(module):
+    for module in holders:
+        if isinstance(module, nn.Module) and (lazy := lazy_parameters(module)):
             raise InputError(
                 f"{lazy[0]!r} of {type(module).__name__} has no shape yet: the first forward pass would make "
                 "it, and a training must make its own. Show the network one batch of the training first."
             )
     keeper = _Keeper()
-    for module in modules:
-        keeper.keep(module)
+    for holder in holders:
+        keeper.keep(holder)
     try:
         yield keeper.modules
     finally:
@@ -177,8 +180,9 @@ class _Keeper:
             return
         value: Any = tensor
         if is_traceable_wrapper_subclass(value):
-            for name in value.__tensor_flatten__()[0]:
-                self._tensor(getattr(value, name))
+            for inner in (getattr(value, name) for name in value.__tensor_flatten__()[0]):
+                if isinstance(inner, Tensor):  # a DTensor has its mesh there, too
+                    self._tensor(inner)
             return
         if tensor.layout != torch.strided:  # sparse: without a storage of its own
             before = tensor.detach().clone()

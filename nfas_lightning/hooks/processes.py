@@ -19,6 +19,7 @@ __all__ = [
     "from_rank_zero",
     "gather_rows",
     "gather_trajectories",
+    "highest",
     "rank_and_world",
     "reason_of",
     "to_everyone",
@@ -65,6 +66,15 @@ def from_rank_zero(own: Any) -> Any:
     return box[0]
 
 
+def highest(value: int) -> int:
+    """Return the highest of all processes' integers, on every process."""
+    if not _is_distributed():
+        return value
+    box = torch.tensor(value, device=_carrier())
+    dist.all_reduce(box, dist.ReduceOp.MAX)
+    return int(box)
+
+
 class OtherProcessError(FailureError):
     """What another process failed with."""
 
@@ -81,7 +91,7 @@ def together(work: Callable[[], T]) -> T:
     except Exception as caught:  # noqa: BLE001 - raised again below, when the others know
         error = caught
     problem = next(filter(None, to_everyone(None if error is None else reason_of(error))), None)
-    if error is not None:
+    if error is not None and not (problem and isinstance(error, OtherProcessError)):
         raise error
     if problem is not None:
         raise OtherProcessError(problem)
@@ -124,8 +134,7 @@ def gather_rows(result: Tensor, group: Any = None, *, everywhere: bool = True) -
     tail, dtype = kinds.pop()
     counts = [rows for rows, _, _ in told]
     mine = result if len(result) else torch.empty(0, *tail, dtype=dtype, device=result.device)
-    on_device = dist.get_backend(group) == "nccl"
-    carrier = torch.device("cuda", torch.cuda.current_device()) if on_device else torch.device("cpu")
+    carrier = _carrier(group)
     row_bytes = max(1, torch.empty(tail, dtype=dtype, device="meta").nbytes)
     step = max(1, _BLOCK_BYTES // (world * row_bytes))
     parts: list[list[Tensor]] = [[] for _ in range(world)]
@@ -171,7 +180,8 @@ def gather_trajectories(own: Trajectory | None) -> list[Trajectory]:
         for depth in range(len(blocks.pop()))
     ]
     by_rank = zip(told, zip(*states, strict=True), ids, strict=True) if ids else ()
-    return [Trajectory(rows, layers, names) for layers, rows, names in by_rank if layers is not None]
+    device = None if own is None else own.device
+    return [Trajectory(rows, layers, names, device) for layers, rows, names in by_rank if layers is not None]
 
 
 @contextmanager
@@ -198,6 +208,12 @@ def buffers_of_rank_zero(network: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in own:
                 buffer.copy_(value)
+
+
+def _carrier(group: Any = None) -> torch.device:
+    """The device whose memory the backend carries."""
+    on_device = dist.get_backend(group) == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if on_device else torch.device("cpu")
 
 
 def _is_distributed() -> bool:

@@ -21,6 +21,7 @@ from nfas_lightning.hooks.layout import LAYOUTS
 from nfas_lightning.hooks.outputs import as_numbers, given_tensors, main_tensor, rivals
 from nfas_lightning.hooks.pooling import average_frames, check_mask, pad_nested
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
+from nfas_lightning.hooks.spill import Spill
 from nfas_lightning.hooks.state_checks import (
     as_stimulus_ids,
     check_complete,
@@ -63,12 +64,16 @@ class DepthRecorder:
         repeats: a module that runs more than once in a forward pass (shared weights): ``"error"``, keep the
             ``"first"`` or ``"last"`` run, or ``"all"`` as depths of their own, named ``"name[k]"``.
         device: where states are kept, e.g. ``"cpu"``; None: where they arise.
+        memory_budget: bytes of collected states that may stay there; what exceeds it goes to the host and
+            then to disk, with the same values, see `Spill`. None: half of what is free.
         dtype: dtype of the states; None: float32 for half precisions, else the network's (complex states
             are kept so, and a real dtype refuses them).
         check_finite: refuse NaN and infinity, with the name of the first block that has them, and states
             beyond the range of `dtype`.
         mask_source: called as each forward pass begins; returns its mask. For networks whose caller knows the
             mask only then.
+        may_run: whether the recorder may run the network once more, where a pass leaves a trunk or a layout
+            open; False where processes have to run their passes together.
 
     Raises:
         ValueError: an unknown layer or option, or fewer than three layers.
@@ -92,9 +97,11 @@ class DepthRecorder:
         layout: str = "auto",
         repeats: str = "error",
         device: torch.device | str | None = None,
+        memory_budget: int | None = None,
         dtype: torch.dtype | None = None,
         check_finite: bool = True,
         mask_source: Callable[[], Tensor | None] | None = None,
+        may_run: bool = True,
     ) -> None:
         check_option("layout", layout, LAYOUTS)
         check_option("repeats", repeats, _REPEATS)
@@ -112,8 +119,10 @@ class DepthRecorder:
             self._question = None
         self.pooling, self.layout, self.repeats = pooling, layout, repeats
         self.device, self.dtype, self.check_finite = device, dtype, check_finite
-        self.mask_source = mask_source
+        self.mask_source, self._may_run = mask_source, may_run
+        self._spill = Spill(memory_budget)
         self._handles: list[Any] = []
+        self._kinds: dict[str, str] = {}
         self._layouts = BlockLayouts(model, self.names) if layout == "auto" else None
         self._first_token = FirstToken(pooling, type(model).__name__)
         self._succession = Succession()
@@ -129,6 +138,7 @@ class DepthRecorder:
         self._n_passes = 0
         self._infos: dict[str, LayerInfo] = {}
         self._order: tuple[str, ...] = ()
+        self._spill.clear()
         self._rows: list[list[Tensor]] = []
         self._ids: list[Tensor] = []
 
@@ -161,6 +171,7 @@ class DepthRecorder:
             self._layouts.attach()
         for name in self.names:
             block = self.model.get_submodule(name)
+            self._kinds[name] = type(block).__name__  # now: while FSDP2 runs it, the class is another
             hook = Attached(block, self._make_hook(name))
             self._handles.append(block.register_forward_hook(hook, with_kwargs=True))
 
@@ -221,8 +232,9 @@ class DepthRecorder:
     def _choose_trunk(self) -> None:
         """Decide between several rows of blocks by how they feed each other in a pass beforehand."""
         self._is_probing = True
+        rows = [row.modules for row in self._choices]
         try:
-            seen = watch_rows(self.model, [row.modules for row in self._choices], self._given)
+            seen = watch_rows(self.model, rows, self._given) if self._may_run else None
         except (TypeError, ValueError, RuntimeError, IndexError, AssertionError) as error:
             if self._question is not None:
                 reason = f"{self._question} (A pass to see which of them run failed: {error})"
@@ -230,6 +242,8 @@ class DepthRecorder:
             seen = None  # what the structure says holds
         finally:
             self._is_probing = False
+        if seen is None and self._question is not None:
+            raise self._question
         found = choose_trunk(type(self.model).__name__, self._choices, seen)
         names = tuple(resolve_layers(self.model, found, min_depths=self._min_depths))
         self._choices, self._question = [], None
@@ -323,7 +337,7 @@ class DepthRecorder:
             self._infos[key] = LayerInfo(
                 name=key,
                 index=-1,
-                kind=type(module).__name__,
+                kind=self._kinds[name],
                 shape=_shape_of_one(tuple(raw.shape), layouts[0]),
                 width=states[layouts[0]].shape[1],
                 dtype=kind,
@@ -340,7 +354,8 @@ class DepthRecorder:
         """Find the batch of the blocks that have it on their first axis or on the second."""
         self._is_probing = True
         try:
-            layouts = settle(self.model, self._given, self._open.values())
+            given = self._given if self._may_run else Given()
+            layouts = settle(self.model, given, self._open.values())
         finally:
             self._is_probing = False
         assert self._layouts is not None
@@ -440,7 +455,8 @@ class DepthRecorder:
         if self._rows:
             check_same_widths(states, self._rows[0])
         self._order = tuple(self._states)
-        self._rows.append(states)
+        self._devices = [state.device for state in states]
+        self._rows.append([self._spill.keep(state) for state in states])
         self._ids.append(ids)
         self._begin_pass()
 
@@ -453,6 +469,7 @@ class DepthRecorder:
         """Return what was collected since the last `take`, sorted and deduplicated, and forget it."""
         trajectory = self.trajectory()
         self._rows, self._ids = [], []
+        self._spill.clear()
         return trajectory
 
     def trajectory(self) -> Trajectory:
@@ -466,8 +483,9 @@ class DepthRecorder:
             raise FailureError("Nothing was collected: call collect(stimulus_ids) after each forward pass.")
         layers = self._described(self._order)
         with torch.inference_mode(False):  # so that the states can be used under autograd later
-            states = tuple(torch.cat(parts) for parts in zip(*self._rows, strict=True))
-            return sort_stimuli(states, layers, torch.cat(self._ids))
+            layers_of_parts = zip(self._devices, zip(*self._rows, strict=True), strict=True)
+            states = tuple(self._spill.join(parts, device) for device, parts in layers_of_parts)
+            return sort_stimuli(states, layers, torch.cat(self._ids), self._devices[-1])
 
 
 def _shape_of_one(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:

@@ -169,7 +169,8 @@ def _is_packed(value: object) -> bool:
     if not isinstance(value, Tensor):
         return isinstance(value, tuple | list) and any(map(_is_packed, value))
     if hasattr(value, "__tensor_flatten__"):  # of several tensors, as those of torchao are
-        return any(not getattr(value, name).is_floating_point() for name in value.__tensor_flatten__()[0])
+        parts = [getattr(value, name) for name in value.__tensor_flatten__()[0]]  # a DTensor's mesh is one
+        return any(isinstance(part, Tensor) and not part.is_floating_point() for part in parts)
     is_number = value.is_floating_point() or value.is_complex()
     return value.is_quantized or (isinstance(value, nn.Parameter) and not is_number)
 

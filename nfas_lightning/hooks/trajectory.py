@@ -49,6 +49,7 @@ class Trajectory:
         states: L matrices (N, D_l), one per block, rows in the order of `stimulus_ids`.
         layers: L descriptions.
         stimulus_ids: (N,) integer indices of the stimuli, ascending, each once.
+        device: where the states arose and are to be scored, wherever they lie now; None: where they lie.
 
     Example:
         >>> layers = tuple(LayerInfo(f"blocks.{i}", i, "Linear", (4,), 4, "torch.float32") for i in range(3))
@@ -59,6 +60,7 @@ class Trajectory:
     states: tuple[Tensor, ...]
     layers: tuple[LayerInfo, ...]
     stimulus_ids: Tensor
+    device: torch.device | None = None
 
     def __post_init__(self) -> None:
         if len(self.states) != len(self.layers):
@@ -104,13 +106,19 @@ class Trajectory:
         return torch.stack(self.states, dim=1)
 
 
-def sort_stimuli(states: Sequence[Tensor], layers: Sequence[LayerInfo], stimulus_ids: Tensor) -> Trajectory:
+def sort_stimuli(
+    states: Sequence[Tensor],
+    layers: Sequence[LayerInfo],
+    stimulus_ids: Tensor,
+    device: torch.device | None = None,
+) -> Trajectory:
     """Return the rows sorted by stimulus_id, the first of each where samplers repeated some.
 
     Args:
         states: L matrices (rows, D_l).
         layers: L descriptions.
         stimulus_ids: (rows,) integers, in any order, possibly repeated.
+        device: see `Trajectory`.
 
     Returns:
         The trajectory of the distinct stimuli.
@@ -130,10 +138,12 @@ def sort_stimuli(states: Sequence[Tensor], layers: Sequence[LayerInfo], stimulus
     repeated = rows != twins
     if bool(repeated.any()):
         _check_twins(states, layers, stimulus_ids[repeated], rows[repeated], twins[repeated])
+    as_they_are = len(first) == len(rows) and torch.equal(first, rows)
     return Trajectory(
-        states=tuple(state[first.to(state.device)] for state in states),
+        states=tuple(states if as_they_are else (state[first.to(state.device)] for state in states)),
         layers=tuple(layers),
         stimulus_ids=stimulus_ids[first],
+        device=device,
     )
 
 
@@ -160,6 +170,8 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
     if not parts:
         raise InputError("Expected at least one trajectory to join, got none.")
     first = parts[0]
+    if len(parts) == 1:
+        return sort_stimuli(first.states, first.layers, first.stimulus_ids, first.device)
     for part in parts[1:]:
         if part.layer_names != first.layer_names or part.widths != first.widths:
             raise InputError(
@@ -170,7 +182,7 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
     pooling = joined_pooling({same[0].name: {layer.pooling for layer in same} for same in told})
     layers = [replace(layer, pooling=pooling[layer.name]) for layer in first.layers]
     states = [torch.cat(rows) for rows in zip(*(part.states for part in parts), strict=True)]
-    return sort_stimuli(states, layers, torch.cat([part.stimulus_ids for part in parts]))
+    return sort_stimuli(states, layers, torch.cat([part.stimulus_ids for part in parts]), first.device)
 
 
 def joined_pooling(parts: Mapping[str, set[str]]) -> dict[str, str]:

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from nfas_lightning.hooks.kept import kept_state
+from nfas_lightning.hooks.sharded_passes import sharded_passes
+from nfas_lightning.hooks.sharding import Rerouted, unwrapped
 
 __all__ = ["kept_random_states", "plain_network", "undisturbed", "without_autocast"]
 
@@ -92,11 +94,14 @@ def undisturbed(network: nn.Module, owner: nn.Module | None = None) -> Iterator[
         >>> network.training
         True
     """
-    plain = plain_network(network)
+    plain = unwrapped(plain_network(network))
     cache = torch.is_autocast_cache_enabled()
+    top = network if owner is None else owner
     with (
         kept_random_states(plain),
-        kept_state(network, *(() if owner is None else (owner,))) as modules,
+        sharded_passes(plain, top) as passes,
+        kept_state(network, top, *passes.states) as modules,
+        passes.together(),
         _own_modes(plain),
         _uncompiled(plain),
         torch.no_grad(),
@@ -144,7 +149,7 @@ def _uncompiled(network: nn.Module) -> Iterator[None]:
     compiled = {
         module: module._compiled_call_impl
         for module in network.modules()
-        if getattr(module, "_compiled_call_impl", None) is not None
+        if not isinstance(getattr(module, "_compiled_call_impl", None), type(None) | Rerouted)
     }
     stance: AbstractContextManager[object] = nullcontext()
     # from torch 2.6 on; where dynamo was never imported, which takes seconds, nothing is compiled

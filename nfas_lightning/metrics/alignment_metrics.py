@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.errors import InputError
+from nfas_lightning.functional.checks import double_device, to_device
 from nfas_lightning.functional.dmd import (
     Centering,
     Criterion,
@@ -93,7 +94,7 @@ class AlignmentMetric(StimulusMetric):
         """Keep numbers per ROI, their means and what else there is; return the mean r."""
         means = {f"mean_{name}": value.nanmean() for name, value in numbers.items()}
         found = {**numbers, **means, **others}
-        self.details = {name: value.to(self.device) for name, value in found.items()}
+        self.details = {name: to_device(value, self.device) for name, value in found.items()}
         return self.details["mean_r"]
 
     def plot(
@@ -134,7 +135,7 @@ class DMDAlignment(AlignmentMetric, TrajectoryMetric):
 
     All are NaN, with a warning, until every stimulus of the responses was seen: the value that calling the
     metric on a batch returns is therefore NaN. Use `update`, and `compute` when the epoch ends. `compute`
-    runs on the host, where the trajectories are.
+    runs on the metric's device.
 
     Args:
         responses: what the brain did; the mean over subjects is predicted.
@@ -218,6 +219,7 @@ class DMDAlignment(AlignmentMetric, TrajectoryMetric):
     def compute(self) -> Tensor:
         """Decompose, encode and score all stimuli; see the class."""
         H, ids = self.trajectories(self.responses.presented)
+        device = double_device(self.device)
         if not self._is_complete(ids):
             unknown = torch.tensor(float("nan"), dtype=torch.float64)
             spectrum = (torch.complex(unknown, unknown), unknown, unknown)
@@ -230,13 +232,19 @@ class DMDAlignment(AlignmentMetric, TrajectoryMetric):
                 svd_rank=settings.svd_rank,
                 centering=settings.centering,
                 criterion=settings.criterion,
+                device=device,
             )
             eigenvalue = dynamics.stable_eigenvalue
             spectrum = (eigenvalue, dynamics.distance_to_unit_circle, dynamics.reconstruction_error)
             fits = None
             if not bool(eigenvalue.isnan().any()):  # else dmd has warned
-                Z = center_depths(H, dynamics)
-                features = combine_depths(Z, dynamics, phase=settings.phase, centered=True)
-                fits = self.encoder.encode_group(features, settings.scaling(self.space))
+                features = combine_depths(
+                    center_depths(H, dynamics, device),
+                    dynamics,
+                    phase=settings.phase,
+                    centered=True,
+                    device=device,
+                )
+                fits = self.encoder.to(device).encode_group(features, settings.scaling(self.space))
         names = ("eigenvalue", "distance_to_unit_circle", "reconstruction_error")
         return self._report(self._numbers(fits), dict(zip(names, spectrum, strict=True)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from nfas_lightning.functional.checks import double_device, to_device
 from nfas_lightning.functional.dmd import Centering, Criterion, dmd
 from nfas_lightning.functional.state_space import StateSpaceKind
 from nfas_lightning.metrics.stimulus_metric import TrajectoryMetric, figure_of
@@ -69,7 +70,13 @@ class DepthSpectrum(TrajectoryMetric):
     def compute(self) -> Tensor:
         """Decompose the stimuli seen so far; see the class."""
         H, _ = self.trajectories()
-        result = dmd(H, svd_rank=self.svd_rank, centering=self.centering, criterion=self.criterion)
+        result = dmd(
+            H,
+            svd_rank=self.svd_rank,
+            centering=self.centering,
+            criterion=self.criterion,
+            device=double_device(self.device),
+        )
         values = {
             "eigenvalues": result.eigenvalues,
             "amplitudes": result.amplitudes,
@@ -78,7 +85,7 @@ class DepthSpectrum(TrajectoryMetric):
             "weights": result.coefficients.abs(),
             "reconstruction_error": result.reconstruction_error,
         }
-        self.details = {name: value.to(self.device) for name, value in values.items()}
+        self.details = {name: to_device(value, self.device) for name, value in values.items()}
         return self.details["distance_to_unit_circle"]
 
     def plot(

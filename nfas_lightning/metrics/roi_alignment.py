@@ -9,6 +9,7 @@ from torch import Tensor
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.ceiling import normalize as divide_by_ceiling
+from nfas_lightning.functional.checks import double_device
 from nfas_lightning.functional.correlation import squared_correlation
 from nfas_lightning.functional.ridge import Selection
 from nfas_lightning.metrics.alignment_metrics import AlignmentMetric
@@ -101,9 +102,13 @@ class RoiAlignment(AlignmentMetric):
     def compute(self) -> Tensor:
         """Encode and score all stimuli; see the class."""
         features, ids = self.collected()
-        numbers = self._numbers(self.encoder.encode_group(features) if self._is_complete(ids) else None)
+        fits = None
+        if self._is_complete(ids):
+            device = double_device(self.device)
+            fits = self.encoder.to(device).encode_group(features.to(device))
+        numbers = self._numbers(fits)
         if self.ceiling is not None:
-            ceiling = self.ceiling.to(numbers["r"].dtype)
+            ceiling = self.ceiling.to(numbers["r"])
             for name in [name for name in numbers if not name.startswith("r2")]:
                 numbers[name] = divide_by_ceiling(numbers[name], ceiling, self.ceiling_threshold)
                 numbers[name.replace("r", "r2", 1)] = squared_correlation(numbers[name])

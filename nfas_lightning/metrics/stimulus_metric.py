@@ -13,10 +13,11 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from nfas_lightning.errors import InputError, InputTypeError
-from nfas_lightning.functional.checks import check_finite, check_shape
+from nfas_lightning.functional.checks import check_finite, check_shape, double_device
 from nfas_lightning.functional.state_space import StateSpace, StateSpaceKind
 from nfas_lightning.functional.stimulus_order import first_of_each
 from nfas_lightning.hooks.processes import gather_rows
+from nfas_lightning.hooks.spill import Spill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,12 +61,17 @@ def figure_of(ax: Axes | None) -> tuple[Figure, Axes]:
 class StimulusMetric(Metric):
     """Collect one row per stimulus, by its id; a subclass computes.
 
-    Rows are kept in host memory, so that device memory does not grow with the number of stimuli. Before
-    `compute` they are sorted by id and repeated ids dropped: the order of updates, their batching, the number
-    of processes and the duplicates of padded samplers leave the same rows in the same order.
+    Rows are kept on the metric's device within a budget of memory, beyond it on the host and on disk, see
+    `Spill`. Before `compute` they are sorted by id and repeated ids dropped: the order of updates, their
+    batching, the number of processes and the duplicates of padded samplers leave the same rows in the same
+    order, and no value depends on where they lay.
 
     Of a repeated id the first row is kept. Unlike `DepthRecorder`, a metric does not compare it with the
     others: a network in training mode may answer the same stimulus differently each time.
+
+    Args:
+        memory_budget: bytes of rows that may stay on the device; None: half of what is free.
+        kwargs: torchmetrics' own.
 
     Attributes:
         details: what the last `compute` found beside the value it returned, by name.
@@ -79,9 +85,10 @@ class StimulusMetric(Metric):
     stimulus_ids: list[Tensor]
     details: dict[str, Tensor]
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, memory_budget: int | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("dist_sync_fn", gather_rows)
         super().__init__(**kwargs)
+        self._spill = Spill(memory_budget)
         self.details = {}
         self.add_state("rows", default=[], dist_reduce_fx="cat")
         self.add_state("stimulus_ids", default=[], dist_reduce_fx="cat")
@@ -90,12 +97,15 @@ class StimulusMetric(Metric):
         """Return rows (N, ...) and ids (N,), ascending, each once; empty before the first update."""
         if not len(self.stimulus_ids):
             return torch.empty(0, *(0 for _ in self._axes.split()[1:])), torch.empty(0, dtype=torch.int64)
+        self._join_rows()
         ids, rows = dim_zero_cat(self.stimulus_ids), dim_zero_cat(self.rows)
         first, _ = first_of_each(ids)
-        return rows[first], ids[first]
+        if torch.equal(first, torch.arange(len(rows))):
+            return rows, ids
+        return rows[first.to(rows.device)], ids[first]
 
     def _add(self, rows: Tensor, stimulus_id: StimulusIds) -> None:
-        """Check a batch and keep a copy of it on the host."""
+        """Check a batch and keep a copy of it."""
         ids = as_ids(stimulus_id)
         sizes = zip(self._axes.split()[1:], self.rows[0].shape[1:] if len(self.rows) else (), strict=False)
         check_shape(self._rows_are, rows, self._axes, **dict(sizes))
@@ -106,15 +116,32 @@ class StimulusMetric(Metric):
             raise InputError(
                 f"stimulus_id must hold integers >= 0, the indices of the stimuli, got {int(ids.min())}."
             )
-        # a copy: on a CPU `to` alone would share memory with a batch that the caller may reuse
-        host = rows.detach().to("cpu", copy=True)
-        check_finite(self._rows_are, host)
-        self.rows.append(host)
+        # a copy: on one device `to` alone would share memory with a batch that the caller may reuse
+        kept = rows.detach().to(self.device, copy=True)
+        check_finite(self._rows_are, kept)
+        self.rows.append(self._spill.keep(kept))
         self.stimulus_ids.append(ids.detach().to("cpu", torch.int64, copy=True))
 
+    def reset(self) -> None:
+        """Forget all rows."""
+        super().reset()
+        self._spill.clear()
+
+    def _join_rows(self) -> None:
+        """Put the rows into one tensor; torchmetrics would join them on one device, whatever its room."""
+        if isinstance(self.rows, list) and len(self.rows) > 1:
+            self.rows = [self._spill.join(self.rows, self.device)]
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        self._join_rows()
+        super()._sync_dist(*args, **kwargs)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> nn.Module:
-        """Move all but the rows, which stay on the host."""
-        return super()._apply(fn, exclude_state=(*exclude_state, "rows", "stimulus_ids"))
+        """Move the rows within the budget of where they go; ids stay on the host."""
+        super()._apply(fn, exclude_state=(*exclude_state, "rows", "stimulus_ids"))
+        self._spill.clear()
+        self.rows = [self._spill.keep(fn(row)) for row in self.rows]
+        return self
 
 
 class TrajectoryMetric(StimulusMetric):
@@ -197,7 +224,8 @@ class TrajectoryMetric(StimulusMetric):
         widths = torch.unique(dim_zero_cat(self.widths), dim=0)
         if len(widths) > 1:
             raise InputError(f"All processes must record layers of the same widths, got {widths.tolist()}.")
-        return self.space.fit_transform(torch.split(rows, widths[0].tolist(), dim=1)), ids
+        states = torch.split(rows, widths[0].tolist(), dim=1)
+        return self.space.fit_transform(states, double_device(self.device)), ids
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> nn.Module:
         return super()._apply(fn, exclude_state=(*exclude_state, "widths"))

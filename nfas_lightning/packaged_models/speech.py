@@ -16,16 +16,9 @@ from nfas_lightning.packaged_models.packaged import Built, Fetch
 from nfas_lightning.packaged_models.weight_formats import read_onnx_initializers
 
 __all__ = [
-    "NSNet2",
-    "SileroVAD",
-    "VoiceEncoder",
-    "ge2e_voice_encoder",
-    "nsnet2",
-    "nsnet2_log_power",
-    "silero_spectra",
-    "silero_vad",
-    "voice_mel",
-]
+    "NSNet2", "SileroVAD", "VoiceEncoder", "ge2e_voice_encoder", "nsnet2", "nsnet2_log_power",
+    "silero_spectra", "silero_vad", "voice_mel",
+]  # fmt: skip
 
 _LOUDNESS = 10 ** (-30 / 20)  # root mean square of -30 dB full scale
 _FRAME, _CONTEXT = 512, 64  # samples, of the detector

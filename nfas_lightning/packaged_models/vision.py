@@ -15,18 +15,9 @@ from nfas_lightning.models.preprocess import ImagePreprocess
 from nfas_lightning.packaged_models.packaged import Built, Fetch
 
 __all__ = [
-    "Hed",
-    "ONet",
-    "XFeat",
-    "efficientnet_lite",
-    "efficientnet_lite0",
-    "efficientnet_lite1",
-    "efficientnet_lite2",
-    "hed_vgg16",
-    "mobilenet_v2",
-    "mtcnn_onet",
-    "xfeat",
-]
+    "Hed", "ONet", "XFeat", "efficientnet_lite", "efficientnet_lite0", "efficientnet_lite1",
+    "efficientnet_lite2", "hed_vgg16", "mobilenet_v2", "mtcnn_onet", "xfeat",
+]  # fmt: skip
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 

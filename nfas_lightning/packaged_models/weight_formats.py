@@ -83,11 +83,9 @@ def read_ctranslate2_weights(*parts: Path, prefix: str = "") -> dict[str, Tensor
         Variable name -> tensor, in the order of the file, then the aliases.
 
     Raises:
-        ValueError: no file was given, it is not of version 6, it ends too early or too late, or a variable's
-            size contradicts its shape and type.
+        ValueError: the file is not of version 6, ends too early or too late, or a variable's size contradicts
+            its shape and type.
     """
-    if not parts:
-        raise InputError("Expected the path of a model.bin or of its pieces, got none.")
     cursor = _Cursor(bytearray().join(path.read_bytes() for path in parts), "CTranslate2 model")
     if (version := cursor.read("I")[0]) != _VERSION:
         raise InputError(f"{parts[0].name} must be a CTranslate2 model of version {_VERSION}, got {version}.")
@@ -214,47 +212,25 @@ _SIZES = ("hidden", "layers", "heads", "intermediate", "vocabulary", "positions"
 
 @dataclass(frozen=True)
 class E5File:
-    """A 4-bit multilingual-e5 file.
+    """A 4-bit multilingual-e5 file."""
 
-    Attributes:
-        sizes: ``hidden``, ``layers``, ``heads``, ``intermediate``, ``vocabulary``, ``positions``, ``types``.
-        layer_norm_eps: epsilon of the layer normalizations.
-        pieces: pieces of the unigram tokenizer with their log probabilities, in the order of their ids.
-        special: ids of ``bos``, ``eos``, ``pad`` and ``unk``.
-        tensors: name in the file -> values; matrices keep one row an output.
-    """
-
-    sizes: dict[str, int]
+    sizes: dict[str, int]  # by `_SIZES`
     layer_norm_eps: float
-    pieces: list[tuple[str, float]]
-    special: dict[str, int]
-    tensors: dict[str, Tensor]
+    pieces: list[tuple[str, float]]  # of the unigram tokenizer, with log probabilities, in the order of ids
+    special: dict[str, int]  # ids of bos, eos, pad and unk
+    tensors: dict[str, Tensor]  # by their names in the file; matrices are (out, in)
 
 
 @dataclass(frozen=True)
 class GGUFFile:
-    """A GGUF file.
-
-    Attributes:
-        metadata: key -> value.
-        tensors: name in the file -> values; matrices are (out, in).
-    """
+    """A GGUF file: its metadata, and its tensors by their names in it; matrices are (out, in)."""
 
     metadata: dict[str, Any]
     tensors: dict[str, Tensor]
 
 
 def read_gguf(path: Path, *, tensors: bool = True) -> GGUFFile:
-    """Read a GGUF file of any quantization the gguf package knows.
-
-    Args:
-        path: the file.
-        tensors: False reads the metadata alone.
-
-    Raises:
-        ImportError: the gguf package is missing.
-        ValueError: this is no GGUF file.
-    """
+    """Read a GGUF file of any quantization the gguf package knows; the metadata alone without `tensors`."""
     reader, metadata = _open_gguf(path)
     dequantize = require("gguf", "language").dequantize
     values = {
@@ -275,14 +251,7 @@ def read_e5(path: Path, *, tensors: bool = True) -> E5File:
 
     Little-endian: sizes; tokenizer (piece offsets, scores, UTF-8 pieces, a map of characters, skipped because
     it equals NMT plus NFKC normalization); a directory of tensors, float32 or Q4_0, with their places.
-
-    Args:
-        path: the file.
-        tensors: False reads sizes and tokenizer alone.
-
-    Raises:
-        ImportError: the gguf package is missing.
-        ValueError: the file does not start as such a file does.
+    Without `tensors` sizes and tokenizer alone are read.
     """
     cursor = _Cursor(path.read_bytes(), "4-bit E5 file")
     if (magic := cursor.data[:4]) != _MAGIC:

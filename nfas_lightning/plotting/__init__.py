@@ -2,7 +2,7 @@
 
 from nfas_lightning.plotting.agreement import plot_convergence, plot_snci, plot_stability
 from nfas_lightning.plotting.baselines import plot_baselines, plot_rois, plot_truth
-from nfas_lightning.plotting.brain import plot_brain, plot_glass, plot_rows, plot_surface
+from nfas_lightning.plotting.brain import plot_glass, plot_surface
 from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
 from nfas_lightning.plotting.gallery import draw_figures
 from nfas_lightning.plotting.heatmap import plot_networks
@@ -10,28 +10,11 @@ from nfas_lightning.plotting.page import write_report
 from nfas_lightning.plotting.pictures import save_figure
 from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space
 from nfas_lightning.plotting.score_tables import roi_score_table, score_table
+from nfas_lightning.plotting.style import Look
 
 __all__ = [
-    "draw_figures",
-    "has_sizes",
-    "plot_baselines",
-    "plot_brain",
-    "plot_convergence",
-    "plot_depth",
-    "plot_families",
-    "plot_glass",
-    "plot_networks",
-    "plot_rois",
-    "plot_rows",
-    "plot_sizes",
-    "plot_snci",
-    "plot_space",
-    "plot_spectra",
-    "plot_stability",
-    "plot_surface",
-    "plot_truth",
-    "roi_score_table",
-    "save_figure",
-    "score_table",
-    "write_report",
-]
+    "Look", "draw_figures", "has_sizes", "plot_baselines", "plot_convergence", "plot_depth",
+    "plot_families", "plot_glass", "plot_networks", "plot_rois", "plot_sizes", "plot_snci", "plot_space",
+    "plot_spectra", "plot_stability", "plot_surface", "plot_truth", "roi_score_table", "save_figure",
+    "score_table", "write_report",
+]  # fmt: skip

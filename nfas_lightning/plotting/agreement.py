@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from nfas_lightning.plotting.score_tables import network_or_roi
 from nfas_lightning.plotting.style import (
     INK,
     MUTED,
+    Look,
     finish,
     group_styles,
     has_mark,
@@ -35,13 +36,7 @@ _PURPLE = "#5b4b8a"  # of convergence, which belongs to no group
 
 @styled
 def plot_snci(
-    statistics: SpaceStatistics,
-    *,
-    ax: Axes | None = None,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    simulated: bool | None = None,
-    max_rows: int = 30,
+    statistics: SpaceStatistics, *, ax: Axes | None = None, max_rows: int = 30, **look: Unpack[Look]
 ) -> Figure:
     """Draw SNCI by network and group: the median over a network's ROIs and the middle half of them.
 
@@ -52,16 +47,10 @@ def plot_snci(
     Args:
         statistics: SNCI, and the groups' sizes.
         ax: see `plot_space`.
-        title: see `plot_space`.
-        colors: see `plot_space`.
-        simulated: see `plot_space`.
         max_rows: at most so many rows, those of the highest bounded SNCI.
-
-    Raises:
-        ValueError: `colors` names no group, or neither `simulated` nor the data say whether responses were
-            planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, statistics.coordinates)
+    simulated = has_mark(look, statistics.coordinates)
     table = statistics.snci.assign(row=network_or_roi(statistics.snci))
     # a model alone in its group agrees with nobody: such groups have no SNCI
     shown = table.dropna(subset=["bounded"])["group"].unique()
@@ -70,16 +59,15 @@ def plot_snci(
     table = table[table["group"].isin(largest)] if largest else table
     order = table.groupby("row")["bounded"].median().sort_values(ascending=False)
     rows = order.index[:max_rows].tolist()[::-1]
-    styles = group_styles(table["group"], colors, among=sizes.index)
+    styles = group_styles(table["group"], look, among=sizes.index)
     single = _is_single(table)
     alone = single and "bounded_low" in table
-    own, y = ax, np.arange(len(rows))
+    y = np.arange(len(rows))
     if ax is None:
         figure = new_figure(11.5, max(3.6, 1.9 + max(0.44, 0.13 * len(styles)) * len(rows)))
         panels = list(figure.subplots(1, 2, sharey=True))
     else:
-        figure, ax = new_axes(ax, 0, 0)
-        panels = [ax]
+        figure, panels = new_axes(ax, 0, 0)[0], [ax]
     forms = {"bounded": "bounded SNCI, from 0 to 1", "ratio": "SNCI = mean / std over models"}
     shifts = np.linspace(0.24, -0.24, len(styles)) if len(styles) > 1 else [0.0]
     for panel, (form, label) in zip(panels, forms.items(), strict=False):
@@ -102,7 +90,7 @@ def plot_snci(
     panels[0].set_yticks(y, rows)
     panels[0].set_ylim(-0.6, len(rows) - 0.4)
     panels[0].set_xlim(-0.02, 1.02)
-    if own is None:
+    if ax is None:
         panels[1].set_xlim(left=min(0.0, panels[1].get_xlim()[0]))
         _cut_wild(panels[1], table["ratio"])
     usual = f"SNCI: agreement among models of one {statistics.group_by}"
@@ -110,77 +98,64 @@ def plot_snci(
         usual += f" (the {len(largest)} largest of {len(shown)})"
     bar = "bar: 95 % interval over models" if alone else "point: median over ROIs; bar: middle half of them"
     set_head(
-        panels[0], usual, group_handles(styles), title=title, note=bar, inside=own is not None,
-        simulated=simulated, columns=legend_columns(styles, 8.5),
+        panels[0], usual, group_handles(styles), look, note=bar, inside=ax is not None, simulated=simulated,
+        columns=legend_columns(styles, 8.5),
     )  # fmt: skip
     return figure
 
 
 @styled
 def plot_convergence(
-    statistics: SpaceStatistics,
-    *,
-    ax: Axes | None = None,
-    title: str | None = None,
-    simulated: bool | None = None,
-    max_rows: int = 30,
+    statistics: SpaceStatistics, *, ax: Axes | None = None, max_rows: int = 30, **look: Unpack[Look]
 ) -> Figure:
-    """Draw the convergence of every ROI by network, and name the highest ROI of each.
+    """Draw the convergence of every ROI by network; a figure of its own names the highest ROI of each.
 
     Convergence is the smallest bounded SNCI over groups: high only where every group agrees.
 
     Args:
         statistics: convergence by ROI.
         ax: see `plot_space`.
-        title: see `plot_space`.
-        simulated: see `plot_space`.
         max_rows: at most so many networks, those of the highest median.
-
-    Raises:
-        ValueError: neither `simulated` nor the data say whether responses were planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, statistics.coordinates)
+    simulated = has_mark(look, statistics.coordinates)
     table = statistics.convergence.dropna(subset=["convergence"])
     table = table.assign(row=network_or_roi(table))
     order = table.groupby("row")["convergence"].median().sort_values(ascending=False)
     rows = order.index[:max_rows].tolist()[::-1]
-    own = ax
+    inside = ax is not None
     figure, ax = new_axes(ax, 10.5, max(3.4, 1.6 + 0.42 * len(rows)))
     shown = table[table["row"].isin(rows)]
+    y = shown["row"].map({name: i for i, name in enumerate(rows)})
     # a fixed generator: the same results draw the same picture
     jitter = np.random.default_rng(0).uniform(-0.2, 0.2, len(shown))
-    place = {name: i for i, name in enumerate(rows)}
-    y = shown["row"].map(place).to_numpy(float) + jitter
-    x = shown["convergence"].to_numpy(float)
-    ax.scatter(x, y, s=34, c=_PURPLE, alpha=0.65, linewidths=0, zorder=3, gid="convergence")
-    medians = order.reindex(rows)
-    ax.vlines(medians, np.arange(len(rows)) - 0.36, np.arange(len(rows)) + 0.36, color=INK, lw=2.5, zorder=4)
-    ax.set_yticks(range(len(rows)), rows)
-    ax.set_ylim(-0.7, len(rows) - 0.3 if own is None else len(rows) + 0.4)
+    ax.scatter(
+        shown["convergence"], y + jitter, s=34, c=_PURPLE, alpha=0.65, linewidths=0, zorder=3,
+        gid="convergence",
+    )  # fmt: skip
+    medians, places = order.reindex(rows), np.arange(len(rows))
+    ax.vlines(medians, places - 0.36, places + 0.36, color=INK, lw=2.5, zorder=4)
+    ax.set_yticks(places, rows)
+    ax.set_ylim(-0.7, len(rows) + (0.4 if inside else -0.3))
     ax.set_xlim(-0.02, 1.02)
     groups = group_words(statistics.group_by)[1]
     label = f"convergence: smallest bounded SNCI over {groups} (line: median of the network)"
-    label = label if own is None else wrapped(ax, label, 12)
+    label = wrapped(ax, label, 12) if inside else label
     ax.set_xlabel(with_count(label, len(rows), len(order), "ROIs" if _is_single(table) else "networks"))
     ax.grid(True, axis="x")
     usual = f"Convergence: agreement within every {statistics.group_by}"
-    set_head(ax, usual, [], title=title, inside=own is not None, simulated=simulated)
-    if (shown["row"] != shown["roi"]).any():
-        best = shown.sort_values("convergence", ascending=False).drop_duplicates("row")
-        names = {float(place[row.row]): str(row.roi) for row in best.itertuples()}
-        _name_best(ax, {**names, len(rows) - 0.1: "highest ROI"}, inside=own is not None)
+    set_head(ax, usual, [], look, inside=inside, simulated=simulated)
+    if not inside and not _is_single(shown):
+        best = shown.assign(y=y).sort_values("convergence", ascending=False).drop_duplicates("row")
+        names = [(len(rows) - 0.1, "highest ROI"), *zip(best["y"], best["roi"].astype(str), strict=True)]
+        for height, name in names:
+            beside = ax.get_yaxis_transform()
+            ax.text(1.01, height, name, transform=beside, va="center", fontsize=10, color=MUTED)
     return figure
 
 
 @styled
-def plot_stability(
-    statistics: SpaceStatistics,
-    *,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    simulated: bool | None = None,
-    max_rows: int = 20,
-) -> Figure:
+def plot_stability(statistics: SpaceStatistics, *, max_rows: int = 20, **look: Unpack[Look]) -> Figure:
     """Draw what the tests and maps become without each model, for the models that change them most.
 
     Left pseudo-F of PERMANOVA and in the middle the silhouette, against the line of all models; right the
@@ -188,38 +163,30 @@ def plot_stability(
 
     Args:
         statistics: of the space, each model left out in turn.
-        title: see `plot_space`.
-        colors: see `plot_space`.
-        simulated: see `plot_space`.
         max_rows: at most so many models.
-
-    Raises:
-        ValueError: neither `simulated` nor the data say whether responses were planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, statistics.coordinates)
+    simulated = has_mark(look, statistics.coordinates)
     table = statistics.stability
     whole = statistics.permanova.get("statistic", math.nan)
     change = (table["permanova"] - whole).abs()
     shown = table.loc[change.sort_values(ascending=False).index[:max_rows]][::-1]
-    styles = group_styles(shown["group"], colors, among=table["group"])
+    styles = group_styles(shown["group"], look, among=table["group"])
     y = np.arange(len(shown))
     figure = new_figure(11.5, 2.3 + 0.3 * max(len(shown), 2))
     panels = figure.subplots(1, 3, sharey=True)
-    lines = (whole, statistics.silhouette.get("statistic", math.nan), 1.0)
-    labels = (
-        "PERMANOVA pseudo-F without it",
-        "silhouette without it",
-        "rank correlation with the full maps",
+    drawn = (
+        (["permanova"], whole, "PERMANOVA pseudo-F without it"),
+        (["silhouette"], statistics.silhouette.get("statistic", math.nan), "silhouette without it"),
+        (["snci", "convergence"], 1.0, "rank correlation with the full maps"),
     )
-    for ax, columns, line, label in zip(
-        panels, (["permanova"], ["silhouette"], ["snci", "convergence"]), lines, labels, strict=True
-    ):
-        for column, filled in zip(columns, (True, False), strict=False):
+    for ax, (columns, line, label) in zip(panels, drawn, strict=True):
+        for column in columns:
             for group, style in styles.items():
                 own = (shown["group"] == group).to_numpy()
                 ax.scatter(
-                    shown[column][own], y[own], s=48, facecolors=style.color if filled else "white",
-                    edgecolors=style.color, marker=style.marker, linewidths=1.3, zorder=3,
+                    shown[column][own], y[own], s=48, marker=style.marker, edgecolors=style.color,
+                    facecolors="white" if column == "convergence" else style.color, linewidths=1.3, zorder=3,
                     gid=f"stability-{column}",
                 )  # fmt: skip
         if math.isfinite(line):
@@ -228,30 +195,11 @@ def plot_stability(
         ax.grid(True, axis="x")
     name_rows(panels[0], shown["model"], [styles[name].color for name in shown["group"]])
     panels[0].set_ylim(-0.7, len(shown) - 0.3)
-    note = "line: all models"
-    if len(shown) < len(table):
-        note += f"; the {len(shown)} models of largest effect"
-    panels[0].set_title(note, fontsize=10.5, color=MUTED, loc="left")
+    most = f"; the {len(shown)} models of largest effect" if len(shown) < len(table) else ""
+    panels[0].set_title(f"line: all models{most}", fontsize=10.5, color=MUTED, loc="left")
     panels[2].set_title("filled: SNCI; hollow: convergence", fontsize=10.5, color=MUTED, loc="left")
     foot_legend(figure, group_handles(styles), simulated=simulated)
-    return finish(figure, "Effect of leaving out one model", title=title, simulated=simulated)
-
-
-def _name_best(ax: Axes, names: Mapping[float, str], *, inside: bool) -> None:
-    """Write the best ROI's name at each height: right of the axes, or inside, where values end before it."""
-    x, side = (0.99, "right") if inside else (1.01, "left")
-    texts = [
-        ax.text(
-            x, y, name, transform=ax.get_yaxis_transform(), va="center", ha=side, fontsize=10, color=MUTED
-        )
-        for y, name in names.items()
-    ]
-    if inside:
-        ax.set_xticks(np.linspace(0, 1, 6))
-        width = max(text.get_window_extent().width for text in texts)
-        left, right = ax.get_xlim()
-        share = min(width / ax.get_window_extent().width + 0.03, 0.5)
-        ax.set_xlim(left, left + (right - left) / (1 - share))
+    return finish(figure, "Effect of leaving out one model", look, simulated=simulated)
 
 
 def _is_single(table: pd.DataFrame) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from nfas_lightning.plotting.style import (
     INK,
     MUTED,
     GroupStyle,
+    Look,
     finish,
     group_styles,
     has_mark,
@@ -59,32 +60,20 @@ _OTHER = _Look("d", MUTED, False, 50)
 
 
 @styled
-def plot_baselines(
-    scores: pd.DataFrame,
-    *,
-    ax: Axes | None = None,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    simulated: bool | None = None,
-) -> Figure:
+def plot_baselines(scores: pd.DataFrame, *, ax: Axes | None = None, **look: Unpack[Look]) -> Figure:
     """Draw the mean correlation over ROIs of every feature of every model: the stable mode and its baselines.
 
     Args:
         scores: the scores table of a run.
         ax: see `plot_space`.
-        title: see `plot_space`.
-        colors: see `plot_space`.
-        simulated: see `plot_space`.
-
-    Raises:
-        ValueError: neither `simulated` nor the table says whether responses were planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, scores)
+    simulated = has_mark(look, scores)
     table = baseline_table(scores)[::-1]
-    own = ax
+    inside = ax is not None
     figure, ax = new_axes(ax, 10.5, 2.3 + 0.44 * max(len(table), 2))
     modalities = table.index.get_level_values("modality")
-    styles = group_styles(modalities, colors)
+    styles = group_styles(modalities, look)
     y = np.arange(len(table))
     numbers = table.to_numpy(float)
     known = np.isfinite(numbers).any(1)
@@ -93,10 +82,9 @@ def plot_baselines(
     _draw_features(ax, table.drop(columns="stable_mode", errors="ignore"), y)
     if "stable_mode" in table:
         for row, (value, modality) in enumerate(zip(table["stable_mode"], modalities, strict=True)):
-            look = styles[modality]
             ax.scatter(
-                value, row + _LIFT, c=look.color, marker=look.marker, s=120, edgecolors="white", zorder=5,
-                gid="stable_mode",
+                value, row + _LIFT, c=styles[modality].color, marker=styles[modality].marker, s=120,
+                edgecolors="white", zorder=5, gid="stable_mode",
             )  # fmt: skip
     ax.axvline(0, color=MUTED, lw=1, zorder=0)
     name_rows(ax, table.index.get_level_values("model"), [styles[name].color for name in modalities])
@@ -107,21 +95,14 @@ def plot_baselines(
         table.columns.astype(str).tolist(), {f"stable mode, {name}": style for name, style in styles.items()}
     )
     set_head(
-        ax, "The stable mode and its baselines", handles, title=title, inside=own is not None,
-        simulated=simulated, columns=3, handletextpad=0.3, columnspacing=1.2,
+        ax, "The stable mode and its baselines", handles, look, inside=inside, simulated=simulated, columns=3,
+        handletextpad=0.3, columnspacing=1.2,
     )  # fmt: skip
     return figure
 
 
 @styled
-def plot_rois(
-    scores: pd.DataFrame,
-    *,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    simulated: bool | None = None,
-    alpha: float = 0.05,
-) -> Figure:
+def plot_rois(scores: pd.DataFrame, *, alpha: float = 0.05, **look: Unpack[Look]) -> Figure:
     """Draw every ROI's correlations, one panel per model: for experiments with few ROIs.
 
     The stable mode is filled where its null is rejected (q below `alpha`, or p where no q is known), hollow
@@ -129,17 +110,12 @@ def plot_rois(
 
     Args:
         scores: the scores table of a run.
-        title: see `plot_space`.
-        colors: see `plot_space`.
-        simulated: see `plot_space`.
         alpha: level of the tests.
-
-    Raises:
-        ValueError: neither `simulated` nor the table says whether responses were planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, scores)
+    simulated = has_mark(look, scores)
     pairs = model_order(scores)
-    styles = group_styles((modality for modality, _ in pairs), colors)
+    styles = group_styles((modality for modality, _ in pairs), look)
     tables = {pair: roi_scores(scores, pair[1], pair[0]) for pair in pairs}
     n_rois = max(len(table) for table in tables.values())
     columns = min(len(pairs), 3)
@@ -181,7 +157,7 @@ def plot_rois(
     )  # fmt: skip
     ceiling = Line2D([], [], marker="|", ls="", color=INK, markersize=13, mew=2.2, label="noise ceiling")
     foot_legend(figure, [handles[0], hollow, *handles[1:], ceiling], simulated=simulated)
-    return finish(figure, "Scores by ROI", title=title, simulated=simulated)
+    return finish(figure, "Scores by ROI", look, simulated=simulated)
 
 
 def _axis_name(scores: pd.DataFrame) -> str:
@@ -199,9 +175,7 @@ def plot_truth(
     scores: pd.DataFrame,
     rois: pd.DataFrame,
     statistics: SpaceStatistics | None = None,
-    *,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Draw what was planted beside what was recovered, always marked as simulated.
 
@@ -214,8 +188,7 @@ def plot_truth(
         rois: ROI table with ``driven_by`` (a modality, several joined by anything but letters, ``"all"``,
             ``"none"`` or empty), ``integrative`` and perhaps ``planted``, False everywhere in a null run.
         statistics: of the same run.
-        title: see `plot_space`.
-        colors: see `plot_space`.
+        **look: see `Look`.
     """
     recovered = mean_r2(scores)
     truth = rois.drop_duplicates("roi").set_index("roi")
@@ -223,7 +196,7 @@ def plot_truth(
     integrative = truth["integrative"].fillna(False).astype(bool)
     if "planted" in truth and not truth["planted"].any():  # a null run: a plan, but no signal
         driven, integrative = driven.mask(driven != "", ""), integrative & False
-    styles = group_styles(recovered.columns.astype(str), colors)
+    styles = group_styles(recovered.columns.astype(str), look)
     with_convergence = statistics is not None and statistics.convergence["convergence"].notna().any()
     n_panels = len(styles) + int(with_convergence)
     figure = new_figure(max(7.5, 3.7 * n_panels + 0.8), 4.8)
@@ -248,7 +221,7 @@ def plot_truth(
         _draw_strips(panels[-1], values, groups, "#5b4b8a", rng)
         panels[-1].set_title("convergence", color="#5b4b8a", fontweight="bold")
         panels[-1].set_ylim(0, 1.02)
-    return finish(figure, "Planted truth and recovered scores", title=title, simulated=True)
+    return finish(figure, "Planted truth and recovered scores", look, simulated=True)
 
 
 def _draw_strips(

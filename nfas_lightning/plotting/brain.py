@@ -1,13 +1,14 @@
-"""Brain maps of one value per ROI, offline: cortical surfaces, glass brains, or rows without coordinates.
+"""Brain maps of one value per ROI, offline: cortical surfaces and glass brains.
 
 The fsaverage5 meshes and the glass-brain outlines are files of the nilearn package; nothing is downloaded.
+nilearn's `plot_surf` takes a second per view; here a view is painted once, and each map is a look-up.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from textwrap import fill
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
@@ -25,14 +26,14 @@ from nfas_lightning.plotting.style import (
     INK,
     MUTED,
     SEQUENTIAL,
+    Look,
     finish,
     group_styles,
     new_figure,
     styled,
-    with_count,
 )
 
-__all__ = ["has_coordinates", "plot_brain", "plot_glass", "plot_rows", "plot_surface"]
+__all__ = ["has_coordinates", "plot_glass", "plot_surface"]
 
 _VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
 _PIXELS = (620, 460)  # of one view: about 200 dots an inch as drawn
@@ -45,27 +46,14 @@ def has_coordinates(rois: pd.DataFrame) -> bool:
     return set(axes) <= set(rois) and bool(rois[axes].notna().all(axis=1).any())
 
 
-def plot_brain(values: pd.DataFrame, rois: pd.DataFrame, **options: Any) -> Figure:
-    """Draw per-ROI values on cortical surfaces, or as labeled rows where ROIs have no coordinates.
-
-    Args:
-        values: ROIs x maps; index ``roi``, one row of pictures per column.
-        rois: ROI table; ``x``, ``y``, ``z`` in MNI millimeters where known.
-        options: ``title``, ``label`` of the color bar, ``simulated``; see `plot_surface`.
-    """
-    draw = plot_surface if has_coordinates(rois) else plot_rows
-    return draw(values, rois, **options)
-
-
 @styled
 def plot_surface(
     values: pd.DataFrame,
     rois: pd.DataFrame,
     *,
-    title: str = "",
     label: str = "",
-    simulated: bool | None = None,
     radius: float = 12.0,
+    **look: Unpack[Look],
 ) -> Figure:
     """Draw per-ROI values on the inflated fsaverage5 cortex, one row of four views per map.
 
@@ -78,142 +66,92 @@ def plot_surface(
         values: ROIs x maps; index ``roi``, one row of pictures per column. All maps share one color scale.
         rois: ROI table with ``x``, ``y``, ``z`` in MNI millimeters, and ``vertices`` where ROIs are parcels
             (see `Atlas.rois`).
-        title: title of the figure.
         label: label of the color bar.
-        simulated: mark the figure as drawn from planted responses; None: where `rois` says what was planted.
         radius: millimeters around the centers of ROIs that are no parcels.
+        **look: see `Look`; without ``simulated``, `rois` says by its planted truth.
     """
     known = rois.dropna(subset=["x", "y", "z"]).drop_duplicates("roi")
     table = values.reindex(known["roi"])
-    rows = list(table)
     norm = _norm(table)
-    styles = group_styles(name for name in map(str, rows) if name in MODALITIES)
-    figure = new_figure(11.5, 1.1 + 2.05 * max(len(rows), 1))
-    panels = figure.subplots(max(len(rows), 1), 4, squeeze=False, gridspec_kw={"wspace": 0, "hspace": 0})
+    styles = group_styles((str(name) for name in table if name in MODALITIES), look)
+    figure = new_figure(11.5, 1.1 + 2.05 * table.shape[1])
+    panels = figure.subplots(table.shape[1], 4, squeeze=False, gridspec_kw={"wspace": 0, "hspace": 0})
     nearest, n_discs = _vertex_rois(known, radius)
-    reached = np.unique(np.concatenate([index[index >= 0] for index in nearest.values()])).size
-    discs = f"; discs of {radius:g} mm for {n_discs} known by their center only" if n_discs else ""
-    for name, line in zip(rows, panels, strict=False):
-        column = table[name].to_numpy(float)
+    for (name, column), line in zip(table.items(), panels, strict=True):
         for (side, view), ax in zip(_VIEWS, line, strict=True):
             index = nearest[side]
-            per_vertex = np.where(index >= 0, column[np.clip(index, 0, None)], np.nan)
+            per_vertex = np.where(index >= 0, column.to_numpy(float)[index], np.nan)
             ax.imshow(_paint(side, view, per_vertex, norm), interpolation="antialiased")
             _bare(ax)
-        if len(rows) > 1:
+        if len(panels) > 1:
             color = styles[str(name)].color if str(name) in styles else INK
             line[0].set_ylabel(str(name), fontsize=13, color=color, fontweight="bold")
     for (side, view), ax in zip(_VIEWS, panels[0], strict=True):
         ax.set_title(f"{side}, {view}", fontsize=10.5, color=MUTED)
     _colorbar(figure, panels, norm, label, table)
+    reached = len(np.unique(np.concatenate([*nearest.values(), [-1]]))) - 1
+    discs = f"; discs of {radius:g} mm for {n_discs} known by their center only" if n_discs else ""
     reach = f"{reached} of {len(known)} ROIs reach the cortical surface{discs}"
+    reach = fill(reach, 34)  # a longer line would widen the first column
     panels[-1, 0].set_xlabel(reach, fontsize=10, color=MUTED, loc="left")
-    return finish(figure, title, simulated=has_truth(rois) if simulated is None else simulated)
+    return finish(figure, "", look, simulated=_is_planted(rois, look))
 
 
 @styled
-def plot_glass(
-    values: pd.DataFrame,
-    rois: pd.DataFrame,
-    *,
-    title: str = "",
-    label: str = "",
-    simulated: bool | None = None,
-) -> Figure:
-    """Draw per-ROI values as dots in a glass brain, one row of three views per map; the highest lie on top.
+def plot_glass(values: pd.DataFrame, rois: pd.DataFrame, *, label: str = "", **look: Unpack[Look]) -> Figure:
+    """Draw per-ROI values as dots in a glass brain, three views per map; the highest lie on top.
 
     Args:
         values: ROIs x maps; index ``roi``. All maps share one color scale.
         rois: ROI table with ``x``, ``y``, ``z`` in MNI millimeters.
-        title: title of the figure.
         label: label of the color bar.
-        simulated: mark the figure as drawn from planted responses; None: where `rois` says what was planted.
+        **look: see `plot_surface`.
     """
-    from nilearn.plotting import plot_glass_brain  # slow to import: only where a glass brain is drawn
+    from nilearn.plotting import plot_markers  # slow to import: only where a glass brain is drawn
 
-    known = rois.dropna(subset=["x", "y", "z"]).drop_duplicates("roi")
-    table = values.reindex(known["roi"])
-    points = known[["x", "y", "z"]].to_numpy(float)
-    norm = _norm(table)
-    columns = list(table)
-    figure = new_figure(6.2 * min(len(columns), 2) + 0.9, 1.1 + 2.3 * -(-len(columns) // 2))
-    panels = figure.subplots(-(-len(columns) // 2), min(len(columns), 2), squeeze=False)
-    size = float(np.clip(9000 / max(len(points), 1), 22, 90))
-    for ax in panels.ravel()[len(columns) :]:
-        ax.set_axis_off()
-    _colorbar(figure, panels, norm, label, table)
-    finish(figure, title, simulated=has_truth(rois) if simulated is None else simulated)
-    for name, ax in zip(columns, panels.ravel(), strict=False):
-        ax.set_title(str(name) if len(columns) > 1 else "", fontweight="bold", loc="left")
+    known = rois.dropna(subset=["x", "y", "z"]).drop_duplicates("roi").set_index("roi")
+    table = values.reindex(known.index)
+    norm, n_rows = _norm(table), -(-table.shape[1] // 2)
+    columns = min(table.shape[1], 2)
+    figure = new_figure(6.2 * columns + 0.9, 1.1 + 2.3 * n_rows)
+    panels = figure.subplots(n_rows, columns, squeeze=False)
+    for ax in panels.ravel():
         _bare(ax)
+    _colorbar(figure, panels, norm, label, table)
+    finish(figure, "", look, simulated=_is_planted(rois, look))
+    for name, ax in zip(table, panels.ravel(), strict=False):
+        ax.set_title(str(name) if table.shape[1] > 1 else "", fontweight="bold", loc="left")
     figure.draw_without_rendering()  # nilearn splits the place that the layout gave to each panel
-    for name, ax in zip(columns, panels.ravel(), strict=False):
-        column = table[name].to_numpy(float)
-        order = np.argsort(np.where(np.isfinite(column), column, -np.inf))
-        order = order[np.isfinite(column[order])]
-        place = ax.get_position().bounds
-        display = plot_glass_brain(None, display_mode="lzr", figure=figure, axes=place, annotate=False)
-        if order.size:
-            display.add_markers(
-                points[order], marker_color=SEQUENTIAL(norm(column[order])), marker_size=size, alpha=0.95,
-                edgecolors="#55555588", linewidths=0.4,
-            )  # fmt: skip
+    size = float(np.clip(9000 / max(len(known), 1), 22, 90))
+    for name, ax in zip(table, panels.ravel(), strict=False):
+        column = table[name].dropna().sort_values()
+        display = plot_markers(
+            column.to_numpy(float), known.loc[column.index, ["x", "y", "z"]].to_numpy(float), node_size=size,
+            node_cmap=SEQUENTIAL, node_vmin=norm.vmin, node_vmax=norm.vmax, alpha=0.95, display_mode="lzr",
+            figure=figure, axes=ax.get_position().bounds, annotate=False, colorbar=False,
+            node_kwargs={"edgecolors": "#55555588", "linewidths": 0.4},
+        )  # fmt: skip
         display.annotate(size=10)
     return figure
 
 
-@styled
-def plot_rows(
-    values: pd.DataFrame,
-    rois: pd.DataFrame,
-    *,
-    title: str = "",
-    label: str = "",
-    simulated: bool | None = None,
-    max_rows: int = 40,
-) -> Figure:
-    """Draw per-ROI values as labeled rows of dots: the picture for ROIs without coordinates.
-
-    At most `max_rows` ROIs are shown, those of the highest value; `rois` gives their order.
-    """
-    order = values.max(axis=1).sort_values(ascending=False).index[:max_rows]
-    table = values.loc[[roi for roi in rois["roi"].drop_duplicates() if roi in set(order)]][::-1]
-    styles = group_styles(map(str, table))
-    figure = new_figure(9.5, 1.8 + 0.36 * max(len(table), 2))
-    ax = figure.add_subplot()
-    shifts = np.linspace(0.22, -0.22, len(styles)) if len(styles) > 1 else [0.0]
-    for (name, style), shift in zip(styles.items(), shifts, strict=True):
-        column, y = table[name].to_numpy(float), np.arange(len(table)) + shift
-        ax.hlines(y, 0, column, color=style.color, lw=2, alpha=0.4)
-        ax.scatter(
-            column, y, c=style.color, marker=style.marker, s=55, label=name, zorder=3, gid=f"rows-{name}"
-        )
-    ax.set_yticks(range(len(table)), table.index.astype(str))
-    ax.set_ylim(-0.6, len(table) - 0.4)
-    ax.set_xlabel(with_count(label, len(table), len(values), "ROIs"))
-    ax.grid(True, axis="x")
-    if len(styles) > 1:
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(styles))
-    return finish(figure, title, simulated=has_truth(rois) if simulated is None else simulated)
+def _is_planted(rois: pd.DataFrame, look: Look) -> bool:
+    return has_truth(rois) if look.get("simulated") is None else bool(look.get("simulated"))
 
 
 def _norm(table: pd.DataFrame) -> Normalize:
     """One color scale from zero to the 99th percentile: a single extreme ROI does not bleach the rest."""
     finite = table.to_numpy(float)[np.isfinite(table.to_numpy(float))]
     top = float(np.percentile(finite, 99)) if finite.size else 1.0
-    return Normalize(
-        min(0.0, float(finite.min())) if finite.size else 0.0, top if top > 0 else 1.0, clip=True
-    )
+    return Normalize(min(0.0, float(finite.min(initial=0.0))), top if top > 0 else 1.0, clip=True)
 
 
 def _colorbar(figure: Figure, panels: np.ndarray, norm: Normalize, label: str, table: pd.DataFrame) -> None:
     """Draw the color bar; a pointed end where values lie beyond it."""
     beyond = bool((table.to_numpy(float) > float(norm.vmax or 0.0) * (1 + 1e-9)).any())
-    mappable = ScalarMappable(norm, SEQUENTIAL)
-    rows = panels.shape[0]
     figure.colorbar(
-        mappable, ax=panels, label=label, shrink=min(0.9, 1.6 / rows), aspect=14, pad=0.02,
-        extend="max" if beyond else "neither",
+        ScalarMappable(norm, SEQUENTIAL), ax=panels, label=label, shrink=min(0.9, 1.6 / len(panels)),
+        aspect=14, pad=0.02, extend="max" if beyond else "neither",
     )  # fmt: skip
 
 
@@ -223,8 +161,7 @@ def _bare(ax: Axes) -> None:
     ax.spines[:].set_visible(False)
 
 
-@dataclass(frozen=True)
-class _Hemisphere:
+class _Hemisphere(NamedTuple):
     pial: np.ndarray  # (V, 3) where a vertex is
     inflated: np.ndarray  # (V, 3) where it is drawn
     faces: np.ndarray  # (F, 3)
@@ -277,22 +214,17 @@ def _face_pixels(side: str, view: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _vertex_rois(rois: pd.DataFrame, radius: float) -> tuple[dict[str, np.ndarray], int]:
     """Return the row of the ROI of each vertex (V,), -1 where there is none, by side; how many are discs."""
-    none = pd.Series("", index=rois.index)
-    listed = rois.get("vertices", none).fillna("").astype(str)
-    owner = np.full(sum(len(_hemisphere(side).pial) for side in ("left", "right")), -1)
-    for row, text in enumerate(listed):
-        own = np.array(text.split(), dtype=np.int64)
-        owner[own[own < len(owner)]] = row
+    listed = [str(text).split() for text in rois["vertices"].fillna("")] if "vertices" in rois else []
+    if not any(listed):
+        points = rois[["x", "y", "z"]].to_numpy(float)
+        return {side: _nearest_roi(side, points, radius) for side in ("left", "right")}, len(rois)
     # in an atlas of parcels, one without vertices lies elsewhere: it is no disc
-    is_disc = np.full(len(rois), not listed.str.strip().any())
-    points = np.where(is_disc[:, None], rois[["x", "y", "z"]].to_numpy(float), np.nan)
-    start, found = 0, {}
-    for side in ("left", "right"):
-        stop = start + len(_hemisphere(side).pial)
-        near = _nearest_roi(side, points, radius)
-        found[side] = np.where(owner[start:stop] >= 0, owner[start:stop], near)
-        start = stop
-    return found, int(is_disc.sum())
+    n_left, n_right = (len(_hemisphere(side).pial) for side in ("left", "right"))
+    owner = np.full(n_left + n_right, -1)
+    for row, words in enumerate(listed):
+        own = np.array(words, dtype=np.int64)
+        owner[own[own < len(owner)]] = row
+    return {"left": owner[:n_left], "right": owner[n_left:]}, 0
 
 
 def _nearest_roi(side: str, points: np.ndarray, radius: float) -> np.ndarray:

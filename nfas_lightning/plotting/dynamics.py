@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from nfas_lightning.plotting.score_tables import model_order
 from nfas_lightning.plotting.style import (
     INK,
     MUTED,
+    Look,
     finish,
     group_styles,
     has_mark,
@@ -35,34 +35,20 @@ _REACH = 1.6  # eigenvalues beyond this modulus are drawn at the rim: one wild v
 
 
 @styled
-def plot_spectra(
-    spectra: pd.DataFrame,
-    *,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    simulated: bool | None = None,
-    max_labels: int = 16,
-) -> Figure:
+def plot_spectra(spectra: pd.DataFrame, *, max_labels: int = 16, **look: Unpack[Look]) -> Figure:
     """Draw the DMD eigenvalues of all models in the complex plane, one panel per modality.
 
     The stable mode's eigenvalue is filled, the others are hollow. A complex eigenvalue of real states comes
-    with its conjugate, which is the same mode once more: that of the stable one is pale. Real and imaginary
-    axes share a scale, so the distance to the unit circle is what the eye sees. Values of modulus above 1.6
-    are moved to the rim and counted.
+    with its conjugate, which is the same mode once more: that of the stable one is pale. Values of modulus
+    above 1.6 are moved to the rim and counted.
 
     Args:
         spectra: the spectra table of a run.
-        title: see `plot_space`.
-        colors: see `plot_space`.
-        simulated: mark the figure as drawn from planted responses, ``results.simulated`` of the run; read
-            from the table when None.
         max_labels: panels with more models than this carry no names.
-
-    Raises:
-        ValueError: neither `simulated` nor the table says whether responses were planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, spectra)
-    styles = group_styles(spectra["modality"], colors)
+    simulated = has_mark(look, spectra)
+    styles = group_styles(spectra["modality"], look)
     columns = max(1, min(len(styles), 3))
     rows = -(-len(styles) // columns) or 1
     names = dict(zip(named := spectra["model"].unique(), short_names(named, _LONGEST_NAME), strict=True))
@@ -83,12 +69,12 @@ def plot_spectra(
         twin = _conjugates(part)
         stable = part["stable"].astype(bool).to_numpy() & ~twin
         other = ~stable & ~twin
-        look = {"marker": style.marker, "s": 60, "linewidths": 1.2}
-        edge = {"edgecolors": style.color}
-        ax.scatter(x[other], y[other], facecolors="none", **edge, alpha=0.7, gid="others", zorder=3, **look)
+        dots: Any = {"marker": style.marker, "s": 60, "linewidths": 1.2, "edgecolors": style.color}
+        ax.scatter(x[other], y[other], facecolors="none", alpha=0.7, gid="others", zorder=3, **dots)
         pale = to_rgba(style.color, _PALE)
-        ax.scatter(x[twin], y[twin], facecolors=pale, **edge, gid="conjugates", zorder=3.5, **look)
-        ax.scatter(x[stable], y[stable], c=style.color, edgecolors="white", gid="stable", zorder=4, **look)
+        ax.scatter(x[twin], y[twin], facecolors=pale, gid="conjugates", zorder=3.5, **dots)
+        dots["edgecolors"] = "white"
+        ax.scatter(x[stable], y[stable], c=style.color, gid="stable", zorder=4, **dots)
         paired = paired or bool(twin.any())
         n_models = part["model"].nunique()
         ax.set_title(
@@ -109,17 +95,11 @@ def plot_spectra(
         Line2D([], [], color=INK, lw=1.3, label="unit circle: neither growth nor decay"),
     ]
     foot_legend(figure, handles, simulated=simulated)
-    return finish(figure, "Eigenvalues of depth dynamics", title=title, simulated=simulated)
+    return finish(figure, "Eigenvalues of depth dynamics", look, simulated=simulated)
 
 
 @styled
-def plot_depth(
-    depth: pd.DataFrame,
-    *,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    simulated: bool | None = None,
-) -> Figure:
+def plot_depth(depth: pd.DataFrame, **look: Unpack[Look]) -> Figure:
     """Draw for every model the stable mode's weights `|c_l|` and each block's own score over relative depth.
 
     One row per model: on the left the weights, scaled to the row's maximum; on the right the correlation of
@@ -128,16 +108,11 @@ def plot_depth(
 
     Args:
         depth: the depth table of a run.
-        title: see `plot_spectra`.
-        colors: see `plot_spectra`.
-        simulated: see `plot_spectra`.
-
-    Raises:
-        ValueError: neither `simulated` nor the table says whether responses were planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, depth)
+    simulated = has_mark(look, depth)
     pairs = model_order(depth)
-    styles = group_styles((modality for modality, _ in pairs), colors)
+    styles = group_styles((modality for modality, _ in pairs), look)
     figure = new_figure(11.5, 1.9 + 0.42 * len(pairs))
     panels = figure.subplots(1, 2, sharey=True)
     top = max(float(depth["r"].max(skipna=True)) if depth["r"].notna().any() else 0.0, 1e-9)
@@ -167,19 +142,11 @@ def plot_depth(
         ax.grid(True, axis="x")
     if len(styles) > 1:
         foot_legend(figure, group_handles(styles), simulated=simulated)
-    usual = "The stable mode over depth"
-    return finish(figure, usual, title=title, simulated=simulated)
+    return finish(figure, "The stable mode over depth", look, simulated=simulated)
 
 
 @styled
-def plot_families(
-    spectra: pd.DataFrame,
-    models: pd.DataFrame,
-    *,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    simulated: bool | None = None,
-) -> Figure:
+def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, **look: Unpack[Look]) -> Figure:
     """Draw the stable eigenvalue of every model by family: its modulus, and its rotation per block.
 
     One row per family, one point per model: left the modulus (1: neither growth nor decay), right the angle
@@ -188,14 +155,9 @@ def plot_families(
     Args:
         spectra: the spectra table of a run.
         models: its models table, with ``family``.
-        title: see `plot_spectra`.
-        colors: see `plot_spectra`.
-        simulated: see `plot_spectra`.
-
-    Raises:
-        ValueError: neither `simulated` nor a table says whether responses were planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, spectra, models)
+    simulated = has_mark(look, spectra, models)
     stable = spectra[spectra["stable"].astype(bool)].dropna(subset=["real", "imag"])
     stable = stable.sort_values("imag").drop_duplicates(["model", "modality"], keep="last").sort_index()
     family = models.drop_duplicates(["model", "modality"])[["model", "modality", "family"]]
@@ -203,7 +165,7 @@ def plot_families(
     table["family"] = table["family"].fillna("unknown").astype(str)
     table["modulus"] = np.hypot(table["real"], table["imag"])
     table["angle"] = np.degrees(np.arctan2(table["imag"].abs(), table["real"]))
-    styles = group_styles(table["modality"], colors)
+    styles = group_styles(table["modality"], look)
     rank = {name: i for i, name in enumerate(styles)}
     means = table.groupby(["modality", "family"], sort=False)["modulus"].mean()
     rows = sorted(means.index, key=lambda pair: (rank[pair[0]], -means[pair]))[::-1]
@@ -234,24 +196,22 @@ def plot_families(
         handles=group_handles(styles), loc="lower left", bbox_to_anchor=(0, 1), ncols=len(styles),
         handletextpad=0.2,
     )  # fmt: skip
-    return finish(figure, "Stable modes by family", title=title, simulated=simulated)
+    return finish(figure, "Stable modes by family", look, simulated=simulated)
 
 
 def _conjugates(part: pd.DataFrame) -> np.ndarray:
     """Whether each mode is the complex conjugate of its model's stable one: the same mode, seen twice."""
     values = part["real"].to_numpy(float) + 1j * part["imag"].to_numpy(float)
-    stable = part["stable"].astype(bool).to_numpy()
+    marked = part["stable"].astype(bool).to_numpy()
     twin = np.zeros(len(part), dtype=bool)
     owner = part.groupby(["model", "dataset"], sort=False).ngroup().to_numpy()
-    for index in np.unique(owner):
-        rows = np.flatnonzero(owner == index)
-        marked = rows[stable[rows]]
-        if not len(marked):
-            continue
-        lead = marked[np.argmax(values[marked].imag)]
-        # real spectra have exact pairs; a tolerance because tables may have been written in fewer digits
-        same = np.abs(values[rows] - values[lead].conj()) <= 1e-4 * np.abs(values[lead])
-        twin[rows[same & (rows != lead)]] = True
+    for rows in (np.flatnonzero(owner == index) for index in np.unique(owner)):
+        stable = rows[marked[rows]]
+        if len(stable):
+            lead = stable[np.argmax(values[stable].imag)]
+            # real spectra have exact pairs; a tolerance because tables may have been written in fewer digits
+            same = np.abs(values[rows] - values[lead].conj()) <= 1e-4 * np.abs(values[lead])
+            twin[rows[same & (rows != lead)]] = True
     return twin
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from nfas_lightning.plotting.agreement import plot_convergence, plot_snci, plot_stability
 from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_rois, plot_truth
-from nfas_lightning.plotting.brain import has_coordinates, plot_brain, plot_glass
+from nfas_lightning.plotting.brain import has_coordinates, plot_glass, plot_surface
 from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
 from nfas_lightning.plotting.heatmap import plot_networks
 from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space, size_table
@@ -31,12 +31,9 @@ Drawing = tuple[str, str, Callable[[], Figure]]
 def draw_figures(
     results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool = False
 ) -> Iterator[Drawing]:
-    """Yield name, caption and a function that draws, for every figure that these results can fill.
+    """Yield name, caption and a function that draws, for every figure that a run and its space can fill.
 
-    Args:
-        results: tables of the run, where there is one.
-        statistics: of the space.
-        simulated: mark the figures as simulated even where the tables do not say so.
+    `simulated` marks the figures as simulated even where the tables do not say so.
     """
     simulated = simulated or is_simulated(statistics.coordinates) or bool(results and results.simulated)
     small = results is not None and statistics.is_small
@@ -51,7 +48,8 @@ def draw_figures(
     if has_sizes(models) and not small:
         caption = "One point per model: its parameters and the mean score of its stable mode."
         yield "sizes", caption, partial(plot_sizes, scores, models, simulated=simulated)
-    yield from _maps(results, statistics, simulated)
+    if has_coordinates(rois):
+        yield from _maps(results, statistics, simulated)
     if has_truth(rois):
         caption = "One dot per ROI; lines are medians; in brackets the number of ROIs."
         yield "truth", caption, partial(plot_truth, scores, rois, statistics)
@@ -92,17 +90,14 @@ def _space(statistics: SpaceStatistics, simulated: bool) -> Iterator[Drawing]:
 
 def _maps(results: RunResults, statistics: SpaceStatistics, simulated: bool) -> Iterator[Drawing]:
     """Yield the brain maps."""
-    rois, r2, on_cortex = results.rois, mean_r2(results.scores), has_coordinates(results.rois)
-    draw = partial(plot_brain, rois=rois, simulated=simulated)
-    caption = ""
-    if on_cortex:
-        caption = "Each ROI colors the cortex around its center; gray is cortex without a ROI or a score."
+    rois, r2 = results.rois, mean_r2(results.scores)
+    draw = partial(plot_surface, rois=rois, simulated=simulated)
+    caption = "Each ROI colors the cortex around its center; gray is cortex without a ROI or a score."
     title = "Score of the stable mode, mean over models"
     yield "map_r2", caption, partial(draw, r2, title=title, label="mean r²")
-    if on_cortex:
-        glass = partial(plot_glass, r2, rois, title="Score of the stable mode, all ROIs", label="mean r²")
-        seen = "The same values seen through the brain, regions under the cortex included."
-        yield "map_r2_glass", seen, partial(glass, simulated=simulated)
+    seen = "The same values seen through the brain, regions under the cortex included."
+    glass = partial(plot_glass, r2, rois, title="Score of the stable mode, all ROIs", label="mean r²")
+    yield "map_r2_glass", seen, partial(glass, simulated=simulated)
     if statistics.is_small:
         return
     snci = statistics.snci.pivot_table(index="roi", columns="group", values="bounded", sort=False)
@@ -111,7 +106,7 @@ def _maps(results: RunResults, statistics: SpaceStatistics, simulated: bool) -> 
     if snci[groups].notna().to_numpy().any():
         largest = f" The {_FEW_MAPS} largest of {len(groups)} groups." if len(groups) > _FEW_MAPS else ""
         bounded = partial(draw, snci[groups[:_FEW_MAPS]], title="SNCI, bounded form", label="bounded SNCI")
-        yield "map_snci", f"{caption}{largest}".strip(), bounded
+        yield "map_snci", caption + largest, bounded
     if _has_convergence(statistics):
         table = statistics.convergence.set_index("roi")[["convergence"]]
         title = f"Convergence: agreement within every {statistics.group_by}"
@@ -119,7 +114,7 @@ def _maps(results: RunResults, statistics: SpaceStatistics, simulated: bool) -> 
     if statistics.anova["statistic"].notna().any():
         f, several = statistics.anova.set_index("roi")[["statistic"]], group_words(statistics.group_by)[1]
         hits, count = int((statistics.anova["q_value"] < 0.05).sum()), int(f["statistic"].notna().sum())
-        found = f"One-way ANOVA over {several}: {hits} of {count} ROIs with q < .05. {caption}".strip()
+        found = f"One-way ANOVA over {several}: {hits} of {count} ROIs with q < .05. {caption}"
         yield "map_anova", found, partial(draw, f, title=f"Where {several} differ", label="ANOVA F")
 
 
@@ -130,21 +125,15 @@ def _has_convergence(statistics: SpaceStatistics) -> bool:
 
 
 def point_names(name: str, results: RunResults | None, statistics: SpaceStatistics) -> pd.DataFrame | None:
-    """Return what a pointer finds on a figure of models: ``x``, ``y`` (data coordinates) and ``label``.
-
-    Args:
-        name: of the figure; None is returned where its points are no models.
-        results: see `draw_figures`.
-        statistics: see `draw_figures`.
-    """
+    """Return what a pointer finds on a figure of models: ``x``, ``y`` (data coordinates) and ``label``."""
     if name in ("space", "mds"):
         x, y = ("PC1", "PC2") if name == "space" else ("MDS1", "MDS2")
-        table = statistics.coordinates.dropna(subset=[x, y])
         widths = statistics.silhouette_samples[["model", "silhouette"]]
+        table = statistics.coordinates.dropna(subset=[x, y]).merge(widths, on="model", how="left")
         labels = [
             f"{row['model']} · {row['group']} · {x} {row[x]:.3f}, {y} {row[y]:.3f}"
             + (f" · silhouette {row['silhouette']:.2f}" if pd.notna(row["silhouette"]) else "")
-            for row in table.merge(widths, on="model", how="left").to_dict("records")
+            for row in table.to_dict("records")
         ]
         return pd.DataFrame({"x": table[x], "y": table[y], "label": labels})
     if name == "sizes" and results is not None:

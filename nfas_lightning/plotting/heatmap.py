@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from nfas_lightning.plotting.style import (
     INK,
     MUTED,
     SEQUENTIAL,
+    Look,
     group_styles,
     has_mark,
     name_rows,
@@ -35,10 +35,8 @@ def plot_networks(
     feature: str = "stable_mode",
     value: str = "r2",
     group_by: str = "modality",
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    simulated: bool | None = None,
     max_columns: int = 30,
+    **look: Unpack[Look],
 ) -> Figure:
     """Draw the score of every model in every network as a heat map, one row per model, sorted by group.
 
@@ -49,26 +47,20 @@ def plot_networks(
         feature: one of `FEATURES`.
         value: ``"r2"`` or ``"r"``.
         group_by: the column that says which group a model is in.
-        title: see `plot_space`.
-        colors: see `plot_space`.
-        simulated: see `plot_space`.
         max_columns: at most so many networks, those of the highest mean; ROIs stand for themselves where they
             belong to no network.
-
-    Raises:
-        ValueError: `colors` names no group, or neither `simulated` nor the table says whether responses were
-            planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, scores)
+    simulated = has_mark(look, scores)
     table = network_table(scores, value=value, feature=feature, group_by=group_by)
     total = table.shape[1]
     best = table.mean().sort_values(ascending=False).index[:max_columns]
     table = table[_by_preference(table, best)]
     groups = table.index.get_level_values(0)
     rows, columns = table.shape
-    own = ax
+    inside = ax is not None
     figure, ax = new_axes(ax, min(17, 5.0 + 0.72 * columns), max(4.2, 2.9 + 0.34 * rows))
-    styles = group_styles(groups, colors)
+    styles = group_styles(groups, look)
     image = ax.imshow(np.ma.masked_invalid(table.to_numpy(float)), cmap=SEQUENTIAL, aspect="auto", vmin=0)
     if rows * columns <= 360:
         _write_cells(ax, table.to_numpy(float), image.get_clim()[1])
@@ -84,10 +76,7 @@ def plot_networks(
     name = name if is_single else f"mean {name}\nover the network's ROIs"
     figure.colorbar(image, ax=ax, label=name, shrink=min(1.0, 3.2 / (0.34 * rows + 1)), pad=0.02, aspect=16)
     usual = "Models by ROIs" if is_single else "Models by networks"
-    set_head(
-        ax, usual, group_handles(styles), title=title, inside=own is not None, simulated=simulated,
-        columns=len(styles),
-    )  # fmt: skip
+    set_head(ax, usual, group_handles(styles), look, inside=inside, simulated=simulated, columns=len(styles))
     return figure
 
 

@@ -10,13 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nfas_lightning.plotting.style import MARK, SIMULATED, GroupStyle, finish, text_size, wrapped
+from nfas_lightning.plotting.style import (
+    INK,
+    MARK,
+    SIMULATED,
+    GroupStyle,
+    Look,
+    finish,
+    text_size,
+    wrapped,
+)
 
-__all__ = [
-    "foot_legend", "group_handles", "legend_columns", "place_labels", "set_head",
-]  # fmt: skip
-
-_MOST_CLEAR = 0.6  # share of small axes that a legend may take
+__all__ = ["foot_legend", "group_handles", "legend_columns", "place_labels", "set_head"]
 
 
 def group_handles(styles: dict[str, GroupStyle]) -> list[Line2D]:
@@ -28,12 +33,7 @@ def group_handles(styles: dict[str, GroupStyle]) -> list[Line2D]:
 
 
 def legend_columns(names: Iterable[str], width: float) -> int:
-    """Return how many columns of a legend fit beside each other.
-
-    Args:
-        names: what the legend names.
-        width: inches that there are.
-    """
+    """Return how many columns of a legend fit into `width` inches."""
     longest = max(map(len, names), default=0)
     return max(1, min(int(width / (0.65 + 0.095 * longest)), sum(1 for _ in names)))
 
@@ -43,11 +43,7 @@ def foot_legend(figure: Figure, handles: Sequence[Line2D], *, simulated: bool) -
 
     The layout keeps one band for both: it would draw a wide legend and the mark over each other.
     """
-    room = figure.bbox.width - 0.3 * figure.dpi
-    if simulated:
-        probe = figure.text(0, 0, SIMULATED, **MARK)
-        room -= probe.get_window_extent().width
-        probe.remove()
+    room = figure.bbox.width - (240 if simulated else 30)
     for columns in range(len(handles), 0, -1):
         legend = figure.legend(handles=list(handles), loc="outside lower left", ncols=columns)
         if columns == 1 or legend.get_window_extent().width <= room:
@@ -59,9 +55,9 @@ def set_head(
     ax: Axes,
     usual: str,
     handles: Sequence[Line2D],
+    look: Look,
     *,
     inside: bool,
-    title: str | None,
     simulated: bool,
     columns: int = 1,
     note: str = "",
@@ -73,32 +69,33 @@ def set_head(
 
     Args:
         ax: the axes.
-        usual: the title, unless `title` is given.
+        usual: the title, unless `look` has one.
         handles: entries of the legend; none: no legend.
-        inside: the axes are the caller's: what stands above them would cover other panels or be covered. The
-            legend then takes as many columns as fit, and the mark stands over it; else see `finish`.
-        title: what the caller wants instead; empty: no title.
+        look: see `Look`.
+        inside: the axes are the caller's: what stands above them would cover other panels or be covered.
         simulated: whether the mark is set.
         columns: of a legend above the axes.
         note: title of the legend.
         notesize: its size in points.
-        stretch: extend the linear vertical axis, so that no data lie behind the legend.
+        stretch: extend the linear vertical axis, so that no data lie behind a legend inside.
         options: of ``ax.legend``.
 
     Returns:
         Height in pixels that the legend takes of the inside.
     """
-    figure = ax.figure
-    finish(figure, usual, title=title, simulated=simulated, ax=ax if inside else None)  # type: ignore[arg-type]
-    look: Any = {"alignment": "left", "title_fontsize": notesize, "handletextpad": 0.2} | options
+    figure: Any = ax.figure
+    place: Any = {"alignment": "left", "title_fontsize": notesize, "handletextpad": 0.2} | options
     if not inside:
+        finish(figure, usual, look, simulated=simulated)
         if handles:
-            place: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
-            ax.legend(handles=list(handles), ncols=columns, title=note, **place, **look)
+            place |= {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": columns, "title": note}
+            ax.legend(handles=list(handles), **place)
         return 0.0
-    # grid lines would run through its words
-    look |= {"borderaxespad": 0.3, "frameon": True, "facecolor": "white", "edgecolor": "none"}
-    figure.draw_without_rendering()  # type: ignore[union-attr]  # the layout decides how large they are
+    figure.draw_without_rendering()  # the layout decides how large the axes are
+    title = look.get("title")
+    title = wrapped(ax, usual if title is None else title, 15)  # bold is a quarter wider than 12 points
+    ax.set_title(title, fontsize=12, fontweight="bold", color=INK)
+    figure.draw_without_rendering()
     frame, taken = ax.get_window_extent(), 0.0
     if simulated:
         mark = ax.annotate(
@@ -106,20 +103,18 @@ def set_head(
             ha="right", va="top", zorder=6, **MARK | {"fontsize": 10},
         )  # fmt: skip
         taken = frame.y1 - mark.get_window_extent().y0
-    top = 1 - taken / frame.height
+    # grid lines would run through its words
+    place |= {"borderaxespad": 0.3, "frameon": True, "facecolor": "white", "edgecolor": "none"}
+    place |= {"loc": "upper left", "bbox_to_anchor": (0, 1 - taken / frame.height)}
     for n in range(len(handles), 0, -1):
-        legend = ax.legend(
-            handles=list(handles), loc="upper left", bbox_to_anchor=(0, top), ncols=n,
-            title=wrapped(ax, note, notesize), **look,
-        )  # fmt: skip
+        legend = ax.legend(handles=list(handles), ncols=n, title=wrapped(ax, note, notesize), **place)
         box = legend.get_window_extent()
         if n == 1 or box.width <= 0.97 * frame.width:
             taken = float(frame.y1 - box.y0) + 0.4 * notesize  # and a little air
             break
     if stretch and taken > 0:
-        share = min(taken / frame.height, _MOST_CLEAR)
         low, high = ax.get_ylim()
-        ax.set_ylim(low, low + (high - low) / (1 - share))
+        ax.set_ylim(low, low + (high - low) / (1 - min(taken / frame.height, 0.6)))
     return taken
 
 

@@ -39,16 +39,11 @@ def write_report(
         statistics: of the space.
         title: heading of the page.
         simulated: mark the page as simulated even where `results` do not say so.
-        dpi: dots per inch of the figures' files. The page shows them at 100 and compressed, see `embed`; 200
-            is sharp on dense screens.
-        formats: of the figures' files: ``"pdf"`` and ``"svg"`` are for papers, with text that can be edited.
-            ``"png"`` is always among them, for the page is made of it.
+        dpi: dots per inch of the figures' files. The page shows them at 100; 200 is sharp on dense screens.
+        formats: of the figures' files, besides ``"png"``, of which the page is made: ``"pdf"``, ``"svg"``.
 
     Returns:
         Path of the html file. Figures are in ``figures/`` beside it.
-
-    Raises:
-        ValueError: an unknown format.
     """
     formats = check_formats(formats)
     path = Path(path)
@@ -59,7 +54,7 @@ def write_report(
         figure = draw()
         file = save_figure(figure, target.parent / "figures" / f"{name}.png", dpi=dpi, formats=formats)
         figures[name] = {
-            "source": embed(file, dpi=dpi, shaded=name.startswith("map_")),
+            "source": embed(file, shaded=name.startswith("map_")),
             "alt": figure.get_suptitle() or name,
             "caption": caption,
             "width": round(float(figure.get_figwidth()) * 100),
@@ -109,12 +104,9 @@ def _context(
         **dict.fromkeys(("baselines", "roi_grid", "cards")),
         **dict.fromkeys(("baseline_sentences", "notes", "settings"), ()),
     }
-    datasets: dict[str, list[str]] = {}
     if results is not None:
         scores, small = results.scores, statistics.is_small
         few = scores["roi"].nunique() <= FEW_ROIS
-        by_modality = scores.groupby("modality", sort=False)["dataset"]
-        datasets = {str(name): sorted(part.astype(str).unique()) for name, part in by_modality}
         context |= {
             "small": small,
             "null_sentence": reading.null_sentence(scores),
@@ -122,7 +114,7 @@ def _context(
             "baseline_sentences": reading.baseline_sentences(scores),
             "roi_grid": report_tables.roi_grid(scores) if few or small else None,
             "cards": report_tables.card_grid(results.models),
-            "notes": _notes(results, datasets),
+            "notes": _notes(results),
             "settings": list(_flatten(results.meta)),
         }
     return context | {"reading": reading.reading(statistics, simulated=simulated)}
@@ -147,8 +139,9 @@ def _contents(context: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tu
     return [(id_, name) for id_, (name, there) in present.items() if there]
 
 
-def _notes(results: RunResults, datasets: Mapping[str, list[str]]) -> list[str]:
-    said = [f"{modality}: {', '.join(names)}" for modality, names in datasets.items()]
+def _notes(results: RunResults) -> list[str]:
+    datasets = results.scores.groupby("modality", sort=False)["dataset"]
+    said = [f"{modality}: {', '.join(sorted(part.astype(str).unique()))}" for modality, part in datasets]
     volumes = results.scores.groupby("dataset", sort=False)["n_volumes"].max().dropna()
     said += [f"{dataset}: {int(count)} volumes or stimuli scored" for dataset, count in volumes.items()]
     noted = results.models[results.models["note"].fillna("").astype(str) != ""]

@@ -28,24 +28,17 @@ _EDITABLE: Any = {
     "svg.hashsalt": "nfas",  # ids that are not random: the same results write the same file
 }
 _UNDATED: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-_COLORS = 256  # of a chart: hardly a pixel is off by more than a few of 255 levels
-_MAP_DPI = 150  # of shaded surfaces, shown at 100: they have no fine lines
-_MAP_QUALITY = 90
-_LARGEST = 16383  # pixels a side that WebP can hold
+_LARGEST = 16383  # pixels per side that WebP can hold
 
 
 def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
-    """Return formats of figures, each once.
-
-    Raises:
-        ValueError: one that is none of `FORMATS`.
+    """Return formats of figures, each once; one that is none of `FORMATS` is a ValueError.
 
     >>> check_formats(["pdf", "png", "pdf"])
     ('pdf', 'png')
     """
     given = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
-    unknown = [name for name in given if name not in FORMATS]
-    if unknown:
+    if unknown := [name for name in given if name not in FORMATS]:
         raise InputError(
             f"formats must be among {', '.join(map(repr, FORMATS))}, got {', '.join(map(repr, unknown))}."
         )
@@ -55,63 +48,37 @@ def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
 def save_figure(figure: Figure, path: Path, *, dpi: int = 200, formats: Iterable[str] = ()) -> Path:
     """Write a figure in the format of its suffix, and beside it in others; return where the first lies.
 
-    Each file appears whole: of two processes that draw into one folder neither reads half a picture.
-
-    Text stays text in PDF and SVG, to be edited and searched.
+    Each file appears whole. Text stays text in PDF and SVG, to be edited and searched.
 
     Args:
         figure: what to write.
         path: where to.
         dpi: dots per inch; of the pictures inside, where the format is one of lines.
         formats: further ones, of `FORMATS`.
-
-    Raises:
-        ValueError: an unknown format.
     """
-    files = dict.fromkeys([path, *(path.with_suffix(f".{name}") for name in check_formats(formats))])
     with mpl.rc_context(_EDITABLE):
-        for file in files:
+        for file in dict.fromkeys([path, *(path.with_suffix(f".{name}") for name in check_formats(formats))]):
             kind = file.suffix.removeprefix(".")
-            options: dict[str, Any] = {
-                "dpi": dpi,
-                "facecolor": "white",
-                "metadata": _UNDATED.get(kind),
-                "format": kind,
-            }
+            options: Any = {"dpi": dpi, "facecolor": "white", "metadata": _UNDATED.get(kind), "format": kind}
             write_whole(file, partial(figure.savefig, **options))
     return path
 
 
-def embed(file: Path, *, dpi: int, shaded: bool = False) -> str:
+def embed(file: Path, *, shaded: bool = False) -> str:
     """Return a PNG file as the text of a ``src``, several times smaller than the file.
 
-    Charts keep their resolution and lose colors that nobody tells apart, without loss after that; shaded
-    pictures (brain maps) come at fewer dots an inch and as a photograph does. A picture that WebP can't hold,
-    or a Pillow that can't write it, makes a PNG of few colors.
-
-    Args:
-        file: the picture.
-        dpi: dots per inch of the file.
-        shaded: whether it has smooth shades rather than lines and areas.
+    Brain maps are `shaded`: they come as a photograph does. Charts keep every pixel, in 256 colors. What WebP
+    can't hold stays PNG.
     """
     with Image.open(file) as opened:
         picture = opened.convert("RGB")
-    if shaded and dpi > _MAP_DPI:
-        size = (round(side * _MAP_DPI / dpi) for side in picture.size)
-        picture = picture.resize((next(size), next(size)), Image.Resampling.LANCZOS)
-    if not features.check("webp") or max(picture.size) > _LARGEST:
-        return _source(_few_colors(picture), "png", optimize=True)
-    if shaded:
-        return _source(picture, "webp", quality=_MAP_QUALITY)
-    return _source(_few_colors(picture).convert("RGB"), "webp", lossless=True, method=1, quality=50)
-
-
-def _few_colors(picture: Image.Image) -> Image.Image:
-    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
-    return picture.quantize(_COLORS, method=method, dither=dither)
-
-
-def _source(picture: Image.Image, kind: str, **options: object) -> str:
+    if not shaded:
+        picture = picture.quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    options: dict[str, Any] = {"quality": 90} if shaded else {"lossless": True, "method": 1, "quality": 50}
+    kind = "webp" if features.check("webp") and max(picture.size) <= _LARGEST else "png"
     written = BytesIO()
-    picture.save(written, kind, **options)
+    if kind == "webp":
+        picture.convert("RGB").save(written, kind, **options)
+    else:
+        picture.save(written, kind, optimize=True)
     return f"data:image/{kind};base64,{base64.b64encode(written.getvalue()).decode('ascii')}"

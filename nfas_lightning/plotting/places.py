@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from textwrap import fill
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from nfas_lightning.plotting.legends import group_handles, legend_columns, place
 from nfas_lightning.plotting.score_tables import mean_scores
 from nfas_lightning.plotting.style import (
     GroupStyle,
+    Look,
     format_p,
     group_styles,
     has_mark,
@@ -50,11 +52,11 @@ def plot_space(
     ax: Axes | None = None,
     projection: str = "PC",
     labels: bool = True,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    simulated: bool | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Draw each model as one point on the first two principal components of its ROI scores.
+
+    Hulls are drawn for groups of three models or more.
 
     Args:
         statistics: coordinates, explained variance and tests.
@@ -62,27 +64,21 @@ def plot_space(
         projection: ``"PC"``, principal components, or ``"MDS"``, classical scaling of distances; by
             correlation, which compares patterns without their level, where the space's own are euclidean.
         labels: write each model's name beside its point.
-        title: in place of the usual one; ``""``: none.
-        colors: of groups, by name, in place of the usual ones; those not named keep theirs.
-        simulated: mark the figure as drawn from planted responses; read from the data when None.
-
-    Returns:
-        The figure. Hulls are drawn for groups of three models or more.
+        **look: see `Look`.
 
     Raises:
-        ValueError: the statistics have no such projection, `colors` names no group, or neither `simulated`
-            nor the data say whether responses were planted.
+        ValueError: the statistics have no such projection.
     """
-    simulated = has_mark(simulated, statistics.coordinates)
+    simulated = has_mark(look, statistics.coordinates)
     table, axes = statistics.coordinates, [f"{projection}1", f"{projection}2"]
     if not set(axes) <= set(table):
         raise InputError(
             f"projection must be 'PC', or 'MDS' where there are three models, got {projection!r} and the "
             f"columns {list(table)}."
         )
-    crowded, own = len(table) > _CROWD, ax
+    crowded, inside = len(table) > _CROWD, ax is not None
     figure, ax = new_axes(ax, 12.5 if crowded else 10.5, 10.0 if crowded else 7.5)
-    styles = group_styles(table["group"], colors)
+    styles = group_styles(table["group"], look)
     for group, style in styles.items():
         points = table.loc[table["group"] == group, axes].to_numpy(float)
         _draw_hull(ax, points[np.isfinite(points).all(1)], style.color)
@@ -93,24 +89,22 @@ def plot_space(
     ax.margins(0.14)
     ax.grid(True)
     if projection == "MDS" and statistics.mds_metric == "correlation":
-        lines = ["patterns over ROIs, without their level"]
+        note = "patterns over ROIs, without their level"
     elif len(styles) < 2:
-        lines = ["one group: no test of clusters"]
+        note = "one group: no test of clusters"
     else:
-        lines = [
-            result_line("PERMANOVA", "pseudo-F = ", statistics.permanova),
-            result_line("silhouette", "", statistics.silhouette),
-        ]
+        tests = ("PERMANOVA", "pseudo-F = ", statistics.permanova), ("silhouette", "", statistics.silhouette)
+        note = "\n".join(filter(None, (result_line(*test) for test in tests)))
     scaled = "" if projection == "PC" else f", by {statistics.mds_metric} distance"
     taken = set_head(
-        ax, f"The space: one point per model{scaled}", group_handles(styles), title=title,
-        note="\n".join(filter(None, lines)), inside=own is not None, simulated=simulated,
-        columns=legend_columns(styles, 11.0 if crowded else 9.0), stretch=False, borderaxespad=0.3,
+        ax, f"The space: one point per model{scaled}", group_handles(styles), look, note=note, inside=inside,
+        simulated=simulated, columns=legend_columns(styles, 11.0 if crowded else 9.0), stretch=False,
+        borderaxespad=0.3,
     )  # fmt: skip
-    if own is None:
-        ax.set_aspect("equal", adjustable="datalim")
-    else:
+    if inside:
         _fit_equal(ax, taken)
+    else:
+        ax.set_aspect("equal", adjustable="datalim")
     if labels:
         _label_points(ax, table, axes, styles, taken)
     return figure
@@ -119,13 +113,9 @@ def plot_space(
 def size_table(
     scores: pd.DataFrame, models: pd.DataFrame, *, value: str = "r2", group_by: str = "modality"
 ) -> pd.DataFrame:
-    """Return one row per model with known parameters: ``model``, ``group``, ``parameters``, ``score``.
+    """Return ``model``, ``group``, ``parameters`` and ``score`` of the models whose parameters are known.
 
-    Args:
-        scores: the scores table of a run.
-        models: its models table.
-        value: ``"r2"`` or ``"r"``, of the stable mode, averaged over ROIs.
-        group_by: column of both that says which group a model is in.
+    See `plot_sizes` for the arguments; the score is the stable mode's, averaged over ROIs.
     """
     table = mean_scores(scores, value=value, group_by=group_by).rename("score").reset_index()
     count = models.drop_duplicates([group_by, "model"])[[group_by, "model", "parameters"]]
@@ -137,9 +127,7 @@ def size_table(
 
 def has_sizes(models: pd.DataFrame) -> bool:
     """Whether there are three models whose parameters are known and differ."""
-    if "parameters" not in models:
-        return False
-    count = pd.to_numeric(models["parameters"], errors="coerce")
+    count = pd.to_numeric(models.get("parameters", pd.Series(dtype=float)), errors="coerce")
     return int(count.gt(0).sum()) > 2 and bool(count.max() > count.min())
 
 
@@ -152,9 +140,7 @@ def plot_sizes(
     value: str = "r2",
     group_by: str = "modality",
     labels: bool = True,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    simulated: bool | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Draw the mean score of every model against its parameters, with Spearman's correlation per group.
 
@@ -165,19 +151,13 @@ def plot_sizes(
         value: ``"r2"`` or ``"r"``.
         group_by: column of both tables that says which group a model is in.
         labels: write each model's name beside its point.
-        title: see `plot_space`.
-        colors: see `plot_space`.
-        simulated: see `plot_space`.
-
-    Raises:
-        ValueError: `colors` names no group, or neither `simulated` nor a table says whether responses were
-            planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, scores, models)
+    simulated = has_mark(look, scores, models)
     table = size_table(scores, models, value=value, group_by=group_by)
-    crowded, own = len(table) > _CROWD, ax
+    crowded, inside = len(table) > _CROWD, ax is not None
     figure, ax = new_axes(ax, 12.5 if crowded else 10.5, 8.0 if crowded else 6.5)
-    styles = group_styles(table["group"], colors, among=models[group_by].astype(str))
+    styles = group_styles(table["group"], look, among=models[group_by].astype(str))
     lines = []
     for group, style in styles.items():
         part = table[table["group"] == group]
@@ -194,12 +174,11 @@ def plot_sizes(
     ax.margins(0.08)
     ax.grid(True)
     note = "Spearman's correlation: " + "; ".join(lines) if lines else ""
-    if own is None:
+    if not inside:
         note = fill(note, width=130 if crowded else 105, break_long_words=False)
     taken = set_head(
-        ax, "Alignment against model size", group_handles(styles), title=title, note=note, notesize=10.5,
-        inside=own is not None, simulated=simulated,
-        columns=legend_columns(styles, 11.0 if crowded else 9.0),
+        ax, "Alignment against model size", group_handles(styles), look, note=note, notesize=10.5,
+        inside=inside, simulated=simulated, columns=legend_columns(styles, 11.0 if crowded else 9.0),
     )  # fmt: skip
     if labels:
         _label_points(ax, table, ["parameters", "score"], styles, taken, radius=5.5)
@@ -222,16 +201,11 @@ def _label_points(
     radius: float = 7.0,
 ) -> None:
     """Write each model's name beside its point, below so many pixels at the top."""
-    crowded = len(table) > _CROWD
+    crowded, colors = len(table) > _CROWD, [styles[name].color for name in table["group"]]
     place_labels(
-        ax,
-        table[columns].to_numpy(float),
-        short_names(table["model"]),
-        [styles[name].color for name in table["group"]],
-        fontsize=9.5 if crowded else 11,
-        marker_radius=5.5 if crowded else radius,
-        clear=taken,
-    )
+        ax, table[columns].to_numpy(float), short_names(table["model"]), colors, clear=taken,
+        fontsize=9.5 if crowded else 11, marker_radius=5.5 if crowded else radius,
+    )  # fmt: skip
 
 
 def _fit_equal(ax: Axes, taken: float) -> None:

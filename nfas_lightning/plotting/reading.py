@@ -9,13 +9,7 @@ import pandas as pd
 from nfas_lightning.plotting.places import result_line
 from nfas_lightning.plotting.score_tables import baseline_table, control_note, feature_scores
 from nfas_lightning.plotting.style import format_p
-from nfas_lightning.results import (
-    FEATURES,
-    RunResults,
-    SpaceStatistics,
-    few_models,
-    group_words,
-)
+from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics, few_models, group_words
 
 __all__ = [
     "baseline_sentences", "headline", "limits", "null_sentence", "reading", "stability_sentences",
@@ -41,18 +35,11 @@ def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> 
 
 
 def reading(statistics: SpaceStatistics, *, simulated: bool) -> list[str]:
-    """Return sentences on what the tests of clusters mean for this run.
-
-    Args:
-        statistics: of the space.
-        simulated: whether responses were planted.
-    """
-    is_untested = statistics.is_small and not math.isfinite(statistics.permanova.get("p_value", math.nan))
-    if is_untested:
+    """Return sentences on what the tests of clusters mean; `simulated`: responses were planted."""
+    if statistics.is_small and not math.isfinite(statistics.permanova.get("p_value", math.nan)):
         said = [few_models(statistics.group_by)]
     else:
-        said = [*_clusters(statistics), *_spread(statistics)]
-        said += _controls(statistics)
+        said = [*_clusters(statistics), *_spread(statistics), *_controls(statistics)]
         said += [statistics.design_note] if statistics.design_note else []
     if simulated:
         said.append(
@@ -64,11 +51,9 @@ def reading(statistics: SpaceStatistics, *, simulated: bool) -> list[str]:
 
 def _clusters(statistics: SpaceStatistics) -> list[str]:
     f, p = statistics.permanova.get("statistic", math.nan), statistics.permanova.get("p_value", math.nan)
+    width, several = statistics.silhouette.get("statistic", math.nan), group_words(statistics.group_by)[1]
     if not math.isfinite(f):
-        why = [note for note in statistics.notes if "PERMANOVA" in note]
-        return why or ["Clusters were not tested."]
-    width = statistics.silhouette.get("statistic", math.nan)
-    several = group_words(statistics.group_by)[1]
+        return [note for note in statistics.notes if "PERMANOVA" in note] or ["Clusters were not tested."]
     if not math.isfinite(p):
         return ["PERMANOVA has no p value here: the clusters were not tested."]
     if p >= _ALPHA:
@@ -80,8 +65,8 @@ def _clusters(statistics: SpaceStatistics) -> list[str]:
         f"{several.capitalize()} differ in where their models lie, more than random relabeling produces "
         f"({format_p(p)})."
     ]
-    chance = statistics.silhouette.get("p_value", math.nan) >= _ALPHA
     if math.isfinite(width):
+        chance = statistics.silhouette.get("p_value", math.nan) >= _ALPHA
         strength = "well" if width > 0.5 else "partly" if width > 0.25 else "hardly"
         said.append(
             f"The clusters are {strength} separated: mean silhouette {width:.2f} on a scale from -1 to 1"
@@ -118,16 +103,13 @@ def _spread(statistics: SpaceStatistics) -> list[str]:
 
 def baseline_sentences(scores: pd.DataFrame) -> list[str]:
     """Return how often the stable mode scores above each baseline, and by how much."""
-    table = baseline_table(scores)
-    if "stable_mode" not in table:
-        return []
-    said = []
-    for name in table.columns.drop("stable_mode"):
-        gain = (table["stable_mode"] - table[name]).dropna()
-        if len(gain):
-            wins = int((gain > 0).sum())
+    table, said = baseline_table(scores), []
+    if "stable_mode" in table:
+        gains = table.drop(columns="stable_mode").rsub(table["stable_mode"], axis=0)
+        for name, gain in gains.dropna(axis=1, how="all").items():
+            gain = gain.dropna()
             said.append(
-                f"{FEATURES.get(str(name), name)}: the stable mode is higher in {wins} of "
+                f"{FEATURES.get(str(name), name)}: the stable mode is higher in {int((gain > 0).sum())} of "
                 f"{_count(len(gain), 'model')} (mean difference in r {gain.mean():+.3f})"
             )
     return said

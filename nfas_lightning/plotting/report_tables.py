@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,45 +11,43 @@ import pandas as pd
 from nfas_lightning.plotting.score_tables import (
     FEW_ROIS,
     baseline_table,
+    feature_rows,
     model_order,
-    number_rows,
     rivals_of,
     roi_scores,
     value_name,
 )
 from nfas_lightning.plotting.style import human
-from nfas_lightning.results import FEATURES, SpaceStatistics, group_words
+from nfas_lightning.results import FEATURES, SpaceStatistics, group_words, tells_apart
 
 __all__ = [
     "Grid", "agreement_grid", "baseline_grid", "card_grid", "nearest_grid", "pairwise_grid", "roi_grid",
 ]  # fmt: skip
 
 _TOP_ROIS = 5  # of each group in the table of agreement
-_PROBABILITIES = ("p", "q", "null p")
 
 
 class Grid(NamedTuple):
-    """A table of the page: its cells as text, and whether each is bold.
+    """A table of the page: cells as text, and whether each is bold; the first `text` columns are names.
 
-    Not pandas' own HTML: its `to_html` escapes bold cells too, or none, and its `Styler` writes no scope of
-    header cells, which screen readers need.
+    Not pandas' own HTML: `to_html` escapes bold cells too, or none, and `Styler` writes no scope of header
+    cells, which screen readers need.
     """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[tuple[str, bool]]]
     text: int
-    """Columns from here on hold numbers."""
 
 
 def pairwise_grid(statistics: SpaceStatistics) -> Grid | None:
     """Return the PERMANOVA of each pair of groups."""
-    pairs = statistics.pairwise.rename(
-        columns={"statistic": "pseudo-F", "p_value": "p", "q_value": "q"}
-    ).assign(pair=statistics.pairwise["first"] + " and " + statistics.pairwise["second"])
+    pairs = statistics.pairwise
+    shown = pd.DataFrame(
+        {"pair": pairs["first"] + " and " + pairs["second"], "pseudo-F": pairs["statistic"]}
+    ).assign(p=pairs["p_value"], q=pairs["q_value"])
     groups = group_words(statistics.group_by)[1]
-    caption = f"PERMANOVA of each pair of {groups}; q is p after FDR"
-    return _grid(caption, pairs[["pair", "pseudo-F", "p", "q"]], digits={"pseudo-F": 2})
+    return _grid(f"PERMANOVA of each pair of {groups}; q is p after FDR", shown, digits={"pseudo-F": 2})
 
 
 def nearest_grid(statistics: SpaceStatistics) -> Grid | None:
@@ -63,12 +61,9 @@ def nearest_grid(statistics: SpaceStatistics) -> Grid | None:
         rows.append((model, part["group"].iloc[0], *texts))
         other.append((part["neighbor_group"] != part["group"]).tolist())
     ranks = ["nearest", "second", "third", "fourth", "fifth"][: int(table["rank"].max())]
-    return _grid(
-        "The nearest models and their distance; one of another group is bold",
-        pd.DataFrame(rows, columns=["model", statistics.group_by, *ranks]),
-        text=2 + len(ranks),
-        best=pd.DataFrame(other, columns=ranks),
-    )
+    shown = pd.DataFrame(rows, columns=["model", statistics.group_by, *ranks])
+    caption = "The nearest models and their distance; one of another group is bold"
+    return _grid(caption, shown, text=2 + len(ranks), best=pd.DataFrame(other, columns=ranks))
 
 
 def agreement_grid(statistics: SpaceStatistics) -> Grid | None:
@@ -78,15 +73,13 @@ def agreement_grid(statistics: SpaceStatistics) -> Grid | None:
         return None
     table = table.sort_values("bounded_low", ascending=False, kind="stable").groupby("group").head(_TOP_ROIS)
     table = table.sort_values("group", kind="stable")
+    ends = zip(table["ratio_low"], table["ratio_high"], strict=True)
     shown = {
         statistics.group_by: table["group"],
         "ROI": table["roi"],
         "network": table["network"],
         "SNCI": table["ratio"],
-        "95 % interval": [
-            f"{_number(low, 2)} to {_number(high, 2)}"
-            for low, high in zip(table["ratio_low"], table["ratio_high"], strict=True)
-        ],
+        "95 % interval": [f"{_number(low, 2)} to {_number(high, 2)}" for low, high in ends],
         "bounded": table["bounded"],
         "p": table.get("p_value", np.nan),
         "q": table.get("q_value", np.nan),
@@ -97,21 +90,18 @@ def agreement_grid(statistics: SpaceStatistics) -> Grid | None:
 
 def baseline_grid(scores: pd.DataFrame) -> Grid | None:
     """Return the mean over ROIs of every feature of every model, and of each modality's models."""
-    table, numbers = baseline_table(scores), number_rows(scores)
+    table = baseline_table(scores)
     means = table.groupby(level="modality", sort=False).mean()
-    rows = [
-        (f"{pair[1]}, {label}" if label else pair[1], pair[0], *values.reindex(table.columns))
-        for pair, (_, row) in zip(table.index, table.iterrows(), strict=True)
-        for label, values in numbers.get(pair, {"": row}).items()
+    rows: list[tuple[Any, ...]] = [
+        (f"{model}, {label}" if label else model, modality, *values)
+        for modality, model, label, values in feature_rows(scores)
     ]
+    highest = [pd.Series(row[2:]).max() for row in rows]
     rows += [(f"mean of {modality}", modality, *row) for modality, row in means.iterrows()]
+    highest += means[rivals_of(scores, table.columns.tolist())].max(axis=1).tolist()
     shown = pd.DataFrame(rows, columns=["model", "modality", *_feature_names(table)])
-    highest = shown.iloc[:, 2:].max(axis=1)
-    highest.iloc[len(rows) - len(means) :] = (
-        means[rivals_of(scores, table.columns.tolist())].max(axis=1).to_numpy()
-    )
     caption = f"{value_name(scores)}, mean over ROIs. The best feature of each row is bold."
-    if numbers:
+    if tells_apart(scores):
         caption += (
             " Alone: the feature; joint: with the nuisances; partial: what it adds to them. The nuisances "
             "have only one number, what they predict alone; it stands in the means too."
@@ -174,14 +164,12 @@ def _grid(
     for i, (name, column) in enumerate(table.items()):
         if i < text:
             cells = [_text(value) for value in column]
-        elif name in _PROBABILITIES:
+        elif name in ("p", "q", "null p"):
             cells = ["< 0.001" if value < 0.001 else _number(value) for value in column]
         else:
             cells = [_number(value, (digits or {}).get(str(name), 3)) for value in column]
-        bold: Collection[bool] = [False] * len(cells)
-        if best is not None and name in best:
-            bold = best[name].tolist()
-        columns.append(list(zip(cells, bold, strict=True)))
+        bold = best[name] if best is not None and name in best else [False] * len(cells)
+        columns.append([(cell, bool(is_best)) for cell, is_best in zip(cells, bold, strict=True)])
     return Grid(caption, [str(name) for name in table], list(zip(*columns, strict=True)), text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -23,22 +24,9 @@ from nfas_lightning.results import (
 )
 
 __all__ = [
-    "FEW_ROIS",
-    "baseline_table",
-    "control_note",
-    "feature_scores",
-    "mean_r2",
-    "mean_scores",
-    "model_order",
-    "network_or_roi",
-    "network_table",
-    "number_rows",
-    "rivals_of",
-    "roi_score_table",
-    "roi_scores",
-    "score_table",
-    "space_table",
-    "value_name",
+    "FEW_ROIS", "baseline_table", "control_note", "feature_rows", "feature_scores", "mean_r2", "mean_scores",
+    "model_order", "network_or_roi", "network_table", "rivals_of", "roi_score_table", "roi_scores",
+    "score_table", "space_table", "value_name",
 ]  # fmt: skip
 
 FEW_ROIS = 20
@@ -69,14 +57,9 @@ def feature_scores(scores: pd.DataFrame, feature: str = "stable_mode") -> pd.Dat
 
 
 def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
-    """Return models x features: each feature's score averaged over ROIs.
+    """Return models x features, index (modality, model): each feature's score averaged over ROIs.
 
-    Args:
-        scores: the scores table of a run.
-        value: ``"r"`` (signed) or ``"r2"``.
-
-    Returns:
-        Index (modality, model); columns the features of `FEATURES` that were computed, in that order.
+    Columns are in the order of `FEATURES`; `value` is ``"r"`` or ``"r2"``.
     """
     shown = reported(subject_scores(scores))
     table = shown.pivot_table(index=["modality", "model"], columns="feature", values=value, dropna=False)
@@ -132,32 +115,26 @@ def score_table(results: RunResults) -> Table:
     Correlations are averaged over ROIs; ``best ROI`` is the one that the stable mode predicts best. Where
     there are nuisances, the number that the run reports stands first and the other two under it.
     """
-    means = baseline_table(results.scores)
-    stable = feature_scores(results.scores)
-    numbers = number_rows(results.scores)
-    title = (
-        f"{value_name(results.scores)} of each feature, mean over ROIs; r2 and best ROI of the stable mode"
+    scores = results.scores
+    table = _table(
+        results,
+        f"{value_name(scores)} of each feature, mean over ROIs; r2 and best ROI of the stable mode",
+        "model",
+        [*(_SHORT.get(str(name), str(name)) for name in baseline_table(scores)), "r2"],
     )
-    table = _table(results, title, "model")
-    _add_numbers(table, [*(_SHORT.get(str(name), str(name)) for name in means), "r2"])
     table.add_column("best ROI", overflow="fold")
-    seen = None
-    for (modality, model), (_, row) in zip(means.index, means.iterrows(), strict=True):
-        own = stable[(stable["model"] == model) & (stable["modality"] == modality)]
-        best = own.sort_values("r", na_position="first").iloc[-1] if own["r"].notna().any() else None
-        place = "-" if best is None else str(best["roi"])
-        rows = numbers.get((modality, model), {"": row})
+    stable, seen = feature_scores(scores), ""
+    for modality, model, label, values in feature_rows(scores):
         if modality != seen:
             _add_heading(table, modality)
             seen = modality
-        extra = (_number(own["r2"].mean()), escape(place))
-        for count, (label, values) in enumerate(rows.items()):
-            values = values.reindex(means.columns)
-            cells = [_bold(value, values.max()) for value in values]
-            if count == 0:
-                table.add_row(escape(model), *cells, *extra)
-            else:
-                table.add_row(f"[dim]  {label}[/dim]", *cells)
+        cells = [_bold(value, values.max()) for value in values]
+        if label:
+            table.add_row(f"[dim]  {label}[/dim]", *cells)
+            continue
+        own = stable[(stable["model"] == model) & (stable["modality"] == modality)]
+        best = own.dropna(subset="r").nlargest(1, "r")["roi"].astype(str)
+        table.add_row(escape(model), *cells, _number(own["r2"].mean()), escape("".join(best) or "-"))
     return table
 
 
@@ -175,24 +152,26 @@ def value_name(scores: pd.DataFrame) -> str:
     return names[_reported_number(scores)] if tells_apart(scores) else "Correlation r"
 
 
-def number_rows(scores: pd.DataFrame) -> dict[tuple[str, str], dict[str, pd.Series]]:
-    """Return the three numbers of each model's features, means over ROIs, the reported one first.
+def feature_rows(scores: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.Series[Any]]]:
+    """Yield modality, model, name of the number and the means over ROIs of each feature.
 
-    Returns:
-        By (modality, model) and name of the number, a series over features. Empty where no nuisances tell
-        them apart. The nuisances themselves have but one number, what they predict alone.
+    The reported number comes first, without a name. Where nuisances tell them apart, the other two follow;
+    the nuisances themselves have but one number, what they predict alone.
     """
-    if not tells_apart(scores):
-        return {}
-    first = _reported_number(scores)
-    table = three_numbers(subject_scores(scores))
-    table.loc[table.index.get_level_values("feature") == "nuisance", ["joint", "partial"]] = float("nan")
-    order = [first, *(score for score in SCORES if score != first)]
-    rows = {}
-    for (modality, model), part in table.groupby(level=["modality", "model"], sort=False):
-        features = part.droplevel(["modality", "model"])
-        rows[str(modality), str(model)] = {str(score): features[score] for score in order}
-    return rows
+    means = baseline_table(scores)
+    others: list[Score] = []
+    if tells_apart(scores):
+        others = [score for score in SCORES if score != _reported_number(scores)]
+        table = three_numbers(subject_scores(scores)).sort_index()
+        table.loc[table.index.get_level_values("feature") == "nuisance", ["joint", "partial"]] = float("nan")
+    for modality, model in model_order(scores):
+        if not others:
+            yield modality, model, "", means.T[modality, model]
+            continue
+        own = table.xs((modality, model)).reindex(means.columns)
+        yield modality, model, "", own[_reported_number(scores)]
+        for score in others:
+            yield modality, model, score, own[score]
 
 
 def rivals_of(scores: pd.DataFrame, features: list[str]) -> list[str]:
@@ -210,16 +189,16 @@ def _reported_number(scores: pd.DataFrame) -> Score:
 
 def roi_score_table(results: RunResults) -> Table:
     """Return the terminal's table of ROIs, one line per model and ROI: for experiments with few ROIs."""
-    features = list(baseline_table(results.scores).columns)
-    title = f"{value_name(results.scores)} of each feature; p, q and ceiling of the stable mode"
-    rivals = rivals_of(results.scores, features)
-    table = _table(results, title, "ROI")
-    _add_numbers(table, [*(_SHORT.get(name, name) for name in features), "p", "q", "ceiling"])
-    for modality, model in model_order(results.scores):
+    scores = results.scores
+    features = list(baseline_table(scores).columns)
+    rivals = rivals_of(scores, features)
+    title = f"{value_name(scores)} of each feature; p, q and ceiling of the stable mode"
+    names = [*(_SHORT.get(name, name) for name in features), "p", "q", "ceiling"]
+    table = _table(results, title, "ROI", names)
+    for modality, model in model_order(scores):
         _add_heading(table, model)
-        for roi, row in roi_scores(results.scores, model, modality).iterrows():
-            values = row.reindex(features)
-            cells = [_bold(value, values[rivals].max()) for value in values]
+        for roi, row in roi_scores(scores, model, modality).iterrows():
+            cells = [_bold(value, row[rivals].max()) for value in row.reindex(features)]
             extra = (_number(row["p"], 4), _number(row["q"], 4), _number(row["ceiling"]))
             table.add_row(escape(str(roi)), *cells, *extra)
     return table
@@ -231,24 +210,21 @@ def _in_order(table: Rows, scores: pd.DataFrame, group_by: str = "modality") -> 
     return table.reindex(order)
 
 
-def _table(results: RunResults, title: str, first: str) -> Table:
+def _table(results: RunResults, title: str, first: str, numbers: Iterable[str]) -> Table:
     mark = "[bold red]SIMULATED responses[/bold red]\n" if results.simulated else ""
     table = Table(
         title=mark + title, title_style="", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
         padding=(0, 1, 0, 0),
     )  # fmt: skip
     table.add_column(first, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
 def _add_heading(table: Table, text: str) -> None:
     table.add_section()
     table.add_row(f"[italic]{escape(text)}[/italic]")
-
-
-def _add_numbers(table: Table, names: list[str]) -> None:
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
 
 
 def _number(value: float, digits: int = 3) -> str:

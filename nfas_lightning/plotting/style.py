@@ -1,7 +1,6 @@
 """One look for every figure: colors, markers, titles, names, the mark of simulated results.
 
-Figures are built from `matplotlib.figure.Figure` objects, never through pyplot: no window, no global state,
-and nothing left open when a run draws hundreds of them.
+Figures are `matplotlib.figure.Figure` objects, never pyplot's: no window, no global state.
 """
 
 from __future__ import annotations
@@ -9,10 +8,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import wraps
 from textwrap import fill
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypedDict, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -23,26 +21,22 @@ from matplotlib.colors import LinearSegmentedColormap, is_color_like, to_hex
 from matplotlib.figure import Figure
 
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
-from nfas_lightning.errors import InputError
+from nfas_lightning.errors import InputError, nearest
 
 __all__ = [
-    "INK", "MARK", "MUTED", "PALETTE", "SEQUENTIAL", "SIMULATED", "GroupStyle", "finish", "format_p",
+    "INK", "MARK", "MUTED", "PALETTE", "SEQUENTIAL", "SIMULATED", "GroupStyle", "Look", "finish", "format_p",
     "group_styles", "has_mark", "human", "is_simulated", "name_rows", "new_axes", "new_figure", "short_names",
     "styled", "text_size", "with_count", "wrapped",
 ]  # fmt: skip
 
 INK = "#222222"
 MUTED = "#767676"  # the lightest gray that still reads on white (contrast 4.5 to 1)
-ALARM = "#B00020"
 SIMULATED = "SIMULATED responses"
-MARK: Any = {"fontsize": 12, "fontweight": "bold", "color": ALARM}
+MARK: Any = {"fontsize": 12, "fontweight": "bold", "color": "#B00020"}
 
 # Okabe & Ito (2008), told apart under the common color blindnesses; yellow is left out, unreadable on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A", "#8C510A")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_AXES_TITLE: Any = {"fontsize": 12, "fontweight": "bold", "color": INK}
-_FULL = 0.88  # share of the axes' width that words may take: later panels may make them narrower
-_LONGEST = 34  # characters of a name: more would leave a panel no room beside it
 
 # light means little, dark means much: the reading that a white page suggests
 SEQUENTIAL = LinearSegmentedColormap.from_list(
@@ -74,6 +68,23 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Look(TypedDict, total=False):
+    """Options of every figure.
+
+    A color for an unknown group is an error, and so is a figure without `simulated` whose tables do not say
+    whether responses were planted.
+
+    Attributes:
+        title: in place of the usual one; ``""``: none.
+        colors: matplotlib colors by group; groups that it does not name keep theirs.
+        simulated: mark the figure as drawn from planted responses.
+    """
+
+    title: str | None
+    colors: Mapping[str, Any] | None
+    simulated: bool | None
+
+
 class GroupStyle(NamedTuple):
     """Color and marker of a group of models, the same on every figure."""
 
@@ -93,62 +104,47 @@ def styled(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def group_styles(
-    groups: Iterable[str],
-    colors: Mapping[str, Any] | None = None,
-    *,
-    among: Iterable[str] = (),
+    groups: Iterable[str], look: Look | None = None, *, among: Iterable[str] = ()
 ) -> dict[str, GroupStyle]:
     """Return one color and one marker per group; vision, audio and language always look the same.
 
     Args:
-        groups: those that are drawn: modalities, families, ...
-        colors: matplotlib colors of some of them, in place of their own.
-        among: further groups that `colors` may name, though they are not drawn.
-
-    Raises:
-        ValueError: `colors` names an unknown group and leaves others without a color, which is what a slip
-            looks like; or matplotlib does not know a color.
+        groups: those that are drawn.
+        look: may hold ``colors``.
+        among: groups that `colors` may name besides.
 
     >>> group_styles(["video", "audio"])["audio"].marker
     's'
-    >>> group_styles(["audio", "vision"], {"audio": "black"})["audio"].color
-    '#000000'
     """
     present = set(groups)
-    given = {name: _hex(name, color) for name, color in (colors or {}).items()}
+    given = (look or {}).get("colors") or {}
     known = present | set(among)
     unknown = [name for name in given if name not in known | set(MODALITIES)]
+    # where every group has a color, one mapping serves several figures
     if unknown and present - set(given):
-        close = get_close_matches(str(unknown[0]), map(str, known), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise InputError(
             f"colors must be of the groups that there are, {sorted(map(str, known))}, got one for "
-            f"{unknown[0]!r}.{hint}"
+            f"{unknown[0]!r}.{nearest(str(unknown[0]), map(str, known))}"
         )
+    for name, color in given.items():
+        if not is_color_like(color):
+            raise InputError(
+                f"colors must be colors of matplotlib, such as 'tab:red', got {color!r} for {name!r}."
+            )
     order = [*(MODALITIES if present & set(MODALITIES) else ()), *sorted(present - set(MODALITIES))]
     return {
         # many groups come round to the same color, under another marker
         name: GroupStyle(
-            given.get(name, PALETTE[i % len(PALETTE)]), _MARKERS[(i + i // len(PALETTE)) % len(_MARKERS)]
+            to_hex(given.get(name, PALETTE[i % len(PALETTE)])),
+            _MARKERS[(i + i // len(PALETTE)) % len(_MARKERS)],
         )
         for i, name in enumerate(order)
         if name in present
     }
 
 
-def _hex(name: str, color: Any) -> str:
-    if not is_color_like(color):
-        raise InputError(
-            f"colors must be colors of matplotlib, such as 'tab:red' or '#cc3311', got {color!r} for "
-            f"{name!r}."
-        )
-    return to_hex(color)
-
-
-def short_names(names: Iterable[object], longest: int = _LONGEST) -> list[str]:
-    """Return names as a figure has room for them: long ones lose their middle.
-
-    Names that would become the same stay whole. The report's tables have them whole.
+def short_names(names: Iterable[object], longest: int = 34) -> list[str]:
+    """Return names as a figure has room for them: long ones lose their middle, if they stay different.
 
     >>> short_names(["vit_base", "an_organization/its_very_long_model_name_large"], 24)
     ['vit_base', 'an_organizat…_name_large']
@@ -161,22 +157,14 @@ def short_names(names: Iterable[object], longest: int = _LONGEST) -> list[str]:
 
 
 def is_simulated(table: pd.DataFrame) -> bool:
-    """Whether any row of a scores table was computed on planted responses."""
+    """Whether any row of a table was computed on planted responses."""
     return "simulated" in table and bool(table["simulated"].any())
 
 
-def has_mark(simulated: bool | None, *tables: pd.DataFrame) -> bool:
-    """Whether a figure of these tables is to be marked as simulated.
-
-    Args:
-        simulated: what the caller says; None: what the first table with a column ``simulated`` says.
-        tables: what is drawn.
-
-    Raises:
-        ValueError: neither says.
-    """
-    if simulated is not None:
-        return simulated
+def has_mark(look: Look, *tables: pd.DataFrame) -> bool:
+    """Whether a figure is to be marked as simulated: as `look` or the first table that knows has it."""
+    if (told := look.get("simulated")) is not None:
+        return told
     for table in tables:
         if "simulated" in table:
             return is_simulated(table)
@@ -202,30 +190,10 @@ def new_axes(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes
     return figure, ax
 
 
-def finish(
-    figure: Figure,
-    usual: str = "",
-    *,
-    title: str | None = None,
-    simulated: bool = False,
-    ax: Axes | None = None,
-) -> Figure:
-    """Set the title of a figure and, in its own line at the foot, the mark of simulated results.
-
-    Args:
-        figure: what has been drawn.
-        usual: its title, unless `title` is given.
-        title: what the caller wants instead; empty: no title.
-        simulated: whether the mark is set.
-        ax: the caller's axes, where these were drawn on: the title is then theirs, the figure is left alone,
-            and `set_head` sets the mark.
-    """
-    title = usual if title is None else title
-    if ax is not None:
-        figure.draw_without_rendering()  # the layout decides how wide the axes are
-        ax.set_title(wrapped(ax, title, 1.25 * _AXES_TITLE["fontsize"]), **_AXES_TITLE)  # bold is wider
-        return figure
-    if title:
+def finish(figure: Figure, usual: str, look: Look, *, simulated: bool) -> Figure:
+    """Set a figure's title, `usual` unless `look` has one, and at its foot the mark of simulated results."""
+    title = look.get("title")
+    if title := usual if title is None else title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold", color=INK)
     if simulated:
         # an axis label rather than loose text: the layout keeps room for it, so it never covers data
@@ -239,7 +207,8 @@ def wrapped(ax: Axes, text: str, fontsize: float) -> str:
         return text
     text = text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")  # a number stays with its letter
     width = text_size(ax, text.replace("\n", " "), fontsize)[0]
-    letters = max(int(len(text) * _FULL * ax.get_window_extent().width / width), 12)
+    # not all of the width: panels that come later may make the axes narrower
+    letters = max(int(len(text) * 0.88 * ax.get_window_extent().width / width), 12)
     return "\n".join(fill(line, letters, break_long_words=False) for line in text.split("\n"))
 
 
@@ -254,9 +223,8 @@ def text_size(ax: Axes, text: str, fontsize: float) -> np.ndarray:
 def with_count(label: str, shown: int, total: int, what: str) -> str:
     """Return an axis label; where not all is shown, a line under it says so.
 
-    Example:
-        >>> with_count("r", 30, 33, "ROIs").splitlines()
-        ['r', 'the 30 highest of 33 ROIs']
+    >>> with_count("r", 30, 33, "ROIs").splitlines()
+    ['r', 'the 30 highest of 33 ROIs']
     """
     return label if shown >= total else f"{label}\nthe {shown} highest of {total} {what}".lstrip("\n")
 
@@ -269,7 +237,7 @@ def name_rows(ax: Axes, names: Iterable[object], colors: Sequence[str], *, lift:
 
 
 def format_p(p: float) -> str:
-    """Return a p value as papers write it: ``p = .034``, ``p < .001``; never ``p = 0``.
+    """Return a p value as papers write it.
 
     >>> format_p(0.0342), format_p(0.0004)
     ('p = .034', 'p < .001')
@@ -280,7 +248,7 @@ def format_p(p: float) -> str:
 
 
 def human(count: float | None) -> str:
-    """Return a large number as one says it: ``"22.7 M"``.
+    """Return a large number as one says it.
 
     >>> human(22713216), human(1e9), human(None)
     ('22.7 M', '1 B', '–')

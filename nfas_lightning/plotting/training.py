@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nfas_lightning.plotting.legends import set_head
-from nfas_lightning.plotting.style import INK, MUTED, PALETTE, has_mark, new_axes, styled
+from nfas_lightning.plotting.style import INK, MUTED, PALETTE, Look, has_mark, new_axes, styled
 from nfas_lightning.results import FEATURES
 
 __all__ = ["ALL_ROIS", "plot_training"]
@@ -18,12 +20,7 @@ _MAX_NETWORKS = len(PALETTE) - 1  # black is for the mean over all
 
 @styled
 def plot_training(
-    curves: pd.DataFrame,
-    *,
-    value: str = "r2",
-    title: str | None = None,
-    simulated: bool | None = None,
-    ax: Axes | None = None,
+    curves: pd.DataFrame, *, value: str = "r2", ax: Axes | None = None, **look: Unpack[Look]
 ) -> Figure:
     """Draw how the alignment changed while a network was trained.
 
@@ -31,14 +28,10 @@ def plot_training(
         curves: one row per step, feature and network, as `BrainAlignment` keeps them: ``step``, ``feature``,
             ``network`` (``"all ROIs"`` for the mean), ``r``, ``r2``.
         value: ``"r2"`` or ``"r"``.
-        title: see `plot_space`.
-        simulated: see `plot_space`.
         ax: see `plot_space`.
-
-    Raises:
-        ValueError: neither `simulated` nor the table says whether responses were planted.
+        **look: see `Look`.
     """
-    simulated = has_mark(simulated, curves)
+    simulated = has_mark(look, curves)
     figure, axes = new_axes(ax, 8.0, 4.6)
     stable = curves[curves["feature"] == "stable_mode"]
     whole = stable[stable["network"] == ALL_ROIS].sort_values("step")
@@ -57,9 +50,7 @@ def plot_training(
     axes.set_ylabel("mean r²" if value == "r2" else "mean r")
     axes.grid(axis="y")
     handles = axes.get_lines() if ax is not None else []
-    set_head(
-        axes, "Alignment over training", handles, title=title, inside=ax is not None, simulated=simulated
-    )
+    set_head(axes, "Alignment over training", handles, look, inside=ax is not None, simulated=simulated)
     if ax is None:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure

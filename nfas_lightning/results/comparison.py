@@ -53,9 +53,8 @@ def compare_features(
         One row per data set and baseline: ``dataset``, ``simulated``, ``baseline``, ``n_models``, ``n_rois``
         (the most of any model), ``feature_mean``, ``baseline_mean``, ``difference`` (feature minus
         baseline), its 95 % limits ``low`` and ``high``, ``p_value``, ``q_value`` (FDR over the baselines of
-        the data set) and ``ahead``, the number of models in which the feature is. Where there are several
-        data sets, `MEASURED` and `SIMULATED` take those together that are so. The nuisances are left out
-        where what is added to them is compared.
+        the data set) and ``ahead``, the number of models in which the feature is. `MEASURED` and `SIMULATED`
+        take several data sets of a kind together. Nuisances are no baseline of a partial score.
 
     Raises:
         ValueError: the table lacks the feature, the number or the subject, holds nothing beside the feature,
@@ -97,26 +96,17 @@ def _check_once(scores: pd.DataFrame) -> None:
 
 def _means(scores: pd.DataFrame, feature: str, column: str) -> pd.DataFrame:
     """Return one row per data set, model and baseline: mean scores of both over the ROIs that both have."""
-    rows: list[dict[str, Any]] = []
-    for (dataset, model), part in scores.groupby(["dataset", "model"], sort=False):
-        wide = part.pivot_table(index="roi", columns="feature", values=column, dropna=False)
-        if feature not in wide:
-            continue
-        for baseline in wide.columns.drop(feature):
-            both = wide[[feature, baseline]].dropna()
-            if len(both):
-                rows.append(
-                    {
-                        "dataset": dataset,
-                        "model": model,
-                        "simulated": bool(part["simulated"].any()),
-                        "baseline": baseline,
-                        "n_rois": len(both),
-                        "feature_mean": both[feature].mean(),
-                        "baseline_mean": both[baseline].mean(),
-                    }
-                )
-    return pd.DataFrame(rows)
+    keys = ["dataset", "model"]
+    ours = scores[scores["feature"] == feature][[*keys, "roi", column]]
+    pairs = scores[scores["feature"] != feature].merge(ours, on=[*keys, "roi"], suffixes=("_other", ""))
+    pairs = pairs.dropna(subset=[column, f"{column}_other"])
+    means = pairs.groupby([*keys, "feature"], sort=False).agg(
+        simulated=("simulated", "any"),
+        n_rois=("roi", "size"),
+        feature_mean=(column, "mean"),
+        baseline_mean=(f"{column}_other", "mean"),
+    )
+    return means.rename_axis([*keys, "baseline"]).reset_index()
 
 
 def _rows(means: pd.DataFrame, dataset: str, n_permutations: int, seed: int) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ class RunFolder:
         staging = staging_place(target)
         staging.mkdir()
         try:
-            for name in ("scores", "spectra", "depth"):
+            for name in ("scores", "spectra", "depth", *([] if result.nulls.empty else ["nulls"])):
                 with naming(target / f"{name}.parquet"):
                     getattr(result, name).to_parquet(staging / f"{name}.parquet", index=False)
             if result.region_model is not None:
@@ -131,7 +131,8 @@ class RunFolder:
         spectra = pd.concat([result.spectra for result in shown], ignore_index=True)
         depth = pd.concat([result.depth for result in shown], ignore_index=True)
         models = pd.DataFrame([dict(result.card) for result in shown])
-        run = RunResults(scores, spectra, depth, models, rois.reset_index(drop=True), meta)
+        nulls = pd.concat([result.nulls for result in shown], ignore_index=True)
+        run = RunResults(scores, spectra, depth, models, rois.reset_index(drop=True), meta, nulls)
         run.save(self.path)
         return run
 
@@ -142,11 +143,13 @@ class RunFolder:
 
 def _read(folder: Path) -> ModelResult:
     try:
-        tables = {
+        tables: dict[str, Any] = {
             name: pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "spectra", "depth")
         }
+        if (folder / "nulls.parquet").is_file():
+            tables["nulls"] = pd.read_parquet(folder / "nulls.parquet")
         card = json.loads((folder / "card.json").read_text())
-        return ModelResult(tables["scores"], tables["spectra"], tables["depth"], card)
+        return ModelResult(**tables, card=card)
     except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
         raise InputError(
             f"{folder} holds a damaged result ({error}): delete that folder, and the model is run again."

@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
-from nfas_lightning.errors import InputError, MissingFileError, UnreadableError
+from nfas_lightning.errors import InputError, MissingFileError, UnreadableError, nearest
 from nfas_lightning.results.numbers import reported
 from nfas_lightning.results.subjects import subject_scores
 from nfas_lightning.writing import write_parquet, write_text
@@ -69,8 +68,7 @@ def query_models(models: pd.DataFrame, where: str) -> pd.DataFrame:
         kept = models.query(where)
     except (SyntaxError, KeyError, TypeError, ValueError, pd.errors.UndefinedVariableError) as error:
         unknown = re.search(r"name '([^']+)' is not defined", str(error))
-        close = get_close_matches(unknown[1], models.columns, n=1) if unknown else []
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = nearest(unknown[1], map(str, models)) if unknown else ""
         raise InputError(
             f"where must be a query of the models, got {where!r}: {error}.{hint} "
             f"Columns of a model: {list(models)}."
@@ -89,6 +87,11 @@ class SavedModel(Protocol):
         """Write the file."""
 
 
+def no_nulls() -> pd.DataFrame:
+    """Return the table of nulls of a run that tested nothing."""
+    return pd.DataFrame({"model": [], "dataset": [], "roi": [], "draws": []}, dtype=object)
+
+
 @dataclass(frozen=True, repr=False)
 class ModelResult:
     """Result of one model on one benchmark, as tables with the columns of `COLUMNS`.
@@ -98,14 +101,17 @@ class ModelResult:
         spectra: one row per DMD eigenvalue.
         depth: one row per recorded block.
         card: the row of the models table.
-        region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result that is
-            read back is without it, see `nfas_lightning.scoring.RegionModel.load`.
+        nulls: one row per ROI, ``model``, ``dataset``, ``roi``, and ``draws``: r of the stable mode on moved
+            responses, the same moves for all models of the same responses; empty where nothing was tested.
+        region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result read
+            back is without it, see `RegionModel.load`.
     """
 
     scores: pd.DataFrame
     spectra: pd.DataFrame
     depth: pd.DataFrame
     card: Mapping[str, Any]
+    nulls: pd.DataFrame = field(default_factory=no_nulls)
     region_model: SavedModel | None = None
 
     def __post_init__(self) -> None:
@@ -131,6 +137,7 @@ class RunResults:
 
     Attributes:
         scores, spectra, depth, models: see `COLUMNS`.
+        nulls: see `ModelResult`; empty where nothing was tested.
         rois: one row per ROI: ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
         meta: experiment name, versions, settings, data hashes, ``simulated``.
     """
@@ -141,6 +148,7 @@ class RunResults:
     models: pd.DataFrame
     rois: pd.DataFrame
     meta: Mapping[str, Any] = field(default_factory=dict)
+    nulls: pd.DataFrame = field(default_factory=no_nulls)
 
     def __repr__(self) -> str:
         datasets = ", ".join(map(str, self.scores["dataset"].unique()))
@@ -181,13 +189,9 @@ class RunResults:
         kept = query_models(self.cards, where)
         if kept.empty:
             raise InputError(f"where={where!r} keeps none of {len(self.models)} models.")
-        pairs = set(zip(kept["model"], kept["dataset"], strict=True))
-
-        def part(table: pd.DataFrame) -> pd.DataFrame:
-            rows = [pair in pairs for pair in zip(table["model"], table["dataset"], strict=True)]
-            return table[rows].reset_index(drop=True)
-
-        tables = {name: part(getattr(self, name)) for name in COLUMNS}
+        pairs = kept[["model", "dataset"]].drop_duplicates()
+        names, keys = (*COLUMNS, "nulls"), ["model", "dataset"]
+        tables = {name: getattr(self, name).merge(pairs, on=keys) for name in names}
         rois = self.rois[self.rois["roi"].isin(set(tables["scores"]["roi"]))].reset_index(drop=True)
         return RunResults(**tables, rois=rois, meta={**self.meta, "where": where})
 
@@ -211,6 +215,8 @@ class RunResults:
             meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
             for name in COLUMNS:
                 _check_columns(name, tables[name].columns)
+            if (path / "nulls.parquet").is_file():
+                tables["nulls"] = pd.read_parquet(path / "nulls.parquet")
         except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
             raise InputError(
                 f"{path} holds damaged or older tables ({error}): start its run again, "
@@ -230,18 +236,16 @@ class RunResults:
             raise InputError("Expected at least one run to join, got none.")
         _check_named(runs)
         tables = {
-            name: pd.concat([getattr(run, name) for run in runs], ignore_index=True) for name in COLUMNS
+            name: pd.concat([getattr(run, name) for run in runs], ignore_index=True)
+            for name in (*COLUMNS, "nulls", "rois")
         }
-        rois = pd.concat([run.rois for run in runs], ignore_index=True).drop_duplicates(
-            "roi", ignore_index=True
-        )
-        merged = {"runs": [dict(run.meta) for run in runs], **(meta or {})}
-        return cls(**tables, rois=rois, meta=merged)
+        tables["rois"] = tables["rois"].drop_duplicates("roi", ignore_index=True)
+        return cls(**tables, meta={"runs": [dict(run.meta) for run in runs], **(meta or {})})
 
     def save(self, path: str | Path) -> None:
         """Write every table and meta.json into a folder, each atomically."""
         path = Path(path)
-        for name in (*COLUMNS, "rois"):
+        for name in (*COLUMNS, "rois", *([] if self.nulls.empty else ["nulls"])):
             with naming(path / f"{name}.parquet"):
                 write_parquet(path / f"{name}.parquet", getattr(self, name))
         write_text(path / "meta.json", json.dumps(dict(self.meta), indent=2, default=str))

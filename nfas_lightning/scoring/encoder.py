@@ -103,6 +103,11 @@ class Encoder:
                 "n_folds."
             )
 
+    def to(self, device: torch.device) -> Encoder:
+        """Return the same encoder on another device, see `Responses.to`."""
+        moved = self.responses.to(device)
+        return self if moved is self.responses else Encoder(moved, self.settings)
+
     def check(self) -> None:
         """Fit noise, which costs nothing and fails as any features would.
 
@@ -122,7 +127,7 @@ class Encoder:
     def encode_group(self, features: Tensor, scaling: Scaling = "unit") -> Fits:
         """Encode stimulus features (N, P) into the subjects' mean; the reported fit warns of NaN scores."""
         reported = self.settings.score
-        X, Y = self.to_volumes(features), self.responses.group_mean
+        X, Y = self.to_volumes(features), self.responses.group_mean.to(features.device)
         return self.fits(X, Y, scaling=scaling, warn=reported)
 
     def fits(
@@ -163,6 +168,7 @@ class Encoder:
             selection=self.selection,
             nuisances=nuisances,
             scaling=scaling,
+            keep_preds=False,
             warn=warn,
         )
 
@@ -173,7 +179,7 @@ class Encoder:
         moves: Moves = "blocks" if self.responses.tr is None else "shift"
         return ridge_null(
             X,
-            targets.to(result.preds),
+            targets.to(result.r),
             result,
             groups=self.groups,
             gap=self.gap,

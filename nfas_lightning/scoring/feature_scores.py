@@ -16,10 +16,11 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.correlation import average_folds, squared_correlation
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
-from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling, observed_folds
+from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling
 from nfas_lightning.results import SCORES, Score
 from nfas_lightning.results.numbers import column_of
 from nfas_lightning.scoring.encoder import Encoder, Fits, Scores
+from nfas_lightning.scoring.regions import Regions
 from nfas_lightning.scoring.settings import ScoringSettings
 
 __all__ = ["Encoded", "FeatureScores", "best_block"]
@@ -59,7 +60,9 @@ class FeatureScores:
         self._each = settings.subjects in ("each", "both")
         self.labels = (GROUP,) * self._group + responses.subjects * self._each
         parts = [responses.group_mean] * self._group + list(responses.values) * self._each
-        self.targets = torch.cat(parts, dim=1)
+        self.targets = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(responses.runs.device)
+        self.regions = None if settings.regions is None else Regions.of(responses.rois, settings.regions)
+        self.rois = responses.rois if self.regions is None else self.regions.rois
 
     @cached_property
     def ceilings(self) -> list[Tensor]:
@@ -168,13 +171,22 @@ class FeatureScores:
         assert encoded.X is not None
         result, count = encoded.fits.fit(score), self.settings.n_permutations
         null = self.encoder.null(encoded.X, self.targets, result, score, n_permutations=count)
-        return permutation_p(encoded.scores[score].r, null)
+        return permutation_p(self._rows(encoded.scores[score].r), self._rows(null))
+
+    def _rows(self, values: Tensor) -> Tensor:
+        """Return one value per row of the tables, (..., K * G), of those of all targets (..., K * R)."""
+        if self.regions is None:
+            return values
+        parts = torch.tensor_split(values, len(self.labels), dim=-1)
+        least = self.settings.least_ceiling
+        counted = [None if least is None else ceiling >= least for ceiling in self.ceilings]
+        return torch.cat([self.regions.mean(*pair) for pair in zip(parts, counted, strict=True)], dim=-1)
 
     def table(self, encoded: Encoded, base: Mapping[str, Any]) -> pd.DataFrame:
         """Long-form rows of one feature: one per subject and ROI."""
-        n_rois = len(self.responses.rois)
+        n_rois = len(self.rois)
         shown = self.shown(base["feature"])
-        r = encoded.scores[shown].r
+        r = self._rows(encoded.scores[shown].r)
         p = torch.full_like(r, math.nan)
         tested = self.settings.n_permutations and base["feature"] in self.settings.null_features
         if tested and encoded.X is not None:
@@ -186,20 +198,24 @@ class FeatureScores:
                     stacklevel=3,
                 )
         columns = {
-            column_of(value, score): getattr(numbers, value)
+            column_of(value, score): self._rows(getattr(numbers, value))
             for score, numbers in encoded.scores.items()
             for value in ("r", "r2")
-        } | {"p": p, "n_volumes": encoded.n_volumes, "alpha_at_edge": encoded.alpha_at_edge}
+        }
+        columns["ceiling"] = self._rows(torch.cat(self.ceilings).to(r))
+        columns["n_volumes"], columns["p"] = encoded.n_volumes, p
+        columns["alpha_at_edge"] = self._rows(encoded.alpha_at_edge)
+        if self.regions is not None:
+            columns["n_volumes"] = self._rows(encoded.n_volumes.to(r)).round()
         frames = []
         for k, label in enumerate(self.labels):
             part = slice(k * n_rois, (k + 1) * n_rois)
             frame = pd.DataFrame(
                 {
-                    "roi": self.responses.rois["roi"].to_numpy(),
+                    "roi": self.rois["roi"].to_numpy(),
                     "network": self._network(),
                     **{name: values[part].cpu().numpy() for name, values in columns.items()},
                     "q": fdr(p[part]).cpu().numpy(),
-                    "ceiling": self.ceilings[k].cpu().numpy(),
                 }
             )
             frames.append(frame.assign(subject=label))
@@ -208,22 +224,22 @@ class FeatureScores:
 
     def group_rows(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """Return the reported r and r2 (R,) of the group mean, or where there is none the subjects' mean."""
-        r, r2 = (part.view(len(self.labels), -1) for part in encoded.scores[self.settings.score][:2])
+        numbers = encoded.scores[self.settings.score][:2]
+        r, r2 = (self._rows(part).view(len(self.labels), -1) for part in numbers)
         return (r[0], r2[0]) if self._group else (r.nanmean(dim=0), r2.nanmean(dim=0))
 
     def _network(self) -> Any:
-        rois = self.responses.rois
+        rois = self.rois
         return rois["network"].to_numpy() if "network" in rois.columns else self.responses.dataset
 
 
-def best_block(blocks: Sequence[Fits], targets: Tensor, shown: Score) -> Encoded:
+def best_block(blocks: Sequence[Fits], shown: Score) -> Encoded:
     """Score blocks together: per fold and ROI the earliest block that won inside that fold's training data.
 
     Each number has a choice of its own, by the inner scores of the fit that it comes from.
 
     Args:
         blocks: fits in the same folds.
-        targets: (T, K * R) the responses that all of them were fitted to.
         shown: the number that volumes and edges are reported of.
     """
     scores: dict[Score, Scores] = {}
@@ -231,12 +247,11 @@ def best_block(blocks: Sequence[Fits], targets: Tensor, shown: Score) -> Encoded
         fits = [block.fit(score) for block in blocks]
         winner = _winner(fits)
         fold_r = torch.stack([block.scores(score).fold_r for block in blocks]).gather(0, winner)[0]
-        observed = observed_folds(targets.to(fold_r.device), fits[0].fold, len(fold_r))
-        r = average_folds(fold_r, observed)
+        r = average_folds(fold_r, fits[0].fold_observed)
         scores[score] = Scores(r, squared_correlation(r), fold_r)
     fits = [block.fit(shown) for block in blocks]
     winner = _winner(fits)
-    n_volumes = torch.stack([_volumes_by_fold(fit) for fit in fits]).gather(0, winner)[0].sum(dim=0)
+    n_volumes = torch.stack([fit.fold_volumes for fit in fits]).gather(0, winner)[0].sum(dim=0)
     at_edge = torch.stack([fit.fold_at_edge for fit in fits]).gather(0, winner)[0].nanmean(dim=0)
     return Encoded(scores, n_volumes, at_edge)
 
@@ -247,9 +262,3 @@ def _winner(fits: Sequence[EncodingResult]) -> Tensor:
     # where no block predicts, all stand at the same score but for rounding, which differs between machines
     tied = inner >= inner.amax(dim=0) - _TIE
     return tied.int().argmax(dim=0)[None]
-
-
-def _volumes_by_fold(result: EncodingResult) -> Tensor:
-    """Count rows that were observed and tested, (folds, K * R)."""
-    counted = ~(result.preds.isnan() | result.target.isnan())
-    return torch.stack([counted[result.fold == index].sum(dim=0) for index in range(len(result.fold_r))])

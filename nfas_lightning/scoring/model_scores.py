@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.errors import InputError
+from nfas_lightning.functional.checks import double_device
 from nfas_lightning.functional.dmd import DMDResult, center_depths, combine_depths, dmd
 from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks.trajectory import Trajectory
@@ -29,6 +30,8 @@ def score_trajectory(
     responses: Responses,
     card: Mapping[str, Any],
     settings: ScoringSettings | None = None,
+    *,
+    device: torch.device | str | None = None,
 ) -> ModelResult:
     """Score one model on one benchmark.
 
@@ -44,6 +47,8 @@ def score_trajectory(
             ``note``, ``pooling``, ``weights``, ``seconds_capture``, and ``twin_of``: where it names a model,
             this is the random-weights twin of it, and yields that model's feature ``random_weights`` alone.
         settings: the choices; defaults are those of the method page.
+        device: that does the work; None: where the states arose, see `Trajectory`. States that lie elsewhere
+            go there in parts. What has no float64 (Apple's MPS) leaves the work to the CPU.
 
     Returns:
         Tables of scores, spectrum and depth, and the card completed. Where the stimuli do not differ at a
@@ -54,20 +59,22 @@ def score_trajectory(
             differ at a block and the widths of blocks do, or what `Encoder` raises.
     """
     settings = ScoringSettings.given(settings)
-    encode = FeatureScores(responses, settings)
     _check_stimuli(trajectory, responses)
+    states = trajectory.states
+    device = double_device(torch.device(device or trajectory.device or states[0].device))
+    responses = responses.to(device)
+    encode = FeatureScores(responses, settings)
     twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]
     space = StateSpace(settings.state_space, n_components=settings.n_components, seed=settings.seed)
     presented = responses.presented
-    states = trajectory.states
     if not bool(presented.all()):
         states = tuple(state[presented.to(state.device)] for state in states)
-    H = space.fit_transform(states)
-    dynamics = _decompose(H, trajectory.layer_names, card["name"], settings)
-    Z = center_depths(H, dynamics)
+    H = space.fit_transform(states, device)
+    dynamics = _decompose(H, trajectory.layer_names, card["name"], settings, device)
+    Z = center_depths(H, dynamics, device)
     del H
     scaling = settings.scaling(space)
-    features = combine_depths(Z, dynamics, phase=settings.phase, centered=True)
+    features = combine_depths(Z, dynamics, phase=settings.phase, centered=True, device=device)
     stable = encode.features(features, scaling)
     encoded: dict[str, Encoded] = {}
     blocks: list[Encoded] = []
@@ -76,14 +83,12 @@ def score_trajectory(
     else:
         encoded["stable_mode"] = stable
         if settings.baselines:
-            blocks = [encode.features(state, space.scaling_) for state in Z.unbind(1)]
+            blocks = [encode.features(state.to(device), space.scaling_) for state in Z.unbind(1)]
     if blocks:
         encoded["last_block"] = blocks[-1]
-        encoded["best_block"] = best_block(
-            [block.fits for block in blocks if block.fits], encode.targets, settings.score
-        )
-        encoded["mean_depth"] = encode.features(Z.mean(dim=1), space.scaling_)
-        encoded["all_blocks"] = encode.features(Z.flatten(1), space.scaling_)
+        encoded["best_block"] = best_block([block.fits for block in blocks if block.fits], settings.score)
+        encoded["mean_depth"] = encode.features(Z.mean(dim=1).to(device), space.scaling_)
+        encoded["all_blocks"] = encode.features(Z.flatten(1).to(device), space.scaling_)
         nuisances = encode.nuisances()
         if nuisances is not None:
             encoded["nuisance"] = nuisances
@@ -146,7 +151,9 @@ def _check_stimuli(trajectory: Trajectory, responses: Responses) -> None:
         )
 
 
-def _decompose(H: Tensor, names: Sequence[str], model: str, settings: ScoringSettings) -> DMDResult:
+def _decompose(
+    H: Tensor, names: Sequence[str], model: str, settings: ScoringSettings, device: torch.device
+) -> DMDResult:
     """Decompose (N, L, D); blocks at which no stimulus differs from another are named, once per model."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All stimuli have the same state at depth")  # said below
@@ -156,6 +163,7 @@ def _decompose(H: Tensor, names: Sequence[str], model: str, settings: ScoringSet
             svd_rank=settings.svd_rank,
             centering=settings.centering,
             criterion=settings.criterion,
+            device=device,
         )
     if dynamics.dead:
         dead = [names[depth] for depth in dynamics.dead]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import pandas as pd
+
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.functional.checks import check_count, check_option, check_seed
@@ -15,6 +17,7 @@ from nfas_lightning.functional.standardization import Scaling
 from nfas_lightning.functional.state_space import StateSpace, StateSpaceKind
 from nfas_lightning.results import FEATURES, SCORES, Score
 from nfas_lightning.scoring.encoder import Encoder
+from nfas_lightning.scoring.regions import Regions
 
 __all__ = ["ScoringSettings"]
 
@@ -43,6 +46,10 @@ class ScoringSettings:
         null_features: features that get p and q; each costs `n_permutations` fits. ``best_block`` cannot.
         keep_model: also fit the stable mode to all volumes and keep that encoding model, which predicts the
             responses to new stimuli: `ModelResult.region_model`, ``region_model.safetensors`` in a run.
+        regions: column of the ROI table, such as ``"parcel"`` or ``"network"``, of regions that are formed
+            after the fit: r, r2 and ceiling are means over a region's targets (voxels, vertices), each fitted
+            on its own, and p is that of the mean r. None: every target is a row.
+        least_ceiling: noise ceiling that a target needs to count in its region; None: all count.
         seed: seed of the null and of split halves.
 
     Raises:
@@ -65,6 +72,8 @@ class ScoringSettings:
     n_permutations: int = 1000
     null_features: Sequence[str] = ("stable_mode",)
     keep_model: bool = False
+    regions: str | None = None
+    least_ceiling: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +97,11 @@ class ScoringSettings:
             raise InputError(
                 'keep_model=True needs operator="joint" or "pooled": "per_stimulus" has weights for the '
                 "stimuli that were shown, and none for new ones."
+            )
+        if self.least_ceiling is not None and self.regions is None:
+            raise InputError(
+                f"least_ceiling={self.least_ceiling:g} chooses the targets of regions formed after the fit, "
+                "and regions is None: name their column, such as regions='parcel'."
             )
         check_seed(self.seed)
         self._check_null_features()
@@ -130,8 +144,13 @@ class ScoringSettings:
         Warns:
             UserWarning: a subject has no part in the group's mean.
         """
+        self.rows(responses.rois)
         Encoder(responses, self).check()
         _check_observed(responses, self.subjects)
+
+    def rows(self, targets: pd.DataFrame) -> pd.DataFrame:
+        """Return what a score's rows are, given the R rows of `Responses.rois`: targets, or their regions."""
+        return targets if self.regions is None else Regions.of(targets, self.regions).rois
 
     def scaling(self, space: StateSpace) -> Scaling:
         """Return how `ridge_cv` should scale the stable mode that comes from a fitted space."""

@@ -17,9 +17,9 @@ _COLUMNS = ("statistic", "trained", "untrained", "difference", "p_value", "n_mod
 
 
 def standardized(scores: Tensor) -> Tensor:
-    """Return scores (M, R) with zero mean and unit variance of every model over ROIs."""
-    centered = scores - scores.mean(1, keepdim=True)
-    return centered / centered.std(1, keepdim=True)
+    """Return scores (..., R) with zero mean and unit variance of every model over ROIs."""
+    centered = scores - scores.mean(-1, keepdim=True)
+    return centered / centered.std(-1, keepdim=True)
 
 
 def compare_control(

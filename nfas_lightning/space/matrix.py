@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from nfas_lightning.errors import InputError
+from nfas_lightning.errors import InputError, nearest
 from nfas_lightning.results import GROUP, MEAN, Score, reported, subject_scores
 
 __all__ = [
-    "check_groups",
-    "check_names",
-    "check_range",
-    "check_table",
-    "control_matrix",
-    "count_once",
-    "score_matrix",
-]
+    "check_groups", "check_names", "check_numbered", "check_range", "check_table",
+    "control_matrix", "count_once", "null_scores", "score_matrix",
+]  # fmt: skip
 
 CONTROL = "random_weights"
 _NO_STATE = hashlib.sha256().hexdigest()  # of a network that has no weights to be told by
@@ -37,22 +31,11 @@ def score_matrix(
     subject: str | None,
     intersection: bool,
 ) -> tuple[np.ndarray[Any, Any], pd.DataFrame, pd.DataFrame, list[str]]:
-    """Turn a long scores table into (M, R) values, joined on ``roi``.
-
-    Args:
-        table: the scores table of a run.
-        feature: which rows.
-        value: ``"r2"`` or ``"r"``.
-        score: which of the three numbers; None: the one that the runs report.
-        subject: whose scores, see `results.subject_scores`.
-        intersection: keep the ROIs that all models have, instead of refusing axes that differ.
+    """Turn a long scores table into (M, R) values, joined on ``roi``; see `NFAS.from_scores`.
 
     Returns:
         The values, the models table, the ROI table (``roi`` and, where there, ``network``), and notes on what
         was left out.
-
-    Raises:
-        ValueError: nothing selected, a model scored twice at an ROI, or ROI axes that differ.
     """
     rows, notes = _selected(table, feature, score, subject)
     if value not in rows.columns:
@@ -83,23 +66,16 @@ def score_matrix(
         notes.append(f"{len(names)} of {len(finite)} ROIs lack a finite score for a model and were left out.")
         warnings.warn(f"{notes[-1]} The first: {names[:3]}.", stacklevel=3)
     if not finite.any():
-        raise InputError(
-            "No ROI has a finite score for every model: build one space per benchmark, or look at the models "
-            "whose scores are NaN."
-        )
+        raise InputError("No ROI has a finite score for every model: build one space per benchmark.")
     matrix = matrix.loc[:, finite]
-    tables = {
-        key: rows[[name for name in columns if name in rows]].drop_duplicates(key).set_index(key)
-        for key, columns in (
-            ("model", ("model", "modality", "family", "dataset", "simulated")),
-            ("roi", ("roi", "network")),
-        )
-    }
-    described = (
-        tables["model"].reindex(matrix.index.rename("model")).reset_index(),
-        tables["roi"].reindex(matrix.columns.rename("roi")).reset_index(),
-    )
-    return matrix.to_numpy(), *described, notes
+    described = []
+    for key, labels, more in (
+        ("model", matrix.index, ("modality", "family", "dataset", "simulated")),
+        ("roi", matrix.columns, ("network",)),
+    ):
+        known = rows[[key, *(name for name in more if name in rows)]].drop_duplicates(key).set_index(key)
+        described.append(known.reindex(labels.rename(key)).reset_index())
+    return matrix.to_numpy(), described[0], described[1], notes
 
 
 def control_matrix(
@@ -114,14 +90,7 @@ def control_matrix(
 ) -> pd.DataFrame | None:
     """Return scores (M, R) of the untrained twins, NaN where there are none; None without any twin.
 
-    Args:
-        table: the scores table of a run.
-        models: whose.
-        rois: where.
-        feature: of the models themselves; ``"random_weights"`` has no control.
-        value: see `score_matrix`.
-        score: see there.
-        subject: see there.
+    See `score_matrix` for the arguments; ``"random_weights"`` has no control.
     """
     if "feature" not in table or feature == CONTROL or CONTROL not in set(table["feature"]):
         return None
@@ -130,21 +99,37 @@ def control_matrix(
     return wide.reindex(index=models, columns=rois)
 
 
+def null_scores(
+    nulls: pd.DataFrame | None, models: pd.Series[Any], rois: pd.Series[Any], value: str
+) -> np.ndarray[Any, Any] | None:
+    """Return scores (P, M, R) on moved responses, or None where some model or ROI has none.
+
+    Args:
+        nulls: see `RunResults.nulls`.
+        models: whose.
+        rois: where.
+        value: ``"r2"`` or ``"r"``.
+    """
+    if nulls is None or nulls.empty:
+        return None
+    draws = nulls.set_index(["model", "roi"])["draws"].to_dict()
+    if any((model, roi) not in draws for model in models for roi in rois):
+        return None
+    cells = [[draws[model, roi] for roi in rois] for model in models]
+    count = min(len(cell) for row in cells for cell in row)
+    r = np.array([[cell[:count] for cell in row] for row in cells], dtype=float).transpose(2, 0, 1)
+    if not np.isfinite(r).all():
+        return None
+    return r if value == "r" else np.maximum(r, 0) ** 2
+
+
 def count_once(
     values: np.ndarray[Any, Any], models: pd.DataFrame
 ) -> tuple[np.ndarray[Any, Any], pd.DataFrame, list[str]]:
-    """Leave out models that are another one of the table under a second name.
+    """Leave out models that are another one of the table under a second name, and note them.
 
-    A model counts as another one if both met one dataset with the same weights, or with equal scores at every
-    ROI, bit for bit. Tests between groups take models for independent; a network that counts twice looks like
-    two that agree, and makes them reject where there is nothing.
-
-    Args:
-        values: (M, R) scores.
-        models: M rows, with ``weights_sha256`` where that is known.
-
-    Returns:
-        The values and the models table without repetitions, and notes that name what was left out.
+    A model counts as another one if both met one dataset with the same weights, or with bit-identical scores.
+    Tests between groups take models for independent: a network that counts twice looks like two that agree.
     """
     dataset = models["dataset"].astype(str) if "dataset" in models else pd.Series("", models.index)
     first: dict[tuple[str, object], str] = {}
@@ -187,11 +172,10 @@ def check_table(name: str, table: pd.DataFrame, key: str) -> pd.DataFrame:
 def check_groups(models: pd.DataFrame, group_by: str, name: str = "group_by") -> None:
     """Raise unless a column of the models table names a group for every model; `name` is the argument."""
     if group_by not in models.columns:
-        close = get_close_matches(str(group_by), map(str, models.columns), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise InputError(
-            f"{name} must be a column of the models table, got {group_by!r}.{hint} There are "
-            f"{list(models.columns)}; columns of your own come by `table` of NFAS.from_runs, or `--table`."
+            f"{name} must be a column of the models table, got {group_by!r}."
+            f"{nearest(str(group_by), map(str, models.columns))} There are {list(models.columns)}; columns "
+            "of your own come by `table` of NFAS.from_runs, or `--table`."
         )
     blank = models["model"][models[group_by].isna()].tolist()
     if blank:
@@ -199,6 +183,17 @@ def check_groups(models: pd.DataFrame, group_by: str, name: str = "group_by") ->
             f"{name}={group_by!r} must say of every model which group it is in, but is blank for "
             f"{len(blank)} of {len(models)}, such as {blank[:3]}: fill them in, or leave them out with "
             f'where="{group_by}.notna()".'
+        )
+
+
+def check_numbered(models: pd.DataFrame, rois: pd.Series[Any]) -> None:
+    """Raise where models of several datasets meet at ROIs that an `ArrayDataModule` has numbered."""
+    datasets = sorted(models["dataset"].astype(str).unique()) if "dataset" in models else []
+    if len(datasets) > 1 and rois.astype(str).str.fullmatch(r"roi_\d{3,}").all():
+        raise InputError(
+            f"Models of several datasets ({', '.join(datasets)}) are joined on the names of their ROIs, and "
+            f"{', '.join(rois[:3])} are numbers, which in each are other regions. Name the ROIs of each "
+            "dataset, ArrayDataModule(..., rois=[...]); or, where these are names, pass rois=."
         )
 
 
@@ -218,24 +213,18 @@ def check_names(scores: pd.DataFrame, models: pd.Series[Any], rois: pd.Series[An
 
 
 def check_range(scores: torch.Tensor, value: str) -> None:
-    """Raise where scores called r2 are no squared correlations, or those called r no correlations.
-
-    Raises:
-        ValueError: one is out of range, for more than rounding.
-    """
-    kind = value.split("_")[0]
-    low = {"r2": 0.0, "r": -1.0}.get(kind)
+    """Raise where scores called r2 are no squared correlations, or those called r no correlations."""
+    low = {"r2": 0.0, "r": -1.0}.get(value.split("_")[0])
     if low is None:
         return
-    outside = (scores < low - 1e-6) | (scores > 1 + 1e-6)
+    outside = (scores < low - 1e-6) | (scores > 1 + 1e-6)  # for more than rounding
     if bool(outside.any()):
-        what = "squared correlations" if kind == "r2" else "correlations"
-        other = "value='r'" if kind == "r2" else "value='r2'"
+        what, other = ("squared correlations", "r") if low == 0 else ("correlations", "r2")
         raise InputError(
             f"scores of value={value!r} must be {what} in [{low:g}, 1], got {int(outside.sum())} of "
             f"{scores.numel()} outside, from {float(scores.min()):g} to {float(scores.max()):g}. Divide "
             "percent by 100; a coefficient of determination below 0 explains nothing: write 0; or pass "
-            f"{other}."
+            f"value={other!r}."
         )
 
 

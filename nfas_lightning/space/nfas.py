@@ -12,27 +12,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+import nfas_lightning.functional as F
 from nfas_lightning.errors import InputError
-from nfas_lightning.functional.anova import AnovaResult, anova
 from nfas_lightning.functional.checks import check_option
-from nfas_lightning.functional.embedding import DistanceMetric, MDSResult, PCAResult, distances, mds, pca
-from nfas_lightning.functional.permanova import (
-    PairwiseResult,
-    PermutationResult,
-    permanova,
-    permanova_pairwise,
-)
-from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.controls import MovedResult, moved_responses
+from nfas_lightning.functional.embedding import DistanceMetric
 from nfas_lightning.functional.relabeling import Restriction
-from nfas_lightning.functional.silhouette import SilhouetteResult, silhouette
-from nfas_lightning.functional.snci import (
-    SNCIInterval,
-    convergence,
-    snci,
-    snci_bootstrap,
-    snci_permutation,
-)
 from nfas_lightning.results import (
+    GROUP,
     SCORES,
     RunResults,
     Score,
@@ -47,10 +34,12 @@ from nfas_lightning.space.design import Design, design_of
 from nfas_lightning.space.matrix import (
     check_groups,
     check_names,
+    check_numbered,
     check_range,
     check_table,
     control_matrix,
     count_once,
+    null_scores,
     score_matrix,
 )
 from nfas_lightning.space.runs import join_runs
@@ -83,12 +72,13 @@ class NFAS:
         strata: a column of `models`, such as ``"dataset"``: permutations stay inside a stratum.
         units: a column of `models`, such as ``"family"``: permutations exchange whole units.
         control: (M, R) scores of each model's control, its untrained twin, NaN where there is none.
+        null: (P, M, R) scores on moved responses, the same moves for all models; None: not known.
         notes: sentences on what was left out on the way here.
 
     Attributes:
         scores: (M, R) float64 scores.
         models, rois: the tables.
-        value, standardize, metric, group_by, strata, units, control, notes: as given.
+        value, standardize, metric, group_by, strata, units, control, null, notes: as given.
 
     Raises:
         ValueError: tables that do not match the scores, repeated names, a model without a group, missing
@@ -119,15 +109,14 @@ class NFAS:
         strata: str | None = None,
         units: str | None = None,
         control: Tensor | np.ndarray[Any, Any] | None = None,
+        null: Tensor | np.ndarray[Any, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         check_option("standardize", standardize, ("none", "model"))
         check_option("metric", metric, ("euclidean", "correlation", "cosine"))
         if rois is None:
             if not isinstance(scores, pd.DataFrame):
-                raise InputError(
-                    "rois must be given: scores without column names do not say what they are of."
-                )
+                raise InputError("rois must be given where scores have no column names.")
             rois = pd.DataFrame({"roi": scores.columns})
         # a copy: what the caller does to its scores later must not move the models
         self.scores = _copied(scores)
@@ -157,6 +146,11 @@ class NFAS:
         self.control = None if control is None else _copied(control)
         if self.control is not None and self.control.shape != self.scores.shape:
             raise InputError(f"control must have shape (M, R) = {expected}, got {tuple(self.control.shape)}.")
+        self.null = None if null is None else _copied(null)
+        if self.null is not None and self.null.shape[1:] != self.scores.shape:
+            raise InputError(
+                f"null must have shape (P, M, R) with (M, R) = {expected}, got {tuple(self.null.shape)}."
+            )
 
     @classmethod
     def from_scores(
@@ -177,16 +171,19 @@ class NFAS:
     ) -> NFAS:
         """Build the space from the long scores table of a run; scores are joined on ``roi``.
 
+        ROIs at which a model's score is NaN are left out with a warning and a note, and so is a model that is
+        another one under a second name (the same weights, or bit-identical scores, on one dataset). Scores of
+        the feature ``random_weights`` become the `control`.
+
         Args:
             table: the scores table (see `results.COLUMNS`), or the results that hold one, whose `cards` then
                 describe the models: family, size, objective, parameters.
             feature: which rows, e.g. ``"stable_mode"`` or a baseline.
             value: ``"r2"`` or ``"r"``.
-            score: which of the three numbers places a model: ``"alone"``, ``"joint"`` or ``"partial"``, see
-                `results.numbers`; None: the one that the runs report, see `ScoringSettings.score`.
-            subject: whose scores: ``"group"``, the mean response of all subjects, or the name of one. None:
-                the group's, or where that was not scored the mean over subjects, see
-                `results.subject_scores`.
+            score: which of the three numbers places a model, ``"alone"``, ``"joint"`` or ``"partial"``; None:
+                the one that the runs report, see `ScoringSettings.score`.
+            subject: whose scores, see `results.subject_scores`: ``"group"``, the mean response of all
+                subjects, or the name of one. None: the group's, else the mean over subjects.
             rois: table of ROIs to describe the columns; None: the results' own, or ``roi`` and ``network``.
             axis: ``"strict"``: every model must have a row for every ROI. ``"intersection"``: the ROIs that
                 all models have, which `notes` counts.
@@ -196,12 +193,6 @@ class NFAS:
             strata: see the class.
             units: see the class.
 
-        Returns:
-            The space; its `control` are the scores of the feature ``random_weights``, where there are any.
-            ROIs at which any model's score is NaN are left out with a warning and a note, and so
-            is a model that is another one under a second name (the same weights, or scores equal to the last
-            bit, on one dataset): it would count twice. Scores other than the group's have a note too.
-
         Raises:
             ValueError: nothing selected, a subject that a model does not have, a model scored twice at an
                 ROI, ROI axes that differ, or runs that report different numbers.
@@ -209,20 +200,14 @@ class NFAS:
         check_option("axis", axis, ("strict", "intersection"))
         if score is not None:
             check_option("score", score, SCORES)
-        cards = None
+        cards, nulls = None, None
         if isinstance(table, RunResults):
             rois = table.rois if rois is None else rois
-            cards, table = table.cards, table.scores
-        values, models, columns, notes = score_matrix(
-            table,
-            feature=feature,
-            value=value,
-            score=score,
-            subject=subject,
-            intersection=axis == "intersection",
-        )
+            cards, nulls, table = table.cards, table.nulls, table.scores
+        which: Any = {"feature": feature, "value": value, "score": score, "subject": subject}
+        values, models, columns, notes = score_matrix(table, **which, intersection=axis == "intersection")
         if rois is None:
-            _check_numbered(models, columns["roi"])
+            check_numbered(models, columns["roi"])
             rois = columns
         elif "roi" not in rois.columns:
             raise InputError(f"rois must have a column 'roi', got {list(rois.columns)}.")
@@ -231,10 +216,10 @@ class NFAS:
             known = cards.drop_duplicates("model").set_index("model")
             new = [name for name in known if name not in models and name != "twin_of"]
             models = models.join(known[new], on="model")
-        control = control_matrix(
-            table, models["model"], columns["roi"], feature=feature, value=value, score=score, subject=subject
-        )
+        control = control_matrix(table, models["model"], columns["roi"], **which)
         values, models, repeated = count_once(values, models)
+        is_tested = feature == "stable_mode" and score is None and subject in (None, GROUP)
+        null = null_scores(nulls, models["model"], columns["roi"], value) if is_tested else None
         return cls(
             values,
             models,
@@ -246,6 +231,7 @@ class NFAS:
             strata=strata,
             units=units,
             control=None if control is None else control.loc[models["model"]].to_numpy(),
+            null=null,
             notes=[*notes, *repeated],
         )
 
@@ -267,8 +253,7 @@ class NFAS:
             table: further columns of the models, to choose and to group them by: a table with the column
                 ``model``, or its CSV file. Models that it does not name stay blank there.
             axis: see `from_scores`.
-            options: ``feature``, ``value``, ``score``, ``subject``, ``standardize``, ``metric``,
-                ``group_by``, ``strata`` and ``units`` of `from_scores`.
+            options: of `from_scores`.
 
         Raises:
             FileNotFoundError: a folder holds no finished run.
@@ -298,7 +283,7 @@ class NFAS:
 
     def regroup(self, group_by: str) -> NFAS:
         """Return the same models in the groups of another column of the models table."""
-        return self._with(torch.arange(len(self)), group_by)
+        return self._with(np.arange(len(self)), group_by)
 
     def select(self, where: str | Sequence[bool] | Callable[[pd.DataFrame], Any]) -> NFAS:
         """Return the space of some of the models.
@@ -314,15 +299,15 @@ class NFAS:
             rows = query_models(self.models, where).index.to_numpy()
         else:
             mask = np.asarray(where(self.models) if callable(where) else where)
-            if mask.dtype != bool or mask.shape != (len(self.models),):
+            if mask.dtype != bool or mask.shape != (len(self),):
                 raise InputError(
-                    f"where must be a query or a mask of {len(self.models)} booleans, got {mask.dtype} of "
-                    f"shape {mask.shape}."
+                    f"where must be a query or a mask of {len(self)} booleans, got {mask.dtype} of shape "
+                    f"{mask.shape}."
                 )
             rows = mask.nonzero()[0]
         if not len(rows):
-            raise InputError(f"No model of {len(self.models)} was selected by {where!r}.")
-        return self._with(torch.as_tensor(rows.copy()), self.group_by)
+            raise InputError(f"No model of {len(self)} was selected by {where!r}.")
+        return self._with(rows, self.group_by)
 
     def gains(self) -> NFAS:
         """Return the space of what training adds: scores minus those of the untrained twins.
@@ -341,38 +326,20 @@ class NFAS:
                 "At no ROI does every model have an untrained twin with a finite score: select() those that "
                 "do."
             )
-        gains = (self.scores - self.control)[:, kept]
-        return self._like(
-            gains, self.models, self.rois[kept.numpy()], self.group_by, None, f"gain of {self.value}"
-        )
+        gains, name = (self.scores - self.control)[:, kept], f"gain of {self.value}"
+        return self._like(gains, self.models, rois=self.rois[kept.numpy()], value=name)
 
-    def _with(self, rows: Tensor, group_by: str) -> NFAS:
-        control = None if self.control is None else self.control[rows]
-        return self._like(self.scores[rows], self.models.loc[rows.tolist()], self.rois, group_by, control)
+    def _with(self, rows: np.ndarray[Any, Any], group_by: str) -> NFAS:
+        kept = rows.tolist()
+        control = None if self.control is None else self.control[kept]
+        null = None if self.null is None else self.null[:, kept]
+        beside: Any = {"control": control, "null": null, "group_by": group_by}
+        return self._like(self.scores[kept], self.models.loc[rows], **beside)
 
-    def _like(
-        self,
-        scores: Tensor,
-        models: pd.DataFrame,
-        rois: pd.DataFrame,
-        group_by: str,
-        control: Tensor | None,
-        value: str | None = None,
-    ) -> NFAS:
+    def _like(self, scores: Tensor, models: pd.DataFrame, **changes: Any) -> NFAS:
         """Return other scores with the options of this space."""
-        return NFAS(
-            scores,
-            models,
-            rois,
-            value=value or self.value,
-            standardize=self.standardize,
-            metric=self.metric,
-            group_by=group_by,
-            strata=self.strata,
-            units=self.units,
-            control=control,
-            notes=self.notes,
-        )
+        kept = ("rois", "value", "standardize", "metric", "group_by", "strata", "units", "notes")
+        return NFAS(scores, models, **{name: getattr(self, name) for name in kept} | changes)
 
     # geometry
 
@@ -389,12 +356,18 @@ class NFAS:
             )
         return standardized(self.scores)
 
-    def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
-        """Return scores or distances with names: the index ``model``, the columns ROIs, or models.
+    def moved_responses(self) -> MovedResult | None:
+        """Do groups sit further apart than where no network predicts anything? None without a `null`.
 
-        Args:
-            of: ``"scores"``; ``"vectors"``, standardized where the space is; ``"distances"`` between models.
+        See `functional.controls.moved_responses`.
         """
+        if self.null is None:
+            return None
+        moved = self.null if self.standardize == "none" else standardized(self.null)
+        return moved_responses(self.vectors, moved, self.labels, metric=self.metric)
+
+    def to_frame(self, of: Literal["scores", "vectors", "distances"] = "scores") -> pd.DataFrame:
+        """Return scores, vectors or distances with names: models x ROIs, or models x models."""
         check_option("of", of, ("scores", "vectors", "distances"))
         values = self.distances() if of == "distances" else getattr(self, of)
         models = pd.Index(self.models["model"], name="model")
@@ -403,7 +376,7 @@ class NFAS:
 
     def distances(self, metric: DistanceMetric | None = None) -> Tensor:
         """(M, M) distances between models; see `functional.embedding.distances`."""
-        return distances(self.vectors, metric or self.metric)
+        return F.distances(self.vectors, metric or self.metric)
 
     def nearest(self, model: str, n: int = 5, metric: DistanceMetric | None = None) -> pd.DataFrame:
         """Return the `n` models nearest to one: ``model``, its group and ``distance``, nearest first."""
@@ -415,50 +388,41 @@ class NFAS:
         found = self.models.loc[order, ["model", self.group_by]].assign(distance=between[row].numpy()[order])
         return found.reset_index(drop=True)
 
-    def pca(self, n_components: int | None = 2) -> PCAResult:
+    def pca(self, n_components: int | None = 2) -> F.PCAResult:
         """Principal components of the models; see `functional.embedding.pca`."""
         most = min(len(self.models) - 1, len(self.rois))
-        return pca(self.vectors, n_components and min(n_components, most))
+        return F.pca(self.vectors, n_components and min(n_components, most))
 
-    def mds(self, n_components: int = 2, metric: DistanceMetric | None = None) -> MDSResult:
+    def mds(self, n_components: int = 2, metric: DistanceMetric | None = None) -> F.MDSResult:
         """Classical scaling of the distances; see `functional.embedding.mds`."""
-        return mds(self.distances(metric), n_components)
+        return F.mds(self.distances(metric), n_components)
 
     # tests between groups
 
-    def permanova(self, *, n_permutations: int = 9999, seed: int = 0) -> PermutationResult:
+    def permanova(self, *, n_permutations: int = 9999, seed: int = 0) -> F.PermutationResult:
         """Do groups of models sit apart? See `functional.permanova.permanova`."""
-        return permanova(
-            self.distances(), self.labels, **self._restricted(), n_permutations=n_permutations, seed=seed
-        )
+        return F.permanova(self.distances(), self.labels, **self._draws(n_permutations, seed))
 
-    def permanova_pairwise(self, *, n_permutations: int = 9999, seed: int = 0) -> PairwiseResult:
+    def permanova_pairwise(self, *, n_permutations: int = 9999, seed: int = 0) -> F.PairwiseResult:
         """Which groups sit apart? See `functional.permanova.permanova_pairwise`."""
-        return permanova_pairwise(
-            self.distances(), self.labels, **self._restricted(), n_permutations=n_permutations, seed=seed
-        )
+        return F.permanova_pairwise(self.distances(), self.labels, **self._draws(n_permutations, seed))
 
-    def permdisp(self, *, n_permutations: int = 9999, seed: int = 0) -> PermutationResult:
+    def permdisp(self, *, n_permutations: int = 9999, seed: int = 0) -> F.PermutationResult:
         """Do groups of models differ in spread? See `functional.permdisp.permdisp`."""
-        strata = self._restricted()["strata"]
-        return permdisp(
-            self.distances(), self.labels, strata=strata, n_permutations=n_permutations, seed=seed
-        )
+        draws = self._draws(n_permutations, seed)
+        del draws["units"]
+        return F.permdisp(self.distances(), self.labels, **draws)
 
-    def silhouette(self, *, n_permutations: int = 9999, seed: int = 0) -> SilhouetteResult:
+    def silhouette(self, *, n_permutations: int = 9999, seed: int = 0) -> F.SilhouetteResult:
         """How well separated are the groups? See `functional.silhouette.silhouette`."""
-        return silhouette(
-            self.distances(), self.labels, **self._restricted(), n_permutations=n_permutations, seed=seed
-        )
+        return F.silhouette(self.distances(), self.labels, **self._draws(n_permutations, seed))
 
-    def anova(self, *, n_permutations: int = 9999, seed: int = 0) -> AnovaResult:
-        """At which ROIs do groups differ? See `functional.anova.anova`.
+    def anova(self, *, n_permutations: int = 9999, seed: int = 0) -> F.AnovaResult:
+        """At which ROIs, in the order of `rois`, do groups differ? See `functional.anova.anova`."""
+        return F.anova(self.vectors, self.labels, **self._draws(n_permutations, seed))
 
-        Tensors in the order of `rois`; ``statistics().anova`` is the table, with the ROIs' names.
-        """
-        return anova(
-            self.vectors, self.labels, **self._restricted(), n_permutations=n_permutations, seed=seed
-        )
+    def _draws(self, n_permutations: int, seed: int) -> dict[str, Any]:
+        return {**self._restricted(), "n_permutations": n_permutations, "seed": seed}
 
     @property
     def design(self) -> Design:
@@ -488,28 +452,28 @@ class NFAS:
 
     def snci(self, form: Form = "ratio") -> Tensor:
         """(G, R) consistency of each group at each ROI, from raw scores; see `functional.snci.snci`."""
-        return snci(self.scores, self.labels, form=form)
+        return F.snci(self.scores, self.labels, form=form)
 
     def snci_bootstrap(
         self, form: Form = "ratio", *, confidence: float = 0.95, seed: int = 0
-    ) -> SNCIInterval:
+    ) -> F.SNCIInterval:
         """Confidence interval of `snci`; see `functional.snci.snci_bootstrap`."""
-        return snci_bootstrap(self.scores, self.labels, form=form, confidence=confidence, seed=seed)
+        return F.snci_bootstrap(self.scores, self.labels, form=form, confidence=confidence, seed=seed)
 
     def snci_permutation(self, *, n_permutations: int = 9999, seed: int = 0) -> Tensor:
         """(G, R) p of `snci` against models of any group; see `functional.snci.snci_permutation`."""
-        return snci_permutation(self.scores, self.labels, n_permutations=n_permutations, seed=seed)
+        return F.snci_permutation(self.scores, self.labels, n_permutations=n_permutations, seed=seed)
 
     def convergence(self) -> Tensor:
         """(R,) smallest bounded SNCI over groups; see `functional.snci.convergence`."""
-        return convergence(self.scores, self.labels)
+        return F.convergence(self.scores, self.labels)
 
     # all of it at once, and files
 
     def statistics(
         self, *, n_permutations: int = 9999, seed: int = 0, stability: bool = True
     ) -> SpaceStatistics:
-        """Compute all that figures and the report show; `notes` says what could not be computed, and why.
+        """Compute all that figures and the report show; `notes` name what could not be computed, and why.
 
         Args:
             n_permutations: draws of each test; 0: no test is run.
@@ -532,20 +496,16 @@ class NFAS:
         if n_permutations:
             beside = self.compare_control(n_permutations=min(n_permutations, 999), seed=seed)
             found = replace(found, controls=beside)
+            if found.permanova and (moved := self.moved_responses()) is not None:
+                apart = {**found.permanova, "p_moved": float(moved.p_value)}
+                found = replace(found, permanova=apart)
         word, note = self.design
         return replace(found, notes=(*self.notes, *found.notes), design=word, design_note=note)
 
     def stability(self, *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
         """Tests and maps without each model; see `space.describe.leave_one_out`."""
-        return leave_one_out(
-            self.scores,
-            self.vectors,
-            self._grouped(),
-            metric=self.metric,
-            n_permutations=n_permutations,
-            seed=seed,
-            by=self._restricted(),
-        )
+        draws: Any = {"n_permutations": n_permutations, "seed": seed, "by": self._restricted()}
+        return leave_one_out(self.scores, self.vectors, self._grouped(), metric=self.metric, **draws)
 
     def _restricted(self) -> Restriction:
         """Return what restricts permutations."""
@@ -561,23 +521,14 @@ class NFAS:
         return kept.assign(group=self.labels)
 
     def tables(self, statistics: SpaceStatistics | None = None) -> dict[str, pd.DataFrame]:
-        """Every table that `save` writes, by name: the space's own and those of the statistics.
-
-        Args:
-            statistics: what `statistics` returned; None: computed here.
-        """
+        """Every table that `save` writes, by name; `statistics` are computed if None."""
         scores, distance = (self.to_frame(of).reset_index() for of in ("scores", "distances"))
         scores.insert(1, "group", self.labels)
         own = {"scores": scores, "models": self.models, "rois": self.rois, "distances": distance}
         return own | (statistics or self.statistics()).tables()
 
     def save(self, path: str | Path, statistics: SpaceStatistics | None = None) -> Path:
-        """Write scores, models, ROIs, distances and every table of the statistics as parquet and csv.
-
-        Args:
-            path: folder.
-            statistics: what `statistics` returned; None: computed here.
-        """
+        """Write every table of `tables` into a folder, as parquet and csv; return the folder."""
         for name, table in self.tables(statistics).items():
             write_parquet(Path(path) / f"{name}.parquet", table)
             write_csv(Path(path) / f"{name}.csv", table)
@@ -599,22 +550,14 @@ class NFAS:
 
         return write_report(path, results, statistics or self.statistics(), **options)
 
-    # figures; without `statistics` no permutation test is run, and none is shown
+    # figures: on `ax`, or each on its own; `look` are options of the function of that name in
+    # nfas_lightning.plotting. Without `statistics` no permutation test is run, and none is shown
 
     def plot_pca(
         self, ax: Axes | None = None, *, statistics: SpaceStatistics | None = None, **look: Any
     ) -> Figure:
-        """Draw the models on the first two principal components.
-
-        Args:
-            ax: axes to draw on, which then hold all of it; None: a figure of its own.
-            statistics: what `statistics` returned, whose tests of clusters the figure then shows.
-            look: ``title`` (``""``: none), ``colors`` by group, and what else the function of the same name
-                in `nfas_lightning.plotting` takes; here `plot_space`.
-        """
-        from nfas_lightning.plotting import plot_space
-
-        return plot_space(self._places(statistics), ax=ax, simulated=self._simulated, **look)
+        """Draw the models on the first two principal components, with the tests of `statistics`."""
+        return self._plot("space", statistics or self.statistics(n_permutations=0), ax=ax, **look)
 
     def plot_mds(
         self, ax: Axes | None = None, *, statistics: SpaceStatistics | None = None, **look: Any
@@ -624,72 +567,45 @@ class NFAS:
 
     def plot_snci(self, ax: Axes | None = None, **look: Any) -> Figure:
         """Draw SNCI by network and group: on `ax` the bounded form, else both forms."""
-        from nfas_lightning.plotting import plot_snci
-
-        return plot_snci(self._places(), ax=ax, simulated=self._simulated, **look)
+        return self._plot("snci", self.statistics(n_permutations=0), ax=ax, **look)
 
     def plot_convergence(self, ax: Axes | None = None, **look: Any) -> Figure:
         """Draw the convergence of every ROI by network."""
-        from nfas_lightning.plotting import plot_convergence
-
-        return plot_convergence(self._places(), ax=ax, simulated=self._simulated, **look)
+        return self._plot("convergence", self.statistics(n_permutations=0), ax=ax, **look)
 
     def plot_networks(self, ax: Axes | None = None, **look: Any) -> Figure:
         """Draw the mean score of every model in every network as a heat map."""
-        from nfas_lightning.plotting import plot_networks
-
-        return plot_networks(self._long(), ax=ax, **self._shown(), **look)
+        shown = {"value": self.value, "group_by": self.group_by, **look}
+        return self._plot("networks", self._long(), ax=ax, **shown)
 
     def plot_sizes(self, ax: Axes | None = None, **look: Any) -> Figure:
-        """Draw the mean score of every model against its parameters.
-
-        Raises:
-            ValueError: the models table says nothing of parameters.
-        """
-        from nfas_lightning.plotting import has_sizes, plot_sizes
+        """Draw the mean score of every model against its parameters, which the models table must have."""
+        from nfas_lightning.plotting import has_sizes
 
         if not has_sizes(self.models):
             raise InputError(
                 "The models table must have a column 'parameters' with several values, got "
                 f"{list(self.models)}: build the space with NFAS.from_runs, which reads the cards."
             )
-        return plot_sizes(self._long(), self.models, ax=ax, **self._shown(), **look)
+        shown = {"value": self.value, "group_by": self.group_by, **look}
+        return self._plot("sizes", self._long(), self.models, ax=ax, **shown)
 
-    def _places(self, statistics: SpaceStatistics | None = None) -> SpaceStatistics:
-        return statistics or self.statistics(n_permutations=0)
+    def _plot(self, name: str, *data: Any, **options: Any) -> Figure:
+        from nfas_lightning import plotting  # figures load matplotlib
 
-    def _shown(self) -> dict[str, Any]:
-        return {"value": self.value, "group_by": self.group_by, "simulated": self._simulated}
-
-    @property
-    def _simulated(self) -> bool:
-        return "simulated" in self.models and bool(self.models["simulated"].any())
+        planted = "simulated" in self.models and bool(self.models["simulated"].any())
+        figure: Figure = getattr(plotting, f"plot_{name}")(*data, **{"simulated": planted} | options)
+        return figure
 
     def _long(self) -> pd.DataFrame:
         """Return one row per model and ROI: ``model``, its group, ``roi``, ``network`` and the score."""
         rois = self.rois[["roi"]].assign(network=self.rois.get("network"))
         models = zip(self.models["model"], self.labels, self.scores.numpy(), strict=True)
-        return pd.concat(
-            [
-                rois.assign(**{"model": name, self.group_by: of, self.value: scores})
-                for name, of, scores in models
-            ],
-            ignore_index=True,
-        )
+        rows = [rois.assign(**{"model": name, self.group_by: of, self.value: r}) for name, of, r in models]
+        return pd.concat(rows, ignore_index=True)
 
 
 def _copied(values: Any) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach().to("cpu", torch.float64, copy=True)
     return torch.from_numpy(np.array(values, dtype=np.float64))
-
-
-def _check_numbered(models: pd.DataFrame, rois: pd.Series[Any]) -> None:
-    """Raise where models of several datasets meet at ROIs that an `ArrayDataModule` has numbered."""
-    datasets = sorted(models["dataset"].astype(str).unique()) if "dataset" in models else []
-    if len(datasets) > 1 and rois.astype(str).str.fullmatch(r"roi_\d{3,}").all():
-        raise InputError(
-            f"Models of several datasets ({', '.join(datasets)}) are joined on the names of their ROIs, and "
-            f"{', '.join(rois[:3])} are numbers, which in each are other regions. Name the ROIs of each "
-            "dataset, ArrayDataModule(..., rois=[...]); or, where these are names, pass rois=."
-        )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from nfas_lightning.data.tables import parse_csv
-from nfas_lightning.errors import InputError, MissingFileError
+from nfas_lightning.errors import InputError, MissingFileError, nearest
 from nfas_lightning.results import RunResults
 
 __all__ = ["add_columns", "join_runs"]
@@ -29,11 +29,7 @@ def join_runs(
         runs: folders, or what they hold; one alone need not be in a list.
         where: which models, see `RunResults.select`; None: all.
         table: further columns of the models, joined before `where` is asked, see `add_columns`.
-        intersection: keep the ROIs that all runs share, where there are any.
-
-    Raises:
-        ValueError: runs on different ROI axes: both are named, with what to do; or what `add_columns`
-            refuses.
+        intersection: keep the ROIs that all runs share; else runs on different ROI axes are an error.
     """
     runs = [runs] if isinstance(runs, str | Path | RunResults) else list(runs)
     loaded = [
@@ -64,13 +60,8 @@ def add_columns(results: RunResults, table: str | Path | pd.DataFrame) -> RunRes
     Args:
         results: the run.
         table: ``model`` and the columns to add, or the CSV file that holds them (commas, UTF-8, a header;
-            empty cells are blank). Models that it does not name stay blank.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a file that can't be read; no column ``model`` or none beside it; a model named twice; a
-            column that models have already; or an unknown name while a model has no row, which is what a
-            typing error looks like.
+            empty cells are blank). Models that it does not name stay blank; an unknown name while a model has
+            no row is refused as a typing error.
     """
     name = "table" if isinstance(table, pd.DataFrame) else str(table)
     columns = table if isinstance(table, pd.DataFrame) else _read(Path(table))
@@ -78,35 +69,28 @@ def add_columns(results: RunResults, table: str | Path | pd.DataFrame) -> RunRes
         raise InputError(
             f"{name} must have a column 'model' and at least one other, got {[str(c) for c in columns]}."
         )
-    twice = columns["model"][columns["model"].duplicated()].tolist()
-    if twice:
+    if twice := columns["model"][columns["model"].duplicated()].tolist():
         raise InputError(f"{name} must name each model once, got {twice[:3]} more than once.")
-    there = [column for column in columns if column != "model" and column in results.cards]
-    if there:
+    if there := [column for column in columns if column != "model" and column in results.cards]:
         raise InputError(f"{name} has columns that models have already, {there}: rename or drop them.")
     models = list(dict.fromkeys(results.models["model"]))
     unknown = [model for model in columns["model"] if model not in set(models)]
     blank = [model for model in models if model not in set(columns["model"])]
     if unknown and blank:
-        close = get_close_matches(str(unknown[0]), blank, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise InputError(
             f"{name} must name models as the runs do: no run has {unknown[:3]}, while {blank[:3]} "
-            f"{'has' if len(blank) == 1 else 'have'} no row.{hint} Correct the names, or give "
-            f"{blank[0]!r} a row of its own, which may be empty."
+            f"{'has' if len(blank) == 1 else 'have'} no row.{nearest(str(unknown[0]), blank)} Correct the "
+            f"names, or give {blank[0]!r} a row of its own, which may be empty."
         )
     return replace(results, models=results.models.merge(columns, on="model", how="left"))
 
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise MissingFileError(
-            f"table must be a CSV file with a column 'model', and there is no file {path}."
-        )
+        raise MissingFileError(f"table must be a CSV file with a column 'model'; there is no file {path}.")
     # nothing but an empty cell is blank: a group may be called None or NA
-    return parse_csv(
-        path, sep=",", text=["model"], keep_default_na=False, na_values=[""], skipinitialspace=True
-    )
+    blank: Any = {"keep_default_na": False, "na_values": [""]}
+    return parse_csv(path, sep=",", text=["model"], skipinitialspace=True, **blank)
 
 
 def _mixed(axes: dict[frozenset[str], list[str]], n_shared: int, asked: bool) -> str:

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -57,36 +58,36 @@ def conduct(sweep: Sweep, source: str | Path, *, only_estimate: bool = False) ->
     cells = sweep.cells  # refuses a sweep that does not add up before anything is written
     out = Path(sweep.run_dir)
     check_folder(out)
-    lock = FileLock(out / ".sweep.lock")
     try:
-        lock.acquire(timeout=0)
+        with FileLock(out / ".sweep.lock", timeout=0):
+            for cell in cells:
+                remove_abandoned(cell.folder)
+            write_text(out / "sweep.yaml", Path(source).read_text(encoding="utf-8"))
+            return _conduct(sweep, cells, only_estimate)
     except Timeout as error:
         raise FailureError(f"Another sweep runs in {out}: wait for it, or choose another run_dir.") from error
-    try:
-        for cell in cells:
-            remove_abandoned(cell.folder)
-        write_text(out / "sweep.yaml", Path(source).read_text(encoding="utf-8"))
-        console = stdout_console()
-        _Conductor(sweep, console, probing=True).run(_without_estimate(sweep, cells))
-        console.print(plan_table(sweep, cells))
-        for line in not_estimated(cells):
-            console.print(line, markup=False)
-        if only_estimate:
-            return SweepReport((), (), ())
-        _Conductor(sweep, console).run(cells)
-        report = _report(sweep, cells)
-        console.print(cost_table(cells))
-        if report.failed:
-            console.print(failure_table(report.failed))
-        console.print(
-            f"{len(report.done)} of {len(cells)} done, {len(report.failed)} failed: {out}", markup=False
-        )
-        if report.runs:  # the line may be longer than the terminal: whole, to be copied
-            joined = " ".join(shlex.quote(str(run)) for run in report.runs)
-            console.print(f"Their space: nfas space {joined}", soft_wrap=True, markup=False, highlight=False)
-        return report
-    finally:
-        lock.release()
+
+
+def _conduct(sweep: Sweep, cells: Sequence[Cell], only_estimate: bool) -> SweepReport:
+    console = stdout_console()
+    unknown = [cell for cell in cells if not cell.estimate(estimate_key(sweep, cell))]
+    _Conductor(sweep, console, probing=True).run(unknown)
+    console.print(plan_table(sweep, cells))
+    for line in not_estimated(cells):
+        console.print(line, markup=False)
+    if only_estimate:
+        return SweepReport((), (), ())
+    _Conductor(sweep, console).run(cells)
+    report = _report(sweep, cells)
+    console.print(cost_table(cells))
+    if report.failed:
+        console.print(failure_table(report.failed))
+    counts = f"{len(report.done)} of {len(cells)} done, {len(report.failed)} failed: {sweep.run_dir}"
+    console.print(counts, markup=False)
+    if report.runs:  # the line may be longer than the terminal: whole, to be copied
+        joined = " ".join(shlex.quote(str(run)) for run in report.runs)
+        console.print(f"Their space: nfas space {joined}", soft_wrap=True, markup=False, highlight=False)
+    return report
 
 
 class _Conductor:
@@ -104,33 +105,26 @@ class _Conductor:
             return
         self.before = {cell.folder: cell.status().get("mark") for cell in cells}
         engine = self._engine()
-        jobs = self._jobs(cells, _width(engine))
-        what = "Estimating" if self.probing else "Running"
-        self.console.print(
-            f"{what} {len(cells)} models x benchmarks in {len(jobs)} jobs; logs: {self.out}/logs",
-            markup=False,
-        )
+        jobs = self._jobs(cells, engine.slots if isinstance(engine, LocalEngine) else 1)
+        what = f"{'Estimating' if self.probing else 'Running'} {len(cells)} models x benchmarks"
+        self.console.print(f"{what} in {len(jobs)} jobs; logs: {self.out}/logs", markup=False)
         engine.run(jobs, self._ended)
 
     def _engine(self) -> Engine:
         sweep = self.sweep
-        if sweep.cluster == "inline":
-            return InlineEngine(
-                lambda job: run_job(sweep, sweep.choose(job.name), only_estimate=self.probing)
-            )
         if sweep.cluster is None:
             return LocalEngine(sweep.slots, sweep.accelerator)
-        return SubmititEngine(sweep.cluster, self.out / "submitit", sweep.cluster_options, sweep.slots)
+        if sweep.cluster != "inline":
+            return SubmititEngine(sweep.cluster, self.out / "submitit", sweep.cluster_options, sweep.slots)
+        return InlineEngine(lambda job: run_job(sweep, sweep.choose(job.name), only_estimate=self.probing))
 
     def _jobs(self, cells: Iterable[Cell], slots: int) -> list[Job]:
         """Groups of one benchmark each, as even as can be; the longest first, so that none trails behind."""
         jobs = []
-        groups: dict[str, list[Cell]] = {}
-        for cell in cells:
-            groups.setdefault(cell.benchmark, []).append(cell)
-        for group in groups.values():
-            most = self.sweep.models_per_job
-            count = max(math.ceil(len(group) / most), min(slots, len(group)) if len(groups) < slots else 1)
+        groups = [list(group) for _, group in groupby(cells, key=lambda cell: cell.benchmark)]
+        for group in groups:
+            fewest = math.ceil(len(group) / self.sweep.models_per_job)
+            count = max(fewest, min(slots, len(group)) if len(groups) < slots else 1)
             ordered = sorted(group, key=_seconds, reverse=True)
             jobs += [self._job(ordered[i::count]) for i in range(count)]
         return [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
@@ -189,17 +183,9 @@ def _arguments(sweep: Sweep) -> list[str]:
     return ["-m", "nfas_lightning", "sweep", file, "--run_dir", sweep.run_dir, *anew]
 
 
-def _without_estimate(sweep: Sweep, cells: Sequence[Cell]) -> list[Cell]:
-    return [cell for cell in cells if not cell.estimate(estimate_key(sweep, cell))]
-
-
 def _seconds(cell: Cell) -> float:
     found = cell.estimate()
     return float(found.get("seconds_forward", 0.0)) + float(found.get("seconds_scoring", 0.0))
-
-
-def _width(engine: Engine) -> int:
-    return engine.slots if isinstance(engine, LocalEngine) else 1
 
 
 def _report(sweep: Sweep, cells: Sequence[Cell]) -> SweepReport:
@@ -208,8 +194,8 @@ def _report(sweep: Sweep, cells: Sequence[Cell]) -> SweepReport:
     done = [cell for cell in cells if cell.status()["state"] == "done"]
     failed = []
     for cell in cells:
-        status = cell.status()
-        if status["state"] != "done":
+        if (status := cell.status())["state"] != "done":
+            command = [Path(sys.executable).name, *_arguments(sweep), "--job", cell.name]
             failed.append(
                 {
                     "benchmark": cell.benchmark,
@@ -217,9 +203,7 @@ def _report(sweep: Sweep, cells: Sequence[Cell]) -> SweepReport:
                     "error": status.get("error", "it did not run"),
                     "traceback": status.get("traceback", ""),
                     "log": status.get("log", ""),
-                    "command": shlex.join(
-                        [Path(sys.executable).name, *_arguments(sweep), "--job", cell.name]
-                    ),
+                    "command": shlex.join(command),
                 }
             )
     write_text(out / "failures.json", json.dumps(failed, indent=1))
@@ -246,7 +230,6 @@ def _named(cell: Cell) -> RunResults:
     return replace(results, **tables)
 
 
-def _tail(log: Path, lines: int = 3) -> str:
-    if not log.is_file():
-        return ""
-    return " / ".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:])
+def _tail(log: Path) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return " / ".join(text.strip().splitlines()[-3:])

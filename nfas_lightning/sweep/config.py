@@ -56,8 +56,7 @@ class Sweep:
         accelerator: see Lightning's Trainer.
         slots: processes at a time; None: one per GPU, or one for every four cores.
         models_per_job: models that share a process, and with it one reading of a benchmark.
-        share_gb: stimuli that are slow to decode are kept in memory for the models of a job, up to so many
-            gigabytes; 0: never.
+        share_gb: decoded stimuli are kept in memory for the models of a job, up to so many gigabytes.
         cluster: ``"slurm"``, or ``"local"``, to hand jobs to submitit; None: processes on this machine;
             ``"inline"``: this very process, one job after another, for a debugger.
         cluster_options: of submitit's ``update_parameters``, e.g. ``{"timeout_min": 240, "mem_gb": 32}``.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +25,6 @@ __all__ = ["available_mb", "estimate", "peak_mb", "reset_peak", "resident_mb", "
 _DRAWS = 20  # of the null in the timed probe
 _PROBE_BLOCKS = 3
 _COPIES = 3  # of a trajectory: as recorded, in one state space, and all blocks side by side
-_SHARE_FROM = 0.05  # share of the forward passes that decoding must cost before it is worth memory
 
 
 def estimate(suite: ModelSuite, datamodule: BrainDataModule, settings: ScoringSettings) -> dict[str, Any]:
@@ -41,9 +39,7 @@ def estimate(suite: ModelSuite, datamodule: BrainDataModule, settings: ScoringSe
         settings: of the scoring.
 
     Returns:
-        ``parameters``, ``n_blocks``, ``trajectory_mb``, ``memory_mb``, ``seconds_forward`` and
-        ``seconds_scoring``, both with the random twin where the suite has one, and both the least time: other
-        work on the machine adds to it.
+        What `Cell.estimate` holds: seconds are the least time, with the random twin where the suite has one.
     """
     gc.collect()
     before, probed = resident_mb(), reset_peak()
@@ -96,52 +92,42 @@ def _extrapolated(timed: Callable[[int], float], n_blocks: int, settings: Scorin
     return plain * fits + null
 
 
-def share_stimuli(datamodule: BrainDataModule, seconds_forward: float, limit_gb: float) -> str:
-    """Keep a benchmark's stimuli in memory once read, where reading them costs and they fit.
-
-    The first model of a job then decodes, and the others read from memory.
+def share_stimuli(datamodule: BrainDataModule, limit_gb: float) -> str:
+    """Keep a benchmark's stimuli in memory for the models of a job, where they fit.
 
     Args:
         datamodule: after ``setup``.
-        seconds_forward: of one model over all stimuli.
         limit_gb: gigabytes that stimuli may take; 0: never.
 
     Returns:
-        What was measured and decided, as a sentence for the log.
+        What was decided, as a sentence for the log.
     """
     stimuli = datamodule.stimuli
     if isinstance(stimuli.items, torch.Tensor | list | tuple):
         return "Stimuli are in memory already."
     n, probe = len(stimuli), min(4, len(stimuli))
-    started = time.perf_counter()
     items = [stimuli[i][1] for i in range(probe)]
-    seconds = (time.perf_counter() - started) / probe * n
     size = sum(item.nbytes if isinstance(item, torch.Tensor) else 1000 for item in items) / probe * n
-    measured = f"Reading all stimuli takes about {seconds:.1f} s and {size / 1e9:.2f} GB per model"
-    if seconds < _SHARE_FROM * seconds_forward:
-        return f"{measured}, little beside {seconds_forward:.0f} s of forward passes: read anew each time."
+    measured = f"Stimuli take about {size / 1e9:.2f} GB"
     if size > limit_gb * 1e9:
-        return f"{measured}, more than share_gb = {limit_gb:g}: read anew each time."
+        return f"{measured}, more than share_gb = {limit_gb:g}: read anew for each model."
     if datamodule.num_workers:
         return f"{measured}; {datamodule.num_workers} workers of the loader can't share them: read anew."
-    stimuli.items = _Remembered(stimuli.items)
-    return f"{measured}: kept in memory for the next models of this job."
+    stimuli.items = _InMemory(stimuli.items)
+    return f"{measured}: kept in memory for the models of this job."
 
 
-class _Remembered:
-    """A dataset that reads every item once."""
+class _InMemory(list[Any]):
+    """What a dataset holds, read once; it hashes as the dataset does, or results would have other keys."""
 
     def __init__(self, items: Any) -> None:
-        self._items = items
-        self._known: dict[int, Any] = {}
+        super().__init__(items[i] for i in range(len(items)))
+        self.source = items
 
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> Any:
-        if index not in self._known:
-            self._known[index] = self._items[index]
-        return self._known[index]
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "source":  # of a copy that is not filled yet
+            raise AttributeError(name)
+        return getattr(self.source, name)
 
 
 def reset_peak() -> Callable[[], float]:
@@ -154,7 +140,7 @@ def reset_peak() -> Callable[[], float]:
 
 def peak_mb() -> float:
     """Highest resident memory in 1e6 bytes, since `reset_peak` where the system can tell."""
-    found = _from_status("VmHWM")
+    found = _kilobytes("/proc/self/status", "VmHWM")
     if found is not None:
         return found
     import resource  # not on every system, and not needed where /proc is
@@ -165,23 +151,19 @@ def peak_mb() -> float:
 
 def resident_mb() -> float:
     """Resident memory now, in 1e6 bytes; the peak where the system tells no more."""
-    found = _from_status("VmRSS")
+    found = _kilobytes("/proc/self/status", "VmRSS")
     return peak_mb() if found is None else found
 
 
 def available_mb() -> float:
     """Memory of the machine that is free to take, in 1e6 bytes; infinite where the system does not say."""
-    return _kilobytes(Path("/proc/meminfo"), "MemAvailable") or float("inf")
+    return _kilobytes("/proc/meminfo", "MemAvailable") or float("inf")
 
 
-def _from_status(name: str) -> float | None:
-    return _kilobytes(Path("/proc/self/status"), name)
-
-
-def _kilobytes(path: Path, name: str) -> float | None:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-    return int(found[0]) * 1024e-6 if found else None
+def _kilobytes(path: str, name: str) -> float | None:
+    """Return what a line of a file of the kernel holds, in 1e6 bytes."""
+    with contextlib.suppress(OSError):
+        for line in Path(path).read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024e-6
+    return None

@@ -1,15 +1,18 @@
-"""Where jobs run: processes of this machine, or a cluster through submitit."""
+"""Where jobs run: this process, processes of this machine, or a cluster through submitit."""
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -38,36 +41,79 @@ class Job:
     log: Path
     memory_mb: float = 0.0
 
+    def __call__(self) -> int:
+        """Run it to its end; return its exit code."""
+        return self.start().wait()
 
-Ended = Callable[[Job, str], Iterable[Job]]
-"""Called with a job that ended and how; returns jobs to run in its place."""
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start the process, with its output in the log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        whole = {**os.environ, "NFAS_SWEEP_LOG": str(self.log), **environment}
+        streams: Any = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+        with self.log.open("ab") as log:
+            return subprocess.Popen(self.command, stdout=log, env=whole, **streams)
 
 
 class Engine(ABC):
-    """Runs jobs; `ended` is told of each and may ask for others."""
+    """Runs jobs, at most `slots` at a time."""
+
+    slots: int = sys.maxsize
+
+    def run(self, jobs: Iterable[Job], ended: Callable[[Job, str], Iterable[Job]]) -> None:
+        """Run all jobs to their end; `ended` is called with each and how it ended, and may return more."""
+        waiting, running = list(jobs), list[tuple[Job, Any]]()
+        try:
+            while waiting or running:
+                with self._together() if waiting else nullcontext():
+                    while len(running) < self.slots and (job := self._choose(waiting, bool(running))):
+                        waiting.remove(job)
+                        running.append((job, self._start(job)))
+                for job, handle in list(running):
+                    if (how := self._how(handle)) is not None:
+                        running.remove((job, handle))
+                        waiting += ended(job, how)
+                if running:
+                    time.sleep(_POLL)
+        finally:
+            for _, handle in running:  # Ctrl-C and errors here: no job outlives the sweep
+                self._stop(handle)
+
+    def _choose(self, waiting: list[Job], others: bool) -> Job | None:
+        """Return the job to start next, if one may start now; `others` are running."""
+        return waiting[0] if waiting else None
+
+    def _together(self) -> AbstractContextManager[Any]:
+        """Context in which the jobs of one round start."""
+        return nullcontext()
 
     @abstractmethod
-    def run(self, jobs: Iterable[Job], ended: Ended) -> None:
-        """Run all jobs to their end, those that `ended` returns included."""
+    def _start(self, job: Job) -> Any:
+        """Start a job; return what `_how` and `_stop` know it by."""
+
+    @abstractmethod
+    def _how(self, handle: Any) -> str | None:
+        """Return how a job ended; None while it runs."""
+
+    @abstractmethod
+    def _stop(self, handle: Any) -> None:
+        """End a job that runs."""
 
 
 class InlineEngine(Engine):
-    """Runs jobs in this very process, for a debugger and for tests.
+    """Runs jobs in this very process with the function `work`, for a debugger and for tests."""
 
-    Args:
-        work: runs one job.
-    """
+    slots = 1
 
     def __init__(self, work: Callable[[Job], object]) -> None:
         self.work = work
 
-    def run(self, jobs: Iterable[Job], ended: Ended) -> None:
-        """See the base class."""
-        waiting = list(jobs)
-        while waiting:
-            job = waiting.pop(0)
-            self.work(job)
-            waiting += ended(job, "")
+    def _start(self, job: Job) -> object:
+        return self.work(job)
+
+    def _stop(self, handle: object) -> None: ...
+
+    def _how(self, handle: object) -> str:
+        return ""  # an error would have ended the sweep
 
 
 class LocalEngine(Engine):
@@ -81,52 +127,39 @@ class LocalEngine(Engine):
     """
 
     def __init__(self, slots: int | None = None, accelerator: str = "auto") -> None:
-        self.gpus = 0 if accelerator == "cpu" else torch.cuda.device_count()
+        count = 0 if accelerator == "cpu" else torch.cuda.device_count()
+        given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        self.gpus = given[:count] or [str(i) for i in range(count)]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.slots = slots or self.gpus or max(1, cores // 4)
+        self.slots = slots or count or max(1, cores // 4)
         self.threads = max(1, cores // self.slots)
+        self.taken: dict[int, subprocess.Popen[bytes]] = {}
 
-    def run(self, jobs: Iterable[Job], ended: Ended) -> None:
-        """See the base class."""
-        waiting, running = list(jobs), dict[int, tuple[Job, subprocess.Popen[bytes], IO[bytes]]]()
-        try:
-            while waiting or running:
-                free = [slot for slot in range(self.slots) if slot not in running]
-                if waiting and free and (job := self._next(waiting, bool(running))):
-                    waiting.remove(job)
-                    running[free[0]] = (job, *self._start(job, free[0]))
-                    continue
-                time.sleep(_POLL)
-                for slot, (job, process, log) in list(running.items()):
-                    if process.poll() is not None:
-                        log.close()
-                        del running[slot]
-                        waiting += ended(job, _how(process.returncode))
-        finally:
-            # Ctrl-C and errors here: no process outlives the sweep
-            for _, process, log in running.values():
-                process.terminate()
-                process.wait()
-                log.close()
-
-    def _next(self, waiting: list[Job], others: bool) -> Job | None:
-        if not others:
-            return waiting[0]
-        room = available_mb()
+    def _choose(self, waiting: list[Job], others: bool) -> Job | None:
+        room = available_mb() if others else math.inf  # alone it is tried, whatever it needs
         return next((job for job in waiting if job.memory_mb <= room), None)
 
-    def _start(self, job: Job, slot: int) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-        environment = {**os.environ, PARENT: str(os.getpid()), "NFAS_SWEEP_LOG": str(job.log)}
+    def _start(self, job: Job) -> int:
+        slot = next(slot for slot in range(self.slots) if slot not in self.taken)
+        environment = {PARENT: str(os.getpid())}
         if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = _device(slot % self.gpus)
-        else:
-            environment.setdefault("OMP_NUM_THREADS", str(self.threads))
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        log = job.log.open("ab")
-        process = subprocess.Popen(
-            job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
-        )
-        return process, log
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        elif "OMP_NUM_THREADS" not in os.environ:
+            environment["OMP_NUM_THREADS"] = str(self.threads)
+        self.taken[slot] = job.start(**environment)
+        return slot
+
+    def _how(self, handle: int) -> str | None:
+        if (code := self.taken[handle].poll()) is None:
+            return None
+        del self.taken[handle]
+        if code == -9:
+            return "its process was killed (signal 9); the usual reason is that memory ran out"
+        return f"its process ended by signal {-code}" if code < 0 else f"its process ended with code {code}"
+
+    def _stop(self, handle: int) -> None:
+        self.taken[handle].terminate()
+        self.taken[handle].wait()
 
 
 class SubmititEngine(Engine):
@@ -145,60 +178,21 @@ class SubmititEngine(Engine):
     def __init__(
         self, cluster: str, folder: Path, options: Mapping[str, Any], slots: int | None = None
     ) -> None:
-        self.submitit = require("submitit", "cluster")
-        self.executor = self.submitit.AutoExecutor(folder=folder, cluster=cluster)
+        self.executor = require("submitit", "cluster").AutoExecutor(folder=folder, cluster=cluster)
         options = {"name": "nfas-sweep", "timeout_min": 24 * 60, **options}
         if cluster == "slurm" and slots:
             options["slurm_array_parallelism"] = slots
         self.executor.update_parameters(**options)
 
-    def run(self, jobs: Iterable[Job], ended: Ended) -> None:
-        """See the base class."""
-        pending = self._submit(list(jobs))
-        try:
-            while pending:
-                time.sleep(_POLL)
-                for job, handle in list(pending):
-                    if not handle.done():
-                        continue
-                    pending.remove((job, handle))
-                    pending += self._submit(
-                        list(ended(job, f"its job ended on the cluster ({handle.state})"))
-                    )
-        except BaseException:
-            for _, handle in pending:
-                handle.cancel(check=False)
-            raise
+    def _together(self) -> AbstractContextManager[Any]:
+        batch: AbstractContextManager[Any] = self.executor.batch()
+        return batch
 
-    def _submit(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
-        if not jobs:
-            return []
-        with self.executor.batch():
-            handles = [self.executor.submit(_Command(job.command, str(job.log))) for job in jobs]
-        return list(zip(jobs, handles, strict=True))
+    def _start(self, job: Job) -> Any:
+        return self.executor.submit(job)
 
+    def _how(self, handle: Any) -> str | None:
+        return f"its job ended on the cluster ({handle.state})" if handle.done() else None
 
-class _Command:
-    """A job's command line, run with its output in the job's log."""
-
-    def __init__(self, command: list[str], log: str) -> None:
-        self.command, self.log = command, log
-
-    def __call__(self) -> int:
-        Path(self.log).parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "NFAS_SWEEP_LOG": self.log}
-        with open(self.log, "ab") as log:
-            return subprocess.run(
-                self.command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False
-            ).returncode
-
-
-def _device(index: int) -> str:
-    given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return given[index] if given else str(index)
-
-
-def _how(code: int) -> str:
-    if code == -9:
-        return "its process was killed (signal 9); the usual reason is that memory ran out"
-    return f"its process ended by signal {-code}" if code < 0 else f"its process ended with code {code}"
+    def _stop(self, handle: Any) -> None:
+        handle.cancel(check=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from glob import glob
 from pathlib import Path
@@ -14,7 +13,7 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
-from nfas_lightning.errors import InputError
+from nfas_lightning.errors import InputError, nearest
 from nfas_lightning.models.sources import listed_models, sources
 from nfas_lightning.models.zoo.entry import ZooEntry
 from nfas_lightning.writing import load_yaml
@@ -67,14 +66,10 @@ def resolve_models(given: Iterable[str | Mapping[str, Any]]) -> list[ModelSpec]:
     if not specs:
         raise InputError("models must name at least one model, got none.")
     labels = [spec.label for spec in specs]
-    repeated = sorted({label for label in labels if labels.count(label) > 1})
-    if repeated:
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
         raise InputError(f"models must name each model once, got {repeated} more than once.")
     if broken := [label for label in labels if "," in label]:
-        raise InputError(
-            f"models: names must not hold a comma, which separates them in `--job`, got {broken}: rename the "
-            "config file, or add `name:` to the mapping."
-        )
+        raise InputError(f"models: names must not hold a comma, got {broken}: add `name:` to the mapping.")
     return specs
 
 
@@ -100,11 +95,8 @@ def _resolve(item: str | Mapping[str, Any]) -> list[ModelSpec]:
     else:
         names = [item] if item in short else [name for name, own_name in short.items() if own_name == wanted]
     if not names:
-        close = get_close_matches(wanted, short.values(), n=5, cutoff=0.5)
-        hint = f" Close: {', '.join(dict.fromkeys(close))}." if close else ""
-        raise InputError(
-            f"models: no listed model is called {item!r}.{hint} `nfas models list` has them all."
-        )
+        hint = nearest(wanted, short.values())
+        raise InputError(f"models: no listed model is called {item!r}.{hint} See `nfas models list`.")
     return [ModelSpec(short[name], listed[name].modality, {"model": name}) for name in names]
 
 

@@ -21,32 +21,27 @@ __all__ = ["cost_table", "failure_table", "not_estimated", "plan_table"]
 
 def plan_table(sweep: Sweep, cells: Sequence[Cell]) -> Table:
     """Return what every cell is estimated to take at the least, and the sum as a range."""
+    twins = ", random twins included" if sweep.random_twins else ""
     table = _table(
-        "What the sweep is estimated to take, random twins included"
-        if sweep.random_twins
-        else "What the sweep is estimated to take"
-    )
-    for column in ("parameters", "blocks", "trajectory", "memory", "forward", "scoring"):
-        table.add_column(column, justify="right", no_wrap=True)
-    total, unknown, room = 0.0, 0, available_mb()
+        f"What the sweep is estimated to take{twins}",
+        "parameters", "blocks", "trajectory", "memory", "forward", "scoring",
+    )  # fmt: skip
+    known = {cell.name: found for cell in cells if "memory_mb" in (found := cell.estimate())}
+    unknown, room = len(cells) - len(known), available_mb()
     for cell in cells:
-        found = cell.estimate()
-        if "memory_mb" not in found:
-            unknown += 1
-            table.add_row(escape(cell.benchmark), escape(cell.spec.label), *["–"] * 6)
-            continue
-        total += found["seconds_forward"] + found["seconds_scoring"]
-        memory = f"{found['memory_mb'] / 1e3:.1f} GB"
-        table.add_row(
-            escape(cell.benchmark),
-            escape(cell.spec.label),
-            f"{found['parameters'] / 1e6:.1f} M",
-            str(found["n_blocks"]),
-            f"{found['trajectory_mb']:.0f} MB",
-            f"[red]{memory}[/]" if found["memory_mb"] > room else memory,
-            f"{found['seconds_forward']:.0f} s",
-            f"{found['seconds_scoring']:.0f} s",
-        )
+        row = ["–"] * 6
+        if found := known.get(cell.name, {}):
+            memory = f"{found['memory_mb'] / 1e3:.1f} GB"
+            row = [
+                f"{found['parameters'] / 1e6:.1f} M",
+                str(found["n_blocks"]),
+                f"{found['trajectory_mb']:.0f} MB",
+                f"[red]{memory}[/]" if found["memory_mb"] > room else memory,
+                f"{found['seconds_forward']:.0f} s",
+                f"{found['seconds_scoring']:.0f} s",
+            ]
+        table.add_row(escape(cell.benchmark), escape(cell.spec.label), *row)
+    total = sum(found["seconds_forward"] + found["seconds_scoring"] for found in known.values())
     table.caption = (
         f"{span(total)} of one process's work, loading of weights not counted"
         + (f"; {unknown} could not be estimated and will be tried" if unknown else "")
@@ -66,9 +61,7 @@ def not_estimated(cells: Iterable[Cell]) -> list[str]:
 
 def cost_table(cells: Iterable[Cell]) -> Table:
     """Return what was estimated beside what was measured, cell by cell."""
-    table = _table("Estimated and measured")
-    for column in ("state", "seconds", "estimated", "peak memory", "estimated "):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = _table("Estimated and measured", "state", "seconds", "estimated", "peak memory", "estimated ")
     for cell in cells:
         status, found = cell.status(), cell.estimate()
         known = "memory_mb" in found
@@ -95,10 +88,12 @@ def failure_table(failed: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _table(title: str) -> Table:
+def _table(title: str, *numbers: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("benchmark", overflow="fold")
-    table.add_column("model", overflow="fold")
+    for column in ("benchmark", "model"):
+        table.add_column(column, overflow="fold")
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 

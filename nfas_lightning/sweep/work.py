@@ -68,8 +68,7 @@ def run_job(sweep: Sweep, cells: Sequence[Cell], *, only_estimate: bool = False)
                     _estimate(sweep, cell, datamodule)
                     continue
                 if not shared and len(cells) > 1:
-                    forward = cell.estimate().get("seconds_forward", 0.0) / (2 if sweep.random_twins else 1)
-                    console.print(cost.share_stimuli(datamodule, forward, sweep.share_gb))
+                    console.print(cost.share_stimuli(datamodule, sweep.share_gb))
                     shared = True
                 _run(sweep, cell, datamodule)
         except Exception as error:  # noqa: BLE001 - written down, and the next model runs

@@ -2,7 +2,6 @@
 
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.strategies import FSDPStrategy
 from torch.utils.data import DataLoader
 
 from nfas_lightning import align
+from nfas_lightning.callbacks import DepthTrajectory
 from tests.callbacks.test_first_look import Flat
 from tests.callbacks.test_monitor import Broken
 from tests.helpers.ordinary import Ordinary, loader, trainer
@@ -23,9 +22,9 @@ from tests.helpers.training import (
     RAW,
     Network,
     Pictures,
+    StillPictures,
     assert_same_training,
     brain,
-    classifier,
     monitor,
     train,
 )
@@ -109,10 +108,31 @@ def test_a_resumed_training_continues_its_curve_and_another_one_is_refused(tmp_p
         train(callback())
 
 
-def test_sharded_parameters_are_refused():
-    trainer = SimpleNamespace(strategy=FSDPStrategy(), callbacks=[])
-    with pytest.raises(ValueError, match="can't look inside FSDPStrategy, which shards the parameters"):
-        monitor().setup(trainer, classifier(Network()), "fit")
+def test_parameters_that_are_split_otherwise_than_by_fsdp_are_refused():
+    def zero_3():  # as DeepSpeed marks them; see tests/hooks/test_sharding.py for others
+        network = Network()
+        network.head.weight.ds_id = 0
+        return network
+
+    with pytest.raises(ValueError, match="got DeepSpeed ZeRO-3"):
+        train(monitor(), network=zero_3)
+    with pytest.raises(ValueError, match="got DeepSpeed ZeRO-3"):
+        train(DepthTrajectory(), network=zero_3, validate=True)
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_a_recorder_of_the_stage_sees_nothing_of_an_evaluation(stage):
+    depth = DepthTrajectory()
+    module = Ordinary()
+    getattr(trainer(depth, monitor()), stage)(module, still(), verbose=False)
+    alone = DepthTrajectory()
+    getattr(trainer(alone), stage)(module, still(), verbose=False)
+    for state, expected in zip(depth.trajectory.states, alone.trajectory.states, strict=True):
+        torch.testing.assert_close(state, expected)
+
+
+def still():
+    return DataLoader(StillPictures(8), batch_size=4)
 
 
 def test_an_average_of_the_weights_can_be_watched():

@@ -195,6 +195,10 @@ def test_failures(tmp_path):
 
 
 def test_mistakes_show_before_the_first_step(tmp_path):
+    zero_3 = vit()
+    zero_3.classifier.weight.ds_id = 0
+    with pytest.raises(ValueError, match="got DeepSpeed ZeRO-3"):
+        train(tmp_path, BrainAlignmentHF(brain(), preprocess=RAW), model=lambda: zero_3)
     with pytest.raises(ValueError, match=r"vit\.encodr"):
         train(tmp_path, BrainAlignmentHF(brain(), layers="vit.encodr.*", preprocess=RAW))
     arguments = TrainingArguments(output_dir=str(tmp_path), report_to=[], use_cpu=True)

@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
-import pytorch_lightning
+import pytorch_lightning.cli  # with its own ReduceLROnPlateau, as in `nfas fit`
 import torch
 import yaml
 

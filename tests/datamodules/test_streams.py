@@ -61,7 +61,7 @@ def test_streams_share_responses_and_nuisances_and_keep_stimuli_and_times():
     assert torch.equal(vision.responses.values, audio.responses.values)
     names = vision.responses.nuisance_names
     assert names == audio.responses.nuisance_names
-    assert names == ("power", "event_rate", "audio_power", "audio_event_rate")
+    assert names == ("vision_power", "vision_event_rate", "audio_power", "audio_event_rate")
     assert torch.equal(vision.responses.nuisances, audio.responses.nuisances)
     assert not torch.equal(vision.responses.design[0].to_dense(), audio.responses.design[0].to_dense())
     assert len(vision.stimuli) == len(audio.stimuli) == N

@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 from sklearn.metrics import silhouette_score
 
-from nfas_lightning.functional.controls import STATISTICS, compare_spaces, exchange_test
+from nfas_lightning.functional.controls import STATISTICS, compare_spaces, exchange_test, moved_responses
 from nfas_lightning.functional.embedding import distances
 from nfas_lightning.functional.permanova import permanova
 from nfas_lightning.functional.snci import convergence, snci
@@ -108,3 +108,44 @@ def test_what_is_undefined_has_no_p():
         compare_spaces(trained, untrained.log().log(), GROUPS)
     with pytest.raises(ValueError, match="n_pairs must be at least 1"):
         exchange_test(lambda rows: rows[:, :1], 0)
+
+
+def shared_noise(seed, groups, n_rois=30, n_draws=0, own=0.5, signal=0.0):
+    """Scores of networks that predict nothing and read one stream per group: noise that groups share."""
+    random = np.random.default_rng(seed)
+    codes = np.unique(groups, return_inverse=True)[1]
+    spaces = []
+    for _ in range(1 + n_draws):
+        common = random.standard_normal((codes.max() + 1, n_rois))[codes]
+        r = 0.05 * (common + own * random.standard_normal((len(groups), n_rois)))
+        spaces.append(r + signal * (len(spaces) == 0) * np.eye(3).repeat(10, axis=1)[codes])
+    r2 = torch.from_numpy(np.maximum(np.array(spaces), 0) ** 2)
+    return r2[0], r2[1:]
+
+
+def test_common_noise_is_no_cluster_beyond_moved_responses():
+    groups = list("aaaabbbbcccc")
+    relabeled, moved, found = [], [], []
+    for seed in range(100):
+        scores, null = shared_noise(seed, groups, n_draws=39)
+        relabeled.append(float(permanova(distances(scores), groups, n_permutations=39).p_value))
+        moved.append(float(moved_responses(scores, null, groups).p_value))
+        if seed < 20:
+            scores, null = shared_noise(seed, groups, n_draws=39, signal=0.3)
+            found.append(float(moved_responses(scores, null, groups).p_value))
+    assert np.mean(np.array(relabeled) <= 0.05) > 0.9  # relabeling takes common noise for a cluster
+    assert np.mean(np.array(moved) <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 100) ** 0.5
+    assert np.mean(np.array(moved) <= 0.5) == pytest.approx(0.5, abs=0.16)
+    assert max(found) == 1 / 40
+
+
+def test_the_statistic_is_the_sum_of_squares_between_groups():
+    V = torch.randn(7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    groups = torch.tensor([0, 0, 1, 1, 1, 2, 2])
+    means = torch.stack([V[groups == g].mean(0) for g in range(3)])
+    expected = sum(float((groups == g).sum() * ((means[g] - V.mean(0)) ** 2).sum()) for g in range(3))
+    result = moved_responses(V, torch.stack([V, 0.5 * V, 2 * V]), groups)
+    assert float(result.statistic) == pytest.approx(expected)
+    assert (result.n_draws, float(result.p_value)) == (3, 3 / 4)  # the same space and twice it reach it
+    with pytest.raises(ValueError, match="null"):
+        moved_responses(V, V[None, :5], groups)

@@ -45,6 +45,7 @@ class _Pretended(Tensor):
         return _run(function, args, kwargs or {})
 
     def tolist(self) -> Any:
+        _note(self.values)
         return self.values.tolist()
 
     def __repr__(self) -> str:
@@ -52,15 +53,29 @@ class _Pretended(Tensor):
 
 
 class PretendedDevice(TorchDispatchMode):
-    """Context in which `pretend` may be used; creation functions honor ``device=DEVICE``."""
+    """Context in which `pretend` may be used; creation functions honor ``device=DEVICE``.
+
+    Args:
+        float64: False: the device has none, and raises as MPS does.
+
+    Attributes:
+        brought: sizes of the floating-point tensors that were brought to the host, one per copy or read.
+    """
+
+    def __init__(self, *, float64: bool = True) -> None:
+        super().__init__()
+        self.float64 = float64
+        self.brought: list[int] = []
 
     def __enter__(self) -> PretendedDevice:
         self._tensor = torch.tensor
         torch.tensor = self._make  # does not pass through the dispatcher
+        _open.append(self)
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         torch.tensor = self._tensor
+        _open.remove(self)
         super().__exit__(*error)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -81,6 +96,15 @@ def reveal(value: Any) -> Any:
     return value.values if isinstance(value, _Pretended) else value
 
 
+_open: list[PretendedDevice] = []
+
+
+def _note(values: Tensor) -> None:
+    """Count a copy to the host."""
+    if _open and (values.is_floating_point() or values.is_complex()):
+        _open[-1].brought.append(values.numel())
+
+
 def _is_pretended(device: Any) -> bool:
     return device is not None and torch.device(device).type == DEVICE.type
 
@@ -96,12 +120,21 @@ def _run(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     options = dict(kwargs) if device is None else {**kwargs, "device": torch.device("cpu")}
     result = function(*tree_map(reveal, args), **tree_map(reveal, options))
     if name == "aten::copy_":
+        if isinstance(args[1], _Pretended) and not isinstance(args[0], _Pretended):
+            _note(args[1].values)
         return args[0]
     stays = device is not None and not _is_pretended(device)
 
     def wrap(value: Any) -> Any:
-        if not isinstance(value, Tensor) or stays:
+        if not isinstance(value, Tensor):
+            if isinstance(value, float):
+                _note(torch.tensor(value))
             return value
+        if stays:
+            _note(value)
+            return value
+        if _open and not _open[-1].float64 and value.dtype in (torch.float64, torch.complex128):
+            raise TypeError(f"{name}: the pretended device has no float64.")
         # a wrapper does not know that its values are to be read as conjugates
         return wrappers[id(value)] if id(value) in wrappers else _Pretended(value.resolve_conj())
 

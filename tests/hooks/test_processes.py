@@ -53,7 +53,7 @@ def work(rank, world):
         processes.together(fail_in_the_last)
     except (OSError, RuntimeError) as error:
         said.append(processes.reason_of(error))
-    return found, said
+    return found, said, processes.highest(rank)
 
 
 @pytest.mark.ddp
@@ -71,18 +71,19 @@ def test_rank_zero_gets_every_share_and_the_others_nothing(world):
             for state, expected in zip(one.states, other.states, strict=True):
                 assert state.dtype == expected.dtype
                 assert torch.equal(state, expected)
-        assert all(found[case] == [] for found, _ in results[1:])
-    layers, dtypes, reasons = zip(*(said for _, said in results), strict=True)
+        assert all(found[case] == [] for found, *_ in results[1:])
+    layers, dtypes, reasons = zip(*(said for _, said, _ in results), strict=True)
     assert len(set(layers)) == len(set(dtypes)) == 1
     assert layers[0].startswith("All processes must record the same layers of the same widths")
     assert "one shape and dtype" in dtypes[0]
     assert set(reasons) == {"OSError: disk full"}
+    assert [highest for *_, highest in results] == [world - 1] * world
 
 
 def test_a_single_process_talks_to_itself():
     own = share([2, 0], 0)
     assert processes.gather_trajectories(own) == [own]
     assert processes.gather_trajectories(None) == []
-    assert processes.together(lambda: 3) == 3
+    assert processes.together(lambda: 3) == processes.highest(3) == 3
     with pytest.raises(ZeroDivisionError):
         processes.together(lambda: 1 / 0)

@@ -57,7 +57,9 @@ CASES = {
     "ridge": lambda to: F.ridge_cv(to(X), to(Y)),
     "ridge, wide": lambda to: F.ridge_cv(to(X.T.contiguous()), to(X.T[:, :2].contiguous()), n_folds=2),
     "ridge, leave one out": lambda to: F.ridge_cv(to(X), to(Y), selection="loo"),
-    "ridge, gap": lambda to: F.ridge_cv(to(X), to(Y), gap=2, nuisances=to(NUISANCES)),
+    "ridge, gap": lambda to: F.ridge_cv(
+        to(X), to(Y), gap=2, nuisances=to(NUISANCES), alphas=to(torch.logspace(0, 3, 4))
+    ),
     "ridge, runs": lambda to: F.ridge_cv(to(X), to(MISSING), groups=to(RUNS)),
     "ridge, small things on the CPU": lambda to: F.ridge_cv(
         to(X), to(Y), groups=RUNS, nuisances=NUISANCES, alphas=torch.tensor([1.0, 10.0])

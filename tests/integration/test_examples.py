@@ -80,6 +80,14 @@ def test_timm_inside_a_lightning_module(run, tmp_path):
     assert pd.read_csv(metrics)["brain/mean_r"].notna().sum() == 2
 
 
+def test_fsdp(run):
+    try:
+        curves = run("fsdp", "--epochs", "1", "--images", "128", "--devices", "1", "--cpu")
+    finally:
+        torch.distributed.destroy_process_group()
+    assert list(overall(curves)["step"]) == [0, 2]
+
+
 def test_hugging_face(run, tmp_path):
     curves = run("hf_trainer", "--epochs", "1", "--images", "128", "--run-dir", str(tmp_path))
     assert list(overall(curves)["step"]) == [0, 2]

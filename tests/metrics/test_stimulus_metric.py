@@ -1,4 +1,4 @@
-"""Rows by stimulus id: kept on the host, any integers as ids."""
+"""Rows by stimulus id: kept on the metric's device, any integers as ids."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,12 @@ import torch
 
 from nfas_lightning.metrics import DepthSpectrum, DMDAlignment, RoiAlignment
 from tests.helpers.metrics import planted
+from tests.helpers.pretended_device import DEVICE, PretendedDevice, pretend, reveal
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
 
 
-def test_states_do_not_alias_the_batch_and_stay_on_the_host():
+def test_states_do_not_alias_the_batch_and_go_where_the_metric_goes():
     H, _ = planted()
     metric = DepthSpectrum()
     batch, ids = H.clone(), torch.arange(len(H))
@@ -18,9 +19,23 @@ def test_states_do_not_alias_the_batch_and_stay_on_the_host():
     batch.zero_()
     ids.fill_(3)
     assert torch.equal(metric.trajectories()[0], H)
-    moved = metric.to("meta")  # any other device: what moved there would be lost
-    assert torch.equal(moved.trajectories()[0], H)
-    assert moved.device.type == "meta"
+    with PretendedDevice():
+        moved = metric.to(DEVICE)
+        assert {row.device for row in moved.rows} == {DEVICE}
+        moved.update(pretend(H[:3]), torch.arange(3))
+        assert torch.equal(reveal(moved.trajectories()[0]), H)
+
+
+@pytest.mark.parametrize("budget", [0, 1000, None])
+def test_no_value_depends_on_where_rows_lie(budget):
+    H, _ = planted()
+    metric, other = DepthSpectrum(), DepthSpectrum(memory_budget=budget)
+    expected = metric(H, torch.arange(len(H)))
+    for rows in torch.arange(len(H)).split(7):
+        other.update(H[rows], rows)
+    assert torch.equal(other.compute(), expected)
+    for name, value in metric.details.items():
+        assert torch.equal(other.details[name], value)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from nfas_lightning.plotting import (
     plot_families,
     plot_networks,
     plot_rois,
-    plot_rows,
     plot_sizes,
     plot_snci,
     plot_space,
@@ -116,7 +115,6 @@ def test_figures_that_leave_rois_out_say_how_many(results, statistics):
         convergence=statistics.convergence.assign(network=""),
     )
     for draw in (
-        lambda most: plot_rows(mean_r2(scores), results.rois, label="r²", max_rows=most),
         lambda most: plot_snci(alone, max_rows=most),
         lambda most: plot_convergence(alone, max_rows=most),
         lambda most: plot_networks(scores, max_columns=most),
@@ -225,6 +223,13 @@ def test_there_is_a_figure_for_all_that_results_hold(zoo, zoo_statistics):
     few = make_results(("vision",), n_models=2, n_rois=4)
     drawn = [name for name, _, _ in draw_figures(few, make_statistics(few))]
     assert drawn == ["map_r2", "map_r2_glass", "truth", "spectra", "depth", "baselines", "rois"]
+
+
+def test_rois_without_coordinates_have_no_maps(zoo, zoo_statistics):
+    elsewhere = replace(zoo, rois=zoo.rois.drop(columns=["x", "y", "z"]))
+    names = [name for name, _, _ in draw_figures(elsewhere, zoo_statistics)]
+    assert "networks" in names
+    assert not [name for name in names if name.startswith("map_")]
 
 
 def test_points_are_named_by_model_and_group(zoo, zoo_statistics):

@@ -56,7 +56,7 @@ def test_a_legend_inside_keeps_its_room_and_stays_in_the_axes(layout):
     ax.plot([0, 1], [0, 1])
     handles = group_handles(group_styles([f"a_group_of_some_length_{i}" for i in range(4)]))
     note = "a note that is far longer than the axes are wide and would be cut off "
-    set_head(ax, "", handles, inside=True, title=None, simulated=True, columns=9, note=note)
+    set_head(ax, "", handles, {}, inside=True, simulated=True, columns=9, note=note)
     figure.draw_without_rendering()
     frame, legend = ax.get_window_extent(), ax.get_legend().get_window_extent()
     (mark,) = (text.get_window_extent() for text in ax.texts if text.get_text() == SIMULATED)

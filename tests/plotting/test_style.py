@@ -40,7 +40,7 @@ def test_known_modalities_keep_their_look_and_all_differ():
 
 
 def test_the_mark_stands_only_on_simulated_figures():
-    marked, plain = finish(new_figure(4, 3), "t", simulated=True), finish(new_figure(4, 3), "t")
+    marked, plain = (finish(new_figure(4, 3), "t", {}, simulated=mark) for mark in (True, False))
     assert marked.get_supxlabel() == SIMULATED
     assert plain.get_supxlabel() == ""
     assert is_simulated(make_results(n_models=1, n_rois=3).scores)
@@ -49,17 +49,17 @@ def test_the_mark_stands_only_on_simulated_figures():
 
 def test_colors_of_ones_own_are_of_groups_that_there_are():
     usual = group_styles(["audio", "vision"])
-    styles = group_styles(["audio", "vision"], {"audio": "k", "language": "tab:red"})
+    styles = group_styles(["audio", "vision"], {"colors": {"audio": "k", "language": "tab:red"}})
     assert styles == usual | {"audio": usual["audio"]._replace(color="#000000")}
     with pytest.raises(
         ValueError, match=r"\['audio', 'vision'\], got one for 'visoin'. Did you mean 'vision'"
     ):
-        group_styles(["audio", "vision"], {"visoin": "k"})
+        group_styles(["audio", "vision"], {"colors": {"visoin": "k"}})
     with pytest.raises(ValueError, match=r"colors of matplotlib.*got 'blak' for 'audio'"):
-        group_styles(["audio"], {"audio": "blak"})
+        group_styles(["audio"], {"colors": {"audio": "blak"}})
     # one mapping for several figures, each of some of its groups
-    assert list(group_styles(["bert"], {"bert": "r", "vit": "k"})) == ["bert"]
-    assert list(group_styles(["bert"], {"vit": "k"}, among=["bert", "vit"])) == ["bert"]
+    assert list(group_styles(["bert"], {"colors": {"bert": "r", "vit": "k"}})) == ["bert"]
+    assert list(group_styles(["bert"], {"colors": {"vit": "k"}}, among=["bert", "vit"])) == ["bert"]
 
 
 def test_drawing_leaves_settings_and_pyplot_alone():

@@ -25,7 +25,7 @@ def test_a_result_prints_as_one_line():
 
 
 def test_a_query_of_an_unknown_column_names_those_there_are():
-    with pytest.raises(ValueError, match=r"Did you mean 'modality'\? Columns of a model: \['model'"):
+    with pytest.raises(ValueError, match=r"Did you mean 'modality'.*\? Columns of a model: \['model'"):
         make_results().select("modalty == 'audio'")
 
 

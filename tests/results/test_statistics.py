@@ -22,7 +22,7 @@ def test_tests_are_one_table_beside_the_others(statistics):
     pd.testing.assert_frame_equal(tables["snci"], statistics.snci)
     assert set(tables) == {
         "tests", "coordinates", "pairwise", "silhouette_samples", "anova", "snci", "convergence", "nearest",
-        "stability",
+        "stability", "controls",
     }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def test_volumes_are_counted_by_roi_and_feature():
 
 
 def chosen(blocks, targets, score="alone"):
-    best = best_block([Fits(block, block) for block in blocks], targets, score)
+    best = best_block([Fits(block, block) for block in blocks], score)
     return best.scores[score].r
 
 
@@ -96,7 +96,7 @@ def test_each_number_of_the_best_block_has_a_choice_of_its_own():
     X, Y = torch.randn(100, 4, generator=torch.Generator().manual_seed(0)), torch.randn(100, 2)
     first, second = ridge_cv(X, Y), ridge_cv(X.flip(1), Y)
     better = dataclasses.replace(second, inner_score=first.inner_score + 1e-3, fold_r=first.fold_r + 1)
-    best = best_block([Fits(first, better), Fits(better, first)], Y, "partial").scores
+    best = best_block([Fits(first, better), Fits(better, first)], "partial").scores
     torch.testing.assert_close(best["alone"].r, first.r + 1)  # of the second block's fit alone
     torch.testing.assert_close(best["partial"].r, first.r + 1)  # of the first block's beside nuisances
     torch.testing.assert_close(best["joint"].r, second.r_joint)
@@ -131,9 +131,9 @@ def test_best_block_counts_the_volumes_of_the_blocks_that_won():
     X[1][20:] = 1.0  # untrained in the first fold
     blocks = [ridge_cv(x, Y, warn=False) for x in X]
     fits = [Fits(block, block) for block in blocks]
-    assert best_block(fits, Y, "alone").n_volumes.tolist() == [100, 93]
+    assert best_block(fits, "alone").n_volumes.tolist() == [100, 93]
     torch.testing.assert_close(chosen(blocks, Y), torch.stack([blocks[0].r[0], blocks[2].r[1]]))
-    assert best_block(fits[1:2], Y, "alone").n_volumes.tolist() == [80, 80]
+    assert best_block(fits[1:2], "alone").n_volumes.tolist() == [80, 80]
 
 
 def test_a_block_that_is_constant_in_training_is_never_the_best():

@@ -217,8 +217,8 @@ def test_scores_in_a_state_space_do_not_depend_on_its_axes(monkeypatch):
     plain = score_trajectory(track, responses, CARD, settings).scores.set_index(["feature", "roi"])
     fit = StateSpace.fit_transform
 
-    def turned(self, states):
-        H = fit(self, states)
+    def turned(self, states, device=None):
+        H = fit(self, states, device)
         Q, _ = torch.linalg.qr(
             torch.randn(H.shape[2], H.shape[2], generator=torch.Generator().manual_seed(0))
         )

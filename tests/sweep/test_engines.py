@@ -33,9 +33,9 @@ def test_a_job_waits_for_memory(tmp_path):
     engine = LocalEngine(2, "cpu")
     big = Job("big", [], tmp_path / "big.log", memory_mb=available_mb() * 10)
     small = Job("small", [], tmp_path / "small.log", memory_mb=1.0)
-    assert engine._next([big, small], others=True) is small
-    assert engine._next([big], others=True) is None
-    assert engine._next([big], others=False) is big  # alone it is tried
+    assert engine._choose([big, small], others=True) is small
+    assert engine._choose([big], others=True) is None
+    assert engine._choose([big], others=False) is big  # alone it is tried
 
 
 @pytest.mark.slow

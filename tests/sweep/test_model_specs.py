@@ -37,7 +37,7 @@ def test_models_go_by_name_pattern_file_and_mapping(folder):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["minilm_l7"], r"no listed model is called 'minilm_l7'. Close: .*minilm_l6"),
+        (["minilm_l7"], r"no listed model is called 'minilm_l7'. Did you mean .*minilm_l6"),
         (["packaged:zzz*"], "no listed model is called 'packaged:zzz"),
         (["nothing/*.yaml"], "no config file matches"),
         (["timm:resnet18"], "does not tell its modality; add `modality:`"),

@@ -116,8 +116,13 @@ def _check(name: str, image: Any, shape: tuple[int, ...], affine: NDArray[np.flo
     header = image.header
     if isinstance(header, nib.Nifti1Header) and header["qform_code"] == 0 and header["sform_code"] == 0:
         raise InputError(f"{name} must have a place in space, got neither sform nor qform: set its affine.")
+    check_affine(name, affine)
+
+
+def check_affine(name: str, affine: NDArray[np.float64]) -> None:
+    """Refuse a matrix from voxels to mm that is not (4, 4), finite and invertible."""
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
-        raise InputError(f"{name} must have an invertible affine, got {affine.tolist()}.")
+        raise InputError(f"{name} must have an invertible affine (4, 4), got {affine.tolist()}.")
 
 
 def read_gifti(path: Path, side: str) -> NDArray[np.float32]:

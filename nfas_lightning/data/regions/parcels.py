@@ -19,7 +19,7 @@ from scipy import sparse
 from torch import Tensor
 
 from nfas_lightning.data.regions.atlas import Atlas
-from nfas_lightning.data.regions.brain_images import open_image, read_gifti
+from nfas_lightning.data.regions.brain_images import check_affine, open_image, read_gifti
 from nfas_lightning.data.regions.label_files import FSAVERAGE
 from nfas_lightning.errors import InputError
 
@@ -101,10 +101,7 @@ def array_parcels(
             f"shape {inside.shape}, got {data.shape}."
         )
     matrix = np.asarray(affine, dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) == 0:
-        raise InputError(
-            f"affine must be an invertible (4, 4) matrix from voxels to mm, got {matrix.tolist()}."
-        )
+    check_affine("values", matrix)
     rows, voxels = _locate(atlas, inside.shape, matrix, "values")
     position = np.full(inside.shape, -1)
     position[inside] = np.arange(data.shape[1])

@@ -94,11 +94,7 @@ def coordinate_atlas(name: str = "seitzman") -> pd.DataFrame:
     Dosenbach's ROIs within 10 mm of Seitzman's auditory ones are called ``auditory``, since its own six
     networks have none.
 
-    Args:
-        name: ``"seitzman"``, ``"dosenbach"`` or ``"power"``.
-
-    Returns:
-        Table of `roi_table`, names such as ``Visual_L_012`` with the atlas's own number.
+    Names in the `roi_table` are such as ``Visual_L_012``, with the atlas's own number.
 
     Reference:
         Seitzman et al. 2020, doi:10.1016/j.neuroimage.2019.116290; Dosenbach et al. 2010,

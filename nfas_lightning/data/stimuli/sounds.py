@@ -30,6 +30,7 @@ _BLOCK = 2**22  # numbers that are decoded at a time: 16 MB
 _OGG_PAGE = 65_307  # bytes, at most
 _FRAME_SECONDS = 0.1
 _RANGE_DB = 60.0  # quieter than this below the loudest frame counts as silence
+_AGAIN = "it is cut short. Delete it and fetch it again."
 _LOUDEST = 4.0  # floating point may go beyond full scale; 12 dB are no overshoot, but another scale
 
 
@@ -106,15 +107,13 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
             _check_length(path)
         if file.format == "OGG":
             _check_last_page(path)
-        if not 0 < file.frames <= _MOST:
-            n = f"at most {_MOST} samples, got {file.frames} by its header"
+        if not file.frames:
+            raise InputError(f"{path.name} must hold sound, got a file without a single sample.")
+        if file.frames > _MOST:
             raise InputError(
-                f"{path.name} must hold {n if file.frames else 'sound, got a file without a single sample'}."
+                f"{path.name} must hold at most {_MOST} samples, got {file.frames} by its header."
             )
         yield file
-
-
-_AGAIN = "it is cut short. Delete it and fetch it again."
 
 
 def _decode(file: soundfile.SoundFile, mono: NDArray[np.float32]) -> tuple[float, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.hrf import HRFModel
 
-__all__ = ["INTEGRATIVE", "Schedule", "SimulatedBrain", "plan_rois", "schedule", "simulate_brain"]
+__all__ = ["INTEGRATIVE", "Cause", "Schedule", "SimulatedBrain", "plan_rois", "schedule", "simulate_brain"]
 
 _DRIVER = {
     "Visual": "vision",
@@ -150,11 +151,24 @@ class SimulatedBrain:
     ceiling: Tensor
 
 
+@dataclass(frozen=True)
+class Cause:
+    """Something that regions follow.
+
+    Attributes:
+        features: (N, P) of stimuli.
+        driven: (R,) booleans: the regions.
+        timing: when the stimuli were shown; all causes have the same volumes.
+    """
+
+    features: Tensor
+    driven: NDArray[np.bool_]
+    timing: Schedule
+
+
 def simulate_brain(
-    features: Tensor,
-    driven: NDArray[np.bool_],
+    causes: Sequence[Cause],
     networks: pd.Series[str],
-    timing: Schedule,
     *,
     n_subjects: int = 4,
     snr: float = 0.7,
@@ -168,13 +182,12 @@ def simulate_brain(
     ROI r of subject s answers with :math:`a_r X (w_{n(r)} + w_r + \nu\, w_{sr}) + \epsilon`: its network's
     weights, its own, and the subject's; X are the features carried to volumes, epsilon is first-order
     autoregressive noise of unit variance, and :math:`a_r` makes the standard deviation of the signal
-    `snr` times that of the noise, give or take 30 % from ROI to ROI.
+    `snr` times that of the noise, give or take 30 % from ROI to ROI. Several causes of one ROI add up in
+    equal shares. ROIs without a cause are noise.
 
     Args:
-        features: (N, P) stimulus features.
-        driven: (R,) which ROIs follow them; the rest is noise.
+        causes: what regions follow.
         networks: R network names: ROIs of one network are alike.
-        timing: when stimuli were shown and volumes taken.
         n_subjects: S.
         snr: standard deviation of one subject's signal over that of the noise.
         autocorrelation: of the noise from volume to volume, in [0, 1).
@@ -182,27 +195,36 @@ def simulate_brain(
         seed: of weights and noise.
         hrf: ``"spm"`` or ``"glover"``.
     """
-    check_shape("features", features, "N P", N=len(timing.onsets))
+    for cause in causes:
+        check_shape("features", cause.features, "N P", N=len(cause.timing.onsets))
+    timing = causes[0].timing
     if n_subjects < 1 or snr < 0 or variability < 0 or not 0 <= autocorrelation < 1:
         raise InputError(
             "Expected n_subjects >= 1, snr >= 0, variability >= 0 and autocorrelation in [0, 1), got "
             f"{n_subjects}, {snr}, {variability} and {autocorrelation}."
         )
     rng = np.random.default_rng([seed, 5])
-    n_volumes, n_rois, n_features = len(timing.volume_times), len(driven), features.shape[1]
-    (operator,) = timing.design(hrf)
-    X = (operator.double() @ features.double()).numpy()
+    n_volumes, n_rois = len(timing.volume_times), len(networks)
     runs = timing.volume_runs.numpy()
-
-    shared = {name: rng.standard_normal(n_features) for name in sorted(set(networks))}
-    common = np.stack([shared[name] for name in networks], axis=1) + rng.standard_normal((n_features, n_rois))
-    strength = snr * rng.uniform(0.7, 1.3, size=n_rois) * driven
+    carried, weights = [], []
+    for cause in causes:
+        (operator,) = cause.timing.design(hrf)
+        carried.append((operator.double() @ cause.features.double()).numpy())
+        n_features = cause.features.shape[1]
+        shared = {name: rng.standard_normal(n_features) for name in sorted(set(networks))}
+        own = rng.standard_normal((n_features, n_rois))
+        weights.append(np.stack([shared[name] for name in networks], axis=1) + own)
+    strength = snr * rng.uniform(0.7, 1.3, size=n_rois)
+    shares = np.stack([cause.driven for cause in causes]).astype(float)
+    shares /= np.sqrt(np.maximum(shares.sum(axis=0), 1))
     values = np.empty((n_subjects, n_volumes, n_rois))
     signal = np.zeros((n_volumes, n_rois))
     for s in range(n_subjects):
-        own = variability * 2**0.5 * rng.standard_normal((n_features, n_rois))
-        planted = _center(X @ (common + own), runs)
-        planted *= strength / planted.std(axis=0)
+        planted = np.zeros((n_volumes, n_rois))
+        for X, common, share in zip(carried, weights, shares, strict=True):
+            own = variability * 2**0.5 * rng.standard_normal(common.shape)
+            part = _center(X @ (common + own), runs)
+            planted += part * (strength * share / part.std(axis=0))
         signal += planted / n_subjects
         noise = _center(_autoregressive(rng, runs, n_rois, autocorrelation), runs)
         values[s] = planted + noise

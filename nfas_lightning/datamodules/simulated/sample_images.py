@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nfas_lightning.errors import MissingFileError
 
-__all__ = ["photographs", "sample_crops"]
+__all__ = ["equalized", "photographs", "sample_crops"]
 
 # photographs inside the wheels themselves: none of these is fetched from anywhere
 _PHOTOGRAPHS = {
@@ -73,6 +73,21 @@ def sample_crops(
         crops.append(_crop(pictures[name], scale, size, rng))
         names.append(f"{name}_{i:03d}")
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous(), names, files
+
+
+def equalized(crops: Tensor, *, seed: int = 0) -> Tensor:
+    """Return crops in gray, of equal mean and contrast, half of them mirrored: color tells no photograph.
+
+    Args:
+        crops: (N, 3, H, W) uint8.
+        seed: of the mirroring.
+    """
+    gray = crops.float().mean(dim=1, keepdim=True)
+    mean, spread = gray.mean(dim=(2, 3), keepdim=True), gray.std(dim=(2, 3), keepdim=True)
+    even = ((gray - mean) / spread.clamp(min=1.0) * 50 + 127.5).clamp(0, 255)
+    mirrored = torch.from_numpy(np.random.default_rng([seed, 7]).uniform(size=len(crops)) < 0.5)
+    even[mirrored] = even[mirrored].flip(-1)
+    return even.round().to(torch.uint8).expand_as(crops).contiguous()
 
 
 def _crop(picture: Image.Image, scale: float, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:

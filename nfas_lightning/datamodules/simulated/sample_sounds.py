@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, sosfilt
 from torch import Tensor
 
-__all__ = ["SAMPLING_RATE", "sample_sounds"]
+__all__ = ["SAMPLING_RATE", "sample_sounds", "sample_vowels"]
 
 SAMPLING_RATE = 16_000
 _Wave = NDArray[np.float64]
+# pitch in Hz and length of the vocal tract, as a factor of formants, of six voices
+_VOICES = ((90, 0.95), (110, 1.0), (140, 0.9), (190, 1.12), (220, 1.05), (270, 1.2))
 # formants 1 to 3 in Hz of five vowels (averages of the textbooks, rounded)
 _VOWELS = ((730, 1090, 2440), (530, 1840, 2480), (270, 2290, 3010), (570, 840, 2410), (300, 870, 2240))
 
@@ -40,6 +42,35 @@ def sample_sounds(n_stimuli: int, *, seconds: float = 2.0, seed: int = 0) -> tup
         waves.append(wave / max(1.0, float(np.abs(wave).max())))
         names.append(f"{kind}_{i:03d}")
     return torch.from_numpy(np.stack(waves)).float(), names
+
+
+def sample_vowels(n_stimuli: int, *, seconds: float = 2.0, seed: int = 0) -> tuple[Tensor, list[str], Tensor]:
+    """Generate repeated vowels of several voices in noise, at levels that tell nothing of either.
+
+    Returns:
+        Samples (n_stimuli, K) float32 at 16 kHz, unique names such as ``"vowel2_voice1_006"``, and labels
+        (n_stimuli, 2): vowel and voice.
+    """
+    rng = np.random.default_rng([seed, 6])
+    n_samples = round(seconds * SAMPLING_RATE)
+    waves, names, labels = [], [], []
+    for i in range(n_stimuli):
+        vowel, voice = int(rng.integers(len(_VOWELS))), int(rng.integers(len(_VOICES)))
+        hertz, tract = _VOICES[voice]
+        pitch = hertz * 2 ** (
+            0.1 * np.sin(2 * np.pi * rng.uniform(0.5, 2) * _time(n_samples) + rng.uniform(0, 6))
+        )
+        wave = _complex_tone(pitch, rng.uniform(4, 9), rng)
+        for formant in _VOWELS[vowel]:
+            wave = _resonate(wave, formant * tract * 2 ** rng.uniform(-0.05, 0.05), 90.0)
+        wave *= 0.2 + np.sin(np.pi * np.mod(_time(n_samples) * rng.uniform(2, 5), 1)) ** 2
+        noise = _modulated_noise(n_samples, rng)
+        wave = wave / wave.std() + noise / noise.std() * 10 ** (rng.uniform(-20, -5) / 20)
+        wave *= _ramps(n_samples) * 10 ** (rng.uniform(-30, -15) / 20) / wave.std()
+        waves.append(wave / max(1.0, float(np.abs(wave).max())))
+        names.append(f"vowel{vowel}_voice{voice}_{i:03d}")
+        labels.append((vowel, voice))
+    return torch.from_numpy(np.stack(waves)).float(), names, torch.tensor(labels)
 
 
 def _time(n_samples: int) -> _Wave:

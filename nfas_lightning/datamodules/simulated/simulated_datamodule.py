@@ -20,7 +20,7 @@ from nfas_lightning.data.stimuli.acoustics import sound_power
 from nfas_lightning.data.stimuli.images import check_size
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES, Modality, StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.datamodules.simulated.planted_brain import Schedule, plan_rois, schedule, simulate_brain
+from nfas_lightning.datamodules.simulated.planted_brain import Cause, plan_rois, schedule, simulate_brain
 from nfas_lightning.datamodules.simulated.planted_features import (
     image_features,
     principal_components,
@@ -33,8 +33,7 @@ from nfas_lightning.datamodules.simulated.sample_texts import sample_sentences, 
 from nfas_lightning.errors import FailureError
 from nfas_lightning.functional.checks import check_count, check_option, check_seed
 
-__all__ = ["SimulatedBrainDataModule"]
-
+__all__ = ["SimulatedBrainDataModule", "nuisance_on_volumes"]
 
 _NUISANCE = {"vision": "luminance", "audio": "sound_power", "language": "words"}
 
@@ -117,10 +116,8 @@ class SimulatedBrainDataModule(BrainDataModule):
         truth = plan_rois(self.atlas)
         planted = truth["driven_by"].isin([self.modality, "all"]) & (self.signal == "planted")
         brain = simulate_brain(
-            principal_components(features, self.n_components),
-            planted.to_numpy(),
+            [Cause(principal_components(features, self.n_components), planted.to_numpy(), timing)],
             truth["network"],
-            timing,
             n_subjects=self.n_subjects,
             snr=self.snr,
             seed=seed,
@@ -144,7 +141,7 @@ class SimulatedBrainDataModule(BrainDataModule):
             design=design,
             tr=self.tr,
             volume_times=timing.volume_times,
-            nuisances=_to_volumes(nuisance, timing, design),
+            nuisances=nuisance_on_volumes(nuisance, design),
             nuisance_names=(_NUISANCE[self.modality],),
             # the ceiling is that of the mean of all subjects
             noise_ceiling=brain.ceiling if len(kept) == self.n_subjects else None,
@@ -175,7 +172,7 @@ class SimulatedBrainDataModule(BrainDataModule):
         return StimulusSet(texts, "language"), names, features, n_words, {}
 
 
-def _to_volumes(nuisance: Tensor, timing: Schedule, design: tuple[Tensor, ...]) -> Tensor:
+def nuisance_on_volumes(nuisance: Tensor, design: tuple[Tensor, ...]) -> Tensor:
     """Carry one stimulus property to volumes as the features are, standardized over the experiment."""
     (operator,) = design
     carried = operator.double() @ zscore(nuisance.double()[:, None])

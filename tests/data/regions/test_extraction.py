@@ -91,3 +91,14 @@ def test_what_is_wrong_is_named(scans, atlas, tmp_path):
     with pytest.raises(ValueError, match=r"cut short or damaged|can't be read") as caught:
         read(scans, atlas)
     assert any(note.startswith("Scan sub-1: ") for note in caught.value.__notes__)
+
+
+def test_a_file_that_changes_while_it_is_read(scans, atlas, monkeypatch):
+    def changed(path, *args):
+        parcels = volume_parcels(path, *args)
+        path.write_bytes(path.read_bytes() + b"0")
+        return parcels
+
+    monkeypatch.setattr(extraction, "volume_parcels", changed)
+    with pytest.raises(RuntimeError, match="changed while it was read"):
+        read(scans[:1], atlas)

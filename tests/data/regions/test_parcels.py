@@ -246,7 +246,7 @@ def test_masked_arrays_that_do_not_fit(atlas):
     mask = np.ones((4, 4, 4), np.uint8)
     with pytest.raises(ValueError, match=r"one column per voxel of the mask, \(T, 64\)"):
         array_parcels(np.ones((3, 63)), mask, TURNED, atlas)
-    with pytest.raises(ValueError, match="affine must be an invertible"):
+    with pytest.raises(ValueError, match="must have an invertible affine"):
         array_parcels(np.ones((3, 64)), mask, np.zeros((4, 4)), atlas)
 
 

@@ -11,7 +11,12 @@ from torch import nn
 
 from nfas_lightning import align
 from nfas_lightning.data import ImageFiles
-from nfas_lightning.data.stimuli.stimulus_set import StimulusSet, first_places, guess_modality
+from nfas_lightning.data.stimuli.stimulus_set import (
+    StimulusSet,
+    first_places,
+    guess_modality,
+    warn_of_repeats,
+)
 from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.datamodules import ArrayDataModule, FolderDataModule
 from nfas_lightning.functional import ridge_cv
@@ -229,3 +234,10 @@ def test_the_null_moves_repetitions_together():
         rates.append(float((permutation_p(result.r, null) <= 0.05).float().mean()))
     assert 0.025 < rates[0] < 0.075
     assert rates[1] > 0.1  # as rows that move one by one
+
+
+def test_repeats_inside_a_run_stay_together():
+    first, ids = torch.tensor([0, 0, 2, 3]), list("abcd")
+    warn_of_repeats(first, ids, torch.tensor([0, 0, 1, 1]))
+    with pytest.warns(UserWarning, match="2 of 4 stimuli are identical"):
+        warn_of_repeats(first, ids, torch.tensor([0, 1, 0, 1]))

@@ -83,6 +83,9 @@ def test_damaged_files_are_named(folder, tmp_path):
     (tmp_path / "early.mp4").write_bytes(streamed[: -(len(streamed) - streamed.index(b"mdat")) // 2])
     with pytest.raises(ValueError, match=r"early\.mp4 must"):
         read_clip(tmp_path / "early.mp4", 4)
+    (tmp_path / "late.mp4").write_bytes(streamed[:-20])
+    with pytest.raises(ValueError, match=r"late\.mp4 must"):  # after the one frame that is taken
+        read_clip(tmp_path / "late.mp4", 0.5)
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(ValueError, match="empty file"):
         read_clip(tmp_path / "empty.mp4", 4)

@@ -9,6 +9,7 @@ import torch
 
 from nfas_lightning.datamodules.simulated.planted_brain import (
     INTEGRATIVE,
+    Cause,
     plan_rois,
     schedule,
     simulate_brain,
@@ -79,7 +80,7 @@ def test_ceiling_is_the_correlation_it_says(planted):
     features, timing, driven, networks = planted
     r = []
     for seed in range(4):
-        brain = simulate_brain(features, driven, networks, timing, seed=seed)
+        brain = simulate_brain([Cause(features, driven, timing)], networks, seed=seed)
         mean = brain.responses.mean(dim=0)
         stacked = torch.stack([brain.signal, mean])[:, :, :20]
         centered = torch.nn.functional.normalize(stacked - stacked.mean(dim=1, keepdim=True), dim=1)
@@ -95,7 +96,7 @@ def test_more_subjects_and_less_noise_raise_the_ceiling(planted):
     features, timing, driven, networks = planted
 
     def ceiling(**options):
-        return simulate_brain(features, driven, networks, timing, **options).ceiling[:20].mean()
+        return simulate_brain([Cause(features, driven, timing)], networks, **options).ceiling[:20].mean()
 
     assert ceiling(n_subjects=2) < ceiling(n_subjects=8)
     assert ceiling(snr=0.3) < ceiling(snr=1.0)
@@ -105,7 +106,7 @@ def test_more_subjects_and_less_noise_raise_the_ceiling(planted):
 def test_noise_is_autoregressive_and_starts_anew_in_every_run(planted):
     features, timing, _, networks = planted
     silent = np.zeros(40, dtype=bool)
-    noise = simulate_brain(features, silent, networks, timing, autocorrelation=0.6).responses
+    noise = simulate_brain([Cause(features, silent, timing)], networks, autocorrelation=0.6).responses
     runs = timing.volume_runs
     within = runs[1:] == runs[:-1]
     product = noise[:, 1:] * noise[:, :-1]
@@ -118,7 +119,7 @@ def test_noise_is_autoregressive_and_starts_anew_in_every_run(planted):
 def test_rois_of_one_network_are_more_alike(planted):
     features, timing, _, networks = planted
     everywhere = np.ones(40, dtype=bool)
-    signal = simulate_brain(features, everywhere, networks, timing, variability=0.0, seed=2).signal
+    signal = simulate_brain([Cause(features, everywhere, timing)], networks, variability=0.0, seed=2).signal
     r = torch.corrcoef(signal.T)
     same = torch.zeros(40, 40, dtype=torch.bool)
     same[:10, :10] = same[10:, 10:] = True
@@ -131,6 +132,6 @@ def test_rois_of_one_network_are_more_alike(planted):
 def test_bad_settings(planted):
     features, timing, driven, networks = planted
     with pytest.raises(ValueError, match=r"autocorrelation in \[0, 1\)"):
-        simulate_brain(features, driven, networks, timing, autocorrelation=1.0)
+        simulate_brain([Cause(features, driven, timing)], networks, autocorrelation=1.0)
     with pytest.raises(ValueError, match="features must have shape"):
-        simulate_brain(features[:5], driven, networks, timing)
+        simulate_brain([Cause(features[:5], driven, timing)], networks)

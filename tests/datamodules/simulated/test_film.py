@@ -1,0 +1,96 @@
+"""The simulated film: one brain, three streams, and what each region follows."""
+
+import numpy as np
+import pytest
+import torch
+
+from nfas_lightning.datamodules import SimulatedFilmDataModule
+from nfas_lightning.datamodules.simulated.film import _without
+from nfas_lightning.datamodules.simulated.sample_images import equalized, sample_crops
+from nfas_lightning.datamodules.simulated.sample_sounds import sample_vowels
+
+SMALL = {"n_stimuli": 40, "atlas": "dosenbach", "image_size": 32}
+
+
+@pytest.fixture(scope="module")
+def film():
+    brain = SimulatedFilmDataModule(**SMALL)
+    brain.prepare_data()
+    brain.setup()
+    return brain
+
+
+def test_three_streams_of_one_brain(film):
+    responses = [film.stream(modality).responses for modality in ("vision", "audio", "language")]
+    for found in responses:
+        assert torch.equal(found.values, responses[0].values)
+        assert torch.equal(found.nuisances, responses[0].nuisances)
+        assert len(found.stimulus_ids) == 40
+        assert found.design[0].shape == (found.values.shape[1], 40)
+    assert {"contrast", "sound_power", "words", "vision_event_rate"} <= set(responses[0].nuisance_names)
+    about = film.describe()
+    assert (about["stimuli"], about["subjects"], about["runs"], about["simulated"]) == (120, 4, 4, True)
+
+
+def test_regions_follow_what_the_truth_names(film):
+    """The signal of a region is predicted by the features that were planted there, and by no others."""
+    truth = film.truth.set_index("roi")
+    assert set(truth["driven_by"]) == {"vision", "audio", "language", "all", "none"}
+    assert (truth.loc[truth["driven_by"] == "none", "ceiling"] == 0).all()
+    assert (truth.loc[truth["planted"], "ceiling"] > 0.3).all()
+    counts = truth.groupby(["driven_by", "follows"]).size()
+    for modality in ("vision", "audio", "language"):
+        assert abs(counts[modality, "form"] - counts[modality, "meaning"]) <= 3
+    assert counts["all", "both"] > 8
+
+
+def test_the_seed_decides_and_noise_is_noise():
+    again, other, none = (
+        SimulatedFilmDataModule(**SMALL, **options) for options in ({}, {"seed": 1}, {"signal": "none"})
+    )
+    values = []
+    for brain in (again, other, none):
+        brain.setup()
+        values.append(brain.responses.values)
+    assert not torch.equal(values[0][..., :5], values[1][:, : values[0].shape[1], :5])
+    assert not none.truth["planted"].any()
+    assert (none.truth["ceiling"] == 0).all()
+    between = np.corrcoef(values[2].mean(dim=0)[:, :40].T.numpy())
+    assert abs(between[np.triu_indices(40, 1)]).mean() < 0.15
+
+
+def test_meaning_is_what_form_does_not_predict():
+    generator = torch.Generator().manual_seed(0)
+    form, meaning = (torch.randn(50, n, generator=generator, dtype=torch.float64) for n in (4, 3))
+    left = _without(meaning + form[:, :3], form)
+    assert float((form.T @ left).abs().max()) < 1e-9
+    assert float(left.mean(0).abs().max()) < 1e-9
+
+
+def test_pictures_are_gray_and_equal_in_mean_and_contrast():
+    crops, _, _ = sample_crops(12, size=32, seed=0)
+    pictures = equalized(crops, seed=0).float()
+    assert torch.equal(pictures[:, 0], pictures[:, 2])
+    assert pictures.mean(dim=(1, 2, 3)) == pytest.approx(torch.full((12,), 127.5), abs=6)
+    mirrored = [
+        torch.equal(a, b) for a, b in zip(equalized(crops, seed=0), equalized(crops, seed=1), strict=True)
+    ]
+    assert 0 < sum(mirrored) < 12
+
+
+def test_vowels_have_names_labels_and_levels_of_their_own():
+    waves, names, labels = sample_vowels(30, seconds=0.5, seed=2)
+    assert waves.shape == (30, 8000)
+    assert float(waves.abs().max()) <= 1
+    assert [name.split("_")[:2] for name in names] == [[f"vowel{v}", f"voice{w}"] for v, w in labels.tolist()]
+    assert (len(set(labels[:, 0].tolist())), len(set(labels[:, 1].tolist()))) == (5, 6)
+    assert torch.equal(sample_vowels(30, seconds=0.5, seed=2)[0], waves)
+
+
+def test_what_is_no_film_is_refused():
+    with pytest.raises(ValueError, match="signal"):
+        SimulatedFilmDataModule(signal="loud")
+    with pytest.raises(ValueError, match="n_subjects"):
+        SimulatedFilmDataModule(n_subjects=0)
+    with pytest.raises(RuntimeError, match="no truth yet"):
+        _ = SimulatedFilmDataModule().truth
