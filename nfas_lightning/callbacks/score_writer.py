@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from rich.console import Console
 from rich.markup import escape
 
@@ -293,7 +294,8 @@ class ScoreWriter(Callback):
             seconds = time.perf_counter() - self._started
             recorder = self._recorder(trainer)
             # scored where a pass would have left them
-            recorder.trajectory = replace(self._kept, device=recorder.device or trainer.strategy.root_device)
+            home = torch.device(recorder.device or trainer.strategy.root_device)
+            recorder.trajectory = replace(self._kept, device=home)
             self._score(trainer, recorder.trajectory, seconds)
             self._kept = None
         if self._line:
