@@ -16,6 +16,7 @@ __all__ = [
     "MissingFileError",
     "MissingPackageError",
     "NFASError",
+    "NotEnoughMemoryError",
     "UnreadableError",
     "nearest",
 ]
@@ -43,6 +44,10 @@ class UnreadableError(NFASError, OSError):
 
 class MissingPackageError(NFASError, ImportError):
     """An optional package that is not installed."""
+
+
+class NotEnoughMemoryError(NFASError, MemoryError):
+    """A run that can't fit into what is free."""
 
 
 class FailureError(NFASError, RuntimeError):

@@ -73,6 +73,8 @@ def classes() -> dict[str, dict[str, str]]:
         "datamodules": {
             "ArrayDataModule": "nfas_lightning.datamodules.array",
             "FolderDataModule": "nfas_lightning.datamodules.folder",
+            "SimulatedFilmDataModule": "nfas_lightning.datamodules.simulated.film",
+            "StreamsDataModule": "nfas_lightning.datamodules.streams",
             **{
                 name: module
                 for benchmark in benchmarks().values()

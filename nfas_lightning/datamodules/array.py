@@ -15,8 +15,6 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import Modality, StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
 
-__all__ = ["ArrayDataModule"]
-
 
 class ArrayDataModule(BrainDataModule):
     """Stimuli and responses that you already have.

@@ -21,8 +21,6 @@ from nfas_lightning.functional.checks import check_count
 from nfas_lightning.lightning_packages import LightningDataModule
 from nfas_lightning.writing import cache_dir
 
-__all__ = ["BrainDataModule", "parcel_cache"]
-
 
 class BrainDataModule(LightningDataModule):
     """Base of the benchmarks: subclasses say how to `load` stimuli and responses.

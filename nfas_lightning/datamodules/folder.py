@@ -12,8 +12,6 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
 
-__all__ = ["FolderDataModule"]
-
 
 class FolderDataModule(BrainDataModule):
     """Stimuli and responses that lie in a folder under these names.

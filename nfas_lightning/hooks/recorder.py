@@ -467,7 +467,7 @@ class DepthRecorder:
 
     def take(self) -> Trajectory:
         """Return what was collected since the last `take`, sorted and deduplicated, and forget it."""
-        trajectory = self.trajectory()
+        trajectory = self._joined(self._rows)
         self._rows, self._ids = [], []
         self._spill.clear()
         return trajectory
@@ -479,12 +479,15 @@ class DepthRecorder:
             RuntimeError: nothing was collected.
             ValueError: a stimulus came twice with different states.
         """
-        if not self._rows:
+        return self._joined([list(row) for row in self._rows])
+
+    def _joined(self, rows: list[list[Tensor]]) -> Trajectory:
+        """Join the rows of all batches, depth by depth, each taken out of `rows` as it is joined."""
+        if not rows:
             raise FailureError("Nothing was collected: call collect(stimulus_ids) after each forward pass.")
         layers = self._described(self._order)
         with torch.inference_mode(False):  # so that the states can be used under autograd later
-            layers_of_parts = zip(self._devices, zip(*self._rows, strict=True), strict=True)
-            states = tuple(self._spill.join(parts, device) for device, parts in layers_of_parts)
+            states = [self._spill.join([row.pop(0) for row in rows], device) for device in self._devices]
             return sort_stimuli(states, layers, torch.cat(self._ids), self._devices[-1])
 
 

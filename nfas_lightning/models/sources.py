@@ -43,6 +43,7 @@ class ModelSource:
             and ``parameters``; empty where a library knows its names.
         is_local: whether the weights of a name are on this machine.
         pinned: what holds the weights of a name to what they are, in a word.
+        n_parameters: of a name that `entries` does not list, without a download of weights; 0: not known.
         block_names: the blocks of a name that are recorded, without a download; empty where this needs one.
     """
 
@@ -51,6 +52,7 @@ class ModelSource:
     entries: Callable[[], Mapping[str, Any]] = dict
     is_local: Callable[[str], bool] = lambda name: False
     pinned: Callable[[str], str] = lambda name: "no"
+    n_parameters: Callable[[str], int] = lambda name: 0
     block_names: Callable[[str], list[str]] = lambda name: []
 
 

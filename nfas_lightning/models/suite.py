@@ -74,7 +74,9 @@ class ModelSuite(LightningModule):
         self.random_twins = random_twins
         check_seed(seed)
         self.seed = seed
-        self.save_hyperparameters()
+        # of networks their names: Lightning would copy what it saves
+        told = [spec if isinstance(spec["model"], str) else _name(spec) for spec in self.specs]
+        self.save_hyperparameters({"models": told, "random_twins": random_twins, "seed": seed})
 
     def members(self) -> Iterator[FrozenModel]:
         """Yield each model, and its random twin after it; nothing is loaded before its turn."""

@@ -85,7 +85,14 @@ def load_timm(
     return LoadedModel(module.eval(), preprocess, info)
 
 
-SOURCE = ModelSource(load_timm, takes=("dtype",))
+def _n_parameters(name: str) -> int:
+    if not require("timm", "vision").is_model(name):
+        return 0  # loading it lists similar names
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in untrained_timm(name).parameters())
+
+
+SOURCE = ModelSource(load_timm, takes=("dtype",), n_parameters=_n_parameters)
 
 
 def untrained_timm(name: str, **options: Any) -> nn.Module:

@@ -112,7 +112,20 @@ def load_transformers(
     return LoadedModel(module.eval(), preprocess, info, layers)
 
 
-SOURCE = ModelSource(load_transformers, takes=("revision", *LOADING))
+def _n_parameters(name: str) -> int:
+    auto = require("transformers", "language")
+    path, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
+    try:
+        config = auto.AutoConfig.from_pretrained(
+            path, revision=revision or None, local_files_only=True, trust_remote_code=False
+        )
+    except OSError:  # loading it says what is missing
+        return 0
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in auto.AutoModel.from_config(config).parameters())
+
+
+SOURCE = ModelSource(load_transformers, takes=("revision", *LOADING), n_parameters=_n_parameters)
 
 
 def own_preprocess(network: nn.Module) -> Preprocess | None:

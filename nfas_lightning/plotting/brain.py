@@ -52,22 +52,22 @@ def plot_surface(
     rois: pd.DataFrame,
     *,
     label: str = "",
-    radius: float = 12.0,
+    radius: float | None = None,
     **look: Unpack[Look],
 ) -> Figure:
     """Draw per-ROI values on the inflated fsaverage5 cortex, one row of four views per map.
 
-    A parcel colors its own vertices, which the column ``vertices`` of the ROI table names. Where no ROI is a
-    parcel, each colors a disc: the vertices that are nearest to its center, within `radius` on the pial
-    surface. Gray is cortex without a ROI. ROIs under the cortex or in the cerebellum reach no vertex:
-    `plot_glass` shows them.
+    A parcel colors its own vertices, which the column ``vertices`` of the ROI table names, and so does a ROI
+    that is a vertex itself. Where no ROI has any, each colors a disc: the vertices that are nearest to its
+    center, within `radius` on the pial surface. Gray is cortex without a ROI. ROIs under the cortex or in the
+    cerebellum reach no vertex: `plot_glass` shows them.
 
     Args:
         values: ROIs x maps; index ``roi``, one row of pictures per column. All maps share one color scale.
         rois: ROI table with ``x``, ``y``, ``z`` in MNI millimeters, and ``vertices`` where ROIs are parcels
             (see `Atlas.rois`).
         label: label of the color bar.
-        radius: millimeters around the centers of ROIs that are no parcels.
+        radius: millimeters around the centers of ROIs that are no parcels; None: 12, or what voxels reach.
         **look: see `Look`; without ``simulated``, `rois` says by its planted truth.
     """
     known = rois.dropna(subset=["x", "y", "z"]).drop_duplicates("roi")
@@ -76,6 +76,7 @@ def plot_surface(
     styles = group_styles((str(name) for name in table if name in MODALITIES), look)
     figure = new_figure(11.5, 1.1 + 2.05 * table.shape[1])
     panels = figure.subplots(table.shape[1], 4, squeeze=False, gridspec_kw={"wspace": 0, "hspace": 0})
+    radius = _disc_radius(known) if radius is None else radius
     nearest, n_discs = _vertex_rois(known, radius)
     for (name, column), line in zip(table.items(), panels, strict=True):
         for (side, view), ax in zip(_VIEWS, line, strict=True):
@@ -91,7 +92,8 @@ def plot_surface(
     _colorbar(figure, panels, norm, label, table)
     reached = len(np.unique(np.concatenate([*nearest.values(), [-1]]))) - 1
     discs = f"; discs of {radius:g} mm for {n_discs} known by their center only" if n_discs else ""
-    reach = f"{reached} of {len(known)} ROIs reach the cortical surface{discs}"
+    what = "targets" if "index" in rois else "ROIs"
+    reach = f"{reached} of {len(known)} {what} reach the cortical surface{discs}"
     reach = fill(reach, 34)  # a longer line would widen the first column
     panels[-1, 0].set_xlabel(reach, fontsize=10, color=MUTED, loc="left")
     return finish(figure, "", look, simulated=_is_planted(rois, look))
@@ -225,6 +227,14 @@ def _vertex_rois(rois: pd.DataFrame, radius: float) -> tuple[dict[str, np.ndarra
         own = np.array(words, dtype=np.int64)
         owner[own[own < len(owner)]] = row
     return {"left": owner[:n_left], "right": owner[n_left:]}, 0
+
+
+def _disc_radius(rois: pd.DataFrame) -> float:
+    """Return how far a ROI colors the cortex around its center, in mm: voxels as far as the next ones."""
+    if "index" not in rois or len(rois) < 2:
+        return 12.0
+    points = rois[["x", "y", "z"]].to_numpy(float)
+    return float(np.median(cKDTree(points).query(points, k=2)[0][:, 1]))
 
 
 def _nearest_roi(side: str, points: np.ndarray, radius: float) -> np.ndarray:

@@ -93,6 +93,8 @@ def _maps(results: RunResults, statistics: SpaceStatistics, simulated: bool) -> 
     rois, r2 = results.rois, mean_r2(results.scores)
     draw = partial(plot_surface, rois=rois, simulated=simulated)
     caption = "Each ROI colors the cortex around its center; gray is cortex without a ROI or a score."
+    if "index" in rois:
+        caption = "Each vertex shows its own score, or that of the nearest voxel; gray is without a score."
     title = "Score of the stable mode, mean over models"
     yield "map_r2", caption, partial(draw, r2, title=title, label="mean r²")
     seen = "The same values seen through the brain, regions under the cortex included."

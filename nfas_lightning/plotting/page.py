@@ -95,6 +95,7 @@ def _context(
         "small": False,
         "groups": group_words(statistics.group_by),
         "headline": _unbroken(reading.headline(statistics, results)),
+        "controls": report_tables.controls_grid(statistics),
         "pairwise": report_tables.pairwise_grid(statistics),
         "stability_sentences": reading.stability_sentences(statistics),
         "nearest": report_tables.nearest_grid(statistics),

@@ -94,7 +94,8 @@ def plot_space(
         note = "one group: no test of clusters"
     else:
         tests = ("PERMANOVA", "pseudo-F = ", statistics.permanova), ("silhouette", "", statistics.silhouette)
-        note = "\n".join(filter(None, (result_line(*test) for test in tests)))
+        lines = [*(result_line(*test) for test in tests), *_beside(statistics)]
+        note = "\n".join(filter(None, lines))
     scaled = "" if projection == "PC" else f", by {statistics.mds_metric} distance"
     taken = set_head(
         ax, f"The space: one point per model{scaled}", group_handles(styles), look, note=note, inside=inside,
@@ -108,6 +109,19 @@ def plot_space(
     if labels:
         _label_points(ax, table, axes, styles, taken)
     return figure
+
+
+def _beside(statistics: SpaceStatistics) -> list[str]:
+    """Return what a test of clusters must not stand without: untrained networks, and the design."""
+    if not statistics.permanova:
+        return []
+    lines = []
+    if len(statistics.controls):
+        rows = statistics.controls.set_index("statistic")["untrained"]
+        lines.append(f"untrained: pseudo-F = {rows['permanova']:.2f}, silhouette {rows['silhouette']:.2f}")
+    if statistics.design in ("confounded", "partly crossed"):
+        lines.append(f"groups {statistics.design} with benchmarks")
+    return lines
 
 
 def size_table(

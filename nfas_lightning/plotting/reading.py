@@ -61,9 +61,17 @@ def _clusters(statistics: SpaceStatistics) -> list[str]:
             f"Models do not group by {statistics.group_by} more than relabeled models do ({format_p(p)}). "
             "With few models this test can miss real structure."
         ]
+    moved = statistics.permanova.get("p_moved", math.nan)
+    if moved >= _ALPHA:
+        return [
+            f"No clusters: {several} sit no further apart than on moved responses ({format_p(moved)}), where "
+            "networks share nothing but the stimuli that they read. That relabeled models sit closer "
+            f"({format_p(p)}) says no more."
+        ]
     said = [
         f"{several.capitalize()} differ in where their models lie, more than random relabeling produces "
-        f"({format_p(p)})."
+        f"({format_p(p)})"
+        + (f" and more than on moved responses ({format_p(moved)})." if math.isfinite(moved) else ".")
     ]
     if math.isfinite(width):
         chance = statistics.silhouette.get("p_value", math.nan) >= _ALPHA

@@ -10,6 +10,7 @@ import pandas as pd
 
 from nfas_lightning.plotting.score_tables import (
     FEW_ROIS,
+    STATISTIC_NAMES,
     baseline_table,
     feature_rows,
     model_order,
@@ -21,7 +22,8 @@ from nfas_lightning.plotting.style import human
 from nfas_lightning.results import FEATURES, SpaceStatistics, group_words, tells_apart
 
 __all__ = [
-    "Grid", "agreement_grid", "baseline_grid", "card_grid", "nearest_grid", "pairwise_grid", "roi_grid",
+    "Grid", "agreement_grid", "baseline_grid", "card_grid", "controls_grid", "nearest_grid", "pairwise_grid",
+    "roi_grid",
 ]  # fmt: skip
 
 _TOP_ROIS = 5  # of each group in the table of agreement
@@ -48,6 +50,16 @@ def pairwise_grid(statistics: SpaceStatistics) -> Grid | None:
     ).assign(p=pairs["p_value"], q=pairs["q_value"])
     groups = group_words(statistics.group_by)[1]
     return _grid(f"PERMANOVA of each pair of {groups}; q is p after FDR", shown, digits={"pseudo-F": 2})
+
+
+def controls_grid(statistics: SpaceStatistics) -> Grid | None:
+    """Return the statistics of the space beside those of the untrained twins."""
+    table = statistics.controls
+    if table.empty:
+        return None
+    shown = table.assign(statistic=table["statistic"].map(STATISTIC_NAMES)).rename(columns={"p_value": "p"})
+    shown = shown[["statistic", "trained", "untrained", "difference", "p"]]
+    return _grid("Trained networks beside their untrained twins; p of the difference", shown)
 
 
 def nearest_grid(statistics: SpaceStatistics) -> Grid | None:

@@ -24,9 +24,9 @@ from nfas_lightning.results import (
 )
 
 __all__ = [
-    "FEW_ROIS", "baseline_table", "control_note", "feature_rows", "feature_scores", "mean_r2", "mean_scores",
-    "model_order", "network_or_roi", "network_table", "rivals_of", "roi_score_table", "roi_scores",
-    "score_table", "space_table", "value_name",
+    "FEW_ROIS", "STATISTIC_NAMES", "baseline_table", "control_note", "feature_rows", "feature_scores",
+    "mean_r2", "mean_scores", "model_order", "moved_note", "network_or_roi", "network_table", "rivals_of",
+    "roi_score_table", "roi_scores", "score_table", "space_table", "value_name",
 ]  # fmt: skip
 
 FEW_ROIS = 20
@@ -236,6 +236,12 @@ def _bold(value: float, best: float) -> str:
     return f"[bold]{text}[/bold]" if not pd.isna(value) and value == best else text
 
 
+STATISTIC_NAMES = {
+    "permanova": "PERMANOVA pseudo-F", "silhouette": "mean silhouette", "anova": "mean eta squared",
+    "snci": "mean bounded SNCI", "convergence": "mean convergence",
+}  # fmt: skip
+
+
 def control_note(statistics: SpaceStatistics) -> list[str]:
     """Return what the comparison with untrained twins leaves out, if anything."""
     paired, n_models = statistics.controls.get("n_models"), len(statistics.coordinates)
@@ -246,28 +252,44 @@ def control_note(statistics: SpaceStatistics) -> list[str]:
     ]
 
 
+def moved_note(statistics: SpaceStatistics) -> list[str]:
+    """Return what p of moved responses tests, where there is one."""
+    if "p_moved" not in statistics.permanova:
+        return []
+    return [
+        "p moved: of groups further apart than on moved responses, where models share nothing but stimuli."
+    ]
+
+
 def space_table(statistics: SpaceStatistics) -> Table:
     """Return the statistics of a space beside those of its untrained twins, for the terminal."""
-    names = {
-        "permanova": "PERMANOVA pseudo-F", "silhouette": "mean silhouette", "anova": "mean eta squared",
-        "snci": "mean bounded SNCI", "convergence": "mean convergence",
-    }  # fmt: skip
     table = Table(
         title=f"Groups by {statistics.group_by}: {statistics.design or 'design not known'}",
-        caption=" ".join([statistics.design_note, *control_note(statistics)]),
+        caption=" ".join([statistics.design_note, *control_note(statistics), *moved_note(statistics)]),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
     )
-    for column in ("statistic", "trained", "p", "untrained", "difference", "p of difference"):
+    moved = "p_moved" in statistics.permanova
+    columns = (
+        "statistic",
+        "trained",
+        "p",
+        *["p moved"] * moved,
+        "untrained",
+        "difference",
+        "p of difference",
+    )
+    for column in columns:
         table.add_column(column, justify="left" if column == "statistic" else "right")
     beside = {row.statistic: row for row in statistics.controls.itertuples()}
-    for key, name in names.items():
+    for key, name in STATISTIC_NAMES.items():
         test, row = getattr(statistics, key) if key in ("permanova", "silhouette") else {}, beside.get(key)
         numbers = [test.get("statistic", row.trained if row else None), test.get("p_value")]
+        numbers += [test.get("p_moved")] if moved else []
         numbers += [row.untrained, row.difference, row.p_value] if row else [None] * 3
         if any(number is not None for number in numbers):
-            digits = (3, 4, 3, 3, 3)
+            digits = (3, 4, *[4] * moved, 3, 3, 3)
             cells = ("-" if n is None else f"{n:.{d}f}" for n, d in zip(numbers, digits, strict=True))
             table.add_row(name, *cells)
     return table

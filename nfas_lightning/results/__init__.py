@@ -11,6 +11,7 @@ from nfas_lightning.results.run_results import (
     SIZES,
     ModelResult,
     RunResults,
+    no_nulls,
     query_models,
 )
 from nfas_lightning.results.source_code import NoKeyError
@@ -21,7 +22,7 @@ from nfas_lightning.writing import write_csv, write_parquet
 __all__ = [
     "COLUMNS", "FEATURES", "GROUP", "MEAN", "MEASURED", "MIN_MODELS", "SCORES", "SIMULATED", "SIZES",
     "CaptureCache", "ModelResult", "NoKeyError", "RunFolder", "RunResults", "Score", "SpaceStatistics",
-    "capture_key", "compare_features", "content_key", "few_models", "group_words", "query_models",
+    "capture_key", "compare_features", "content_key", "few_models", "group_words", "no_nulls", "query_models",
     "report_as", "reported", "scoring_key", "stimuli_key", "subject_scores", "tells_apart",
     "three_numbers", "write_csv", "write_parquet",
 ]  # fmt: skip

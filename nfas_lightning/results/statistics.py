@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ __all__ = ["MIN_MODELS", "SpaceStatistics", "few_models", "group_words"]
 MIN_MODELS = 3
 """Fewest models of a group for which a report shows the space and SNCI."""
 
-_TEST = ("statistic", "p_value")
+_TEST = ("statistic", "p_value", "p_moved")
 _TABLES = (
     "coordinates", "pairwise", "silhouette_samples", "anova", "snci", "convergence", "nearest", "stability",
     "controls",
@@ -46,8 +47,9 @@ class SpaceStatistics:
             known), ``PC1``, ``PC2``, and where there are three models or more ``MDS1`` and ``MDS2``,
             classical scaling of the distances of `mds_metric`.
         explained: share of variance of PC1 and PC2.
-        permanova, permdisp, silhouette: ``statistic`` and ``p_value``; empty where fewer than two groups with
-            two models each leave nothing to test, or no test was asked for.
+        permanova, permdisp, silhouette: ``statistic`` and ``p_value``, of the first also ``p_moved`` where
+            responses were moved, see `functional.controls.moved_responses`; empty where fewer than two groups
+            with two models each leave nothing to test, or no test was asked for.
         pairwise: one row per pair of groups: ``first``, ``second``, ``statistic``, ``p_value``, ``q_value``.
         silhouette_samples: one row per model: ``model``, ``group``, ``silhouette``.
         anova: one row per ROI: ``roi``, ``network``, ``statistic``, ``p_value``, ``q_value``,
@@ -98,6 +100,6 @@ class SpaceStatistics:
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by name, the tests as one of them."""
         tests = {name: getattr(self, name) for name in ("permanova", "permdisp", "silhouette")}
-        rows = [(name, *(test[key] for key in _TEST)) for name, test in tests.items() if test]
+        rows = [(name, *(test.get(key, math.nan) for key in _TEST)) for name, test in tests.items() if test]
         tables = {"tests": pd.DataFrame(rows, columns=["test", *_TEST])}
         return tables | {name: getattr(self, name) for name in _TABLES}

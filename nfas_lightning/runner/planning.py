@@ -13,12 +13,19 @@ from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
+from nfas_lightning.callbacks import DepthTrajectory
 from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.datamodules.streams import stream_of
+from nfas_lightning.errors import NotEnoughMemoryError
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.hooks.capture import Capture
-from nfas_lightning.models import FrozenModel, LoadedModel, ModelSuite
-from nfas_lightning.models.random_twin import copied
+from nfas_lightning.hooks.state_checks import is_placed
+from nfas_lightning.models import FrozenModel, LoadedModel, ModelSuite, ZooEntry
+from nfas_lightning.models.placement import as_dtype
+from nfas_lightning.models.random_twin import NoTwinError, copied
+from nfas_lightning.models.sources import sources, split_name
+from nfas_lightning.runner.memory import LivePeak, Memory, check_room, network_bytes, scoring_bytes
+from nfas_lightning.scoring import ScoringSettings
 
 __all__ = ["PROBE", "PlannedModel", "least_seconds", "plan", "plan_table", "span"]
 
@@ -35,7 +42,7 @@ class PlannedModel:
         name: the model.
         parameters: number of parameters.
         n_blocks: recorded depths L.
-        megabytes: float32 trajectory of all stimuli, in 1e6 bytes.
+        memory: what the run takes beyond what the process holds already.
         seconds: least time of the forward passes over all stimuli, from a probe of a few; other work on the
             machine adds to it.
         members: how many members of the suite have this architecture and are to be run: 2 with a random twin.
@@ -44,7 +51,7 @@ class PlannedModel:
     name: str
     parameters: int
     n_blocks: int
-    megabytes: float
+    memory: Memory
     seconds: float
     members: int = 1
 
@@ -54,84 +61,154 @@ def plan(
     datamodule: BrainDataModule,
     *,
     device: torch.device | str = "cpu",
+    settings: ScoringSettings | None = None,
+    capture: DepthTrajectory | None = None,
+    must_fit: bool = True,
     is_finished: Callable[[FrozenModel, str], bool] | None = None,
     on_missing: Callable[[str, Exception], None] | None = None,
 ) -> list[PlannedModel]:
     """Probe models with a few stimuli: blocks, memory and time of the run that is about to start.
 
-    The probe uses random weights, which cost the same as trained ones and need no download.
+    The probe uses random weights, which cost the same as trained ones and need no download; trained ones
+    where there are no random ones, as of quantized networks.
 
     Args:
         suite: the models.
         datamodule: after ``setup``.
         device: where the run's forward passes will be.
+        settings: of the scoring; None: the default.
+        capture: what will record; None: a `DepthTrajectory` as it comes.
+        must_fit: refuse what can't run in the memory that is free.
         is_finished: whether a member of the suite, which is not loaded yet, is left out; given the member and
             its name, in the order of `ModelSuite.members`. None: all are planned.
-        on_missing: called with the name of a model whose files or library are out of reach, which is then
-            passed over, and the error. None: the error is raised.
+        on_missing: called with the name of a model that is passed over, since its files or library are out of
+            reach or there is no room for it, and the error. None: the error is raised.
 
     Raises:
         OSError, ImportError: a model is out of reach.
+        NotEnoughMemoryError: a model can't run in the memory that is free.
     """
-    rows = []
+    rows, where = [], torch.device(device)
     for spec in suite.specs:
-        probed = _untouched(spec, suite)
         try:
-            probed.load()
-        except (OSError, ImportError) as error:
+            row = _planned(spec, suite, datamodule, where, settings, capture, must_fit, is_finished)
+        except (OSError, ImportError, NotEnoughMemoryError) as error:
             if on_missing is None:
                 raise
             on_missing(suite.name_of(spec), error)
             continue
-        trained = probed.info.name.removesuffix("_random")
-        waiting = 0
-        for member in suite.members_of(spec):
-            is_random = member.hparams["weights"] == "random"
-            name = f"{trained}_random" if is_random else trained
-            waiting += is_finished is None or not is_finished(member, name)
-            del member  # the probe follows, which needs the memory
-        if waiting:
-            rows.append(
-                replace(_probe(probed, stream_of(datamodule, probed), torch.device(device)), members=waiting)
-            )
-        del probed
-        _free(torch.device(device))
+        rows += [] if row is None else [row]
+        _free(where)
     return rows
+
+
+def _planned(
+    spec: Mapping[str, Any],
+    suite: ModelSuite,
+    datamodule: BrainDataModule,
+    device: torch.device,
+    settings: ScoringSettings | None,
+    capture: DepthTrajectory | None,
+    must_fit: bool,
+    is_finished: Callable[[FrozenModel, str], bool] | None,
+) -> PlannedModel | None:
+    """Return one model's row; None where all its members are finished."""
+    if must_fit:
+        check_room(suite.name_of(spec), Memory(_known_weights(spec), 0, 0, 0, device, device))
+    trained = suite.name_of(spec).removesuffix("_random")
+    waiting = 0
+    for member in suite.members_of(spec):
+        is_random = member.hparams["weights"] == "random"
+        name = f"{trained}_random" if is_random else trained
+        waiting += is_finished is None or not is_finished(member, name)
+        del member
+    if not waiting:
+        return None
+    _free(device)  # the probe needs the memory
+    probed = _untouched(spec, suite)
+    try:
+        probed.load()
+    except NoTwinError:
+        if suite.random_twins or spec.get("weights") == "random":
+            raise
+        probed = FrozenModel(**spec)
+    data = stream_of(datamodule, probed)
+    chosen = settings or ScoringSettings(), capture or DepthTrajectory()
+    row = _probe(probed, spec, data, device, *chosen, must_fit)
+    return replace(row, members=waiting)
+
+
+def _known_weights(spec: Mapping[str, Any]) -> int:
+    """Bytes of weights that nothing has to be built for; 0 where that is not known, or they are spread."""
+    model: Any = spec["model"]
+    if not isinstance(model, str | ZooEntry) or {"device_map", "quantization_config"} & set(spec):
+        return 0
+    if isinstance(model, str):
+        name, model = split_name(model)[1], sources()[split_name(model)[0]]
+        known = model.entries().get(name)
+        n_parameters = known.parameters if known else model.n_parameters(name)
+    else:
+        n_parameters = model.parameters
+    dtype = spec.get("dtype")
+    # what "auto" is, only the checkpoint tells: half precision at least
+    size = 2 if dtype == "auto" else as_dtype(dtype).itemsize
+    return int(size * n_parameters)
 
 
 def _untouched(spec: Mapping[str, Any], suite: ModelSuite) -> FrozenModel:
     """Return a model to probe: its random twin, or without twins a copy of a network that is at hand."""
     model = spec["model"]
-    if not suite.random_twins and isinstance(model, nn.Module):
-        return FrozenModel(**{**spec, "model": copied(model)})
-    if not suite.random_twins and isinstance(model, LoadedModel):
-        return FrozenModel(**{**spec, "model": replace(model, module=copied(model.module))})
+    if not suite.random_twins and isinstance(model, nn.Module | LoadedModel):
+        network: nn.Module = model.module if isinstance(model, LoadedModel) else model
+        # a copy of what is placed or quantized may not run, and looking at it changes nothing
+        copy = network if is_placed(network) else copied(network)
+        whole = replace(model, module=copy) if isinstance(model, LoadedModel) else copy
+        return FrozenModel(**{**spec, "model": whole})
     return FrozenModel(**{**spec, "weights": "random"})
 
 
-def _probe(model: FrozenModel, datamodule: BrainDataModule, device: torch.device) -> PlannedModel:
+def _probe(
+    model: FrozenModel,
+    spec: Mapping[str, Any],
+    datamodule: BrainDataModule,
+    device: torch.device,
+    settings: ScoringSettings,
+    capture: DepthTrajectory,
+    must_fit: bool,
+) -> PlannedModel:
+    """Show one stimulus, by which memory is counted, and if there is room a few more, which are timed."""
     stimuli = datamodule.stimuli
-    batch = stimuli.collate([stimuli[i] for i in range(min(PROBE, len(stimuli)))])
-    module = model.load().module
+    module, (network, layers, pooling) = model.load().module, capture.target(model)
     model.to(device)
-    with torch.inference_mode():
-        model(stimuli.collate([stimuli[0]]))  # the first pass pays for allocations that later ones do not
-    with torch.inference_mode(), DepthRecorder(module, model.layers, pooling=model.pooling) as recorder:
-        capture = Capture(recorder, model.inputs)
+    with torch.inference_mode(), DepthRecorder(network, layers, pooling=pooling) as recorder:
+        shown = Capture(recorder, model.inputs, network=module)
+        with LivePeak() as live:
+            shown.states(stimuli.collate([stimuli[0]]))
+        widths, weights = [layer.width for layer in recorder.layers], network_bytes(module)
+        is_drawn = model.hparams["weights"] == "random"
+        at_hand = isinstance(spec["model"], nn.Module | LoadedModel)
+        memory = Memory(
+            weights=0 if at_hand and not is_drawn and device.type == "cpu" else weights,
+            activations=live.peak * min(datamodule.batch_size, len(stimuli)),
+            trajectory=as_dtype(capture.dtype).itemsize * len(stimuli) * sum(widths),
+            scoring=scoring_bytes(len(stimuli), widths, datamodule.responses, settings),
+            device=device,
+            home=torch.device(capture.device or device),
+            # a twin's parameters are compared with what was there, one after the other
+            building=weights + is_drawn * 2 * max((p.nbytes for p in module.parameters()), default=0),
+        )
+        name = model.info.name.removesuffix("_random")
+        if must_fit:
+            check_room(name, memory)
+        batch = stimuli.collate([stimuli[i] for i in range(min(PROBE, len(stimuli)))])
 
         def run() -> None:
-            capture.show(batch)
+            shown.show(batch)
             _synchronize(device)
 
         _synchronize(device)
-        seconds = least_seconds(run)
-    return PlannedModel(
-        name=model.info.name.removesuffix("_random"),
-        parameters=sum(p.numel() for p in module.parameters()),
-        n_blocks=len(recorder.layers),
-        megabytes=4e-6 * sum(layer.width for layer in recorder.layers) * len(stimuli),
-        seconds=seconds / len(batch["stimulus_id"]) * len(stimuli),
-    )
+        seconds = least_seconds(run) / len(batch["stimulus_id"]) * len(stimuli)
+    return PlannedModel(name, sum(p.numel() for p in module.parameters()), len(widths), memory, seconds)
 
 
 def least_seconds(run: Callable[[], object]) -> float:
@@ -188,13 +265,13 @@ def plan_table(rows: Iterable[PlannedModel], datamodule: BrainDataModule) -> Tab
         title=f"{about['dataset']} ({about['modality']}): {counts}",
         caption=f"{span(total)} of forward passes{', random-weights twins included' if twins else ''}",
     )
-    for column in ("model", "parameters", "blocks", "trajectory", "time"):
+    for column in ("model", "parameters", "blocks", "memory", "time"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for row in rows:
         cells = (
             f"{row.parameters / 1e6:.1f} M",
             row.n_blocks,
-            f"{row.megabytes:.0f} MB",
+            str(row.memory),
             f"{row.seconds:.0f} s",
         )
         table.add_row(escape(row.name), *(escape(str(cell)) for cell in cells))

@@ -173,7 +173,16 @@ class SuiteTrainer(Trainer):
             return entry is not None or (name in captured and writer.is_captured(member, self, shown))
 
         device = self.strategy.root_device
-        rows = plan(suite, datamodule, device=device, is_finished=is_finished, on_missing=on_missing)
+        capture = next(found for found in self.callbacks if isinstance(found, DepthTrajectory))  # type: ignore[attr-defined]
+        rows = plan(
+            suite,
+            datamodule,
+            device=device,
+            settings=writer.settings,
+            capture=capture,
+            is_finished=is_finished,
+            on_missing=on_missing,
+        )
         if rows:
             stdout_console().print(plan_table(rows, datamodule))
         return found

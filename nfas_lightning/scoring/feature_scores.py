@@ -17,7 +17,7 @@ from nfas_lightning.functional.correlation import average_folds, squared_correla
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling
-from nfas_lightning.results import SCORES, Score
+from nfas_lightning.results import SCORES, Score, no_nulls
 from nfas_lightning.results.numbers import column_of
 from nfas_lightning.scoring.encoder import Encoder, Fits, Scores
 from nfas_lightning.scoring.regions import Regions
@@ -27,6 +27,7 @@ __all__ = ["Encoded", "FeatureScores", "best_block"]
 
 GROUP = "group"
 _TIE = 1e-5  # shares of variance this close are float32's rounding
+_KEPT = 2**22  # draws of a null, over all ROIs, that are kept beside the scores
 _ENOUGH = 30  # folds and ROIs of which a share is told
 _UNDEFINED = "responses, features or predictions are constant in some fold"
 
@@ -63,6 +64,7 @@ class FeatureScores:
         self.targets = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(responses.runs.device)
         self.regions = None if settings.regions is None else Regions.of(responses.rois, settings.regions)
         self.rois = responses.rois if self.regions is None else self.regions.rois
+        self.nulls = no_nulls()  # of the stable mode, once its table is made
 
     @cached_property
     def ceilings(self) -> list[Tensor]:
@@ -165,13 +167,12 @@ class FeatureScores:
         """Number of ROIs with any of these (K * R,) columns."""
         return int(columns.view(len(self.labels), -1).any(dim=0).sum())
 
-    def p_values(self, encoded: Encoded, score: Score) -> Tensor:
-        """(K * R,) one-sided p of a number: the same fits on shifted (time series) or permuted responses."""
+    def null(self, encoded: Encoded, score: Score) -> Tensor:
+        """(P, K * G) r of the same fits on shifted (time series) or permuted responses, by table rows."""
         assert encoded.fits is not None
         assert encoded.X is not None
         result, count = encoded.fits.fit(score), self.settings.n_permutations
-        null = self.encoder.null(encoded.X, self.targets, result, score, n_permutations=count)
-        return permutation_p(self._rows(encoded.scores[score].r), self._rows(null))
+        return self._rows(self.encoder.null(encoded.X, self.targets, result, score, n_permutations=count))
 
     def _rows(self, values: Tensor) -> Tensor:
         """Return one value per row of the tables, (..., K * G), of those of all targets (..., K * R)."""
@@ -190,7 +191,12 @@ class FeatureScores:
         p = torch.full_like(r, math.nan)
         tested = self.settings.n_permutations and base["feature"] in self.settings.null_features
         if tested and encoded.X is not None:
-            p = self.p_values(encoded, shown)
+            null = self.null(encoded, shown)
+            p = permutation_p(r, null)
+            if base["feature"] == "stable_mode" and self._group and null.shape[0] * n_rois <= _KEPT:
+                draws = list(null[:, :n_rois].T.float().cpu().numpy())
+                kept = {"roi": self.rois["roi"].to_numpy(), "draws": draws}
+                self.nulls = pd.DataFrame(kept).assign(model=base["model"], dataset=base["dataset"])
             if lost := self._count(p.isnan() & ~r.isnan()):
                 warnings.warn(
                     f"{lost} of {n_rois} ROIs have r but no p for {base['model']!r} under "

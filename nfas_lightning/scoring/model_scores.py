@@ -138,7 +138,9 @@ def score_trajectory(
             model=name,
             layer_names=trajectory.layer_names,
         )
-    return ModelResult(scores=scores, spectra=spectra, depth=depth, card=completed, region_model=kept)
+    return ModelResult(
+        scores=scores, spectra=spectra, depth=depth, card=completed, nulls=encode.nulls, region_model=kept
+    )
 
 
 def _check_stimuli(trajectory: Trajectory, responses: Responses) -> None:

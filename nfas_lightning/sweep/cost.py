@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,14 +14,14 @@ from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.hooks.trajectory import LayerInfo, Trajectory
 from nfas_lightning.models import ModelSuite
 from nfas_lightning.results import COLUMNS
-from nfas_lightning.runner.planning import PROBE, least_seconds, plan
+from nfas_lightning.runner.memory import resident_mb
+from nfas_lightning.runner.planning import least_seconds, plan
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
-__all__ = ["available_mb", "estimate", "peak_mb", "reset_peak", "resident_mb", "share_stimuli"]
+__all__ = ["estimate", "share_stimuli"]
 
 _DRAWS = 20  # of the null in the timed probe
 _PROBE_BLOCKS = 3
-_COPIES = 3  # of a trajectory: as recorded, in one state space, and all blocks side by side
 
 
 def estimate(suite: ModelSuite, datamodule: BrainDataModule, settings: ScoringSettings) -> dict[str, Any]:
@@ -42,21 +39,17 @@ def estimate(suite: ModelSuite, datamodule: BrainDataModule, settings: ScoringSe
         What `Cell.estimate` holds: seconds are the least time, with the random twin where the suite has one.
     """
     gc.collect()
-    before, probed = resident_mb(), reset_peak()
-    (row,) = plan(suite, datamodule)
-    weights = 4e-6 * row.parameters
-    batch = min(datamodule.batch_size, len(datamodule.stimuli))
-    # what the probe's few stimuli took on their way through the network, for a whole batch
-    passing = max(0.0, probed() - before - weights) * batch / min(PROBE, batch)
+    before = resident_mb()
+    (row,) = plan(suite, datamodule, settings=settings, must_fit=False)
     n_stimuli = len(datamodule.responses.stimulus_ids)
-    width = max(1, round(row.megabytes / (4e-6 * n_stimuli * row.n_blocks)))
+    width = max(1, round(row.memory.trajectory / (4 * n_stimuli * row.n_blocks)))
     scoring = _seconds_scoring(n_stimuli, width, row.n_blocks, datamodule, settings)
     twins = 2 if suite.random_twins else 1
     return {
         "parameters": row.parameters,
         "n_blocks": row.n_blocks,
-        "trajectory_mb": row.megabytes,
-        "memory_mb": before + weights + max(passing, _COPIES * row.megabytes),
+        "trajectory_mb": row.memory.trajectory * 1e-6,
+        "memory_mb": before + row.memory.of_host * 1e-6,
         "seconds_forward": twins * row.seconds,
         "seconds_scoring": scoring,
     }
@@ -128,42 +121,3 @@ class _InMemory(list[Any]):
         if name.startswith("_") or name == "source":  # of a copy that is not filled yet
             raise AttributeError(name)
         return getattr(self.source, name)
-
-
-def reset_peak() -> Callable[[], float]:
-    """Forget the highest memory so far where the system can; return a function that reads it in MB."""
-    # elsewhere the peak stays that of the process: right for the first model of a job
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of this process starts anew
-    return peak_mb
-
-
-def peak_mb() -> float:
-    """Highest resident memory in 1e6 bytes, since `reset_peak` where the system can tell."""
-    found = _kilobytes("/proc/self/status", "VmHWM")
-    if found is not None:
-        return found
-    import resource  # not on every system, and not needed where /proc is
-
-    unit = 1e-6 if sys.platform == "darwin" else 1024e-6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def resident_mb() -> float:
-    """Resident memory now, in 1e6 bytes; the peak where the system tells no more."""
-    found = _kilobytes("/proc/self/status", "VmRSS")
-    return peak_mb() if found is None else found
-
-
-def available_mb() -> float:
-    """Memory of the machine that is free to take, in 1e6 bytes; infinite where the system does not say."""
-    return _kilobytes("/proc/meminfo", "MemAvailable") or float("inf")
-
-
-def _kilobytes(path: str, name: str) -> float | None:
-    """Return what a line of a file of the kernel holds, in 1e6 bytes."""
-    with contextlib.suppress(OSError):
-        for line in Path(path).read_text().splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024e-6
-    return None

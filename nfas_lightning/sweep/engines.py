@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from nfas_lightning.models.optional import require
-from nfas_lightning.sweep.cost import available_mb
+from nfas_lightning.runner.memory import available_mb
 from nfas_lightning.sweep.work import PARENT
 
 __all__ = ["Engine", "InlineEngine", "Job", "LocalEngine", "SubmititEngine"]

@@ -9,8 +9,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from nfas_lightning.runner.memory import available_mb
 from nfas_lightning.runner.planning import span
-from nfas_lightning.sweep.cost import available_mb
 
 if TYPE_CHECKING:
     from nfas_lightning.sweep.cell import Cell

@@ -18,6 +18,7 @@ from nfas_lightning.errors import InputError
 from nfas_lightning.models import ModelSuite
 from nfas_lightning.results import NoKeyError, content_key
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning
+from nfas_lightning.runner.memory import reset_peak
 from nfas_lightning.sweep import cost
 from nfas_lightning.sweep.cell import Cell
 from nfas_lightning.sweep.config import Sweep
@@ -78,7 +79,7 @@ def run_job(sweep: Sweep, cells: Sequence[Cell], *, only_estimate: bool = False)
 
 
 def _run(sweep: Sweep, cell: Cell, datamodule: BrainDataModule) -> None:
-    started, peak = time.perf_counter(), cost.reset_peak()
+    started, peak = time.perf_counter(), reset_peak()
     before = cell.status()
     cell.say("running", pid=os.getpid(), log=os.environ.get("NFAS_SWEEP_LOG", ""))
     settings = sweep.scoring(cell.benchmark)

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from nfas_lightning.data.events import TEMPORAL
-from nfas_lightning.data.regions import rois
+from nfas_lightning.data.regions import rois, targets
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import MODALITIES, StimulusSet
@@ -20,6 +20,7 @@ from nfas_lightning.datamodules import (
     ArrayDataModule,
     BoldMomentsDataModule,
     BrainDataModule,
+    ClipDataModule,
     FolderDataModule,
     LittlePrinceDataModule,
     NarrativesDataModule,
@@ -127,6 +128,8 @@ def test_picklable_and_read_by_workers():
         (LittlePrinceDataModule, "language", little_prince.LANGUAGES),
         (SimulatedBrainDataModule, "modality", MODALITIES),
         (SimulatedBrainDataModule, "atlas", rois.ATLASES),
+        (StoryDataModule, "regions", targets.REGIONS),
+        (ClipDataModule, "regions", targets.REGIONS[:2]),
         (StoryDataModule, "nuisances", story_benchmark.NUISANCES),
         (StoryDataModule, "anchor", ANCHORS),
         (StoryDataModule, "temporal", TEMPORAL[:2]),

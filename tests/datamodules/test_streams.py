@@ -1,5 +1,6 @@
 """Several streams on the same responses: what they share, what each keeps, and what is refused."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from nfas_lightning import NFAS, score_models
 from nfas_lightning.datamodules import ArrayDataModule, StreamsDataModule
 from nfas_lightning.models import FrozenModel
+from nfas_lightning.results import RunResults
 from nfas_lightning.scoring import ScoringSettings
 
 N, T, R = 24, 60, 5
@@ -114,7 +116,7 @@ def test_every_network_reads_its_stream_and_the_space_is_crossed(tmp_path):
         for modality in ("vision", "audio")
         for seed in (0, 1)
     ]
-    settings = ScoringSettings(n_permutations=0)
+    settings = ScoringSettings(n_permutations=39)
     results = score_models(
         frozen, streams(), tmp_path, settings=settings, report=False, enable_progress_bar=False
     )
@@ -122,7 +124,23 @@ def test_every_network_reads_its_stream_and_the_space_is_crossed(tmp_path):
         "audio": ["film"],
         "vision": ["film"],
     }
-    assert NFAS.from_scores(results).design.word == "crossed"
+    space = NFAS.from_scores(results)
+    assert space.design.word == "crossed"
+    # the moves of the responses are the same for all, and come back from the run's folder
+    assert space.null.shape == (39, 4, R)
+    stable = results.scores.query("feature == 'stable_mode'").set_index(["model", "roi"])
+    for place, model in enumerate(space.models["model"]):
+        draws = np.stack(results.nulls.set_index(["model", "roi"]).loc[model, "draws"])
+        rows = stable.loc[model]
+        assert rows["p"].to_numpy() == pytest.approx(
+            (1 + (rows["r_partial"].to_numpy() <= draws.T).sum(0)) / 40
+        )
+        assert space.null[:, place].numpy() == pytest.approx(np.maximum(draws.T, 0) ** 2)
+    pd.testing.assert_frame_equal(RunResults.load(tmp_path).nulls, results.nulls)
+    moved = float(space.moved_responses().p_value)
+    assert space.statistics(n_permutations=99).permanova["p_moved"] == moved
+    assert 1 / 40 <= moved <= 1
+    assert space.select("modality == 'audio'").null.shape == (39, 2, R)
     alone = streams().streams["audio"]
     again = score_models(frozen[2:], alone, tmp_path / "alone", settings=settings, report=False)
     assert set(again.scores["model"]) == {"audio0", "audio1"}

@@ -123,6 +123,22 @@ def test_little_prince(tmp_path, root, text_model):
     assert any((tmp_path / "cache").rglob("*.safetensors"))
 
 
+def test_voxels_of_the_little_prince(tmp_path, root, text_model):
+    mask = np.zeros((18, 23, 19), np.uint8)
+    mask[6:12, 8:14, 6:12] = 1
+    affine = np.diag([8.0, 8, 8, 1])
+    affine[:3, 3] = -72, -106, -64
+    nib.Nifti1Image(mask, affine).to_filename(tmp_path / "mask.nii.gz")
+    experiment = "experiments/little_prince_voxels.yaml"
+    results = run(tmp_path, experiment, text_model, root, mask=str(tmp_path / "mask.nii.gz"))
+    assert set(results.scores["dataset"]) == {"little_prince_en_voxels"}
+    assert len(results.rois) == mask.sum() == 216
+    assert set(results.rois["parcel"]) == {f"parcel_{i:03d}_{s}" for i, s in ((3, "L"), (4, "R"))}
+    # every voxel answers the same word, which any features of words find
+    assert results.scores.query("feature == 'all_blocks'")["r"].min() > 0.9
+    assert results.scores.query("feature == 'stable_mode'")[["r", "p", "q"]].notna().all(axis=None)
+
+
 def test_narratives(tmp_path, root, sound_model):
     stories = ["pieman", "tunnel", "prettymouth", "slumlordreach"]
     results = run(

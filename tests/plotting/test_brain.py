@@ -1,13 +1,21 @@
 import numpy as np
 import pandas as pd
+from matplotlib.colors import Normalize
 
+from nfas_lightning.data.regions.targets import vertex_targets
 from nfas_lightning.plotting import (
     plot_glass,
     plot_surface,
 )
-from nfas_lightning.plotting.brain import _face_pixels, _hemisphere, _nearest_roi, _vertex_rois
+from nfas_lightning.plotting.brain import (
+    _disc_radius,
+    _face_pixels,
+    _hemisphere,
+    _nearest_roi,
+    _vertex_rois,
+)
 from nfas_lightning.plotting.score_tables import mean_r2
-from nfas_lightning.plotting.style import SIMULATED
+from nfas_lightning.plotting.style import SEQUENTIAL, SIMULATED
 from tests.helpers.figures import texts
 
 
@@ -57,6 +65,38 @@ def test_parcels_are_drawn_as_they_are(results):
     assert "3 of 3 ROIs reach the cortical surface" in _said(plot_surface(values, rois))
     discs = _said(plot_surface(values, rois.drop(columns="vertices")))
     assert "discs of 12 mm for 3 known by their center only" in discs
+
+
+def test_every_vertex_shows_its_own_value():
+    rois = vertex_targets(10_242).rois
+    rng = np.random.default_rng(0)
+    values = pd.DataFrame({"r": rng.uniform(0, 1, len(rois))}, index=rois["roi"])
+    values.iloc[::3] = np.nan
+    figure = plot_surface(values, rois)
+    assert "20484 of 20484 targets reach the cortical surface" in _said(figure)
+    norm = Normalize(0, np.nanpercentile(values, 99), clip=True)
+    picture = np.asarray(next(ax for ax in figure.axes if ax.images).images[0].get_array())
+    face, light = _face_pixels("left", "lateral")
+    corner = _hemisphere("left").faces[:, 0]
+    shown = values["r"].to_numpy()[corner][face]
+    there = (face >= 0) & np.isfinite(shown)
+    wanted = SEQUENTIAL(norm(shown[there]))[:, :3] * light[face[there], None]
+    np.testing.assert_allclose(picture[there], wanted, atol=1e-6)
+
+
+def test_voxels_color_the_cortex_next_to_them():
+    inside = np.indices((36, 46, 34)).reshape(3, -1).T * 4.0 + [-70, -106, -55]
+    rois = pd.DataFrame(inside, columns=["x", "y", "z"]).assign(index=range(len(inside)))
+    rois["roi"] = rois["index"].astype(str)
+    found, n_discs = _vertex_rois(rois, _disc_radius(rois))
+    assert _disc_radius(rois) == 4.0
+    assert n_discs == len(rois)
+    for side, row in found.items():
+        pial = _hemisphere(side).pial
+        near = row >= 0
+        assert np.linalg.norm(pial[near] - inside[row[near]], axis=1).max() <= 4.0
+        assert near.mean() > 0.95
+    assert _disc_radius(rois.drop(columns="index")) == 12.0
 
 
 def test_glass_brain_has_one_panel_per_map(results):

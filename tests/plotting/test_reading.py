@@ -31,6 +31,10 @@ def test_design_and_untrained_twins_stand_beside_the_clusters(results):
     assert f"covers the 3 of {len(statistics.coordinates)} models" in " ".join(
         reading(replace(statistics, controls=fewer), simulated=False)
     )
+    common = replace(statistics, permanova={**statistics.permanova, "p_moved": 0.4})
+    assert "No clusters: modalities sit no further apart than on moved responses" in " ".join(
+        reading(common, simulated=False)
+    )
     crossed = replace(statistics, design="crossed")
     assert "with benchmarks" not in headline(crossed)
 

@@ -1,13 +1,17 @@
 """The plan of a run: blocks, memory and time, measured on a few stimuli."""
 
 import gc
+from io import StringIO
 
 import pytest
 import torch
+from rich.console import Console
 
-from nfas_lightning.models import ModelSuite
+from nfas_lightning.errors import NotEnoughMemoryError
+from nfas_lightning.models import FrozenModel, ModelSuite
+from nfas_lightning.models.random_twin import NoTwinError
 from nfas_lightning.results import RunResults
-from nfas_lightning.runner import plan, planning, suite_trainer
+from nfas_lightning.runner import memory, plan, plan_table, planning, suite_trainer
 from tests.helpers.suites import Net, Other, brain, spec, trainer
 
 
@@ -16,7 +20,8 @@ def test_plan_counts_blocks_and_memory(tmp_path):
     data.setup()
     (row,) = plan(ModelSuite([spec(Net(width=8))]), data)
     assert (row.name, row.n_blocks) == ("net", 3)
-    assert row.megabytes == pytest.approx(3 * 8 * 40 * 4 / 1e6)
+    assert row.memory.trajectory == 3 * 8 * 40 * 4
+    assert row.memory.weights == 4 * row.parameters
     assert row.parameters == sum(p.numel() for p in Net(width=8).parameters())
 
 
@@ -67,3 +72,45 @@ def test_plan_is_of_the_members_that_are_to_be_run(tmp_path, monkeypatch):
         [("net", 1), ("other", 2)],
     ]
     assert list(RunResults.load(tmp_path).models["model"]) == ["net", "other"]
+
+
+def test_a_run_that_does_not_fit_is_refused_before_its_first_pass(tmp_path, monkeypatch):
+    seen, net = [], Net()
+    net.register_forward_hook(lambda *_: seen.append(1))
+    run, data = trainer(tmp_path), brain()
+    monkeypatch.setattr(memory, "available_mb", lambda: 1e-3)
+    with pytest.raises(NotEnoughMemoryError, match=r"net can't run here: it needs about .* 0\.0 MB are free"):
+        run.test(ModelSuite([spec(net)], random_twins=False), datamodule=data)
+    assert seen == [1]  # of a copy, on one stimulus
+    data.setup()
+    missing = []
+    rows = plan(
+        ModelSuite([spec(net), spec(Other())]), data, on_missing=lambda name, error: missing.append(name)
+    )
+    assert (rows, missing) == ([], ["net", "other"])
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_is_built(monkeypatch):
+    data = brain()
+    data.setup()
+    monkeypatch.setattr(FrozenModel, "load", lambda _: pytest.fail("it was loaded"))
+    monkeypatch.setattr(memory, "available_mb", lambda: 1.0)
+    for model, wanted in (("zoo:bert_base", "0.44 GB"), ("timm:test_vit", "1.5 MB")):
+        with pytest.raises(NotEnoughMemoryError, match=rf"about {wanted} .*Choose a dtype of half precision"):
+            plan(ModelSuite([model]), data)
+    with pytest.raises(NotEnoughMemoryError, match=r"about 0\.22 GB"):
+        plan(ModelSuite([{"model": "zoo:bert_base", "dtype": "bfloat16"}]), data)
+
+
+def test_what_has_no_twin_is_planned_as_it_is_and_the_table_has_its_memory():
+    data = brain()
+    data.setup()
+    net = Net()
+    net.is_quantized = True
+    (row,) = plan(ModelSuite([spec(net)], random_twins=False), data)
+    assert row.memory.of_host > row.memory.trajectory > 0
+    console = Console(width=200, file=StringIO())
+    console.print(plan_table([row], data))
+    assert f"trajectory {row.memory.trajectory / 1e6:.1f} MB, scoring" in console.file.getvalue()
+    with pytest.raises(NoTwinError, match="Net has no random twin: its weights are quantized"):
+        plan(ModelSuite([spec(net)]), data)

@@ -55,7 +55,7 @@ def test_peak_memory_is_that_since_the_reset():
     # in a process of its own: what other tests held and gave back would hide 400 MB
     script = """
 import torch
-from nfas_lightning.sweep.cost import reset_peak
+from nfas_lightning.runner.memory import reset_peak
 big = torch.ones(300_000_000)
 del big
 peak = reset_peak()

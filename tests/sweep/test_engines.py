@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from nfas_lightning.sweep.cost import available_mb
+from nfas_lightning.runner.memory import available_mb
 from nfas_lightning.sweep.engines import Job, LocalEngine
 from tests.helpers.sweeps import assert_equal, run, write
 

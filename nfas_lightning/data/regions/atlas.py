@@ -34,7 +34,8 @@ class Atlas:
         space: e.g. ``"MNI152"`` or ``"fsaverage5"``: written in errors and hashes, not compared.
         labels: (X, Y, Z) row of `table` plus one, 0 outside every parcel; label images alone.
         affine: (4, 4) voxel to mm of `labels`.
-        radius: radius in mm of the spheres around the table's coordinates; spheres alone.
+        radius: radius in mm of the spheres around the table's coordinates, 0 for the voxel that is nearest to
+            them; spheres alone.
         hemispheres: left and right, (V,) row of `table` plus one, 0 outside every parcel; surfaces alone.
     """
 
@@ -80,10 +81,12 @@ class Atlas:
 
     def sha256(self) -> str:
         """Return a hash over names, order, geometry and space."""
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
         digest = hashlib.sha256(f"{self.name}\0{self.space}\0{self.radius}\0".encode())
-        for row in self.table.itertuples(index=False):
-            cells = (f"{cell:.6f}" if isinstance(cell, float) else str(cell) for cell in row)
-            digest.update("\t".join(cells).encode() + b"\n")
+        digest.update(self.table.to_csv(sep="\t", index=False, float_format="%.6f").encode())
         for array in (self.labels, self.affine, *(self.hemispheres or ())):
             if array is not None:
                 digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())

@@ -171,7 +171,8 @@ def membership(atlas: Atlas, shape: Shape, affine: bytes) -> tuple[NDArray[np.in
     """Find the voxels of each parcel on a grid (X, Y, Z), whose (4, 4) affine comes as float64 bytes.
 
     Returns rows of the atlas's table and flat voxel indices, first axis fastest (as NIfTI stores them), one
-    entry per membership: a voxel may lie in several spheres.
+    entry per membership: a voxel may lie in several spheres. A sphere of radius 0 is the voxel nearest to its
+    center.
     """
     matrix = np.frombuffer(affine, dtype=np.float64).reshape(4, 4)
     if atlas.labels is not None and atlas.affine is not None:
@@ -179,7 +180,19 @@ def membership(atlas: Atlas, shape: Shape, affine: bytes) -> tuple[NDArray[np.in
         voxels = np.flatnonzero(labels)
         return labels[voxels].astype(np.int64) - 1, voxels
     centers = atlas.table[["x", "y", "z"]].to_numpy(dtype=float)
-    return _spheres(centers, float(atlas.radius or 0), shape, matrix)
+    return (
+        _spheres(centers, atlas.radius, shape, matrix) if atlas.radius else _nearest(centers, shape, matrix)
+    )
+
+
+def _nearest(
+    centers: NDArray[np.float64], shape: Shape, affine: Affine
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the voxel that is nearest to each center: targets that are voxels themselves."""
+    inverse = np.linalg.inv(affine)
+    place = np.floor(centers @ inverse[:3, :3].T + inverse[:3, 3] + 0.5 + 1e-6).astype(np.int64)
+    rows = np.flatnonzero(((place >= 0) & (place < shape)).all(axis=1))
+    return rows, np.ravel_multi_index(tuple(place[rows].T), shape, order="F").astype(np.int64)
 
 
 def sample_nearest(source: NDArray[Any], source_affine: Affine, shape: Shape, affine: Affine) -> NDArray[Any]:
@@ -247,10 +260,10 @@ def _average(
             f"No parcel of atlas {atlas.name} ({atlas.space}) has a valid voxel or vertex in {name}: is the "
             "file complete, and in the atlas's space?"
         )
-    with np.errstate(invalid="ignore"):
-        means = np.where(counts > 0, sums / counts, np.nan)
-    means[missing] = np.nan
-    return Parcels(torch.from_numpy(means.astype(np.float32)), torch.from_numpy(counts.astype(np.int64)))
+    # in place: where targets are voxels, sums are as large as the scan
+    sums /= np.where(counts > 0, counts, np.nan)
+    sums[missing] = np.nan
+    return Parcels(torch.from_numpy(sums.astype(np.float32)), torch.from_numpy(counts.astype(np.int64)))
 
 
 def _sum(

@@ -37,6 +37,6 @@ BENCHMARK = Benchmark(
         ("mini-track files", "participants_data_v2021/mini_track/sub*/*.pkl"),
         ("whole brains", "participants_data_v2021/full_track/sub*/WB.pkl"),
     ),
-    check=f"{__name__}.algonauts_check:algonauts_rows",
+    check=f"{__name__}.algonauts_reader:algonauts_rows",
     by_hand=_BY_HAND,
 )

@@ -9,16 +9,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from nfas_lightning.data.regions.atlas import Atlas, load_atlas
+from nfas_lightning.data.regions.targets import brain_voxels, voxel_targets
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules.algonauts2021 import algonauts_reader as reader
 from nfas_lightning.datamodules.clips.clip_datamodule import ClipDataModule
 from nfas_lightning.datamodules.clips.clip_files import functional_table
-from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
-
-__all__ = ["Algonauts2021DataModule"]
 
 
 class Algonauts2021DataModule(ClipDataModule):
@@ -37,6 +35,8 @@ class Algonauts2021DataModule(ClipDataModule):
             ``"schaefer400"``.
         atlas_table: csv or tsv that names a label image's parcels.
         radius: radius of spheres in mm.
+        mask: 3D NIfTI file of the voxels that are kept with ``regions="voxels"`` on the full track, where
+            `atlas` names the parcel that each lies in; None: those of the MNI152 brain.
         split: ``"all"``; ``"train"`` or ``"validation"``, without or with nothing but the last tenth of the
             videos, the development kit's; ``"devkit"``, these two as runs, each predicted from the other.
         **options: of `ClipDataModule`: subjects, frames_per_second, size, nuisances, cache, strict and more.
@@ -54,6 +54,7 @@ class Algonauts2021DataModule(ClipDataModule):
         atlas: str | os.PathLike[str] = "seitzman",
         atlas_table: str | os.PathLike[str] | None = None,
         radius: float = 6.0,
+        mask: str | os.PathLike[str] | None = None,
         split: Literal["all", "train", "validation", "devkit"] = "all",
         **options: Any,
     ) -> None:
@@ -61,11 +62,13 @@ class Algonauts2021DataModule(ClipDataModule):
         self.save_hyperparameters()
         check_option("track", track, reader.TRACKS)
         check_option("split", split, reader.SPLITS)
+        if mask is not None and (track, self.regions) != ("full", "voxels"):
+            raise InputError("mask belongs to regions='voxels' of the full track: leave it out.")
         if rois is not None and track == "full":
             raise InputError("rois belongs to the mini track: the full track's ROIs are those of its atlas.")
         self.root, self.track, self.split = root, track, split
         self.rois = rois
-        self.atlas, self.atlas_table, self.radius = atlas, atlas_table, radius
+        self.atlas, self.atlas_table, self.radius, self.mask = atlas, atlas_table, radius, mask
         self._n_videos = self._n_answered = 0
 
     def prepare_data(self) -> None:
@@ -76,15 +79,7 @@ class Algonauts2021DataModule(ClipDataModule):
         """Read the responses, choose their clips, and pair the two."""
         videos, files = self._files()
         table, atlas = self._axis()
-        (read,) = read_clip_responses(
-            reader.ALGONAUTS,
-            files,
-            table,
-            atlas,
-            cache=self.cache_folder,
-            progress=self.progress,
-            strict=self.strict,
-        )
+        (read,) = self.read(reader.ALGONAUTS, files, table, atlas)
         self._n_videos, self._n_answered = len(videos), read.repetitions.shape[2]
         if self._n_answered > len(videos):
             raise InputError(
@@ -127,4 +122,6 @@ class Algonauts2021DataModule(ClipDataModule):
         if self.track == "mini":
             return functional_table(self.rois, reader.ROIS), None
         atlas = load_atlas(self.atlas, table=self.atlas_table, radius=self.radius)
+        if self.regions == "voxels":
+            atlas = voxel_targets(*brain_voxels(self.mask, reader.GRID, reader.AFFINE), atlas)
         return atlas.rois, atlas

@@ -13,35 +13,18 @@ from torch import Tensor
 from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.datamodules.algonauts2021 import BENCHMARK
+from nfas_lightning.datamodules.catalogue.check_rows import Row, file_row, known_files_row
+from nfas_lightning.datamodules.catalogue.inspector import Inspector
 from nfas_lightning.datamodules.clips.clip_files import (
     ClipForm,
     ClipSet,
     ClipVoxels,
     choose_subjects,
     clip_array,
+    spell_subject,
 )
 from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.functional.checks import check_option
-
-__all__ = [
-    "AFFINE",
-    "ALGONAUTS",
-    "CLIP_S",
-    "DATA",
-    "N_ANSWERED",
-    "N_REPETITIONS",
-    "N_VIDEOS",
-    "ROIS",
-    "SPLITS",
-    "SUBJECTS",
-    "TRACKS",
-    "VIDEOS",
-    "find_algonauts",
-    "list_videos",
-    "read_track_file",
-    "split_videos",
-    "subject_files",
-]
 
 VIDEOS = "AlgonautsVideos268_All_30fpsmax"
 DATA = "participants_data_v2021"
@@ -167,3 +150,22 @@ def split_videos(n_answered: int, split: str) -> tuple[range, Tensor]:
     if split == "devkit":
         runs[first:] = 1
     return rows, runs
+
+
+def algonauts_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
+    """Check clips and pickles; whatever a pickle asks for is not run."""
+    wanted = SUBJECTS if subjects is None else [spell_subject(name, SUBJECTS) for name in subjects]
+    clips = sorted((folder / VIDEOS).glob("*.mp4"))
+    rows = [file_row("clips", folder, clips, inspector, expected=N_VIDEOS)[0]]
+    tracks = {
+        "mini_track": (tuple(ROIS), f"{len(ROIS)} ROIs per subject"),
+        "full_track": (("WB",), "whole brain"),
+    }
+    for track, (rois, note) in tracks.items():
+        paths = [folder / DATA / track / subject / f"{roi}.pkl" for subject in wanted for roi in rois]
+        what = track.replace("_", " ")
+        # either track is enough for a run
+        rows.append(known_files_row(what, folder, paths, inspector, needed=False, note=note)[0])
+    if not any(row.found for row in rows[1:]):
+        rows.append(Row("responses", 0, 1, ("mini_track or full_track",)))
+    return rows

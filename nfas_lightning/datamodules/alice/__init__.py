@@ -24,7 +24,7 @@ BENCHMARK = Benchmark(
     folder="alice_fmri",
     signs=("words.csv", "alice_chapter1.txt"),
     counts=(("series", "roi_timeseries.npz"), ("word table", "words.csv"), ("text", "alice_chapter1.txt")),
-    check=f"{__name__}.alice_check:alice_rows",
+    check=f"{__name__}.alice_reader:alice_rows",
     source=f"{__name__}.alice_source:SOURCE",
     by_hand=_BY_HAND,
 )

@@ -22,8 +22,6 @@ from nfas_lightning.datamodules.base import BrainDataModule
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
-__all__ = ["AliceDataModule"]
-
 _SIDE = {"LATL": "L", "RATL": "R", "LPTL": "L", "LIPL": "L", "LPreM": "L", "LIFG": "L"}
 
 

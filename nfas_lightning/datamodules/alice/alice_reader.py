@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +13,13 @@ from torch import Tensor
 
 from nfas_lightning.data.files import read_npz
 from nfas_lightning.data.tables import read_csv
+from nfas_lightning.datamodules.catalogue.check_rows import Row, archive_row, file_row, read_row, table_row
+from nfas_lightning.datamodules.catalogue.inspector import Inspector
 from nfas_lightning.errors import InputError
-
-__all__ = ["ALICE_FILES", "ALICE_TEXT", "read_scan", "read_words"]
 
 ALICE_FILES = ("roi_timeseries.npz", "words.csv")
 ALICE_TEXT = "alice_chapter1.txt"
+_RADII = ("6mm", "10mm")
 
 
 class _Scan(NamedTuple):
@@ -97,3 +100,25 @@ def read_words(folder: Path) -> _Words:
     printed = folder / ALICE_TEXT
     text = printed.read_text(encoding="utf-8") if printed.is_file() else None
     return _Words([str(word).strip() for word in table["word"]], onsets, text)
+
+
+_SHAPES: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("bold_6mm", "bold_10mm", "motion"), (27, 362, 6)),
+    **dict.fromkeys(("word_rate_hrf", "sound_power_hrf"), (362,)),
+}
+
+
+def alice_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
+    """Check the series and the words, which are read whole; one file holds all subjects."""
+    del subjects
+    series, words = (folder / name for name in ALICE_FILES)
+    whole = archive_row("series", series, inspector, _SHAPES)
+    read = read_row(whole, series.name, "series", 1, lambda: all(read_scan(folder, r) for r in _RADII))
+    word_row = table_row("word table", words, inspector)
+    text = [path for path in (folder / ALICE_TEXT,) if os.path.lexists(path)]
+    note = "punctuation; optional"
+    return [
+        whole if read.complete else read,
+        read_row(word_row, words.name, "words", 2127, lambda: len(read_words(folder).words)),
+        file_row("printed text", folder, text, inspector, needed=False, note=note)[0],
+    ]

@@ -20,8 +20,6 @@ from nfas_lightning.datamodules.catalogue.source import Choice, Job, Plan, Sourc
 from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.writing import write_text, write_whole
 
-__all__ = ["ARCHIVES", "GOOGLE_DRIVE", "SOURCE", "convert_release"]
-
 GOOGLE_DRIVE = "https://drive.usercontent.google.com/download"
 """Address that sends a public file of Google Drive without a page in between."""
 

@@ -13,6 +13,6 @@ BENCHMARK = Benchmark(
     folder="atlases",
     signs=("*.annot", "schaefer_2018", "*parcellation*.nii*", "*atlas*.nii*"),
     counts=(("annotations", "*.annot"), ("label images", "**/*.nii*")),
-    check=f"{__name__}.atlases_check:atlas_rows",
+    check=f"{__name__}.atlases_source:atlas_rows",
     source=f"{__name__}.atlases_source:SOURCE",
 )

@@ -29,7 +29,7 @@ BENCHMARK = Benchmark(
         ("clips", "**/mp4_h264/*.mp4"),
         ("ROI files", "derivatives/versionA/**/TRavg56789/sub-*/[!W]*_allvoxel.pkl"),
     ),
-    check=f"{__name__}.bold_moments_check:bold_moments_rows",
+    check=f"{__name__}.bold_moments_reader:bold_moments_rows",
     source=f"{__name__}.bold_moments_source:SOURCE",
     rest=_REST,
 )

@@ -15,11 +15,8 @@ from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules.bold_moments import bold_moments_reader as reader
 from nfas_lightning.datamodules.clips.clip_datamodule import ClipDataModule
 from nfas_lightning.datamodules.clips.clip_files import functional_table
-from nfas_lightning.datamodules.clips.clip_responses import read_clip_responses
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
-
-__all__ = ["BoldMomentsDataModule"]
 
 
 class BoldMomentsDataModule(ClipDataModule):
@@ -71,14 +68,7 @@ class BoldMomentsDataModule(ClipDataModule):
     def load(self) -> tuple[StimulusSet, Responses]:
         """Read the responses, choose their clips, and pair the two by the clips' numbers."""
         clips, files = self._files()
-        read = read_clip_responses(
-            reader.BOLD_MOMENTS,
-            files,
-            functional_table(self.rois, reader.ROIS),
-            cache=self.cache_folder,
-            progress=self.progress,
-            strict=self.strict,
-        )
+        read = self.read(reader.BOLD_MOMENTS, files, functional_table(self.rois, reader.ROIS))
         numbers = reader.number_ranges(*(one.repetitions.shape[2] for one in read))
         rows = [[i for i, number in enumerate(of_set) if number in clips] for of_set in numbers]
         self._n_clips = (len(rows[0]), len(rows[1]))

@@ -15,32 +15,18 @@ from pathlib import Path
 from nfas_lightning.data.files import find_folder, require_file
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.datamodules.bold_moments import BENCHMARK
+from nfas_lightning.datamodules.catalogue.check_rows import Row, file_row, known_files_row
+from nfas_lightning.datamodules.catalogue.inspector import Inspector
 from nfas_lightning.datamodules.clips.clip_files import (
     ClipForm,
     ClipSet,
     ClipVoxels,
     choose_subjects,
     clip_array,
+    spell_subject,
     usable_voxels,
 )
 from nfas_lightning.errors import InputError, MissingFileError
-
-__all__ = [
-    "BOLD_MOMENTS",
-    "CLIP_S",
-    "N_TEST",
-    "N_TRAIN",
-    "RESPONSES",
-    "ROIS",
-    "SPLITS",
-    "SUBJECTS",
-    "bold_moments_files",
-    "clip_paths",
-    "find_bold_moments",
-    "list_clips",
-    "number_ranges",
-    "read_roi_file",
-]
 
 RESPONSES = "derivatives/versionA/MNI152/prepared_data/prepared_allvoxel_pkl/TRavg56789"
 SUBJECTS = tuple(f"sub-{i:02d}" for i in range(1, 11))
@@ -208,3 +194,16 @@ BOLD_MOMENTS = ClipForm(
     (ClipSet("bold_moments train", N_TRAIN, 3), ClipSet("bold_moments test", N_TEST, 10)), read_roi_file
 )
 """Training clips, shown three times, and test clips, shown ten times."""
+
+
+def bold_moments_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
+    """Check clips and pickles of the functional ROIs; whatever a pickle asks for is not run."""
+    wanted = SUBJECTS if subjects is None else [spell_subject(name, SUBJECTS) for name in subjects]
+    paths = [
+        folder / RESPONSES / subject / f"{roi}_TRavg-56789_allvoxel.pkl" for subject in wanted for roi in ROIS
+    ]
+    note = f"{len(ROIS)} ROIs per subject"
+    return [
+        file_row("clips", folder, clip_paths(folder), inspector, expected=N_TRAIN + N_TEST)[0],
+        known_files_row("responses", folder, paths, inspector, note=note)[0],
+    ]

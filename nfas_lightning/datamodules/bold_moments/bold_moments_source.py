@@ -4,8 +4,6 @@ from nfas_lightning.datamodules.bold_moments import BENCHMARK
 from nfas_lightning.datamodules.bold_moments.bold_moments_reader import RESPONSES
 from nfas_lightning.datamodules.catalogue.s3_source import METADATA, Kind, S3Source
 
-__all__ = ["SOURCE"]
-
 SOURCE = S3Source(
     BENCHMARK.name,
     BENCHMARK.folder,

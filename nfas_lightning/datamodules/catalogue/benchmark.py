@@ -11,8 +11,6 @@ from typing import Any
 
 from nfas_lightning.errors import InputError, InputTypeError, MissingFileError
 
-__all__ = ["ENTRY_POINTS", "Benchmark", "benchmarks", "find_benchmarks"]
-
 ENTRY_POINTS = "nfas_lightning.benchmarks"
 """Group of entry points under which another distribution registers its `Benchmark` objects."""
 

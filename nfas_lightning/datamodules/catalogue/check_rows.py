@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nfas_lightning.data.bids import add_sub, strip_sub
@@ -13,30 +13,13 @@ from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.catalogue.benchmark import Benchmark, find_benchmarks
 from nfas_lightning.datamodules.catalogue.inspector import FileState, Inspector
 
-__all__ = [
-    "Check",
-    "Row",
-    "archive_row",
-    "check_folder",
-    "file_row",
-    "known_files_row",
-    "participants_row",
-    "table_row",
-]
-
 
 @dataclass(frozen=True)
 class Row:
     """One line of a check: what was looked for, and found.
 
-    Attributes:
-        what: name.
-        found: how many are there and readable.
-        expected: how many there should be; None: nobody says.
-        missing: names of what should be there.
-        unreadable: names, and why.
-        note: whatever else is worth saying.
-        needed: whether the benchmark is incomplete without it; else it may be absent altogether.
+    `expected` is None where nobody says how many there should be; `unreadable` holds names, and why. Without
+    what is not `needed` a benchmark is complete, if all of it is absent.
     """
 
     what: str
@@ -65,13 +48,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Check:
-    """The rows of one benchmark.
-
-    Attributes:
-        benchmark: which one.
-        folder: where it lies.
-        rows: what was looked for.
-    """
+    """The rows of one benchmark, and the folder where it lies."""
 
     benchmark: Benchmark
     folder: Path
@@ -148,17 +125,22 @@ def table_row(what: str, path: Path, inspector: Inspector) -> Row:
     return known_files_row(what, path.parent, [path], inspector)[0]
 
 
-def archive_row(what: str, path: Path, inspector: Inspector, shapes: Mapping[str, tuple[int, ...]]) -> Row:
-    """Look at an archive of arrays that must be there, and read those that `shapes` names."""
-    row = table_row(what, path, inspector)
+def read_row(row: Row, name: str, what: str, expected: int, read: Callable[[], int]) -> Row:
+    """Return the row of what a reader counts in a file that `row` found whole, or of why it refuses it."""
     if not row.complete:
         return row
     try:
-        read_npz(path, dict(shapes))
+        return Row(what, read(), expected)
     except ValueError as error:
-        return Row(what, 0, 1, unreadable=((path.name, str(error)),))
+        return Row(what, 0, expected, unreadable=((name, str(error)),))
+
+
+def archive_row(what: str, path: Path, inspector: Inspector, shapes: Mapping[str, tuple[int, ...]]) -> Row:
+    """Look at an archive of arrays that must be there, and read those that `shapes` names."""
+    row = table_row(what, path, inspector)
+    row = read_row(row, path.name, what, 1, lambda: bool(read_npz(path, dict(shapes))))
     key, shape = next(iter(shapes.items()))
-    return Row(what, 1, 1, note=f"{key} {shape}")
+    return replace(row, note=f"{key} {shape}") if row.complete else row
 
 
 def participants_row(
@@ -170,24 +152,23 @@ def participants_row(
 ) -> Row:
     """Check participants.tsv of a BIDS data set and count who is in it.
 
-    Args:
-        folder: the data set's.
-        inspector: looks at the file.
-        subjects: who is expected; None: all.
-        official: how many there are in all.
-        groups: beginnings of subjects' names that stand for all who have them, and how many those are.
+    `subjects` are expected, None for all of the `official` number; `groups` maps beginnings of subjects'
+    names, which stand for all who have them, to how many those are.
     """
     path = folder / "participants.tsv"
-    row = table_row("participants.tsv", path, inspector)
-    if not row.complete:
+    listed: set[str] = set()
+
+    def read() -> int:
+        listed.update(read_csv(path, ["participant_id"], sep="\t")["participant_id"].astype(str))
+        return len(listed)
+
+    whole = table_row("participants.tsv", path, inspector)
+    row = read_row(whole, path.name, "participants", official, read)
+    if not listed:
         return row
-    try:
-        listed = set(read_csv(path, ["participant_id"], sep="\t")["participant_id"].astype(str))
-    except ValueError as error:
-        return Row("participants", 0, official, unreadable=((path.name, str(error)),))
     note = "in participants.tsv"
     if subjects is None:
-        return Row("participants", len(listed), official, note=note)
+        return replace(row, note=note)
     chosen = {name: n for name, n in (groups or {}).items() if name in subjects}
     wanted = [add_sub(name) for name in subjects if name not in chosen]
     absent = tuple(name for name in wanted if name not in listed)

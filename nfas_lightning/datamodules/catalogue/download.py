@@ -35,8 +35,6 @@ from nfas_lightning.datamodules.catalogue.source import Job, Plan
 from nfas_lightning.errors import FailureError, InputError, UnreadableError
 from nfas_lightning.writing import short_hash, write_whole
 
-__all__ = ["Outcome", "TransferError", "UnreachableError", "carry_out", "fetch", "free_bytes"]
-
 RETRIES = 5
 """Tries after the first one; pooch waits 1, 2, 3, ... seconds before them."""
 TIMEOUT = (10.0, 60.0)
@@ -146,8 +144,7 @@ class Outcome:
     """What came of a download.
 
     Attributes:
-        checksummed: files whose MD5 was compared.
-        sized: files whose size alone was compared, since the server gives no MD5 of them.
+        checksummed, sized: files whose MD5 was compared, and those whose size alone could be.
         failed: files that did not come, and why.
         not_tried: files left for another time, after the connection was lost.
     """

@@ -29,8 +29,6 @@ from nfas_lightning.data.regions.label_files import read_annotation
 from nfas_lightning.data.safe_pickle import read_pickle
 from nfas_lightning.errors import InputError
 
-__all__ = ["FileState", "Inspector", "shorten"]
-
 _CHUNK = 2**22
 _READERS = 8
 # a pickle of a whole brain takes its size in memory
@@ -44,12 +42,7 @@ class _BrokenError(InputError):
 
 @dataclass(frozen=True)
 class FileState:
-    """What was found out about one file.
-
-    Attributes:
-        problem: why it can't be used, None if nothing speaks against it.
-        shape: lengths of an image's axes.
-    """
+    """What was found out about one file: why it can't be used, and the lengths of an image's axes."""
 
     problem: str | None = None
     shape: tuple[int, ...] = ()

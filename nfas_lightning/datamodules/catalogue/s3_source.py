@@ -16,18 +16,6 @@ from nfas_lightning.datamodules.catalogue.download import TransferError, fetch
 from nfas_lightning.datamodules.catalogue.source import Choice, Job, Plan, Source
 from nfas_lightning.errors import InputError
 
-__all__ = [
-    "ANATOMY",
-    "METADATA",
-    "OPENNEURO",
-    "RAW",
-    "Kind",
-    "RemoteFile",
-    "S3Source",
-    "list_bucket",
-    "safe_path",
-]
-
 OPENNEURO = "https://s3.amazonaws.com/openneuro.org"
 """Address of OpenNeuro's public bucket; it holds the latest version of each data set."""
 _MOST_PAGES = 2000
@@ -37,11 +25,9 @@ _MOST_PAGES = 2000
 class Kind:
     """A kind of file: where it lies, and what its names look like.
 
-    Attributes:
-        what: what it is.
-        prefixes: of the keys, below the data set; ``{subject}`` stands for ``sub-`` and what follows. An
-            empty one stands for the files of the data set's own folder, without those in folders below.
-        pattern: of the keys below the data set, a regular expression.
+    In the prefixes of its keys ``{subject}`` stands for ``sub-`` and what follows; an empty prefix stands for
+    the files of the data set's own folder, without those in folders below. The pattern is a regular
+    expression of the keys below the data set.
     """
 
     what: str

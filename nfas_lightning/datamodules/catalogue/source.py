@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Choice", "Job", "LibrarySource", "Plan", "Source"]
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -29,15 +27,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Job:
-    """One file to bring.
+    """One file to bring, and what messages call it.
 
-    Attributes:
-        name: what messages call it.
-        url: where from.
-        target: where to.
-        size: bytes it must have.
-        md5: its checksum, 32 hexadecimal digits; empty if the server gives none.
-        kind: of the source's kinds.
+    It must have `size` bytes and, where the server gives it, the MD5; `kind` is one of the source's kinds.
     """
 
     name: str
@@ -67,12 +59,11 @@ class Plan:
 
     Args:
         folder: of the benchmark, made when the first file comes.
-        jobs: all chosen files, those that are here too.
+        jobs: all chosen files.
 
     Attributes:
-        wanted: files to bring.
-        obstructed: files in whose place lies something else, which is left alone.
-        here: files that are whole already.
+        wanted, here, obstructed: files to bring, those that are whole already, and those in whose place lies
+            something else, which is left alone.
     """
 
     def __init__(self, folder: Path, jobs: Sequence[Job]) -> None:
@@ -139,11 +130,7 @@ class LibrarySource(ABC):
 
     @abstractmethod
     def fetch(self, kind: str, folder: Path | None) -> list[Path]:
-        """Fetch one kind, or find it where it was put before.
-
-        Args:
-            kind: of `kinds`.
-            folder: made if needed; None: the library's own.
+        """Fetch one kind of `kinds` into a folder (None: the library's own), or find it where it was put.
 
         Raises:
             OSError: no network, or the folder can't be written.

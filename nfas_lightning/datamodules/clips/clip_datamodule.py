@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -13,16 +13,23 @@ from rich.progress import track
 from torch import Tensor
 
 from nfas_lightning.data.files import content_hash, require_file
+from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.parcel_cache import parcels_key, read_parcels, write_parcels
 from nfas_lightning.data.regions.parcels import Parcels
+from nfas_lightning.data.regions.targets import REGIONS
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.clips import ClipFiles
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.video import VIDEO_NUISANCES, every_frame, frame_statistics
 from nfas_lightning.datamodules.base import BrainDataModule, parcel_cache
+from nfas_lightning.datamodules.clips.clip_files import ClipForm
+from nfas_lightning.datamodules.clips.clip_responses import (
+    ClipResponses,
+    read_clip_responses,
+    read_clip_voxels,
+)
 from nfas_lightning.errors import InputError
-
-__all__ = ["ClipDataModule", "video_nuisances"]
+from nfas_lightning.functional.checks import check_option
 
 
 class ClipDataModule(BrainDataModule):
@@ -36,6 +43,8 @@ class ClipDataModule(BrainDataModule):
             as they read (16 / 3 for 16).
         size: pixels to which the frames' shorter side is brought; None: 268, as the files have it.
         as_clips: batches hold clips alone, for bare video modules without a preprocess.
+        regions: ``"parcels"`` averages voxels over ROIs, ``"voxels"`` keeps them apart; those of functional
+            ROIs of one subject alone, since no other has the same.
         nuisances: any of ``"luminance"``, ``"contrast"`` and ``"motion"``, of all frames of a clip; every
             clip is then decoded once more, before the run.
         cache: folder of the cache of ROI means, nuisances and hashes, None for none; ``"auto"``: ``parcels``
@@ -53,6 +62,7 @@ class ClipDataModule(BrainDataModule):
         frames_per_second: float = 4.0,
         size: int | None = None,
         as_clips: bool = False,
+        regions: Literal["parcels", "voxels"] = "parcels",
         nuisances: Sequence[str] = VIDEO_NUISANCES,
         cache: str | os.PathLike[str] | None = "auto",
         progress: bool = True,
@@ -62,6 +72,8 @@ class ClipDataModule(BrainDataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, **options)
         self.frames_per_second, self.size, self.as_clips = frames_per_second, size, as_clips
+        check_option("regions", regions, REGIONS[:2])
+        self.regions = regions
         self.nuisances = tuple(nuisances)
         self.cache = cache
         self.progress = progress
@@ -71,6 +83,19 @@ class ClipDataModule(BrainDataModule):
     def cache_folder(self) -> Path | None:
         """Folder of the cache, None for none."""
         return parcel_cache(self.cache)
+
+    def read(
+        self,
+        form: ClipForm,
+        files: Mapping[str, Sequence[Path]],
+        rois: pd.DataFrame,
+        atlas: Atlas | None = None,
+    ) -> tuple[ClipResponses, ...]:
+        """Read the responses to each set of clips: voxels, or means over ROIs or parcels."""
+        options = {"progress": self.progress, "strict": self.strict}
+        if self.regions == "voxels":
+            return read_clip_voxels(form, files, rois, atlas, **options)
+        return read_clip_responses(form, files, rois, atlas, cache=self.cache_folder, **options)
 
     def pair(
         self,
@@ -101,7 +126,7 @@ class ClipDataModule(BrainDataModule):
             values=values,
             rois=rois,
             stimulus_ids=tuple(path.stem for path in clips.paths),
-            dataset=dataset,
+            dataset=dataset if self.regions == "parcels" else f"{dataset}_{self.regions}",
             modality="vision",
             subjects=tuple(subjects),
             runs=runs,

@@ -10,24 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nfas_lightning.data.pairing import name_list, pick
 from nfas_lightning.data.regions.atlas import Atlas
-from nfas_lightning.data.regions.parcels import Parcels, array_parcels
+from nfas_lightning.data.regions.parcels import Parcels, array_parcels, membership
 from nfas_lightning.data.regions.rois import roi_table
 from nfas_lightning.errors import InputError, MissingFileError
-
-__all__ = [
-    "ClipForm",
-    "ClipSet",
-    "ClipVoxels",
-    "choose_subjects",
-    "clip_array",
-    "functional_table",
-    "repetition_means",
-    "spell_subject",
-    "usable_voxels",
-]
 
 
 def choose_subjects(
@@ -74,15 +63,14 @@ def clip_array(
     """Take the responses to clips out of what a file holds.
 
     Args:
-        held: of the file, a dict.
+        held: what the file holds; it keeps the array that is returned alone.
         key: of the array.
         path: the file, for errors.
         official: videos and repetitions that there must be; None: any number.
         empty: there may be no voxel.
 
     Returns:
-        (T, K, V) float32 responses to T videos, K repetitions, V voxels; `held` keeps this copy alone.
-
+        (T, K, V) float32 responses to T videos, K repetitions, V voxels.
     """
     array = held.get(key) if isinstance(held, dict) else None
     if not isinstance(array, np.ndarray):
@@ -167,6 +155,30 @@ def repetition_means(voxels: ClipVoxels, atlas: Atlas | None = None) -> Parcels:
     there = np.isfinite(rows).any(axis=1)
     means = np.where(there, rows[:, valid].mean(axis=1, dtype=np.float64), np.nan)
     return Parcels(torch.from_numpy(means.astype(np.float32))[:, None], torch.tensor([int(valid.sum())]))
+
+
+def target_values(voxels: ClipVoxels, targets: Atlas | None = None) -> tuple[Tensor, Tensor]:
+    """Take the usable voxels of a file as they are.
+
+    Args:
+        voxels: of a file.
+        targets: for a whole brain, the voxels that are wanted (see `voxel_targets`); None: all of an ROI's.
+
+    Returns:
+        Which of the targets these are (U,), and values (K, T, U).
+    """
+    n_videos, n_repetitions, n_voxels = voxels.values.shape
+    rows, column = np.arange(n_voxels), np.arange(n_voxels)
+    if voxels.mask is not None and voxels.affine is not None and targets is not None:
+        shape = (voxels.mask.shape[0], voxels.mask.shape[1], voxels.mask.shape[2])
+        rows, place = membership(targets, shape, np.asarray(voxels.affine, dtype=np.float64).tobytes())
+        position = np.full(shape, -1)
+        position[voxels.mask] = np.arange(n_voxels)
+        column = position.ravel(order="F")[place]
+        rows, column = rows[column >= 0], column[column >= 0]
+    usable = usable_voxels(voxels.values.reshape(n_videos * n_repetitions, n_voxels))[column]
+    values = np.ascontiguousarray(voxels.values[..., column[usable]].transpose(1, 0, 2))
+    return torch.from_numpy(rows[usable]), torch.from_numpy(values)
 
 
 def usable_voxels(rows: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:

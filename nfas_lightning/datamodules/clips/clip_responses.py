@@ -17,12 +17,11 @@ from nfas_lightning.data.files import content_hash
 from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.cleaning import SINGLE, center_and_scale
 from nfas_lightning.data.regions.parcel_cache import parcels_key, read_parcels, write_parcels
-from nfas_lightning.datamodules.clips.clip_files import ClipForm, ClipSet, repetition_means
+from nfas_lightning.data.regions.targets import by_columns, roi_voxels
+from nfas_lightning.datamodules.clips.clip_files import ClipForm, ClipSet, repetition_means, target_values
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.correlation import correlate
-
-__all__ = ["ClipResponses", "read_clip_responses", "repetition_ceiling"]
 
 
 class ClipResponses(NamedTuple):
@@ -48,7 +47,13 @@ class ClipResponses(NamedTuple):
             Values (S, T, R), ceilings of the subjects' mean (R,) and of each subject (S, R); ceilings are
             None with a single repetition. A constant ROI is NaN.
         """
-        repetitions = self.repetitions[:, :, list(rows)].double()
+        parts = [self._standardized(part[:, :, list(rows)].double()) for part in by_columns(self.repetitions)]
+        values, *ceilings = zip(*parts, strict=True)
+        joined = [None if part[0] is None else torch.cat(part, dim=-1) for part in ceilings]
+        return torch.cat(values, dim=2), joined[0], joined[1]
+
+    @staticmethod
+    def _standardized(repetitions: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         mean = repetitions.nanmean(dim=1)
         # means over voxels are kept in float32
         center, scale = center_and_scale(mean, dim=1, rounding=SINGLE)
@@ -109,6 +114,77 @@ def read_clip_responses(
         )
         for values, n_voxels in zip(subjects, counts, strict=True)
     )
+
+
+def read_clip_voxels(
+    form: ClipForm,
+    files: Mapping[str, Sequence[Path]],
+    rois: pd.DataFrame,
+    targets: Atlas | None = None,
+    *,
+    progress: bool = True,
+    strict: bool = True,
+) -> tuple[ClipResponses, ...]:
+    """Read the voxels themselves, one subject after the other; nothing is cached.
+
+    Args:
+        form: of the data set.
+        files: by subject, the whole brain's one; or of one subject, one file per ROI.
+        rois: the ROIs, where there is no whole brain.
+        targets: voxels of the whole brain; those that no subject has are left out. None: each file is an ROI.
+        progress: show a bar.
+        strict: check the official counts.
+
+    Raises:
+        FileNotFoundError: a file or its content is missing.
+        ValueError: several subjects' functional ROIs, whose voxels are not the same, or a broken file.
+    """
+    if targets is None and len(files) != 1:
+        raise InputError(
+            f"Voxels of functional ROIs are not the same in two subjects: name one (subjects=['01']), got "
+            f"{len(files)}."
+        )
+    found: list[list[tuple[int, Tensor, Tensor]]] = [[] for _ in form.sets]
+    shapes: list[dict[tuple[int, int], Path]] = [{} for _ in form.sets]
+    counts: list[int] = []
+    hashes = {}
+    for s, name in enumerate(track(list(files), "subjects", transient=True, disable=not progress)):
+        for path in files[name]:
+            hashes[f"{name}/{path.name}"] = str(content_hash(path, None))
+            for own, seen, voxels in zip(found, shapes, form.read(path, strict=strict), strict=True):
+                rows, values = target_values(voxels, targets)
+                if targets is None:
+                    rows = rows + sum(counts)
+                own.append((s, rows, values))
+                seen.setdefault((values.shape[0], values.shape[1]), path)
+                _check_shapes(seen)
+            counts.append(len(rows))
+    table = roi_voxels(rois, counts) if targets is None else targets.rois
+    return tuple(_voxels_together(of_set, len(files), table, hashes) for of_set in found)
+
+
+def _voxels_together(
+    found: list[tuple[int, Tensor, Tensor]], n_subjects: int, table: pd.DataFrame, hashes: dict[str, str]
+) -> ClipResponses:
+    """Put subjects side by side, NaN where one lacks a voxel; `found` is emptied on the way."""
+    n_subjects_with = torch.stack([torch.bincount(rows, minlength=len(table)) for _, rows, _ in found]).sum(
+        dim=0
+    )
+    kept = n_subjects_with > 0
+    column = kept.cumsum(0) - 1
+    n_repetitions, n_videos, _ = found[0][2].shape
+    # pages that nothing was written to take no memory: the subjects move here one by one
+    together = torch.empty(n_subjects, n_repetitions, n_videos, int(kept.sum()))
+    begun = set[int]()
+    while found:
+        s, rows, values = found.pop()
+        if s not in begun:
+            together[s] = torch.nan
+            begun.add(s)
+        together[s][..., column[rows]] = values
+    rois = table[kept.numpy()].reset_index(drop=True)
+    everywhere = n_subjects_with[kept] == n_subjects
+    return ClipResponses(together, rois.assign(n_voxels=everywhere.long().numpy()), hashes)
 
 
 class _Means(NamedTuple):

@@ -17,8 +17,6 @@ from nfas_lightning.datamodules.catalogue.check_rows import (
 from nfas_lightning.datamodules.catalogue.inspector import FileState, Inspector
 from nfas_lightning.datamodules.little_prince import little_prince_reader as reader
 
-__all__ = ["little_prince_rows"]
-
 _LISTENERS = {"EN": 49, "CN": 35, "FR": 28}
 
 

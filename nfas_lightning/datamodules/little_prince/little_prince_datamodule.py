@@ -15,8 +15,6 @@ from nfas_lightning.datamodules.stories.story_datamodule import StoryDataModule
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["LittlePrinceDataModule"]
-
 
 class LittlePrinceDataModule(StoryDataModule):
     """Listeners of an audiobook in their own language: nine sections, each a run (OpenNeuro ds003643).

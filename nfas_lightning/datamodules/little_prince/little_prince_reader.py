@@ -15,22 +15,6 @@ from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.stories.story import StoryScan
 from nfas_lightning.errors import InputError, MissingFileError
 
-__all__ = [
-    "LANGUAGES",
-    "N_SECTIONS",
-    "TR",
-    "VOLUMES",
-    "WORDS",
-    "find_runs",
-    "read_sections",
-    "scan_seconds",
-    "section_scans",
-    "section_words",
-    "sound_file",
-    "text_grid",
-    "word_table",
-]
-
 LANGUAGES = ("EN", "CN", "FR")
 N_SECTIONS = 9
 TR = 2.0

@@ -9,8 +9,6 @@ from nfas_lightning.datamodules.catalogue.s3_source import ANATOMY, METADATA, RA
 from nfas_lightning.datamodules.little_prince import BENCHMARK
 from nfas_lightning.datamodules.little_prince.little_prince_reader import LANGUAGES
 
-__all__ = ["SOURCE"]
-
 
 class _LittlePrinceSource(S3Source):
     def tasks_of(self, subjects: Sequence[str] | None) -> Sequence[str] | None:

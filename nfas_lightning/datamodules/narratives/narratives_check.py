@@ -22,8 +22,6 @@ from nfas_lightning.datamodules.narratives.narratives_clock import CLOCKS, SKIPP
 from nfas_lightning.datamodules.narratives.narratives_reader import audience, clock_from_file
 from nfas_lightning.datamodules.stories.story import StoryScan
 
-__all__ = ["narratives_rows"]
-
 _T = TypeVar("_T")
 _N_SUBJECTS, _N_SCANS = 345, 891
 

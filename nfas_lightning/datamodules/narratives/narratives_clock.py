@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ALIASES", "CLOCKS", "SKIPPED", "WORDS", "Clock"]
-
 
 @dataclass(frozen=True)
 class Clock:

@@ -19,8 +19,6 @@ from nfas_lightning.datamodules.stories.story_datamodule import StoryDataModule
 from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = ["NarrativesDataModule"]
-
 _CONFOUNDS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "csf", "white_matter")
 
 

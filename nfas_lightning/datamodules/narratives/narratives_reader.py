@@ -18,17 +18,6 @@ from nfas_lightning.datamodules.narratives.narratives_tree import Listener, stor
 from nfas_lightning.datamodules.stories.story import StoryScan
 from nfas_lightning.errors import InputError
 
-__all__ = [
-    "audience",
-    "check_left_out",
-    "check_offset",
-    "chosen_clocks",
-    "clock_from_file",
-    "same_rate",
-    "story_span",
-    "warn_of_shared_tales",
-]
-
 
 def chosen_clocks(stories: Sequence[str] | None, listeners: Sequence[Listener]) -> dict[str, Clock]:
     """Return the clocks of the named stories; None: of all but the scrambled ones.

@@ -3,8 +3,6 @@
 from nfas_lightning.datamodules.catalogue.s3_source import ANATOMY, METADATA, RAW, Kind, S3Source
 from nfas_lightning.datamodules.narratives import BENCHMARK
 
-__all__ = ["SOURCE"]
-
 SOURCE = S3Source(
     BENCHMARK.name,
     BENCHMARK.folder,

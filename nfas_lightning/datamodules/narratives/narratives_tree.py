@@ -16,21 +16,6 @@ from nfas_lightning.datamodules.stories.story import StoryScan
 from nfas_lightning.errors import InputError, MissingFileError
 from nfas_lightning.functional.checks import check_option
 
-__all__ = [
-    "DERIVATIVES",
-    "SPACES",
-    "Listener",
-    "excluded_scans",
-    "find_scans",
-    "is_excluded",
-    "read_alignment",
-    "read_listeners",
-    "sound_file",
-    "story_tr",
-    "story_words",
-    "word_table",
-]
-
 SPACES = ("MNI", "fsaverage6")
 DERIVATIVES = ("afni-nosmooth", "afni-smooth", "fmriprep")
 

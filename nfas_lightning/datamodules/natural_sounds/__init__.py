@@ -26,6 +26,6 @@ BENCHMARK = Benchmark(
     folder="natsound165",
     signs=("components.npz", "sounds_16k.npz"),
     counts=(("components", "components.npz"), ("sounds", "sounds_16k.npz")),
-    check=f"{__name__}.natural_sounds_check:natural_sounds_rows",
+    check=f"{__name__}.natural_sounds_reader:natural_sounds_rows",
     by_hand=_BY_HAND,
 )

@@ -18,8 +18,6 @@ from nfas_lightning.datamodules.base import BrainDataModule
 from nfas_lightning.datamodules.natural_sounds import BENCHMARK
 from nfas_lightning.datamodules.natural_sounds.natural_sounds_reader import NATURAL_SOUNDS_FILES, read_sounds
 
-__all__ = ["NaturalSoundsDataModule"]
-
 
 class NaturalSoundsDataModule(BrainDataModule):
     """165 sounds of two seconds, and the six components of auditory cortex that answer them.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from nfas_lightning.data.files import read_npz
+from nfas_lightning.datamodules.catalogue.check_rows import Row, archive_row, read_row
+from nfas_lightning.datamodules.catalogue.inspector import Inspector
 from nfas_lightning.errors import InputError
-
-__all__ = ["NATURAL_SOUNDS_FILES", "read_sounds"]
 
 NATURAL_SOUNDS_FILES = ("components.npz", "sounds_16k.npz")
 
@@ -41,3 +42,17 @@ def read_sounds(
             f"{len(sound['audio'])} and {len(names)}. Row i of R belongs to sound i."
         )
     return names, components, brain, sound
+
+
+def natural_sounds_rows(folder: Path, inspector: Inspector, subjects: Sequence[str] | None) -> list[Row]:
+    """Check both archives, which are read whole; `subjects` changes nothing, there is one."""
+    del subjects
+    shapes: tuple[dict[str, tuple[int, ...]], ...] = ({"R": (165, 6)}, {"audio": (165, 32_000)})
+    rows = [
+        archive_row(what, folder / name, inspector, own)
+        for what, name, own in zip(("components", "sounds"), NATURAL_SOUNDS_FILES, shapes, strict=True)
+    ]
+    if all(row.complete for row in rows):
+        names = read_row(rows[0], folder.name, "names", 165, lambda: len(read_sounds(folder)[0]))
+        rows += [] if names.complete else [names]
+    return rows

@@ -18,8 +18,6 @@ from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import check_shape
 from nfas_lightning.functional.hrf import HRFModel
 
-__all__ = ["INTEGRATIVE", "Cause", "Schedule", "SimulatedBrain", "plan_rois", "schedule", "simulate_brain"]
-
 _DRIVER = {
     "Visual": "vision",
     "occipital": "vision",
@@ -75,12 +73,8 @@ _STIMULUS_SECONDS = 2.0
 class Schedule:
     """When stimuli are shown and volumes taken.
 
-    Attributes:
-        onsets: (N,) seconds since the start of the stimulus's run.
-        event_runs: (N,) its run.
-        volume_times: (T,) seconds since the start of the volume's run.
-        volume_runs: (T,) its run.
-        tr: seconds.
+    (N,) onsets in seconds since the start of the stimulus's run, and that run; (T,) times of volumes
+    likewise.
     """
 
     onsets: Tensor

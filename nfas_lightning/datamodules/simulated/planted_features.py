@@ -17,8 +17,6 @@ from torch import Tensor
 from nfas_lightning.data.stimuli.acoustics import cochleagram, modulation_energy
 from nfas_lightning.datamodules.simulated.sample_texts import words_of
 
-__all__ = ["image_features", "principal_components", "sound_features", "text_features"]
-
 _GABOR_SIZE = 96  # a multiple of the grid, and quick to transform
 _WAVELENGTHS = (4.0, 8.0, 16.0, 32.0)
 _N_ORIENTATIONS = 6

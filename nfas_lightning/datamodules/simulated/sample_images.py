@@ -13,8 +13,6 @@ from torch import Tensor
 
 from nfas_lightning.errors import MissingFileError
 
-__all__ = ["equalized", "photographs", "sample_crops"]
-
 # photographs inside the wheels themselves: none of these is fetched from anywhere
 _PHOTOGRAPHS = {
     "astronaut": ("skimage", "data/astronaut.png"),

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, sosfilt
 from torch import Tensor
 
-__all__ = ["SAMPLING_RATE", "sample_sounds", "sample_vowels"]
-
 SAMPLING_RATE = 16_000
 _Wave = NDArray[np.float64]
 # pitch in Hz and length of the vocal tract, as a factor of formants, of six voices

@@ -13,8 +13,6 @@ import numpy as np
 
 from nfas_lightning.errors import InputError
 
-__all__ = ["corpus", "sample_sentences", "sentences", "words_of"]
-
 # licenses of this package's own dependencies: they are installed wherever it is
 _LICENSES = ("scipy", "numpy", "torch", "pandas", "matplotlib", "scikit-learn", "safetensors", "pyarrow")
 _ROLE = re.compile(r":[\w:+.-]+:`~?([^`<]*)(?:<[^>]*>)?`")

@@ -33,8 +33,6 @@ from nfas_lightning.datamodules.simulated.sample_texts import sample_sentences, 
 from nfas_lightning.errors import FailureError
 from nfas_lightning.functional.checks import check_count, check_option, check_seed
 
-__all__ = ["SimulatedBrainDataModule", "nuisance_on_volumes"]
-
 _NUISANCE = {"vision": "luminance", "audio": "sound_power", "language": "words"}
 
 

@@ -26,8 +26,6 @@ from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.hrf import HRFModel
 
-__all__ = ["Story", "StoryScan", "StorySettings", "StoryStimuli", "story_design", "story_stimuli"]
-
 
 class StoryScan(NamedTuple):
     """One scan of one subject listening to a story.
@@ -105,14 +103,10 @@ class Story:
 
 
 class StoryStimuli(NamedTuple):
-    """Stimuli of all stories, one after the other.
+    """N stimuli of all stories, one after the other, their names and the hash of what is shown.
 
-    Attributes:
-        stimuli: N of them.
-        ids: N names.
-        onsets: per story, the seconds on the scan's clock at which what its stimuli stand for begins.
-        durations: per story, the seconds that it lasts; 0: an instant.
-        sha256: hash of what is shown.
+    Per story, the seconds on the scan's clock at which what its stimuli stand for begins, and how many it
+    lasts; 0: an instant.
     """
 
     stimuli: StimulusSet

@@ -25,8 +25,6 @@ from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.confounds import high_pass_basis
 from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
-__all__ = ["NUISANCES", "load_stories", "nuisance_names", "nuisance_series", "word_counts"]
-
 NUISANCES = ("word_rate", "sound_power")
 
 
@@ -110,19 +108,16 @@ def load_stories(
     scans.prefetch(stories)
     for story in stories:
         heard = scans.read(story)
-        values.append(
-            heard.values.nanmean(dim=0, keepdim=True) if settings.listeners == "mean" else heard.values
-        )
-        heard_by.append(heard.subjects)
+        values.append(heard.mean if settings.listeners == "mean" else heard.values)
+        heard_by.append(heard.subjects if settings.listeners == "each" else ("mean",))
         ceilings.append(heard.ceiling(settings.ceiling, n_folds=_FOLDS if len(stories) == 1 else 1))
         counts.append(heard.counts)
         nuisances.append(_nuisances(story, heard, settings, scans.high_pass))
         hashes |= heard.hashes
         hashes |= {f"{story.name}/{file.name}": sha256_file(file) for file in _files(story)}
+        del heard  # or one story's listeners would stay while the next one's are read
     lengths = [part.shape[1] for part in values]
     design, times, runs = story_design(stories, shown.onsets, lengths, settings, shown.durations)
-    if settings.listeners == "mean":
-        heard_by = [("mean",)] * len(stories)
     subjects, joined = _side_by_side(values, heard_by)
     ceiling = torch.stack(ceilings).nanmean(dim=0)
     trs = [story.tr for story in stories]
@@ -182,16 +177,19 @@ def _files(story: Story) -> list[Any]:
 
 
 def _side_by_side(
-    values: Sequence[Tensor], heard_by: Sequence[tuple[str, ...]]
+    values: list[Tensor], heard_by: Sequence[tuple[str, ...]]
 ) -> tuple[tuple[str, ...], Tensor]:
-    """Put stories with different listeners on one axis of subjects, NaN where one did not listen."""
+    """Put stories with different listeners on one axis of subjects, NaN where one did not listen.
+
+    `values` is emptied story by story, so that there are never two copies of everything.
+    """
     subjects = tuple(sorted({name for names in heard_by for name in names}))
-    parts = []
-    for part, names in zip(values, heard_by, strict=True):
-        row = {name: i for i, name in enumerate(names)}
-        full = part.new_full((len(subjects), *part.shape[1:]), torch.nan)
+    joined = values[0].new_empty(len(subjects), sum(part.shape[1] for part in values), values[0].shape[2])
+    start = 0
+    for names in heard_by:
+        part = values.pop(0)
+        rows = joined[:, start : start + part.shape[1]]
         for s, name in enumerate(subjects):
-            if name in row:
-                full[s] = part[row[name]]
-        parts.append(full)
-    return subjects, torch.cat(parts, dim=1)
+            rows[s] = part[names.index(name)] if name in names else torch.nan
+        start += part.shape[1]
+    return subjects, joined

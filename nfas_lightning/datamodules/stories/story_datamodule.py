@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nfas_lightning.data.regions.atlas import Atlas, load_atlas
+from nfas_lightning.data.regions.targets import REGIONS, scan_targets
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule, parcel_cache
@@ -16,8 +17,7 @@ from nfas_lightning.datamodules.stories.story import Story, StorySettings
 from nfas_lightning.datamodules.stories.story_benchmark import load_stories, word_counts
 from nfas_lightning.datamodules.stories.story_responses import StoryScans
 from nfas_lightning.errors import InputError
-
-__all__ = ["StoryDataModule"]
+from nfas_lightning.functional.checks import check_option
 
 
 class StoryDataModule(BrainDataModule):
@@ -25,6 +25,9 @@ class StoryDataModule(BrainDataModule):
 
     Args:
         modality: ``"language"`` shows words with the words before them, ``"audio"`` windows of sound.
+        regions: ``"parcels"`` averages voxels over the regions of `atlas`; ``"voxels"`` (of volumes) and
+            ``"vertices"`` (of surfaces) keep them apart, and `atlas` names the parcel that each lies in.
+        mask: 3D NIfTI file of the voxels that are kept; None: those of the MNI152 brain.
         atlas: a name or files for `load_atlas`: ``"seitzman"`` (spheres, needs no download),
             ``"schaefer400"``, a label image, or a pair of annotations for surfaces.
         atlas_table: csv or tsv that names a label image's parcels.
@@ -64,7 +67,10 @@ class StoryDataModule(BrainDataModule):
         self,
         *,
         modality: Literal["audio", "language"],
-        atlas: str | os.PathLike[str] | Sequence[str] = "seitzman",
+        regions: Literal["parcels", "voxels", "vertices"] = "parcels",
+        mask: str | os.PathLike[str] | None = None,
+        # the list first: a parser would take a pair of files for one string
+        atlas: Sequence[str] | str | os.PathLike[str] = "seitzman",
         atlas_table: str | os.PathLike[str] | None = None,
         radius: float = 6.0,
         window: int = 20,
@@ -106,6 +112,8 @@ class StoryDataModule(BrainDataModule):
             listeners=listeners,
             ceiling=ceiling,
         )
+        check_option("regions", regions, REGIONS)
+        self.regions, self.mask = regions, mask
         self.atlas, self.atlas_table, self.radius = atlas, atlas_table, radius
         self.trim = (trim[0], trim[1])
         self.high_pass = high_pass
@@ -136,8 +144,12 @@ class StoryDataModule(BrainDataModule):
     def load(self) -> tuple[StimulusSet, Responses]:
         """Read, clean and pair; see `nfas_lightning.datamodules.stories.story_benchmark.load_stories`."""
         self._stories = self.stories()
+        atlas = self._load_atlas()
+        if self.regions != "parcels" or self.mask is not None:
+            files = [heard.scan.files for story in self._stories for heard in story.scans]
+            atlas = scan_targets(self.regions, files[0], atlas, self.mask)
         scans = StoryScans(
-            self._load_atlas(),
+            atlas,
             cache=parcel_cache(self.cache),
             workers=self.workers,
             progress=self.progress,
@@ -145,7 +157,8 @@ class StoryDataModule(BrainDataModule):
             confounds=self.confound_columns(),
             strict=self.strict,
         )
-        return load_stories(self.dataset, self._stories, scans, self.settings)
+        dataset = self.dataset if self.regions == "parcels" else f"{self.dataset}_{self.regions}"
+        return load_stories(dataset, self._stories, scans, self.settings)
 
     def confound_columns(self) -> tuple[str, ...]:
         """Columns that are regressed out of files that are not clean."""

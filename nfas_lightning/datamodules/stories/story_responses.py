@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,16 +21,17 @@ from nfas_lightning.data.regions.atlas import Atlas
 from nfas_lightning.data.regions.cleaning import SINGLE, zscore
 from nfas_lightning.data.regions.extraction import Scan, extract_scans
 from nfas_lightning.data.regions.parcels import Parcels
+from nfas_lightning.data.regions.targets import by_columns
 from nfas_lightning.data.tables import read_csv
 from nfas_lightning.datamodules.stories.story import Story, StoryScan
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out
 
-__all__ = ["StoryResponses", "StoryScans", "clean_scan", "fewest_counts", "read_confounds"]
+_Item = TypeVar("_Item")
 
-# scans read between two starts of the processes; their parcel means fit into memory
-_PREFETCHED = 200
+# series held at once beside the responses: of as many scans as have so many regions together
+_HELD_SERIES = 400_000
 _N_SPLITS = 25  # of the split-half ceiling, a story: the mean over stories steadies it further
 
 
@@ -54,19 +57,29 @@ class StoryResponses(NamedTuple):
             method: see `noise_ceiling`.
             n_folds: contiguous parts over which correlations are averaged; 1: the whole.
         """
-        known = (~self.values.isnan()).any(dim=1).sum(dim=0) > 1
-        out = torch.full((self.values.shape[2],), torch.nan)
-        if bool(known.any()):
-            values = self.values[:, :, known]
-            sizes = [len(part) for part in torch.arange(values.shape[1]).tensor_split(n_folds)]
-            fold = torch.arange(n_folds).repeat_interleave(torch.tensor(sizes))
-            out[known] = noise_ceiling(values, method=method, n_splits=_N_SPLITS, fold=fold).float()
-        return out
+        sizes = [len(part) for part in torch.arange(self.values.shape[1]).tensor_split(n_folds)]
+        fold = torch.arange(n_folds).repeat_interleave(torch.tensor(sizes))
+
+        def estimate(values: Tensor) -> Tensor:
+            known = (~values.isnan()).any(dim=1).sum(dim=0) > 1
+            out = torch.full((values.shape[2],), torch.nan)
+            if bool(known.any()):
+                out[known] = noise_ceiling(
+                    values[:, :, known], method=method, n_splits=_N_SPLITS, fold=fold
+                ).float()
+            return out
+
+        return torch.cat([estimate(part) for part in by_columns(self.values)])
+
+    @property
+    def mean(self) -> Tensor:
+        """(1, T, R) mean over the listeners that have a value."""
+        return torch.cat([part.nanmean(dim=0, keepdim=True) for part in by_columns(self.values)], dim=2)
 
 
 @dataclass
 class StoryScans:
-    """Reads the listeners of one story after the other, so that no more than one story's scans are held.
+    """Reads the listeners of one story after the other, so that no more than one story's series are held.
 
     Attributes:
         atlas: what the scans are averaged over.
@@ -95,8 +108,8 @@ class StoryScans:
         if not self.workers or self.cache is None:
             return
         scans = list(dict.fromkeys(heard.scan for story in stories for heard in story.scans))
-        for start in range(0, len(scans), _PREFETCHED):
-            self._extract(scans[start : start + _PREFETCHED])
+        for part in self._parts(scans):
+            self._extract(part)
 
     def read(self, story: Story) -> StoryResponses:
         """Read one story.
@@ -106,10 +119,21 @@ class StoryScans:
         """
         if not story.scans:
             raise InputError(f"Story {story.name} must have at least one listener, got none.")
-        parcels, hashes = self._parcels(story)
         series: dict[str, list[Tensor]] = {}
-        for heard, means in zip(story.scans, parcels, strict=True):
-            series.setdefault(heard.subject, []).append(self._clean(story, heard, means))
+        counts: list[Tensor] = []
+        hashes: dict[str, str] = {}
+        scans_of = Counter(heard.subject for heard in story.scans)
+        for part in self._parts(story.scans):
+            parcels, own = self._parcels(part)
+            hashes |= own
+            for heard, means in zip(part, parcels, strict=True):
+                # repeats are averaged in float64
+                dtype = torch.float32 if scans_of[heard.subject] == 1 else torch.float64
+                series.setdefault(heard.subject, []).append(self._clean(story, heard, means, dtype))
+                counts.append(means.counts)
+            del parcels, means
+            if len(part) < len(story.scans):
+                self._last = None
         wanted = _usual_length([len(part) for parts in series.values() for part in parts])
         other = sorted({name for name, parts in series.items() for part in parts if len(part) != wanted})
         if other:
@@ -120,15 +144,23 @@ class StoryScans:
             if self.strict:
                 raise InputError(f"{message}. Leave them out with subjects, or read them with strict=False.")
             warnings.warn(f"{message}: cut, or missing at their end.", stacklevel=2)
-        values = torch.stack([_mean_of_repeats(parts, wanted) for parts in series.values()])
-        counts = fewest_counts([means.counts for means in parcels])
-        return StoryResponses(values.float(), tuple(series), counts, hashes)
+        subjects = tuple(series)
+        values = torch.empty(len(subjects), wanted, len(counts[0]))
+        for row, subject in zip(values, subjects, strict=True):
+            row[:] = _mean_of_repeats(series.pop(subject), wanted)
+        return StoryResponses(values, subjects, fewest_counts(counts), hashes)
 
-    def _parcels(self, story: Story) -> tuple[list[Parcels], dict[str, str]]:
-        files = [file for heard in story.scans for file in heard.scan.files]
+    def _parts(self, scans: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+        """Split what is read into parts that fit into memory together, one for each process at least."""
+        step = max(1, self.workers, _HELD_SERIES // len(self.atlas.rois))
+        return (scans[start : start + step] for start in range(0, len(scans), step))
+
+    def _parcels(self, scans: Sequence[StoryScan]) -> tuple[list[Parcels], dict[str, str]]:
+        files = [file for heard in scans for file in heard.scan.files]
         # two parts of one scan are two stories, read once
         if self._last is None or self._last[0] != files:
-            self._last = (files, self._extract([heard.scan for heard in story.scans]))
+            self._last = None
+            self._last = (files, self._extract([heard.scan for heard in scans]))
         return self._last[1]
 
     def _extract(self, scans: Sequence[Scan]) -> tuple[list[Parcels], dict[str, str]]:
@@ -136,7 +168,7 @@ class StoryScans:
             scans, self.atlas, cache=self.cache, workers=self.workers, progress=self.progress
         )
 
-    def _clean(self, story: Story, heard: StoryScan, means: Parcels) -> Tensor:
+    def _clean(self, story: Story, heard: StoryScan, means: Parcels, dtype: torch.dtype) -> Tensor:
         n = len(means.values)
         if self.strict and story.n_scanned not in (None, n):
             raise InputError(
@@ -158,14 +190,15 @@ class StoryScans:
         regressors = None
         if heard.confounds is not None and self.confounds:
             regressors = read_confounds(heard.confounds, self.confounds, n)
-        return clean_scan(
-            means.values,
+        clean = partial(
+            clean_scan,
             tr=story.tr,
             first=story.first,
             stop=stop,
             high_pass=self.high_pass,
             confounds=regressors,
         )
+        return torch.cat([clean(part).to(dtype) for part in by_columns(means.values)], dim=1)
 
     def rois(self, counts: Tensor) -> pd.DataFrame:
         """Return the atlas's table with the parcels' voxel counts, 0 for missing ones."""
@@ -195,7 +228,7 @@ def _mean_of_repeats(parts: Sequence[Tensor], length: int) -> Tensor:
     for part in parts:
         end = part.new_full((max(0, length - len(part)), part.shape[1]), torch.nan)
         filled.append(torch.cat([part[:length], end]))
-    return torch.stack(filled).nanmean(dim=0)
+    return filled[0] if len(filled) == 1 else torch.stack(filled).nanmean(dim=0)
 
 
 def clean_scan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 
 from nfas_lightning.alignment import record_trajectory
 from nfas_lightning.cli import main
+from nfas_lightning.data.regions.rois import coordinate_atlas
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.clips import ClipFiles
 from nfas_lightning.datamodules import Algonauts2021DataModule, ArrayDataModule
@@ -75,6 +77,44 @@ def test_describe_counts_what_is_left_out(root):
     full = ready(root, track="full").describe()
     assert full["missing_rois"] == 300 - len(tree.PARCELS)
     assert full["dataset"] == "algonauts2021"
+
+
+def test_voxels_of_the_whole_brain_are_joined_by_their_place(root):
+    responses = ready(root, track="full", regions="voxels").responses
+    rois = responses.rois
+    assert responses.dataset == "algonauts2021_voxels"
+    files = [tree.whole(root / "algonauts2021", name) for name in tree.SUBJECTS]
+    held = [pickle.loads(file.read_bytes(), encoding="latin1") for file in files]
+    masks = [one["voxel_mask"].ravel() == 1 for one in held]
+    there = np.stack([mask[rois["index"]] for mask in masks])
+    # the brain's mask leaves out what lies beyond the brain, and nothing else
+    assert 0.8 * (masks[0] | masks[1]).sum() < len(rois)
+    assert there.any(axis=0).all()
+    assert rois["n_voxels"].tolist() == there.all(axis=0).astype(int).tolist()
+    for s, (one, mask) in enumerate(zip(held, masks, strict=True)):
+        mean = one["train"].mean(axis=1, dtype=np.float64)[:, mask.cumsum()[rois["index"]] - 1]
+        z = (mean - mean.mean(axis=0)) / mean.std(axis=0)
+        np.testing.assert_allclose(responses.values[s].numpy(), np.where(there[s], z, np.nan), atol=1e-4)
+    assert set(rois["parcel"]) - {""} <= {coordinate_atlas("seitzman")["roi"][row] for row in tree.PARCELS}
+    np.testing.assert_allclose(
+        rois[["x", "y", "z"]],
+        np.stack(np.unravel_index(rois["index"], tree.GRID), 1) * np.diag(tree.AFFINE)[:3]
+        + tree.AFFINE[:3, 3],
+    )
+
+
+def test_voxels_of_functional_rois_are_one_subject_s(root):
+    responses = ready(root, regions="voxels", subjects=["02"], rois=["V1", "PPA"]).responses
+    sizes = {roi: tree.ROIS[roi] + 1 for roi in ("V1", "PPA")}
+    assert responses.rois["parcel"].value_counts().to_dict() == sizes
+    means = ready(root, subjects=["02"], rois=["V1", "PPA"]).responses
+    # voxels of an ROI are alike in this tree
+    torch.testing.assert_close(responses.values[0, :, 0], means.values[0, :, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(responses.noise_ceiling[-1], means.noise_ceiling[-1], atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="are not the same in two subjects"):
+        ready(root, regions="voxels")
+    with pytest.raises(ValueError, match="mask belongs to regions='voxels' of the full track"):
+        ready(root, mask="brain.nii.gz")
 
 
 def test_the_full_track_has_the_axis_of_its_atlas(root):

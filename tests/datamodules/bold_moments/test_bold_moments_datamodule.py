@@ -60,6 +60,23 @@ def ceiling(repetitions):
 # values
 
 
+def test_voxels_of_one_subject(root):
+    responses = ready(root, regions="voxels", subjects=["07"], split="train_test").responses
+    rois = responses.rois
+    assert responses.dataset == "bold_moments_voxels"
+    assert set(tree.ROIS) - set(rois["parcel"]) == {roi for _, roi in tree.EMPTY}
+    for roi in ("V1v", "PFop"):
+        held = pickle.loads(tree.file(root / "ds005165", roi, "sub-07").read_bytes())
+        wanted = [zscore(held[f"{key}_data_allvoxel"].mean(axis=1).T) for key in ("train", "test")]
+        own = np.flatnonzero(rois["parcel"] == roi)
+        np.testing.assert_allclose(responses.values[0].T[own], np.concatenate(wanted, axis=1), atol=1e-4)
+        of_train = ceiling(held["train_data_allvoxel"][:, :, 2].T)
+        of_test = ceiling(held["test_data_allvoxel"][:, :, 2].T)
+        assert float(responses.noise_ceiling[own[2]]) == pytest.approx((of_train + of_test) / 2, abs=1e-5)
+    with pytest.raises(ValueError, match=r"name one \(subjects=\['01'\]\), got 2"):
+        ready(root, regions="voxels")
+
+
 @pytest.mark.parametrize(
     ("split", "sets", "runs"),
     [

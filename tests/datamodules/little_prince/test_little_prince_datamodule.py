@@ -48,6 +48,22 @@ def test_a_known_word_comes_out_at_the_right_volume(root, language):
         assert max(lags[-1].max(), lags[1].max()) < 0.93, run
 
 
+def test_a_known_word_comes_out_in_every_voxel(root):
+    datamodule = loaded(root, regions="voxels", sections=[1, 2], mask=None, atlas="dosenbach")
+    responses, rois = datamodule.responses, datamodule.responses.rois
+    assert len(rois) > 3000
+    rows = responses.runs == 0
+    predicted = responses.carry(planted_feature(datamodule, "EN"))[rows][1:-1]
+    observed = responses.group_mean[rows][1:-1]
+    present = ~observed.isnan().any(dim=0)
+    assert int(present.sum()) > 3000
+    assert correlate(predicted, observed[:, present]).min() > 0.999
+    inside = rois[rois["parcel"] != ""]
+    centers = load_atlas("dosenbach").table.set_index("roi").loc[inside["parcel"], ["x", "y", "z"]]
+    distance = np.linalg.norm(inside[["x", "y", "z"]].to_numpy() - centers.to_numpy(), axis=1)
+    assert 0 < distance.max() <= 6.0 + 1e-6
+
+
 def test_trimmed_volumes_keep_their_times(root):
     whole, trimmed = (loaded(root, trim=trim).responses for trim in ((0, 0), (4, 2)))
     rows = whole.runs == 1

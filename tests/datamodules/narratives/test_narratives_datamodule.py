@@ -103,6 +103,36 @@ def test_surfaces_leave_the_medial_wall_out(root, annotations):
     assert float(same) > 0.999
 
 
+def test_vertices_are_targets_and_lie_in_parcels(root, annotations):
+    options = {"stories": ["pieman"], "space": "fsaverage6", "atlas": annotations, "modality": "language"}
+    parcels = ready(root, **options).responses
+    responses = ready(root, **options, regions="vertices").responses
+    rois = responses.rois
+    assert responses.dataset == "narratives_vertices"
+    assert responses.values.shape == (1, 16, 2 * tree.N_VERTICES)
+    wall = (rois["index"] >= tree.MEDIAL_WALL.start) & (rois["index"] < tree.MEDIAL_WALL.stop)
+    assert (rois["n_voxels"] == (~wall).astype(int)).all()
+    assert responses.values[0].isnan().any(dim=0).tolist() == wall.tolist()
+    assert (rois["parcel"] != "").tolist() == (~wall).tolist()
+    for column, name in enumerate(parcels.rois["roi"]):
+        own = torch.tensor((rois["parcel"] == name).tolist())
+        mean = responses.values[0][:, own].mean(dim=1, keepdim=True)
+        assert float(correlate(mean, parcels.values[0][:, column : column + 1])) > 0.999
+
+
+def test_voxels_of_two_grids_are_one_axis(root):
+    responses = ready(root, stories=["pieman", "tunnel"], regions="voxels", listeners="each").responses
+    assert responses.dataset == "narratives_voxels"
+    assert len(responses.rois) > 3000
+    assert {"L", "R"} <= set(responses.rois["hemisphere"])
+    heard = responses.values[0, responses.runs == 0]
+    assert float((~heard.isnan().any(dim=0)).float().mean()) > 0.99
+    with pytest.raises(
+        ValueError, match=r"regions='vertices' does not fit .*_bold\.nii\.gz, which has voxels"
+    ):
+        ready(root, stories=["pieman"], regions="vertices")
+
+
 def test_hemispheres_that_do_not_belong_together(copy, annotations):
     place = copy / "derivatives" / "afni-nosmooth" / "sub-140" / "func"
     right = place / "sub-140_task-slumlordreach_space-fsaverage6_hemi-R_desc-clean.func.gii"

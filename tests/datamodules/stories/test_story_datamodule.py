@@ -1,6 +1,7 @@
 """What every benchmark of stories offers, on stories without scans."""
 
 import pytest
+from jsonargparse import ArgumentParser
 
 from nfas_lightning.data.regions.extraction import Scan
 from nfas_lightning.data.stimuli.word_times import Words
@@ -34,6 +35,14 @@ def test_files_are_read_only_where_a_choice_needs_them():
     assert needs(modality="language", nuisances=()) == (True, False)
     assert needs(modality="audio", nuisances=()) == (False, True)
     assert needs(modality="audio", nuisances=("word_rate",)) == (True, True)
+
+
+@pytest.mark.parametrize("atlas", [["lh.annot", "rh.annot"], "seitzman"])
+def test_a_config_names_an_atlas_or_a_pair_of_files(atlas):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(StoryDataModule, "data")
+    config = {"class_path": f"{__name__}.Told", "init_args": {"modality": "language", "atlas": atlas}}
+    assert parser.parse_object({"data": config}).data.init_args.atlas == atlas
 
 
 def test_a_negative_trim_is_refused():
