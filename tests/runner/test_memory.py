@@ -65,6 +65,7 @@ CASES = {
     "activations": (lambda: maps(24), "mean", 24, 128, 24),
     "weights and their twin": (lambda: Dense(3000, 3000, 3000, 3000), "mean", 24, 4, 16, True),
     "widths that differ": (lambda: Dense(4096, 1024, 4096), "mean", 400, 4, 32),
+    "many targets": (lambda: maps(8), "mean", 300, 8, 32, False, 5000),
 }
 print(json.dumps({name: run(*case) for name, case in CASES.items()}))
 """
@@ -111,3 +112,12 @@ def test_a_container_with_less_than_the_machine_has_less(monkeypatch):
     assert memory.available_mb() == pytest.approx(1500)
     files["/sys/fs/cgroup/memory.max"] = "max\n"
     assert memory.available_mb() == pytest.approx(8192)
+
+
+def test_states_are_counted_where_they_are_kept_and_scored():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    parts = {"weights": 100, "activations": 20, "trajectory": 7, "scoring": 30, "building": 150}
+    there, here = (memory.Memory(**parts, device=cuda, home=home) for home in (cuda, cpu))
+    assert (there.of_device, there.of_host) == (137, 150)
+    assert (here.of_device, here.of_host) == (120, 150)
+    assert (memory.Memory(**parts, device=cpu, home=cpu).of_host, there.on(cpu)) == (150, 0)
