@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from rich.console import Console
 from rich.markup import escape
 
@@ -291,8 +292,11 @@ class ScoreWriter(Callback):
         self._show_batches_again(trainer)
         if self._kept is not None:
             seconds = time.perf_counter() - self._started
-            self._recorder(trainer).trajectory = self._kept
-            self._score(trainer, self._kept, seconds)
+            recorder = self._recorder(trainer)
+            # scored where a pass would have left them
+            home = torch.device(recorder.device or trainer.strategy.root_device)
+            recorder.trajectory = replace(self._kept, device=home)
+            self._score(trainer, recorder.trajectory, seconds)
             self._kept = None
         if self._line:
             self._console.print(self._line)

@@ -184,6 +184,7 @@ def ridge_cv(
                         place[index, some] = values
                     for place, values in zip(kept, preds, strict=False):
                         place[test[:, None], some] = values
+                del x, basis, errors  # the next fold's are as large
     fold_r, fold_joint = (values.masked_fill(~observed, float("nan")) for values in (found.r, found.r_joint))
     r, joint = average_folds(fold_r, observed), average_folds(fold_joint, observed)
     volumes = (found.volumes.nan_to_num(nan=0.0) * observed).long()

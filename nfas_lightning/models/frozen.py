@@ -24,18 +24,11 @@ from nfas_lightning.models.loaded import (
     as_inputs,
     move_inputs,
 )
-from nfas_lightning.models.loaders import OF_SOME, check_label, check_name, load_model, modality_of
+from nfas_lightning.models.loaders import OF_SOME, check_label, load_model, modality_of, model_name
+from nfas_lightning.models.sources import split_name
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["FrozenModel"]
-
-
-def _label(model: str | nn.Module | LoadedModel | ZooEntry) -> str:
-    if isinstance(model, LoadedModel):
-        return model.info.name
-    if isinstance(model, ZooEntry):
-        return model.name
-    return model if isinstance(model, str) else type(model).__name__
 
 
 class FrozenModel(LightningModule):
@@ -115,10 +108,10 @@ class FrozenModel(LightningModule):
             told["layers"] = getattr(layers, "__name__", repr(layers))
         if hasattr(quantization_config, "to_dict"):
             told["quantization_config"] = quantization_config.to_dict()
-        self.save_hyperparameters({**told, "model": _label(model)})
+        self.save_hyperparameters({**told, "model": model if isinstance(model, str) else model_name(model)})
         self._loaded: LoadedModel | None = None
         if isinstance(model, str):
-            check_name(model)
+            split_name(model)
         elif not isinstance(model, ZooEntry):
             self.load()
 

@@ -133,50 +133,24 @@ class ModelInfo:
     objective: str = ""
 
 
-def model_info(
-    module: nn.Module,
-    *,
-    name: str,
-    modality: str,
-    family: str,
-    source: str,
-    seed: int | None,
-    license: str = "",
-    note: str = "",
-    objective: str = "",
-) -> ModelInfo:
-    """Return a network's card, with the number and the hash of its weights, and their dtype unless float32.
+def model_info(module: nn.Module, *, seed: int | None, **facts: Any) -> ModelInfo:
+    """Return a network's card, with the number and the hash of its weights, how they are packed and run.
 
     Args:
         module: the network as it runs.
-        name: of the model with its pretrained weights; a random one's is ``<name>_random``.
-        modality: see `ModelInfo`, as for all but `seed`.
-        family: architecture family.
-        source: where pretrained weights came from.
-        seed: of random weights; None: the weights are pretrained.
-        license: of pretrained weights.
-        note: what a reader must know of pretrained weights.
-        objective: what pretrained weights were trained for.
+        seed: of random weights, whose name is ``<name>_random``; None: the weights are pretrained.
+        **facts: fields of `ModelInfo`, of the model with its pretrained weights.
     """
     if seed is not None:
-        name, source = f"{name}_random", f"random (seed {seed})"
-        license, note, objective = "", "Random weights, never trained.", "none"
+        facts |= {"name": f"{facts['name']}_random", "source": f"random (seed {seed})", "license": ""}
+        facts |= {"note": "Random weights, never trained.", "objective": "none"}
     dtypes = {str(p.dtype) for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32}
     runs = f"Runs in {', '.join(sorted(dtypes))}." if dtypes else ""
     method = getattr(module, "quantization_method", None)  # an enumeration of transformers
     packed = f"Quantized ({getattr(method, 'value', method)})." if method else ""
-    note = " ".join(filter(None, (note, packed, runs)))
-    return ModelInfo(
-        name=name,
-        modality=modality,
-        family=family,
-        source=source,
-        license=license,
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
-        weights_sha256=state_sha256(module),
-        note=note,
-        objective=objective,
-    )
+    facts["note"] = " ".join(filter(None, (facts.get("note"), packed, runs)))
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return ModelInfo(**facts, parameters=parameters, weights_sha256=state_sha256(module))
 
 
 @dataclass(frozen=True)

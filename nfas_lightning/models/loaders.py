@@ -22,22 +22,10 @@ from nfas_lightning.models.sources import sources, split_name
 from nfas_lightning.models.text import TextPreprocess
 from nfas_lightning.models.zoo.entry import ZooEntry
 
-__all__ = ["OF_SOME", "check_label", "check_name", "load_model", "load_module", "modality_of", "model_name"]
+__all__ = ["OF_SOME", "check_label", "load_model", "load_module", "modality_of", "model_name"]
 
 _LONGEST = 200  # characters of a name; folders take 255 bytes
 _WEIGHTS = ("pretrained", "random")
-
-
-def check_name(model: str) -> None:
-    """Raise for a name that `load_model` can't know, without loading anything.
-
-    Names that a source lists (the zoo, packaged models) are looked up; those of timm, torchvision and the hub
-    are checked when they are loaded.
-
-    Raises:
-        ValueError: an unknown name or source; the closest names are listed.
-    """
-    split_name(model)
 
 
 def check_label(name: Any) -> None:
@@ -184,14 +172,6 @@ def load_module(
 
 
 def _as_random(loaded: LoadedModel, seed: int) -> LoadedModel:
-    module = random_twin(loaded.module, seed).eval()
-    trained = loaded.info
-    info = model_info(
-        module,
-        name=trained.name,
-        modality=trained.modality,
-        family=trained.family,
-        source=trained.source,
-        seed=seed,
-    )
-    return replace(loaded, module=module, info=info)
+    module, trained = random_twin(loaded.module, seed).eval(), loaded.info
+    kept = {name: getattr(trained, name) for name in ("name", "modality", "family", "source")}
+    return replace(loaded, module=module, info=model_info(module, **kept, seed=seed))

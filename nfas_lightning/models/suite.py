@@ -14,7 +14,8 @@ from nfas_lightning.functional.checks import check_seed
 from nfas_lightning.lightning_packages import LightningModule
 from nfas_lightning.models.frozen import FrozenModel
 from nfas_lightning.models.loaded import LoadedModel
-from nfas_lightning.models.loaders import check_label, check_name, model_name
+from nfas_lightning.models.loaders import check_label, model_name
+from nfas_lightning.models.sources import split_name
 from nfas_lightning.models.zoo.entry import ZooEntry
 
 __all__ = ["ModelSuite", "RandomTwin"]
@@ -43,7 +44,7 @@ class ModelSuite(LightningModule):
         seed: seed of the random twins.
 
     Raises:
-        ValueError: no model, two of one name in the results, a name that nobody knows (see `check_name`), or
+        ValueError: no model, two of one name in the results, a name that nobody knows (see `split_name`), or
             a mapping with a key that `FrozenModel` does not take.
         TypeError: something that is no model.
 
@@ -61,7 +62,7 @@ class ModelSuite(LightningModule):
             raise InputError("models must name at least one model, got none.")
         for spec in self.specs:
             if isinstance(spec["model"], str):
-                check_name(spec["model"])
+                split_name(spec["model"])
         names = [_name(spec) for spec in self.specs]
         for name in names:
             check_label(name)

@@ -41,6 +41,7 @@ _REACH_INTO_PADDING = ("data2vec-audio", "wav2vec2-conformer")  # convolutions a
 _RESAMPLE = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
 # a processor rounds to bytes after resizing; what is more than a few of their steps is another transform
 _BYTES = 4.0
+_OWN = "Load the network yourself and give FrozenModel the module and a preprocess."
 
 
 def load_transformers(
@@ -92,7 +93,7 @@ def load_transformers(
             f"transformers.CLIPVisionModel.from_pretrained({path!r}) or CLIPTextModel) and give FrozenModel "
             "the module and a preprocess; the zoo has parts of some, see `nfas models list`."
         )
-    _, layers = adapt(whole)  # in place
+    layers = adapt(whole)[1]  # in place
     module = part_of(whole, whole.get_encoder()) if config.is_encoder_decoder else whole
     with reached():
         preprocess, modality = _preprocess(
@@ -193,7 +194,8 @@ def _preprocess(
             return _audio(transformers.AutoFeatureExtractor.from_pretrained(path, **options), config), "audio"
         if reads == "pixel_values":
             processor = transformers.AutoImageProcessor.from_pretrained(path, **options)
-            return _visual(processor, getattr(config, "num_frames", None)), "vision"
+            image, n_frames = processor_preprocess(processor), getattr(config, "num_frames", None)
+            return image if n_frames is None else ClipPreprocess(n_frames, image), "vision"
     except OSError as error:
         raise UnreadableError(
             f"'hf:{path}' has no readable tokenizer, feature extractor or image processor beside its "
@@ -201,7 +203,7 @@ def _preprocess(
         ) from error
     raise InputError(
         f"'hf:{path}' reads {reads!r}; expected input_ids, input_features, input_values or pixel_values. "
-        f"Load it yourself and give FrozenModel the module and a preprocess."
+        f"{_OWN}"
     )
 
 
@@ -220,8 +222,7 @@ def _audio(extractor: Any, config: Any) -> AudioPreprocess:
     if "return_attention_mask" not in inspect.signature(type(extractor).__call__).parameters:
         raise InputError(
             f"{type(extractor).__name__} prepares sounds for {config.model_type} in a way of its own, which "
-            "is not known here. Load the network yourself (of a codec, its encoder) and give FrozenModel the "
-            "module and a preprocess, which gets 'audio', 'n_samples' and 'sampling_rate'."
+            f"is not known here. {_OWN} Of a codec take the encoder."
         )
     kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
     # the group norm of the first convolution averages over time: padding would shift every frame
@@ -237,16 +238,6 @@ def _audio(extractor: Any, config: Any) -> AudioPreprocess:
     )
 
 
-def _visual(processor: Any, n_frames: int | None) -> ImagePreprocess | ClipPreprocess:
-    if getattr(processor, "offset", False):
-        raise InputError(
-            f"{type(processor).__name__} scales pixels in a way of its own (offset=True), which is not known "
-            f"here. Load the network yourself and give FrozenModel the module and a preprocess."
-        )
-    image = processor_preprocess(processor)
-    return image if n_frames is None else ClipPreprocess(n_frames, image)
-
-
 def processor_preprocess(processor: Any) -> ImagePreprocess:
     """Return the preprocessing of an image processor of transformers, compared with it on an oblong image.
 
@@ -254,7 +245,8 @@ def processor_preprocess(processor: Any) -> ImagePreprocess:
         ValueError: the processor does something that is not known here.
     """
     kind = type(processor).__name__
-    size, crop = (_sides(getattr(processor, name, None)) for name in ("size", "crop_size"))
+    given = (dict(getattr(processor, name, None) or {}) for name in ("size", "crop_size"))
+    size, crop = ({side: n for side, n in sides.items() if n is not None} for sides in given)
     resize: int | tuple[int, int]
     if "shortest_edge" in size and "longest_edge" not in size:
         resize = size["shortest_edge"]
@@ -262,8 +254,9 @@ def processor_preprocess(processor: Any) -> ImagePreprocess:
         resize = (size["height"], size["width"])
     else:
         raise _unknown(kind, f"size={size}")
-    if not getattr(processor, "do_resize", True):
-        raise _unknown(kind, "do_resize=False")
+    for name, known in (("do_resize", True), ("offset", False)):
+        if getattr(processor, name, known) is not known:
+            raise _unknown(kind, f"{name}={not known}")
     final = (resize, resize) if isinstance(resize, int) else resize
     if (share := getattr(processor, "crop_pct", None)) and isinstance(resize, int):
         # networks that were trained with timm's way: a crop at small sizes, none at large ones
@@ -288,15 +281,8 @@ def processor_preprocess(processor: Any) -> ImagePreprocess:
     return preprocess
 
 
-def _sides(size: Any) -> dict[str, int]:
-    return {key: value for key, value in dict(size or {}).items() if value is not None}
-
-
 def _unknown(kind: str, what: str) -> InputError:
-    return InputError(
-        f"{kind} prepares images in a way that is not known here ({what}). Load the network yourself and "
-        f"give FrozenModel the module and a preprocess."
-    )
+    return InputError(f"{kind} prepares images in a way that is not known here ({what}). {_OWN}")
 
 
 def _compare(processor: Any, preprocess: ImagePreprocess) -> None:

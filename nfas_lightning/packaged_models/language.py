@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def paraphrase_minilm_l3(fetch: Fetch, pretrained: bool) -> Built:
 
 def multilingual_e5_small(fetch: Fetch, pretrained: bool) -> Built:
     """Build the multilingual retrieval model E5-small: embeddings and 12 encoder blocks of width 384."""
-    file = read_e5(fetch("e5-small-q4.bin"), tensors=pretrained)
+    path = fetch("e5-small-q4.bin")
+    file, tokenizer = _e5_vocabulary(path)
     config = require("transformers", "language").BertConfig(
         vocab_size=file.sizes["vocabulary"],
         hidden_size=file.sizes["hidden"],
@@ -53,8 +55,8 @@ def multilingual_e5_small(fetch: Fetch, pretrained: bool) -> Built:
         layer_norm_eps=file.layer_norm_eps,
         pad_token_id=file.special["pad"],
     )
-    preprocess = TextPreprocess(_e5_tokenizer(file), 512, prefix="query: ")
-    return _bert(config, _e5_state(file) if pretrained else None, preprocess)
+    preprocess = TextPreprocess(tokenizer, 512, prefix="query: ")
+    return _bert(config, _e5_state(read_e5(path)) if pretrained else None, preprocess)
 
 
 def smollm2_135m(fetch: Fetch, pretrained: bool) -> Built:
@@ -128,10 +130,12 @@ def _e5_state(file: E5File) -> dict[str, Tensor]:
     return {names[name]: tensor for name, tensor in file.tensors.items()}
 
 
-def _e5_tokenizer(file: E5File) -> Any:
-    """Build XLM-RoBERTa's tokenizer from the pieces in the file."""
+@lru_cache(maxsize=1)  # it takes seconds, and the network and its random twin have the same
+def _e5_vocabulary(path: Path) -> tuple[E5File, Any]:
+    """Read sizes and pieces from the file, and build XLM-RoBERTa's tokenizer from them."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
+    file = read_e5(path, tensors=False)
     special = {role: file.pieces[i][0] for role, i in file.special.items()}
     tokenizer = Tokenizer(models.Unigram(file.pieces, unk_id=file.special["unk"]))
     tokenizer.normalizer = normalizers.Sequence(
@@ -144,7 +148,7 @@ def _e5_tokenizer(file: E5File) -> Any:
         single=f"{special['bos']} $A {special['eos']}",
         special_tokens=[(special[role], file.special[role]) for role in ("bos", "eos")],
     )
-    return require("transformers", "language").PreTrainedTokenizerFast(
+    return file, require("transformers", "language").PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **{f"{role}_token": piece for role, piece in special.items()}
     )
 

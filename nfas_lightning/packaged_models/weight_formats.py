@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -230,13 +231,19 @@ class GGUFFile:
 
 def read_gguf(path: Path, *, tensors: bool = True) -> GGUFFile:
     """Read a GGUF file of any quantization the gguf package knows; the metadata alone without `tensors`."""
-    gguf = require("gguf", "language")
-    reader = gguf.GGUFReader(path)
+    reader, metadata = _open_gguf(path)
+    dequantize = require("gguf", "language").dequantize
     values = {
-        tensor.name: torch.tensor(gguf.dequantize(tensor.data, tensor.tensor_type))
+        tensor.name: torch.tensor(dequantize(tensor.data, tensor.tensor_type))
         for tensor in (reader.tensors if tensors else ())
     }
-    return GGUFFile({name: field.contents() for name, field in reader.fields.items()}, values)
+    return GGUFFile(metadata, values)
+
+
+@lru_cache(maxsize=1)  # a vocabulary takes seconds, and a network and its random twin have the same
+def _open_gguf(path: Path) -> tuple[Any, dict[str, Any]]:
+    reader = require("gguf", "language").GGUFReader(path)
+    return reader, {name: field.contents() for name, field in reader.fields.items()}
 
 
 def read_e5(path: Path, *, tensors: bool = True) -> E5File:

@@ -304,10 +304,12 @@ class _Content:
 
     def _tokenizer(self, value: Any) -> list[object]:
         """A tokenizer of transformers without padding and truncation, which each call sets anew."""
-        parts: list[object] = [self.of(type(value)), self.of(value.get_vocab())]
+        parts: list[object] = [self.of(type(value))]
         if getattr(value, "is_fast", False):
-            rules = json.loads(value.backend_tokenizer.to_str())
+            rules = json.loads(value.backend_tokenizer.to_str())  # with its vocabulary
             parts.append(json.dumps({**rules, "padding": None, "truncation": None}, sort_keys=True))
+        else:
+            parts.append(self.of(value.get_vocab()))
         names = ("padding_side", "truncation_side", "model_max_length", "special_tokens_map")
         return [*parts, *(self.of(getattr(value, name, None)) for name in names)]
 

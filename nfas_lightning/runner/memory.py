@@ -33,11 +33,11 @@ __all__ = [
     "scoring_bytes",
 ]
 
-# Features of two folds at a time, in float64, and a copy of one in their own dtype as they are standardized
+# Features of a fold in float64, as many again for its inner folds, and a copy as they are standardized
 _FOLDS = 2 * 8 + 6
-# Responses, residuals and predictions of one target at one time, in float32 and float64, of one fold after
-# another; beyond a workspace of this size targets are worked on in batches
-_OF_TARGET, _WORKSPACE = 200, 2**28
+# Responses, residuals and predictions of a target at one time, in float32 and float64, and its rows of the
+# tables; targets are worked on in batches of this workspace
+_OF_VALUE, _OF_TARGET, _WORKSPACE = 44, 3000, 2**28
 _COMPONENTS = 320  # of a state space, unless asked otherwise
 _TOLERANCE = 1.3  # an estimate is within this factor of what is measured: nothing that fits is refused
 
@@ -145,8 +145,9 @@ def scoring_bytes(
     # the stable mode has a real and an imaginary part; all blocks stand side by side
     features = delays * width * (depths if settings.baselines else 2)
     kept = 4 * n_rows * features  # of every block
-    values = n_rows * responses.values.shape[2]
-    targets = min(_OF_TARGET * values, _WORKSPACE + 16 * values)
+    n_targets = responses.values.shape[2]
+    values = n_rows * n_targets
+    targets = min(_OF_VALUE * values, _WORKSPACE + 16 * values) + _OF_TARGET * n_targets
     gram = 24 * min(n_rows, features) ** 2
     fits = kept + _FOLDS * n_rows * features + gram + targets
     return maps + max(made, space + max(space // 2, fits))

@@ -180,7 +180,7 @@ def test_hyperparameters_can_be_written_to_yaml():
         "revision": None, "options": None, "folder": None, "name": None, "modality": None, "dtype": None,
         "device_map": None, "quantization_config": None, "attn_implementation": None,
     }  # fmt: skip
-    assert FrozenModel(_network()).hparams["model"] == "Sequential"
+    assert FrozenModel(_network()).hparams["model"] == "sequential"
 
 
 def test_options_reach_the_builder_of_a_packaged_model_and_no_other():
