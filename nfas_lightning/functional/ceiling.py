@@ -97,7 +97,7 @@ def noise_ceiling(
         warnings.warn(
             f"{undefined} of {len(ceiling)} ROIs have no noise ceiling: their responses are constant, or no "
             "two subjects share enough rows.",
-            stacklevel=2,
+            stacklevel=3,  # through with_float64
         )
     return ceiling
 

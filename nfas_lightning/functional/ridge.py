@@ -194,13 +194,13 @@ def ridge_cv(
         warnings.warn(
             f"{undefined} of {len(r)} ROIs score NaN: in some fold their responses, the features or the "
             "predictions are constant, or too few responses are observed.",
-            stacklevel=2,
+            stacklevel=3,  # through with_float64
         )
     if share > MANY_AT_EDGE and warn:
         warnings.warn(
             f"{100 * share:.0f} % of all folds and ROIs choose the smallest or the largest alpha of the grid "
             "where one beyond it could score otherwise: give alphas that reach further.",
-            stacklevel=2,
+            stacklevel=3,  # through with_float64
         )
     ends = torch.stack([alphas.min(), alphas.max()]).to(dtype)
     result = EncodingResult(

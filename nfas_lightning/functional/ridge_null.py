@@ -139,7 +139,7 @@ def ridge_null(
         warnings.warn(
             f"The series have {len(drawn)} rotations, too few for a p of .05: give longer runs, or "
             'take moves="phase".',
-            stacklevel=2,
+            stacklevel=3,  # through with_float64
         )
     drawn, dtype, n_rois = drawn.to(Y.device), result.r.dtype, Y.shape[1]
     null = torch.empty(len(drawn), n_rois, dtype=dtype, device=Y.device)

@@ -104,7 +104,7 @@ def test_a_mean_over_the_whole_context_comes_late_and_is_said(story, tokenizer):
         inputs = own(batch)
         return ModelInputs(kwargs=inputs.kwargs)
 
-    with pytest.warns(UserWarning, match="no mask, so that a mean over tokens describes the middle"):
+    with pytest.warns(UserWarning, match="no mask, so a mean over tokens describes the middle"):
         mean = features(Words(strength), StimulusSet(stimuli, "language"), whole, batch_size=1)
     lag, _ = best_lag(stimuli, {"onset": onsets}, mean, target)
     assert lag < -3

@@ -28,6 +28,11 @@ class Net(nn.Sequential):
         raise AssertionError("a model ran")
 
 
+def blocks() -> dict[str, object]:
+    """The same with its layers, which the plan asks for before it runs anything."""
+    return {"model": Net(), "layers": ["1", "2", "3"]}
+
+
 def images() -> torch.Tensor:
     return torch.rand(30, 3, 2, 2, generator=torch.Generator().manual_seed(0))
 
@@ -132,7 +137,7 @@ def test_a_subject_without_a_value_is_named_where_the_others_make_the_mean(tmp_p
         pytest.warns(UserWarning, match=r"\('sub-02'\), who have no part in the group's mean"),
         pytest.raises(AssertionError, match="a model ran"),
     ):
-        score_models(Net(), one_silent(), tmp_path, settings=QUICK)
+        score_models(blocks(), one_silent(), tmp_path, settings=QUICK)
 
 
 @pytest.mark.filterwarnings("ignore:responses hold")
@@ -141,4 +146,4 @@ def test_an_roi_without_a_value_goes_on(tmp_path):
     values[:, 1] = torch.nan
     values[:4, 2] = torch.nan
     with pytest.raises(AssertionError, match="a model ran"):
-        score_models(Net(), brain(values), tmp_path, settings=QUICK)
+        score_models(blocks(), brain(values), tmp_path, settings=QUICK)
