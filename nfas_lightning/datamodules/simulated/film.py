@@ -118,7 +118,8 @@ class SimulatedFilmDataModule(StreamsDataModule):
         """What was planted; there after `setup`.
 
         R rows: roi, network, driven_by (``"vision"``, ``"audio"``, ``"language"``, ``"all"``, ``"none"``),
-        follows (``"form"``, ``"meaning"``, ``"both"``, ``"nothing"``), planted and ceiling.
+        follows (``"form"``, ``"meaning"``, ``"both"``, ``"nothing"``), integrative (follows all three
+        streams), planted and ceiling.
         """
         if self._truth is None:
             raise FailureError("SimulatedFilmDataModule has no truth yet: call setup() first.")
@@ -161,7 +162,8 @@ class SimulatedFilmDataModule(StreamsDataModule):
             causes, truth["network"], n_subjects=self.n_subjects, snr=self.snr, seed=3 * self.seed
         )
         truth = truth.assign(planted=planted, ceiling=brain.ceiling.numpy())
-        self._truth = truth[["roi", "network", "driven_by", "follows", "planted", "ceiling"]]
+        truth["integrative"] = truth["driven_by"] == "all"
+        self._truth = truth[["roi", "network", "driven_by", "follows", "integrative", "planted", "ceiling"]]
         for modality, scene in scenes.items():
             timing = timings[modality]
             design = timing.design()
