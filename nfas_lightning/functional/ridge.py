@@ -256,7 +256,7 @@ def bytes_per_target(n_rows: int, n_features: int, n_alphas: int, n_blocks: int)
 
     Example:
         >>> bytes_per_target(3000, 1000, 19, 5)  # so that 1,074 responses take 256 MiB
-        249936
+        263656
     """
     longest = -(-n_rows // n_blocks) if n_blocks else 0
     copies = 5 * n_rows + (3 if n_blocks else 1) * n_alphas

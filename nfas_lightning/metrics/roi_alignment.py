@@ -45,6 +45,7 @@ class RoiAlignment(AlignmentMetric):
 
     Example:
         >>> import pandas as pd
+        >>> import torch
         >>> generator = torch.Generator().manual_seed(0)
         >>> features = torch.randn(60, 4, generator=generator)
         >>> responses = Responses(

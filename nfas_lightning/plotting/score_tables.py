@@ -198,7 +198,7 @@ def roi_score_table(results: RunResults) -> Table:
     for modality, model in model_order(scores):
         _add_heading(table, model)
         for roi, row in roi_scores(scores, model, modality).iterrows():
-            cells = [_bold(value, row[rivals].max()) for value in row.reindex(features)]
+            cells = [_bold(value, row.reindex(rivals).max()) for value in row.reindex(features)]
             extra = (_number(row["p"], 4), _number(row["q"], 4), _number(row["ceiling"]))
             table.add_row(escape(str(roi)), *cells, *extra)
     return table

@@ -93,7 +93,8 @@ def _check_no_files(stimuli: Sequence[Any]) -> None:
     if all(isinstance(s, os.PathLike) or (isinstance(s, str) and _FILE_NAME.search(s)) for s in stimuli):
         raise InputError(
             f"stimuli must hold the stimuli themselves, got the file name {str(stimuli[0])!r}. Read files "
-            "with ImageFiles, ClipFiles or SoundFiles of nfas_lightning.data."
+            "with ImageFiles, ClipFiles or SoundFiles of nfas_lightning.data, and texts with Path.read_text; "
+            "TextStimulus(text) is a text whatever it looks like."
         )
 
 
