@@ -89,7 +89,7 @@ class SavedModel(Protocol):
 
 def no_nulls() -> pd.DataFrame:
     """Return the table of nulls of a run that tested nothing."""
-    return pd.DataFrame({"model": [], "dataset": [], "roi": [], "draws": []}, dtype=object)
+    return pd.DataFrame({"model": [], "dataset": [], "seed": [], "roi": [], "draws": []}, dtype=object)
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,8 +101,9 @@ class ModelResult:
         spectra: one row per DMD eigenvalue.
         depth: one row per recorded block.
         card: the row of the models table.
-        nulls: one row per ROI, ``model``, ``dataset``, ``roi``, and ``draws``: r of the stable mode on moved
-            responses, the same moves for all models of the same responses; empty where nothing was tested.
+        nulls: one row per ROI, ``model``, ``dataset``, ``seed``, ``roi``, and ``draws``: r of the stable mode
+            on moved responses, the same moves for all models of the same responses; empty where nothing was
+            tested.
         region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result read
             back is without it, see `RegionModel.load`.
     """

@@ -196,7 +196,8 @@ class FeatureScores:
             if base["feature"] == "stable_mode" and self._group and null.shape[0] * n_rois <= _KEPT:
                 draws = list(null[:, :n_rois].T.float().cpu().numpy())
                 kept = {"roi": self.rois["roi"].to_numpy(), "draws": draws}
-                self.nulls = pd.DataFrame(kept).assign(model=base["model"], dataset=base["dataset"])
+                labels = {"model": base["model"], "dataset": base["dataset"], "seed": self.settings.seed}
+                self.nulls = pd.DataFrame(kept).assign(**labels)
             if lost := self._count(p.isnan() & ~r.isnan()):
                 warnings.warn(
                     f"{lost} of {n_rois} ROIs have r but no p for {base['model']!r} under "

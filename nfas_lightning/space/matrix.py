@@ -104,6 +104,8 @@ def null_scores(
 ) -> np.ndarray[Any, Any] | None:
     """Return scores (P, M, R) on moved responses, or None where some model or ROI has none.
 
+    None also where models of one dataset were tested with other moves: another seed or number of draws.
+
     Args:
         nulls: see `RunResults.nulls`.
         models: whose.
@@ -116,6 +118,10 @@ def null_scores(
     if any((model, roi) not in draws for model in models for roi in rois):
         return None
     cells = [[draws[model, roi] for roi in rois] for model in models]
+    known = nulls[nulls["model"].isin(models)]
+    made = known.assign(count=known["draws"].map(len)).groupby("dataset")[["seed", "count"]].nunique()
+    if (made > 1).any(axis=None):  # other moves on the same responses: their common noise is not in the null
+        return None
     count = min(len(cell) for row in cells for cell in row)
     r = np.array([[cell[:count] for cell in row] for row in cells], dtype=float).transpose(2, 0, 1)
     if not np.isfinite(r).all():

@@ -1,5 +1,7 @@
 """Several streams on the same responses: what they share, what each keeps, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,6 +142,9 @@ def test_every_network_reads_its_stream_and_the_space_is_crossed(tmp_path):
     moved = float(space.moved_responses().p_value)
     assert space.statistics(n_permutations=99).permanova["p_moved"] == moved
     assert 1 / 40 <= moved <= 1
+    other = results.nulls["seed"].where(results.nulls["model"] != "audio0", 1)
+    mixed = replace(results, nulls=results.nulls.assign(seed=other))
+    assert NFAS.from_scores(mixed).null is None  # moved in another way: not the noise that the models share
     assert space.select("modality == 'audio'").null.shape == (39, 2, R)
     alone = streams().streams["audio"]
     again = score_models(frozen[2:], alone, tmp_path / "alone", settings=settings, report=False)
