@@ -13,19 +13,20 @@ from typing import Any, Protocol
 import pandas as pd
 
 from nfas_lightning.errors import InputError, MissingFileError, UnreadableError, nearest
-from nfas_lightning.results.numbers import reported
+from nfas_lightning.results.numbers import LIMITS, reported
 from nfas_lightning.results.subjects import subject_scores
 from nfas_lightning.writing import write_parquet, write_text
 
-__all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "naming", "query_models"]
+__all__ = ["BESIDE", "COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "naming", "query_models", "read_beside"]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # one row per model, subject, feature and ROI; subject "group" is the mean response of all subjects. r is
-    # the feature alone, r_joint with the nuisances, r_partial what it adds; score: which of them p and q test
+    # the feature alone, r_joint with the nuisances, r_partial what it adds; score: which of them p and q test,
+    # limits are of, and may lie above the ceiling
     "scores": (
         "model", "modality", "family", "dataset", "subject", "feature", "roi", "network",
-        "r", "r2", "r_joint", "r2_joint", "r_partial", "r2_partial", "score", "p", "q", "ceiling",
-        "n_volumes", "alpha_at_edge", "simulated",
+        "r", "r2", "r_joint", "r2_joint", "r_partial", "r2_partial", "score", *LIMITS, "p", "q", "ceiling",
+        "above_ceiling", "n_volumes", "alpha_at_edge", "simulated",
     ),
     # one row per model and DMD eigenvalue
     "spectra": (
@@ -42,6 +43,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "seconds_capture", "seconds_scoring", "key",
     ),
 }  # fmt: skip
+
+BESIDE = ("nulls", "draws")
+"""Tables that are there where something was tested, or resampled."""
 
 SIZES = (30e6, 150e6)
 """Parameters at which a model counts as medium, and as large."""
@@ -87,9 +91,24 @@ class SavedModel(Protocol):
         """Write the file."""
 
 
+def read_beside(path: Path) -> dict[str, pd.DataFrame]:
+    """Read the tables of `BESIDE` that a folder has."""
+    files = {name: path / f"{name}.parquet" for name in BESIDE}
+    return {name: pd.read_parquet(file) for name, file in files.items() if file.is_file()}
+
+
 def no_nulls() -> pd.DataFrame:
     """Return the table of nulls of a run that tested nothing."""
     return pd.DataFrame({"model": [], "dataset": [], "seed": [], "roi": [], "draws": []}, dtype=object)
+
+
+def no_draws() -> pd.DataFrame:
+    """Return the table of draws of a run without intervals."""
+    names = (
+        "model", "modality", "dataset", "subject", "feature", "score", "value", "resampled", "n_stimuli",
+        "n_subjects", "n_strata", "mean", "n_rois", "paired", "draws",
+    )  # fmt: skip
+    return pd.DataFrame({name: [] for name in names}, dtype=object)
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,6 +123,10 @@ class ModelResult:
         nulls: one row per ROI, ``model``, ``dataset``, ``seed``, ``roi``, and ``draws``: r of the stable mode
             on moved responses, the same moves for all models of the same responses; empty where nothing was
             tested.
+        draws: one row per subject, feature, ``value`` (``"r"``, ``"r2"``) and what was ``resampled``
+            (``"stimuli"``, ``"subjects"``, ``"both"``), see `BootstrapDraws`: the ``mean`` over ROIs and its
+            ``draws``. Those with the same ``paired`` come from the same rows and subjects. Empty without
+            intervals.
         region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result read
             back is without it, see `RegionModel.load`.
     """
@@ -113,6 +136,7 @@ class ModelResult:
     depth: pd.DataFrame
     card: Mapping[str, Any]
     nulls: pd.DataFrame = field(default_factory=no_nulls)
+    draws: pd.DataFrame = field(default_factory=no_draws)
     region_model: SavedModel | None = None
 
     def __post_init__(self) -> None:
@@ -138,7 +162,7 @@ class RunResults:
 
     Attributes:
         scores, spectra, depth, models: see `COLUMNS`.
-        nulls: see `ModelResult`; empty where nothing was tested.
+        nulls, draws: see `ModelResult`; empty where nothing was tested, or no interval was asked for.
         rois: one row per ROI: ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
         meta: experiment name, versions, settings, data hashes, ``simulated``.
     """
@@ -150,6 +174,7 @@ class RunResults:
     rois: pd.DataFrame
     meta: Mapping[str, Any] = field(default_factory=dict)
     nulls: pd.DataFrame = field(default_factory=no_nulls)
+    draws: pd.DataFrame = field(default_factory=no_draws)
 
     def __repr__(self) -> str:
         datasets = ", ".join(map(str, self.scores["dataset"].unique()))
@@ -191,7 +216,7 @@ class RunResults:
         if kept.empty:
             raise InputError(f"where={where!r} keeps none of {len(self.models)} models.")
         pairs = kept[["model", "dataset"]].drop_duplicates()
-        names, keys = (*COLUMNS, "nulls"), ["model", "dataset"]
+        names, keys = (*COLUMNS, *BESIDE), ["model", "dataset"]
         tables = {name: getattr(self, name).merge(pairs, on=keys) for name in names}
         rois = self.rois[self.rois["roi"].isin(set(tables["scores"]["roi"]))].reset_index(drop=True)
         return RunResults(**tables, rois=rois, meta={**self.meta, "where": where})
@@ -216,8 +241,7 @@ class RunResults:
             meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
             for name in COLUMNS:
                 _check_columns(name, tables[name].columns)
-            if (path / "nulls.parquet").is_file():
-                tables["nulls"] = pd.read_parquet(path / "nulls.parquet")
+            tables |= read_beside(path)
         except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
             raise InputError(
                 f"{path} holds damaged or older tables ({error}): start its run again, "
@@ -238,7 +262,7 @@ class RunResults:
         _check_named(runs)
         tables = {
             name: pd.concat([getattr(run, name) for run in runs], ignore_index=True)
-            for name in (*COLUMNS, "nulls", "rois")
+            for name in (*COLUMNS, *BESIDE, "rois")
         }
         tables["rois"] = tables["rois"].drop_duplicates("roi", ignore_index=True)
         return cls(**tables, meta={"runs": [dict(run.meta) for run in runs], **(meta or {})})
@@ -246,7 +270,7 @@ class RunResults:
     def save(self, path: str | Path) -> None:
         """Write every table and meta.json into a folder, each atomically."""
         path = Path(path)
-        for name in (*COLUMNS, "rois", *([] if self.nulls.empty else ["nulls"])):
+        for name in (*COLUMNS, "rois", *(name for name in BESIDE if not getattr(self, name).empty)):
             with naming(path / f"{name}.parquet"):
                 write_parquet(path / f"{name}.parquet", getattr(self, name))
         write_text(path / "meta.json", json.dumps(dict(self.meta), indent=2, default=str))

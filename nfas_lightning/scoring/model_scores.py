@@ -20,6 +20,7 @@ from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.results import COLUMNS, ModelResult
 from nfas_lightning.scoring.feature_scores import Encoded, FeatureScores, best_block
 from nfas_lightning.scoring.region_model import fit_region_model
+from nfas_lightning.scoring.score_intervals import draw_intervals
 from nfas_lightning.scoring.settings import ScoringSettings
 
 __all__ = ["score_trajectory"]
@@ -86,7 +87,12 @@ def score_trajectory(
             blocks = [encode.features(state.to(device), space.scaling_) for state in Z.unbind(1)]
     if blocks:
         encoded["last_block"] = blocks[-1]
-        encoded["best_block"] = best_block([block.fits for block in blocks if block.fits], settings.score)
+        encoded["best_block"] = best_block(
+            [block.fits for block in blocks if block.fits],
+            settings.score,
+            [block.preds for block in blocks if block.preds is not None],
+        )
+        blocks = [block._replace(preds=None) for block in blocks]
         encoded["mean_depth"] = encode.features(Z.mean(dim=1).to(device), space.scaling_)
         encoded["all_blocks"] = encode.features(Z.flatten(1).to(device), space.scaling_)
         nuisances = encode.nuisances()
@@ -105,6 +111,7 @@ def score_trajectory(
 
     base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
     labels = {**base, "family": card["family"]}
+    draws = draw_intervals(encode, encoded, base)
     frames = [encode.table(result, {**labels, "feature": feature}) for feature, result in encoded.items()]
     scores = pd.concat(frames, ignore_index=True)[list(COLUMNS["scores"])]
     spectra = _spectrum_table(dynamics, base)
@@ -139,7 +146,13 @@ def score_trajectory(
             layer_names=trajectory.layer_names,
         )
     return ModelResult(
-        scores=scores, spectra=spectra, depth=depth, card=completed, nulls=encode.nulls, region_model=kept
+        scores=scores,
+        spectra=spectra,
+        depth=depth,
+        card=completed,
+        nulls=encode.nulls,
+        draws=draws,
+        region_model=kept,
     )
 
 

@@ -72,7 +72,7 @@ def test_one_subject_has_stimuli_alone():
     draws = bootstrap_scores(preds, targets, fold, n_draws=4)
     assert draws.both is None
     assert draws.subjects is None
-    torch.testing.assert_close(dual_variance(draws), draws.stimuli.var(0) * 30 / 29)
+    torch.testing.assert_close(dual_variance(draws), draws.stimuli.var(0) * 30 / 27)
 
 
 @pytest.mark.parametrize("level", [0.01, 1.0, 30.0])
