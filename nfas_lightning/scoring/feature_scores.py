@@ -17,7 +17,7 @@ from nfas_lightning.functional.correlation import average_folds, squared_correla
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling
-from nfas_lightning.results import SCORES, Score, no_nulls
+from nfas_lightning.results import SCORES, Score, empty_table
 from nfas_lightning.results.numbers import column_of
 from nfas_lightning.scoring.encoder import Encoder, Fits, Scores
 from nfas_lightning.scoring.regions import Regions
@@ -64,7 +64,7 @@ class FeatureScores:
         self.targets = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(responses.runs.device)
         self.regions = None if settings.regions is None else Regions.of(responses.rois, settings.regions)
         self.rois = responses.rois if self.regions is None else self.regions.rois
-        self.nulls = no_nulls()  # of the stable mode, once its table is made
+        self.nulls = empty_table("nulls")  # of the stable mode, once its table is made
 
     @cached_property
     def ceilings(self) -> list[Tensor]:
