@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from calibration_sets import Values
 from torch import Tensor
 
 from nfas_lightning.functional.folds import contiguous_folds
-from nfas_lightning.functional.intervals import BootstrapDraws, bootstrap_scores, interval
+from nfas_lightning.functional.intervals import bootstrap_scores, interval
 from nfas_lightning.functional.ridge import ridge_cv
 from nfas_lightning.functional.ridge_model import ridge_fit
 
-N_FEATURES, N_ROIS, N_DRAWS = 10, 3, 200
+N_FEATURES, N_ROIS, N_DRAWS, GAP = 10, 3, 200, 6
+NOISE, BETWEEN = 4.0, 0.7  # standard deviations: of the noise, and of what a subject follows on its own
 SEEN = (slice(0, 6), slice(3, 10))  # features that each of the two models has
 
 
@@ -27,14 +29,21 @@ class Case(NamedTuple):
     run: int = 0
     block_length: int | None = 1
 
+    @property
+    def folds(self) -> dict[str, Any]:
+        """How `contiguous_folds` and `ridge_cv` part the rows."""
+        if self.run:
+            return {"groups": torch.arange(self.n_rows) // self.run, "n_folds": self.n_rows // self.run}
+        return {"n_folds": 5, "gap": GAP if self.memory else 0}
+
 
 CASES = {
     "1 x 120 stimuli": Case(1, 120),
     "4 x 120 stimuli": Case(4, 120),
     "12 x 120 stimuli": Case(12, 120),
-    "1 x 400 volumes": Case(1, 400, 0.8, 0, 10),
-    "6 x 400 volumes": Case(6, 400, 0.8, 0, 10),
-    "1 x 12 runs": Case(1, 480, 0.8, 40, None),
+    "1 x 800 volumes": Case(1, 800, 0.7, 0, 15),
+    "6 x 800 volumes": Case(6, 800, 0.7, 0, 15),
+    "1 x 12 runs": Case(1, 720, 0.7, 60, None),
 }
 
 
@@ -46,48 +55,40 @@ def normal(generator: torch.Generator, *shape: int, memory: float = 0.0) -> Tens
     return values
 
 
-def data(case: Case, n_rows: int, n_subjects: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return features (T, P) and responses (S, T, R) of subjects who differ in what they follow."""
+def follows(case: Case, n_groups: int, n_subjects: int, generator: torch.Generator) -> Tensor:
+    """Return the weights (G, S, P, R) of subjects who differ in what their regions follow."""
+    common = normal(torch.Generator().manual_seed(0), N_FEATURES, N_ROIS)
+    own = normal(generator, n_groups, n_subjects, N_FEATURES, N_ROIS)
+    return common + BETWEEN * own * (case.n_subjects > 1)
+
+
+def data(case: Case, seed: int) -> tuple[Tensor, Tensor]:
+    """Return features (T, P) and responses (S, T, R), whose noise half of the regions share."""
     generator = torch.Generator().manual_seed(seed)
-    follows = normal(torch.Generator().manual_seed(0), N_FEATURES, N_ROIS)
-    X = normal(generator, n_rows, N_FEATURES, memory=case.memory)
-    own = follows + 0.7 * normal(generator, n_subjects, N_FEATURES, N_ROIS) * (case.n_subjects > 1)
-    noise = normal(generator, n_rows, n_subjects, N_ROIS, memory=case.memory).movedim(1, 0)
-    common = normal(generator, n_rows, n_subjects, 1, memory=case.memory).movedim(1, 0)
-    return X, X @ own + 3.0 * (noise + common)
+    X = normal(generator, case.n_rows, N_FEATURES, memory=case.memory)
+    own = follows(case, 1, case.n_subjects, generator)[0]
+    noise, common = (
+        normal(generator, case.n_rows, case.n_subjects, count, memory=case.memory).movedim(1, 0)
+        for count in (N_ROIS, 1)
+    )
+    return X, X @ own + NOISE * (noise + common) / 2**0.5
 
 
-def mean_r(preds: Tensor, y: Tensor) -> Tensor:
-    """Return r (..., R) of columns (..., T, R)."""
-    preds, y = preds - preds.mean(-2, keepdim=True), y - y.mean(-2, keepdim=True)
-    return (preds * y).sum(-2) / ((preds**2).sum(-2) * (y**2).sum(-2)).sqrt()
+def as_fitted(case: Case, X: Tensor, y: Tensor) -> Tensor:
+    """Return the true scores (K, R) of the encoding models of all folds, on new stimuli and subjects.
 
-
-@functools.cache
-def endless(name: str) -> tuple[Tensor, Tensor]:
-    """Return features of many rows, and the means of many new groups of subjects, (T, P) and (G, T, R)."""
-    case, n_groups = CASES[name], 40 if CASES[name].n_subjects > 1 else 2
-    X, Y = data(case, 2000, n_groups * case.n_subjects, 99)
-    return X, Y.unflatten(0, (n_groups, -1)).mean(1)
-
-
-def folds_of(case: Case) -> tuple[Tensor | None, list[tuple[Tensor, Tensor]]]:
-    """Return runs, where there are several, and folds."""
-    groups = torch.arange(case.n_rows) // case.run if case.run else None
-    return groups, contiguous_folds(case.n_rows, groups=groups, n_folds=case.n_rows // case.run if case.run else 5)
-
-
-def as_fitted(name: str, X: Tensor, y: Tensor) -> Tensor:
-    """Return the true scores (K, R) of the encoding models of all folds, on new stimuli and subjects."""
-    case, (X_new, Y_new) = CASES[name], endless(name)
-    groups, folds = folds_of(case)
-    kept = []
+    Features are independent and of unit variance: r follows from the weights.
+    """
+    mean = follows(case, 400, case.n_subjects, torch.Generator().manual_seed(1)).mean(1)  # (G, P, R)
+    spread = (mean.square().sum(1) + NOISE**2 / case.n_subjects).sqrt()
+    groups, kept = case.folds.get("groups"), []
     for seen in SEEN:
         r = []
-        for train, _ in folds:
+        for train, _ in contiguous_folds(len(X), **case.folds):
             own = None if groups is None else groups[train]
-            model = ridge_fit(X[train, seen], y[train], groups=own)
-            r.append(mean_r(model.predict(X_new[:, seen]), Y_new).mean(0))
+            model = ridge_fit(X[train, seen], y[train], groups=own, gap=case.folds.get("gap", 0))
+            w = model.weights.double()
+            r.append(((w * mean[:, seen]).sum(1) / (w.square().sum(0).sqrt() * spread)).mean(0))
         kept.append(torch.stack(r).mean(0))
     return torch.stack(kept)
 
@@ -97,44 +98,47 @@ def expected(name: str) -> Tensor:
     """Return the scores (K, R) that are true on average over training sets."""
     case, drawn = CASES[name], []
     for seed in range(60):
-        X, Y = data(case, case.n_rows, case.n_subjects, 10_000_000 + seed)
-        drawn.append(as_fitted(name, X, Y.mean(0)))
+        X, Y = data(case, 10_000_000 + seed)
+        drawn.append(as_fitted(case, X, Y.mean(0)))
     return torch.stack(drawn).mean(0)
 
 
 def intervals(name: str, seed: int) -> Values:
-    """Intervals of scores: share that covers the score of the models as fitted, and over training sets."""
+    """Ridge models of known scores: share of intervals that hold the score of these fits, and of any fit."""
     case = CASES[name]
-    X, Y = data(case, case.n_rows, case.n_subjects, seed)
-    groups, folds = folds_of(case)
-    fits = [
-        ridge_cv(X[:, seen], Y.mean(0), groups=groups, n_folds=len(folds), warn=False) for seen in SEEN
-    ]
+    X, Y = data(case, seed)
+    fits = [ridge_cv(X[:, seen], Y.mean(0), warn=False, **case.folds) for seen in SEEN]
     draws = bootstrap_scores(
         torch.stack([fit.preds for fit in fits]), Y, fits[0].fold, block_length=case.block_length,
         n_draws=N_DRAWS, seed=seed,
     )  # fmt: skip
-    scores, truths = torch.stack([fit.r for fit in fits]), (as_fitted(name, X, Y.mean(0)), expected(name))
-
-    def covered(function, correlation: bool) -> list[float]:  # type: ignore[no-untyped-def]
-        found = interval(function(scores), drawn(draws, function), correlation=correlation)
+    scores, truths = torch.stack([fit.r for fit in fits]), (as_fitted(case, X, Y.mean(0)), expected(name))
+    values: Values = {}
+    for what, function in STATISTICS.items():
+        found = interval(
+            function(scores), draws.map(function), correlation=what in ("r of a region", "mean r")
+        )
         inside = [(found.low <= function(true)) & (function(true) <= found.high) for true in truths]
-        return [float(part.double().mean()) for part in inside]
-
-    values = {
-        "r of a region": covered(lambda s: s[..., 0, :], True),
-        "mean r": covered(lambda s: s[..., 0, :].mean(-1), True),
-        "mean r2": covered(lambda s: (s[..., 0, :].clamp(min=0) ** 2).mean(-1), False),
-        "difference, a region": covered(lambda s: s[..., 0, :] - s[..., 1, :], False),
-        "difference, mean r": covered(lambda s: (s[..., 0, :] - s[..., 1, :]).mean(-1), False),
-    }
-    gap = interval(scores[0].mean() - scores[1].mean(), drawn(draws, lambda s: (s[..., 0, :] - s[..., 1, :]).mean(-1)))
-    true = truths[1].mean(-1)
-    values["(variance: told, real)"] = [
-        float(gap.standard_error**2), float((gap.estimate - (true[0] - true[1])) ** 2)
-    ]  # fmt: skip
+        values[what] = [float(part.double().mean()) for part in inside]
+        if what in ("mean r", "difference, mean r"):
+            told, real = float(found.standard_error**2), float((found.estimate - function(truths[1])) ** 2)
+            values[f"{what}: variance"] = [told, real]
     return values
 
 
-def drawn(draws: BootstrapDraws, function) -> BootstrapDraws:  # type: ignore[no-untyped-def]
-    return draws.map(function)
+def first(scores: Tensor) -> Tensor:
+    return scores[..., 0, :]
+
+
+def gap(scores: Tensor) -> Tensor:
+    return scores[..., 0, :] - scores[..., 1, :]
+
+
+STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
+    "r of a region": first,
+    "mean r": lambda scores: first(scores).mean(-1),
+    "mean r2": lambda scores: (first(scores).clamp(min=0) ** 2).mean(-1),
+    "difference, r of a region": gap,
+    "difference, mean r": lambda scores: gap(scores).mean(-1),
+    "difference, mean r2": lambda scores: gap(scores.clamp(min=0) ** 2).mean(-1),
+}

@@ -148,7 +148,9 @@ def bootstrap_scores(
         return BootstrapDraws(
             average(parts[0], by_fold), None, None, n_stimuli, 1, 1 if whole else len(folds)
         )
-    stimuli, subjects, both = (average(part, by) for part, by in zip(parts, (by_fold, None, by_fold), strict=True))
+    stimuli, subjects, both = (
+        average(part, by) for part, by in zip(parts, (by_fold, None, by_fold), strict=True)
+    )
     return BootstrapDraws(stimuli, subjects, both, n_stimuli, n_subjects, 1 if whole else len(folds))
 
 
@@ -298,7 +300,7 @@ def _scores(x: Tensor, Y: Tensor, counts: Tensor, members: Tensor | None) -> lis
     present, filled = (~Y.isnan()).double(), Y.nan_to_num()
     y, seen = filled.sum(0) / present.sum(0).clamp(min=1), (present.sum(0) > 0).double()
     columns = torch.cat([seen[None], y[None], y[None] ** 2, x * seen, x**2 * seen, x * y])  # (3 + 3K, n, R)
-    sums = (counts @ columns.transpose(0, 1).flatten(1)).unflatten(1, (-1, n_rois))
+    sums = (counts @ columns.transpose(0, 1).flatten(1)).view(len(counts), -1, n_rois)
     scores = [_r(*sums[:, :3].unbind(1), *sums[:, 3:].chunk(3, 1))]
     if members is None:
         return scores

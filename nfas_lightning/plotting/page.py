@@ -102,13 +102,16 @@ def _context(
         "agreement": report_tables.agreement_grid(statistics),
         "limits": reading.limits(results, statistics, simulated=simulated),
         "null_sentence": "",
-        **dict.fromkeys(("baselines", "roi_grid", "cards")),
-        **dict.fromkeys(("baseline_sentences", "notes", "settings"), ()),
+        **dict.fromkeys(("baselines", "roi_grid", "cards", "ranking")),
+        **dict.fromkeys(("baseline_sentences", "notes", "settings", "ranking_sentences"), ()),
     }
     if results is not None:
         scores, small = results.scores, statistics.is_small
         few = scores["roi"].nunique() <= FEW_ROIS
+        ranking = results.ranking()
         context |= {
+            "ranking": report_tables.ranking_grid(ranking),
+            "ranking_sentences": [ranking.scope, *ranking.notes],
             "small": small,
             "null_sentence": reading.null_sentence(scores),
             "baselines": report_tables.baseline_grid(scores),
@@ -127,6 +130,7 @@ def _contents(context: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tu
     scores = {"baselines": ("Scores" if small else "Baselines", context["baselines"] is not None)}
     present = {
         **(scores if small else {}),  # without a space they come first
+        "ranking": ("Which model is better", context["ranking"] is not None),
         "space": ("The space", not small),
         "agreement": ("SNCI", not small),
         "maps": ("Brain maps", bool(context["maps"])),
@@ -146,7 +150,11 @@ def _notes(results: RunResults) -> list[str]:
     volumes = results.scores.groupby("dataset", sort=False)["n_volumes"].max().dropna()
     said += [f"{dataset}: {int(count)} volumes or stimuli scored" for dataset, count in volumes.items()]
     noted = results.models[results.models["note"].fillna("").astype(str) != ""]
-    return said + [f"{row.model}: {row.note}" for row in noted.itertuples()]
+    return (
+        said
+        + reading.ceiling_note(results.scores)
+        + [f"{row.model}: {row.note}" for row in noted.itertuples()]
+    )
 
 
 def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

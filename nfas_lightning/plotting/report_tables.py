@@ -19,11 +19,11 @@ from nfas_lightning.plotting.score_tables import (
     value_name,
 )
 from nfas_lightning.plotting.style import human
-from nfas_lightning.results import FEATURES, SpaceStatistics, group_words, tells_apart
+from nfas_lightning.results import FEATURES, Ranking, SpaceStatistics, group_words, tells_apart
 
 __all__ = [
     "Grid", "agreement_grid", "baseline_grid", "card_grid", "controls_grid", "nearest_grid", "pairwise_grid",
-    "roi_grid",
+    "ranking_grid", "roi_grid",
 ]  # fmt: skip
 
 _TOP_ROIS = 5  # of each group in the table of agreement
@@ -119,6 +119,21 @@ def baseline_grid(scores: pd.DataFrame) -> Grid | None:
             "have only one number, what they predict alone; it stands in the means too."
         )
     return _grid(caption, shown, text=2, best=shown.iloc[:, 2:].eq(highest, axis=0))
+
+
+def ranking_grid(ranking: Ranking) -> Grid | None:
+    """Return the difference of each pair of models, those that are told apart in bold."""
+    pairs = ranking.pairs
+    shown = pd.DataFrame(
+        {
+            "better": pairs["first"], "other": pairs["second"], "difference": pairs["difference"],
+            "95 % interval": [f"{row.low:+.3f} to {row.high:+.3f}" for row in pairs.itertuples()],
+            "p": pairs["p_value"], "q": pairs["q_value"],
+        }
+    )  # fmt: skip
+    apart = pd.DataFrame({"difference": pairs["q_value"] < 0.05})
+    caption = f"Mean {ranking.value} of each pair of models; q is p after FDR, bold below .05"
+    return _grid(caption, shown, text=2, best=apart)
 
 
 def roi_grid(scores: pd.DataFrame) -> Grid | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from string import ascii_letters
 from typing import Literal, NamedTuple
@@ -33,12 +33,16 @@ class Ranking(NamedTuple):
             of the dataset.
         features: one row per model and baseline: ``dataset``, ``model``, ``baseline``, and the difference of
             the feature from it, as of pairs.
+        value: ``"r"`` or ``"r2"``.
+        scope: a sentence on what the intervals generalize to.
         notes: what was not compared, and why.
     """
 
     means: pd.DataFrame
     pairs: pd.DataFrame
     features: pd.DataFrame
+    value: str
+    scope: str
     notes: tuple[str, ...]
 
 
@@ -74,7 +78,8 @@ def compare_models(
     notes: list[str] = []
     table = draws[draws["value"] == value]
     if len(table) and feature not in set(table["feature"]):
-        raise InputError(f"feature must be one of the draws' {list(table['feature'].unique())}, got {feature!r}.")
+        there = list(table["feature"].unique())
+        raise InputError(f"feature must be one of the draws' {there}, got {feature!r}.")
     table = _of_subject(table, subject, notes)
     twice = table.duplicated(["dataset", "model", "feature", "resampled"], keep="last")
     if twice.any():
@@ -87,8 +92,8 @@ def compare_models(
         alike = [group for _, group in own.groupby(["paired", "score"], sort=False)]
         if len(alike) > 1:
             notes.append(
-                f"Models on {dataset} were scored in {len(alike)} ways (responses, folds, subjects, ROIs or draws "
-                "differ): they are compared inside each, not across."
+                f"Models on {dataset} were scored in {len(alike)} ways (responses, folds, subjects, ROIs or "
+                "draws differ): they are compared inside each, not across."
             )
         for group in alike:
             ranked, compared = _rank(group, over, alpha)
@@ -98,15 +103,24 @@ def compare_models(
     names = list(dict.fromkeys(table["dataset"]))
     if len(names) > 1:
         notes.append(
-            f"Models of different datasets ({', '.join(map(str, names))}) are not compared: their scores differ by "
-            "responses too."
+            f"Models of different datasets ({', '.join(map(str, names))}) are not compared: their scores "
+            "differ by responses too."
         )
     return Ranking(
         _joined(means, ["dataset", "model", "modality", "score", "n_rois", "mean", "low", "high", "letters"]),
         _joined(pairs, ["dataset", "first", "second", *_PAIR]),
         _joined(features, ["dataset", "model", "baseline", *_PAIR]),
+        value,
+        _scope(table, over),
         tuple(notes),
     )
+
+
+def _scope(table: pd.DataFrame, over: str) -> str:
+    """Say what intervals generalize to: subjects are resampled from three on."""
+    both = over == "both" and "both" in set(table["resampled"])
+    to = "other stimuli and subjects" if both else "other stimuli for the same subjects"
+    return f"Intervals and tests hold for {to}, and for the encoding models as they were fitted."
 
 
 def letters_of(names: Sequence[str], apart: Sequence[tuple[str, str]]) -> list[str]:
@@ -140,20 +154,23 @@ def _of_subject(table: pd.DataFrame, subject: str | None, notes: list[str]) -> p
     """Return the draws of one subject per model."""
     if subject is not None:
         if len(table) and subject not in set(table["subject"]):
-            raise InputError(f"subject must be one of the draws' {sorted(set(table['subject']))}, got {subject!r}.")
+            there = sorted(set(table["subject"]))
+            raise InputError(f"subject must be one of the draws' {there}, got {subject!r}.")
         return table[table["subject"] == subject]
     model = table.groupby(["dataset", "model"], sort=False)["subject"]
     kept = (table["subject"] == GROUP) | (model.transform("nunique") == 1)
     lost = sorted(set(table["model"]) - set(table["model"][kept]))
     if lost:
         notes.append(
-            f"Scored on single subjects alone, and not compared: {', '.join(map(str, lost))}. Name one subject, or "
-            "score with subjects='both'."
+            f"Scored on single subjects alone, and not compared: {', '.join(map(str, lost))}. Name one "
+            "subject, or score with subjects='both'."
         )
     return table[kept]
 
 
-def _drawn(rows: pd.DataFrame, keys: Sequence[str], by: str, over: str) -> tuple[torch.Tensor, BootstrapDraws]:
+def _drawn(
+    rows: pd.DataFrame, keys: Sequence[str], by: str, over: str
+) -> tuple[torch.Tensor, BootstrapDraws]:
     """Return the means (K,) and the draws (B, K) of keys, a column `by` of the rows."""
     parts = {}
     for resampled, part in rows.groupby("resampled"):
@@ -180,7 +197,9 @@ def _rank(rows: pd.DataFrame, over: str, alpha: float) -> tuple[pd.DataFrame, pd
     names = known["model"].tolist()
     means, draws = _drawn(rows, names, "model", over)
     own = interval(means, draws, correlation=rows["value"].iloc[0] == "r")
-    ranked = known[["model", "modality", "score", "n_rois", "mean"]].assign(low=own.low, high=own.high)
+    ranked = known[["model", "modality", "score", "n_rois", "mean"]].assign(
+        low=own.low.numpy(), high=own.high.numpy()
+    )
     first, second = torch.tensor(list(combinations(range(len(names)), 2)), dtype=torch.long).view(-1, 2).T
     gaps = interval(means[first] - means[second], draws.map(lambda drawn: drawn[:, first] - drawn[:, second]))
     pairs = pd.DataFrame({"first": [names[i] for i in first], "second": [names[i] for i in second]})
@@ -201,13 +220,15 @@ def _features(rows: pd.DataFrame, feature: str, over: str) -> pd.DataFrame:
             means, draws = _drawn(alike, names, "feature", over)
             own = names.index(feature)
             others = [i for i in range(len(names)) if i != own]
-            gaps = interval(
-                means[own] - means[others], draws.map(lambda d, own=own, others=others: d[:, [own]] - d[:, others])
-            )
+            gaps = interval(means[own] - means[others], draws.map(_leads(own, others)))
             table = pd.DataFrame({"model": model, "baseline": [names[i] for i in others]})
             found.append(_told(table, gaps))
     table = _joined(found, ["model", "baseline", *_PAIR])
     return table.assign(q_value=fdr(torch.tensor(table["p_value"].tolist(), dtype=torch.float64)).numpy())
+
+
+def _leads(own: int, others: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda drawn: drawn[:, [own]] - drawn[:, others]
 
 
 def _told(table: pd.DataFrame, gaps: Interval) -> pd.DataFrame:

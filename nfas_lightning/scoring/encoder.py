@@ -223,7 +223,7 @@ class Encoder:
                 for columns, seen in column_patterns(wide[train]):
                     y = standardize(wide[:, columns], train[seen], test, self.nuisances.to(wide.device))
                     left[test[:, None], columns] = y.test / y.factor  # 0 / 0 where nothing is left
-            self._residuals = left.unflatten(1, (len(values), -1)).movedim(1, 0)
+            self._residuals = left.view(len(left), len(values), -1).movedim(1, 0)
         return self._residuals
 
     def model(self, X: Tensor, targets: Tensor, *, scaling: Scaling = "unit") -> RidgeModel:

@@ -18,7 +18,7 @@ from nfas_lightning.functional.correlation import average_folds, squared_correla
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling
-from nfas_lightning.results import LIMITS, SCORES, Score, no_nulls
+from nfas_lightning.results import LIMITS, SCORES, Score, empty_table
 from nfas_lightning.results.numbers import column_of
 from nfas_lightning.scoring.encoder import Encoder, Fits, Scores
 from nfas_lightning.scoring.regions import Regions
@@ -67,7 +67,7 @@ class FeatureScores:
         self.targets = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(responses.runs.device)
         self.regions = None if settings.regions is None else Regions.of(responses.rois, settings.regions)
         self.rois = responses.rois if self.regions is None else self.regions.rois
-        self.nulls = no_nulls()  # of the stable mode, once its table is made
+        self.nulls = empty_table("nulls")  # of the stable mode, once its table is made
         self.keep: Score | None = settings.score if settings.draws(responses) else None
         self.limits: dict[str, dict[str, Tensor]] = {}  # of intervals, by feature and column, once drawn
 
@@ -191,7 +191,7 @@ class FeatureScores:
         return torch.cat([self.rows_of(label, part) for label, part in enumerate(parts)], dim=-1)
 
     def rows_of(self, label: int, values: Tensor) -> Tensor:
-        """Return one value per row of the tables of one set of subjects, (..., G), of its targets (..., R)."""
+        """Return one value per row of the tables for one set of subjects, (..., G), from (..., R)."""
         if self.regions is None:
             return values
         least = self.settings.least_ceiling

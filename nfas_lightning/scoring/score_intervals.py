@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from nfas_lightning.functional.correlation import squared_correlation
 from nfas_lightning.functional.intervals import BootstrapDraws, bootstrap_scores, interval
-from nfas_lightning.results import GROUP, LIMITS, Score, no_draws
+from nfas_lightning.results import GROUP, LIMITS, empty_table
 from nfas_lightning.scoring.feature_scores import Encoded, FeatureScores
 
 __all__ = ["draw_intervals"]
@@ -38,7 +39,8 @@ def draw_intervals(
     """
     settings, responses = encode.settings, encode.encoder.responses
     names = [name for name, result in encoded.items() if result.preds is not None]
-    n_targets, limits, tables = len(responses.rois), {name: [] for name in names}, [no_draws()]
+    n_targets, tables = len(responses.rois), [empty_table("draws")]
+    limits: dict[str, list[Tensor]] = {name: [] for name in names}
     for k, label in enumerate(encode.labels):
         subjects = slice(None) if label == GROUP else slice(own := responses.subjects.index(label), own + 1)
         columns = slice(k * n_targets, (k + 1) * n_targets)
@@ -57,8 +59,8 @@ def draw_intervals(
                 n_draws=settings.draws(responses),
                 seed=settings.seed,
             )
-            r = drawn.map(lambda values, k=k: encode.rows_of(k, values))
-            r2 = drawn.map(lambda values, k=k: encode.rows_of(k, squared_correlation(values)))
+            rows = partial(encode.rows_of, k)
+            r, r2 = drawn.map(rows), drawn.map(squared_correlation).map(rows)
             numbers = [encoded[name].scores[score] for name in some]
             own_r, own_r2 = (
                 torch.stack([encode.rows_of(k, getattr(number, value)[columns]) for number in numbers])
@@ -70,9 +72,11 @@ def draw_intervals(
             table = _table(some, paired, {"r": (own_r, r), "r2": (own_r2, r2)})
             tables.append(table.assign(subject=label, score=score, **base))
     encode.limits = {
-        name: dict(zip(LIMITS, torch.cat(found, dim=1), strict=True)) for name, found in limits.items() if found
+        name: dict(zip(LIMITS, torch.cat(found, dim=1), strict=True))
+        for name, found in limits.items()
+        if found
     }
-    return pd.concat(tables, ignore_index=True) if names else no_draws()
+    return pd.concat(tables, ignore_index=True) if names else empty_table("draws")
 
 
 def _kept(result: Encoded) -> Tensor:

@@ -141,6 +141,8 @@ def make_results(
                             "r_partial": partial, "r2_partial": np.clip(partial, 0, None) ** 2,
                             "score": "alone" if own else score, "alpha_at_edge": 0.0,
                             "p": p, "q": np.minimum(1, 2 * p), "ceiling": truth["ceiling"],
+                            "above_ceiling": r > truth["ceiling"],
+                            **{f"{value}_{end}": np.nan for value in ("r", "r2") for end in ("low", "high")},
                             "n_volumes": 300, "simulated": simulated,
                         }
                     )
