@@ -15,9 +15,16 @@ from nfas_lightning.functional.dmd import (
 from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
+from nfas_lightning.functional.intervals import (
+    BootstrapDraws,
+    Interval,
+    bootstrap_scores,
+    dual_variance,
+    interval,
+)
 from nfas_lightning.functional.missing import align_subjects
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
-from nfas_lightning.functional.paired import PairedResult, bootstrap_r, paired_test
+from nfas_lightning.functional.paired import PairedResult, paired_test
 from nfas_lightning.functional.permanova import (
     PairwiseResult,
     PermutationResult,
@@ -35,8 +42,10 @@ from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
 __all__ = [
     "AnovaResult",
+    "BootstrapDraws",
     "DMDResult",
     "EncodingResult",
+    "Interval",
     "MDSResult",
     "PCAResult",
     "PairedResult",
@@ -49,7 +58,7 @@ __all__ = [
     "align_subjects",
     "anova",
     "block_permutation_null",
-    "bootstrap_r",
+    "bootstrap_scores",
     "center_depths",
     "circular_shift_null",
     "combine_depths",
@@ -59,10 +68,12 @@ __all__ = [
     "depth_gram",
     "distances",
     "dmd",
+    "dual_variance",
     "fdr",
     "fir_operators",
     "high_pass_basis",
     "hrf_operator",
+    "interval",
     "mds",
     "noise_ceiling",
     "normalize",

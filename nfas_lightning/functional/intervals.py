@@ -11,6 +11,7 @@ from scipy.special import stdtr, stdtrit
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
+from nfas_lightning.functional.batches import split_targets
 from nfas_lightning.functional.checks import check_count, check_shape, seeded_generator
 from nfas_lightning.functional.correlation import MIN_ROWS
 
@@ -71,6 +72,7 @@ def bootstrap_scores(
     units: Tensor | None = None,
     n_draws: int = 1000,
     seed: int = 0,
+    target_batch: int | None = None,
 ) -> BootstrapDraws:
     r"""Draw scores of K features anew, from the same rows and subjects for all of them.
 
@@ -90,6 +92,7 @@ def bootstrap_scores(
         units: (T,) labels of rows that stay together, such as repeats of a stimulus; instead of blocks.
         n_draws: B.
         seed: of the draws; the same rows and subjects are drawn for the same folds and S.
+        target_batch: ROIs to work on at a time, without influence on the draws; None: as memory allows.
 
     Returns:
         `BootstrapDraws` of (B, K, R) scores, float64; NaN where a fold is constant, folds without three rows
@@ -117,41 +120,54 @@ def bootstrap_scores(
     elif block_length is not None:
         check_count("block_length", block_length, 1)
     generator = seeded_generator(seed)
-    n_subjects, device = len(targets), targets.device
+    n_subjects, device, fold = len(targets), targets.device, fold.cpu()
     chosen = torch.randint(n_subjects, (n_draws, n_subjects), generator=generator)
     members = _counts(chosen, n_subjects).to(device) if n_subjects > 1 else None
     folds = [int(index) for index in torch.unique(fold[fold >= 0])]
     drawn = torch.randint(len(folds), (n_draws, len(folds)), generator=generator)
-    times = _counts(drawn, len(folds)).to(device)
-    whole = block_length is None and units is None
-    parts: list[list[Tensor]] = [[], [], []]
-    seen, n_stimuli = [], 0
+    by_fold = _counts(drawn, len(folds)).to(device) if block_length is None and units is None else None
+    plans, n_stimuli = [], 0
     for index in folds:
         rows = (fold == index).nonzero()[:, 0]
         counts, n_units = _drawn_rows(rows, block_length, units, n_draws, generator)
+        plans.append((rows.to(device), counts.to(device)))
         n_stimuli += n_units
-        rows = rows.to(device)
+    per_target = 8 * len(preds) * (4 * preds.shape[1] + 3 * n_draws * (len(folds) + 1))
+    found = [
+        _resampled(preds[..., part], targets[..., part], plans, members, by_fold)
+        for part in split_targets(preds.shape[2], per_target, device, target_batch)
+    ]
+    stimuli, *others = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
+    subjects, both = others or (None, None)
+    n_strata = len(folds) if by_fold is None else 1
+    return BootstrapDraws(stimuli, subjects, both, n_stimuli, n_subjects, n_strata)
+
+
+def _resampled(
+    preds: Tensor,
+    targets: Tensor,
+    plans: list[tuple[Tensor, Tensor]],
+    members: Tensor | None,
+    by_fold: Tensor | None,
+) -> list[Tensor]:
+    """Return scores (B, K, R) of drawn stimuli and, with several subjects, of drawn subjects and of both.
+
+    `plans` holds rows and counts (B or 1, n) of each fold, `by_fold` (B, folds) how often each was drawn.
+    """
+    drawn: list[list[Tensor]] = []
+    seen = []
+    for rows, counts in plans:
         x, Y = preds[:, rows].double(), targets[:, rows].double()
         seen.append((~Y.isnan()).any(0).sum(0) >= MIN_ROWS)
-        for part, scores in zip(parts, _scores(x, Y, counts.to(device), members), strict=False):
-            part.append(scores)
+        drawn.append(_scores(x, Y, counts, members))
     scored = torch.stack(seen).double()  # (folds, R)
-
-    def average(part: list[Tensor], by_fold: Tensor | None) -> Tensor:
-        r = torch.stack(part, dim=1)  # (B or 1, folds, K, R)
-        share = scored[None] if by_fold is None else scored * by_fold[:, :, None]
-        kept = torch.where(share[:, :, None] > 0, r, 0)
-        return (kept * share[:, :, None]).sum(1) / share.sum(1)[:, None]
-
-    by_fold = times if whole else None
-    if members is None:
-        return BootstrapDraws(
-            average(parts[0], by_fold), None, None, n_stimuli, 1, 1 if whole else len(folds)
-        )
-    stimuli, subjects, both = (
-        average(part, by) for part, by in zip(parts, (by_fold, None, by_fold), strict=True)
-    )
-    return BootstrapDraws(stimuli, subjects, both, n_stimuli, n_subjects, 1 if whole else len(folds))
+    found = []
+    for r, share in zip(map(torch.stack, zip(*drawn, strict=True)), (by_fold, None, by_fold), strict=False):
+        weight = scored[None] if share is None else scored * share[:, :, None]  # (B or 1, folds, R)
+        weight = weight.movedim(1, 0)[:, :, None]
+        kept = torch.where(weight > 0, r, 0)  # a fold without rows of an ROI has no part in its score
+        found.append((kept * weight).sum(0) / weight.sum(0))
+    return found
 
 
 def dual_variance(draws: BootstrapDraws) -> Tensor:
