@@ -23,7 +23,7 @@ __all__ = ["ScoringSettings"]
 
 _SHOWN = 5  # names in a message
 _FEW = 2_000_000  # responses of one subject up to which predictions are kept for intervals
-_SECONDS = 20.0  # for which responses and features are taken to remember, see docs/calibration.md
+_SECONDS = 30.0  # for which responses and features are taken to remember, see docs/calibration.md
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ class ScoringSettings:
             from three on, other subjects, see `bootstrap_scores`; nothing is fitted again. None: 200 where
             volumes times targets are up to two million, else 0, no intervals.
         block_length: volumes that stay together in a draw; ``"fold"``: test folds are drawn whole, such as
-            runs. None: 1 for one response per stimulus (repeats of a stimulus together), else 20 seconds.
+            runs. None: 1 for one response per stimulus (repeats of a stimulus together), else 30 seconds.
+        modes: directions of a second decomposition, whose modes share what they explain of each region: table
+            ``modes``, see `mode_shares`. 8 gives 4 to 8 modes and costs about as much as the rest of the
+            scoring; 0: no such table.
         keep_model: also fit the stable mode to all volumes and keep that encoding model, which predicts the
             responses to new stimuli: `ModelResult.region_model`, ``region_model.safetensors`` in a run.
         regions: column of the ROI table, such as ``"parcel"`` or ``"network"``, of regions that are formed
@@ -80,6 +83,7 @@ class ScoringSettings:
     null_features: Sequence[str] = ("stable_mode",)
     n_bootstrap: int | None = None
     block_length: int | Literal["fold"] | None = None
+    modes: int = 0
     keep_model: bool = False
     regions: str | None = None
     least_ceiling: float | None = None
@@ -107,6 +111,12 @@ class ScoringSettings:
             raise InputError(
                 'keep_model=True needs operator="joint" or "pooled": "per_stimulus" has weights for the '
                 "stimuli that were shown, and none for new ones."
+            )
+        check_count("modes", self.modes)
+        if self.modes and self.operator != "joint":
+            raise InputError(
+                f'modes={self.modes} needs operator="joint", whose modes are those of all stimuli, got '
+                f"operator={self.operator!r}: set modes=0 or the other operator."
             )
         if self.least_ceiling is not None and self.regions is None:
             raise InputError(

@@ -121,8 +121,8 @@ def test_intervals_of_functions_of_scores():
     assert float(found.p_value) == pytest.approx(2 * stats.t.sf(0.1 / float(found.standard_error), freedom))
     assert 0 < float(found.p_value) < 1
     r = draws.map(lambda scores: scores[:, 0, 0])
-    near = interval(torch.tensor(0.99), r, correlation=True)
-    plain = interval(torch.tensor(0.99), r)
+    high = torch.tensor(0.99, dtype=torch.float64)
+    near, plain = interval(high, r, correlation=True), interval(high, r)
     assert plain.high > 1 > near.high > 0.99 > near.low > -1
     assert float(near.high.atanh() - near.low.atanh()) == pytest.approx(
         float(plain.high - plain.low) / (1 - 0.99**2), rel=1e-4
