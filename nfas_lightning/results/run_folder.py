@@ -24,7 +24,14 @@ from typing import Any
 import pandas as pd
 
 from nfas_lightning.errors import InputError
-from nfas_lightning.results.run_results import ModelResult, RunResults, naming
+from nfas_lightning.results.run_results import (
+    OPTIONAL,
+    ModelResult,
+    RunResults,
+    filled,
+    naming,
+    read_optional,
+)
 from nfas_lightning.writing import safe_name, staging_place
 
 __all__ = ["RunFolder"]
@@ -64,7 +71,7 @@ class RunFolder:
         staging = staging_place(target)
         staging.mkdir()
         try:
-            for name in ("scores", "spectra", "depth", *([] if result.nulls.empty else ["nulls"])):
+            for name in ("scores", "spectra", "depth", *filled(result)):
                 with naming(target / f"{name}.parquet"):
                     getattr(result, name).to_parquet(staging / f"{name}.parquet", index=False)
             if result.region_model is not None:
@@ -131,8 +138,11 @@ class RunFolder:
         spectra = pd.concat([result.spectra for result in shown], ignore_index=True)
         depth = pd.concat([result.depth for result in shown], ignore_index=True)
         models = pd.DataFrame([dict(result.card) for result in shown])
-        nulls = pd.concat([result.nulls for result in shown], ignore_index=True)
-        run = RunResults(scores, spectra, depth, models, rois.reset_index(drop=True), meta, nulls)
+        optional = {
+            name: pd.concat([getattr(result, name) for result in shown], ignore_index=True)
+            for name in OPTIONAL
+        }
+        run = RunResults(scores, spectra, depth, models, rois.reset_index(drop=True), meta, **optional)
         run.save(self.path)
         return run
 
@@ -146,8 +156,7 @@ def _read(folder: Path) -> ModelResult:
         tables: dict[str, Any] = {
             name: pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "spectra", "depth")
         }
-        if (folder / "nulls.parquet").is_file():
-            tables["nulls"] = pd.read_parquet(folder / "nulls.parquet")
+        tables |= read_optional(folder)
         card = json.loads((folder / "card.json").read_text())
         return ModelResult(**tables, card=card)
     except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors

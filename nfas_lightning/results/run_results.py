@@ -43,6 +43,17 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
+TIME_COLUMNS = ("channel", "lag", "p_cluster")
+"""Columns of ``scores`` for responses in time: sensor (or region), seconds after onset, p of the cluster."""
+
+LAG_COLUMNS = (
+    "model", "modality", "dataset", "feature", "depth", "layer", "lag", "r", "low", "high", "p_cluster",
+)  # fmt: skip
+"""Columns of ``lags``: one row per lag of ``stable_mode`` and of each ``block``, mean r over channels."""
+
+OPTIONAL = ("nulls", "lags")
+"""Tables that some runs have and others have not."""
+
 SIZES = (30e6, 150e6)
 """Parameters at which a model counts as medium, and as large."""
 
@@ -92,6 +103,11 @@ def no_nulls() -> pd.DataFrame:
     return pd.DataFrame({"model": [], "dataset": [], "seed": [], "roi": [], "draws": []}, dtype=object)
 
 
+def no_lags() -> pd.DataFrame:
+    """Return the table of lags of a run whose responses are not in time."""
+    return pd.DataFrame(columns=list(LAG_COLUMNS), dtype=object)
+
+
 @dataclass(frozen=True, repr=False)
 class ModelResult:
     """Result of one model on one benchmark, as tables with the columns of `COLUMNS`.
@@ -104,6 +120,7 @@ class ModelResult:
         nulls: one row per ROI, ``model``, ``dataset``, ``seed``, ``roi``, and ``draws``: r of the stable mode
             on moved responses, the same moves for all models of the same responses; empty where nothing was
             tested.
+        lags: of responses in time, see `LAG_COLUMNS`; empty of others.
         region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result read
             back is without it, see `RegionModel.load`.
     """
@@ -113,6 +130,7 @@ class ModelResult:
     depth: pd.DataFrame
     card: Mapping[str, Any]
     nulls: pd.DataFrame = field(default_factory=no_nulls)
+    lags: pd.DataFrame = field(default_factory=no_lags)
     region_model: SavedModel | None = None
 
     def __post_init__(self) -> None:
@@ -138,7 +156,7 @@ class RunResults:
 
     Attributes:
         scores, spectra, depth, models: see `COLUMNS`.
-        nulls: see `ModelResult`; empty where nothing was tested.
+        nulls, lags: see `ModelResult`; empty where nothing was tested, and where responses are not in time.
         rois: one row per ROI: ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
         meta: experiment name, versions, settings, data hashes, ``simulated``.
     """
@@ -150,6 +168,7 @@ class RunResults:
     rois: pd.DataFrame
     meta: Mapping[str, Any] = field(default_factory=dict)
     nulls: pd.DataFrame = field(default_factory=no_nulls)
+    lags: pd.DataFrame = field(default_factory=no_lags)
 
     def __repr__(self) -> str:
         datasets = ", ".join(map(str, self.scores["dataset"].unique()))
@@ -191,7 +210,7 @@ class RunResults:
         if kept.empty:
             raise InputError(f"where={where!r} keeps none of {len(self.models)} models.")
         pairs = kept[["model", "dataset"]].drop_duplicates()
-        names, keys = (*COLUMNS, "nulls"), ["model", "dataset"]
+        names, keys = (*COLUMNS, *OPTIONAL), ["model", "dataset"]
         tables = {name: getattr(self, name).merge(pairs, on=keys) for name in names}
         rois = self.rois[self.rois["roi"].isin(set(tables["scores"]["roi"]))].reset_index(drop=True)
         return RunResults(**tables, rois=rois, meta={**self.meta, "where": where})
@@ -216,8 +235,7 @@ class RunResults:
             meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
             for name in COLUMNS:
                 _check_columns(name, tables[name].columns)
-            if (path / "nulls.parquet").is_file():
-                tables["nulls"] = pd.read_parquet(path / "nulls.parquet")
+            tables |= read_optional(path)
         except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
             raise InputError(
                 f"{path} holds damaged or older tables ({error}): start its run again, "
@@ -238,7 +256,7 @@ class RunResults:
         _check_named(runs)
         tables = {
             name: pd.concat([getattr(run, name) for run in runs], ignore_index=True)
-            for name in (*COLUMNS, "nulls", "rois")
+            for name in (*COLUMNS, *OPTIONAL, "rois")
         }
         tables["rois"] = tables["rois"].drop_duplicates("roi", ignore_index=True)
         return cls(**tables, meta={"runs": [dict(run.meta) for run in runs], **(meta or {})})
@@ -246,10 +264,21 @@ class RunResults:
     def save(self, path: str | Path) -> None:
         """Write every table and meta.json into a folder, each atomically."""
         path = Path(path)
-        for name in (*COLUMNS, "rois", *([] if self.nulls.empty else ["nulls"])):
+        for name in (*COLUMNS, "rois", *filled(self)):
             with naming(path / f"{name}.parquet"):
                 write_parquet(path / f"{name}.parquet", getattr(self, name))
         write_text(path / "meta.json", json.dumps(dict(self.meta), indent=2, default=str))
+
+
+def filled(result: ModelResult | RunResults) -> list[str]:
+    """Return the optional tables that a result has."""
+    return [name for name in OPTIONAL if not getattr(result, name).empty]
+
+
+def read_optional(path: Path) -> dict[str, pd.DataFrame]:
+    """Read the optional tables that a folder has."""
+    there = [name for name in OPTIONAL if (path / f"{name}.parquet").is_file()]
+    return {name: pd.read_parquet(path / f"{name}.parquet") for name in there}
 
 
 @contextmanager

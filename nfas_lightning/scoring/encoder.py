@@ -155,6 +155,7 @@ class Encoder:
         *,
         nuisances: Tensor | None = None,
         scaling: Scaling = "unit",
+        keep_preds: bool = False,
         warn: bool = True,
     ) -> EncodingResult:
         """Encode features on the responses' clock (T, P) into targets (T, R), see `ridge_cv`."""
@@ -168,7 +169,7 @@ class Encoder:
             selection=self.selection,
             nuisances=nuisances,
             scaling=scaling,
-            keep_preds=False,
+            keep_preds=keep_preds,
             warn=warn,
         )
 
