@@ -5,7 +5,7 @@ It looks so::
     RUN/config.yaml                       what was asked for
     RUN/models/NAME/KEY/*.parquet         one finished model; KEY hashes all that could change a number
     RUN/models/NAME/KEY/region_model.safetensors    its encoding model, where it was to be kept
-    RUN/{scores,spectra,depth,models,rois}.parquet, meta.json     the models together
+    RUN/{scores,spectra,depth,models,rois,...}.parquet, meta.json     the models together
     RUN/report.html, RUN/figures/
 
 Everything is written beside its place and then renamed, so a killed run leaves either a whole result or none.
@@ -29,6 +29,7 @@ from nfas_lightning.results.run_results import (
     ModelResult,
     RunResults,
     filled,
+    joined,
     naming,
     read_optional,
 )
@@ -132,17 +133,12 @@ class RunFolder:
         results = [self.read(model, key) for model, key in keys]
         if not results:
             raise InputError(f"No finished model under {self.path}: nothing to gather.")
-        scores = pd.concat([result.scores for result in results], ignore_index=True)
+        scores = joined("scores", results)
         # a random twin is a baseline among the scores and no model of its own
         shown = [result for result in results if not result.card["twin_of"]] or results
-        spectra = pd.concat([result.spectra for result in shown], ignore_index=True)
-        depth = pd.concat([result.depth for result in shown], ignore_index=True)
+        tables = {name: joined(name, shown) for name in ("spectra", "depth", *OPTIONAL)}
         models = pd.DataFrame([dict(result.card) for result in shown])
-        optional = {
-            name: pd.concat([getattr(result, name) for result in shown], ignore_index=True)
-            for name in OPTIONAL
-        }
-        run = RunResults(scores, spectra, depth, models, rois.reset_index(drop=True), meta, **optional)
+        run = RunResults(scores, models=models, rois=rois.reset_index(drop=True), meta=meta, **tables)
         run.save(self.path)
         return run
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,10 @@ from nfas_lightning.results.numbers import reported
 from nfas_lightning.results.subjects import subject_scores
 from nfas_lightning.writing import write_parquet, write_text
 
-__all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "naming", "query_models"]
+__all__ = [
+    "COLUMNS", "FEATURES", "OPTIONAL", "SIZES", "ModelResult", "RunResults", "empty_table", "naming",
+    "query_models",
+]  # fmt: skip
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # one row per model, subject, feature and ROI; subject "group" is the mean response of all subjects. r is
@@ -43,16 +47,25 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
+OPTIONAL: Mapping[str, tuple[str, ...]] = {
+    # one row per model and ROI; draws: r of the stable mode on moved responses, the same moves for all models
+    # of the same responses
+    "nulls": ("model", "dataset", "seed", "roi", "draws"),
+    # one row per model, subject, ROI and mode of the depth dynamics; r2 is the mode's part of r2_whole, which
+    # all modes explain together, share the quotient
+    "modes": (
+        "model", "modality", "dataset", "subject", "roi", "network", "mode", "real", "imag", "modulus",
+        "depth_constant", "turn", "kind", "r2", "r2_whole", "share", "simulated",
+    ),
+    # one row per model, lag (s) and block or stable mode, of responses in time; r is the mean over channels
+    "lags": (
+        "model", "modality", "dataset", "feature", "depth", "layer", "lag", "r", "low", "high", "p_cluster",
+    ),
+}  # fmt: skip
+"""Tables that a run may be without: those are empty, and have no file."""
+
 TIME_COLUMNS = ("channel", "lag", "p_cluster")
 """Columns of ``scores`` for responses in time: sensor (or region), seconds after onset, p of the cluster."""
-
-LAG_COLUMNS = (
-    "model", "modality", "dataset", "feature", "depth", "layer", "lag", "r", "low", "high", "p_cluster",
-)  # fmt: skip
-"""Columns of ``lags``: one row per lag of ``stable_mode`` and of each ``block``, mean r over channels."""
-
-OPTIONAL = ("nulls", "lags")
-"""Tables that some runs have and others have not."""
 
 SIZES = (30e6, 150e6)
 """Parameters at which a model counts as medium, and as large."""
@@ -98,14 +111,9 @@ class SavedModel(Protocol):
         """Write the file."""
 
 
-def no_nulls() -> pd.DataFrame:
-    """Return the table of nulls of a run that tested nothing."""
-    return pd.DataFrame({"model": [], "dataset": [], "seed": [], "roi": [], "draws": []}, dtype=object)
-
-
-def no_lags() -> pd.DataFrame:
-    """Return the table of lags of a run whose responses are not in time."""
-    return pd.DataFrame(columns=list(LAG_COLUMNS), dtype=object)
+def empty_table(name: str) -> pd.DataFrame:
+    """Return a table of `OPTIONAL` without rows."""
+    return pd.DataFrame(columns=list(OPTIONAL[name]), dtype=object)
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,10 +125,8 @@ class ModelResult:
         spectra: one row per DMD eigenvalue.
         depth: one row per recorded block.
         card: the row of the models table.
-        nulls: one row per ROI, ``model``, ``dataset``, ``seed``, ``roi``, and ``draws``: r of the stable mode
-            on moved responses, the same moves for all models of the same responses; empty where nothing was
-            tested.
-        lags: of responses in time, see `LAG_COLUMNS`; empty of others.
+        nulls, modes, lags: see `OPTIONAL`; empty where nothing was tested, where no modes were asked for, and
+            where responses are not in time.
         region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result read
             back is without it, see `RegionModel.load`.
     """
@@ -129,8 +135,9 @@ class ModelResult:
     spectra: pd.DataFrame
     depth: pd.DataFrame
     card: Mapping[str, Any]
-    nulls: pd.DataFrame = field(default_factory=no_nulls)
-    lags: pd.DataFrame = field(default_factory=no_lags)
+    nulls: pd.DataFrame = field(default_factory=partial(empty_table, "nulls"))
+    modes: pd.DataFrame = field(default_factory=partial(empty_table, "modes"))
+    lags: pd.DataFrame = field(default_factory=partial(empty_table, "lags"))
     region_model: SavedModel | None = None
 
     def __post_init__(self) -> None:
@@ -156,7 +163,7 @@ class RunResults:
 
     Attributes:
         scores, spectra, depth, models: see `COLUMNS`.
-        nulls, lags: see `ModelResult`; empty where nothing was tested, and where responses are not in time.
+        nulls, modes, lags: see `ModelResult`.
         rois: one row per ROI: ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
         meta: experiment name, versions, settings, data hashes, ``simulated``.
     """
@@ -167,14 +174,16 @@ class RunResults:
     models: pd.DataFrame
     rois: pd.DataFrame
     meta: Mapping[str, Any] = field(default_factory=dict)
-    nulls: pd.DataFrame = field(default_factory=no_nulls)
-    lags: pd.DataFrame = field(default_factory=no_lags)
+    nulls: pd.DataFrame = field(default_factory=partial(empty_table, "nulls"))
+    modes: pd.DataFrame = field(default_factory=partial(empty_table, "modes"))
+    lags: pd.DataFrame = field(default_factory=partial(empty_table, "lags"))
 
     def __repr__(self) -> str:
         datasets = ", ".join(map(str, self.scores["dataset"].unique()))
         return (
             f"RunResults({len(self.models)} models on {datasets}: {self.scores['roi'].nunique()} ROIs, "
-            f"features {', '.join(self.scores['feature'].unique())}; tables {', '.join((*COLUMNS, 'rois'))})"
+            f"features {', '.join(self.scores['feature'].unique())}; tables "
+            f"{', '.join((*COLUMNS, 'rois', *filled(self)))})"
         )
 
     @property
@@ -254,10 +263,7 @@ class RunResults:
         if not runs:
             raise InputError("Expected at least one run to join, got none.")
         _check_named(runs)
-        tables = {
-            name: pd.concat([getattr(run, name) for run in runs], ignore_index=True)
-            for name in (*COLUMNS, *OPTIONAL, "rois")
-        }
+        tables = {name: joined(name, runs) for name in (*COLUMNS, *OPTIONAL, "rois")}
         tables["rois"] = tables["rois"].drop_duplicates("roi", ignore_index=True)
         return cls(**tables, meta={"runs": [dict(run.meta) for run in runs], **(meta or {})})
 
@@ -271,14 +277,20 @@ class RunResults:
 
 
 def filled(result: ModelResult | RunResults) -> list[str]:
-    """Return the optional tables that a result has."""
+    """Return the names of the optional tables that have rows."""
     return [name for name in OPTIONAL if not getattr(result, name).empty]
 
 
-def read_optional(path: Path) -> dict[str, pd.DataFrame]:
-    """Read the optional tables that a folder has."""
-    there = [name for name in OPTIONAL if (path / f"{name}.parquet").is_file()]
-    return {name: pd.read_parquet(path / f"{name}.parquet") for name in there}
+def read_optional(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read the optional tables that lie in a folder."""
+    files = {name: folder / f"{name}.parquet" for name in OPTIONAL}
+    return {name: pd.read_parquet(file) for name, file in files.items() if file.is_file()}
+
+
+def joined(name: str, results: Iterable[ModelResult | RunResults]) -> pd.DataFrame:
+    """Return one table of several results; an empty one has no say in the types of columns."""
+    tables: list[pd.DataFrame] = [getattr(result, name) for result in results]
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 @contextmanager

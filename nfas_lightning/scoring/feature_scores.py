@@ -18,7 +18,7 @@ from nfas_lightning.functional.correlation import average_folds, squared_correla
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling
-from nfas_lightning.results import SCORES, Score, no_nulls
+from nfas_lightning.results import SCORES, Score, empty_table
 from nfas_lightning.results.numbers import column_of
 from nfas_lightning.scoring.encoder import Encoder, Fits, Scores
 from nfas_lightning.scoring.regions import Regions
@@ -66,7 +66,7 @@ class FeatureScores:
         self.regions = None if settings.regions is None else Regions.of(responses.rois, settings.regions)
         self.rois = responses.rois if self.regions is None else self.regions.rois
         self.edges = self._edges()
-        self.nulls = no_nulls()  # of the stable mode, once its table is made
+        self.nulls = empty_table("nulls")  # of the stable mode, once its table is made
 
     def _edges(self) -> Tensor | None:
         """Return which rows of responses in time are neighbors; regions are so from lag to lag alone."""
@@ -204,7 +204,7 @@ class FeatureScores:
             null = self.null(encoded, shown)
             p = permutation_p(r, null)
             if self.edges is not None:
-                pairs = zip(r.split(n_rois), null.split(n_rois, dim=1), strict=True)
+                pairs = zip(torch.split(r, n_rois), torch.split(null, n_rois, dim=1), strict=True)
                 p_cluster = torch.cat([cluster_test(*pair, self.edges).p_value for pair in pairs])
             if base["feature"] == "stable_mode" and self._group and null.shape[0] * n_rois <= _KEPT:
                 draws = list(null[:, :n_rois].T.float().cpu().numpy())

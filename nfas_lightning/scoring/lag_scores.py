@@ -12,24 +12,25 @@ from torch import Tensor
 
 from nfas_lightning.functional.clusters import cluster_test, grid_edges
 from nfas_lightning.functional.intervals import BootstrapDraws, bootstrap_scores, interval
-from nfas_lightning.functional.latency import depth_slope, peak_times
-from nfas_lightning.results import LAG_COLUMNS
+from nfas_lightning.functional.latency import depth_slope, gradient, peak_times
+from nfas_lightning.results import OPTIONAL, empty_table
 from nfas_lightning.scoring.feature_scores import Encoded, FeatureScores
 
 __all__ = ["LagScores", "lag_scores"]
 
-_DRAWS = 200  # of the bootstrap: standard errors to 5 %
+_DRAWS = 100  # of the bootstrap: standard errors to 7 %
 
 
 class LagScores(NamedTuple):
     """What depth and lag say of one model.
 
     Attributes:
-        lags: one row per lag of the stable mode and of each block, `LAG_COLUMNS`: mean r over channels with
+        lags: one row per lag of the stable mode and of each block, `OPTIONAL`: mean r over channels with
             its 95 % interval, and the p of the cluster of lags that it is in.
         peaks: columns for the depth table: ``peak_lag`` (s) of each block, ``peak_low`` and ``peak_high``.
         slope: for the card: ``lag_slope``, seconds from the first to the last block's peak by least squares,
-            ``lag_slope_low``, ``lag_slope_high`` and ``lag_slope_p``, two-sided, from moved responses.
+            ``lag_slope_low``, ``lag_slope_high``; and ``lag_slope_p``, two-sided, of `gradient` on moved
+            responses. Peaks of noise lie anywhere, so the null of the slope itself would have no power.
     """
 
     lags: pd.DataFrame
@@ -52,11 +53,10 @@ def lag_scores(
     layer_names: Sequence[str],
     base: Mapping[str, Any],
 ) -> LagScores:
-    """Score features by lag, over all channels: of the subjects' mean or, without one, averaged over subjects.
+    """Score features by lag, over all channels: of the subjects' mean or, without one, their average.
 
     Intervals come from a bootstrap over stimuli and subjects. One set of moves serves all blocks, so the
-    null slope has the likeness that neighboring blocks have. It says what slope responses without any
-    relation to the stimuli would give; the interval says whether blocks differ in when they predict.
+    null has the likeness that neighboring blocks have.
 
     Args:
         encode: of responses with `Responses.lags`.
@@ -77,23 +77,26 @@ def lag_scores(
         for (feature, depth, layer, _), curve in zip(named, curves, strict=True)
         if curve is not None
     ]
-    lags = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(LAG_COLUMNS))
+    lags = pd.concat(frames, ignore_index=True) if frames else empty_table("lags")
     of_blocks = [curve for curve in curves[1:] if curve is not None]
     if len(of_blocks) < 2 or len(of_blocks) < len(curves) - 1:
-        return LagScores(lags[list(LAG_COLUMNS)], {}, {})
+        return LagScores(lags[list(OPTIONAL["lags"])], {}, {})
 
     def peaks_of(curve: Tensor) -> Tensor:
         return peak_times(curve, times)
 
-    peaks = peaks_of(torch.stack([curve.r for curve in of_blocks]))
+    data = torch.stack([curve.r for curve in of_blocks])
+    peaks = peaks_of(data)
     draws = _stacked([curve.draws for curve in of_blocks]).map(peaks_of)
     around, slope = interval(peaks, draws), interval(depth_slope(peaks), draws.map(depth_slope))
     p = float("nan")
     if all(curve.null is not None for curve in of_blocks):
-        moved = depth_slope(peaks_of(torch.stack([curve.null for curve in of_blocks], dim=1)))  # type: ignore[misc]
-        p = float((1 + (moved.abs() >= slope.estimate.abs()).sum()) / (1 + len(moved)))
+        null = torch.stack([curve.null for curve in of_blocks], dim=1)  # type: ignore[misc]
+        center = (data * times.to(data)).sum() / data.sum()
+        found, moved = (gradient(curve, times, center).abs() for curve in (data, null))
+        p = float((1 + (moved >= found).sum()) / (1 + len(moved)))
     return LagScores(
-        lags[list(LAG_COLUMNS)],
+        lags[list(OPTIONAL["lags"])],
         {"peak_lag": peaks.tolist(), "peak_low": around.low.tolist(), "peak_high": around.high.tolist()},
         {
             "lag_slope": float(slope.estimate),
@@ -109,8 +112,8 @@ def _curve(encode: FeatureScores, encoded: Encoded) -> _Curve:
     assert encoded.fits is not None
     assert encoded.X is not None
     encoder, settings, responses = encode.encoder, encode.settings, encode.responses
-    lags = responses.lags
-    assert lags is not None
+    assert responses.lags is not None
+    times = responses.lags.times
     has_group = settings.subjects != "each"
     targets = encode.targets[:, : len(responses.rois)] if has_group else encode.targets
     nuisances = None if settings.score == "alone" else encoder.nuisances
@@ -123,7 +126,7 @@ def _curve(encode: FeatureScores, encoded: Encoded) -> _Curve:
     draws = bootstrap_scores(preds[None], drawn.to(preds), fit.fold, n_draws=_DRAWS, seed=settings.seed)
 
     def mean(r: Tensor) -> Tensor:
-        return r.unflatten(-1, (-1, len(lags.times))).nanmean(-2).double()
+        return r.reshape(*r.shape[:-1], -1, len(times)).nanmean(-2).double()
 
     null = None
     if count := settings.n_permutations:

@@ -17,7 +17,7 @@ from nfas_lightning.functional.checks import double_device
 from nfas_lightning.functional.dmd import DMDResult, center_depths, combine_depths, dmd
 from nfas_lightning.functional.state_space import StateSpace
 from nfas_lightning.hooks.trajectory import Trajectory
-from nfas_lightning.results import COLUMNS, TIME_COLUMNS, ModelResult, no_lags
+from nfas_lightning.results import COLUMNS, TIME_COLUMNS, ModelResult, empty_table
 from nfas_lightning.scoring.feature_scores import Encoded, FeatureScores, best_block
 from nfas_lightning.scoring.lag_scores import lag_scores
 from nfas_lightning.scoring.region_model import fit_region_model
@@ -151,7 +151,7 @@ def score_trajectory(
         depth=depth,
         card=completed,
         nulls=encode.nulls,
-        lags=no_lags() if by_lag is None else by_lag.lags,
+        lags=empty_table("lags") if by_lag is None else by_lag.lags,
         region_model=kept,
     )
 

@@ -22,8 +22,8 @@ class Regions:
 
     Attributes:
         rois: G rows, a region each: ``roi``, ``network`` and ``hemisphere`` where there are any and all
-            targets agree, the mean of ``x``, ``y``, ``z``, and ``n_targets``; of responses in time ``channel``
-            (the region's name) and ``lag``, a region at each lag.
+            targets agree, the mean of ``x``, ``y``, ``z``, and ``n_targets``; of responses in time
+            ``channel`` (the region's name) and ``lag``, a region at each lag.
         member: (R,) region of each target, -1 for none.
     """
 

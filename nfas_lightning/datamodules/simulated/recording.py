@@ -54,7 +54,7 @@ class SimulatedRecordingDataModule(BrainDataModule):
         width: standard deviation of a stage's response over time, in seconds.
         signal: ``"planted"``, or ``"none"`` for noise alone.
         snr: standard deviation of the strongest sensor's signal over that of the noise, per presentation.
-        n_components: principal components of each stage.
+        n_components: principal components of each stage; the form of sentences has six for all of them.
         image_size: side of the pictures in pixels.
         seed: of stimuli, sources, weights and noise.
         **options: of `BrainDataModule`: batch_size, num_workers and subjects (``"sim-01"``, ...).
@@ -71,14 +71,14 @@ class SimulatedRecordingDataModule(BrainDataModule):
         n_stimuli: int = 120,
         n_subjects: int = 4,
         n_repetitions: int = 4,
-        montage: str = "biosemi64",
+        montage: str = "biosemi32",
         sfreq: float = 100.0,
         tmin: float = -0.1,
         tmax: float = 0.5,
         latencies: Sequence[float] = (0.08, 0.16, 0.28),
         width: float = 0.03,
         signal: Literal["planted", "none"] = "planted",
-        snr: float = 0.5,
+        snr: float = 1.0,
         n_components: int = 4,
         image_size: int = 224,
         seed: int = 0,
@@ -230,7 +230,8 @@ def _info(montage: str, sfreq: float) -> Any:
 
 
 def _unit(places: NDArray[np.float64]) -> NDArray[np.float64]:
-    return places / np.linalg.norm(places, axis=1, keepdims=True)
+    unit: NDArray[np.float64] = places / np.linalg.norm(places, axis=1, keepdims=True)
+    return unit
 
 
 def _pink(rng: np.random.Generator, shape: tuple[int, ...], n_samples: int) -> NDArray[np.float32]:
@@ -239,4 +240,5 @@ def _pink(rng: np.random.Generator, shape: tuple[int, ...], n_samples: int) -> N
     spectrum[..., 1:] /= np.sqrt(np.arange(1, spectrum.shape[-1]))
     spectrum[..., 0] = 0
     series = np.fft.irfft(spectrum, n=2 * n_samples)[..., :n_samples]
-    return (series / series.std()).astype(np.float32)
+    noise: NDArray[np.float32] = (series / series.std()).astype(np.float32)
+    return noise
