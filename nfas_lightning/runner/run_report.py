@@ -89,7 +89,7 @@ def report_run(
             write_csv(Path(run_dir) / "ranking" / f"{name}.csv", getattr(ranking, name))
     for note in (*statistics.notes, *ranking.notes, *ceiling_note(results.scores)):
         console.print(f"[dim]{escape(note)}[/]")
-    path = write_report(Path(run_dir) / "report.html", results, statistics, formats=formats)
+    path = write_report(Path(run_dir) / "report.html", results, statistics, feature=feature, formats=formats)
     if loggers := list(loggers):
         _log(loggers, results, statistics, Path(run_dir))
     console.print(f"Report: {path}", markup=False)

@@ -169,8 +169,8 @@ class Encoder:
         *,
         nuisances: Tensor | None = None,
         scaling: Scaling = "unit",
-        warn: bool = True,
         keep_preds: bool = False,
+        warn: bool = True,
     ) -> EncodingResult:
         """Encode features on the responses' clock (T, P) into targets (T, R), see `ridge_cv`."""
         dtype = working_dtype(X)
