@@ -30,6 +30,8 @@ class BootstrapDraws(NamedTuple):
         n_stimuli: resampled units: rows, blocks or groups of them, or folds.
         n_subjects: S.
         n_strata: parts that units stay in: folds, unless these are what is drawn.
+        n_folds: test folds, each predicted by what was fitted to the others; 1: predictions came from other
+            rows.
     """
 
     stimuli: Tensor
@@ -38,6 +40,7 @@ class BootstrapDraws(NamedTuple):
     n_stimuli: int
     n_subjects: int
     n_strata: int = 1
+    n_folds: int = 1
 
     def map(self, function: Callable[[Tensor], Tensor]) -> BootstrapDraws:
         """Return the draws of a function of the scores, such as their mean over ROIs or a difference."""
@@ -140,7 +143,7 @@ def bootstrap_scores(
     stimuli, *others = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
     subjects, both = others or (None, None)
     n_strata = len(folds) if by_fold is None else 1
-    return BootstrapDraws(stimuli, subjects, both, n_stimuli, n_subjects, n_strata)
+    return BootstrapDraws(stimuli, subjects, both, n_stimuli, n_subjects, n_strata, len(folds))
 
 
 def _resampled(
@@ -179,31 +182,35 @@ def dual_variance(draws: BootstrapDraws) -> Tensor:
     .. math:: \hat\sigma^2 = \sigma^2_{subjects} + \sigma^2_{stimuli}
         - (\sigma^2_{both} - \sigma^2_{subjects} - \sigma^2_{stimuli})
 
-    kept between the larger of the two single variances and the uncorrected one.
+    kept between the larger of the two single variances and the uncorrected one. Of F folds, F / (F - 1) - 1
+    times the variance over stimuli is added, test rows over training rows: what the rows of one fold happen
+    to be is in the fits that predict the others, which no resampling of predictions sees.
 
     Args:
         draws: as `bootstrap_scores` returns; a single subject's are of stimuli alone.
 
     Reference:
-        Schuett et al. (2023), eLife 12, e82566, doi:10.7554/eLife.82566.
+        Schuett et al. (2023), eLife 12, e82566, doi:10.7554/eLife.82566; Nadeau and Bengio (2003), Mach.
+        Learn. 52, 239-281, doi:10.1023/A:1024068626366, who add more, for fits that share most of their rows.
     """
     return _variances(draws)[0]
 
 
 def _variances(draws: BootstrapDraws) -> tuple[Tensor, Tensor, Tensor]:
     """Return the dual variance, and those over stimuli and over subjects (0 for a single one)."""
-    n, s = draws.n_stimuli, draws.n_subjects
+    n, s, folds = draws.n_stimuli, draws.n_subjects, draws.n_folds
     by_stimuli = n / (n - draws.n_strata) if n > draws.n_strata else math.nan
     other = _variance(draws.stimuli)
     stimuli = by_stimuli * other
+    trained = stimuli / (folds - 1) if folds > 1 else torch.zeros_like(stimuli)
     if draws.both is None or draws.subjects is None:
-        return stimuli, stimuli, torch.zeros_like(stimuli)
+        return stimuli + trained, stimuli + trained, torch.zeros_like(stimuli)
     both, one = _variance(draws.both), _variance(draws.subjects)
     by_subjects = s / (s - 1)
     subjects = by_subjects * one
     corrected = subjects + stimuli - by_stimuli * by_subjects * (both - one - other)
     total = torch.minimum(torch.maximum(corrected, torch.maximum(subjects, stimuli)), both)
-    return total, stimuli, subjects
+    return total + trained, stimuli + trained, subjects
 
 
 def _variance(draws: Tensor) -> Tensor:

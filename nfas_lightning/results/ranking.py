@@ -186,6 +186,7 @@ def _drawn(
         int(first["n_stimuli"]),
         int(first["n_subjects"]) if "both" in parts else 1,
         int(first["n_strata"]),
+        int(first["n_folds"]),
     )
     means = rows[rows["resampled"] == "stimuli"].set_index(by).loc[list(keys), "mean"]
     return torch.tensor(means.tolist(), dtype=torch.float64), draws

@@ -57,7 +57,7 @@ OPTIONAL: Mapping[str, tuple[str, ...]] = {
     # "both", see BootstrapDraws): the mean over ROIs and its draws. The same `paired`: the same resamples
     "draws": (
         "model", "modality", "dataset", "subject", "feature", "score", "value", "resampled", "n_stimuli",
-        "n_subjects", "n_strata", "mean", "n_rois", "paired", "draws",
+        "n_subjects", "n_strata", "n_folds", "mean", "n_rois", "paired", "draws",
     ),
     # one row per model, subject, ROI and mode of the depth dynamics; r2 is the mode's part of r2_whole, which
     # all modes explain together, share the quotient

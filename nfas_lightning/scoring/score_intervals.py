@@ -109,7 +109,7 @@ def _table(
                 continue
             shared = {
                 "value": value, "resampled": resampled, "n_stimuli": drawn.n_stimuli,
-                "n_subjects": drawn.n_subjects, "n_strata": drawn.n_strata,
+                "n_subjects": drawn.n_subjects, "n_strata": drawn.n_strata, "n_folds": drawn.n_folds,
             }  # fmt: skip
             draws = list(part.T.float().cpu().numpy())
             estimates = own.nanmean(-1).tolist()

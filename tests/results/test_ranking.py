@@ -34,7 +34,7 @@ def test_pairs_are_intervals_of_differences_of_the_same_draws():
         torch.from_numpy(wide["a", part] - wide["b", part]).double()
         for part in ("stimuli", "subjects", "both")
     ]
-    expected = interval(torch.tensor(0.05).double(), BootstrapDraws(*gaps, 40, 6, 5))
+    expected = interval(torch.tensor(0.05).double(), BootstrapDraws(*gaps, 40, 6, 5, 5))
     first = ranking.pairs.iloc[0]
     assert first[["first", "second"]].tolist() == ["a", "b"]
     assert first[["difference", "low", "high", "p_value"]].tolist() == pytest.approx(
