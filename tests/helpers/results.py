@@ -335,7 +335,8 @@ def make_draws(
                         {
                             "model": model, "modality": "vision", "dataset": dataset, "subject": "group",
                             "feature": feature, "score": "partial", "value": value, "resampled": part,
-                            "n_stimuli": 40, "n_subjects": 6, "n_strata": 5, "n_folds": 5, "n_rois": 4, "paired": dataset,
+                            "n_stimuli": 40, "n_subjects": 6, "n_strata": 5, "n_folds": 5,
+                            "n_rois": 4, "paired": dataset,
                             "mean": score if value == "r" else score**2,
                             "draws": (score + noise if value == "r" else (score + noise) ** 2),
                         }
