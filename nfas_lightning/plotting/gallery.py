@@ -14,7 +14,7 @@ from nfas_lightning.plotting.brain import has_coordinates, plot_glass, plot_surf
 from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
 from nfas_lightning.plotting.heatmap import plot_networks
 from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space
-from nfas_lightning.plotting.score_tables import FEW_ROIS, mean_r2
+from nfas_lightning.plotting.score_tables import FEW_ROIS, gain_table, mean_r2
 from nfas_lightning.plotting.style import is_simulated
 from nfas_lightning.results import RunResults, SpaceStatistics, group_words
 
@@ -61,8 +61,9 @@ def draw_figures(
     if len(results.depth):
         caption = "The weights say which blocks the stable mode is made of."
         yield "depth", caption, partial(plot_depth, results.depth, simulated=simulated)
-    caption = "Every feature goes through the same encoding model and the same folds."
-    yield "baselines", caption, partial(plot_baselines, scores, simulated=simulated)
+    if gain_table(scores).shape[1]:
+        caption = "Every feature goes through the same encoding model and the same folds."
+        yield "baselines", caption, partial(plot_baselines, scores, simulated=simulated)
     if few:
         yield "rois", "Correlation by ROI and model.", partial(plot_rois, scores, simulated=simulated)
 
@@ -91,9 +92,11 @@ def _maps(results: RunResults, statistics: SpaceStatistics, simulated: bool) -> 
     """Yield the brain maps."""
     rois, r2 = results.rois, mean_r2(results.scores)
     draw = partial(plot_surface, rois=rois, simulated=simulated)
-    caption = "Each ROI colors the cortex around its center; gray is cortex without a ROI or a score."
+    caption = "Each ROI colors the cortex around its center; gray: no ROI; brown: a ROI without a score."
     if "index" in rois:
-        caption = "Each vertex shows its own score, or that of the nearest voxel; gray is without a score."
+        caption = (
+            "Each vertex shows its own score, or that of the nearest voxel; gray: none; brown: no score."
+        )
     title = "Score of the stable mode, mean over models"
     yield "map_r2", caption, partial(draw, r2, title=title, label="mean r²")
     seen = "The same values seen through the brain, regions under the cortex included."
