@@ -14,6 +14,7 @@ from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_ro
 from nfas_lightning.plotting.brain import has_coordinates, plot_glass, plot_surface
 from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
 from nfas_lightning.plotting.heatmap import plot_networks
+from nfas_lightning.plotting.modes import plot_modes
 from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space, size_table
 from nfas_lightning.plotting.score_tables import FEW_ROIS, mean_r2
 from nfas_lightning.plotting.style import is_simulated
@@ -62,6 +63,9 @@ def draw_figures(
     if len(results.depth):
         caption = "The weights say which blocks the stable mode is made of."
         yield "depth", caption, partial(plot_depth, results.depth, simulated=simulated)
+    if len(results.modes):
+        caption = "One point per model and mode: its share of the variance that all modes explain together."
+        yield "modes", caption, partial(plot_modes, results.modes, simulated=simulated)
     caption = "Every feature goes through the same encoding model and the same folds."
     yield "baselines", caption, partial(plot_baselines, scores, simulated=simulated)
     if few:
