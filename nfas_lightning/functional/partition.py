@@ -70,7 +70,7 @@ def variance_partition(
     Every union of sets is encoded by `banded_ridge_cv`, with a penalty per set. With f(U) the r2 of the union
     U of some of the sets A, what exactly the sets S have in common is
 
-    .. math:: \mathrm{part}(S) = \sum_{T \subseteq S} (-1)^{|T| + 1} f\big((A \setminus S) \cup T\big),
+    .. math:: \mathrm{part}(S) = \sum_{T \subseteq S} (-1)^{|T| + 1} f((A \setminus S) \cup T),
               \qquad f(\emptyset) = 0
 
     For two sets, r2 of both less that of the other is unique, and the sum of both less that of both together

@@ -22,12 +22,12 @@ def network(name, seed=0):
 def brain():
     x = images(120)
     generator = torch.Generator().manual_seed(1)
-    noise = torch.randn(2, 120, 3, generator=generator)
+    noise = torch.randn(6, 120, 3, generator=generator)
     loud = torch.randn(120, 1, generator=generator)
     seen = (x.flatten(1) - 0.5) @ Net(seed=0).blocks[0].weight.detach().T
     values = torch.stack([seen[:, :3].sum(1), loud[:, 0], 0 * loud[:, 0]], 1)
     return ArrayDataModule(
-        x, values + 0.3 * noise, rois=["sees", "hears", "none"], nuisances=loud, dataset="toy"
+        x, values + 0.5 * noise, rois=["sees", "hears", "none"], nuisances=loud, dataset="toy"
     )
 
 
@@ -43,8 +43,8 @@ def test_twins_share_everything_and_nuisances_are_their_own_set(brain):
     np.testing.assert_allclose(r2.drop("all").sum(), r2.loc["all"], atol=1e-6)
     np.testing.assert_allclose(r2["mean"], r2[["sees", "hears", "none"]].mean(axis=1), atol=1e-6)
     assert r2.loc[["unique to one", "unique to two"]].abs().max(axis=None) < 0.01  # the search is one of few
-    assert r2.loc["shared by one and two", "sees"] > 0.5
-    assert r2.loc["unique to nuisances", "hears"] > 0.5
+    assert r2.loc["shared by one and two", "sees"] > 0.3
+    assert r2.loc["unique to nuisances", "hears"] > 0.3
     assert r2.loc[:, "none"].abs().max() < 0.05
     rows = table.set_index(["part", "roi"])
     for part, roi in (("shared by one and two", "sees"), ("unique to nuisances", "hears")):
