@@ -1,4 +1,4 @@
-"""Figure of depth spectra: which modes of a network carry what it explains of each part of the brain."""
+"""Depth spectra drawn: which modes of a network carry what it explains of each part of the brain."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ from matplotlib.lines import Line2D
 
 from nfas_lightning.plotting.legends import foot_legend
 from nfas_lightning.plotting.score_tables import network_or_roi
-from nfas_lightning.plotting.style import INK, MUTED, Look, finish, group_styles, has_mark, new_figure, styled
+from nfas_lightning.plotting.style import (
+    INK,
+    MUTED,
+    SYMBOLS,
+    Look,
+    finish,
+    group_styles,
+    has_mark,
+    new_figure,
+    styled,
+)
 from nfas_lightning.results import GROUP
 
-__all__ = ["mode_table", "plot_modes"]
+__all__ = ["mode_table", "mode_traces", "plot_modes"]
 
 _MARKERS = {"persistent": "o", "turning": "D", "decaying": "v", "growing": "^"}
 
@@ -63,6 +73,27 @@ def plot_modes(modes: pd.DataFrame, *, max_panels: int = 6, **look: Unpack[Look]
     foot_legend(figure, handles, simulated=simulated)
     hidden = f": {len(names)} of {len(explained)} networks" if len(explained) > len(names) else ""
     return finish(figure, f"What the modes of depth dynamics explain{hidden}", look, simulated=simulated)
+
+
+def mode_traces(modes: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one dot per model and mode for the report: its share in all regions, over its modulus."""
+    table = mode_table(modes.assign(network="all"))
+    traces: list[dict[str, Any]] = []
+    for modality, style in group_styles(table["modality"]).items():
+        for kind, part in table[table["modality"] == modality].groupby("kind"):
+            text = [
+                f"{row.model}: {kind}, modulus {row.modulus:.2f}, share {row.share:.2f}"
+                for row in part.itertuples()
+            ]
+            marker = {"color": style.color, "symbol": SYMBOLS[_MARKERS[str(kind)]], "size": 9}
+            traces.append(
+                {
+                    "type": "scatter", "mode": "markers", "name": f"{modality}, {kind}", "marker": marker,
+                    "x": part["modulus"].round(5).tolist(), "y": part["share"].round(5).tolist(),
+                    "text": text, "customdata": part["model"].tolist(), "hoverinfo": "text",
+                }
+            )  # fmt: skip
+    return traces
 
 
 def mode_table(modes: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,14 @@
 """The figure of depth spectra, and the shares that it shows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import pytest
 
 from nfas_lightning.plotting import plot_modes
 from nfas_lightning.plotting.modes import mode_table
+from nfas_lightning.plotting.sections import report_sections
 from tests.helpers.figures import dots, texts
 from tests.helpers.results import make_modes
 
@@ -36,3 +40,18 @@ def test_a_panel_per_network_holds_every_model_and_mode(results):
     assert "4 of" in said
     assert all(word in said for word in ("vision", "language", "persistent", "growing", "SIMULATED"))
     assert len(dots(plot_modes(modes[modes["mode"] < 0]), "modes-turning")) == 0  # an empty table draws
+
+
+def test_the_report_has_shares_of_all_regions_and_of_networks(results, statistics):
+    run = replace(results, modes=make_modes(results))
+    made = {section.id: section for section in report_sections(run, statistics)}
+    assert "modes" not in {section.id for section in report_sections(results, statistics)}
+    traces = made["modes"].charts[0].data
+    assert {trace["name"] for trace in traces} >= {"vision, turning", "language, decaying"}
+    shares = pd.concat([pd.Series(trace["y"], trace["customdata"]) for trace in traces])
+    assert set(shares.index) == set(results.models["model"])
+    np.testing.assert_allclose(shares.groupby(level=0).sum(), 1, atol=1e-4)
+    grid = made["modes"].tables[0]
+    assert list(grid.columns) == ["network", "r² of all modes", "decaying", "turning"]
+    for row in grid.rows:
+        assert sum(float(cell) for cell, _ in row[2:]) == pytest.approx(1, abs=2e-3)
