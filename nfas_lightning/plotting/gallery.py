@@ -13,6 +13,7 @@ from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_ro
 from nfas_lightning.plotting.brain import has_coordinates, plot_glass, plot_surface
 from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
 from nfas_lightning.plotting.heatmap import plot_networks
+from nfas_lightning.plotting.modes import plot_modes
 from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space
 from nfas_lightning.plotting.score_tables import FEW_ROIS, gain_table, mean_r2
 from nfas_lightning.plotting.style import is_simulated
@@ -61,6 +62,9 @@ def draw_figures(
     if len(results.depth):
         caption = "The weights say which blocks the stable mode is made of."
         yield "depth", caption, partial(plot_depth, results.depth, simulated=simulated)
+    if len(results.modes):
+        caption = "One point per model and mode: its share of the variance that all modes explain together."
+        yield "modes", caption, partial(plot_modes, results.modes, simulated=simulated)
     if gain_table(scores).shape[1]:
         caption = "Every feature goes through the same encoding model and the same folds."
         yield "baselines", caption, partial(plot_baselines, scores, simulated=simulated)
