@@ -132,6 +132,7 @@ def _contents(context: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tu
         "maps": ("Brain maps", bool(context["maps"])),
         "truth": ("Planted truth", "truth" in figures),
         "dynamics": ("Dynamics", "spectra" in figures or "depth" in figures),
+        "time": ("Over time", "lags" in figures),
         **scores,
         "models": ("Models", context["cards"] is not None),
         "run": ("What was run", bool(context["settings"] or context["notes"])),
