@@ -69,7 +69,7 @@ def report_run(
         console.print(space_table(statistics))
     for note in statistics.notes:
         console.print(f"[dim]{escape(note)}[/]")
-    path = write_report(Path(run_dir) / "report.html", results, statistics, formats=formats)
+    path = write_report(Path(run_dir) / "report.html", results, statistics, feature=feature, formats=formats)
     if loggers := list(loggers):
         _log(loggers, results, statistics, Path(run_dir))
     console.print(f"Report: {path}", markup=False)

@@ -7,6 +7,7 @@ import pytest
 
 from nfas_lightning.plotting import draw_figures, plot_lags, plot_topographies
 from nfas_lightning.plotting.lag_maps import has_places
+from nfas_lightning.plotting.sections import report_sections
 from nfas_lightning.results import RunResults
 from tests.helpers.figures import texts
 
@@ -94,3 +95,11 @@ def test_a_run_in_time_has_both_figures_in_its_report(run, results, statistics):
     names = [name for name, _, _ in draw_figures(timed, statistics)]
     assert names.index("depth") < names.index("lags") < names.index("topographies")
     assert "lags" not in [name for name, _, _ in draw_figures(results, statistics)]
+    cards = pd.DataFrame({"model": MODELS, "lag_slope": 0.2, "lag_slope_low": 0.1, "lag_slope_high": 0.3})
+    timed = RunResults(part, timed.spectra, timed.depth, cards.assign(lag_slope_p=0.01), rois, lags=lags)
+    (section,) = [found for found in report_sections(timed, statistics) if found.id == "time"]
+    assert section.text[1] == (
+        "net_b: the last block predicts best +200 ms after the first (+100 to +300), p = .010."
+    )
+    heat = section.charts[0].data[0]
+    assert heat["x"][int(np.argmax(heat["z"][2]))] == 300
