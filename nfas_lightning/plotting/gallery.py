@@ -15,6 +15,7 @@ from nfas_lightning.plotting.brain import has_coordinates, plot_glass, plot_surf
 from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
 from nfas_lightning.plotting.heatmap import plot_networks
 from nfas_lightning.plotting.lag_maps import has_places, plot_lags, plot_topographies
+from nfas_lightning.plotting.modes import plot_modes
 from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space
 from nfas_lightning.plotting.score_tables import FEW_ROIS, mean_r2
 from nfas_lightning.plotting.style import is_simulated
@@ -69,6 +70,9 @@ def draw_figures(
         if has_places(rois) and find_spec("mne"):
             caption = "r of the stable mode at the sensors, seen from above; the nose is up."
             yield "topographies", caption, partial(plot_topographies, scores, rois, simulated=simulated)
+    if len(results.modes):
+        caption = "One point per model and mode: its share of the variance that all modes explain together."
+        yield "modes", caption, partial(plot_modes, results.modes, simulated=simulated)
     caption = "Every feature goes through the same encoding model and the same folds."
     yield "baselines", caption, partial(plot_baselines, scores, simulated=simulated)
     if few:

@@ -17,6 +17,7 @@ from nfas_lightning.functional.paired import paired_test
 from nfas_lightning.functional.snci import snci_noise
 from nfas_lightning.plotting import reading, report_tables
 from nfas_lightning.plotting.baselines import has_truth, planted_groups
+from nfas_lightning.plotting.modes import mode_traces
 from nfas_lightning.plotting.report_tables import Grid
 from nfas_lightning.plotting.score_tables import baseline_table, mean_r2, network_or_roi
 from nfas_lightning.plotting.style import SYMBOLS, GroupStyle, format_p, group_styles
@@ -278,11 +279,26 @@ def _time(results: RunResults | None, statistics: SpaceStatistics) -> Section | 
     return Section("time", "When blocks predict", text, charts)
 
 
+def _modes(results: RunResults | None, statistics: SpaceStatistics) -> Section | None:
+    """Return the depth spectra of regions."""
+    if results is None or results.modes.empty:
+        return None
+    layout = {
+        "xaxis": {"title": {"text": "modulus |λ|; 1 persists"}},
+        "yaxis": {"title": {"text": "share of explained variance"}},
+    }
+    caption = "One dot per model and mode, all regions together; shares of a model add up to 1."
+    chart = Chart("Share of each mode over its modulus", mode_traces(results.modes), layout, caption)
+    grid = report_tables.mode_grid(results.modes)
+    return Section("modes", "What the modes explain", (), [chart], [grid] if grid else [])
+
+
 SECTIONS: tuple[Callable[[RunResults | None, SpaceStatistics], Section | None], ...] = (
     _baselines,
     _tests,
     _agreement,
     _time,
+    _modes,
     _truth,
 )
 """In the order of the page."""
