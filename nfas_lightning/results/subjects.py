@@ -86,7 +86,9 @@ def _mean(scores: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         if name not in rows
     }
     mean = scores.groupby(rows, sort=False, dropna=False, as_index=False).agg(how)
-    undefined: dict[str, Any] = {name: math.nan for name in ("p", "q", *LIMITS) if name in scores}
+    undefined: dict[str, Any] = {
+        name: math.nan for name in ("p", "q", "p_cluster", *LIMITS) if name in scores
+    }
     if "above_ceiling" in scores:
         undefined["above_ceiling"] = mean["r"] > mean["ceiling"]
     averaged: pd.DataFrame = mean.assign(subject=MEAN, **undefined)[list(scores)]
