@@ -1,6 +1,7 @@
 """Pure functions: tensors in, tensors out. Dynamics over depth, encoding, and statistics of the space."""
 
 from nfas_lightning.functional.anova import AnovaResult, anova
+from nfas_lightning.functional.banded_ridge import BandedResult, banded_ridge_cv, draw_band_weights
 from nfas_lightning.functional.ceiling import noise_ceiling, normalize
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import pearson, squared_correlation
@@ -16,6 +17,7 @@ from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances,
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.missing import align_subjects
+from nfas_lightning.functional.mode_kinds import ModeKinds, combine_modes, mode_kinds
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
 from nfas_lightning.functional.paired import PairedResult, bootstrap_r, paired_test
 from nfas_lightning.functional.permanova import (
@@ -35,9 +37,11 @@ from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 
 __all__ = [
     "AnovaResult",
+    "BandedResult",
     "DMDResult",
     "EncodingResult",
     "MDSResult",
+    "ModeKinds",
     "PCAResult",
     "PairedResult",
     "PairwiseResult",
@@ -48,22 +52,26 @@ __all__ = [
     "StateSpace",
     "align_subjects",
     "anova",
+    "banded_ridge_cv",
     "block_permutation_null",
     "bootstrap_r",
     "center_depths",
     "circular_shift_null",
     "combine_depths",
+    "combine_modes",
     "contiguous_folds",
     "convergence",
     "default_alphas",
     "depth_gram",
     "distances",
     "dmd",
+    "draw_band_weights",
     "fdr",
     "fir_operators",
     "high_pass_basis",
     "hrf_operator",
     "mds",
+    "mode_kinds",
     "noise_ceiling",
     "normalize",
     "paired_test",

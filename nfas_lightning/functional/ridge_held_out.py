@@ -28,6 +28,7 @@ from nfas_lightning.functional.ridge_solver import (
     almost_fixed,
     leave_one_out_errors,
     passes,
+    positive_directions,
 )
 
 __all__ = ["held_out_errors", "inner_errors"]
@@ -155,7 +156,7 @@ def _of_features(
             torch.linalg.pinv(within, atol=_NO_WEIGHT, rtol=0.0, hermitian=True) if len(within) else within
         )
         slopes = inverse @ across.T
-        values, vectors = _positive(gram - across @ slopes, len(X))
+        values, vectors = positive_directions(gram - across @ slopes, len(X))
         n_held = n[: len(held)] - n_mean
         left = (x[: len(held)] - x_mean - n_held @ slopes) @ vectors
         solve = _mixed(
@@ -204,7 +205,7 @@ def _of_rows(
         gram = basis.gram[rows[:, None], rows]
         across = basis.gram[held[:, None], rows] - (free[held] @ fit) @ gram
         gram = gram - own @ (fit @ gram)
-        values, vectors = _positive(gram - (gram @ fit.T) @ own.T, n)
+        values, vectors = positive_directions(gram - (gram @ fit.T) @ own.T, n)
         left = (across - (across @ fit.T) @ own.T) @ vectors
         solve = _mixed(left, values, vectors.T, alphas, dtype, n_targets)
         prepared.append((held, rows, fit, free[held], solve))
@@ -217,13 +218,6 @@ def _of_rows(
         return total
 
     return errors
-
-
-def _positive(gram: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return the eigenvalues above rounding, (k,), and their vectors (d, k)."""
-    values, vectors = torch.linalg.eigh(gram)
-    kept = values > values[-1].clamp(min=0) * max(n, len(gram)) * torch.finfo(torch.float64).eps
-    return values[kept], vectors[:, kept]
 
 
 def _mixed(

@@ -32,6 +32,7 @@ __all__ = [
     "leave_one_out_errors",
     "one_thread_if_small",
     "passes",
+    "positive_directions",
 ]
 
 Errors = Callable[[Tensor], Tensor]
@@ -133,16 +134,19 @@ def decompose_features(X: Tensor, X_test: Tensor, fixed: Tensor | None = None) -
     """
     X, X_test = X.double(), X_test.double()
     gram = X @ X.T if _is_wide(X) else X.T @ X
-    values, vectors = torch.linalg.eigh(gram)
-    floor = values[-1].clamp(min=0) * max(X.shape) * torch.finfo(torch.float64).eps
-    kept = values > floor
-    if not bool(kept.all()):
-        values, vectors = values[kept], vectors[:, kept]
+    values, vectors = positive_directions(gram, max(X.shape))
     axes = X.T @ (vectors / values.sqrt()) if _is_wide(X) else vectors
     test = X_test @ axes
     if bool((X_test == X_test[:1]).all()):  # a product may round equal rows apart
         test = test[:1].expand_as(test)
     return RidgeBasis(X, gram, vectors, values, test, fixed)
+
+
+def positive_directions(gram: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return the eigenvalues above the rounding of `size` sums, (k,) ascending, and their vectors (d, k)."""
+    values, vectors = torch.linalg.eigh(gram)
+    kept = values > values[-1].clamp(min=0) * size * torch.finfo(torch.float64).eps
+    return (values, vectors) if bool(kept.all()) else (values[kept], vectors[:, kept])
 
 
 def leave_one_out_errors(basis: RidgeBasis, alphas: Tensor, dtype: torch.dtype = torch.float64) -> Errors:

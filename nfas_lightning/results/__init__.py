@@ -8,10 +8,11 @@ from nfas_lightning.results.run_folder import RunFolder
 from nfas_lightning.results.run_results import (
     COLUMNS,
     FEATURES,
+    OPTIONAL,
     SIZES,
     ModelResult,
     RunResults,
-    no_nulls,
+    empty_table,
     query_models,
 )
 from nfas_lightning.results.source_code import NoKeyError
@@ -20,9 +21,9 @@ from nfas_lightning.results.subjects import GROUP, MEAN, subject_scores
 from nfas_lightning.writing import write_csv, write_parquet
 
 __all__ = [
-    "COLUMNS", "FEATURES", "GROUP", "MEAN", "MEASURED", "MIN_MODELS", "SCORES", "SIMULATED", "SIZES",
-    "CaptureCache", "ModelResult", "NoKeyError", "RunFolder", "RunResults", "Score", "SpaceStatistics",
-    "capture_key", "compare_features", "content_key", "few_models", "group_words", "no_nulls", "query_models",
-    "report_as", "reported", "scoring_key", "stimuli_key", "subject_scores", "tells_apart",
-    "three_numbers", "write_csv", "write_parquet",
+    "COLUMNS", "FEATURES", "GROUP", "MEAN", "MEASURED", "MIN_MODELS", "OPTIONAL", "SCORES", "SIMULATED",
+    "SIZES", "CaptureCache", "ModelResult", "NoKeyError", "RunFolder", "RunResults", "Score",
+    "SpaceStatistics", "capture_key", "compare_features", "content_key", "empty_table", "few_models",
+    "group_words", "query_models", "report_as", "reported", "scoring_key", "stimuli_key", "subject_scores",
+    "tells_apart", "three_numbers", "write_csv", "write_parquet",
 ]  # fmt: skip

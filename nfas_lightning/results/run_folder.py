@@ -5,7 +5,7 @@ It looks so::
     RUN/config.yaml                       what was asked for
     RUN/models/NAME/KEY/*.parquet         one finished model; KEY hashes all that could change a number
     RUN/models/NAME/KEY/region_model.safetensors    its encoding model, where it was to be kept
-    RUN/{scores,spectra,depth,models,rois}.parquet, meta.json     the models together
+    RUN/{scores,spectra,depth,models,rois,...}.parquet, meta.json     the models together
     RUN/report.html, RUN/figures/
 
 Everything is written beside its place and then renamed, so a killed run leaves either a whole result or none.
@@ -24,7 +24,15 @@ from typing import Any
 import pandas as pd
 
 from nfas_lightning.errors import InputError
-from nfas_lightning.results.run_results import ModelResult, RunResults, naming
+from nfas_lightning.results.run_results import (
+    OPTIONAL,
+    ModelResult,
+    RunResults,
+    filled,
+    joined,
+    naming,
+    read_optional,
+)
 from nfas_lightning.writing import safe_name, staging_place
 
 __all__ = ["RunFolder"]
@@ -64,7 +72,7 @@ class RunFolder:
         staging = staging_place(target)
         staging.mkdir()
         try:
-            for name in ("scores", "spectra", "depth", *([] if result.nulls.empty else ["nulls"])):
+            for name in ("scores", "spectra", "depth", *filled(result)):
                 with naming(target / f"{name}.parquet"):
                     getattr(result, name).to_parquet(staging / f"{name}.parquet", index=False)
             if result.region_model is not None:
@@ -125,14 +133,12 @@ class RunFolder:
         results = [self.read(model, key) for model, key in keys]
         if not results:
             raise InputError(f"No finished model under {self.path}: nothing to gather.")
-        scores = pd.concat([result.scores for result in results], ignore_index=True)
+        scores = joined("scores", results)
         # a random twin is a baseline among the scores and no model of its own
         shown = [result for result in results if not result.card["twin_of"]] or results
-        spectra = pd.concat([result.spectra for result in shown], ignore_index=True)
-        depth = pd.concat([result.depth for result in shown], ignore_index=True)
+        tables = {name: joined(name, shown) for name in ("spectra", "depth", *OPTIONAL)}
         models = pd.DataFrame([dict(result.card) for result in shown])
-        nulls = pd.concat([result.nulls for result in shown], ignore_index=True)
-        run = RunResults(scores, spectra, depth, models, rois.reset_index(drop=True), meta, nulls)
+        run = RunResults(scores, models=models, rois=rois.reset_index(drop=True), meta=meta, **tables)
         run.save(self.path)
         return run
 
@@ -146,8 +152,7 @@ def _read(folder: Path) -> ModelResult:
         tables: dict[str, Any] = {
             name: pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "spectra", "depth")
         }
-        if (folder / "nulls.parquet").is_file():
-            tables["nulls"] = pd.read_parquet(folder / "nulls.parquet")
+        tables |= read_optional(folder)
         card = json.loads((folder / "card.json").read_text())
         return ModelResult(**tables, card=card)
     except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,10 @@ from nfas_lightning.results.numbers import reported
 from nfas_lightning.results.subjects import subject_scores
 from nfas_lightning.writing import write_parquet, write_text
 
-__all__ = ["COLUMNS", "FEATURES", "SIZES", "ModelResult", "RunResults", "naming", "query_models"]
+__all__ = [
+    "COLUMNS", "FEATURES", "OPTIONAL", "SIZES", "ModelResult", "RunResults", "empty_table", "naming",
+    "query_models",
+]  # fmt: skip
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # one row per model, subject, feature and ROI; subject "group" is the mean response of all subjects. r is
@@ -42,6 +46,19 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "seconds_capture", "seconds_scoring", "key",
     ),
 }  # fmt: skip
+
+OPTIONAL: Mapping[str, tuple[str, ...]] = {
+    # one row per model and ROI; draws: r of the stable mode on moved responses, the same moves for all models
+    # of the same responses
+    "nulls": ("model", "dataset", "seed", "roi", "draws"),
+    # one row per model, subject, ROI and mode of the depth dynamics; r2 is the mode's part of r2_whole, which
+    # all modes explain together, share the quotient
+    "modes": (
+        "model", "modality", "dataset", "subject", "roi", "network", "mode", "real", "imag", "modulus",
+        "depth_constant", "turn", "kind", "r2", "r2_whole", "share", "simulated",
+    ),
+}  # fmt: skip
+"""Tables that a run may be without: those are empty, and have no file."""
 
 SIZES = (30e6, 150e6)
 """Parameters at which a model counts as medium, and as large."""
@@ -87,9 +104,9 @@ class SavedModel(Protocol):
         """Write the file."""
 
 
-def no_nulls() -> pd.DataFrame:
-    """Return the table of nulls of a run that tested nothing."""
-    return pd.DataFrame({"model": [], "dataset": [], "seed": [], "roi": [], "draws": []}, dtype=object)
+def empty_table(name: str) -> pd.DataFrame:
+    """Return a table of `OPTIONAL` without rows."""
+    return pd.DataFrame(columns=list(OPTIONAL[name]), dtype=object)
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,9 +118,7 @@ class ModelResult:
         spectra: one row per DMD eigenvalue.
         depth: one row per recorded block.
         card: the row of the models table.
-        nulls: one row per ROI, ``model``, ``dataset``, ``seed``, ``roi``, and ``draws``: r of the stable mode
-            on moved responses, the same moves for all models of the same responses; empty where nothing was
-            tested.
+        nulls, modes: see `OPTIONAL`; empty where nothing was tested, and where no modes were asked for.
         region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result read
             back is without it, see `RegionModel.load`.
     """
@@ -112,7 +127,8 @@ class ModelResult:
     spectra: pd.DataFrame
     depth: pd.DataFrame
     card: Mapping[str, Any]
-    nulls: pd.DataFrame = field(default_factory=no_nulls)
+    nulls: pd.DataFrame = field(default_factory=partial(empty_table, "nulls"))
+    modes: pd.DataFrame = field(default_factory=partial(empty_table, "modes"))
     region_model: SavedModel | None = None
 
     def __post_init__(self) -> None:
@@ -138,7 +154,7 @@ class RunResults:
 
     Attributes:
         scores, spectra, depth, models: see `COLUMNS`.
-        nulls: see `ModelResult`; empty where nothing was tested.
+        nulls, modes: see `ModelResult`.
         rois: one row per ROI: ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
         meta: experiment name, versions, settings, data hashes, ``simulated``.
     """
@@ -149,13 +165,15 @@ class RunResults:
     models: pd.DataFrame
     rois: pd.DataFrame
     meta: Mapping[str, Any] = field(default_factory=dict)
-    nulls: pd.DataFrame = field(default_factory=no_nulls)
+    nulls: pd.DataFrame = field(default_factory=partial(empty_table, "nulls"))
+    modes: pd.DataFrame = field(default_factory=partial(empty_table, "modes"))
 
     def __repr__(self) -> str:
         datasets = ", ".join(map(str, self.scores["dataset"].unique()))
         return (
             f"RunResults({len(self.models)} models on {datasets}: {self.scores['roi'].nunique()} ROIs, "
-            f"features {', '.join(self.scores['feature'].unique())}; tables {', '.join((*COLUMNS, 'rois'))})"
+            f"features {', '.join(self.scores['feature'].unique())}; tables "
+            f"{', '.join((*COLUMNS, 'rois', *filled(self)))})"
         )
 
     @property
@@ -191,7 +209,7 @@ class RunResults:
         if kept.empty:
             raise InputError(f"where={where!r} keeps none of {len(self.models)} models.")
         pairs = kept[["model", "dataset"]].drop_duplicates()
-        names, keys = (*COLUMNS, "nulls"), ["model", "dataset"]
+        names, keys = (*COLUMNS, *OPTIONAL), ["model", "dataset"]
         tables = {name: getattr(self, name).merge(pairs, on=keys) for name in names}
         rois = self.rois[self.rois["roi"].isin(set(tables["scores"]["roi"]))].reset_index(drop=True)
         return RunResults(**tables, rois=rois, meta={**self.meta, "where": where})
@@ -216,8 +234,7 @@ class RunResults:
             meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
             for name in COLUMNS:
                 _check_columns(name, tables[name].columns)
-            if (path / "nulls.parquet").is_file():
-                tables["nulls"] = pd.read_parquet(path / "nulls.parquet")
+            tables |= read_optional(path)
         except (OSError, ValueError) as error:  # pyarrow's and json's own are ValueErrors
             raise InputError(
                 f"{path} holds damaged or older tables ({error}): start its run again, "
@@ -236,20 +253,34 @@ class RunResults:
         if not runs:
             raise InputError("Expected at least one run to join, got none.")
         _check_named(runs)
-        tables = {
-            name: pd.concat([getattr(run, name) for run in runs], ignore_index=True)
-            for name in (*COLUMNS, "nulls", "rois")
-        }
+        tables = {name: joined(name, runs) for name in (*COLUMNS, *OPTIONAL, "rois")}
         tables["rois"] = tables["rois"].drop_duplicates("roi", ignore_index=True)
         return cls(**tables, meta={"runs": [dict(run.meta) for run in runs], **(meta or {})})
 
     def save(self, path: str | Path) -> None:
         """Write every table and meta.json into a folder, each atomically."""
         path = Path(path)
-        for name in (*COLUMNS, "rois", *([] if self.nulls.empty else ["nulls"])):
+        for name in (*COLUMNS, "rois", *filled(self)):
             with naming(path / f"{name}.parquet"):
                 write_parquet(path / f"{name}.parquet", getattr(self, name))
         write_text(path / "meta.json", json.dumps(dict(self.meta), indent=2, default=str))
+
+
+def filled(result: ModelResult | RunResults) -> list[str]:
+    """Return the names of the optional tables that have rows."""
+    return [name for name in OPTIONAL if not getattr(result, name).empty]
+
+
+def read_optional(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read the optional tables that lie in a folder."""
+    files = {name: folder / f"{name}.parquet" for name in OPTIONAL}
+    return {name: pd.read_parquet(file) for name, file in files.items() if file.is_file()}
+
+
+def joined(name: str, results: Iterable[ModelResult | RunResults]) -> pd.DataFrame:
+    """Return one table of several results; an empty one has no say in the types of columns."""
+    tables: list[pd.DataFrame] = [getattr(result, name) for result in results]
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 @contextmanager

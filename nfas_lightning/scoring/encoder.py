@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.errors import InputError, InputTypeError
+from nfas_lightning.functional.banded_ridge import BandedResult, banded_ridge_cv
 from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS
@@ -170,6 +172,31 @@ class Encoder:
             scaling=scaling,
             keep_preds=False,
             warn=warn,
+        )
+
+    def banded(
+        self,
+        bands: Sequence[Tensor],
+        targets: Tensor,
+        *,
+        nuisances: Tensor | None = None,
+        scaling: Scaling = "unit",
+        keep_preds: bool = False,
+    ) -> BandedResult:
+        """Encode several features (T, P_b) with a penalty each into targets (T, R), see `banded_ridge_cv`."""
+        dtype = working_dtype(*bands)
+        return banded_ridge_cv(
+            torch.cat([band.to(dtype) for band in bands], dim=1),
+            targets.to(bands[0].device, dtype),
+            [band.shape[1] for band in bands],
+            groups=self.groups,
+            n_folds=self.settings.n_folds,
+            gap=self.gap,
+            selection=self.selection,
+            nuisances=nuisances,
+            scaling=scaling,
+            seed=self.settings.seed,
+            keep_preds=keep_preds,
         )
 
     def null(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from nfas_lightning.functional.correlation import average_folds, squared_correla
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling
-from nfas_lightning.results import SCORES, Score, no_nulls
+from nfas_lightning.results import SCORES, Score, empty_table
 from nfas_lightning.results.numbers import column_of
 from nfas_lightning.scoring.encoder import Encoder, Fits, Scores
 from nfas_lightning.scoring.regions import Regions
@@ -64,7 +65,7 @@ class FeatureScores:
         self.targets = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(responses.runs.device)
         self.regions = None if settings.regions is None else Regions.of(responses.rois, settings.regions)
         self.rois = responses.rois if self.regions is None else self.regions.rois
-        self.nulls = no_nulls()  # of the stable mode, once its table is made
+        self.nulls = empty_table("nulls")  # of the stable mode, once its table is made
 
     @cached_property
     def ceilings(self) -> list[Tensor]:
@@ -172,9 +173,9 @@ class FeatureScores:
         assert encoded.fits is not None
         assert encoded.X is not None
         result, count = encoded.fits.fit(score), self.settings.n_permutations
-        return self._rows(self.encoder.null(encoded.X, self.targets, result, score, n_permutations=count))
+        return self.by_row(self.encoder.null(encoded.X, self.targets, result, score, n_permutations=count))
 
-    def _rows(self, values: Tensor) -> Tensor:
+    def by_row(self, values: Tensor) -> Tensor:
         """Return one value per row of the tables, (..., K * G), of those of all targets (..., K * R)."""
         if self.regions is None:
             return values
@@ -187,7 +188,7 @@ class FeatureScores:
         """Long-form rows of one feature: one per subject and ROI."""
         n_rois = len(self.rois)
         shown = self.shown(base["feature"])
-        r = self._rows(encoded.scores[shown].r)
+        r = self.by_row(encoded.scores[shown].r)
         p = torch.full_like(r, math.nan)
         tested = self.settings.n_permutations and base["feature"] in self.settings.null_features
         if tested and encoded.X is not None:
@@ -205,22 +206,22 @@ class FeatureScores:
                     stacklevel=3,
                 )
         columns = {
-            column_of(value, score): self._rows(getattr(numbers, value))
+            column_of(value, score): self.by_row(getattr(numbers, value))
             for score, numbers in encoded.scores.items()
             for value in ("r", "r2")
         }
-        columns["ceiling"] = self._rows(torch.cat(self.ceilings).to(r))
+        columns["ceiling"] = self.by_row(torch.cat(self.ceilings).to(r))
         columns["n_volumes"], columns["p"] = encoded.n_volumes, p
-        columns["alpha_at_edge"] = self._rows(encoded.alpha_at_edge)
+        columns["alpha_at_edge"] = self.by_row(encoded.alpha_at_edge)
         if self.regions is not None:
-            columns["n_volumes"] = self._rows(encoded.n_volumes.to(r)).round()
+            columns["n_volumes"] = self.by_row(encoded.n_volumes.to(r)).round()
         frames = []
         for k, label in enumerate(self.labels):
             part = slice(k * n_rois, (k + 1) * n_rois)
             frame = pd.DataFrame(
                 {
                     "roi": self.rois["roi"].to_numpy(),
-                    "network": self._network(),
+                    "network": self.networks,
                     **{name: values[part].cpu().numpy() for name, values in columns.items()},
                     "q": fdr(p[part]).cpu().numpy(),
                 }
@@ -232,12 +233,15 @@ class FeatureScores:
     def group_rows(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """Return the reported r and r2 (R,) of the group mean, or where there is none the subjects' mean."""
         numbers = encoded.scores[self.settings.score][:2]
-        r, r2 = (self._rows(part).view(len(self.labels), -1) for part in numbers)
+        r, r2 = (self.by_row(part).view(len(self.labels), -1) for part in numbers)
         return (r[0], r2[0]) if self._group else (r.nanmean(dim=0), r2.nanmean(dim=0))
 
-    def _network(self) -> Any:
+    @property
+    def networks(self) -> Any:
+        """Network of each row's ROI, or where there are none the data set's name."""
         rois = self.rois
-        return rois["network"].to_numpy() if "network" in rois.columns else self.responses.dataset
+        named = rois["network"] if "network" in rois.columns else [self.responses.dataset] * len(rois)
+        return np.asarray(named)
 
 
 def best_block(blocks: Sequence[Fits], shown: Score) -> Encoded:

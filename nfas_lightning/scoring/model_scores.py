@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
-from nfas_lightning.errors import InputError
 from nfas_lightning.functional.checks import double_device
-from nfas_lightning.functional.dmd import DMDResult, center_depths, combine_depths, dmd
-from nfas_lightning.functional.state_space import StateSpace
+from nfas_lightning.functional.dmd import DMDResult
 from nfas_lightning.hooks.trajectory import Trajectory
-from nfas_lightning.results import COLUMNS, ModelResult
+from nfas_lightning.results import COLUMNS, ModelResult, empty_table
 from nfas_lightning.scoring.feature_scores import Encoded, FeatureScores, best_block
+from nfas_lightning.scoring.mode_shares import mode_shares
+from nfas_lightning.scoring.prepared import prepare
 from nfas_lightning.scoring.region_model import fit_region_model
 from nfas_lightning.scoring.settings import ScoringSettings
 
@@ -59,22 +57,13 @@ def score_trajectory(
             differ at a block and the widths of blocks do, or what `Encoder` raises.
     """
     settings = ScoringSettings.given(settings)
-    _check_stimuli(trajectory, responses)
-    states = trajectory.states
-    device = double_device(torch.device(device or trajectory.device or states[0].device))
+    device = double_device(torch.device(device or trajectory.device or trajectory.states[0].device))
     responses = responses.to(device)
     encode = FeatureScores(responses, settings)
     twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]
-    space = StateSpace(settings.state_space, n_components=settings.n_components, seed=settings.seed)
-    presented = responses.presented
-    if not bool(presented.all()):
-        states = tuple(state[presented.to(state.device)] for state in states)
-    H = space.fit_transform(states, device)
-    dynamics = _decompose(H, trajectory.layer_names, card["name"], settings, device)
-    Z = center_depths(H, dynamics, device)
-    del H
-    scaling = settings.scaling(space)
-    features = combine_depths(Z, dynamics, phase=settings.phase, centered=True, device=device)
+    space, dynamics, Z, features, scaling = prepare(
+        trajectory, responses, settings, model=card["name"], device=device
+    )
     stable = encode.features(features, scaling)
     encoded: dict[str, Encoded] = {}
     blocks: list[Encoded] = []
@@ -127,6 +116,9 @@ def score_trajectory(
         "seconds_scoring": math.nan,
         "key": "",
     }
+    modes = empty_table("modes")
+    if settings.modes and not twin and not dynamics.dead:
+        modes = mode_shares(encode, Z, space.scaling_, base)
     kept = None
     if settings.keep_model and not twin and not bool(features.isnan().any()):
         kept = fit_region_model(
@@ -139,48 +131,14 @@ def score_trajectory(
             layer_names=trajectory.layer_names,
         )
     return ModelResult(
-        scores=scores, spectra=spectra, depth=depth, card=completed, nulls=encode.nulls, region_model=kept
+        scores=scores,
+        spectra=spectra,
+        depth=depth,
+        card=completed,
+        nulls=encode.nulls,
+        modes=modes,
+        region_model=kept,
     )
-
-
-def _check_stimuli(trajectory: Trajectory, responses: Responses) -> None:
-    wanted = len(responses.stimulus_ids)
-    got = trajectory.stimulus_ids
-    if len(got) != wanted or not torch.equal(got.cpu(), torch.arange(wanted)):
-        raise InputError(
-            f"The trajectory must hold stimuli 0 to {wanted - 1}, each once and in order; got {len(got)}. "
-            "Run the whole dataloader before scoring."
-        )
-
-
-def _decompose(
-    H: Tensor, names: Sequence[str], model: str, settings: ScoringSettings, device: torch.device
-) -> DMDResult:
-    """Decompose (N, L, D); blocks at which no stimulus differs from another are named, once per model."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="All stimuli have the same state at depth")  # said below
-        dynamics = dmd(
-            H,
-            operator=settings.operator,
-            svd_rank=settings.svd_rank,
-            centering=settings.centering,
-            criterion=settings.criterion,
-            device=device,
-        )
-    if dynamics.dead:
-        dead = [names[depth] for depth in dynamics.dead]
-        some = ", ".join(map(repr, dead[:4])) + (", ..." if len(dead) > 4 else "")
-        advice = (
-            "look whether the stimuli differ, and whether the network reads them"
-            if len(dead) == len(names)
-            else "leave these blocks out of layers, or pool them differently"
-        )
-        warnings.warn(
-            f"All {len(H)} stimuli have the same state at {len(dead)} of {len(names)} blocks of {model!r} "
-            f"({some}), so there are no dynamics over depth and its stable mode scores NaN: {advice}.",
-            stacklevel=3,
-        )
-    return dynamics
 
 
 def _spectrum_table(dynamics: DMDResult, base: Mapping[str, Any]) -> pd.DataFrame:

@@ -44,6 +44,9 @@ class ScoringSettings:
             both sides inside the training folds. Without nuisances the three are one.
         n_permutations: draws of the null; 0 leaves p and q empty.
         null_features: features that get p and q; each costs `n_permutations` fits. ``best_block`` cannot.
+        modes: directions of a second decomposition, whose modes share what they explain of each region: table
+            ``modes``, see `mode_shares`. 8 gives 4 to 8 modes and costs about as much as the rest of the
+            scoring; 0: no such table.
         keep_model: also fit the stable mode to all volumes and keep that encoding model, which predicts the
             responses to new stimuli: `ModelResult.region_model`, ``region_model.safetensors`` in a run.
         regions: column of the ROI table, such as ``"parcel"`` or ``"network"``, of regions that are formed
@@ -71,6 +74,7 @@ class ScoringSettings:
     score: Score = "partial"
     n_permutations: int = 1000
     null_features: Sequence[str] = ("stable_mode",)
+    modes: int = 0
     keep_model: bool = False
     regions: str | None = None
     least_ceiling: float | None = None
@@ -97,6 +101,12 @@ class ScoringSettings:
             raise InputError(
                 'keep_model=True needs operator="joint" or "pooled": "per_stimulus" has weights for the '
                 "stimuli that were shown, and none for new ones."
+            )
+        check_count("modes", self.modes)
+        if self.modes and self.operator != "joint":
+            raise InputError(
+                f'modes={self.modes} needs operator="joint", whose modes are those of all stimuli, got '
+                f"operator={self.operator!r}: set modes=0 or the other operator."
             )
         if self.least_ceiling is not None and self.regions is None:
             raise InputError(

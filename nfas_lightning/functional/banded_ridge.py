@@ -1,0 +1,334 @@
+"""Ridge regression with a penalty per band of features: how much of what they predict each band carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nfas_lightning.errors import InputError
+from nfas_lightning.functional.batches import split_targets
+from nfas_lightning.functional.checks import (
+    check_count,
+    check_finite,
+    check_option,
+    check_seed,
+    check_shape,
+    with_float64,
+    working_dtype,
+)
+from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate, squared_correlation
+from nfas_lightning.functional.folds import contiguous_folds, inner_blocks
+from nfas_lightning.functional.missing import column_patterns
+from nfas_lightning.functional.ridge import Selection, bytes_per_target, check_encoding, default_alphas
+from nfas_lightning.functional.ridge_held_out import Block, inner_errors
+from nfas_lightning.functional.ridge_solver import RidgeBasis, one_thread_if_small, positive_directions
+from nfas_lightning.functional.standardization import Scaling, standardize
+
+__all__ = ["BandedResult", "banded_ridge_cv", "draw_band_weights"]
+
+_CONCENTRATIONS = (0.1, 1.0)  # of Dirichlet draws, in turn: few bands count, or all do
+_PER_BAND = 12
+# A later candidate must win by more than rounding: equal ones are told apart by their order alone.
+_LEAST_GAIN = 1e-9
+
+
+@dataclass(frozen=True)
+class BandedResult:
+    """Scores of a banded encoding model, and the part of each band.
+
+    Attributes:
+        r: (R,) correlation of held-out responses with what all bands predict, averaged over folds.
+        r2: (R,) ``max(r, 0)^2``.
+        r_parts: (B, R) parts of `r`, see `banded_ridge_cv`; they add up to it.
+        r2_parts: (B, R) parts of `r2`; they add up to it, and a part may be negative.
+        fold_r: (folds, R) `r` of each fold.
+        weights: (folds, R, B) chosen weights of the bands; a band's penalty is alpha over its weight.
+        alphas: (folds, R) chosen alpha.
+        inner_score: (folds, R) best inner cross-validated 1 - SSE / SST.
+        fold: (T,) index of the fold that tested each row, -1 for none.
+        preds: (T, R) out-of-fold predictions; None where they were not kept.
+        target: (T, R) what they were correlated with; likewise.
+    """
+
+    r: Tensor
+    r2: Tensor
+    r_parts: Tensor
+    r2_parts: Tensor
+    fold_r: Tensor
+    weights: Tensor
+    alphas: Tensor
+    inner_score: Tensor
+    fold: Tensor
+    preds: Tensor | None
+    target: Tensor | None
+
+
+class _Choice(NamedTuple):
+    """Candidate (R,), alpha (R,) and inner score (R,) of each response."""
+
+    candidate: Tensor
+    alphas: Tensor
+    inner_score: Tensor
+
+
+@with_float64
+def banded_ridge_cv(
+    X: Tensor,
+    Y: Tensor,
+    widths: Sequence[int],
+    *,
+    groups: Tensor | None = None,
+    n_folds: int = 5,
+    gap: int = 0,
+    alphas: Tensor | None = None,
+    selection: Selection = "folds",
+    nuisances: Tensor | None = None,
+    scaling: Scaling = "unit",
+    n_inner_folds: int = 5,
+    weights: Tensor | int | None = None,
+    seed: int = 0,
+    keep_preds: bool = True,
+    target_batch: int | None = None,
+) -> BandedResult:
+    r"""Fit ridge regression with one penalty per band in contiguous cross-validation.
+
+    .. math:: \hat w_r = \arg\min_w \|y_r - \sum_b X_b w_b\|^2 + \sum_b \frac{\alpha_r}{\gamma_{rb}} \|w_b\|^2
+
+    That is ridge regression on :math:`[\sqrt{\gamma_1} X_1, \dots, \sqrt{\gamma_B} X_B]`: folds, standardized
+    features, nuisances and the choice of alpha are those of `ridge_cv`, which this is for a single band.
+    Weights are chosen per response and outer fold, with alpha, by the inner score on the training rows: among
+    equal weights, each band alone, and random points of the simplex. With all inner products of a band
+    computed once, a candidate costs one eigendecomposition per fold, which all responses and alphas share.
+
+    What bands predict, :math:`\hat y = \sum_b \hat y_b`, adds up, and so do their covariances with the
+    held-out response. The product measure of a band is its part of the correlation, and of its square:
+
+    .. math:: r_b = \frac{\mathrm{cov}(\hat y_b, y)}{\sigma_{\hat y} \sigma_y}, \quad \sum_b r_b = r, \qquad
+              r^2_b = r \, r_b \text{ where } r > 0, \text{ else } 0
+
+    Args:
+        X: (T, P) features of all bands side by side.
+        Y: (T, R) responses, NaN where missing.
+        widths: B numbers of columns, in the order of `X`; their sum is P.
+        groups: (T,) run or story of each row, see `ridge_cv`, as for the other choices.
+        n_folds: folds wanted.
+        gap: rows dropped around test blocks.
+        alphas: (A,) penalties to choose from; None: `default_alphas` of a band's mean width.
+        selection: ``"folds"`` or ``"loo"``.
+        nuisances: (T, Q) regressors to remove from features and responses.
+        scaling: ``"unit"`` or ``"common"``, within each band.
+        n_inner_folds: inner folds of ``selection="folds"``.
+        weights: (C, B) candidates, non-negative, or how many there are to be, see `draw_band_weights`; None:
+            12 per band.
+        seed: of the draws.
+        keep_preds: keep the out-of-fold predictions and their targets.
+        target_batch: responses to work on at a time; None: as memory allows.
+
+    Returns:
+        `BandedResult` in the working dtype. NaN where responses, features or predictions are constant in a
+        fold.
+
+    Raises:
+        ValueError: widths that do not add up, weights that are no weights, or as `ridge_cv`.
+
+    Reference:
+        Nunez-Elizalde et al. (2019), NeuroImage 197, 482-492, doi:10.1016/j.neuroimage.2019.04.012; Dupre la
+        Tour et al. (2022), NeuroImage 264, 119728, doi:10.1016/j.neuroimage.2022.119728; Pratt (1987), Proc.
+        Second Int. Tampere Conf. in Statistics, 245-260.
+
+    Example:
+        >>> X = torch.randn(80, 4, generator=torch.Generator().manual_seed(0))
+        >>> result = banded_ridge_cv(X, X[:, :1] + X[:, 1:2], (2, 2), weights=8)
+        >>> (result.r2_parts / result.r2).round(decimals=1).T
+        tensor([[1., 0.]])
+    """
+    check_option("scaling", scaling, get_args(Scaling))
+    if alphas is None:
+        alphas = default_alphas(max(1, round(X.shape[-1] / max(1, len(widths)))))
+    X, Y, alphas, groups, nuisances = check_encoding(X, Y, groups, alphas, selection, nuisances)
+    if not widths or min(widths) < 1 or sum(widths) != X.shape[1]:
+        raise InputError(
+            f"widths must be positive and add up to the {X.shape[1]} columns of X, got {list(widths)}."
+        )
+    candidates = _candidates(weights, len(widths), seed).to(X.device)
+    folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
+    dtype, n_rois, n_bands = working_dtype(X, Y), Y.shape[1], len(widths)
+    empty = X.new_full((len(folds), n_rois), torch.nan, dtype=dtype)
+    fold_r, chosen, inner = empty, empty.clone(), empty.clone()
+    fold_parts = empty.expand(n_bands, -1, -1).clone()
+    shares = empty[..., None].repeat(1, 1, n_bands)
+    kept = [Y.new_full(Y.shape, torch.nan, dtype=dtype) for _ in range(2 * keep_preds)]
+    fold = torch.full((len(X),), -1, device=X.device)
+    observed = torch.stack([(~Y[test].isnan()).sum(0) >= MIN_ROWS for _, test in folds])
+    with one_thread_if_small(X):
+        for index, (train, test) in enumerate(folds):
+            fold[test] = index
+            for columns, seen in column_patterns(Y[train]):
+                rows = train[seen]
+                if len(rows) < 2:
+                    continue
+                blocks = [] if selection == "loo" else inner_blocks(train, seen, groups, gap, n_inner_folds)
+                bands = _Bands(X, widths, rows, test, nuisances, scaling)
+                per_target = bytes_per_target(len(X), X.shape[1], len(alphas), len(blocks))
+                per_target += 8 * n_bands * len(test)
+                for part in split_targets(len(columns), per_target, X.device, target_batch):
+                    some = columns[part]
+                    y = standardize(Y[:, some], rows, test, nuisances)
+                    choice = _search(bands, candidates, alphas, blocks, y.train, dtype)
+                    preds = bands.predict(y.train, candidates, choice).to(dtype)
+                    preds = preds.masked_fill(y.constant, torch.nan)
+                    target = y.test.to(dtype).masked_fill(y.constant, torch.nan)
+                    whole = preds.sum(0)
+                    fold_r[index, some] = correlate(whole, target)
+                    fold_parts[:, index, some] = _parts(preds, whole, target)
+                    chosen[index, some] = choice.alphas.to(dtype).masked_fill(y.constant, torch.nan)
+                    inner[index, some] = choice.inner_score.to(dtype).masked_fill(y.constant, torch.nan)
+                    shares[index, some] = candidates[choice.candidate].to(dtype)
+                    for place, values in zip(kept, (whole, target), strict=False):
+                        place[test[:, None], some] = values
+                del bands  # the next fold's are as large
+    fold_r = fold_r.masked_fill(~observed, torch.nan)
+    # a fold whose predictions are constant has no parts either
+    fold_parts = fold_parts.masked_fill(fold_r.isnan(), torch.nan)
+    r, r_parts = average_folds(fold_r, observed), average_folds(fold_parts, observed)
+    return BandedResult(
+        r=r,
+        r2=squared_correlation(r),
+        r_parts=r_parts,
+        r2_parts=r_parts * r.clamp(min=0),
+        fold_r=fold_r,
+        weights=shares,
+        alphas=chosen,
+        inner_score=inner,
+        fold=fold,
+        preds=kept[0] if keep_preds else None,
+        target=kept[1] if keep_preds else None,
+    )
+
+
+def draw_band_weights(n_bands: int, n_candidates: int, seed: int = 0) -> Tensor:
+    """Return weights of bands to choose from: equal ones, each band alone, then random ones.
+
+    Random weights are Dirichlet, with concentration .1 and 1 in turn, as in himalaya's random search.
+
+    Args:
+        n_bands: B.
+        n_candidates: C; no fewer than B + 1 are returned, and a single one for a single band.
+        seed: of the draws.
+
+    Returns:
+        (C, B) float64, non-negative, rows of sum 1.
+
+    Example:
+        >>> draw_band_weights(2, 3)
+        tensor([[0.5000, 0.5000],
+                [1.0000, 0.0000],
+                [0.0000, 1.0000]], dtype=torch.float64)
+    """
+    check_count("n_bands", n_bands, 1)
+    check_count("n_candidates", n_candidates, 1)
+    check_seed(seed)
+    if n_bands == 1:
+        return torch.ones(1, 1, dtype=torch.float64)
+    draws = np.random.default_rng(seed)
+    n_random = max(0, n_candidates - n_bands - 1)
+    drawn = [draws.dirichlet([_CONCENTRATIONS[i % 2]] * n_bands) for i in range(n_random)]
+    fixed = [np.full((1, n_bands), 1 / n_bands), np.eye(n_bands)]
+    return torch.from_numpy(np.concatenate([*fixed, *(row[None] for row in drawn)]))
+
+
+class _Bands:
+    """Standardized features of one fold, and the inner products that those of any weights follow from."""
+
+    def __init__(
+        self,
+        X: Tensor,
+        widths: Sequence[int],
+        rows: Tensor,
+        test: Tensor,
+        nuisances: Tensor | None,
+        scaling: Scaling,
+    ) -> None:
+        bands = [standardize(x, rows, test, nuisances, scaling) for x in torch.split(X, list(widths), 1)]
+        self.widths = list(widths)
+        self.train = torch.cat([band.train for band in bands], 1)
+        self.test = torch.cat([band.test for band in bands], 1)
+        self.fixed = bands[0].fixed
+        self._columns = torch.repeat_interleave(torch.tensor(self.widths)).to(X.device)
+        self._is_wide = len(rows) <= X.shape[1]
+        if self._is_wide:  # (B, n, n), else (P, P)
+            self._grams = torch.stack([band.train @ band.train.T for band in bands])
+        else:
+            self._grams = self.train.T @ self.train
+        self._is_still = bool((self.test == self.test[:1]).all())
+
+    def basis(self, weights: Tensor) -> RidgeBasis:
+        """Decompose the features under weights (B,); no test rows."""
+        scale = weights.sqrt()[self._columns]
+        if self._is_wide:
+            gram = torch.tensordot(weights, self._grams, 1)
+        else:
+            gram = scale[:, None] * self._grams * scale
+        values, vectors = positive_directions(gram, max(self.train.shape))
+        return RidgeBasis(self.train * scale, gram, vectors, values, self.test[:0], self.fixed)
+
+    def predict(self, y: Tensor, candidates: Tensor, choice: _Choice) -> Tensor:
+        """Return what each band predicts of the test rows, (B, m, R), from training responses (n, R)."""
+        preds = self.test.new_empty(len(self.widths), len(self.test), y.shape[1])
+        for candidate in torch.unique(choice.candidate):
+            some = choice.candidate == candidate
+            weights = candidates[candidate]
+            own = self.basis(weights).weights(y[:, some], choice.alphas[some])
+            own = own * weights.sqrt()[self._columns][:, None]
+            parts = zip(torch.split(self.test, self.widths, 1), torch.split(own, self.widths), strict=True)
+            preds[:, :, some] = torch.stack([x @ w for x, w in parts])
+        return preds[:, :1].expand_as(preds) if self._is_still else preds
+
+
+def _search(
+    bands: _Bands, candidates: Tensor, alphas: Tensor, blocks: list[Block], y: Tensor, dtype: torch.dtype
+) -> _Choice:
+    """Choose weights and alpha for each of the training responses (n, R)."""
+    least = y.new_full(y.shape[1:], torch.inf)
+    candidate, alpha = torch.zeros_like(least, dtype=torch.long), torch.zeros_like(least)
+    for place, weights in enumerate(candidates):
+        errors = inner_errors(bands.basis(weights), alphas, blocks, dtype, y.shape[1])
+        error, best = errors(y).min(0)
+        better = error < least * (1 - _LEAST_GAIN) if place else torch.ones_like(least, dtype=torch.bool)
+        least, alpha = torch.where(better, error, least), torch.where(better, alphas[best], alpha)
+        candidate[better] = place
+    return _Choice(candidate, alpha, 1 - least / y.square().sum(0))
+
+
+def _parts(preds: Tensor, whole: Tensor, target: Tensor) -> Tensor:
+    """Return parts (B, R) of the correlation of `whole` with `target` (m, R), its bands being (B, m, R)."""
+    observed = ~target.isnan()
+    n = observed.sum(0)
+
+    def deviations(values: Tensor) -> Tensor:
+        values = torch.where(observed, values, 0).double()
+        left: Tensor = torch.where(observed, values - values.sum(-2, keepdim=True) / n, 0)
+        return left
+
+    y = deviations(target)
+    size = torch.linalg.vector_norm(deviations(whole), dim=0) * torch.linalg.vector_norm(y, dim=0)
+    parts: Tensor = (deviations(preds) * y).sum(1) / size
+    return parts.to(whole.dtype)
+
+
+def _candidates(weights: Tensor | int | None, n_bands: int, seed: int) -> Tensor:
+    """Return (C, B) float64 weights."""
+    if not isinstance(weights, Tensor):
+        wanted = _PER_BAND * n_bands if weights is None else weights
+        check_count("weights", wanted, 1)
+        return draw_band_weights(n_bands, wanted, seed)
+    check_shape("weights", weights, "C B", B=n_bands)
+    check_finite("weights", weights)
+    if not len(weights) or bool((weights < 0).any()) or not bool((weights.sum(1) > 0).all()):
+        raise InputError(f"weights must be non-negative with a positive one in each row, got {weights}.")
+    return weights.double()
