@@ -7,13 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from typing import Any
 
-from rich.console import Console, ConsoleRenderable
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-__all__ = ["doing", "heartbeat", "stdout_console"]
+__all__ = ["doing", "heartbeat", "printed", "stdout_console"]
+
+printed: list[Table] = []
+"""Every table that this process has printed, whole: what `nfas --json` writes."""
 
 _BEAT = 3.0  # seconds: nobody should wait for more than five without a word, on a busy machine either
 _now: list[str | Callable[[], str]] = []  # what is going on, the innermost last
@@ -24,16 +28,18 @@ class _Console(Console):
     """A console that prints whole columns: where they do not fit, the last ones are left out, and named."""
 
     def print(self, *objects: Any, **options: Any) -> None:
+        printed.extend(o for o in objects if isinstance(o, Table))
         super().print(*(self._fitting(o) if isinstance(o, Table) else o for o in objects), **options)
 
     def _fitting(self, table: Table) -> Table:
-        plenty, left_out = self.options.update(width=10_000), []
+        table = copy(table)
+        table.columns = list(table.columns)
+        plenty, left_out = self.options.update(width=10_000), list[str]()
         while len(table.columns) > 2 and Measurement.get(self, plenty, table).minimum > self.width:
             left_out.insert(0, str(table.columns.pop().header) or "the last column")
         if left_out:
-            said: list[str | ConsoleRenderable] = [table.caption] if table.caption else []  # type: ignore[list-item]
             more = f"{self.width} columns leave no room for: {', '.join(left_out)}."
-            table.caption = "\n".join(map(str, [*said, more]))
+            table.caption = f"{table.caption}\n{more}" if table.caption else more
             table.caption_justify = "left"
         return table
 
