@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIGS", "benchmark_configs", "leaderboard", "score"]
 
-_INSTALLED, _CLONE = Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs"
+_INSTALLED, _CLONE = (Path(__file__).parents[n] / "configs" for n in (0, 1))
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _CLONE
 """Folder of the configs: an installed package carries them, a clone has them beside the package."""
 

@@ -32,6 +32,7 @@ from nfas_lightning.hooks.processes import (
 )
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.sharding import as_written, check_sharding
+from nfas_lightning.hooks.spill import Spill
 from nfas_lightning.hooks.trajectory import Trajectory, concatenate
 from nfas_lightning.hooks.undisturbed import kept_random_states, plain_network, without_autocast
 from nfas_lightning.lightning_packages import pl
@@ -95,6 +96,7 @@ class AlignmentMonitor:
         prefix: str = "brain",
         details_every: int = 5,
         batch_size: int | None = None,
+        memory_budget: int | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         """Keep the options; the benchmark is read when the training begins.
@@ -124,6 +126,8 @@ class AlignmentMonitor:
             prefix: of the logged keys.
             details_every: evaluations between two tables and figures.
             batch_size: stimuli per batch; None: the datamodule's.
+            memory_budget: bytes of states that may stay on the network's device during an evaluation, see
+                `DepthRecorder`; None: half of what is free.
             on_error: ``"warn"``: the training goes on after a failed evaluation, and the first failure is a
                 warning with its reason; ``"raise"``: it stops the training.
 
@@ -151,7 +155,8 @@ class AlignmentMonitor:
         self.at_start, self.at_end, self.on_checkpoint = at_start, at_end, on_checkpoint
         self.settings = ScoringSettings.given(settings, n_permutations=0)
         self.name, self.prefix, self.details_every = name, prefix, details_every
-        self.batch_size, self.on_error = batch_size, on_error
+        self.batch_size, self.on_error, self.memory_budget = batch_size, on_error, memory_budget
+        Spill(memory_budget)  # which refuses a bad one now
         self.result: ModelResult | None = None
         """What the last evaluation found, on rank zero."""
         self._curves = AlignmentCurves(run_dir)
@@ -276,6 +281,7 @@ class AlignmentMonitor:
             pooling=self.pooling,
             batch_size=self.batch_size or self.datamodule.batch_size,
             num_workers=self.datamodule.num_workers,
+            memory_budget=self.memory_budget,
             context=at.context,
             owner=owner,
             **options,

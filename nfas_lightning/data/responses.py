@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from nfas_lightning.data.lags import Lags
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.batches import free_memory
 from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
@@ -54,6 +55,7 @@ class Responses:
         gap: volumes dropped on either side of a test block.
         identical: (T,) labels of rows that answer the same stimulus and that folds keep together; None: folds
             may part them.
+        lags: channels and lags that the R = C * K targets are, see `Responses.in_time`; None: not in time.
         simulated: the responses were planted, not measured. Every page and figure shows it.
         hashes: sha256 of what was read, by file name, and of the stimuli, under ``"stimuli"``.
     """
@@ -75,6 +77,7 @@ class Responses:
     subject_ceilings: Tensor | None = None
     gap: int = 0
     identical: Tensor | None = None
+    lags: Lags | None = None
     simulated: bool = False
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -124,6 +127,22 @@ class Responses:
                 "noise_ceiling must be correlations in [-1, 1], NaN where unknown, got "
                 f"{float(ceiling.min()):.3g} to {float(ceiling.max()):.3g}."
             )
+
+    @classmethod
+    def in_time(cls, values: Tensor, lags: Lags, **fields: Any) -> Responses:
+        """Make responses that have a value per channel and lag, as epochs of MEG and EEG do.
+
+        Args:
+            values: (S, N, C, K) of S subjects, N stimuli, C channels and K lags; NaN marks a bad channel or a
+                rejected epoch.
+            lags: the channels and lags.
+            **fields: the other attributes, but for `rois`.
+
+        Raises:
+            ValueError: shapes that disagree, or what the class refuses.
+        """
+        check_shape("values", values, "S N C K", C=len(lags.channels), K=len(lags.times))
+        return cls(values=values.flatten(2), rois=lags.targets(), lags=lags, **fields)
 
     @cached_property
     def group_mean(self) -> Tensor:
@@ -283,8 +302,9 @@ class Responses:
         sparse = [operator.to_sparse().coalesce() for operator in self.design]
         parts = [part for operator in sparse for part in (operator.indices(), operator.values())]
         ceilings = (self.noise_ceiling, self.subject_ceilings)
+        neighbors = None if self.lags is None else self.lags.neighbors
         tensors = (self.values, self.runs, self.drifts, self.nuisances, *ceilings, *parts, self.identical)
-        for tensor in tensors:
+        for tensor in (*tensors, neighbors):
             if tensor is not None:
                 digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
                 digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)

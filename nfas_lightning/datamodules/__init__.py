@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.narratives.narratives_datamodule import NarrativesDataModule
     from nfas_lightning.datamodules.natural_sounds.natural_sounds_datamodule import NaturalSoundsDataModule
     from nfas_lightning.datamodules.simulated.film import SimulatedFilmDataModule
+    from nfas_lightning.datamodules.simulated.recording import SimulatedRecordingDataModule
     from nfas_lightning.datamodules.simulated.simulated_datamodule import SimulatedBrainDataModule
     from nfas_lightning.datamodules.stories.story_datamodule import StoryDataModule
     from nfas_lightning.datamodules.streams import StreamsDataModule
@@ -33,6 +34,7 @@ _SHARED = {
     "ClipDataModule": "clips.clip_datamodule",
     "FolderDataModule": "folder",
     "SimulatedFilmDataModule": "simulated.film",
+    "SimulatedRecordingDataModule": "simulated.recording",
     "StoryDataModule": "stories.story_datamodule",
     "StreamsDataModule": "streams",
 }
@@ -50,6 +52,7 @@ __all__ = [
     "NaturalSoundsDataModule",
     "SimulatedBrainDataModule",
     "SimulatedFilmDataModule",
+    "SimulatedRecordingDataModule",
     "StoryDataModule",
     "StreamsDataModule",
 ]

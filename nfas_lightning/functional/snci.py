@@ -27,7 +27,7 @@ from nfas_lightning.functional.relabeling import (
     shuffled_membership,
 )
 
-__all__ = ["SNCIInterval", "convergence", "snci", "snci_bootstrap", "snci_permutation"]
+__all__ = ["SNCIInterval", "convergence", "snci", "snci_bootstrap", "snci_noise", "snci_permutation"]
 
 Form = Literal["ratio", "db", "bounded"]
 
@@ -92,6 +92,45 @@ def snci(scores: Tensor, groups: Labels, *, form: Form = "ratio") -> Tensor:
             _warn(f"All models of group {name!r} score the same at {int(row.isinf().sum())} ROIs.")
         rows.append(_to_form(row, form))
     return torch.stack(rows).to(working_dtype(scores))
+
+
+def snci_noise(
+    n_models: int,
+    *,
+    value: Literal["r", "r2"] = "r2",
+    share: float = 0.95,
+    n_draws: int = 20_000,
+    seed: int = 0,
+) -> float:
+    """Return the bounded SNCI that a share of pure noise stays under.
+
+    Noise is a correlation r of each model, normal around zero and independent between models; of ``"r2"`` the
+    positive part is squared, as scores are. Its spread does not matter. Squares are never negative, so they
+    agree somewhat by themselves: for many models bounded SNCI tends to 1/6.
+
+    Args:
+        n_models: M of the group, 2 or more.
+        value: what the scores are.
+        share: of the draws, in (0, 1).
+        n_draws: how many.
+        seed: of the draws.
+
+    Returns:
+        A value in [0, 1].
+
+    Raises:
+        ValueError: fewer than two models, or an unknown value.
+
+    Example:
+        >>> snci_noise(15) < snci_noise(5) < 1
+        True
+    """
+    check_count("n_models", n_models, 2)
+    check_option("value", value, ("r", "r2"))
+    r = torch.randn(n_draws, n_models, generator=seeded_generator(seed), dtype=torch.float64)
+    scores = r if value == "r" else r.clamp(min=0) ** 2
+    mean, var = scores.mean(1), scores.var(1)
+    return float((mean**2 / (mean**2 + var)).nan_to_num(0.0).quantile(share))
 
 
 def snci_bootstrap(

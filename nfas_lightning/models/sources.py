@@ -84,7 +84,7 @@ def listed_models() -> dict[str, Any]:
 
 
 def split_name(model: str) -> tuple[str, str]:
-    """Return source and name of a model; a bare name belongs to the registered source that has it, or the zoo.
+    """Return source and name of a model; a bare name is of a registered source, or of the zoo.
 
     Raises:
         ValueError: an unknown source, or a name that no source lists; the closest names are given.

@@ -36,7 +36,7 @@ from nfas_lightning.plotting.style import (
 )
 from nfas_lightning.results import FEATURES, SpaceStatistics
 
-__all__ = ["has_truth", "plot_baselines", "plot_rois", "plot_truth"]
+__all__ = ["has_truth", "planted_groups", "plot_baselines", "plot_rois", "plot_truth"]
 
 
 class _Look(NamedTuple):
@@ -170,6 +170,28 @@ def has_truth(rois: pd.DataFrame) -> bool:
     return {"driven_by", "integrative"} <= set(rois)
 
 
+def _planted(rois: pd.DataFrame) -> tuple[pd.Series[Any], pd.Series[Any]]:
+    """Return by ROI what it was planted to follow, and whether it integrates."""
+    truth = rois.drop_duplicates("roi").set_index("roi")
+    driven = truth["driven_by"].fillna("").astype(str).replace("none", "")
+    integrative = truth["integrative"].fillna(False).astype(bool)
+    if "planted" in truth and not truth["planted"].any():  # a null run: a plan, but no signal
+        driven, integrative = driven.mask(driven != "", ""), integrative & False
+    return driven, integrative
+
+
+def planted_groups(rois: pd.DataFrame, modality: str) -> dict[str, pd.Series[Any]]:
+    """Return the ROIs, as masks, by what they were planted to follow, seen from one modality."""
+    driven, integrative = _planted(rois)
+    own = driven.str.contains(rf"\b{re.escape(modality)}\b", regex=True)
+    return {
+        f"{modality}\nplanted": own & ~integrative,
+        "integrative\nplanted": integrative,
+        "another\nmodality": ~own & ~integrative & (driven != ""),
+        "nothing\nplanted": ~integrative & (driven == ""),
+    }
+
+
 @styled
 def plot_truth(
     scores: pd.DataFrame,
@@ -191,11 +213,6 @@ def plot_truth(
         **look: see `Look`.
     """
     recovered = mean_r2(scores)
-    truth = rois.drop_duplicates("roi").set_index("roi")
-    driven = truth["driven_by"].fillna("").astype(str).replace("none", "")
-    integrative = truth["integrative"].fillna(False).astype(bool)
-    if "planted" in truth and not truth["planted"].any():  # a null run: a plan, but no signal
-        driven, integrative = driven.mask(driven != "", ""), integrative & False
     styles = group_styles(recovered.columns.astype(str), look)
     with_convergence = statistics is not None and statistics.convergence["convergence"].notna().any()
     n_panels = len(styles) + int(with_convergence)
@@ -203,20 +220,14 @@ def plot_truth(
     panels = figure.subplots(1, n_panels, squeeze=False)[0]
     rng = np.random.default_rng(0)
     for (modality, style), ax in zip(styles.items(), panels, strict=False):
-        own = driven.str.contains(rf"\b{re.escape(modality)}\b", regex=True)
-        groups = {
-            f"{modality}\nplanted": own & ~integrative,
-            "integrative\nplanted": integrative,
-            "another\nmodality": ~own & ~integrative & (driven != ""),
-            "nothing\nplanted": ~integrative & (driven == ""),
-        }
+        groups = planted_groups(rois, modality)
         _draw_strips(ax, recovered[modality], groups, style.color, rng)
         ax.set_title(modality, color=style.color, fontweight="bold")
     for ax in panels[: len(styles)]:
         ax.set_ylim(0, max(float(np.nanmax(recovered.to_numpy(float), initial=0.0)) * 1.06, 1e-3))
     panels[0].set_ylabel("recovered: mean r² over models")
     if with_convergence and statistics is not None:
-        values = statistics.convergence.set_index("roi")["convergence"]
+        values, integrative = statistics.convergence.set_index("roi")["convergence"], _planted(rois)[1]
         groups = {"integrative\nplanted": integrative, "all\nothers": ~integrative}
         _draw_strips(panels[-1], values, groups, "#5b4b8a", rng)
         panels[-1].set_title("convergence", color="#5b4b8a", fontweight="bold")

@@ -76,8 +76,8 @@ def plot_surface(
     styles = group_styles((str(name) for name in table if name in MODALITIES), look)
     figure = new_figure(11.5, 1.1 + 2.05 * table.shape[1])
     panels = figure.subplots(table.shape[1], 4, squeeze=False, gridspec_kw={"wspace": 0, "hspace": 0})
-    radius = _disc_radius(known) if radius is None else radius
-    nearest, n_discs = _vertex_rois(known, radius)
+    radius = disc_radius(known) if radius is None else radius
+    nearest, n_discs = vertex_rois(known, radius)
     for (name, column), line in zip(table.items(), panels, strict=True):
         for (side, view), ax in zip(_VIEWS, line, strict=True):
             index = nearest[side]
@@ -171,7 +171,7 @@ class _Hemisphere(NamedTuple):
 
 
 @cache
-def _hemisphere(side: str) -> _Hemisphere:
+def hemisphere(side: str) -> _Hemisphere:
     from nilearn.datasets import fetch_surf_fsaverage
     from nilearn.surface import load_surf_data, load_surf_mesh
 
@@ -189,7 +189,7 @@ def _face_pixels(side: str, view: str) -> tuple[np.ndarray, np.ndarray]:
 
     Faces are drawn once, back to front, in colors that spell their number: every later map is a look-up.
     """
-    mesh = _hemisphere(side)
+    mesh = hemisphere(side)
     toward = 1.0 if (side == "right") == (view == "lateral") else -1.0  # the viewer stands at this end of x
     flat = np.stack([toward * mesh.inflated[:, 1], mesh.inflated[:, 2]], 1)
     corners = mesh.inflated[mesh.faces]
@@ -214,14 +214,14 @@ def _face_pixels(side: str, view: str) -> tuple[np.ndarray, np.ndarray]:
     return (pixels << np.array([16, 8, 0])).sum(-1) - 1, 0.72 + 0.28 * np.clip(facing, 0, 1)
 
 
-def _vertex_rois(rois: pd.DataFrame, radius: float) -> tuple[dict[str, np.ndarray], int]:
+def vertex_rois(rois: pd.DataFrame, radius: float) -> tuple[dict[str, np.ndarray], int]:
     """Return the row of the ROI of each vertex (V,), -1 where there is none, by side; how many are discs."""
     listed = [str(text).split() for text in rois["vertices"].fillna("")] if "vertices" in rois else []
     if not any(listed):
         points = rois[["x", "y", "z"]].to_numpy(float)
         return {side: _nearest_roi(side, points, radius) for side in ("left", "right")}, len(rois)
     # in an atlas of parcels, one without vertices lies elsewhere: it is no disc
-    n_left, n_right = (len(_hemisphere(side).pial) for side in ("left", "right"))
+    n_left, n_right = (len(hemisphere(side).pial) for side in ("left", "right"))
     owner = np.full(n_left + n_right, -1)
     for row, words in enumerate(listed):
         own = np.array(words, dtype=np.int64)
@@ -229,7 +229,7 @@ def _vertex_rois(rois: pd.DataFrame, radius: float) -> tuple[dict[str, np.ndarra
     return {"left": owner[:n_left], "right": owner[n_left:]}, 0
 
 
-def _disc_radius(rois: pd.DataFrame) -> float:
+def disc_radius(rois: pd.DataFrame) -> float:
     """Return how far a ROI colors the cortex around its center, in mm: voxels as far as the next ones."""
     if "index" not in rois or len(rois) < 2:
         return 12.0
@@ -239,7 +239,7 @@ def _disc_radius(rois: pd.DataFrame) -> float:
 
 def _nearest_roi(side: str, points: np.ndarray, radius: float) -> np.ndarray:
     """Return the row of the nearest ROI of this hemisphere for each vertex (V,), -1 where none is near."""
-    mesh = _hemisphere(side)
+    mesh = hemisphere(side)
     own = np.flatnonzero(points[:, 0] <= 2.0 if side == "left" else points[:, 0] >= -2.0)
     if not own.size:
         return np.full(len(mesh.pial), -1)
@@ -249,7 +249,7 @@ def _nearest_roi(side: str, points: np.ndarray, radius: float) -> np.ndarray:
 
 def _paint(side: str, view: str, values: np.ndarray, norm: Normalize) -> np.ndarray:
     """Return a (H, W, 3) picture of per-vertex values; shading and folds show where there are none."""
-    mesh = _hemisphere(side)
+    mesh = hemisphere(side)
     face, light = _face_pixels(side, view)
     corner = mesh.faces[:, 0]
     color = np.where(mesh.sulcus[corner, None], 0.74, 0.86) * np.ones((1, 3))

@@ -66,7 +66,7 @@ def plot_spectra(spectra: pd.DataFrame, *, max_labels: int = 16, **look: Unpack[
         part = values[values["modality"] == modality]
         shrink = np.minimum(1.0, _REACH / np.maximum(np.hypot(part["real"], part["imag"]), 1e-12))
         x, y = part["real"] * shrink, part["imag"] * shrink
-        twin = _conjugates(part)
+        twin = conjugates(part)
         stable = part["stable"].astype(bool).to_numpy() & ~twin
         other = ~stable & ~twin
         dots: Any = {"marker": style.marker, "s": 60, "linewidths": 1.2, "edgecolors": style.color}
@@ -199,7 +199,7 @@ def plot_families(spectra: pd.DataFrame, models: pd.DataFrame, **look: Unpack[Lo
     return finish(figure, "Stable modes by family", look, simulated=simulated)
 
 
-def _conjugates(part: pd.DataFrame) -> np.ndarray:
+def conjugates(part: pd.DataFrame) -> np.ndarray:
     """Whether each mode is the complex conjugate of its model's stable one: the same mode, seen twice."""
     values = part["real"].to_numpy(float) + 1j * part["imag"].to_numpy(float)
     marked = part["stable"].astype(bool).to_numpy()

@@ -1,4 +1,4 @@
-"""Every figure that a run and its space can fill, with its caption and the names of its points."""
+"""Every figure that a run and its space can fill, with its caption."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from nfas_lightning.plotting.agreement import plot_convergence, plot_snci, plot_stability
@@ -14,12 +13,12 @@ from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_ro
 from nfas_lightning.plotting.brain import has_coordinates, plot_glass, plot_surface
 from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
 from nfas_lightning.plotting.heatmap import plot_networks
-from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space, size_table
+from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space
 from nfas_lightning.plotting.score_tables import FEW_ROIS, mean_r2
 from nfas_lightning.plotting.style import is_simulated
 from nfas_lightning.results import RunResults, SpaceStatistics, group_words
 
-__all__ = ["draw_figures", "point_names"]
+__all__ = ["draw_figures"]
 
 _FEW_FAMILIES = 4  # fewer are told apart by their names at the unit circle
 _NOISE = "Scores of pure noise lie above 0 too: a high value here is not a test."
@@ -113,36 +112,17 @@ def _maps(results: RunResults, statistics: SpaceStatistics, simulated: bool) -> 
         table = statistics.convergence.set_index("roi")[["convergence"]]
         title = f"Convergence: agreement within every {statistics.group_by}"
         yield "map_convergence", caption, partial(draw, table, title=title, label="convergence")
-    if statistics.anova["statistic"].notna().any():
-        f, several = statistics.anova.set_index("roi")[["statistic"]], group_words(statistics.group_by)[1]
-        hits, count = int((statistics.anova["q_value"] < 0.05).sum()), int(f["statistic"].notna().sum())
+    if statistics.anova["eta_squared"].notna().any():
+        size, several = (
+            statistics.anova.set_index("roi")[["eta_squared"]],
+            group_words(statistics.group_by)[1],
+        )
+        hits, count = int((statistics.anova["q_value"] < 0.05).sum()), int(size["eta_squared"].notna().sum())
         found = f"One-way ANOVA over {several}: {hits} of {count} ROIs with q < .05. {caption}"
-        yield "map_anova", found, partial(draw, f, title=f"Where {several} differ", label="ANOVA F")
+        yield "map_anova", found, partial(draw, size, title=f"Where {several} differ", label="eta squared")
 
 
 def _has_convergence(statistics: SpaceStatistics) -> bool:
     # the convergence of one group would be its SNCI again
     several = len(set(statistics.coordinates["group"])) > 1
     return several and bool(statistics.convergence["convergence"].notna().any())
-
-
-def point_names(name: str, results: RunResults | None, statistics: SpaceStatistics) -> pd.DataFrame | None:
-    """Return what a pointer finds on a figure of models: ``x``, ``y`` (data coordinates) and ``label``."""
-    if name in ("space", "mds"):
-        x, y = ("PC1", "PC2") if name == "space" else ("MDS1", "MDS2")
-        widths = statistics.silhouette_samples[["model", "silhouette"]]
-        table = statistics.coordinates.dropna(subset=[x, y]).merge(widths, on="model", how="left")
-        labels = [
-            f"{row['model']} · {row['group']} · {x} {row[x]:.3f}, {y} {row[y]:.3f}"
-            + (f" · silhouette {row['silhouette']:.2f}" if pd.notna(row["silhouette"]) else "")
-            for row in table.to_dict("records")
-        ]
-        return pd.DataFrame({"x": table[x], "y": table[y], "label": labels})
-    if name == "sizes" and results is not None:
-        table = size_table(results.scores, results.models)
-        labels = [
-            f"{row['model']} · {row['group']} · {row['parameters'] / 1e6:.1f} M · r² {row['score']:.3f}"
-            for row in table.to_dict("records")
-        ]
-        return pd.DataFrame({"x": table["parameters"], "y": table["score"], "label": labels})
-    return None

@@ -1,19 +1,22 @@
-"""report.html: one self-contained page of a run, and its figures as files."""
+"""report.html: one interactive page of a run that needs no network, and its figures as files."""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
 
 from nfas_lightning.plotting import reading, report_tables
-from nfas_lightning.plotting.gallery import draw_figures, point_names
-from nfas_lightning.plotting.pictures import check_formats, embed, save_figure
-from nfas_lightning.plotting.score_tables import FEW_ROIS
+from nfas_lightning.plotting.gallery import draw_figures
+from nfas_lightning.plotting.pictures import check_formats, save_figure
+from nfas_lightning.plotting.report_data import report_data
+from nfas_lightning.plotting.sections import report_sections
 from nfas_lightning.plotting.style import is_simulated
 from nfas_lightning.results import RunResults, SpaceStatistics, group_words
 from nfas_lightning.writing import write_text
@@ -28,19 +31,22 @@ def write_report(
     *,
     title: str | None = None,
     simulated: bool = False,
+    feature: str = "stable_mode",
     dpi: int = 200,
     formats: Iterable[str] = ("png",),
 ) -> Path:
-    """Write ``report.html``, a single file without any link to the network, and its figures beside it.
+    """Write ``report.html``, a single file that fetches nothing, and figures for papers beside it.
 
     Args:
         path: the html file, or the folder to write ``report.html`` in.
-        results: tables of the run; without them the page has the sections that `statistics` alone can fill.
+        results: tables of the run; without them the page has what `statistics` alone can fill.
         statistics: of the space.
-        title: heading of the page.
+        title: heading of the page; None: the experiment's name.
         simulated: mark the page as simulated even where `results` do not say so.
-        dpi: dots per inch of the figures' files. The page shows them at 100; 200 is sharp on dense screens.
-        formats: of the figures' files, besides ``"png"``, of which the page is made: ``"pdf"``, ``"svg"``.
+        feature: the one whose scores place the models in `statistics`.
+        dpi: dots per inch of the figures' files.
+        formats: of the figures' files, of ``"png"``, ``"pdf"`` and ``"svg"``; PNG is always among them. An
+            empty one draws no figures: the page alone takes a second or two.
 
     Returns:
         Path of the html file. Figures are in ``figures/`` beside it.
@@ -49,95 +55,64 @@ def write_report(
     path = Path(path)
     target = path if path.suffix in (".html", ".htm") else path / "report.html"
     simulated = simulated or is_simulated(statistics.coordinates) or bool(results and results.simulated)
-    figures = {}
-    for name, caption, draw in draw_figures(results, statistics, simulated=simulated):
-        figure = draw()
-        file = save_figure(figure, target.parent / "figures" / f"{name}.png", dpi=dpi, formats=formats)
-        figures[name] = {
-            "source": embed(file, shaded=name.startswith("map_")),
-            "alt": figure.get_suptitle() or name,
-            "caption": caption,
-            "width": round(float(figure.get_figwidth()) * 100),
-            "spots": _spots(figure, point_names(name, results, statistics)),
-        }
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
-    context = _context(results, statistics, simulated=simulated, title=title)
-    context["maps"] = [name for name in figures if name.startswith("map_")]
-    context["contents"] = _contents(context, figures)
-    write_text(target, template.render(figures=figures, **context))
+    for name, _, draw in draw_figures(results, statistics, simulated=simulated) if formats else ():
+        save_figure(draw(), target.parent / "figures" / f"{name}.png", dpi=dpi, formats=formats)
+    write_text(target, _render(results, statistics, simulated=simulated, title=title, feature=feature))
     return target
 
 
-def _spots(figure: Figure, points: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Return places on a picture, in percent, and the text that a pointer finds there."""
-    if points is None or points.empty:
-        return []
-    figure.draw_without_rendering()
-    pixels = figure.axes[0].transData.transform(points[["x", "y"]].to_numpy(float).reshape(-1, 2))
-    share = 100 * figure.transFigure.inverted().transform(pixels)
-    return [
-        # a text near the right edge ends at its point instead of starting there
-        {"x": f"{x:.2f}%", "y": f"{100 - y:.2f}%", "end": bool(x > 55), "label": label}
-        for label, (x, y) in zip(points["label"], share, strict=True)
-    ]
-
-
-def _context(
-    results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool, title: str | None
-) -> dict[str, Any]:
-    """Return everything of the page that is not a figure."""
-    context: dict[str, Any] = {
-        "title": title or "Models as points in brain space",
-        "simulated": simulated,
-        "small": False,
-        "groups": group_words(statistics.group_by),
-        "headline": _unbroken(reading.headline(statistics, results)),
-        "controls": report_tables.controls_grid(statistics),
-        "pairwise": report_tables.pairwise_grid(statistics),
-        "stability_sentences": reading.stability_sentences(statistics),
-        "nearest": report_tables.nearest_grid(statistics),
-        "agreement": report_tables.agreement_grid(statistics),
-        "limits": reading.limits(results, statistics, simulated=simulated),
-        "null_sentence": "",
-        **dict.fromkeys(("baselines", "roi_grid", "cards")),
-        **dict.fromkeys(("baseline_sentences", "notes", "settings"), ()),
+def _render(
+    results: RunResults | None,
+    statistics: SpaceStatistics,
+    *,
+    simulated: bool,
+    title: str | None,
+    feature: str,
+) -> str:
+    """Return the page: its template filled, with the data, the drawing script and the chart library in it."""
+    sections = report_sections(results, statistics)
+    data = report_data(results, statistics, feature=feature)
+    data["charts"] = {
+        f"{section.id}-{i}": chart._asdict() for section in sections for i, chart in enumerate(section.charts)
     }
-    if results is not None:
-        scores, small = results.scores, statistics.is_small
-        few = scores["roi"].nunique() <= FEW_ROIS
-        context |= {
-            "small": small,
-            "null_sentence": reading.null_sentence(scores),
-            "baselines": report_tables.baseline_grid(scores),
-            "baseline_sentences": reading.baseline_sentences(scores),
-            "roi_grid": report_tables.roi_grid(scores) if few or small else None,
-            "cards": report_tables.card_grid(results.models),
-            "notes": _notes(results),
-            "settings": list(_flatten(results.meta)),
-        }
-    return context | {"reading": reading.reading(statistics, simulated=simulated)}
+    meta = results.meta if results is not None else {}
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_beside("report.html.j2"))
+    return template.render(
+        title=title or str(meta.get("name") or meta.get("experiment") or "Models as points in brain space"),
+        simulated=simulated,
+        groups=group_words(statistics.group_by),
+        headline=_unbroken(reading.headline(statistics, results)),
+        null_sentence=reading.null_sentence(results.scores) if results is not None else "",
+        warnings=reading.warnings_of(results, statistics, simulated=simulated),
+        sections=sections,
+        limits=reading.limits(results, statistics),
+        cards=report_tables.card_grid(results.models) if results is not None else None,
+        notes=_notes(results) if results is not None else [],
+        settings=list(_flatten(meta)) if meta else [],
+        data=_packed(json.dumps(data, allow_nan=False, separators=(",", ":"))),
+        library=_library(),
+        script=_beside("report.js"),
+        style=_beside("report.css"),
+    )
 
 
-def _contents(context: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return id and name of the sections that this page has."""
-    small = context["small"]
-    scores = {"baselines": ("Scores" if small else "Baselines", context["baselines"] is not None)}
-    present = {
-        **(scores if small else {}),  # without a space they come first
-        "space": ("The space", not small),
-        "agreement": ("SNCI", not small),
-        "maps": ("Brain maps", bool(context["maps"])),
-        "truth": ("Planted truth", "truth" in figures),
-        "dynamics": ("Dynamics", "spectra" in figures or "depth" in figures),
-        **scores,
-        "models": ("Models", context["cards"] is not None),
-        "run": ("What was run", bool(context["settings"] or context["notes"])),
-        "limits": ("Limits", True),
-    }
-    return [(id_, name) for id_, (name, there) in present.items() if there]
+@cache
+def _library() -> str:
+    from plotly.offline import get_plotlyjs  # here: its five megabytes are read where a page is written
+
+    return _packed(get_plotlyjs())
+
+
+def _beside(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _packed(text: str) -> str:
+    """Return a text compressed and in letters that HTML leaves alone: a third of its size."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode("ascii")
 
 
 def _notes(results: RunResults) -> list[str]:

@@ -1,22 +1,19 @@
-"""Figures as files, and as the report's page carries them."""
+"""Figures as files."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from PIL import Image, features
 
 from nfas_lightning.errors import InputError
 from nfas_lightning.writing import write_whole
 
-__all__ = ["FORMATS", "check_formats", "embed", "save_figure"]
+__all__ = ["FORMATS", "check_formats", "save_figure"]
 
 Format = Literal["png", "pdf", "svg"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -28,7 +25,6 @@ _EDITABLE: Any = {
     "svg.hashsalt": "nfas",  # ids that are not random: the same results write the same file
 }
 _UNDATED: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-_LARGEST = 16383  # pixels per side that WebP can hold
 
 
 def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
@@ -62,23 +58,3 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 200, formats: Iterable
             options: Any = {"dpi": dpi, "facecolor": "white", "metadata": _UNDATED.get(kind), "format": kind}
             write_whole(file, partial(figure.savefig, **options))
     return path
-
-
-def embed(file: Path, *, shaded: bool = False) -> str:
-    """Return a PNG file as the text of a ``src``, several times smaller than the file.
-
-    Brain maps are `shaded`: they come as a photograph does. Charts keep every pixel, in 256 colors. What WebP
-    can't hold stays PNG.
-    """
-    with Image.open(file) as opened:
-        picture = opened.convert("RGB")
-    if not shaded:
-        picture = picture.quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    options: dict[str, Any] = {"quality": 90} if shaded else {"lossless": True, "method": 1, "quality": 50}
-    kind = "webp" if features.check("webp") and max(picture.size) <= _LARGEST else "png"
-    written = BytesIO()
-    if kind == "webp":
-        picture.convert("RGB").save(written, kind, **options)
-    else:
-        picture.save(written, kind, optimize=True)
-    return f"data:image/{kind};base64,{base64.b64encode(written.getvalue()).decode('ascii')}"

@@ -13,6 +13,7 @@ from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics, few_mo
 
 __all__ = [
     "baseline_sentences", "headline", "limits", "null_sentence", "reading", "stability_sentences",
+    "warnings_of",
 ]  # fmt: skip
 
 _ALPHA = 0.05
@@ -34,18 +35,13 @@ def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> 
     return ". ".join([*parts, "; ".join(shown)]).removesuffix(". ") + "."
 
 
-def reading(statistics: SpaceStatistics, *, simulated: bool) -> list[str]:
-    """Return sentences on what the tests of clusters mean; `simulated`: responses were planted."""
+def reading(statistics: SpaceStatistics) -> list[str]:
+    """Return sentences on what the tests of clusters mean."""
     if statistics.is_small and not math.isfinite(statistics.permanova.get("p_value", math.nan)):
         said = [few_models(statistics.group_by)]
     else:
         said = [*_clusters(statistics), *_spread(statistics), *_controls(statistics)]
         said += [statistics.design_note] if statistics.design_note else []
-    if simulated:
-        said.append(
-            "The responses are simulated: modality structure was planted in them. This run shows whether the "
-            "pipeline finds what was planted. It says nothing about brains."
-        )
     return said
 
 
@@ -155,7 +151,7 @@ def null_sentence(scores: pd.DataFrame) -> str:
     return f"ROIs that the stable mode predicts above the null (q < .05), mean over models: {shares}."
 
 
-def limits(results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool) -> list[str]:
+def limits(results: RunResults | None, statistics: SpaceStatistics) -> list[str]:
     """Return what a reader should not conclude."""
     said = [
         "Scores are cross-validated correlations of a linear encoding model; they do not show that a network "
@@ -170,10 +166,19 @@ def limits(results: RunResults | None, statistics: SpaceStatistics, *, simulated
             "SNCI from few models is unstable: it divides by a standard deviation of as many values as there "
             "are models.",
         ]
+    return said
+
+
+def warnings_of(results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool) -> list[str]:
+    """Return what a reader must know before the first number."""
+    said = []
     if simulated:
-        said.insert(
-            0, "Responses are simulated. No conclusion about brains follows from any number on this page."
+        said.append(
+            "SIMULATED responses: planted, not measured. The page shows whether the pipeline finds what was "
+            "planted; no number on it says anything about brains."
         )
+    if statistics.design in ("confounded", "partly crossed"):
+        said.append(statistics.design_note or f"Groups are {statistics.design} with benchmarks.")
     if results is not None and "nuisance" not in set(results.scores["feature"]):
         said.append(
             "No nuisance-only score was computed: low-level properties of the stimuli may explain part "

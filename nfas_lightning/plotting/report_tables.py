@@ -9,13 +9,11 @@ import numpy as np
 import pandas as pd
 
 from nfas_lightning.plotting.score_tables import (
-    FEW_ROIS,
     STATISTIC_NAMES,
     baseline_table,
     feature_rows,
     model_order,
     rivals_of,
-    roi_scores,
     value_name,
 )
 from nfas_lightning.plotting.style import human
@@ -23,7 +21,7 @@ from nfas_lightning.results import FEATURES, SpaceStatistics, group_words, tells
 
 __all__ = [
     "Grid", "agreement_grid", "baseline_grid", "card_grid", "controls_grid", "nearest_grid", "pairwise_grid",
-    "roi_grid",
+    "stability_grid",
 ]  # fmt: skip
 
 _TOP_ROIS = 5  # of each group in the table of agreement
@@ -78,6 +76,21 @@ def nearest_grid(statistics: SpaceStatistics) -> Grid | None:
     return _grid(caption, shown, text=2 + len(ranks), best=pd.DataFrame(other, columns=ranks))
 
 
+def stability_grid(statistics: SpaceStatistics) -> Grid | None:
+    """Return the tests and maps without each model, those of largest effect first."""
+    table = statistics.stability
+    if table.empty:
+        return None
+    change = (table["permanova"] - statistics.permanova.get("statistic", np.nan)).abs()
+    table = table.loc[change.sort_values(ascending=False).index].rename(
+        columns={"group": statistics.group_by}
+    )
+    names = {"permanova": "pseudo-F", "p_value": "p", "snci": "SNCI map", "convergence": "convergence map"}
+    shown = table[["model", statistics.group_by, "silhouette", *names]].rename(columns=names)
+    caption = "Without one model: the tests, and the rank correlation of the maps with those of all models"
+    return _grid(caption, shown, text=2, digits={"pseudo-F": 2})
+
+
 def agreement_grid(statistics: SpaceStatistics) -> Grid | None:
     """Return the ROIs of each group whose SNCI is surest: by the lower end of its interval."""
     table = statistics.snci
@@ -119,26 +132,6 @@ def baseline_grid(scores: pd.DataFrame) -> Grid | None:
             "have only one number, what they predict alone; it stands in the means too."
         )
     return _grid(caption, shown, text=2, best=shown.iloc[:, 2:].eq(highest, axis=0))
-
-
-def roi_grid(scores: pd.DataFrame) -> Grid | None:
-    """Return every feature at every ROI, with the null and the ceiling of the stable mode."""
-    features = baseline_table(scores).columns.astype(str).tolist()
-    parts, count = [], scores["roi"].nunique()
-    for modality, model in model_order(scores):
-        table = roi_scores(scores, model, modality)
-        if count > FEW_ROIS and "stable_mode" in table:
-            table = table.nlargest(FEW_ROIS, "stable_mode")
-        parts.append(table.reset_index().assign(model=model))
-    whole = pd.concat(parts, ignore_index=True)
-    whole = whole.reindex(columns=["model", "roi", *features, "p", "q", "ceiling"])
-    highest = whole[rivals_of(scores, features)].max(axis=1)
-    names = ["model", "ROI", *_feature_names(features), "null p", "q", "noise ceiling"]
-    caption = f"{value_name(scores)} by ROI; p, q and ceiling of the stable mode"
-    if count > FEW_ROIS:
-        caption += f". The {FEW_ROIS} of {count} ROIs with the highest r; scores.parquet has all"
-    best = whole[features].eq(highest, axis=0).set_axis(_feature_names(features), axis=1)
-    return _grid(caption, whole.set_axis(names, axis=1), text=2, best=best)
 
 
 def card_grid(models: pd.DataFrame) -> Grid | None:

@@ -25,8 +25,9 @@ from nfas_lightning.results import (
 
 __all__ = [
     "FEW_ROIS", "STATISTIC_NAMES", "baseline_table", "control_note", "feature_rows", "feature_scores",
-    "mean_r2", "mean_scores", "model_order", "moved_note", "network_or_roi", "network_table", "rivals_of",
-    "roi_score_table", "roi_scores", "score_table", "space_table", "value_name",
+    "mean_r2", "mean_scores", "model_order", "moved_note", "network_or_roi", "network_table",
+    "reported_number", "rivals_of", "roi_score_table", "roi_scores", "score_table", "space_table",
+    "value_name",
 ]  # fmt: skip
 
 FEW_ROIS = 20
@@ -149,7 +150,7 @@ def value_name(scores: pd.DataFrame) -> str:
         "joint": "r together with the nuisances",
         "alone": "r alone",
     }
-    return names[_reported_number(scores)] if tells_apart(scores) else "Correlation r"
+    return names[reported_number(scores)] if tells_apart(scores) else "Correlation r"
 
 
 def feature_rows(scores: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.Series[Any]]]:
@@ -161,7 +162,7 @@ def feature_rows(scores: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.Serie
     means = baseline_table(scores)
     others: list[Score] = []
     if tells_apart(scores):
-        others = [score for score in SCORES if score != _reported_number(scores)]
+        others = [score for score in SCORES if score != reported_number(scores)]
         table = three_numbers(subject_scores(scores)).sort_index()
         table.loc[table.index.get_level_values("feature") == "nuisance", ["joint", "partial"]] = float("nan")
     for modality, model in model_order(scores):
@@ -169,19 +170,22 @@ def feature_rows(scores: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.Serie
             yield modality, model, "", means.T[modality, model]
             continue
         own = table.xs((modality, model)).reindex(means.columns)
-        yield modality, model, "", own[_reported_number(scores)]
+        yield modality, model, "", own[reported_number(scores)]
         for score in others:
             yield modality, model, score, own[score]
 
 
 def rivals_of(scores: pd.DataFrame, features: list[str]) -> list[str]:
     """Return the features that may be the best of a row: nuisances alone have no partial or joint score."""
-    if tells_apart(scores) and _reported_number(scores) != "alone":
+    if tells_apart(scores) and reported_number(scores) != "alone":
         return [name for name in features if name != "nuisance"]
     return features
 
 
-def _reported_number(scores: pd.DataFrame) -> Score:
+def reported_number(scores: pd.DataFrame) -> Score:
+    """Return which of the three numbers a scores table reports."""
+    if "score" not in scores:
+        return "alone"
     of_network = scores[scores["feature"] != "nuisance"] if "feature" in scores else scores
     found: Score = of_network["score"].iloc[0] if len(of_network) else "alone"
     return found

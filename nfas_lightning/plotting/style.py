@@ -24,9 +24,9 @@ from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.errors import InputError, nearest
 
 __all__ = [
-    "INK", "MARK", "MUTED", "PALETTE", "SEQUENTIAL", "SIMULATED", "GroupStyle", "Look", "finish", "format_p",
-    "group_styles", "has_mark", "human", "is_simulated", "name_rows", "new_axes", "new_figure", "short_names",
-    "styled", "text_size", "with_count", "wrapped",
+    "INK", "MARK", "MUTED", "PALETTE", "SEQUENTIAL", "SIMULATED", "SYMBOLS", "GroupStyle", "Look", "finish",
+    "format_p", "group_styles", "has_mark", "human", "is_simulated", "name_rows", "new_axes", "new_figure",
+    "short_names", "styled", "text_size", "with_count", "wrapped",
 ]  # fmt: skip
 
 INK = "#222222"
@@ -36,7 +36,12 @@ MARK: Any = {"fontsize": 12, "fontweight": "bold", "color": "#B00020"}
 
 # Okabe & Ito (2008), told apart under the common color blindnesses; yellow is left out, unreadable on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A", "#8C510A")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+SYMBOLS = {
+    "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross",
+    "X": "x", "<": "triangle-left", ">": "triangle-right",
+}  # fmt: skip
+"""matplotlib's markers of groups, in order, and what Plotly calls them."""
+_MARKERS = tuple(SYMBOLS)
 
 # light means little, dark means much: the reading that a white page suggests
 SEQUENTIAL = LinearSegmentedColormap.from_list(

@@ -10,6 +10,7 @@ from nfas_lightning.results.run_results import (
     FEATURES,
     OPTIONAL,
     SIZES,
+    TIME_COLUMNS,
     ModelResult,
     RunResults,
     empty_table,
@@ -22,8 +23,8 @@ from nfas_lightning.writing import write_csv, write_parquet
 
 __all__ = [
     "COLUMNS", "FEATURES", "GROUP", "MEAN", "MEASURED", "MIN_MODELS", "OPTIONAL", "SCORES", "SIMULATED",
-    "SIZES", "CaptureCache", "ModelResult", "NoKeyError", "RunFolder", "RunResults", "Score",
-    "SpaceStatistics", "capture_key", "compare_features", "content_key", "empty_table", "few_models",
+    "SIZES", "TIME_COLUMNS", "CaptureCache", "ModelResult", "NoKeyError", "RunFolder", "RunResults",
+    "Score", "SpaceStatistics", "capture_key", "compare_features", "content_key", "empty_table", "few_models",
     "group_words", "query_models", "report_as", "reported", "scoring_key", "stimuli_key", "subject_scores",
     "tells_apart", "three_numbers", "write_csv", "write_parquet",
 ]  # fmt: skip

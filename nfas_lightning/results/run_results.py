@@ -57,8 +57,15 @@ OPTIONAL: Mapping[str, tuple[str, ...]] = {
         "model", "modality", "dataset", "subject", "roi", "network", "mode", "real", "imag", "modulus",
         "depth_constant", "turn", "kind", "r2", "r2_whole", "share", "simulated",
     ),
+    # one row per model, lag (s) and block or stable mode, of responses in time; r is the mean over channels
+    "lags": (
+        "model", "modality", "dataset", "feature", "depth", "layer", "lag", "r", "low", "high", "p_cluster",
+    ),
 }  # fmt: skip
 """Tables that a run may be without: those are empty, and have no file."""
+
+TIME_COLUMNS = ("channel", "lag", "p_cluster")
+"""Columns of ``scores`` for responses in time: sensor (or region), seconds after onset, p of the cluster."""
 
 SIZES = (30e6, 150e6)
 """Parameters at which a model counts as medium, and as large."""
@@ -118,7 +125,8 @@ class ModelResult:
         spectra: one row per DMD eigenvalue.
         depth: one row per recorded block.
         card: the row of the models table.
-        nulls, modes: see `OPTIONAL`; empty where nothing was tested, and where no modes were asked for.
+        nulls, modes, lags: see `OPTIONAL`; empty where nothing was tested, where no modes were asked for, and
+            where responses are not in time.
         region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result read
             back is without it, see `RegionModel.load`.
     """
@@ -129,6 +137,7 @@ class ModelResult:
     card: Mapping[str, Any]
     nulls: pd.DataFrame = field(default_factory=partial(empty_table, "nulls"))
     modes: pd.DataFrame = field(default_factory=partial(empty_table, "modes"))
+    lags: pd.DataFrame = field(default_factory=partial(empty_table, "lags"))
     region_model: SavedModel | None = None
 
     def __post_init__(self) -> None:
@@ -154,7 +163,7 @@ class RunResults:
 
     Attributes:
         scores, spectra, depth, models: see `COLUMNS`.
-        nulls, modes: see `ModelResult`.
+        nulls, modes, lags: see `ModelResult`.
         rois: one row per ROI: ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
         meta: experiment name, versions, settings, data hashes, ``simulated``.
     """
@@ -167,6 +176,7 @@ class RunResults:
     meta: Mapping[str, Any] = field(default_factory=dict)
     nulls: pd.DataFrame = field(default_factory=partial(empty_table, "nulls"))
     modes: pd.DataFrame = field(default_factory=partial(empty_table, "modes"))
+    lags: pd.DataFrame = field(default_factory=partial(empty_table, "lags"))
 
     def __repr__(self) -> str:
         datasets = ", ".join(map(str, self.scores["dataset"].unique()))

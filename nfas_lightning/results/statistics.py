@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pandas as pd
 
@@ -71,6 +72,8 @@ class SpaceStatistics:
         design_note: what a test between the groups can and cannot show in this design.
         group_by: the column of the models table that groups are of.
         mds_metric: ``"correlation"`` where the space's own metric is euclidean, whose scaling is PCA again.
+        value: what the scores are, ``"r2"`` or ``"r"``.
+        standardize: whether coordinates and tests are of patterns, ``"model"``, or ``"none"``; see `NFAS`.
     """
 
     coordinates: pd.DataFrame
@@ -91,6 +94,8 @@ class SpaceStatistics:
     design_note: str = ""
     group_by: str = "modality"
     mds_metric: str = "correlation"
+    value: Literal["r", "r2"] = "r2"
+    standardize: str = "none"
 
     @property
     def is_small(self) -> bool:

@@ -71,7 +71,8 @@ def report_run(
     for note in statistics.notes:
         console.print(f"[dim]{escape(note)}[/]")
     with doing("drawing the report"):
-        path = write_report(Path(run_dir) / "report.html", results, statistics, formats=formats)
+        path = Path(run_dir) / "report.html"
+        path = write_report(path, results, statistics, feature=feature, formats=formats)
     if loggers := list(loggers):
         _log(loggers, results, statistics, Path(run_dir))
     console.print(f"Report: {path}", markup=False)

@@ -157,6 +157,7 @@ class Encoder:
         *,
         nuisances: Tensor | None = None,
         scaling: Scaling = "unit",
+        keep_preds: bool = False,
         warn: bool = True,
     ) -> EncodingResult:
         """Encode features on the responses' clock (T, P) into targets (T, R), see `ridge_cv`."""
@@ -170,7 +171,7 @@ class Encoder:
             selection=self.selection,
             nuisances=nuisances,
             scaling=scaling,
-            keep_preds=False,
+            keep_preds=keep_preds,
             warn=warn,
         )
 

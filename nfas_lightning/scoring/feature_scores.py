@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nfas_lightning.data.responses import Responses
+from nfas_lightning.functional.clusters import cluster_test, grid_edges
 from nfas_lightning.functional.correlation import average_folds, squared_correlation
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
@@ -65,7 +66,15 @@ class FeatureScores:
         self.targets = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(responses.runs.device)
         self.regions = None if settings.regions is None else Regions.of(responses.rois, settings.regions)
         self.rois = responses.rois if self.regions is None else self.regions.rois
+        self.edges = self._edges()
         self.nulls = empty_table("nulls")  # of the stable mode, once its table is made
+
+    def _edges(self) -> Tensor | None:
+        """Return which rows of responses in time are neighbors; regions are so from lag to lag alone."""
+        if (lags := self.responses.lags) is None:
+            return None
+        neighbors = lags.neighbors if self.regions is None else lags.neighbors[:0]
+        return grid_edges(neighbors, len(self.rois) // len(lags.times), len(lags.times))
 
     @cached_property
     def ceilings(self) -> list[Tensor]:
@@ -190,10 +199,14 @@ class FeatureScores:
         shown = self.shown(base["feature"])
         r = self.by_row(encoded.scores[shown].r)
         p = torch.full_like(r, math.nan)
+        p_cluster = p.clone()
         tested = self.settings.n_permutations and base["feature"] in self.settings.null_features
         if tested and encoded.X is not None:
             null = self.null(encoded, shown)
             p = permutation_p(r, null)
+            if self.edges is not None:
+                pairs = zip(torch.split(r, n_rois), torch.split(null, n_rois, dim=1), strict=True)
+                p_cluster = torch.cat([cluster_test(*pair, self.edges).p_value for pair in pairs])
             if base["feature"] == "stable_mode" and self._group and null.shape[0] * n_rois <= _KEPT:
                 draws = list(null[:, :n_rois].T.float().cpu().numpy())
                 kept = {"roi": self.rois["roi"].to_numpy(), "draws": draws}
@@ -213,8 +226,11 @@ class FeatureScores:
         columns["ceiling"] = self.by_row(torch.cat(self.ceilings).to(r))
         columns["n_volumes"], columns["p"] = encoded.n_volumes, p
         columns["alpha_at_edge"] = self.by_row(encoded.alpha_at_edge)
+        if self.edges is not None:
+            columns["p_cluster"] = p_cluster
         if self.regions is not None:
             columns["n_volumes"] = self.by_row(encoded.n_volumes.to(r)).round()
+        in_time = [] if self.edges is None else ["channel", "lag"]
         frames = []
         for k, label in enumerate(self.labels):
             part = slice(k * n_rois, (k + 1) * n_rois)
@@ -224,6 +240,7 @@ class FeatureScores:
                     "network": self.networks,
                     **{name: values[part].cpu().numpy() for name, values in columns.items()},
                     "q": fdr(p[part]).cpu().numpy(),
+                    **{name: self.rois[name].to_numpy() for name in in_time},
                 }
             )
             frames.append(frame.assign(subject=label))

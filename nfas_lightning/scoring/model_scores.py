@@ -13,8 +13,9 @@ from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.checks import double_device
 from nfas_lightning.functional.dmd import DMDResult
 from nfas_lightning.hooks.trajectory import Trajectory
-from nfas_lightning.results import COLUMNS, ModelResult, empty_table
+from nfas_lightning.results import COLUMNS, TIME_COLUMNS, ModelResult, empty_table
 from nfas_lightning.scoring.feature_scores import Encoded, FeatureScores, best_block
+from nfas_lightning.scoring.lag_scores import lag_scores
 from nfas_lightning.scoring.mode_shares import mode_shares
 from nfas_lightning.scoring.prepared import prepare
 from nfas_lightning.scoring.region_model import fit_region_model
@@ -95,9 +96,14 @@ def score_trajectory(
     base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
     labels = {**base, "family": card["family"]}
     frames = [encode.table(result, {**labels, "feature": feature}) for feature, result in encoded.items()]
-    scores = pd.concat(frames, ignore_index=True)[list(COLUMNS["scores"])]
+    scores = pd.concat(frames, ignore_index=True)
+    scores = scores[[*COLUMNS["scores"], *(name for name in TIME_COLUMNS if name in scores)]]
     spectra = _spectrum_table(dynamics, base)
     depth = _depth_table(trajectory, dynamics, encode, blocks, base)
+    by_lag = None
+    if responses.lags is not None and not twin:
+        by_lag = lag_scores(encode, stable, blocks, trajectory.layer_names, base)
+        depth = depth.assign(**by_lag.peaks)
     chosen = spectra[spectra["stable"]].iloc[0]
     poolings = [layer.pooling for layer in trajectory.layers]
     completed = {
@@ -115,6 +121,7 @@ def score_trajectory(
         "reconstruction_error": float(dynamics.reconstruction_error.nanmean()),
         "seconds_scoring": math.nan,
         "key": "",
+        **({} if by_lag is None else by_lag.slope),
     }
     modes = empty_table("modes")
     if settings.modes and not twin and not dynamics.dead:
@@ -137,6 +144,7 @@ def score_trajectory(
         card=completed,
         nulls=encode.nulls,
         modes=modes,
+        lags=empty_table("lags") if by_lag is None else by_lag.lags,
         region_model=kept,
     )
 

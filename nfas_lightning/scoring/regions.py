@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from nfas_lightning.data.lags import target_names
 from nfas_lightning.errors import InputError
 
 __all__ = ["Regions"]
@@ -21,7 +22,8 @@ class Regions:
 
     Attributes:
         rois: G rows, a region each: ``roi``, ``network`` and ``hemisphere`` where there are any and all
-            targets agree, the mean of ``x``, ``y``, ``z``, and ``n_targets``.
+            targets agree, the mean of ``x``, ``y``, ``z``, and ``n_targets``; of responses in time
+            ``channel`` (the region's name) and ``lag``, a region at each lag.
         member: (R,) region of each target, -1 for none.
     """
 
@@ -45,6 +47,11 @@ class Regions:
                 f"has {list(targets.columns)}. A datamodule's regions='voxels' or 'vertices' brings 'parcel'."
             )
         names = targets[column].replace("", None)
+        in_time = "lag" in targets.columns
+        if in_time:  # a region at each lag
+            targets = targets.assign(channel=names)
+            timed = pd.Series(target_names(names, targets["lag"]), index=names.index, dtype=object)
+            names = timed.where(names.notna())
         codes, regions = pd.factorize(names)
         if not len(regions):
             raise InputError(
@@ -58,6 +65,11 @@ class Regions:
                 same = kept[name].fillna("") == groups[name].transform("first")
                 agree = same.groupby(kept["roi"], sort=False).all()
                 rois[name] = groups[name].first().where(agree, "").to_numpy()
+        if in_time:
+            rois["channel"], rois["lag"] = (
+                groups["channel"].first().to_numpy(),
+                groups["lag"].first().to_numpy(),
+            )
         for name in _PLACE:
             if name in targets.columns:
                 rois[name] = groups[name].mean().to_numpy()

@@ -500,7 +500,8 @@ class NFAS:
                 apart = {**found.permanova, "p_moved": float(moved.p_value)}
                 found = replace(found, permanova=apart)
         word, note = self.design
-        return replace(found, notes=(*self.notes, *found.notes), design=word, design_note=note)
+        own: Any = {"value": self.value, "standardize": self.standardize}
+        return replace(found, notes=(*self.notes, *found.notes), design=word, design_note=note, **own)
 
     def stability(self, *, n_permutations: int = 999, seed: int = 0) -> pd.DataFrame:
         """Tests and maps without each model; see `space.describe.leave_one_out`."""

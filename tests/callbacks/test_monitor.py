@@ -18,7 +18,8 @@ from tests.helpers.training import QUICK, RAW, Network, brain, images, logged, m
 
 
 def test_an_evaluation_finds_what_align_finds_on_the_same_weights():
-    callback = monitor(settings=ScoringSettings(n_permutations=0), name="net")
+    # no memory for states: they go to disk, and scores are the same
+    callback = monitor(settings=ScoringSettings(n_permutations=0), name="net", memory_budget=0)
     module, _ = train(callback)
     again = align(module.model, brain(), name="net", progress=False, preprocess=RAW)
     pd.testing.assert_frame_equal(callback.result.scores, again.scores)
@@ -343,6 +344,8 @@ def test_mistakes_show_before_the_first_step():
         monitor(every_n_epochs=0, at_end=False)
     with pytest.raises(ValueError, match="every_n_train_steps must be at least 1, or 0 for never, got -1"):
         monitor(every_n_train_steps=-1)
+    with pytest.raises(ValueError, match=r"memory_budget must be .*got -1"):
+        monitor(memory_budget=-1)
     with pytest.raises(ValueError, match=r"blocks\.7"):
         train(monitor(layers=["blocks.7"]))
     with pytest.raises(

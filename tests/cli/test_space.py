@@ -44,7 +44,7 @@ def test_runs_become_a_space_with_tables_and_a_report(runs, tmp_path, capsys):
     assert "PERMANOVA" in capsys.readouterr().out
     page = (tmp_path / "report.html").read_text()
     assert "9 models of 3 modalities" in page
-    assert 'id="figure-mds"' in page
+    assert (tmp_path / "figures" / "mds.png").is_file()
     space = NFAS.from_runs(folders)
     scores = pd.read_csv(tmp_path / "space" / "scores.csv", index_col="model")
     assert scores.loc["minilm_l6", space.rois["roi"][0]] == pytest.approx(

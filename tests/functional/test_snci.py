@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special
+from scipy import special, stats
 
 from nfas_lightning.functional.relabeling import permutations
-from nfas_lightning.functional.snci import convergence, snci, snci_bootstrap, snci_permutation
+from nfas_lightning.functional.snci import convergence, snci, snci_bootstrap, snci_noise, snci_permutation
 
 
 def normal(m, r, level=3.0, seed=0):
@@ -215,3 +215,22 @@ def test_permutation_p_is_the_count_over_the_relabelings_that_were_drawn():
             drawn = [values[labels[order] == name] for order in (np.arange(10), *orders)]
             ratios = [chosen.mean() / chosen.std(ddof=1) for chosen in drawn]
             assert float(p[g, r]) == pytest.approx(np.mean(np.array(ratios) >= ratios[0]))
+
+
+@pytest.mark.parametrize("m", [2, 5, 15])
+def test_noise_of_signed_scores_follows_f(m):
+    f = stats.f.ppf(0.95, 1, m - 1)  # bounded = t^2 / (t^2 + M) with t^2 ~ F(1, M - 1)
+    assert snci_noise(m, value="r") == pytest.approx(f / (f + m), abs=0.015)
+
+
+def test_noise_of_squares_tends_to_a_sixth_and_few_models_agree_by_chance():
+    assert snci_noise(2000, share=0.5, n_draws=500) == pytest.approx(1 / 6, abs=0.01)
+    assert snci_noise(3) > snci_noise(5) > snci_noise(15) > 1 / 6
+    scores = torch.randn(5, 4000, generator=torch.Generator().manual_seed(1)).clamp(min=0) ** 2
+    with pytest.warns(UserWarning, match="nothing to agree on"):  # no model is above zero at a few
+        bounded = snci(scores.double(), ["g"] * 5, form="bounded").nan_to_num(0.0)
+    assert float((bounded < snci_noise(5)).double().mean()) == pytest.approx(0.95, abs=0.01)
+    with pytest.raises(ValueError, match="n_models"):
+        snci_noise(1)
+    with pytest.raises(ValueError, match="value"):
+        snci_noise(3, value="db")

@@ -8,11 +8,11 @@ from nfas_lightning.plotting import (
     plot_surface,
 )
 from nfas_lightning.plotting.brain import (
-    _disc_radius,
     _face_pixels,
-    _hemisphere,
     _nearest_roi,
-    _vertex_rois,
+    disc_radius,
+    hemisphere,
+    vertex_rois,
 )
 from nfas_lightning.plotting.score_tables import mean_r2
 from nfas_lightning.plotting.style import SEQUENTIAL, SIMULATED
@@ -36,17 +36,17 @@ def test_occipital_pole_lies_behind_and_frontal_pole_in_front():
     index = _nearest_roi("left", points, 12.0)
     assert set(index) == {-1, 0, 1}
     face, _ = _face_pixels("left", "lateral")
-    shown = np.where(face >= 0, index[_hemisphere("left").faces[np.clip(face, 0, None), 0]], -1)
+    shown = np.where(face >= 0, index[hemisphere("left").faces[np.clip(face, 0, None), 0]], -1)
     back, front = (np.nonzero(shown == roi)[1].mean() for roi in (0, 1))
     assert front < face.shape[1] / 2 < back
     face, _ = _face_pixels("left", "medial")
-    shown = np.where(face >= 0, index[_hemisphere("left").faces[np.clip(face, 0, None), 0]], -1)
+    shown = np.where(face >= 0, index[hemisphere("left").faces[np.clip(face, 0, None), 0]], -1)
     assert np.nonzero(shown == 0)[1].mean() < face.shape[1] / 2
 
 
 def test_nearest_roi_equals_the_plain_search():
     points = np.random.default_rng(0).uniform([-60, -90, -30], [0, 60, 60], (12, 3))
-    pial = _hemisphere("left").pial
+    pial = hemisphere("left").pial
     distance = np.linalg.norm(pial[:, None] - points[None], axis=-1)
     expected = np.where(distance.min(1) <= 15, distance.argmin(1), -1)
     np.testing.assert_array_equal(_nearest_roi("left", points, 15.0), expected)
@@ -56,7 +56,7 @@ def test_parcels_are_drawn_as_they_are(results):
     """Every vertex of a parcel is its own, however far from its center; other vertices stay gray."""
     rois = results.rois.head(3).assign(x=[-40.0, -40.0, 40.0], y=0.0, z=20.0, hemisphere=["L", "L", "R"])
     rois = rois.assign(vertices=["0 5 10241", "7", "10242 20483"])
-    found, n_discs = _vertex_rois(rois, 12.0)
+    found, n_discs = vertex_rois(rois, 12.0)
     assert n_discs == 0
     wanted = np.full((2, 10242), -1)
     wanted[0, [0, 5, 10241]], wanted[0, 7], wanted[1, [0, 10241]] = 0, 1, 2
@@ -77,7 +77,7 @@ def test_every_vertex_shows_its_own_value():
     norm = Normalize(0, np.nanpercentile(values, 99), clip=True)
     picture = np.asarray(next(ax for ax in figure.axes if ax.images).images[0].get_array())
     face, light = _face_pixels("left", "lateral")
-    corner = _hemisphere("left").faces[:, 0]
+    corner = hemisphere("left").faces[:, 0]
     shown = values["r"].to_numpy()[corner][face]
     there = (face >= 0) & np.isfinite(shown)
     wanted = SEQUENTIAL(norm(shown[there]))[:, :3] * light[face[there], None]
@@ -88,15 +88,15 @@ def test_voxels_color_the_cortex_next_to_them():
     inside = np.indices((36, 46, 34)).reshape(3, -1).T * 4.0 + [-70, -106, -55]
     rois = pd.DataFrame(inside, columns=["x", "y", "z"]).assign(index=range(len(inside)))
     rois["roi"] = rois["index"].astype(str)
-    found, n_discs = _vertex_rois(rois, _disc_radius(rois))
-    assert _disc_radius(rois) == 4.0
+    found, n_discs = vertex_rois(rois, disc_radius(rois))
+    assert disc_radius(rois) == 4.0
     assert n_discs == len(rois)
     for side, row in found.items():
-        pial = _hemisphere(side).pial
+        pial = hemisphere(side).pial
         near = row >= 0
         assert np.linalg.norm(pial[near] - inside[row[near]], axis=1).max() <= 4.0
         assert near.mean() > 0.95
-    assert _disc_radius(rois.drop(columns="index")) == 12.0
+    assert disc_radius(rois.drop(columns="index")) == 12.0
 
 
 def test_glass_brain_has_one_panel_per_map(results):

@@ -25,7 +25,7 @@ from nfas_lightning.plotting import (
     plot_surface,
     plot_truth,
 )
-from nfas_lightning.plotting.gallery import draw_figures, point_names
+from nfas_lightning.plotting.gallery import draw_figures
 from nfas_lightning.plotting.score_tables import mean_r2
 from nfas_lightning.plotting.style import (
     SIMULATED,
@@ -230,18 +230,6 @@ def test_rois_without_coordinates_have_no_maps(zoo, zoo_statistics):
     names = [name for name, _, _ in draw_figures(elsewhere, zoo_statistics)]
     assert "networks" in names
     assert not [name for name in names if name.startswith("map_")]
-
-
-def test_points_are_named_by_model_and_group(zoo, zoo_statistics):
-    names = point_names("mds", zoo, zoo_statistics)
-    first = zoo_statistics.coordinates.iloc[0]
-    width = zoo_statistics.silhouette_samples.set_index("model")["silhouette"][first["model"]]
-    assert names["label"][0] == (
-        f"{first['model']} · {first['group']} · MDS1 {first['MDS1']:.3f}, MDS2 {first['MDS2']:.3f} · "
-        f"silhouette {width:.2f}"
-    )
-    assert len(point_names("sizes", zoo, zoo_statistics)) == 45
-    assert point_names("networks", zoo, zoo_statistics) is None
 
 
 def test_networks_and_sizes_go_by_any_column(zoo):

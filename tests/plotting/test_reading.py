@@ -11,7 +11,7 @@ def test_the_reading_follows_the_tests(results):
     base = make_statistics(results)
 
     def said(**changes):
-        return " ".join(reading(replace(base, **changes), simulated=False))
+        return " ".join(reading(replace(base, **changes)))
 
     assert "more than random relabeling" in said()
     assert "do not group" in said(permanova={"statistic": 1.0, "p_value": 0.4})
@@ -21,7 +21,7 @@ def test_the_reading_follows_the_tests(results):
 
 def test_design_and_untrained_twins_stand_beside_the_clusters(results):
     statistics = NFAS.from_scores(results).statistics(n_permutations=99)
-    words = " ".join(reading(statistics, simulated=False))
+    words = " ".join(reading(statistics))
     f, width = statistics.controls.set_index("statistic")["untrained"][["permanova", "silhouette"]]
     assert f"Untrained twins of the same networks reach pseudo-F {f:.2f} (trained" in words
     assert f"mean silhouette {width:.2f} (trained" in words
@@ -29,12 +29,10 @@ def test_design_and_untrained_twins_stand_beside_the_clusters(results):
     assert "groups confounded with benchmarks" in headline(statistics)
     fewer = statistics.controls.assign(n_models=3)
     assert f"covers the 3 of {len(statistics.coordinates)} models" in " ".join(
-        reading(replace(statistics, controls=fewer), simulated=False)
+        reading(replace(statistics, controls=fewer))
     )
     common = replace(statistics, permanova={**statistics.permanova, "p_moved": 0.4})
-    assert "No clusters: modalities sit no further apart than on moved responses" in " ".join(
-        reading(common, simulated=False)
-    )
+    assert "No clusters: modalities sit no further apart than on moved responses" in " ".join(reading(common))
     crossed = replace(statistics, design="crossed")
     assert "with benchmarks" not in headline(crossed)
 

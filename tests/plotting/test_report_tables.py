@@ -1,7 +1,6 @@
 from dataclasses import replace
 
 import pandas as pd
-import pytest
 
 from nfas_lightning.plotting.report_tables import (
     agreement_grid,
@@ -9,10 +8,9 @@ from nfas_lightning.plotting.report_tables import (
     card_grid,
     nearest_grid,
     pairwise_grid,
-    roi_grid,
+    stability_grid,
 )
 from nfas_lightning.plotting.score_tables import baseline_table
-from tests.helpers.results import make_results
 
 
 def test_pairs_have_two_digits_of_f_and_a_p_that_is_never_zero(statistics):
@@ -51,14 +49,13 @@ def test_the_best_feature_is_bold_in_rows_and_means(results):
     assert f"{best.max():.3f}" in cells
 
 
-@pytest.mark.parametrize("n_rois", [4, 40])
-def test_rois_are_shown_up_to_twenty_per_model(n_rois):
-    scores = make_results(("audio",), n_models=2, n_rois=n_rois).scores
-    grid = roi_grid(scores)
-    assert len(grid.rows) == 2 * min(n_rois, 20)
-    stable = grid.columns.index("stable mode")
-    values = scores.query("feature == 'stable_mode'").groupby("model")["r"].nlargest(min(n_rois, 20))
-    assert sorted(row[stable][0] for row in grid.rows) == sorted(f"{value:.3f}" for value in values)
+def test_stability_lists_the_models_of_largest_effect_first(zoo_statistics):
+    table = zoo_statistics.stability
+    grid = stability_grid(zoo_statistics)
+    change = (table["permanova"] - zoo_statistics.permanova["statistic"]).abs()
+    assert grid.rows[0][0][0] == table.loc[change.idxmax(), "model"]
+    assert len(grid.rows) == len(table)
+    assert stability_grid(replace(zoo_statistics, stability=table[:0])) is None
 
 
 def test_what_a_card_does_not_know_is_a_dash(results):

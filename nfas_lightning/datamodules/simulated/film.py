@@ -41,7 +41,7 @@ from nfas_lightning.datamodules.streams import StreamsDataModule
 from nfas_lightning.errors import FailureError
 from nfas_lightning.functional.checks import check_count, check_option, check_seed
 
-__all__ = ["SimulatedFilmDataModule"]
+__all__ = ["Scene", "SimulatedFilmDataModule", "residual", "scene_of"]
 
 _NUISANCE = {"vision": "contrast", "audio": "sound_power", "language": "words"}
 _LEXICAL = 6  # of the features of a sentence, before its topics
@@ -137,7 +137,7 @@ class SimulatedFilmDataModule(StreamsDataModule):
 
     def _make(self) -> None:
         scenes = {
-            modality: _scene(modality, self.n_stimuli, self.image_size, 3 * self.seed + place)
+            modality: scene_of(modality, self.n_stimuli, self.image_size, 3 * self.seed + place)
             for place, modality in enumerate(MODALITIES)
         }
         timings = _same_clock(
@@ -153,7 +153,7 @@ class SimulatedFilmDataModule(StreamsDataModule):
         causes = []
         for modality, scene in scenes.items():
             form = principal_components(scene.form, self.n_components)
-            meaning = principal_components(_without(scene.meaning.double(), form), self.n_components)
+            meaning = principal_components(residual(scene.meaning.double(), form), self.n_components)
             follows_it = planted & truth["driven_by"].isin([modality, "all"])
             for features, kind in ((form, "form"), (meaning, "meaning")):
                 driven = follows_it & truth["follows"].isin([kind, "both"])
@@ -200,7 +200,7 @@ class _Stream(BrainDataModule):
         return self.film.made(self.modality)
 
 
-class _Scene(NamedTuple):
+class Scene(NamedTuple):
     """Stimuli of one stream, their form (N, P), their meaning (N, Q), and a nuisance (N,)."""
 
     stimuli: StimulusSet
@@ -211,26 +211,25 @@ class _Scene(NamedTuple):
     files: Mapping[str, Path]
 
 
-def _scene(modality: str, n_stimuli: int, image_size: int, seed: int) -> _Scene:
+def scene_of(modality: str, n_stimuli: int, image_size: int, seed: int) -> Scene:
+    """Make the stimuli of one stream, with what they look or sound like and what they mean."""
     if modality == "vision":
         crops, names, files = sample_crops(n_stimuli, size=image_size, seed=seed)
         pictures = equalized(crops, seed=seed)
         form = torch.cat([image_features(part.float() / 255) for part in torch.split(pictures, 32)])
         which = torch.from_numpy(pd.factorize(pd.Series(names).str.rsplit("_", n=1).str[0])[0].copy())
         contrast = pictures.float().std(dim=(1, 2, 3))
-        return _Scene(StimulusSet(pictures, "vision"), names, form, _one_hot(which), contrast, files)
+        return Scene(StimulusSet(pictures, "vision"), names, form, _one_hot(which), contrast, files)
     if modality == "audio":
         waves, names, labels = sample_vowels(n_stimuli, seed=seed)
         meaning = torch.cat([_one_hot(column) for column in labels.T], dim=1)
         form = sound_features(waves, SAMPLING_RATE)
-        return _Scene(
-            StimulusSet(waves, "audio", SAMPLING_RATE), names, form, meaning, sound_power(waves), {}
-        )
+        return Scene(StimulusSet(waves, "audio", SAMPLING_RATE), names, form, meaning, sound_power(waves), {})
     texts, names, corpus = sample_sentences(n_stimuli, seed=seed)
     features = text_features(texts, [sentence for found in corpus.values() for sentence in found])
     n_words = torch.tensor([float(len(words_of(text))) for text in texts])
     stimuli = StimulusSet(texts, "language")
-    return _Scene(stimuli, names, features[:, :_LEXICAL], features[:, _LEXICAL:], n_words, {})
+    return Scene(stimuli, names, features[:, :_LEXICAL], features[:, _LEXICAL:], n_words, {})
 
 
 def _plan(atlas: str) -> pd.DataFrame:
@@ -253,7 +252,7 @@ def _same_clock(timings: dict[str, Schedule]) -> dict[str, Schedule]:
     return {m: replace(timing, volume_times=times, volume_runs=numbers) for m, timing in timings.items()}
 
 
-def _without(meaning: Tensor, form: Tensor) -> Tensor:
+def residual(meaning: Tensor, form: Tensor) -> Tensor:
     """Return what of the meaning (N, Q) a linear model of the form (N, P) does not predict."""
     design = torch.cat([form.double(), torch.ones(len(form), 1, dtype=torch.float64)], dim=1)
     weights: Tensor = torch.linalg.lstsq(design, meaning).solution

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from nfas_lightning.hooks.capture import Capture, one_stimulus
 from nfas_lightning.hooks.recorder import DepthRecorder
@@ -126,8 +127,9 @@ def _shapes(entry: ZooEntry) -> dict[str, Any]:
     vocabulary = _vocabulary(module)
     preprocess = build_preprocess(entry.preprocessing, lambda: stand_in_tokenizer(vocabulary))
     inputs = preprocess(stand_in_batch(entry.modality, 2, equal_lengths=True))
-    # tensors without memory that pass for real ones: on the meta device itself some networks refuse to run
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    # tensors without memory that pass for real ones: on the meta device itself some networks refuse to run;
+    # the shape environment lets a network select by a mask, whose length only values would tell
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv(), static_shapes=True)
     with mode, torch.no_grad():
         for part in module.modules():  # each once: blocks that depths share can't be made a second time
             part._apply(lambda t: _without_memory(mode, t), recurse=False)  # type: ignore[no-untyped-call]

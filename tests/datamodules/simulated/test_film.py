@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nfas_lightning.datamodules import SimulatedFilmDataModule
-from nfas_lightning.datamodules.simulated.film import _without
+from nfas_lightning.datamodules.simulated.film import residual
 from nfas_lightning.datamodules.simulated.sample_images import equalized, sample_crops
 from nfas_lightning.datamodules.simulated.sample_sounds import sample_vowels
 
@@ -62,7 +62,7 @@ def test_the_seed_decides_and_noise_is_noise():
 def test_meaning_is_what_form_does_not_predict():
     generator = torch.Generator().manual_seed(0)
     form, meaning = (torch.randn(50, n, generator=generator, dtype=torch.float64) for n in (4, 3))
-    left = _without(meaning + form[:, :3], form)
+    left = residual(meaning + form[:, :3], form)
     assert float((form.T @ left).abs().max()) < 1e-9
     assert float(left.mean(0).abs().max()) < 1e-9
 

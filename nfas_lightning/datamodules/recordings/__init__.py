@@ -1,0 +1,1 @@
+"""What benchmarks of MEG, EEG and other recordings in time share."""
