@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.progress import track
@@ -35,7 +35,7 @@ from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.results import CaptureCache, ModelResult, NoKeyError, capture_key, stimuli_key
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
-__all__ = ["align", "card_of", "preprocess_for", "record_trajectory"]
+__all__ = ["Captured", "align", "captured", "card_of", "preprocess_for", "record_trajectory"]
 
 
 def align(
@@ -90,47 +90,92 @@ def align(
         >>> sorted(result.scores["feature"].unique())
         ['all_blocks', 'best_block', 'last_block', 'mean_depth', 'stable_mode']
     """
-    if batch_size is not None:
-        check_count("batch_size", batch_size, 1)
     with kept_random_states():  # the benchmark's own draws must not shift a training's
         datamodule.prepare_data()
         datamodule.setup()
         settings = ScoringSettings.given(settings, n_permutations=0)
         settings.check(datamodule.responses)
-        if not isinstance(model, nn.Module):
-            model = FrozenModel(model)
-        if not has_forward(model):
-            model = find_network(model, to_run=True)
-        started = time.perf_counter()
-        is_fixed = isinstance(model, FrozenModel) or not model.training
-        store = CaptureCache.given(is_fixed if cache is None else cache)
-        # a shard of the weights is no key: one process would read while the others wait for it
-        is_keyed = bool(store.max_gb) and not is_sharded(model)
-        key = _capture_key(model, datamodule, layers, pooling, preprocess) if is_keyed else None
-        kept = None if key is None else store.read(key)
-        trajectory = kept
-        if trajectory is None:
-            trajectory = record_trajectory(
-                model if device is None else model.to(device),
-                datamodule.stimuli,
-                layers=layers,
-                pooling=pooling,
-                preprocess=preprocess,
-                batch_size=batch_size or datamodule.batch_size,
-                num_workers=datamodule.num_workers,
-                memory_budget=memory_budget,
-                progress=progress,
-            )
-            assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
-        seconds = time.perf_counter() - started
-        with as_written(model):
-            card = card_of(unwrapped(model), datamodule.responses, name, pooling, seconds=seconds)
-        if key is not None and kept is None:
-            store.write(key, trajectory, {"model": card["name"], "dataset": datamodule.responses.dataset})
+        found = captured(
+            model,
+            datamodule,
+            layers=layers,
+            pooling=pooling,
+            preprocess=preprocess,
+            name=name,
+            batch_size=batch_size,
+            device=device,
+            memory_budget=memory_budget,
+            cache=cache,
+            progress=progress,
+        )
         with without_autocast():
             return score_trajectory(
-                trajectory, datamodule.responses, card, settings, device=device or _device_of(model)
+                found.trajectory, datamodule.responses, found.card, settings, device=found.device
             )
+
+
+class Captured(NamedTuple):
+    """States of a network over a benchmark's stimuli.
+
+    Attributes:
+        trajectory: from a forward pass, or where they were kept.
+        card: the row of the models table, see `card_of`.
+        device: where the states arose; None for a network without parameters.
+    """
+
+    trajectory: Trajectory
+    card: dict[str, Any]
+    device: torch.device | str | None
+
+
+def captured(
+    model: str | nn.Module | LoadedModel,
+    datamodule: Any,
+    *,
+    layers: Layers | None = None,
+    pooling: str | None = None,
+    preprocess: Preprocess | None = None,
+    name: str | None = None,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    memory_budget: int | None = None,
+    cache: bool | str | CaptureCache | None = None,
+    progress: bool = True,
+) -> Captured:
+    """Return the states of a network over the stimuli of a benchmark that is set up, see `align`."""
+    if batch_size is not None:
+        check_count("batch_size", batch_size, 1)
+    if not isinstance(model, nn.Module):
+        model = FrozenModel(model)
+    if not has_forward(model):
+        model = find_network(model, to_run=True)
+    started = time.perf_counter()
+    is_fixed = isinstance(model, FrozenModel) or not model.training
+    store = CaptureCache.given(is_fixed if cache is None else cache)
+    # a shard of the weights is no key: one process would read while the others wait for it
+    is_keyed = bool(store.max_gb) and not is_sharded(model)
+    key = _capture_key(model, datamodule, layers, pooling, preprocess) if is_keyed else None
+    kept = None if key is None else store.read(key)
+    trajectory = kept
+    if trajectory is None:
+        trajectory = record_trajectory(
+            model if device is None else model.to(device),
+            datamodule.stimuli,
+            layers=layers,
+            pooling=pooling,
+            preprocess=preprocess,
+            batch_size=batch_size or datamodule.batch_size,
+            num_workers=datamodule.num_workers,
+            memory_budget=memory_budget,
+            progress=progress,
+        )
+        assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
+    seconds = time.perf_counter() - started
+    with as_written(model):
+        card = card_of(unwrapped(model), datamodule.responses, name, pooling, seconds=seconds)
+    if key is not None and kept is None:
+        store.write(key, trajectory, {"model": card["name"], "dataset": datamodule.responses.dataset})
+    return Captured(trajectory, card, device or _device_of(model))
 
 
 def _device_of(network: nn.Module) -> torch.device | None:

@@ -74,6 +74,7 @@ def classes() -> dict[str, dict[str, str]]:
             "ArrayDataModule": "nfas_lightning.datamodules.array",
             "FolderDataModule": "nfas_lightning.datamodules.folder",
             "SimulatedFilmDataModule": "nfas_lightning.datamodules.simulated.film",
+            "SimulatedRecordingDataModule": "nfas_lightning.datamodules.simulated.recording",
             "StreamsDataModule": "nfas_lightning.datamodules.streams",
             **{
                 name: module

@@ -20,6 +20,7 @@ from nfas_lightning.functional.missing import align_subjects
 from nfas_lightning.functional.mode_kinds import ModeKinds, combine_modes, mode_kinds
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
 from nfas_lightning.functional.paired import PairedResult, bootstrap_r, paired_test
+from nfas_lightning.functional.partition import Partition, partition_parts, variance_partition
 from nfas_lightning.functional.permanova import (
     PairwiseResult,
     PermutationResult,
@@ -45,6 +46,7 @@ __all__ = [
     "PCAResult",
     "PairedResult",
     "PairwiseResult",
+    "Partition",
     "PermutationResult",
     "RidgeModel",
     "SNCIInterval",
@@ -75,6 +77,7 @@ __all__ = [
     "noise_ceiling",
     "normalize",
     "paired_test",
+    "partition_parts",
     "pca",
     "pearson",
     "permanova",
@@ -92,4 +95,5 @@ __all__ = [
     "snci_permutation",
     "squared_correlation",
     "stable_mode",
+    "variance_partition",
 ]

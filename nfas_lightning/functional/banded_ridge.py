@@ -88,7 +88,7 @@ def banded_ridge_cv(
     alphas: Tensor | None = None,
     selection: Selection = "folds",
     nuisances: Tensor | None = None,
-    scaling: Scaling = "unit",
+    scaling: Scaling | Sequence[Scaling] = "unit",
     n_inner_folds: int = 5,
     weights: Tensor | int | None = None,
     seed: int = 0,
@@ -121,7 +121,7 @@ def banded_ridge_cv(
         alphas: (A,) penalties to choose from; None: `default_alphas` of a band's mean width.
         selection: ``"folds"`` or ``"loo"``.
         nuisances: (T, Q) regressors to remove from features and responses.
-        scaling: ``"unit"`` or ``"common"``, within each band.
+        scaling: ``"unit"`` or ``"common"``, within each band; one for all bands, or one per band.
         n_inner_folds: inner folds of ``selection="folds"``.
         weights: (C, B) candidates, non-negative, or how many there are to be, see `draw_band_weights`; None:
             12 per band.
@@ -147,7 +147,9 @@ def banded_ridge_cv(
         >>> (result.r2_parts / result.r2).round(decimals=1).T
         tensor([[1., 0.]])
     """
-    check_option("scaling", scaling, get_args(Scaling))
+    scalings = [scaling] * len(widths) if isinstance(scaling, str) else list(scaling)
+    for option in scalings:
+        check_option("scaling", option, get_args(Scaling))
     if alphas is None:
         alphas = default_alphas(max(1, round(X.shape[-1] / max(1, len(widths)))))
     X, Y, alphas, groups, nuisances = check_encoding(X, Y, groups, alphas, selection, nuisances)
@@ -155,6 +157,8 @@ def banded_ridge_cv(
         raise InputError(
             f"widths must be positive and add up to the {X.shape[1]} columns of X, got {list(widths)}."
         )
+    if len(scalings) != len(widths):
+        raise InputError(f"scaling must be one, or one per band, {len(widths)}, got {len(scalings)}.")
     candidates = _candidates(weights, len(widths), seed).to(X.device)
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
     dtype, n_rois, n_bands = working_dtype(X, Y), Y.shape[1], len(widths)
@@ -173,7 +177,7 @@ def banded_ridge_cv(
                 if len(rows) < 2:
                     continue
                 blocks = [] if selection == "loo" else inner_blocks(train, seen, groups, gap, n_inner_folds)
-                bands = _Bands(X, widths, rows, test, nuisances, scaling)
+                bands = _Bands(X, widths, rows, test, nuisances, scalings)
                 per_target = bytes_per_target(len(X), X.shape[1], len(alphas), len(blocks))
                 per_target += 8 * n_bands * len(test)
                 for part in split_targets(len(columns), per_target, X.device, target_batch):
@@ -252,9 +256,10 @@ class _Bands:
         rows: Tensor,
         test: Tensor,
         nuisances: Tensor | None,
-        scaling: Scaling,
+        scalings: Sequence[Scaling],
     ) -> None:
-        bands = [standardize(x, rows, test, nuisances, scaling) for x in torch.split(X, list(widths), 1)]
+        parts = zip(torch.split(X, list(widths), 1), scalings, strict=True)
+        bands = [standardize(x, rows, test, nuisances, scaling) for x, scaling in parts]
         self.widths = list(widths)
         self.train = torch.cat([band.train for band in bands], 1)
         self.test = torch.cat([band.test for band in bands], 1)

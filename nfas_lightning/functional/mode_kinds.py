@@ -101,11 +101,6 @@ def combine_modes(
     there = (result.eigenvalues.imag >= 0) & (result.amplitudes > least)
     order = result.eigenvalues.abs().argsort(descending=True, stable=True)
     return [
-        (
-            place,
-            combine_depths(
-                H, replace(result, stable_index=order.new_tensor(place)), phase=phase, device=device
-            ),
-        )
-        for place in order[there[order]].tolist()
+        (int(place), combine_depths(H, replace(result, stable_index=place), phase=phase, device=device))
+        for place in order[there[order]].unbind()
     ]

@@ -15,6 +15,7 @@ from nfas_lightning.functional.banded_ridge import banded_ridge_cv
 from nfas_lightning.functional.checks import check_device, check_shape
 from nfas_lightning.functional.correlation import squared_correlation
 from nfas_lightning.functional.intervals import BootstrapDraws, Interval, bootstrap_scores, interval
+from nfas_lightning.functional.standardization import Scaling
 
 __all__ = ["Partition", "partition_parts", "partition_subsets", "variance_partition"]
 
@@ -57,13 +58,19 @@ class Partition:
         return interval(self.r2_parts.to(draws.stimuli), draws, confidence=confidence)
 
 
-def variance_partition(sets: Mapping[str, Tensor], Y: Tensor, **encoding: Any) -> Partition:
+def variance_partition(
+    sets: Mapping[str, Tensor],
+    Y: Tensor,
+    *,
+    scaling: Scaling | Mapping[str, Scaling] = "unit",
+    **encoding: Any,
+) -> Partition:
     r"""Divide the variance that feature sets explain of held-out responses into unique and shared parts.
 
     Every union of sets is encoded by `banded_ridge_cv`, with a penalty per set. With f(U) the r2 of the union
     U of some of the sets A, what exactly the sets S have in common is
 
-    .. math:: \mathrm{part}(S) = \sum_{T \subseteq S} (-1)^{|T| + 1} f\big((A \setminus S) \cup T\big),
+    .. math:: \mathrm{part}(S) = \sum_{T \subseteq S} (-1)^{|T| + 1} f((A \setminus S) \cup T),
               \qquad f(\emptyset) = 0
 
     For two sets, r2 of both less that of the other is unique, and the sum of both less that of both together
@@ -74,8 +81,9 @@ def variance_partition(sets: Mapping[str, Tensor], Y: Tensor, **encoding: Any) -
         sets: two to five names and features (T, P_k), on the responses' clock: those of a network, of
             another, nuisances.
         Y: (T, R) responses, NaN where missing.
-        encoding: options of `banded_ridge_cv`: ``groups``, ``n_folds``, ``gap``, ``scaling`` and so on. With
-            ``nuisances`` what all sets have in common with those is left out.
+        scaling: see `banded_ridge_cv`; of all sets, or by name.
+        encoding: other options of `banded_ridge_cv`: ``groups``, ``n_folds``, ``gap`` and so on. With
+            ``nuisances`` what the sets have in common with those is left out.
 
     Returns:
         `Partition`; NaN where a union scores NaN.
@@ -100,18 +108,21 @@ def variance_partition(sets: Mapping[str, Tensor], Y: Tensor, **encoding: Any) -
     for name, X in sets.items():
         check_shape(f"sets[{name!r}]", X, "T P", T=len(Y))
         check_device(f"sets[{name!r}]", X, "Y", Y)
-    subsets = partition_subsets(len(sets))
-    features = list(sets.values())
+    names = list(sets)
+    subsets = tuple(tuple(names[k] for k in subset) for subset in partition_subsets(len(sets)))
     fits = [
         banded_ridge_cv(
-            torch.cat([features[k] for k in subset], 1), Y, [features[k].shape[1] for k in subset], **encoding
+            torch.cat([sets[name] for name in subset], 1),
+            Y,
+            [sets[name].shape[1] for name in subset],
+            scaling=scaling if isinstance(scaling, str) else [scaling[name] for name in subset],
+            **encoding,
         )
         for subset in subsets
     ]
-    names = list(sets)
     r2 = torch.stack([fit.r2 for fit in fits])
     return Partition(
-        subsets=tuple(tuple(names[k] for k in subset) for subset in subsets),
+        subsets=subsets,
         r2_unions=r2,
         r2_parts=partition_parts(r2),
         preds=torch.stack([fit.preds for fit in fits if fit.preds is not None]),

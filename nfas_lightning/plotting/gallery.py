@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,6 +14,8 @@ from nfas_lightning.plotting.baselines import has_truth, plot_baselines, plot_ro
 from nfas_lightning.plotting.brain import has_coordinates, plot_glass, plot_surface
 from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
 from nfas_lightning.plotting.heatmap import plot_networks
+from nfas_lightning.plotting.lag_maps import has_places, plot_lags, plot_topographies
+from nfas_lightning.plotting.modes import plot_modes
 from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space
 from nfas_lightning.plotting.score_tables import FEW_ROIS, mean_r2
 from nfas_lightning.plotting.style import is_simulated
@@ -61,6 +64,15 @@ def draw_figures(
     if len(results.depth):
         caption = "The weights say which blocks the stable mode is made of."
         yield "depth", caption, partial(plot_depth, results.depth, simulated=simulated)
+    if len(results.lags):
+        caption = "Lags after stimulus onset; the bar marks lags in a cluster with p < .05."
+        yield "lags", caption, partial(plot_lags, results.lags, results.depth, simulated=simulated)
+        if has_places(rois) and find_spec("mne"):
+            caption = "r of the stable mode at the sensors, seen from above; the nose is up."
+            yield "topographies", caption, partial(plot_topographies, scores, rois, simulated=simulated)
+    if len(results.modes):
+        caption = "One point per model and mode: its share of the variance that all modes explain together."
+        yield "modes", caption, partial(plot_modes, results.modes, simulated=simulated)
     caption = "Every feature goes through the same encoding model and the same folds."
     yield "baselines", caption, partial(plot_baselines, scores, simulated=simulated)
     if few:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from nfas_lightning.plotting.modes import mode_table
 from nfas_lightning.plotting.score_tables import (
     STATISTIC_NAMES,
     baseline_table,
@@ -20,8 +21,8 @@ from nfas_lightning.plotting.style import human
 from nfas_lightning.results import FEATURES, SpaceStatistics, group_words, tells_apart
 
 __all__ = [
-    "Grid", "agreement_grid", "baseline_grid", "card_grid", "controls_grid", "nearest_grid", "pairwise_grid",
-    "stability_grid",
+    "Grid", "agreement_grid", "baseline_grid", "card_grid", "controls_grid", "mode_grid", "nearest_grid",
+    "pairwise_grid", "stability_grid",
 ]  # fmt: skip
 
 _TOP_ROIS = 5  # of each group in the table of agreement
@@ -111,6 +112,17 @@ def agreement_grid(statistics: SpaceStatistics) -> Grid | None:
     }
     caption = f"The {_TOP_ROIS} ROIs of each {statistics.group_by} with the highest lower limit of SNCI"
     return _grid(caption, pd.DataFrame(shown), text=3, digits={"SNCI": 2, "bounded": 2})
+
+
+def mode_grid(modes: pd.DataFrame) -> Grid | None:
+    """Return what modes of each kind explain of each network of regions, mean over models."""
+    table = mode_table(modes)
+    by_kind = table.pivot_table(index=["model", "network"], columns="kind", values="share", aggfunc="sum")
+    shares = by_kind.fillna(0).groupby("network").mean()
+    name = "r² of all modes"
+    whole = table.groupby("network")["r2_whole"].mean().rename(name)
+    shown = pd.concat([whole, shares], axis=1).sort_values(name, ascending=False)
+    return _grid("Share of each kind of mode, mean over models", shown.rename_axis("network").reset_index())
 
 
 def baseline_grid(scores: pd.DataFrame) -> Grid | None:

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from nfas_lightning.runner.score_run import score_models
     from nfas_lightning.runner.suite_log import FailedModelsError
     from nfas_lightning.runner.suite_trainer import SuiteTrainer, quiet_lightning
+    from nfas_lightning.runner.variance_parts import partition_variance
 
 __all__ = [
     "FailedModelsError",
     "PlannedModel",
     "SuiteTrainer",
+    "partition_variance",
     "plan",
     "plan_table",
     "quiet_lightning",
@@ -27,6 +29,7 @@ _HOMES = {
     "FailedModelsError": "suite_log",
     "PlannedModel": "planning",
     "SuiteTrainer": "suite_trainer",
+    "partition_variance": "variance_parts",
     "plan": "planning",
     "plan_table": "planning",
     "quiet_lightning": "suite_trainer",

@@ -37,12 +37,7 @@ def mode_shares(encode: FeatureScores, Z: Tensor, scaling: Scaling, base: Mappin
         Of regions that are formed after the fit, parts are means over targets.
     """
     settings, device = encode.settings, encode.targets.device
-    dynamics = dmd(
-        Z,
-        svd_rank=settings.modes,
-        centering="none",  # it is centered already
-        device=device,
-    )
+    dynamics = dmd(Z, svd_rank=settings.modes, centering="none", device=device)  # Z is centered already
     if bool(dynamics.amplitudes.isnan().any()):
         return empty_table("modes")
     modes = combine_modes(Z, dynamics, phase=settings.phase, device=device)

@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 from nilearn.datasets import fetch_coords_seitzman_2018
 
-from nfas_lightning.results import COLUMNS, FEATURES, ModelResult, RunResults, SpaceStatistics
+from nfas_lightning.results import (
+    COLUMNS,
+    FEATURES,
+    OPTIONAL,
+    ModelResult,
+    RunResults,
+    SpaceStatistics,
+)
 
 NAMES = {
     "vision": ["mobilenet_v2", "efficientnet_lite0", "efficientnet_lite2", "hed_vgg16", "mtcnn_onet"],
@@ -300,3 +307,22 @@ def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
         ),
         notes=() if testable else ("PERMANOVA needs two modalities of two models: nothing to test.",),
     )  # fmt: skip
+
+
+def make_modes(results: RunResults, *, seed: int = 0) -> pd.DataFrame:
+    """A turning and a decaying mode per model, which share what the stable mode explains of each ROI."""
+    rng = np.random.default_rng(seed)
+    scores = results.scores.query("feature == 'stable_mode' and subject == 'group'").assign(
+        r2_whole=lambda t: t["r2"]
+    )
+    modulus = scores["model"].map({name: rng.uniform(0.9, 1.05) for name in scores["model"].unique()})
+    share = rng.uniform(0.4, 0.9, len(scores))
+    turning = scores.assign(
+        mode=0, real=modulus, imag=0.5, modulus=modulus, turn=30.0, kind="turning", share=share
+    )
+    decaying = scores.assign(
+        mode=1, real=0.5, imag=0.0, modulus=0.5, turn=0.0, kind="decaying", share=1 - share
+    )
+    modes = pd.concat([turning, decaying], ignore_index=True)
+    modes = modes.assign(r2=modes["share"] * modes["r2_whole"], depth_constant=-1 / np.log(modes["modulus"]))
+    return modes[list(OPTIONAL["modes"])]

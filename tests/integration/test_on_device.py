@@ -56,7 +56,7 @@ def quiet():
 
 
 def assert_same(found, expected, exact=False):
-    for name in ("scores", "spectra", "depth"):
+    for name in ("scores", "spectra", "depth", "modes"):
         one, other = getattr(found, name), getattr(expected, name)
         tolerance = {"check_exact": True} if exact else {"rtol": 1e-4, "atol": 1e-5}
         pd.testing.assert_frame_equal(one, other, **tolerance)
@@ -64,7 +64,7 @@ def assert_same(found, expected, exact=False):
 
 @pytest.mark.parametrize(
     ("choices", "width"),
-    [({}, 6), ({"operator": "pooled", "baselines": False}, 6), ({"baselines": False}, 9)],
+    [({"modes": 3}, 6), ({"operator": "pooled", "baselines": False}, 6), ({"baselines": False}, 9)],
     ids=["joint", "pooled", "ragged"],
 )
 def test_nothing_of_the_size_of_the_stimuli_comes_to_the_host(choices, width):

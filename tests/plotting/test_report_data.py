@@ -39,7 +39,7 @@ def test_scores_are_those_of_the_table_in_its_order(data, results):
     assert [number["id"] for number in data["numbers"]] == ["partial", "alone", "joint"]
     assert data["start"]["number"] == "partial"
     for number, column in (("alone", "r"), ("partial", "r_partial")):
-        part = results.scores.query("feature == 'last_block'").pivot(
+        part = results.scores.query("feature == 'last_block'").pivot_table(
             index="model", columns="roi", values=column
         )
         found = _matrix(data, f"last_block {number}", "r")
