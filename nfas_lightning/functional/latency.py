@@ -66,28 +66,32 @@ def depth_slope(peaks: Tensor) -> Tensor:
     return (peaks * depth).sum(-1) / depth.square().sum()
 
 
-def gradient(curves: Tensor, times: Tensor, center: Tensor) -> Tensor:
+def gradient(curves: Tensor, times: Tensor, course: Tensor) -> Tensor:
     r"""Return how much better late blocks predict late and early blocks early than the other way round.
 
-    .. math:: g = \sum_l \sum_k d_l\, (t_k - \bar t)\, r_{lk}, \quad
-              \bar t = \sum_{lk} t_k r_{lk} / \sum_{lk} r_{lk}
+    .. math:: g = \sum_l \sum_k d_l\, c_k\, (t_k - \bar t)\, r_{lk}, \quad
+              \bar t = \sum_k t_k c_k^2 / \sum_k c_k^2
 
-    with depths d from -1/2 to 1/2. It is 0 where all blocks have curves of one shape, and near 0 where no
-    block predicts: noise, whose peaks lie anywhere, weighs little here.
+    with depths d from -1/2 to 1/2, and c the course of all blocks together, negative values as 0. It is 0
+    where every block has that course, whatever its height, and near 0 where no block predicts: noise, whose
+    peaks lie anywhere, weighs little here.
 
     Args:
         curves: (..., L, K) scores of blocks by lag.
         times: (K,) lags.
-        center: the mean time, that of the data for their null too.
+        course: (K,) mean over the blocks of the data, the same for their null.
 
     Returns:
         (...); positive where later blocks predict later.
 
     Example:
         >>> times = torch.tensor([0.1, 0.2])
-        >>> round(float(gradient(torch.eye(2), times, torch.tensor(0.15))), 3)
-        0.05
+        >>> round(float(gradient(torch.eye(2), times, torch.tensor([0.5, 0.5]))), 3)
+        0.025
     """
     check_shape("times", times, "K", K=curves.shape[-1])
+    check_shape("course", course, "K", K=curves.shape[-1])
     depth = torch.linspace(-0.5, 0.5, curves.shape[-2], dtype=curves.dtype, device=curves.device)
-    return torch.einsum("...lk,l,k->...", curves, depth, times.to(curves) - center)
+    times, weight = times.to(curves), course.to(curves).clamp(min=0)
+    late = weight * (times - (times * weight**2).sum() / weight.square().sum())
+    return torch.einsum("...lk,l,k->...", curves, depth, late)

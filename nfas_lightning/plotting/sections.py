@@ -19,13 +19,14 @@ from nfas_lightning.plotting import reading, report_tables
 from nfas_lightning.plotting.baselines import has_truth, planted_groups
 from nfas_lightning.plotting.modes import mode_traces
 from nfas_lightning.plotting.report_tables import Grid
-from nfas_lightning.plotting.score_tables import baseline_table, mean_r2, network_or_roi
-from nfas_lightning.plotting.style import SYMBOLS, GroupStyle, group_styles
+from nfas_lightning.plotting.score_tables import gain_table, mean_r2, network_or_roi
+from nfas_lightning.plotting.style import SYMBOLS, GroupStyle, format_p, group_styles
 from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics, group_words
 
 __all__ = ["SECTIONS", "Chart", "Section", "report_sections"]
 
 _MOST_ROWS = 30  # of a chart of networks or ROIs
+_MOST_MAPS = 6  # models whose blocks are drawn by lag
 
 
 class Chart(NamedTuple):
@@ -79,11 +80,8 @@ def _baselines(results: RunResults | None, statistics: SpaceStatistics) -> Secti
     """Return the stable mode beside its baselines: the difference to each, per model and on average."""
     if results is None:
         return None
-    table, grid = baseline_table(results.scores), report_tables.baseline_grid(results.scores)
-    charts = []
-    if "stable_mode" in table and table.shape[1] > 1:
-        gains = table.drop(columns="stable_mode").rsub(table["stable_mode"], axis=0).dropna(axis=1, how="all")
-        charts = [_gain_chart(gains)] if gains.shape[1] else []
+    gains, grid = gain_table(results.scores), report_tables.baseline_grid(results.scores)
+    charts = [_gain_chart(gains)] if gains.shape[1] else []
     text = reading.baseline_sentences(results.scores)
     return Section("baselines", "The stable mode and its baselines", text, charts, [grid] if grid else [])
 
@@ -250,6 +248,34 @@ def _tests(results: RunResults | None, statistics: SpaceStatistics) -> Section:
     return Section("tests", "Tests of the space", text, (), kept, more)
 
 
+def _time(results: RunResults | None, statistics: SpaceStatistics) -> Section | None:
+    """Return each block by lag, and how much later late blocks predict best."""
+    if results is None or results.lags.empty:
+        return None
+    charts: list[Chart] = []
+    text: list[str] = []
+    for card in results.models.to_dict("records"):
+        own = results.lags[results.lags["model"] == card["model"]]
+        blocks = own[own["feature"] == "block"]
+        if blocks.empty or len(charts) == _MOST_MAPS:
+            continue
+        table = blocks.pivot_table(index="depth", columns="lag", values="r")
+        heat = {
+            "type": "heatmap", "x": _list(1000 * table.columns), "y": [int(depth) for depth in table.index],
+            "z": [_list(row) for row in table.to_numpy()], "zmin": 0, "colorscale": "Viridis",
+            "colorbar": {"title": {"text": "r"}},
+        }  # fmt: skip
+        axes = {"xaxis": {"title": {"text": "lag after onset, ms"}}, "yaxis": {"title": {"text": "block"}}}
+        charts.append(Chart(f"{card['model']}: each block by lag", [heat], axes, "Mean r over channels."))
+        if np.isfinite(slope := card.get("lag_slope", np.nan)):
+            low, high = (1000 * card[f"lag_slope_{end}"] for end in ("low", "high"))
+            text.append(
+                f"{card['model']}: the last block predicts best {1000 * slope:+.0f} ms after the first "
+                f"({low:+.0f} to {high:+.0f}), {format_p(card['lag_slope_p'])}."
+            )
+    return Section("time", "When blocks predict", text, charts)
+
+
 def _modes(results: RunResults | None, statistics: SpaceStatistics) -> Section | None:
     """Return the depth spectra of regions."""
     if results is None or results.modes.empty:
@@ -268,6 +294,7 @@ SECTIONS: tuple[Callable[[RunResults | None, SpaceStatistics], Section | None], 
     _baselines,
     _tests,
     _agreement,
+    _time,
     _modes,
     _truth,
 )

@@ -84,6 +84,6 @@ def _mean(scores: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         if name not in rows
     }
     mean = scores.groupby(rows, sort=False, dropna=False, as_index=False).agg(how)
-    undefined = {name: math.nan for name in ("p", "q") if name in scores}
+    undefined = {name: math.nan for name in ("p", "q", "p_cluster") if name in scores}
     averaged: pd.DataFrame = mean.assign(subject=MEAN, **undefined)[list(scores)]
     return averaged

@@ -92,8 +92,7 @@ def lag_scores(
     p = float("nan")
     if all(curve.null is not None for curve in of_blocks):
         null = torch.stack([curve.null for curve in of_blocks], dim=1)  # type: ignore[misc]
-        center = (data * times.to(data)).sum() / data.sum()
-        found, moved = (gradient(curve, times, center).abs() for curve in (data, null))
+        found, moved = (gradient(curve, times, data.mean(0)).abs() for curve in (data, null))
         p = float((1 + (moved >= found).sum()) / (1 + len(moved)))
     return LagScores(
         lags[list(OPTIONAL["lags"])],

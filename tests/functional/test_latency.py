@@ -43,12 +43,13 @@ def test_the_gradient_is_zero_for_one_shape_whatever_the_heights():
     heights = torch.tensor([0.1, 0.5, 0.3], dtype=torch.float64)[:, None]
     same, later = heights * bumps([0.1] * 3), heights * bumps([0.1, 0.15, 0.2])
     for curves, sign in ((same, 0), (later, 1), (later.flip(0), -1)):
-        center = (curves * TIMES).sum() / curves.sum()
-        found = float(gradient(curves, TIMES, center))
+        course = curves.mean(0)
+        center = float((course**2 * TIMES).sum() / (course**2).sum())
+        found = float(gradient(curves, TIMES, course))
         assert np.sign(round(found, 6)) == sign
         plain = sum(
-            depth * (t - float(center)) * float(r)
+            depth * weight * (t - center) * r
             for depth, curve in zip((-0.5, 0, 0.5), curves, strict=True)
-            for t, r in zip(TIMES.tolist(), curve, strict=True)
+            for weight, t, r in zip(course.tolist(), TIMES.tolist(), curve.tolist(), strict=True)
         )
         assert found == pytest.approx(plain, abs=1e-9)
