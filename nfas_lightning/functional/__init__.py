@@ -1,7 +1,8 @@
 """Pure functions: tensors in, tensors out. Dynamics over depth, encoding, and statistics of the space."""
 
 from nfas_lightning.functional.anova import AnovaResult, anova
-from nfas_lightning.functional.banded_ridge import BandedResult, banded_ridge_cv, draw_band_weights
+from nfas_lightning.functional.banded_ridge import BandedResult, banded_ridge_cv
+from nfas_lightning.functional.bands import draw_band_weights
 from nfas_lightning.functional.ceiling import noise_ceiling, normalize
 from nfas_lightning.functional.clusters import ClusterTest, cluster_test, grid_edges
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out, regress_out_ar1

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nfas_lightning.functional.snci import snci_noise
 from nfas_lightning.plotting.legends import foot_legend, group_handles, legend_columns, set_head
 from nfas_lightning.plotting.score_tables import network_or_roi
 from nfas_lightning.plotting.style import (
@@ -83,6 +84,9 @@ def plot_snci(
                 median, y + shift, c=style.color, marker=style.marker, s=55, edgecolors="white",
                 linewidths=0.6, zorder=3, gid=f"snci-{form}-{group}",
             )  # fmt: skip
+            if form == "bounded" and sizes.get(group, 0) > 1:
+                noise = snci_noise(int(sizes[group]), value=statistics.value)
+                panel.axvline(noise, color=style.color, lw=1.3, ls=":", zorder=1, gid="noise")
         for line in y[::2]:
             panel.axhspan(line - 0.5, line + 0.5, color="#f6f6f6", zorder=0)
         panel.set_xlabel(with_count(label, len(rows), len(order), "ROIs" if single else "networks"))
@@ -97,6 +101,7 @@ def plot_snci(
     if len(shown) > len(largest):
         usual += f" (the {len(largest)} largest of {len(shown)})"
     bar = "bar: 95 % interval over models" if alone else "point: median over ROIs; bar: middle half of them"
+    bar += "\ndotted: 95 % of pure noise lies below"
     set_head(
         panels[0], usual, group_handles(styles), look, note=bar, inside=ax is not None, simulated=simulated,
         columns=legend_columns(styles, 8.5),

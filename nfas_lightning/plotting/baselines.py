@@ -8,13 +8,16 @@ from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nfas_lightning.plotting.legends import foot_legend, set_head
+from nfas_lightning.errors import InputError
+from nfas_lightning.functional.paired import paired_test
+from nfas_lightning.plotting.legends import foot_legend, group_handles, set_head
 from nfas_lightning.plotting.score_tables import (
-    baseline_table,
+    gain_table,
     mean_r2,
     model_order,
     roi_scores,
@@ -28,7 +31,6 @@ from nfas_lightning.plotting.style import (
     finish,
     group_styles,
     has_mark,
-    name_rows,
     new_axes,
     new_figure,
     short_names,
@@ -61,42 +63,52 @@ _OTHER = _Look("d", MUTED, False, 50)
 
 @styled
 def plot_baselines(scores: pd.DataFrame, *, ax: Axes | None = None, **look: Unpack[Look]) -> Figure:
-    """Draw the mean correlation over ROIs of every feature of every model: the stable mode and its baselines.
+    """Draw what the stable mode gains over each baseline, in mean correlation over ROIs.
+
+    One row per baseline: a dot per model, and below them the mean with its 95 % interval over models, which
+    takes them as independent, see `functional.paired.paired_test`.
 
     Args:
         scores: the scores table of a run.
         ax: see `plot_space`.
         **look: see `Look`.
+
+    Raises:
+        ValueError: the table lacks the stable mode, or holds nothing beside it.
     """
     simulated = has_mark(look, scores)
-    table = baseline_table(scores)[::-1]
+    gains = gain_table(scores)
+    if not gains.shape[1]:
+        raise InputError(
+            "scores must hold the stable mode and a baseline, got the features "
+            f"{sorted(map(str, scores['feature'].unique()))}: score with baselines."
+        )
     inside = ax is not None
-    figure, ax = new_axes(ax, 10.5, 2.3 + 0.44 * max(len(table), 2))
-    modalities = table.index.get_level_values("modality")
+    figure, ax = new_axes(ax, 10.5, 2.3 + 0.75 * gains.shape[1])
+    modalities = gains.index.get_level_values("modality")
     styles = group_styles(modalities, look)
-    y = np.arange(len(table))
-    numbers = table.to_numpy(float)
-    known = np.isfinite(numbers).any(1)
-    ends = np.array([[np.nanmin(row), np.nanmax(row)] for row in numbers[known]]).reshape(-1, 2)
-    ax.hlines(y[known], ends[:, 0], ends[:, 1], color="#e2e2e2", lw=2, zorder=1)
-    _draw_features(ax, table.drop(columns="stable_mode", errors="ignore"), y)
-    if "stable_mode" in table:
-        for row, (value, modality) in enumerate(zip(table["stable_mode"], modalities, strict=True)):
+    rng = np.random.default_rng(0)  # the same results draw the same picture
+    rows = list(range(gains.shape[1]))[::-1]
+    for row, (name, column) in zip(rows, gains.items(), strict=True):
+        for modality, style in styles.items():
+            own = column[modalities == modality].dropna()
+            y = row + _LIFT + rng.uniform(-0.14, 0.14, len(own))
             ax.scatter(
-                value, row + _LIFT, c=styles[modality].color, marker=styles[modality].marker, s=120,
-                edgecolors="white", zorder=5, gid="stable_mode",
+                own, y, c=style.color, marker=style.marker, s=42, alpha=0.75,
+                edgecolors="white", linewidths=0.5, zorder=3, gid=f"gain-{name}",
             )  # fmt: skip
-    ax.axvline(0, color=MUTED, lw=1, zorder=0)
-    name_rows(ax, table.index.get_level_values("model"), [styles[name].color for name in modalities])
-    ax.set_ylim(-0.7, len(table) - 0.3)
-    ax.set_xlabel(f"{_axis_name(scores)}, mean over ROIs")
+        test = paired_test(torch.tensor(list(column.dropna())))
+        ax.hlines(row - _LIFT, test.low, test.high, color=INK, lw=3, zorder=4, gid="interval")
+        ax.scatter(test.mean, row - _LIFT, c=INK, marker="D", s=60, zorder=5, gid="mean")
+    ax.axvline(0, color=MUTED, lw=1.2, zorder=0)
+    ax.set_yticks(rows, [FEATURES.get(str(name), str(name)) for name in gains])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel(f"{_axis_name(scores)} of the stable mode minus that of the baseline, mean over ROIs")
     ax.grid(True, axis="x")
-    handles = _feature_handles(
-        table.columns.astype(str).tolist(), {f"stable mode, {name}": style for name, style in styles.items()}
-    )
+    mean = Line2D([], [], marker="D", color=INK, lw=3, markersize=7, label="mean, 95 % interval over models")
     set_head(
-        ax, "The stable mode and its baselines", handles, look, inside=inside, simulated=simulated, columns=3,
-        handletextpad=0.3, columnspacing=1.2,
+        ax, "The stable mode and its baselines", [*group_handles(styles), mean], look, inside=inside,
+        simulated=simulated, columns=4, handletextpad=0.4, columnspacing=1.2,
     )  # fmt: skip
     return figure
 

@@ -37,6 +37,11 @@ __all__ = ["has_coordinates", "plot_glass", "plot_surface"]
 
 _VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
 _PIXELS = (620, 460)  # of one view: about 200 dots an inch as drawn
+_UNSCORED = (
+    0.80,
+    0.67,
+    0.55,
+)  # of a ROI without a score: neither gray, which is no ROI, nor light, which is zero
 _SPAN = (230.0, 170.0)  # millimeters of the inflated mesh that a view shows
 
 
@@ -57,10 +62,10 @@ def plot_surface(
 ) -> Figure:
     """Draw per-ROI values on the inflated fsaverage5 cortex, one row of four views per map.
 
-    A parcel colors its own vertices, which the column ``vertices`` of the ROI table names, and so does a ROI
-    that is a vertex itself. Where no ROI has any, each colors a disc: the vertices that are nearest to its
-    center, within `radius` on the pial surface. Gray is cortex without a ROI. ROIs under the cortex or in the
-    cerebellum reach no vertex: `plot_glass` shows them.
+    A parcel colors its own vertices, which the column ``vertices`` of the ROI table names, and so does a
+    ROI that is a vertex itself. Where no ROI has any, each colors a disc: the vertices that are nearest to
+    its center, within `radius` on the pial surface. Gray is cortex without a ROI, brown a ROI without a
+    score. ROIs under the cortex or in the cerebellum reach no vertex: `plot_glass` shows them.
 
     Args:
         values: ROIs x maps; index ``roi``, one row of pictures per column. All maps share one color scale.
@@ -82,7 +87,7 @@ def plot_surface(
         for (side, view), ax in zip(_VIEWS, line, strict=True):
             index = nearest[side]
             per_vertex = np.where(index >= 0, column.to_numpy(float)[index], np.nan)
-            ax.imshow(_paint(side, view, per_vertex, norm), interpolation="antialiased")
+            ax.imshow(_paint(side, view, per_vertex, index >= 0, norm), interpolation="antialiased")
             _bare(ax)
         if len(panels) > 1:
             color = styles[str(name)].color if str(name) in styles else INK
@@ -247,12 +252,13 @@ def _nearest_roi(side: str, points: np.ndarray, radius: float) -> np.ndarray:
     return np.where(distance <= radius, own[index], -1)
 
 
-def _paint(side: str, view: str, values: np.ndarray, norm: Normalize) -> np.ndarray:
+def _paint(side: str, view: str, values: np.ndarray, owned: np.ndarray, norm: Normalize) -> np.ndarray:
     """Return a (H, W, 3) picture of per-vertex values; shading and folds show where there are none."""
     mesh = hemisphere(side)
     face, light = _face_pixels(side, view)
     corner = mesh.faces[:, 0]
-    color = np.where(mesh.sulcus[corner, None], 0.74, 0.86) * np.ones((1, 3))
+    color = np.where(mesh.sulcus[corner, None], 0.64, 0.78) * np.ones((1, 3))
+    color[owned[corner]] = _UNSCORED
     finite = np.isfinite(values[corner])
     color[finite] = SEQUENTIAL(norm(values[corner][finite]))[:, :3]
     color = color * light[:, None]

@@ -17,6 +17,7 @@ from nfas_lightning.plotting.score_tables import model_order
 from nfas_lightning.plotting.style import (
     INK,
     MUTED,
+    GroupStyle,
     Look,
     finish,
     group_styles,
@@ -31,6 +32,7 @@ __all__ = ["plot_depth", "plot_families", "plot_spectra"]
 
 _PALE = 0.3  # opacity of a fill that says: here, but not the one that counts
 _LONGEST_NAME = 26  # characters beside a circle
+_RIDGE = 0.86  # height of a row of `plot_depth` at its scale's end
 _REACH = 1.6  # eigenvalues beyond this modulus are drawn at the rim: one wild value must not shrink the rest
 
 
@@ -85,6 +87,7 @@ def plot_spectra(spectra: pd.DataFrame, *, max_labels: int = 16, **look: Unpack[
             ax.text(0.02, 0.02, note, transform=ax.transAxes, fontsize=10, color=MUTED)
         shown = part.assign(x=x, y=y, name=part["model"].map(names))[stable]
         _name_stable(ax, shown, style.color, limit, max_labels)
+        _enlarge(ax, x[stable].to_numpy(), y[stable].to_numpy(), style)
     dot: Any = {"marker": "o", "ls": "", "color": MUTED, "markersize": 8}
     handles = [Line2D([], [], label="stable mode", **dot)]
     if paired:
@@ -132,8 +135,12 @@ def plot_depth(depth: pd.DataFrame, **look: Unpack[Look]) -> Figure:
         "weight |c| of the stable mode\n(each row scaled to its maximum)",
         f"r of the block alone\n(row height: r = {top:.2f}{'; below 0 drawn as 0' if below else ''})",
     )
-    for ax, heading in zip(panels, headings, strict=True):
+    for ax, heading, most in zip(panels, headings, ("max", f"{top:.2f}"), strict=True):
         ax.set_title(heading, fontsize=12)
+        # one scale holds for all rows: it stands beside the first
+        scale = ax.secondary_yaxis("right")
+        scale.set_yticks([len(pairs) - 1, len(pairs) - 1 + _RIDGE], ["0", most], fontsize=9)
+        scale.spines[:].set_visible(False)
         ax.set_xlabel("relative depth: first block 0, last block 1")
         ax.set_ylim(-0.1, len(pairs) + 0.05)
         ax.set_xlim(-0.02, 1.02)
@@ -229,6 +236,36 @@ def _draw_circle(ax: Axes, limit: float) -> None:
     ax.set_ylabel("imaginary part")
 
 
+def _enlarge(ax: Axes, x: np.ndarray, y: np.ndarray, style: GroupStyle) -> None:
+    """Show once more, enlarged, where the stable eigenvalues crowd at 1; in the corner that holds none."""
+    y = np.abs(y)  # of a conjugate pair, whichever is marked
+    half = 0.62 * max(np.ptp(x), np.ptp(y), 0.02) if len(x) > 1 else np.inf
+    if half > 0.3:
+        return
+    middle = (x.min() + x.max()) / 2, (y.min() + y.max()) / 2
+    inset = ax.inset_axes((0.03, 0.03, 0.4, 0.4))
+    inset.scatter(
+        x, y, c=style.color, marker=style.marker, s=26, edgecolors="white", linewidths=0.5, gid="enlarged"
+    )
+    inset.add_patch(Circle((0, 0), 1, fill=False, edgecolor=INK, lw=1.3, zorder=1))
+    inset.set_xlim(middle[0] - half, middle[0] + half)
+    inset.set_ylim(middle[1] - half, middle[1] + half)
+    inset.set_aspect("equal")
+    inset.tick_params(
+        labelsize=8,
+        top=True,
+        labeltop=True,
+        bottom=False,
+        labelbottom=False,
+        right=True,
+        labelright=True,
+        left=False,
+        labelleft=False,
+    )
+    inset.locator_params(nbins=3)
+    ax.indicate_inset_zoom(inset, edgecolor=MUTED)
+
+
 def _name_stable(ax: Axes, values: pd.DataFrame, color: str, limit: float, max_labels: int) -> None:
     """Name the stable eigenvalues in a column right of the circle: they crowd where the circle meets 1."""
     named = values.sort_values("imag").drop_duplicates("model", keep="last").sort_values("y")
@@ -260,7 +297,7 @@ def _draw_ridge(ax: Axes, place: np.ndarray, height: np.ndarray, row: int, color
     if not np.isfinite(height).any():
         ax.text(0.0, row + 0.3, "not computed", fontsize=9.5, color=MUTED)
         return
-    tall = 0.86 * np.clip(height, 0, 1)
+    tall = _RIDGE * np.clip(height, 0, 1)
     ax.fill_between(place, row, row + tall, color=color, alpha=0.28, lw=0)
     ax.plot(place, row + tall, color=color, lw=1.6, marker="o" if len(place) == 1 else None)
     best = int(np.nanargmax(height))

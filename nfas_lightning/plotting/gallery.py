@@ -17,7 +17,7 @@ from nfas_lightning.plotting.heatmap import plot_networks
 from nfas_lightning.plotting.lag_maps import has_places, plot_lags, plot_topographies
 from nfas_lightning.plotting.modes import plot_modes
 from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space
-from nfas_lightning.plotting.score_tables import FEW_ROIS, mean_r2
+from nfas_lightning.plotting.score_tables import FEW_ROIS, gain_table, mean_r2
 from nfas_lightning.plotting.style import is_simulated
 from nfas_lightning.results import RunResults, SpaceStatistics, group_words
 
@@ -73,8 +73,9 @@ def draw_figures(
     if len(results.modes):
         caption = "One point per model and mode: its share of the variance that all modes explain together."
         yield "modes", caption, partial(plot_modes, results.modes, simulated=simulated)
-    caption = "Every feature goes through the same encoding model and the same folds."
-    yield "baselines", caption, partial(plot_baselines, scores, simulated=simulated)
+    if gain_table(scores).shape[1]:
+        caption = "Every feature goes through the same encoding model and the same folds."
+        yield "baselines", caption, partial(plot_baselines, scores, simulated=simulated)
     if few:
         yield "rois", "Correlation by ROI and model.", partial(plot_rois, scores, simulated=simulated)
 
@@ -103,9 +104,11 @@ def _maps(results: RunResults, statistics: SpaceStatistics, simulated: bool) -> 
     """Yield the brain maps."""
     rois, r2 = results.rois, mean_r2(results.scores)
     draw = partial(plot_surface, rois=rois, simulated=simulated)
-    caption = "Each ROI colors the cortex around its center; gray is cortex without a ROI or a score."
+    caption = "Each ROI colors the cortex around its center; gray: no ROI; brown: a ROI without a score."
     if "index" in rois:
-        caption = "Each vertex shows its own score, or that of the nearest voxel; gray is without a score."
+        caption = (
+            "Each vertex shows its own score, or that of the nearest voxel; gray: none; brown: no score."
+        )
     title = "Score of the stable mode, mean over models"
     yield "map_r2", caption, partial(draw, r2, title=title, label="mean r²")
     seen = "The same values seen through the brain, regions under the cortex included."

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from nfas_lightning.plotting.places import result_line
-from nfas_lightning.plotting.score_tables import baseline_table, control_note, feature_scores
+from nfas_lightning.plotting.score_tables import control_note, feature_scores, gain_table
 from nfas_lightning.plotting.style import format_p
 from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics, few_models, group_words
 
@@ -107,15 +107,13 @@ def _spread(statistics: SpaceStatistics) -> list[str]:
 
 def baseline_sentences(scores: pd.DataFrame) -> list[str]:
     """Return how often the stable mode scores above each baseline, and by how much."""
-    table, said = baseline_table(scores), []
-    if "stable_mode" in table:
-        gains = table.drop(columns="stable_mode").rsub(table["stable_mode"], axis=0)
-        for name, gain in gains.dropna(axis=1, how="all").items():
-            gain = gain.dropna()
-            said.append(
-                f"{FEATURES.get(str(name), name)}: the stable mode is higher in {int((gain > 0).sum())} of "
-                f"{_count(len(gain), 'model')} (mean difference in r {gain.mean():+.3f})"
-            )
+    said = []
+    for name, gain in gain_table(scores).items():
+        gain = gain.dropna()
+        said.append(
+            f"{FEATURES.get(str(name), name)}: the stable mode is higher in {int((gain > 0).sum())} of "
+            f"{_count(len(gain), 'model')} (mean difference in r {gain.mean():+.3f})"
+        )
     return said
 
 

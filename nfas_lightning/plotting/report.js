@@ -468,13 +468,17 @@ function fill(select, pairs, value) {
   select.value = value;
 }
 
+function tellModel() {
+  const score = mean(scoresOf(chosen.model));
+  $("said").textContent = `${data.models[chosen.model].model}${score === null ? "" : `: mean ${valueName()} ${shown(score)}`}`;
+}
+
 function selectModel(row) {
   if (row < 0) return;
   chosen.model = row;
   chosen.map = data.features.length ? "model" : chosen.map;
   $("chosen").value = String(row);
-  const score = mean(scoresOf(row));
-  $("said").textContent = `${data.models[row].model}${score === null ? "" : `: mean ${valueName()} ${shown(score)}`}`;
+  tellModel();
   drawBoard(); drawSpace(); drawModel(); drawRegions();
 }
 
@@ -511,7 +515,7 @@ function listen() {
       chosen[name] = event.target.value;
       if (name === "place") drawSpace();
       else if (name === "map" || name === "scaling") drawRegions();
-      else { drawBoard(); drawSpace(); drawModel(); drawRegions(); }
+      else { tellModel(); drawBoard(); drawSpace(); drawModel(); drawRegions(); }
     });
   }
   $("chosen").addEventListener("change", (event) => selectModel(Number(event.target.value)));
@@ -531,27 +535,34 @@ function prepareBrain() {
   whenSeen($("brain-box"), () => { drawBrain.ready = true; drawBrain(mapped()); });
 }
 
+const nextFrame = () => new Promise((resolve) => setTimeout(resolve));  // lets the browser show what is there
+
 async function open() {
-  const [library, text] = await Promise.all([unpacked("library"), unpacked("data")]);
-  document.head.append(Object.assign(document.createElement("script"), { textContent: library }));
-  $("library").remove();
-  data = JSON.parse(text);
-  Object.assign(chosen, data.start, { model: 0, map: data.features.length ? "model" : "0", scaling: "level", roi: 0, view: "left" });
+  const library = unpacked("library");
+  data = JSON.parse(await unpacked("data"));
+  Object.assign(chosen, data.start, { map: data.features.length ? "model" : "0", scaling: "level", roi: 0, view: "left" });
+  chosen.model = sorted(boardRows(), order)[0].row;
+  const best = scoresOf(chosen.model);
+  if (finite(best).length) chosen.roi = best.indexOf(Math.max(...finite(best)));
   fill($("feature"), data.features.map(({ id, name }) => [id, name]), chosen.feature);
   fill($("number"), data.numbers.map(({ id, name }) => [id, name]), chosen.number);
-  fill($("chosen"), data.models.map((model, row) => [String(row), model.model]), "0");
+  fill($("chosen"), data.models.map((model, row) => [String(row), model.model]), String(chosen.model));
   $("value").value = chosen.value;
   $("number").parentNode.hidden = data.numbers.length < 2;
   $("tools").hidden = !data.features.length;
-  const ranked = sorted(boardRows(), order);
-  chosen.model = ranked[0].row;
-  const best = scoresOf(chosen.model);
-  if (finite(best).length) chosen.roi = best.indexOf(Math.max(...finite(best)));
-  document.querySelectorAll("table.grid").forEach(enliven);
+  tellModel();
+  drawBoard();  // it needs no chart library
+  await nextFrame();
+  document.head.append(Object.assign(document.createElement("script"), { textContent: await library }));
+  $("library").remove();
+  drawSpace();
+  await nextFrame();
+  drawModel();
   prepareBrain();
-  listen();
-  selectModel(chosen.model);
+  drawRegions();
+  document.querySelectorAll("table.grid").forEach(enliven);
   for (const id of Object.keys(data.charts)) whenSeen($(id), () => { seen.add(id); drawChart(id); });
+  listen();
   document.body.dataset.drawn = "yes";
 }
 

@@ -25,7 +25,7 @@ from nfas_lightning.results import (
 
 __all__ = [
     "FEW_ROIS", "STATISTIC_NAMES", "baseline_table", "control_note", "feature_rows", "feature_scores",
-    "mean_r2", "mean_scores", "model_order", "moved_note", "network_or_roi", "network_table",
+    "gain_table",    "mean_r2", "mean_scores", "model_order", "moved_note", "network_or_roi", "network_table",
     "reported_number", "rivals_of", "roi_score_table", "roi_scores", "score_table", "space_table",
     "value_name",
 ]  # fmt: skip
@@ -66,6 +66,14 @@ def baseline_table(scores: pd.DataFrame, *, value: str = "r") -> pd.DataFrame:
     table = shown.pivot_table(index=["modality", "model"], columns="feature", values=value, dropna=False)
     known = [name for name in FEATURES if name in table]
     return _in_order(table, shown)[known + [name for name in table if name not in FEATURES]]
+
+
+def gain_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return models x baselines: r of the stable mode minus r of each baseline, means over ROIs."""
+    table = baseline_table(scores)
+    if "stable_mode" not in table:
+        return table.iloc[:, :0]
+    return table.drop(columns="stable_mode").rsub(table["stable_mode"], axis=0).dropna(axis=1, how="all")
 
 
 def network_table(

@@ -19,7 +19,7 @@ from nfas_lightning.plotting import reading, report_tables
 from nfas_lightning.plotting.baselines import has_truth, planted_groups
 from nfas_lightning.plotting.modes import mode_traces
 from nfas_lightning.plotting.report_tables import Grid
-from nfas_lightning.plotting.score_tables import baseline_table, mean_r2, network_or_roi
+from nfas_lightning.plotting.score_tables import gain_table, mean_r2, network_or_roi
 from nfas_lightning.plotting.style import SYMBOLS, GroupStyle, format_p, group_styles
 from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics, group_words
 
@@ -80,11 +80,8 @@ def _baselines(results: RunResults | None, statistics: SpaceStatistics) -> Secti
     """Return the stable mode beside its baselines: the difference to each, per model and on average."""
     if results is None:
         return None
-    table, grid = baseline_table(results.scores), report_tables.baseline_grid(results.scores)
-    charts = []
-    if "stable_mode" in table and table.shape[1] > 1:
-        gains = table.drop(columns="stable_mode").rsub(table["stable_mode"], axis=0).dropna(axis=1, how="all")
-        charts = [_gain_chart(gains)] if gains.shape[1] else []
+    gains, grid = gain_table(results.scores), report_tables.baseline_grid(results.scores)
+    charts = [_gain_chart(gains)] if gains.shape[1] else []
     text = reading.baseline_sentences(results.scores)
     return Section("baselines", "The stable mode and its baselines", text, charts, [grid] if grid else [])
 

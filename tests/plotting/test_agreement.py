@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nfas_lightning.functional.snci import snci_noise
 from nfas_lightning.plotting import (
     plot_convergence,
     plot_snci,
@@ -17,6 +18,9 @@ def test_snci_shows_the_median_over_the_networks_rois(statistics):
     rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     expected = statistics.snci.query("group == 'audio'").groupby("network")["bounded"].median().reindex(rows)
     np.testing.assert_allclose(dots(figure, "snci-bounded-audio")[:, 0], expected)
+    noise = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_gid() == "noise"]
+    assert noise == [snci_noise(5)] * 3
+    assert "95 % of pure noise lies below" in texts(figure)
 
 
 def test_snci_of_identical_models_is_infinite_and_still_drawn(statistics):

@@ -1,4 +1,6 @@
 import numpy as np
+import pytest
+from scipy import stats
 
 from nfas_lightning.plotting import (
     plot_baselines,
@@ -11,11 +13,19 @@ from tests.helpers.figures import dots
 from tests.helpers.results import make_results
 
 
-def test_baselines_show_the_mean_over_rois(results):
+def test_baselines_show_gains_and_their_interval_over_models(results):
     figure = plot_baselines(results.scores)
-    table = baseline_table(results.scores)[::-1]
-    np.testing.assert_allclose(dots(figure, "last_block")[:, 0], table["last_block"])
-    np.testing.assert_allclose(np.sort(dots(figure, "stable_mode")[:, 0]), np.sort(table["stable_mode"]))
+    table = baseline_table(results.scores)
+    gain = table["stable_mode"] - table["last_block"]
+    np.testing.assert_allclose(np.sort(dots(figure, "gain-last_block")[:, 0]), np.sort(gain))
+    assert len(dots(figure, "mean")) == table.shape[1] - 1
+    assert np.isclose(dots(figure, "mean")[:, 0], gain.mean()).any()
+    expected = stats.t.interval(0.95, len(gain) - 1, gain.mean(), stats.sem(gain))
+    lines = [c.get_segments()[0][:, 0] for c in figure.axes[0].collections if c.get_gid() == "interval"]
+    assert any(np.allclose(line, expected) for line in lines)
+    alone = results.scores[results.scores["feature"] == "stable_mode"]
+    with pytest.raises(ValueError, match=r"stable mode and a baseline, got the features \['stable_mode'\]"):
+        plot_baselines(alone)
 
 
 def test_rois_mark_ceiling_and_rejected_nulls():

@@ -10,6 +10,7 @@ from nfas_lightning.plotting import (
 from nfas_lightning.plotting.brain import (
     _face_pixels,
     _nearest_roi,
+    _paint,
     disc_radius,
     hemisphere,
     vertex_rois,
@@ -112,3 +113,22 @@ def test_maps_of_rois_with_a_planted_truth_are_marked(results):
     for draw in (plot_surface, plot_glass):
         assert draw(r2, planted).get_supxlabel() == SIMULATED
         assert draw(r2, measured).get_supxlabel() == ""
+
+
+def test_no_roi_zero_and_no_score_look_different():
+    owned = np.zeros(10242, dtype=bool)
+    owned[:7000] = True
+    values = np.where(np.arange(10242) < 3500, 0.0, np.nan)
+    picture = _paint("left", "lateral", values, owned, Normalize(0, 1))
+    face, light = _face_pixels("left", "lateral")
+    corner = hemisphere("left").faces[face, 0]
+    bare = picture / light[face][..., None]
+    shown = face >= 0
+    zero, unscored, none = (
+        np.unique(bare[shown & part].round(3), axis=0)
+        for part in (corner < 3500, (corner >= 3500) & (corner < 7000), corner >= 7000)
+    )
+    np.testing.assert_allclose(zero, [SEQUENTIAL(0.0)[:3]], atol=2e-3)
+    np.testing.assert_allclose(unscored, [[0.80, 0.67, 0.55]], atol=2e-3)
+    assert (np.ptp(none, axis=1) < 1e-9).all()  # gray
+    assert none.max() < 0.8 < zero.min()

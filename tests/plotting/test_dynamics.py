@@ -50,6 +50,26 @@ def test_spectra_bring_wild_values_to_the_rim(results):
     assert "1 beyond modulus 1.6" in texts(figure)
 
 
+def test_where_stable_values_crowd_they_are_shown_once_more(results):
+    close = results.spectra.query("modality == 'audio'").copy()
+    value = 0.95 * np.exp(1j * np.linspace(0.02, 0.2, len(close)))
+    close[["real", "imag"]] = np.c_[value.real, value.imag]
+    figure = plot_spectra(close.assign(stable=True), simulated=True)
+    inset = figure.axes[0].child_axes[0]
+    assert len(dots_of(inset, "enlarged")) == len(close)
+    (left, right), (low, high) = inset.get_xlim(), inset.get_ylim()
+    assert ((value.real > left) & (value.real < right) & (value.imag > low) & (value.imag < high)).all()
+    apart = close.assign(stable=True, real=np.linspace(-1, 1, len(close)))
+    assert not [
+        c for c in plot_spectra(apart, simulated=True).axes[0].child_axes if dots_of(c, "enlarged").size
+    ]
+
+
+def dots_of(ax, name):
+    parts = [c.get_offsets() for c in ax.collections if c.get_gid() == name]
+    return np.concatenate(parts) if parts else np.empty((0, 2))
+
+
 def test_spread_keeps_order_gap_and_bounds():
     heights = _spread(np.array([-0.9, 0.0, 0.01, 0.02, 0.95]), 0.2, -1.0, 1.0)
     assert (np.diff(heights) >= 0.2 - 1e-9).all()

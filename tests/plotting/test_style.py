@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nfas_lightning.plotting import (
-    plot_baselines,
+    plot_networks,
 )
 from nfas_lightning.plotting.style import (
     SIMULATED,
@@ -91,6 +91,6 @@ def test_p_values_read_as_written(p, text):
 
 def test_names_are_shown_as_they_are(results):
     scores = results.scores.replace({"model": {"hed_vgg16": "a$b$_{x}^<i>"}})
-    figure = plot_baselines(scores)
+    figure = plot_networks(scores)
     figure.canvas.draw()
     assert "a$b$_{x}^<i>" in texts(figure)
