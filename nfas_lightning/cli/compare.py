@@ -27,7 +27,7 @@ def compare(
     out: str | None = None,
     n_permutations: int = 9999,
     seed: int = 0,
-) -> None:
+) -> pd.DataFrame:
     """Compare the stable mode with its baselines: mean difference, interval and paired test, by data set.
 
     A network is one unit: the mean over ROIs of its difference. Intervals are Student's t over networks, p is
@@ -71,6 +71,7 @@ def compare(
     _print(table, feature, f"{value} {_WORDS[number]}")
     if out is not None:
         _write(Path(out), table)
+    return table
 
 
 def _print(table: pd.DataFrame, feature: str, score: str) -> None:
