@@ -174,6 +174,8 @@ def log_model(
     log_table(loggers, "nfas/rois", _rois(scores), step)
     modes = ["mode", "real", "imag", "modulus", "amplitude", "stable", "distance_to_unit_circle"]
     log_table(loggers, "nfas/spectrum", result.spectra[modes], step)
+    if len(result.modes):
+        log_table(loggers, "nfas/modes", result.modes, step)
     simulated = bool(result.scores["simulated"].any())
     log_figure(loggers, "figures/spectrum", plot_spectra(result.spectra, simulated=simulated), step)
     log_figure(loggers, "figures/depth", plot_depth(result.depth, simulated=simulated), step)
@@ -195,6 +197,8 @@ def log_run(loggers: Iterable[pl.loggers.Logger], results: RunResults) -> None:
     rois = results.rois.merge(mean, on="roi", how="left").merge(best, on="roi", how="left")
     log_table(loggers, "nfas/rois", rois)
     log_table(loggers, "nfas/spectra", results.spectra)
+    if len(results.modes):
+        log_table(loggers, "nfas/modes", results.modes)
     log_table(loggers, "nfas/numbers", three_numbers(everything).reset_index())
     ranking = results.ranking()
     for name in ("means", "pairs", "features"):

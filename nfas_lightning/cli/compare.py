@@ -30,7 +30,7 @@ def compare(
     out_pairs: str | None = None,
     n_permutations: int = 9999,
     seed: int = 0,
-) -> None:
+) -> pd.DataFrame:
     """Compare the stable mode with its baselines, and models with each other, by data set.
 
     A network is one unit: the mean over ROIs of its difference. Intervals are Student's t over networks, p is
@@ -97,6 +97,7 @@ def compare(
     for path, written in ((out, table), (out_pairs, ranking.pairs)):
         if path is not None:
             _write(Path(path), written)
+    return table
 
 
 def _print(table: pd.DataFrame, feature: str, score: str) -> None:

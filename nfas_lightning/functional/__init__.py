@@ -1,8 +1,10 @@
 """Pure functions: tensors in, tensors out. Dynamics over depth, encoding, and statistics of the space."""
 
 from nfas_lightning.functional.anova import AnovaResult, anova
-from nfas_lightning.functional.banded_ridge import BandedResult, banded_ridge_cv, draw_band_weights
+from nfas_lightning.functional.banded_ridge import BandedResult, banded_ridge_cv
+from nfas_lightning.functional.bands import draw_band_weights
 from nfas_lightning.functional.ceiling import noise_ceiling, normalize
+from nfas_lightning.functional.clusters import ClusterTest, cluster_test, grid_edges
 from nfas_lightning.functional.confounds import high_pass_basis, regress_out, regress_out_ar1
 from nfas_lightning.functional.correlation import pearson, squared_correlation
 from nfas_lightning.functional.dmd import (
@@ -23,6 +25,7 @@ from nfas_lightning.functional.intervals import (
     dual_variance,
     interval,
 )
+from nfas_lightning.functional.latency import depth_slope, peak_times
 from nfas_lightning.functional.missing import align_subjects
 from nfas_lightning.functional.mode_kinds import ModeKinds, combine_modes, mode_kinds
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
@@ -47,6 +50,7 @@ __all__ = [
     "AnovaResult",
     "BandedResult",
     "BootstrapDraws",
+    "ClusterTest",
     "DMDResult",
     "EncodingResult",
     "Interval",
@@ -68,18 +72,21 @@ __all__ = [
     "bootstrap_scores",
     "center_depths",
     "circular_shift_null",
+    "cluster_test",
     "combine_depths",
     "combine_modes",
     "contiguous_folds",
     "convergence",
     "default_alphas",
     "depth_gram",
+    "depth_slope",
     "distances",
     "dmd",
     "draw_band_weights",
     "dual_variance",
     "fdr",
     "fir_operators",
+    "grid_edges",
     "high_pass_basis",
     "hrf_operator",
     "interval",
@@ -90,6 +97,7 @@ __all__ = [
     "paired_test",
     "partition_parts",
     "pca",
+    "peak_times",
     "pearson",
     "permanova",
     "permanova_pairwise",

@@ -4,37 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
+from nfas_lightning.functional.bands import TrainingBands, band_candidates, search_weights
 from nfas_lightning.functional.batches import split_targets
-from nfas_lightning.functional.checks import (
-    check_count,
-    check_finite,
-    check_option,
-    check_seed,
-    check_shape,
-    with_float64,
-    working_dtype,
-)
+from nfas_lightning.functional.checks import check_option, with_float64, working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS, average_folds, correlate, squared_correlation
 from nfas_lightning.functional.folds import contiguous_folds, inner_blocks
 from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge import Selection, bytes_per_target, check_encoding, default_alphas
-from nfas_lightning.functional.ridge_held_out import Block, inner_errors
-from nfas_lightning.functional.ridge_solver import RidgeBasis, one_thread_if_small, positive_directions
+from nfas_lightning.functional.ridge_solver import one_thread_if_small
 from nfas_lightning.functional.standardization import Scaling, standardize
 
-__all__ = ["BandedResult", "banded_ridge_cv", "draw_band_weights"]
-
-_CONCENTRATIONS = (0.1, 1.0)  # of Dirichlet draws, in turn: few bands count, or all do
-_PER_BAND = 12
-# A later candidate must win by more than rounding: equal ones are told apart by their order alone.
-_LEAST_GAIN = 1e-9
+__all__ = ["BandedResult", "banded_ridge_cv"]
 
 
 @dataclass(frozen=True)
@@ -66,14 +52,6 @@ class BandedResult:
     fold: Tensor
     preds: Tensor | None
     target: Tensor | None
-
-
-class _Choice(NamedTuple):
-    """Candidate (R,), alpha (R,) and inner score (R,) of each response."""
-
-    candidate: Tensor
-    alphas: Tensor
-    inner_score: Tensor
 
 
 @with_float64
@@ -159,7 +137,7 @@ def banded_ridge_cv(
         )
     if len(scalings) != len(widths):
         raise InputError(f"scaling must be one, or one per band, {len(widths)}, got {len(scalings)}.")
-    candidates = _candidates(weights, len(widths), seed).to(X.device)
+    candidates = band_candidates(weights, len(widths), seed).to(X.device)
     folds = contiguous_folds(len(X), groups=groups, n_folds=n_folds, gap=gap, device=X.device)
     dtype, n_rois, n_bands = working_dtype(X, Y), Y.shape[1], len(widths)
     empty = X.new_full((len(folds), n_rois), torch.nan, dtype=dtype)
@@ -177,13 +155,13 @@ def banded_ridge_cv(
                 if len(rows) < 2:
                     continue
                 blocks = [] if selection == "loo" else inner_blocks(train, seen, groups, gap, n_inner_folds)
-                bands = _Bands(X, widths, rows, test, nuisances, scalings)
+                bands = TrainingBands(X, widths, rows, test, nuisances, scalings)
                 per_target = bytes_per_target(len(X), X.shape[1], len(alphas), len(blocks))
                 per_target += 8 * n_bands * len(test)
                 for part in split_targets(len(columns), per_target, X.device, target_batch):
                     some = columns[part]
                     y = standardize(Y[:, some], rows, test, nuisances)
-                    choice = _search(bands, candidates, alphas, blocks, y.train, dtype)
+                    choice = search_weights(bands, candidates, alphas, blocks, y.train, dtype)
                     preds = bands.predict(y.train, candidates, choice).to(dtype)
                     preds = preds.masked_fill(y.constant, torch.nan)
                     target = y.test.to(dtype).masked_fill(y.constant, torch.nan)
@@ -215,101 +193,6 @@ def banded_ridge_cv(
     )
 
 
-def draw_band_weights(n_bands: int, n_candidates: int, seed: int = 0) -> Tensor:
-    """Return weights of bands to choose from: equal ones, each band alone, then random ones.
-
-    Random weights are Dirichlet, with concentration .1 and 1 in turn, as in himalaya's random search.
-
-    Args:
-        n_bands: B.
-        n_candidates: C; no fewer than B + 1 are returned, and a single one for a single band.
-        seed: of the draws.
-
-    Returns:
-        (C, B) float64, non-negative, rows of sum 1.
-
-    Example:
-        >>> draw_band_weights(2, 3)
-        tensor([[0.5000, 0.5000],
-                [1.0000, 0.0000],
-                [0.0000, 1.0000]], dtype=torch.float64)
-    """
-    check_count("n_bands", n_bands, 1)
-    check_count("n_candidates", n_candidates, 1)
-    check_seed(seed)
-    if n_bands == 1:
-        return torch.ones(1, 1, dtype=torch.float64)
-    draws = np.random.default_rng(seed)
-    n_random = max(0, n_candidates - n_bands - 1)
-    drawn = [draws.dirichlet([_CONCENTRATIONS[i % 2]] * n_bands) for i in range(n_random)]
-    fixed = [np.full((1, n_bands), 1 / n_bands), np.eye(n_bands)]
-    return torch.from_numpy(np.concatenate([*fixed, *(row[None] for row in drawn)]))
-
-
-class _Bands:
-    """Standardized features of one fold, and the inner products that those of any weights follow from."""
-
-    def __init__(
-        self,
-        X: Tensor,
-        widths: Sequence[int],
-        rows: Tensor,
-        test: Tensor,
-        nuisances: Tensor | None,
-        scalings: Sequence[Scaling],
-    ) -> None:
-        parts = zip(torch.split(X, list(widths), 1), scalings, strict=True)
-        bands = [standardize(x, rows, test, nuisances, scaling) for x, scaling in parts]
-        self.widths = list(widths)
-        self.train = torch.cat([band.train for band in bands], 1)
-        self.test = torch.cat([band.test for band in bands], 1)
-        self.fixed = bands[0].fixed
-        self._columns = torch.repeat_interleave(torch.tensor(self.widths)).to(X.device)
-        self._is_wide = len(rows) <= X.shape[1]
-        if self._is_wide:  # (B, n, n), else (P, P)
-            self._grams = torch.stack([band.train @ band.train.T for band in bands])
-        else:
-            self._grams = self.train.T @ self.train
-        self._is_still = bool((self.test == self.test[:1]).all())
-
-    def basis(self, weights: Tensor) -> RidgeBasis:
-        """Decompose the features under weights (B,); no test rows."""
-        scale = weights.sqrt()[self._columns]
-        if self._is_wide:
-            gram = torch.tensordot(weights, self._grams, 1)
-        else:
-            gram = scale[:, None] * self._grams * scale
-        values, vectors = positive_directions(gram, max(self.train.shape))
-        return RidgeBasis(self.train * scale, gram, vectors, values, self.test[:0], self.fixed)
-
-    def predict(self, y: Tensor, candidates: Tensor, choice: _Choice) -> Tensor:
-        """Return what each band predicts of the test rows, (B, m, R), from training responses (n, R)."""
-        preds = self.test.new_empty(len(self.widths), len(self.test), y.shape[1])
-        for candidate in torch.unique(choice.candidate):
-            some = choice.candidate == candidate
-            weights = candidates[candidate]
-            own = self.basis(weights).weights(y[:, some], choice.alphas[some])
-            own = own * weights.sqrt()[self._columns][:, None]
-            parts = zip(torch.split(self.test, self.widths, 1), torch.split(own, self.widths), strict=True)
-            preds[:, :, some] = torch.stack([x @ w for x, w in parts])
-        return preds[:, :1].expand_as(preds) if self._is_still else preds
-
-
-def _search(
-    bands: _Bands, candidates: Tensor, alphas: Tensor, blocks: list[Block], y: Tensor, dtype: torch.dtype
-) -> _Choice:
-    """Choose weights and alpha for each of the training responses (n, R)."""
-    least = y.new_full(y.shape[1:], torch.inf)
-    candidate, alpha = torch.zeros_like(least, dtype=torch.long), torch.zeros_like(least)
-    for place, weights in enumerate(candidates):
-        errors = inner_errors(bands.basis(weights), alphas, blocks, dtype, y.shape[1])
-        error, best = errors(y).min(0)
-        better = error < least * (1 - _LEAST_GAIN) if place else torch.ones_like(least, dtype=torch.bool)
-        least, alpha = torch.where(better, error, least), torch.where(better, alphas[best], alpha)
-        candidate[better] = place
-    return _Choice(candidate, alpha, 1 - least / y.square().sum(0))
-
-
 def _parts(preds: Tensor, whole: Tensor, target: Tensor) -> Tensor:
     """Return parts (B, R) of the correlation of `whole` with `target` (m, R), its bands being (B, m, R)."""
     observed = ~target.isnan()
@@ -324,16 +207,3 @@ def _parts(preds: Tensor, whole: Tensor, target: Tensor) -> Tensor:
     size = torch.linalg.vector_norm(deviations(whole), dim=0) * torch.linalg.vector_norm(y, dim=0)
     parts: Tensor = (deviations(preds) * y).sum(1) / size
     return parts.to(whole.dtype)
-
-
-def _candidates(weights: Tensor | int | None, n_bands: int, seed: int) -> Tensor:
-    """Return (C, B) float64 weights."""
-    if not isinstance(weights, Tensor):
-        wanted = _PER_BAND * n_bands if weights is None else weights
-        check_count("weights", wanted, 1)
-        return draw_band_weights(n_bands, wanted, seed)
-    check_shape("weights", weights, "C B", B=n_bands)
-    check_finite("weights", weights)
-    if not len(weights) or bool((weights < 0).any()) or not bool((weights.sum(1) > 0).all()):
-        raise InputError(f"weights must be non-negative with a positive one in each row, got {weights}.")
-    return weights.double()

@@ -28,7 +28,7 @@ from nfas_lightning.results import (
     write_csv,
 )
 from nfas_lightning.space import NFAS
-from nfas_lightning.terminal import stdout_console
+from nfas_lightning.terminal import doing, stdout_console
 
 if TYPE_CHECKING:
     from nfas_lightning.lightning_packages import Logger
@@ -76,9 +76,10 @@ def report_run(
     if len(results.rois) <= FEW_ROIS:
         console.print(roi_score_table(results))
     if statistics is None:
-        statistics = NFAS.from_scores(
-            everyone, feature=feature, value=value, score=score, subject=subject
-        ).statistics()
+        with doing("statistics of the space"):
+            statistics = NFAS.from_scores(
+                everyone, feature=feature, value=value, score=score, subject=subject
+            ).statistics()
     if statistics.permanova:
         console.print(space_table(statistics))
     ranking = results.ranking()
@@ -89,7 +90,9 @@ def report_run(
             write_csv(Path(run_dir) / "ranking" / f"{name}.csv", getattr(ranking, name))
     for note in (*statistics.notes, *ranking.notes, *ceiling_note(results.scores)):
         console.print(f"[dim]{escape(note)}[/]")
-    path = write_report(Path(run_dir) / "report.html", results, statistics, feature=feature, formats=formats)
+    with doing("drawing the report"):
+        path = Path(run_dir) / "report.html"
+        path = write_report(path, results, statistics, feature=feature, formats=formats)
     if loggers := list(loggers):
         _log(loggers, results, statistics, Path(run_dir))
     console.print(f"Report: {path}", markup=False)

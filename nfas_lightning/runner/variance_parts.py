@@ -95,11 +95,7 @@ def partition_variance(
             with without_autocast():
                 prepared = prepare(found.trajectory, responses, settings, model=name, device=home)
                 features, scaling[name] = prepared.feature(feature, home)
-                if feature != "stable_mode":
-                    scaling[name] = prepared.space.scaling_
-                sets[name] = responses.to_volumes(
-                    features.float() if features.dtype.itemsize < 4 else features
-                )
+                sets[name] = responses.to_volumes(features)
             del prepared, features, found
     encode = FeatureScores(responses, settings)
     if nuisances and encode.encoder.nuisances is not None:
@@ -142,27 +138,14 @@ def _table(
     draws = found.draw(targets, block_length=block_length, n_draws=n_draws, seed=encode.settings.seed)
     limits = interval(shown(found.r2_parts).double(), draws.map(shown), confidence=confidence)
     rois, networks = [*encode.rois["roi"], "mean"], [*encode.networks, ""]
+    words = [
+        ("unique to " if len(some) == 1 else "shared by ") + " and ".join(some) for some in found.subsets
+    ]
     frames = []
-    for row, subset in enumerate([*found.subsets, tuple(sets)]):
-        is_all = row == len(found.subsets)
-        words = (
-            "all"
-            if is_all
-            else f"unique to {subset[0]}"
-            if len(subset) == 1
-            else "shared by " + " and ".join(subset)
-        )
-        numbers = {
-            name: values[row].cpu().numpy()
-            for name, values in zip(("r2", "low", "high"), limits, strict=False)
-        }
-        frame = pd.DataFrame({"roi": rois, "network": networks, **numbers})
-        frame["p_value"] = limits.p_value[row].cpu().numpy()
-        frames.append(
-            frame.assign(part="all" if is_all else words, sets=" + ".join(subset), n_sets=len(subset))
-        )
-    table = pd.concat(frames, ignore_index=True).assign(
-        dataset=responses.dataset, simulated=responses.simulated
-    )
-    first = ["part", "sets", "n_sets", "dataset", "simulated"]
-    return table[[*first, *(name for name in table if name not in first)]]
+    for row, (part, subset) in enumerate([*zip(words, found.subsets, strict=True), ("all", tuple(sets))]):
+        about = {"part": part, "sets": " + ".join(subset), "n_sets": len(subset), "roi": rois}
+        columns = {"r2": limits.estimate, "low": limits.low, "high": limits.high, "p_value": limits.p_value}
+        numbers = {name: values[row].cpu().numpy() for name, values in columns.items()}
+        frames.append(pd.DataFrame({**about, "network": networks, **numbers}))
+    table = pd.concat(frames, ignore_index=True)
+    return table.assign(dataset=responses.dataset, simulated=responses.simulated)

@@ -1,5 +1,6 @@
 """What each kind of logger is given."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CSVLogger
 
-from nfas_lightning.callbacks.loggers import log_config, log_figure, log_scalars, log_table
+from nfas_lightning.callbacks.loggers import log_config, log_figure, log_run, log_scalars, log_table
+from tests.helpers.results import make_modes, make_results
 from tests.helpers.wandb_offline import read_runs
 
 
@@ -37,6 +39,16 @@ def test_a_csv_logger_gets_files_beside_its_metrics(tmp_path):
         "V1,0.5",
     ]
     assert Path(logger.log_dir, "figures", "brain_curves-00000010.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_modes_are_a_table_where_there_are_any(tmp_path):
+    logger = CSVLogger(str(tmp_path))
+    results = make_results(("vision",), n_models=1, n_rois=3)
+    log_run([logger], results)
+    tables = Path(logger.log_dir, "tables")
+    assert not (tables / "nfas_modes.csv").exists()
+    log_run([logger], replace(results, modes=make_modes(results)))
+    assert len(pd.read_csv(tables / "nfas_modes.csv")) == 2 * 3
 
 
 def test_wandb_knows_the_step_and_the_best_of_a_curve_and_a_run_is_resumed_by_its_id(tmp_path, monkeypatch):

@@ -7,7 +7,8 @@ from himalaya.ridge import solve_group_ridge_random_search
 from himalaya.scoring import correlation_score_split
 from sklearn.model_selection import KFold
 
-from nfas_lightning.functional.banded_ridge import banded_ridge_cv, draw_band_weights
+from nfas_lightning.functional.banded_ridge import banded_ridge_cv
+from nfas_lightning.functional.bands import draw_band_weights
 from nfas_lightning.functional.folds import contiguous_folds
 from nfas_lightning.functional.ridge import ridge_cv
 
@@ -111,15 +112,6 @@ def test_planted_bands_carry_the_variance_and_noise_none():
     torch.testing.assert_close(other.r[1:], result.r[1:], atol=0.01, rtol=0)
 
 
-def test_candidates_are_points_of_the_simplex():
-    weights = draw_band_weights(4, 30)
-    assert weights.shape == (30, 4)
-    assert (weights >= 0).all()
-    torch.testing.assert_close(weights.sum(1), torch.ones(30).double())
-    assert torch.equal(weights, draw_band_weights(4, 30, seed=0))
-    assert not torch.equal(weights, draw_band_weights(4, 30, seed=1))
-
-
 def test_bad_bands_are_refused():
     X, Y = simulate((3, 3))
     for widths in ((3, 4), (6, 0), ()):
@@ -128,3 +120,5 @@ def test_bad_bands_are_refused():
     for weights in (torch.tensor([[-1.0, 2.0]]), torch.zeros(1, 2), torch.ones(0, 2)):
         with pytest.raises(ValueError, match="weights must be non-negative"):
             banded_ridge_cv(X, Y, (3, 3), weights=weights)
+    with pytest.raises(ValueError, match="scaling must be one, or one per band, 2, got 1"):
+        banded_ridge_cv(X, Y, (3, 3), scaling=["unit"])
