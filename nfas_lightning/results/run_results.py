@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from nfas_lightning.errors import InputError, MissingFileError, UnreadableError, nearest
+from nfas_lightning.notebook import card
 from nfas_lightning.results.numbers import reported
 from nfas_lightning.results.subjects import subject_scores
 from nfas_lightning.writing import write_parquet, write_text
@@ -185,6 +186,20 @@ class RunResults:
             f"features {', '.join(self.scores['feature'].unique())}; tables "
             f"{', '.join((*COLUMNS, 'rois', *filled(self)))})"
         )
+
+    def _repr_html_(self) -> str:
+        shown = reported(subject_scores(self.scores))
+        means = shown.pivot_table(index=["modality", "model"], columns="feature", values="r", sort=False)
+        known = [name for name in FEATURES if name in means]
+        facts = {
+            "experiment": self.meta.get("name") or self.meta.get("experiment"),
+            "benchmarks": list(shown["dataset"].unique()),
+            "ROIs": shown["roi"].nunique(),
+            "responses": "SIMULATED: planted, not measured" if self.simulated else "measured",
+            "below": "r, mean over ROIs",
+        }
+        title = f"RunResults: {len(self.models)} models"
+        return card(title, facts, means[known].rename(columns=FEATURES).reset_index())
 
     @property
     def simulated(self) -> bool:
