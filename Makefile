@@ -2,7 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+DEMO := $(VENV)/.demo
 INSTALLED := $(VENV)/.installed
+# a user who has switched bytecode off would compile torch and its friends anew at each start: 15 s
+unexport PYTHONDONTWRITEBYTECODE
+# a dot every two seconds while pip, which is silent for minutes, works
+# --no-compile: Python compiles the third of the files that is imported, a minute less than all of them
+pip_install = $(BIN)/python -m pip install --quiet --no-compile --editable '.[$(1)]' & pip=$$!; \
+	while kill -0 $$pip 2>/dev/null; do printf .; sleep 2; done; echo; wait $$pip
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint unit minimum docs clean
@@ -13,14 +20,20 @@ help:  ## show this list
 install: $(INSTALLED)  ## make .venv with everything that tests and demo need
 
 # torch, torchvision and timm are resolved in one go with the rest, so that their versions fit
-# --no-compile: Python compiles the third of the files that is imported, a minute less than all of them
-$(INSTALLED): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
+$(DEMO): pyproject.toml
+	@echo "Installing into $(VENV), once: PyTorch, Lightning, timm, transformers. A few GB, some minutes."
+	@$(PYTHON) -m venv $(VENV)
+	@$(call pip_install,demo)
 	@touch $@
 
-demo: $(INSTALLED)  ## pretrained models in a simulated brain space: runs/demo/report.html
-	$(BIN)/nfas demo
+$(INSTALLED): $(DEMO)
+	@echo "Installing the tools of the tests into $(VENV), once. Some minutes."
+	@$(call pip_install,test)
+	@touch $@
+
+demo: $(DEMO)  ## pretrained models in a simulated brain space: runs/demo/report.html
+	@echo "$(BIN)/nfas demo: five minutes on two idle cores; $(BIN)/nfas demo --quick: one."
+	@$(BIN)/nfas demo
 
 test: lint unit  ## everything that has to pass: lint, then unit
 

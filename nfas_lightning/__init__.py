@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nfas_lightning.alignment import align
+    from nfas_lightning.leaderboard import score
     from nfas_lightning.runner import partition_variance, score_models
     from nfas_lightning.space import NFAS
 
-__all__ = ["NFAS", "align", "partition_variance", "score_models"]
+__all__ = ["NFAS", "align", "partition_variance", "score", "score_models"]
 
 _HOMES = {
     "NFAS": "nfas_lightning.space",
     "align": "nfas_lightning.alignment",
     "partition_variance": "nfas_lightning.runner",
+    "score": "nfas_lightning.leaderboard",
     "score_models": "nfas_lightning.runner",
 }
 

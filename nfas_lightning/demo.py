@@ -7,9 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
-
 from nfas_lightning.errors import InputError
+from nfas_lightning.terminal import doing, heartbeat, stdout_console
 
 if TYPE_CHECKING:
     from nfas_lightning.lightning_packages import Logger
@@ -24,15 +23,18 @@ _MODELS = (
     *("minilm_l6", "paraphrase_minilm_l3", "multilingual_e5_small", "smollm2_135m"),
 )
 # sounds here last two seconds and photographs are crops: smaller inputs save most of the time
+# small ones that everybody knows, a download of 110 MB; with fewer stimuli and draws, a minute on two cores
+_QUICK, _QUICK_STIMULI, _QUICK_PERMUTATIONS = ("mobilenet_v2", "silero_vad", "minilm_l6"), 80, 100
 _OPTIONS = {"whisper_base": {"max_seconds": 5.0}, "hed_vgg16": {"size": 128}}
 
 
 def demo(
     *,
     run_dir: str = "runs/demo",
+    quick: bool = False,
     models: list[str] | None = None,
-    n_stimuli: int = 160,
-    n_permutations: int = 500,
+    n_stimuli: int | None = None,
+    n_permutations: int | None = None,
     signal: Literal["planted", "none"] = "planted",
     seed: int = 0,
     wandb: bool = True,
@@ -45,43 +47,49 @@ def demo(
 
     Args:
         run_dir: folder of the runs and the report.
+        quick: three small models, and fewer stimuli and draws: a minute on two cores.
         models: names of packaged models; None: one of each family.
-        n_stimuli: pictures, sounds and sentences, so many each.
-        n_permutations: draws of each null; with too few no p is small enough for 300 ROIs.
+        n_stimuli: pictures, sounds and sentences, so many each; None: 160, of a quick demo 80.
+        n_permutations: draws of each null; None: 500, of a quick demo 100. With too few no p is small enough
+            for 300 ROIs.
         signal: ``"planted"``, or ``"none"`` for responses of pure noise.
         seed: seed of stimuli, responses and random weights.
-        wandb: log to Weights & Biases where it is installed, offline unless you are logged in.
+        wandb: log to Weights & Biases where it is installed: offline, nothing is uploaded.
         no_cache: neither take states that an earlier run has kept, nor keep them.
     """
-    # here: Lightning takes seconds to import, and a mistyped option should be answered at once
-    from nfas_lightning.datamodules import SimulatedFilmDataModule
-    from nfas_lightning.models.sources import sources
-    from nfas_lightning.runner import quiet_lightning, score_models
-    from nfas_lightning.scoring import ScoringSettings
-
-    started = time.perf_counter()
-    console = Console()
-    packaged = sources()["packaged"].entries()
-    names = list(_MODELS) if models is None else models
-    unknown = [name for name in names if name not in packaged]
-    if unknown:
-        raise InputError(f"models must be packaged models, got {unknown}; there are {list(packaged)}.")
-    quiet_lightning()
-    loggers = _loggers(run_dir) if wandb else []
-    settings = ScoringSettings(n_permutations=n_permutations, seed=seed)
-    members = [{"model": name, "options": _OPTIONS.get(name)} for name in names]
-    film = SimulatedFilmDataModule(n_stimuli=n_stimuli, signal=signal, seed=seed)
-    console.rule("real models, real or generated stimuli, [red]simulated[/] responses")
-    results = score_models(
-        members,
-        film,
-        run_dir,
-        name=Path(run_dir).name,
-        settings=settings,
-        seed=seed,
-        loggers=loggers,
-        cache=not no_cache,
+    started, console = time.perf_counter(), stdout_console()
+    n_stimuli = n_stimuli or (_QUICK_STIMULI if quick else 160)
+    n_permutations = n_permutations or (_QUICK_PERMUTATIONS if quick else 500)
+    names = models or list(_QUICK if quick else _MODELS)
+    about = "a minute" if quick else "five minutes" if models is None else f"{len(names) / 3:.0f} minutes"
+    console.print(
+        f"{len(names)} pretrained models and their random twins, shown {n_stimuli} pictures, sounds and "
+        "sentences of a film. The models are real, the stimuli real or generated, the responses "
+        f"[red]simulated[/]. About {about} on two idle cores, and the first time a download of weights."
     )
+    with heartbeat():
+        with doing("loading PyTorch and Lightning"):
+            # here: they take seconds to import, and a mistyped option should be answered at once
+            from nfas_lightning.datamodules import SimulatedFilmDataModule
+            from nfas_lightning.models.sources import sources
+            from nfas_lightning.runner import quiet_lightning, score_models
+            from nfas_lightning.scoring import ScoringSettings
+        packaged = sources()["packaged"].entries()
+        unknown = [name for name in names if name not in packaged]
+        if unknown:
+            raise InputError(f"models must be packaged models, got {unknown}; there are {list(packaged)}.")
+        quiet_lightning()
+        results = score_models(
+            [{"model": name, "options": _OPTIONS.get(name)} for name in names],
+            SimulatedFilmDataModule(n_stimuli=n_stimuli, signal=signal, seed=seed),
+            run_dir,
+            name=Path(run_dir).name,
+            settings=ScoringSettings(n_permutations=n_permutations, seed=seed),
+            seed=seed,
+            loggers=_loggers(run_dir) if wandb and not quick else [],
+            cache=not no_cache,
+            enable_progress_bar=False,
+        )
     console.print(f"{len(results.models)} models in {time.perf_counter() - started:.0f} s")
     return results
 
@@ -89,10 +97,8 @@ def demo(
 def _loggers(run_dir: str) -> list[Logger]:
     if find_spec("wandb") is None:
         return []
-    from nfas_lightning.callbacks.wandb_runs import wandb_offline_without_key
     from nfas_lightning.lightning_packages import pl
 
-    wandb_offline_without_key()
     Path(run_dir).mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"project": "nfas-lightning", "group": "demo", "job_type": "demo"}
-    return [pl.loggers.WandbLogger(name="demo", save_dir=run_dir, **options)]
+    return [pl.loggers.WandbLogger(name="demo", save_dir=run_dir, offline=True, **options)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nfas_lightning import NFAS
-from nfas_lightning.demo import demo
+from nfas_lightning.demo import _loggers, demo
 
 MODELS = [
     "mobilenet_v2", "efficientnet_lite0", "xfeat",
@@ -68,16 +68,24 @@ def test_the_report_says_simulated(planted):
     assert "driven_by" in results.rois.columns
 
 
-def test_nothing_is_found_where_nothing_is_planted(tmp_path):
-    names = ["xfeat", "silero_vad", "paraphrase_minilm_l3"]
-    results = demo(
-        run_dir=str(tmp_path), models=names, n_stimuli=120, n_permutations=199, signal="none", wandb=False
-    )
+def test_nothing_is_found_by_the_quick_demo_where_nothing_is_planted(tmp_path, capsys):
+    results = demo(run_dir=str(tmp_path), quick=True, n_stimuli=120, n_permutations=199, signal="none")
+    assert list(results.models["modality"]) == ["vision", "audio", "language"]
+    assert not (tmp_path / "wandb").exists()  # which takes seconds to start
     scores = results.scores.query("feature == 'stable_mode'")
     assert abs(scores["r"].mean()) < 0.03
     assert 0.01 < (scores["p"] <= 0.05).mean() < 0.09
     assert (scores["q"] <= 0.05).mean() < 0.01
     assert np.isfinite(scores["r"]).all()
+    told = " ".join(capsys.readouterr().out.split())
+    assert "3 pretrained models and their random twins, shown 120 pictures" in told
+    assert "About a minute on two idle cores" in told
+
+
+def test_weights_and_biases_stays_offline_where_somebody_is_logged_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    (logger,) = _loggers(str(tmp_path))
+    assert logger._offline
 
 
 def test_unknown_models_are_refused(tmp_path):

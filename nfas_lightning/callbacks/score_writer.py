@@ -44,6 +44,7 @@ from nfas_lightning.results import (
 )
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 from nfas_lightning.scoring.encoder import Encoder
+from nfas_lightning.terminal import doing
 from nfas_lightning.versions import installed_version
 from nfas_lightning.writing import check_folder
 
@@ -268,8 +269,9 @@ class ScoreWriter(Callback):
         responses = self._responses(datamodule)
         card = {**self._card, "seconds_capture": seconds}
         started = time.perf_counter()
-        result = score_trajectory(trajectory, responses, card, self.settings)
         label, key = card["name"], self._key_of_test
+        with doing(f"scoring {label}"):
+            result = score_trajectory(trajectory, responses, card, self.settings)
         completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
         result = replace(result, card=completed)
         self.folder.write(label, key, result, replace=not self._takes_finished)

@@ -24,7 +24,7 @@ __all__ = ["check_data", "list_data", "names"]
 _SHOWN = 8
 
 
-def list_data(*, root: str | None = None) -> None:
+def list_data(*, root: str | None = None) -> list[dict[str, str]]:
     """List the benchmarks: what each is, license, size, how to get it, and what of it is here.
 
     Args:
@@ -43,6 +43,11 @@ def list_data(*, root: str | None = None) -> None:
         lines = [benchmark.title, *(f"{field}: {getattr(benchmark, field)}" for field in fields)]
         table.add_row(benchmark.name, escape("\n".join(lines)), escape("\n".join(present)))
     stdout_console().print(table)
+    told = ("name", "title", "modality", "license", "size", "access", "reference")
+    return [
+        {**{field: getattr(benchmark, field) for field in told}, "here": "; ".join(here.get(name, []))}
+        for name, benchmark in benchmarks().items()
+    ]
 
 
 def check_data(root: str, *, subjects: str | None = None, deep: bool = False) -> None:

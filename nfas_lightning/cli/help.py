@@ -74,6 +74,7 @@ def classes() -> dict[str, dict[str, str]]:
             "ArrayDataModule": "nfas_lightning.datamodules.array",
             "FolderDataModule": "nfas_lightning.datamodules.folder",
             "SimulatedFilmDataModule": "nfas_lightning.datamodules.simulated.film",
+            "SimulatedRecordingDataModule": "nfas_lightning.datamodules.simulated.recording",
             "StreamsDataModule": "nfas_lightning.datamodules.streams",
             **{
                 name: module
@@ -108,7 +109,7 @@ def page(command: str) -> str:
     for package, named in classes().items():
         lines += ["", f"{_TITLES[package]} that class_path takes"]
         for name, module in sorted(named.items()):
-            lines.append(f"  {name:<26} {_shorten(_summary_of(module, name), 82)}")
+            lines.append(f"  {name:<28} {_shorten(_summary_of(module, name), 80)}")
     lines += [
         "  Short names do for these and for Lightning's and torch's; a class of your own goes by its module,",
         "  my_module.MyClass, found in the current folder or installed.",

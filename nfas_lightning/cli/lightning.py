@@ -20,6 +20,7 @@ from nfas_lightning.callbacks import ScoreWriter
 from nfas_lightning.callbacks.wandb_runs import forget_anonymous, wandb_offline_without_key
 from nfas_lightning.cli.check_config import check_lightning
 from nfas_lightning.cli.messages import PlainErrors, is_message, missing_file, refusing
+from nfas_lightning.leaderboard import leaderboard
 from nfas_lightning.runner import SuiteTrainer, quiet_lightning, report_run
 from nfas_lightning.versions import installed_version
 from nfas_lightning.writing import staging_file
@@ -103,6 +104,7 @@ class NFASCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str], configs: Sequence[Mapping[str, Any]] = ()) -> None:
         self._configs = configs
+        self.found: Any = None  # the leaderboard of what was tested, or else the metrics
         self._asked = {args[0]} & set(LightningCLI.subcommands()) if args else set()
         wandb_offline_without_key()
         quiet_lightning()
@@ -178,6 +180,7 @@ class NFASCLI(LightningCLI):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ScoreWriter) and callback.results is not None:
                 report_run(callback.results, callback.run_dir, self.trainer.loggers)
+                self.found = leaderboard(callback.results)
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from inspect import Parameter, signature
 from itertools import takewhile, zip_longest
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
 from nfas_lightning.cli.check_config import check_value
 from nfas_lightning.cli.config_files import read_config_files
-from nfas_lightning.cli.messages import EXIT_CODES, PlainErrors, refuse, refusing, say_loading, summary
+from nfas_lightning.cli.messages import (
+    EXIT_CODES,
+    PlainErrors,
+    printing_json,
+    refuse,
+    refusing,
+    say_loading,
+    summary,
+)
 from nfas_lightning.errors import nearest
 from nfas_lightning.versions import installed_version
 
@@ -21,11 +31,13 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, str] = {
     "demo": "nfas_lightning.demo:demo",
+    "score": "nfas_lightning.leaderboard:score",
     "sweep": "nfas_lightning.cli.sweep:sweep",
     "space": "nfas_lightning.cli.space:space",
     "compare": "nfas_lightning.cli.compare:compare",
     "models list": "nfas_lightning.cli.models:list_models",
-    "models show": "nfas_lightning.cli.models:show_model",
+    "models search": "nfas_lightning.cli.models:search_models",
+    "models info": "nfas_lightning.cli.models:show_model",
     "models check": "nfas_lightning.cli.models:check_models",
     "models pin": "nfas_lightning.cli.models:pin_models",
     "data list": "nfas_lightning.cli.data:list_data",
@@ -34,6 +46,7 @@ COMMANDS: dict[str, str] = {
     "cache list": "nfas_lightning.cli.cache:list_cache",
     "cache prune": "nfas_lightning.cli.cache:prune_cache",
     "cache clear": "nfas_lightning.cli.cache:clear_cache",
+    "doctor": "nfas_lightning.cli.doctor:doctor",
     "help": "nfas_lightning.cli.help:help_on",
 }
 """Command, or command and subcommand, to the function that runs it: imported when it is asked for.
@@ -47,20 +60,25 @@ is ``()``; the others are options, and the docstring is the help.
 
 _USAGE = f"""Neural Functional Alignment Space
 
-  nfas demo                          pretrained models in a simulated brain space, and a report
+  nfas demo [--quick]                pretrained models in a simulated brain space, and a report
+  nfas score MODEL [MODEL ...] --on BENCHMARK
+                                     models and a benchmark by their names: a leaderboard
   nfas test --config CONFIG          score a model or a suite of models on a benchmark
   nfas fit|validate|predict --config CONFIG
                                      the other commands of LightningCLI
   nfas sweep FILE                    models x benchmarks, resumable: configs/sweeps/packaged.yaml
   nfas space RUN [RUN ...]           join finished runs into one space and its report
   nfas compare RUN [RUN ...]         the stable mode against its baselines, over every data set
-  nfas models list|show|check|pin    pretrained models: the zoo and those that registry packages carry
+  nfas models list|search|info|check|pin
+                                     pretrained models: the zoo and those that registry packages carry
   nfas data list|check|get           benchmarks: what they are, what of them is here, and downloads
   nfas cache list|prune|clear        states that were captured once and are scored again without a pass
+  nfas doctor                        what is installed, which device, what is here, and what to do
   nfas help NAME                     options of a class that a config may name, or of a command
 
 `nfas COMMAND --help` lists the options of a command, `nfas --version` the versions that matter.
---debug, or NFAS_DEBUG=1, shows the traceback of an error.
+--debug, or NFAS_DEBUG=1, shows the traceback of an error; --json prints what a command finds as JSON, and
+all else on stderr. `eval "$(nfas --print_completion bash)"` completes commands, options and models; or zsh.
 Exit codes: {"; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())}."""
 
 _LIGHTNING = ("fit", "validate", "test", "predict")
@@ -81,6 +99,7 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     if given[0] == "help" and len(given) > 1 and given[1] in {name.partition(" ")[0] for name in COMMANDS}:
         given = [*given[1:], "--help"]
+    given = [_packaged(word) for word in given]
     for words in (2, 1):
         name = " ".join(given[:words])
         if name in COMMANDS:
@@ -91,17 +110,33 @@ def main(args: Sequence[str] | None = None) -> None:
         print(*(f"{name} {installed_version(name)}" for name in names), sep="\n")
         print(f"python {platform.python_version()}")
         return
+    if given[0] == "--print_completion":
+        from nfas_lightning.cli.completion import completion
+
+        options = {name: dict(signature(_load(target)).parameters) for name, target in COMMANDS.items()}
+        print(completion("".join(given[1:2]) or "bash", options, _LIGHTNING))
+        return
     group = {name: target for name, target in COMMANDS.items() if name.startswith(f"{given[0]} ")}
     if group:
         _group_usage(given, group)
     _run_lightning(given)
 
 
+def _packaged(word: str) -> str:
+    """Return the path of a config that the package carries, where there is none in the working folder."""
+    if not word.startswith("configs/") or Path(word).exists():
+        return word
+    from nfas_lightning.leaderboard import CONFIGS
+
+    carried = CONFIGS.parent / word
+    return str(carried) if carried.is_file() else word
+
+
 def _run_lightning(given: list[str]) -> None:
     """Hand over to LightningCLI, or to the page that introduces it."""
-    words = {name.partition(" ")[0] for name in COMMANDS}
+    known = {name.partition(" ")[0] for name in COMMANDS}
     if given[0] not in _LIGHTNING and not given[0].startswith("-"):
-        hint = nearest(given[0], [*_LIGHTNING, *words])
+        hint = nearest(given[0], [*_LIGHTNING, *known])
         refuse("nfas", f"there is no command {given[0]!r}.{hint} `nfas --help` lists them.")
     if given[0] in _LIGHTNING and ({"-h", "--help"} & set(given[1:])):
         from nfas_lightning.cli.help import page
@@ -114,7 +149,11 @@ def _run_lightning(given: list[str]) -> None:
     say_loading("Lightning")
     from nfas_lightning.cli.lightning import NFASCLI
 
-    NFASCLI(["--help" if word == "--help-all" else word for word in given], configs)
+    words = ["--help" if word == "--help-all" else word for word in given if word != "--json"]
+    with printing_json() if "--json" in given else nullcontext() as give:
+        cli = NFASCLI(words, configs)
+        if give:
+            give(cli.found)
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -127,6 +166,7 @@ def _run_command(name: str, args: list[str]) -> None:
     command = _load(COMMANDS[name])
     parser = PlainErrors(prog=f"nfas {name}", description=summary(command))
     parser.add_argument("--config", action="config", help="options from a YAML file")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, all else on stderr")
     hints, parameters = _hints(command), signature(command).parameters
     # options that take a value, positional ones without a default, and flags
     valued, needed, flags = dict(hints), [], []
@@ -157,12 +197,22 @@ def _run_command(name: str, args: list[str]) -> None:
     ]
     options = parser.parse_args(words)
     options.pop("config")
-    command(**parser.instantiate(options).as_dict())
+    is_json = options.pop("json")
+    with printing_json() if is_json else nullcontext() as give:
+        found = command(**parser.instantiate(options).as_dict())
+        if hasattr(found, "scores"):  # the tables of a run
+            from nfas_lightning.leaderboard import leaderboard
+
+            found = leaderboard(found)
+        if give:
+            give(found)
+    if "error" in getattr(found, "columns", ()):  # of a leaderboard, some models of which failed
+        raise SystemExit(1)
 
 
 def _check_names(command: str, args: list[str], known: list[str], needed: list[str]) -> None:
     """End where an option or a key of a config is none of the command's, or an argument is missing."""
-    flags = [f"--{name}" for name in (*known, "config", "print_config", "help")]
+    flags = [f"--{name}" for name in (*known, "config", "print_config", "json", "help")]
     for word in args:
         flag = word.partition("=")[0]
         if flag.startswith("--") and len(flag) > 2 and flag not in flags:

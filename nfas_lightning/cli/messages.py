@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
 from inspect import getdoc
 from pathlib import Path
@@ -15,12 +16,14 @@ from traceback import walk_tb
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
+from rich.text import Text
 
 from nfas_lightning.errors import NFASError
+from nfas_lightning.terminal import printed
 
 __all__ = [
-    "EXIT_CODES", "PlainErrors", "is_debugging", "is_message", "missing_file", "refuse", "refusing",
-    "say_loading", "summary",
+    "EXIT_CODES", "PlainErrors", "is_debugging", "is_message", "missing_file", "printing_json",
+    "refuse", "refusing", "say_loading", "summary",
 ]  # fmt: skip
 
 EXIT_CODES = {
@@ -96,6 +99,40 @@ def refusing(command: str) -> Iterator[None]:
         if is_debugging() or not is_message(error):
             raise
         refuse(command, str(error))
+
+
+@contextmanager
+def printing_json() -> Iterator[Callable[[Any], None]]:
+    """Print JSON alone on stdout: the value that is given inside, or the tables that were printed there.
+
+    What is printed inside goes to stderr. Nothing is printed where nothing was found.
+    """
+    found: list[Any] = []
+    printed.clear()
+    try:
+        with redirect_stdout(sys.stderr):
+            yield found.append
+    finally:
+        value = found[0] if found and found[0] is not None else [_rows(table) for table in printed]
+        if hasattr(value, "to_json"):  # a data frame
+            value = json.loads(value.to_json(orient="records", double_precision=15))
+        if value:
+            print(json.dumps(value, indent=1, default=str))
+
+
+def _rows(table: Any) -> dict[str, Any]:
+    columns = [[_plain(cell) for cell in column.cells] for column in table.columns]
+    names = [str(column.header) for column in table.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return {"title": _plain(table.title or ""), "rows": rows}
+
+
+def _plain(cell: Any) -> str | float:
+    text = Text.from_markup(str(cell)).plain.strip()
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return text
 
 
 def say_loading(library: str) -> None:

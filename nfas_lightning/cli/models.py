@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,14 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
-from nfas_lightning.cli.messages import refuse, say_loading
+from nfas_lightning.cli.messages import refuse, refusing, say_loading
+from nfas_lightning.errors import nearest
 from nfas_lightning.terminal import stdout_console
 
 if TYPE_CHECKING:
     from nfas_lightning.models.zoo import ZooEntry
 
-__all__ = ["check_models", "list_models", "pin_models", "show_model"]
+__all__ = ["check_models", "list_models", "pin_models", "search_models", "show_model"]
 
 _PIPE_COLUMNS = 160  # names, licenses and numbers side by side
 
@@ -31,7 +34,7 @@ def list_models(
     license: str | None = None,
     source: str | None = None,
     local: bool = False,
-) -> None:
+) -> list[dict[str, str]]:
     """List the models that a config can name: the zoo (`zoo:NAME`) and the packaged ones (`NAME`).
 
     "here" says whether the weights are on this machine: in the hub's cache or NFAS_WEIGHTS, or in the cache
@@ -73,6 +76,7 @@ def list_models(
     for row in rows:
         table.add_row(*(escape(row[column]) for column in ("name", *columns)))
     stdout_console(_PIPE_COLUMNS).print(table)
+    return rows
 
 
 def _row(name: str, source: str, entry: Any) -> dict[str, str]:
@@ -93,34 +97,58 @@ def _row(name: str, source: str, entry: Any) -> dict[str, str]:
     }
 
 
-def show_model(name: str) -> None:
-    """Show everything known about one model, the names of its blocks included; nothing is fetched.
+def show_model(name: str) -> dict[str, Any]:
+    """Show everything known about one model, the names of its blocks included; no weights are fetched.
 
     Args:
-        name: of the zoo or a packaged model, as `nfas models list` has it.
+        name: of any source, as `nfas models list` and `nfas models search` have it.
     """
     say_loading("PyTorch")
-    from nfas_lightning.models.sources import listed_models, sources, split_name
+    from nfas_lightning.models.sources import sources, split_name
 
-    listed = listed_models()
-    full = name if name in listed or f"zoo:{name}" not in listed else f"zoo:{name}"
-    try:
-        found, own_name = split_name(full)
-    except ValueError as error:
-        refuse("nfas models show", str(error))
-    if full not in listed:
-        refuse("nfas models show", f"{full!r} is not in the list of `nfas models list`.")
+    with refusing("nfas models info"):
+        found, own_name = split_name(name)
     source = sources()[found]
+    entry = source.entries().get(own_name)
+    about = {"name": name, **(source.about(own_name) if entry is None else dataclasses.asdict(entry))}
+    if entry is not None:
+        about |= {"pinned": source.pinned(own_name), "here": "yes" if source.is_local(own_name) else "-"}
+    if names := source.block_names(own_name):
+        about["block names"] = list(names)
     table = Table(Column("", no_wrap=True), Column("", overflow="fold"), show_header=False)
-    for key, value in dataclasses.asdict(listed[full]).items():
+    for key, value in about.items():
         plain = not isinstance(value, (dict, list, tuple))
         text = str(value) if plain else yaml.safe_dump(value, sort_keys=False, default_flow_style=None)
-        table.add_row(key, escape(text.rstrip()))
-    table.add_row("pinned", source.pinned(own_name))
-    table.add_row("here", "yes" if source.is_local(own_name) else "-")
-    if names := source.block_names(own_name):
-        table.add_row("block names", escape("\n".join(names)))
+        table.add_row(key, escape("\n".join(value) if key == "block names" else text.rstrip()))
     stdout_console(_PIPE_COLUMNS).print(table)
+    return about
+
+
+def search_models(pattern: str) -> list[str]:
+    """List the names in which a word occurs: of the zoo, packages, timm, torchvision and the hub's cache.
+
+    Args:
+        pattern: part of a name, e.g. resnet, or a pattern with stars, e.g. ``timm:vit_*_224``.
+    """
+    say_loading("PyTorch")
+    from nfas_lightning.models.sources import listed_models, sources
+
+    known = {name: f"{entry.parameters / 1e6:.1f} M" for name, entry in listed_models().items()}
+    for source, found in sources().items():
+        try:
+            known |= {f"{source}:{name}": "-" for name in found.names()}
+        except ImportError as error:
+            print(f"nfas models search: {source} is left out: {error}", file=sys.stderr)
+    wanted = pattern if set("*?[") & set(pattern) else f"*{pattern}*"
+    fitting = [name for name in known if fnmatch(name.lower(), wanted.lower())]
+    if not fitting:
+        refuse("nfas models search", f"no name fits {pattern!r}.{nearest(pattern, known)}")
+    table = Table(Column("name", no_wrap=True), Column("parameters", justify="right", no_wrap=True))
+    for name in fitting:
+        table.add_row(escape(name), known[name])
+    table.caption = f"{len(fitting)} of {len(known)} names; `nfas models info NAME` says more of one"
+    stdout_console(_PIPE_COLUMNS).print(table)
+    return fitting
 
 
 def check_models(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nfas_lightning.cli.messages import refusing, say_loading
 from nfas_lightning.writing import check_folder
+
+if TYPE_CHECKING:
+    from nfas_lightning.results import RunResults
 
 __all__ = ["space"]
 
@@ -32,7 +35,7 @@ def space(
     n_permutations: int = 9999,
     seed: int = 0,
     formats: Sequence[Literal["png", "pdf", "svg"]] = ("png",),
-) -> None:
+) -> RunResults:
     """Join finished runs into one space of models: its statistics as tables and as a report.
 
     OUT gets report.html and figures/, the joined tables of the runs, and in space/ the space itself as
@@ -85,3 +88,4 @@ def space(
     joined.save(out)
     placed.save(Path(out) / "space", statistics)
     report_run(joined, out, score=score, subject=subject, statistics=statistics, formats=formats)
+    return joined

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -44,6 +44,9 @@ class ModelSource:
         is_local: whether the weights of a name are on this machine.
         pinned: what holds the weights of a name to what they are, in a word.
         n_parameters: of a name that `entries` does not list, without a download of weights; 0: not known.
+        names: what there is besides `entries`, as far as it is known without a network, for a search.
+        check: raises for a name that can't be one, before anything is loaded.
+        about: what is known of a name that `entries` does not list, without a download of weights.
         block_names: the blocks of a name that are recorded, without a download; empty where this needs one.
     """
 
@@ -53,6 +56,9 @@ class ModelSource:
     is_local: Callable[[str], bool] = lambda name: False
     pinned: Callable[[str], str] = lambda name: "no"
     n_parameters: Callable[[str], int] = lambda name: 0
+    names: Callable[[], Iterable[str]] = tuple
+    check: Callable[[str], None] = lambda name: None
+    about: Callable[[str], Mapping[str, Any]] = lambda name: {}
     block_names: Callable[[str], list[str]] = lambda name: []
 
 
@@ -78,7 +84,7 @@ def listed_models() -> dict[str, Any]:
 
 
 def split_name(model: str) -> tuple[str, str]:
-    """Return source and name of a model; a bare name belongs to the registered source that lists it.
+    """Return source and name of a model; a bare name is of a registered source, or of the zoo.
 
     Raises:
         ValueError: an unknown source, or a name that no source lists; the closest names are given.
@@ -94,13 +100,15 @@ def split_name(model: str) -> tuple[str, str]:
         if known and name not in known:
             close = get_close_matches(name, known, cutoff=0.4) or sorted(known)
             raise InputError(_unknown(model, [f"{source}:{other}" for other in close]))
+        sources()[source].check(name)
         return source, name
     for source, found in sources().items():
         if source not in _HERE and model in found.entries():
             return source, model
+    if model in sources()["zoo"].entries():
+        return "zoo", model
     listed = listed_models()
-    # with the zoo's prefix too, which is what is most often forgotten
-    close = [f"zoo:{model}"] if f"zoo:{model}" in listed else get_close_matches(model, listed)
+    close = get_close_matches(model, listed)
     close += [name for name in get_close_matches(f"zoo:{model}", listed, cutoff=0.75) if name not in close]
     raise InputError(_unknown(model, close or [name for name in listed if ":" not in name]))
 

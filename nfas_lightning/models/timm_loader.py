@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -47,9 +48,7 @@ def load_timm(
     """
     check_option("weights", weights, ("pretrained", "random"))
     timm = require("timm", "vision")
-    if not timm.is_model(name):
-        close = get_close_matches(name.split(".")[0], timm.list_models(), n=5)
-        raise InputError(f"timm has no model {name!r}. Similar names: {', '.join(close) or 'none'}.")
+    _check(name)
     if weights == "random":
         module = seeded(seed, lambda: untrained_timm(name, **options))
     else:
@@ -92,7 +91,29 @@ def _n_parameters(name: str) -> int:
         return sum(parameter.numel() for parameter in untrained_timm(name).parameters())
 
 
-SOURCE = ModelSource(load_timm, takes=("dtype",), n_parameters=_n_parameters)
+def _check(name: str) -> None:
+    if find_spec("timm") is None:
+        return  # loading it says so
+    timm = require("timm", "vision")
+    if not timm.is_model(name):
+        close = get_close_matches(name.split(".")[0], timm.list_models(), n=5)
+        raise InputError(f"timm has no model {name!r}. Similar names: {', '.join(close) or 'none'}.")
+
+
+def _about(name: str) -> dict[str, Any]:
+    config = require("timm", "vision").get_pretrained_cfg(name)
+    told = {key: getattr(config, key, None) for key in ("tag", "hf_hub_id", "license", "input_size")}
+    return {"modality": "vision", "parameters": _n_parameters(name), **told}
+
+
+SOURCE = ModelSource(
+    load_timm,
+    takes=("dtype",),
+    n_parameters=_n_parameters,
+    names=lambda: require("timm", "vision").list_models(),
+    check=_check,
+    about=_about,
+)
 
 
 def untrained_timm(name: str, **options: Any) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
-from nfas_lightning.errors import InputError, UnreadableError
+from nfas_lightning.errors import InputError, UnreadableError, nearest
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.loaded import LoadedModel, model_info
 from nfas_lightning.models.optional import require
@@ -62,7 +63,17 @@ def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -
     return LoadedModel(module.eval(), torchvision_preprocess(default.transforms()), info)
 
 
-SOURCE = ModelSource(load_torchvision)
+def _names() -> list[str]:
+    models = require("torchvision", "vision").models
+    return list(models.list_models(module=models))  # classification, which `load_torchvision` takes
+
+
+def _check(name: str) -> None:
+    if find_spec("torchvision") is not None and name not in _names():
+        raise InputError(f"torchvision has no model {name!r}.{nearest(name, _names())}")
+
+
+SOURCE = ModelSource(load_torchvision, names=_names, check=_check, about=lambda name: {"modality": "vision"})
 
 
 def torchvision_preprocess(transform: Any) -> ImagePreprocess:

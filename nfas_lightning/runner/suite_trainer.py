@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
@@ -17,7 +18,7 @@ from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.runner.planning import plan, plan_table
 from nfas_lightning.runner.suite_log import FailedModelsError, WarnedOnce, say_failed
-from nfas_lightning.terminal import stdout_console
+from nfas_lightning.terminal import doing, stdout_console
 from nfas_lightning.termination import ending_on_sigterm
 from nfas_lightning.writing import check_folder
 
@@ -90,8 +91,9 @@ class SuiteTrainer(Trainer):
         if not {"NoneType", "LightningEnvironment"} & {kind.__name__ for kind in environment.__mro__}:
             # torchrun and Slurm start all processes: they must meet even where no member is left to run
             self.strategy.setup_environment()
-        datamodule.prepare_data()
-        datamodule.setup("test")
+        with doing("reading the benchmark"):
+            datamodule.prepare_data()
+            datamodule.setup("test")
         writer.settings.check(datamodule.responses)
         with ending_on_sigterm(writer.last_words):
             return self._test_members(model, datamodule, writer)
@@ -110,13 +112,14 @@ class SuiteTrainer(Trainer):
 
         found = self._plan(model, datamodule, writer, failed) if self.is_global_zero else {}
         outputs: list[Any] = []
-        for spec in model.specs:
+        for number, spec in enumerate(model.specs, 1):
             name = model.name_of(spec)
             for place, member in enumerate(model.members_of(spec)):
                 if name in errors:  # nor does its random twin run
                     break
+                at = f"model {number} of {len(model)}, {name}{' with random weights' if place else ''}"
                 try:
-                    with warned.of(name):
+                    with warned.of(name), doing(partial(self._how_far, at)):
                         outputs += self._test_member(member, datamodule, writer, found.get((name, place)))
                 except Exception as error:  # noqa: BLE001 - listed, raised at the end, and the next one runs
                     failed(name, error)
@@ -129,6 +132,10 @@ class SuiteTrainer(Trainer):
                 iter(errors.values())
             )
         return outputs
+
+    def _how_far(self, at: str) -> str:
+        shown, batches = self.test_loop.batch_progress.current.completed, sum(self.num_test_batches)
+        return f"{at}: {shown} of {batches} batches" if 0 < shown < batches else at
 
     def _test_member(
         self,

@@ -18,7 +18,7 @@ from nfas_lightning.runner.memory import resident_mb
 from nfas_lightning.runner.planning import least_seconds, plan
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
-__all__ = ["estimate", "share_stimuli"]
+__all__ = ["estimate", "seconds_scoring", "share_stimuli"]
 
 _DRAWS = 20  # of the null in the timed probe
 _PROBE_BLOCKS = 3
@@ -43,7 +43,7 @@ def estimate(suite: ModelSuite, datamodule: BrainDataModule, settings: ScoringSe
     (row,) = plan(suite, datamodule, settings=settings, must_fit=False)
     n_stimuli = len(datamodule.responses.stimulus_ids)
     width = max(1, round(row.memory.trajectory / (4 * n_stimuli * row.n_blocks)))
-    scoring = _seconds_scoring(n_stimuli, width, row.n_blocks, datamodule, settings)
+    scoring = seconds_scoring(n_stimuli, width, row.n_blocks, datamodule, settings)
     twins = 2 if suite.random_twins else 1
     return {
         "parameters": row.parameters,
@@ -55,9 +55,18 @@ def estimate(suite: ModelSuite, datamodule: BrainDataModule, settings: ScoringSe
     }
 
 
-def _seconds_scoring(
+def seconds_scoring(
     n_stimuli: int, width: int, n_blocks: int, datamodule: BrainDataModule, settings: ScoringSettings
 ) -> float:
+    """Return the least seconds of scoring one model, extrapolated from three random blocks and few draws.
+
+    Args:
+        n_stimuli: N.
+        width: of a block.
+        n_blocks: L.
+        datamodule: after ``setup``.
+        settings: of the scoring.
+    """
     generator = torch.Generator().manual_seed(0)
     states = tuple(torch.randn(n_stimuli, width, generator=generator) for _ in range(_PROBE_BLOCKS))
     layers = tuple(

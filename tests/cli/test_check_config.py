@@ -38,7 +38,8 @@ from tests.helpers.command_line import GOOD, TEXT, refused
         ("n_stimuli: 24", "batch_size: 0", "batch_size must be at least 1, got 0."),
         ("dtype: float32", "dtype: float31", "got 'float31'. Did you mean 'float32'"),
         ("timm:test_vit", "zoo:resnet51", "No model is called 'zoo:resnet51'. Try one of: zoo:resnet50"),
-        ("timm:test_vit", "resnet50", "No model is called 'resnet50'. Try one of: zoo:resnet50."),
+        ("timm:test_vit", "resnet51", "No model is called 'resnet51'. Try one of: zoo:resnet50"),
+        ("timm:test_vit", "timm:test_vjt", "timm has no model 'test_vjt'. Similar names: test_vit"),
         ("timm:test_vit", "tim:test_vit", "Unknown source 'tim' in 'tim:test_vit'"),
     ],
 )  # fmt: skip

@@ -60,7 +60,7 @@ def test_help_and_models_read_well(capsys):
     assert "minilm_l6" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [["sweep"], ["models"], ["models", "show"], ["test"]])
+@pytest.mark.parametrize("words", [["sweep"], ["models"], ["models", "info"], ["test"]])
 def test_help_on_a_command_is_its_own_help(words, capsys):
     pages = []
     for args in (["help", *words], [*words, "--help"]):

@@ -58,13 +58,28 @@ def test_list_shows_the_zoo_and_the_packaged_and_filters(capsys, tmp_path, monke
     assert "zoo:deit_base" in here
 
 
-def test_show_names_every_field_and_every_block(capsys):
-    shown = _printed(capsys, "show", "zoo:bert_base")
+def test_info_names_every_field_and_every_block(capsys):
+    shown = _printed(capsys, "info", "zoo:bert_base")
     entry = zoo()["bert_base"]
     for text in (entry.revision, "Apache-2.0", "108891648", "arxiv.org/abs/1810.04805", "encoder.layer.11"):
         assert text in shown
-    assert "blocks.5" in _printed(capsys, "show", "crepe_tiny")
-    assert "Try one of: zoo:bert_base" in _refused(capsys, 2, "show", "bert_bas")
+    assert "blocks.5" in _printed(capsys, "info", "crepe_tiny")
+    assert "Try one of: zoo:bert_base" in _refused(capsys, 2, "info", "bert_bas")
+
+
+def test_libraries_are_searched_and_their_names_are_checked_before_anything_is_loaded(capsys):
+    found = _printed(capsys, "search", "resnet50")
+    for name in ("zoo:resnet50", "timm:seresnet50", "torchvision:wide_resnet50_2", "hf:timm/resnet50"):
+        assert name in found
+    assert "timm:vit_tiny" not in found
+    # the zoo names its hub entry
+    assert "hf:openai-community/gpt2 " in _printed(capsys, "search", "hf:*gpt2")
+    assert "no name fits 'resnt18'. Did you mean" in _refused(capsys, 2, "search", "resnt18")
+    assert "timm/resnet18.a1_in1k" in _printed(capsys, "info", "timm:resnet18")
+    assert "Similar names: resnet18" in _refused(capsys, 2, "info", "timm:resnt18")
+    assert "Did you mean 'resnet18'" in _refused(capsys, 2, "info", "torchvision:resnt18")
+    assert "No folder './resnet18'" in _refused(capsys, 2, "info", "hf:./resnet18")
+    assert "takes a folder or org/name@revision, got 'a b'" in _refused(capsys, 2, "info", "hf:a b")
 
 
 def test_check_prints_a_table_and_ends_with_the_reason(capsys, monkeypatch):

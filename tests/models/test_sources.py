@@ -90,8 +90,10 @@ def test_no_source_takes_the_place_of_an_own_one(registered):
 def test_names_that_nobody_has_come_with_the_closest():
     with pytest.raises(ValueError, match=r"Unknown source 'tim' in 'tim:resnet18': expected one of zoo:,"):
         split_name("tim:resnet18")
-    with pytest.raises(ValueError, match=r"No model is called 'resnet50'\. Try one of: zoo:resnet50"):
-        split_name("resnet50")
+    with pytest.raises(ValueError, match=r"No model is called 'resnet51'\. Try one of: zoo:resnet50"):
+        split_name("resnet51")
+    assert split_name("resnet50") == ("zoo", "resnet50")
+    assert split_name("whisper_base") == ("packaged", "whisper_base")  # of two with one name
     with pytest.raises(ValueError, match=r"No model is called 'zoo:resnet5'\. Try one of: zoo:resnet50"):
         split_name("zoo:resnet5")
     with pytest.raises(ValueError, match=r"No model is called 'zzzz'\. Try one of: .*minilm_l6"):

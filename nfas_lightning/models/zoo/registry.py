@@ -26,8 +26,8 @@ from nfas_lightning.writing import load_yaml
 
 __all__ = ["CONFIGS", "SOURCE", "load_zoo", "pin_of", "read_entry", "zoo", "zoo_entry", "zoo_files"]
 
-# an installed package carries the files beside this one, a clone in configs/models
-_INSTALLED, _CLONE = Path(__file__).parent / "configs", Path(__file__).parents[3] / "configs" / "models"
+# an installed package carries configs/, a clone has it beside the package
+_INSTALLED, _CLONE = (Path(__file__).parents[n] / "configs" / "models" for n in (2, 3))
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _CLONE
 """Folder of the files."""
 

@@ -36,7 +36,7 @@ def test_every_file_is_a_complete_config_and_the_package_carries_it():
     assert (ROOT / "configs" / "models").resolve() == CONFIGS.resolve()
     with (ROOT / "pyproject.toml").open("rb") as stream:
         wheel = tomllib.load(stream)["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["force-include"] == {"configs/models": "nfas_lightning/models/zoo/configs"}
+    assert wheel["force-include"] == {"configs": "nfas_lightning/configs"}
     for path in zoo_files():
         lines = path.read_text().splitlines()
         assert lines[0].startswith("# ")
