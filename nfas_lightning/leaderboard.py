@@ -192,7 +192,7 @@ def _print(table: pd.DataFrame, results: RunResults, failed: Mapping[str, Except
     from rich.markup import escape
     from rich.table import Column, Table
 
-    from nfas_lightning.plotting.score_tables import value_name
+    from nfas_lightning.plotting.score_tables import few_stimuli, value_name
     from nfas_lightning.results import SCORES, tells_apart
 
     scored = table[~table["model"].isin(list(failed))]
@@ -212,5 +212,7 @@ def _print(table: pd.DataFrame, results: RunResults, failed: Mapping[str, Except
         board.add_row(escape(model), *("-" if v != v else f"{v:.3f}" for v in row))
     console = stdout_console()
     console.print(board)
+    for caution in few_stimuli(results):
+        console.print(f"[yellow]{escape(caution)}[/]")
     for name, error in failed.items():
         console.print(f"[red]✗[/] {escape(name)}: {escape(str(error))}", soft_wrap=True)

@@ -162,8 +162,10 @@ def _load(target: str) -> Any:
     module, _, name = target.partition(":")
     try:
         return getattr(import_module(module), name, None)
-    except ModuleNotFoundError:
-        return None
+    except ModuleNotFoundError as error:
+        if error.name and f"{module}.".startswith(f"{error.name}."):
+            return None
+        refuse("nfas help", f"{module} cannot be imported: {error}.")
 
 
 def _lightning(name: str) -> Any:

@@ -11,7 +11,13 @@ from rich.markup import escape
 
 from nfas_lightning.plotting.page import write_report
 from nfas_lightning.plotting.pictures import check_formats
-from nfas_lightning.plotting.score_tables import FEW_ROIS, roi_score_table, score_table, space_table
+from nfas_lightning.plotting.score_tables import (
+    FEW_ROIS,
+    few_stimuli,
+    roi_score_table,
+    score_table,
+    space_table,
+)
 from nfas_lightning.results import RunResults, Score, SpaceStatistics, report_as, subject_scores
 from nfas_lightning.space import NFAS
 from nfas_lightning.terminal import doing, stdout_console
@@ -68,6 +74,8 @@ def report_run(
             ).statistics()
     if statistics.permanova:
         console.print(space_table(statistics))
+    for caution in few_stimuli(results):
+        console.print(f"[yellow]{escape(caution)}[/]")
     for note in statistics.notes:
         console.print(f"[dim]{escape(note)}[/]")
     with doing("drawing the report"):
