@@ -1,5 +1,6 @@
 """Stimuli, responses, ROI tables and the safe readers that pair them."""
 
+from nfas_lightning.data.lags import Lags
 from nfas_lightning.data.regions.atlas import Atlas, load_atlas
 from nfas_lightning.data.regions.cleaning import clean_series, motion_regressors
 from nfas_lightning.data.regions.extraction import Scan, extract_scans
@@ -19,6 +20,7 @@ __all__ = [
     "Atlas",
     "ClipFiles",
     "ImageFiles",
+    "Lags",
     "Parcels",
     "Responses",
     "Scan",

@@ -18,6 +18,7 @@ from nfas_lightning.functional.ceiling import CeilingMethod, noise_ceiling
 from nfas_lightning.functional.checks import check_shape, is_constant, working_dtype
 from nfas_lightning.functional.confounds import regress_out
 from nfas_lightning.functional.missing import align_subjects
+from nfas_lightning.notebook import card
 
 _COLUMNS = 4096  # features raised to float64 at a time
 # An event rate that a nuisance follows this closely in every run is that nuisance: word rate, where words are
@@ -127,6 +128,28 @@ class Responses:
                 "noise_ceiling must be correlations in [-1, 1], NaN where unknown, got "
                 f"{float(ceiling.min()):.3g} to {float(ceiling.max()):.3g}."
             )
+
+    def describe(self) -> dict[str, Any]:
+        """Return counts, names and units."""
+        n_subjects, n_volumes, n_rois = self.values.shape
+        return {
+            "dataset": self.dataset,
+            "modality": self.modality,
+            "stimuli": len(self.stimulus_ids),
+            "volumes": n_volumes,
+            "rois": n_rois,
+            "networks": sorted({str(name) for name in self.rois.get("network", ())} - {""}),
+            "subjects": n_subjects,
+            "runs": len(torch.unique(self.runs)),
+            "tr": self.tr,
+            "nuisances": list(self.nuisance_names),
+            "noise_ceiling": self.noise_ceiling is not None or n_subjects > 1,
+            "simulated": self.simulated,
+        }
+
+    def _repr_html_(self) -> str:
+        known = [name for name in ("roi", "network", "hemisphere", "x", "y", "z") if name in self.rois]
+        return card("Responses", self.describe(), self.rois[known])
 
     @classmethod
     def in_time(cls, values: Tensor, lags: Lags, **fields: Any) -> Responses:

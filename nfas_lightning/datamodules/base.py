@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 
 from nfas_lightning.data.responses import Responses
@@ -19,6 +18,7 @@ from nfas_lightning.data.stimuli.timing import Windows
 from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.functional.checks import check_count
 from nfas_lightning.lightning_packages import LightningDataModule
+from nfas_lightning.notebook import card
 from nfas_lightning.writing import cache_dir
 
 
@@ -114,22 +114,14 @@ class BrainDataModule(LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return what a plan shows before a run: counts, names and units."""
-        responses = self.responses
-        n_subjects, n_volumes, n_rois = responses.values.shape
-        return {
-            "dataset": responses.dataset,
-            "modality": responses.modality,
-            "stimuli": len(responses.stimulus_ids),
-            "volumes": n_volumes,
-            "rois": n_rois,
-            "networks": sorted({str(name) for name in responses.rois.get("network", ())} - {""}),
-            "subjects": n_subjects,
-            "runs": len(torch.unique(responses.runs)),
-            "tr": responses.tr,
-            "nuisances": list(responses.nuisance_names),
-            "noise_ceiling": responses.noise_ceiling is not None or n_subjects > 1,
-            "simulated": responses.simulated,
-        }
+        return self.responses.describe()
+
+    def _repr_html_(self) -> str:
+        if self._responses is None:
+            return card(
+                type(self).__name__, {"responses": "not read yet: setup() reads them", **self.hparams}
+            )
+        return card(type(self).__name__, self.describe())
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All stimuli, in order."""

@@ -27,6 +27,7 @@ from nfas_lightning.models.loaded import (
 from nfas_lightning.models.loaders import OF_SOME, check_label, load_model, modality_of, model_name
 from nfas_lightning.models.sources import split_name
 from nfas_lightning.models.zoo.entry import ZooEntry
+from nfas_lightning.notebook import card
 
 __all__ = ["FrozenModel"]
 
@@ -147,6 +148,14 @@ class FrozenModel(LightningModule):
     def setup(self, stage: str) -> None:
         """Load the network."""
         self.load()
+
+    def _repr_html_(self) -> str:
+        given = self._arguments["model"]
+        if self._loaded is None:
+            name = given if isinstance(given, str) else getattr(given, "name", type(given).__name__)
+            return card(f"FrozenModel: {name}", {"weights": "not loaded yet: setup() loads them"})
+        facts = {**vars(self.info), "blocks": self.layers, "pooling": self.pooling}
+        return card(f"FrozenModel: {facts.pop('name')}", facts)
 
     @property
     def info(self) -> ModelInfo:

@@ -55,9 +55,9 @@ def write_report(
     path = Path(path)
     target = path if path.suffix in (".html", ".htm") else path / "report.html"
     simulated = simulated or is_simulated(statistics.coordinates) or bool(results and results.simulated)
+    write_text(target, _render(results, statistics, simulated=simulated, title=title, feature=feature))
     for name, _, draw in draw_figures(results, statistics, simulated=simulated) if formats else ():
         save_figure(draw(), target.parent / "figures" / f"{name}.png", dpi=dpi, formats=formats)
-    write_text(target, _render(results, statistics, simulated=simulated, title=title, feature=feature))
     return target
 
 
@@ -121,6 +121,7 @@ def _notes(results: RunResults) -> list[str]:
     volumes = results.scores.groupby("dataset", sort=False)["n_volumes"].max().dropna()
     said += [f"{dataset}: {int(count)} volumes or stimuli scored" for dataset, count in volumes.items()]
     noted = results.models[results.models["note"].fillna("").astype(str) != ""]
+    said += reading.ceiling_note(results.scores)
     return said + [f"{row.model}: {row.note}" for row in noted.itertuples()]
 
 

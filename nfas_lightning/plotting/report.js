@@ -217,7 +217,7 @@ const PLACES = {
 
 function placesOf() {
   const found = { ...data.spaces[`${chosen.feature} ${chosen.number} ${chosen.value}`] };
-  if (data.features.length && new Set(finite(data.models.map((model) => model.parameters))).size > 2) {
+  if (Object.keys(data.spaces).length && data.features.length && new Set(finite(data.models.map((model) => model.parameters))).size > 2) {
     const y = data.models.map((_, row) => mean(scoresOf(row)));
     found.size = { x: data.models.map((model) => model.parameters ?? null), y, share: [null, null] };
   }
@@ -406,7 +406,7 @@ function drawBrain(map) {
 
 function drawLegend(map) {
   const parts = [map.label, ": ", shown(map.low, 2), make("span", { class: "scale", style: `background: linear-gradient(to right, ${data.colors.join(",")})` }), shown(map.top, 2)];
-  for (const [fill, name] of [[FOLD[0], "no region"], [UNSCORED, "region without a score"]]) parts.push(make("span", { class: "swatch", style: `background: ${fill}` }), name);
+  for (const [fill, name] of [[FOLD[0], "no region"], [UNSCORED, "region without a score"]]) parts.push(make("span", { class: "key" }, make("span", { class: "swatch", style: `background: ${fill}` }), name), " ");
   const { reached, discs } = data.surface;
   const note = `${reached} of ${data.rois.length} regions reach the cortical surface${discs ? "; each colors a disc around its center" : ""}. Drag to turn, click to see a region.`;
   $("legend").replaceChildren(make("p", { class: "muted" }, ...parts), make("p", { class: "muted" }, note));
@@ -420,7 +420,8 @@ function drawRegions() {
   const map = mapped(), q = chosen.map === "model" ? tables()?.q?.[chosen.model] : null;
   if (data.surface) { drawLegend(map); drawBrain(map); }
   const rows = data.rois.map((roi, row) => ({ ...roi, row, value: map.values[row] ?? null, q: q?.[row] ?? null }));
-  const columns = [{ id: "roi", name: "region" }, { id: "value", name: "value", number: true }, rows.some((row) => row.network) && { id: "network", name: "network" }, q && { id: "q", name: "q", number: true }, rows.some((row) => row.ceiling !== undefined) && { id: "ceiling", name: "noise ceiling (r)", number: true }].filter(Boolean);
+  const columns = [{ id: "roi", name: "region" }, { id: "value", name: "value", number: true }, q && { id: "q", name: "q", number: true }, rows.some((row) => row.ceiling !== undefined) && { id: "ceiling", name: "ceiling (r)", number: true },
+    rows.some((row) => row.network) && { id: "network", name: "network" }].filter(Boolean);
   const table = $("roi-table");
   drawRegions.head = table.tHead;
   table.tHead.replaceChildren(header(columns, roiOrder, drawRegions));
@@ -439,13 +440,14 @@ function drawRegion() {
   const lying = $("region").clientWidth > 760;  // models side by side where there is room, below each other on a phone
   $("region").style.height = lying ? "380px" : `${110 + 19 * Math.max(known.length, 2)}px`;
   const turned = (x, y) => (lying ? { x: y, y: x } : { x, y });
-  const low = tables()?.r_low, high = tables()?.r_high, sure = chosen.value === "r" && low && high;
+  const low = tables()?.[`${chosen.value}_low`], high = tables()?.[`${chosen.value}_high`], sure = low && high;
   const traces = Object.entries(data.groups).map(([group, { color, symbol }]) => {
     const own = known.map((row, at) => ({ ...row, at })).filter((row) => row.group === group);
     const end = (table, side) => own.map((row) => side * ((table[row.row][chosen.roi] ?? row.score) - row.score));
     return { type: "scatter", mode: "markers", name: safe(group), ...turned(own.map((row) => row.score), own.map((row) => row.at)), customdata: own.map((row) => row.model),
       ...(sure ? { [lying ? "error_y" : "error_x"]: { type: "data", symmetric: false, array: end(high, 1), arrayminus: end(low, -1), color, width: 0 } } : {}),
-      hovertext: own.map((row) => `<b>${safe(row.model)}</b><br>${valueName()} ${shown(row.score)}`), hovertemplate: "%{hovertext}<extra></extra>", marker: { color, symbol, size: 9 } };
+      hovertext: own.map((row) => `<b>${safe(row.model)}</b><br>${valueName()} ${shown(row.score)}${sure ? `<br>95 % interval ${shown(low[row.row][chosen.roi])} to ${shown(high[row.row][chosen.roi])}` : ""}`),
+      hovertemplate: "%{hovertext}<extra></extra>", marker: { color, symbol, size: 9 } };
   });
   const ceiling = roi.ceiling === undefined ? null : chosen.value === "r2" ? roi.ceiling ** 2 : roi.ceiling;
   const scores = { title: { text: `${valueName()} of ${featureName()}${numberName()}` }, rangemode: "tozero" };

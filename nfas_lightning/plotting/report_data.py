@@ -17,7 +17,6 @@ from nfas_lightning.plotting.score_tables import mean_r2, model_order, reported_
 from nfas_lightning.plotting.style import SEQUENTIAL, SYMBOLS, group_styles, human
 from nfas_lightning.results import (
     FEATURES,
-    MIN_MODELS,
     SCORES,
     RunResults,
     SpaceStatistics,
@@ -30,6 +29,7 @@ from nfas_lightning.results import (
 __all__ = ["report_data"]
 
 _NUMBERS = {"alone": "alone", "joint": "with the nuisances", "partial": "added to the nuisances"}
+_SHOWN = ("r", "r2", "r_low", "r_high", "r2_low", "r2_high", "q")  # where they are known
 _MOST_CELLS = 1_500_000  # of models x ROIs x features x numbers: some four megabytes of the page
 
 
@@ -116,7 +116,7 @@ def _scores(
             if (name == "nuisance" and number != main) or len(found) >= max(left, 1):
                 continue
             part = shown[shown["feature"] == name]
-            columns = [c for c in ("r", "r2", "r_low", "r_high", "q") if c in part and part[c].notna().any()]
+            columns = [c for c in _SHOWN if c in part and part[c].notna().any()]
             wide = part.pivot_table(index=["modality", "model"], columns="roi", values=columns, dropna=False)
             found[f"{name} {number}"] = {
                 column: _plain(wide[column].reindex(index=keys, columns=rois), 4) for column in columns
@@ -137,7 +137,7 @@ def _rois(rois: pd.DataFrame, scores: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _spaces(data: Mapping[str, Any], names: pd.Series[Any], statistics: SpaceStatistics) -> dict[str, Any]:
     """Return the models' places by feature, number and value, among them those that were tested."""
-    if len(statistics.coordinates) < MIN_MODELS:
+    if statistics.is_small:
         return {}
     placed = set(statistics.coordinates["model"])
     rows = [i for i, name in enumerate(names) if name in placed]

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from io import BytesIO
 from textwrap import fill
 from typing import Any, NamedTuple, ParamSpec, TypedDict, TypeVar
 
@@ -179,9 +180,18 @@ def has_mark(look: Look, *tables: pd.DataFrame) -> bool:
     )
 
 
+class _Shown(Figure):
+    """A figure that a notebook shows by itself: matplotlib's own needs ``%matplotlib inline`` first."""
+
+    def _repr_png_(self) -> bytes:
+        picture = BytesIO()
+        self.savefig(picture, format="png", dpi=self.dpi)
+        return picture.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty white figure of `width` x `height` inches that arranges its own panels."""
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained", facecolor="white")
+    figure = _Shown(figsize=(width, height), dpi=100, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

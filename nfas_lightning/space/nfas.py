@@ -18,6 +18,7 @@ from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.controls import MovedResult, moved_responses
 from nfas_lightning.functional.embedding import DistanceMetric
 from nfas_lightning.functional.relabeling import Restriction
+from nfas_lightning.notebook import card
 from nfas_lightning.results import (
     GROUP,
     SCORES,
@@ -270,6 +271,20 @@ class NFAS:
         listed = ", ".join(f"{self.labels.count(name)} {name}" for name in self.groups)
         pattern = ", pattern only" if self.standardize == "model" else ""
         return f"NFAS({len(self.models)} models x {len(self.rois)} ROIs, {self.value}{pattern}: {listed})"
+
+    def _repr_html_(self) -> str:
+        table = pd.DataFrame(
+            {
+                "model": self.models["model"],
+                self.group_by: self.labels,
+                f"mean {self.value}": self.scores.mean(1).numpy(),
+                "best ROI": self.rois["roi"].to_numpy()[self.scores.argmax(1).numpy()],
+            }
+        )
+        design = self.design[0] if self.groups[1:] else None
+        facts = {"distances": self.metric, "groups and benchmarks": design, "notes": list(self.notes)}
+        ranked = table.sort_values(f"mean {self.value}", ascending=False)
+        return card(repr(self), facts, ranked)
 
     @property
     def labels(self) -> list[str]:

@@ -127,7 +127,7 @@ def test_strings_are_escaped(tmp_path):
 
 
 @pytest.mark.parametrize("n_rois", [6, 40])
-def test_fewer_than_three_models_have_no_space(tmp_path, n_rois):
+def test_fewer_than_three_models_of_a_group_have_no_space(tmp_path, n_rois):
     page = _page(tmp_path / "pair", make_results(("vision",), n_models=2, n_rois=n_rois))
     assert page.data["spaces"] == {}
     assert page.text.count("A space needs three models or more") == 1

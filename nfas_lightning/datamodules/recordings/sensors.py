@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,8 @@ def lags_of(info: Any, times: Any) -> Lags:
                 upper = np.argwhere(np.triu(adjacency.toarray(), 1))
                 pairs.append(place[upper])
     neighbors = np.concatenate(pairs) if pairs else np.empty((0, 2))
-    times = torch.as_tensor(np.asarray(times), dtype=torch.float64)
-    return Lags(table, times, torch.from_numpy(neighbors.astype(np.int64)))
+    seconds = torch.from_numpy(np.array(times, dtype=float))
+    return Lags(table, seconds, torch.from_numpy(neighbors.astype(np.int64)))
 
 
 def repetition_ceilings(repeats: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,6 +69,10 @@ def repetition_ceilings(repeats: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (R,) ceiling of a model of the subjects' mean, and (S, R) of one of each subject, see `noise_ceiling`.
     """
-    group = noise_ceiling(repeats.nanmean(0), method="split_half", n_splits=_SPLITS)
-    each = [noise_ceiling(one, method="split_half", n_splits=_SPLITS) for one in repeats]
+    with warnings.catch_warnings():  # of bad channels, which whoever reads them tells of
+        warnings.filterwarnings("ignore", message=".* have no noise ceiling")
+        group, *each = (
+            noise_ceiling(one, method="split_half", n_splits=_SPLITS)
+            for one in (repeats.nanmean(0), *repeats)
+        )
     return group, torch.stack(each)
