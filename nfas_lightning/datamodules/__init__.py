@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.streams import StreamsDataModule
 
 # loaded on first use: what asks for a benchmark's files alone does without Lightning
-_SHARED = {
+SHARED = {
     "ArrayDataModule": "array",
     "BrainDataModule": "base",
     "ClipDataModule": "clips.clip_datamodule",
@@ -68,15 +68,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SHARED:
-        return getattr(import_module(f"{__name__}.{_SHARED[name]}"), name)
+    if name in SHARED:
+        return getattr(import_module(f"{__name__}.{SHARED[name]}"), name)
     if not name.startswith("_") and (benchmark := _benchmark_classes().get(name)) is not None:
         return benchmark.load("datamodule")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_SHARED, *_benchmark_classes()})
+    return sorted({*globals(), *SHARED, *_benchmark_classes()})
 
 
 def _benchmark_classes() -> dict[str, Benchmark]:
