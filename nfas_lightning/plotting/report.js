@@ -306,14 +306,19 @@ function drawSpectrum(model, color) {
   const low = [quantile(xs, 0.02) ?? 0.9, quantile(ys, 0) ?? 0], high = [Math.max(quantile(xs, 0.98) ?? 1, 1), quantile(ys, 0.98) ?? 0.1];
   const half = 0.6 * Math.max(high[0] - low[0], high[1] - low[1], 0.02), middle = [0, 1].map((i) => (low[i] + high[i]) / 2);
   const [x0, x1, y0, y1] = [middle[0] - half, middle[0] + half, middle[1] - half, middle[1] + half];
+  const crowded = half < 0.5;
   const inset = (trace) => ({ ...trace, xaxis: "x2", yaxis: "y2", showlegend: false });
-  draw("spectrum", [circle, faint, ...parts, inset(circle), inset(faint), ...parts.map(inset)], {
-    xaxis: { range: [-1.15, 1.15], domain: [0, 0.54], title: { text: "real part" }, dtick: 1 },
-    yaxis: { range: [-1.15, 1.15], scaleanchor: "x", title: { text: "imaginary part" }, dtick: 1 },
+  const enlarged = {
     xaxis2: { range: [x0, x1], domain: [0.68, 1], anchor: "y2", title: { text: "enlarged" }, nticks: 4 },
     yaxis2: { range: [y0, y1], anchor: "x2", scaleanchor: "x2", nticks: 5 },
-    shapes: [{ type: "rect", x0, x1, y0, y1, line: { color: "@muted", width: 1 } }], legend: { ...LEGEND, font: { size: 11 } }, margin: { l: 46, r: 10, t: 8, b: 40 },
-  }, `Eigenvalues of ${model.model}: stable mode ${parts.length && own.kind.includes("stable") ? shown(Math.hypot(own.real[own.kind.indexOf("stable")], own.imag[own.kind.indexOf("stable")])) : "not known"} in modulus.`);
+    shapes: [{ type: "rect", x0, x1, y0, y1, line: { color: "@muted", width: 1 } }],
+  };
+  const main = own.kind.indexOf("stable"), modulus = main < 0 ? "not known" : shown(Math.hypot(own.real[main], own.imag[main]));
+  draw("spectrum", [circle, faint, ...parts, ...(crowded ? [circle, faint, ...parts].map(inset) : [])], {
+    xaxis: { range: [-1.15, 1.15], domain: [0, crowded ? 0.54 : 1], title: { text: "real part" }, dtick: 1 },
+    yaxis: { range: [-1.15, 1.15], scaleanchor: "x", title: { text: "imaginary part" }, dtick: 1 },
+    ...(crowded ? enlarged : {}), legend: { ...LEGEND, font: { size: 11 } }, margin: { l: 46, r: 10, t: 8, b: 40 },
+  }, `Eigenvalues of ${model.model}: its stable mode has modulus ${modulus}.`);
 }
 
 function drawDepth(model, color) {
@@ -348,7 +353,7 @@ function drawFeatures(model, color) {
     yaxis: { tickvals: features.map((_, i) => i), ticktext: features.map(({ name }) => safe(name.replace(" (chosen in training)", ""))), range: [-0.6, features.length - 0.4] },
     margin: { l: 50, r: 10, t: 8, b: 40 },
   }, `${valueName()} of each feature of ${model.model}: ${features.map(({ name }, i) => `${name} ${shown(middles[i])}`).join(", ")}`);
-  $("model-note").textContent = "Baselines: dot, mean over regions; bar, the middle half of the regions. Spectrum: right, the framed part enlarged; click a faint point to see its model.";
+  $("model-note").textContent = "Baselines: dot, mean over regions; bar, the middle half of the regions. Spectrum: a framed part is shown enlarged; click a faint point to see its model.";
 }
 
 // --- regions ----------------------------------------------------------------------------------------------
