@@ -1,6 +1,6 @@
 """Show whether p values and intervals mean what they say, on data in which nothing is to be found.
 
-    python benchmarks/calibration.py [--datasets 1000] [--only NAME ...] [--workers 2] [--out FOLDER]
+    python benchmarks/calibration.py [--datasets 1000] [--part NAME ...] [--workers 2] [--out FOLDER]
 
 Every data set has a seed of its own. Finished blocks of data sets are kept in --out (runs/calibration),
 under a digest of the scripts that make the data and of the procedures that they test: a run that was stopped
@@ -25,8 +25,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from calibration_intervals import CASES, intervals
 from calibration_sets import Values, blocks, elsewhere, encoding, penalties, power, shuffled, single
-from calibration_space import DRAWS, coverage, space
+from calibration_space import DESIGNS, DRAWS, coverage, space
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
@@ -34,7 +35,8 @@ import nfas_lightning.functional
 
 # the procedures whose change makes finished blocks worthless
 SERIES = ("confounds", "fdr", "folds", "nulls", "ridge_null")
-SPACE = ("anova", "fdr", "permanova", "permdisp", "silhouette", "snci")
+SPACE = ("anova", "controls", "fdr", "permanova", "permdisp", "relabeling", "silhouette", "snci")
+INTERVALS = ("folds", "intervals")
 BLOCK = 20  # data sets that are kept, or lost, together
 AR = ("0", "0.5", "0.9", "0.95")
 SIZES = ("15+15+15", "6+6+6", "4+4+4", "4+6+15")
@@ -52,9 +54,10 @@ PARTS: dict[str, tuple[Callable[[str, int], Values], tuple[str, ...], float, tup
     "elsewhere": (elsewhere, (*AR, "hrf"), 0.6, ("p <= .05", "p <= .01")),
     "power": (power, ("in time", "late"), 0.25, ("p <= .05", "p <= .01")),
     "space": (
-        space, tuple(f"{kind} {size}" for kind in ("normal", "r2") for size in SIZES),
+        space, (*(f"{kind} {size}" for kind in ("normal", "r2") for size in SIZES), *DESIGNS),
         3, ("p <= .05", "p <= .01"),
     ),
+    "intervals": (intervals, tuple(CASES), 0.2, ("of these fits", "of any fit")),
     "shuffled": (shuffled, AR, 0.25, ("mean r", "naive p <= .05")),
     "coverage": (
         coverage, tuple(f"{kind} x {n}" for kind in DRAWS for n in (4, 8, 15)), 0.02, ("coverage", ""),
@@ -74,20 +77,24 @@ def work(job: tuple[str, str, int, int]) -> tuple[str, list[Values]]:
 
 def key(job: tuple[str, str, int, int]) -> str:
     """Name a block in the file of finished ones."""
-    return "|".join(map(str, (*job, digest(job[0] in ("space", "coverage")))))
+    return "|".join(map(str, (*job, digest(job[0]))))
 
 
 @functools.cache
-def digest(of_space: bool) -> str:
+def digest(part: str) -> str:
     """Return a digest of the data sets and of the procedures that a part tests.
 
     A solver that becomes faster gives the same numbers, so the ridge and its algebra don't count: a
     calibration of hours would start anew for nothing.
     """
     folder = Path(nfas_lightning.functional.__file__).parent
-    names = SPACE if of_space else SERIES
-    scripts = ["calibration_sets.py", *["calibration_space.py"] * of_space]
-    files = [*map(Path(__file__).with_name, scripts), *(folder / f"{name}.py" for name in names)]
+    names, script = SERIES, "calibration_sets.py"
+    if part in ("space", "coverage"):
+        names, script = SPACE, "calibration_space.py"
+    elif part == "intervals":
+        names, script = INTERVALS, "calibration_intervals.py"
+    scripts = {"calibration_sets.py", script}
+    files = [*map(Path(__file__).with_name, sorted(scripts)), *(folder / f"{name}.py" for name in names)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
@@ -112,7 +119,7 @@ def lines(part: str, found: dict[str, list[list[Values]]]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--datasets", type=int, default=1000)
-    parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
+    parser.add_argument("--part", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/calibration"))
     options = parser.parse_args()
@@ -126,7 +133,7 @@ def main() -> None:
         (part, case): [
             (part, case, first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)
         ]
-        for part in options.only
+        for part in options.part
         for count in [max(2, round(options.datasets * PARTS[part][2]))]
         for case in PARTS[part][1]
     }  # fmt: skip
@@ -143,7 +150,7 @@ def main() -> None:
             file.write(json.dumps([name, values]) + "\n")
             file.flush()
             progress.advance(bar)
-    for part in options.only:
+    for part in options.part:
         print(f"\n{part}: {PARTS[part][0].__doc__}")
         for line in lines(part, {case: [done[key(j)] for j in jobs[part, case]] for case in PARTS[part][1]}):
             print(line)

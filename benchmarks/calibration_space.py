@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
-from calibration_sets import Values, both
+from calibration_sets import Values, both, series
 from scipy.special import ndtr, ndtri
 from skbio.stats.distance import DistanceMatrix
 from skbio.stats.distance import permdisp as skbio_permdisp
 from torch import Tensor
 
 from nfas_lightning.functional.anova import anova
+from nfas_lightning.functional.controls import STATISTICS, compare_spaces, moved_responses
 from nfas_lightning.functional.embedding import distances
 from nfas_lightning.functional.permanova import permanova, permanova_pairwise
 from nfas_lightning.functional.permdisp import permdisp
+from nfas_lightning.functional.ridge import ridge_cv
+from nfas_lightning.functional.ridge_null import ridge_null
 from nfas_lightning.functional.silhouette import silhouette
 from nfas_lightning.functional.snci import Form, snci_bootstrap, snci_permutation
 
 
 def space(case: str, seed: int) -> Values:
-    """Models that differ in nothing but noise."""
+    """Models that differ in nothing but noise, in designs of several kinds."""
     rng = np.random.default_rng(seed)
+    if case in DESIGNS:
+        return DESIGNS[case](rng, seed)
     kind, _, sizes = case.partition(" ")
     counts = [int(size) for size in sizes.split("+")]
     codes = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
@@ -50,6 +56,62 @@ def space(case: str, seed: int) -> Values:
         found |= both("scikit-bio's PERMDISP, apart", torch.tensor(float(peer["p-value"])))
     return found
 
+
+def tests(V: Tensor, codes: Tensor, name: str, seed: int, **by: Any) -> Values:
+    """Tests between groups of models (M, R), restricted or not."""
+    D, draws = distances(V), {"n_permutations": 199, "seed": seed, **by}
+    found = both(f"PERMANOVA, {name}", permanova(D, codes, **draws).p_value)
+    found |= both(f"silhouette, {name}", silhouette(D, codes, **draws).p_value)
+    return found | both(f"ANOVA, {name}", anova(V, codes, **draws).p_value)
+
+
+def strata(rng: np.random.Generator, seed: int) -> Values:
+    """Two benchmarks that differ, and groups in unequal shares of both."""
+    bench = torch.arange(2).repeat_interleave(8)
+    codes = torch.tensor([0] * 6 + [1] * 2 + [0] * 2 + [1] * 6)
+    V = torch.from_numpy(rng.standard_normal((16, 20)) + 2 * rng.standard_normal((2, 20))[bench])
+    return tests(V, codes, "strata", seed, strata=bench) | tests(V, codes, "free", seed)
+
+
+def units(rng: np.random.Generator, seed: int) -> Values:
+    """Ten families of three alike, each in one of two groups."""
+    family = torch.arange(10).repeat_interleave(3)
+    V = torch.from_numpy(rng.standard_normal((30, 20)) + 1.5 * rng.standard_normal((10, 20))[family])
+    codes = family % 2
+    return tests(V, codes, "units", seed, units=family) | tests(V, codes, "free", seed)
+
+
+def controls(rng: np.random.Generator, seed: int) -> Values:
+    """Networks and untrained twins whose groups differ alike: training makes no difference."""
+    codes = torch.arange(3).repeat_interleave(6)
+    shared = 0.3 + 0.1 * rng.standard_normal((3, 20))[codes] + 0.1 * rng.standard_normal((18, 20))
+    twins = [torch.from_numpy(shared + 0.1 * rng.standard_normal((18, 20))) for _ in range(2)]
+    p = compare_spaces(*twins, codes, n_permutations=199, seed=seed).p_value
+    found: Values = {}
+    for name, value in zip(STATISTICS, p, strict=True):
+        found |= both(f"{name}, beside twins", value)
+    return found | both("PERMANOVA", permanova(distances(twins[0]), codes, n_permutations=199).p_value)
+
+
+def moved(rng: np.random.Generator, seed: int) -> Values:
+    """A null film: groups read streams of their own, and no network predicts anything."""
+    n, n_rois, groups = 240, 12, (0, 0, 0, 0, 1, 1, 1, 1)
+    Y = series("0.5", n, n_rois, rng)
+    streams = [series("0.5", n, 4, rng) for _ in range(2)]
+    scores, null = [], []
+    for group in groups:
+        X = streams[group] + 0.5 * series("0.5", n, 4, rng)
+        result = ridge_cv(X, Y, gap=5, warn=False)
+        scores.append(result.r)
+        null.append(ridge_null(X, Y, result, gap=5, n_permutations=99, seed=seed))
+    V, draws = torch.stack(scores).clamp(min=0) ** 2, torch.stack(null, dim=1).clamp(min=0) ** 2
+    found = both("moved responses", moved_responses(V, draws, groups).p_value)
+    return found | both("PERMANOVA", permanova(distances(V), groups).p_value)
+
+
+DESIGNS: dict[str, Callable[[np.random.Generator, int], Values]] = {
+    "strata": strata, "units": units, "controls": controls, "moved film": moved,
+}  # fmt: skip
 
 DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
     "normal 1": lambda rng, shape: 1 + rng.standard_normal(shape),

@@ -29,14 +29,21 @@ from torch import Tensor
 from nfas_lightning.alignment import record_trajectory
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.datamodules import AliceDataModule, NaturalSoundsDataModule, SimulatedBrainDataModule
-from nfas_lightning.functional import EncodingResult, StateSpace, bootstrap_r, dmd, paired_test, ridge_cv
+from nfas_lightning.functional import (
+    EncodingResult,
+    StateSpace,
+    bootstrap_scores,
+    dmd,
+    paired_test,
+    ridge_cv,
+)
 from nfas_lightning.functional.dmd import center_depths, combine_depths
 from nfas_lightning.hooks.shards import read_shards, write_shard
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.models import FrozenModel
 from nfas_lightning.results import Score, compare_features
 from nfas_lightning.scoring import ScoringSettings
-from nfas_lightning.scoring.feature_scores import FeatureScores
+from nfas_lightning.scoring.encoder import Encoder
 
 LANGUAGE = ("paraphrase_minilm_l3", "minilm_l6", "multilingual_e5_small", "smollm2_135m")
 AUDIO = ("ge2e_voice_encoder", "silero_vad", "crepe_tiny", "fcpe_conformer", "whisper_base")
@@ -85,14 +92,16 @@ class Bench:
         if isinstance(self.brain, SimulatedBrainDataModule):
             responses = driven(responses, self.brain.truth["planted"].to_numpy())
         self.responses = responses
-        self.encoder = FeatureScores(responses, ScoringSettings(n_folds=n_folds, n_permutations=0))
+        self.encoder = Encoder(responses, ScoringSettings(n_folds=n_folds, n_permutations=0))
         self.block_length = 1 if responses.tr is None else round(SECONDS / responses.tr)
 
     def fits(self, features: Tensor, scaling: Any) -> dict[Score, EncodingResult]:
         """Encode stimulus features: alone, and beyond the nuisances."""
-        fits = self.encoder.features(features, scaling).fits
-        assert fits is not None
-        return {score: fits.fit(score) for score in SHOWN}
+        X, Y = self.encoder.to_volumes(features), self.responses.group_mean
+        return {
+            score: self.encoder.fit(X, Y, nuisances=known, scaling=scaling, warn=False, keep_preds=True)
+            for score, known in zip(SHOWN, (None, self.encoder.nuisances), strict=True)
+        }
 
     def prepared(self, model: str) -> tuple[Tensor, Any]:
         """Return (N, L, D) in one state space, and how its features are scaled."""
@@ -175,8 +184,9 @@ def print_networks(bench: Bench, fitted: Fitted) -> None:
             results = [features[name][score] for name in names]
             means = [float(result.r.nanmean()) for result in results]
             print(f"    {model:<24}{means[0]:>14.3f}" + "".join(f"{mean:>17.3f}" for mean in means[1:]))
-            preds, target = (torch.stack([vars(r)[part] for r in results]) for part in ("preds", "target"))
-            draws.append(bootstrap_r(preds, target, results[0].fold, block_length=bench.block_length))
+            preds, target = torch.stack([result.preds for result in results]), results[0].target[None]
+            drawn = bootstrap_scores(preds, target, results[0].fold, block_length=bench.block_length)
+            draws.append(drawn.stimuli.nanmean(-1))
             print_leads("  stable mode ahead by", draws[-1])
         print_leads("mean over networks, by", torch.stack(draws).mean(0))
 

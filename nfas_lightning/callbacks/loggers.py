@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from nfas_lightning.callbacks.wandb_runs import define_metrics
 from nfas_lightning.lightning_packages import kinds, pl
 from nfas_lightning.plotting.dynamics import plot_depth, plot_spectra
 from nfas_lightning.results import (
+    LIMITS,
     SCORES,
     ModelResult,
     RunResults,
+    compare_models,
     reported,
     subject_scores,
     tells_apart,
@@ -106,7 +109,8 @@ def scalars_of(result: ModelResult, prefix: str = "nfas") -> dict[str, float]:
 
     Returns:
         Under `prefix`: ``mean_r`` and ``mean_r2`` of the score that the run reports; ``mean_r_alone``,
-        ``mean_r_joint`` and ``mean_r_partial`` where there are nuisances; ``stable_modulus``; and
+        ``mean_r_joint`` and ``mean_r_partial`` where there are nuisances; the limits of `mean_r`,
+        ``mean_r_low`` and ``mean_r_high``, where there are intervals; ``stable_modulus``; and
         ``best_baseline_r2`` where baselines were scored.
     """
     scores = subject_scores(result.scores)
@@ -117,6 +121,9 @@ def scalars_of(result: ModelResult, prefix: str = "nfas") -> dict[str, float]:
     if tells_apart(own):
         three = three_numbers(own).mean()
         scalars |= {f"mean_r_{score}": float(three[score]) for score in SCORES}
+    if len(result.draws):
+        own = compare_models(result.draws, feature=feature).means
+        scalars |= {f"mean_r_{end}": float(own[end].iloc[0]) for end in ("low", "high") if len(own)}
     modulus = result.spectra.loc[result.spectra["stable"], "modulus"]
     scalars["stable_modulus"] = float(modulus.iloc[0])
     baselines = means["r2"].drop([feature, "nuisance"], errors="ignore")
@@ -162,7 +169,7 @@ def log_model(
     loggers = list(loggers)
     log_config(loggers, config_of(meta, result.card))
     scores = result.scores if twin is None else pd.concat([result.scores, twin.scores], ignore_index=True)
-    scalars = scalars_of(ModelResult(scores, result.spectra, result.depth, result.card))
+    scalars = scalars_of(replace(result, scores=scores))
     log_scalars(loggers, scalars, step)
     log_table(loggers, "nfas/rois", _rois(scores), step)
     modes = ["mode", "real", "imag", "modulus", "amplitude", "stable", "distance_to_unit_circle"]
@@ -193,6 +200,10 @@ def log_run(loggers: Iterable[pl.loggers.Logger], results: RunResults) -> None:
     if len(results.modes):
         log_table(loggers, "nfas/modes", results.modes)
     log_table(loggers, "nfas/numbers", three_numbers(everything).reset_index())
+    ranking = results.ranking()
+    for name in ("means", "pairs", "features"):
+        if len(table := getattr(ranking, name)):
+            log_table(loggers, f"nfas/ranking_{name}", table)
 
 
 def _main_feature(features: Container[object]) -> str:
@@ -205,10 +216,11 @@ def _rois(scores: pd.DataFrame) -> pd.DataFrame:
     everything = subject_scores(scores)
     shown = reported(everything)
     own = _main_feature(set(shown["feature"]))
-    table = shown.loc[shown["feature"] == own, ["roi", "network", "r", "r2", "p", "q", "ceiling"]]
+    beside = (*LIMITS, "p", "q", "ceiling", "above_ceiling")
+    table = shown.loc[shown["feature"] == own, ["roi", "network", "r", "r2", *beside]]
     others = shown[shown["feature"] != own]
-    beside = others.pivot_table(index="roi", columns="feature", values="r", dropna=False).add_prefix("r_")
+    rivals = others.pivot_table(index="roi", columns="feature", values="r", dropna=False).add_prefix("r_")
     numbers = everything.loc[everything["feature"] == own, ["roi", "r", "r_joint", "r_partial"]]
     table = table.merge(numbers.rename(columns={"r": "r_alone"}), on="roi", how="left")
-    joined: pd.DataFrame = table.merge(beside, left_on="roi", right_index=True, how="left")
+    joined: pd.DataFrame = table.merge(rivals, left_on="roi", right_index=True, how="left")
     return joined.reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""`nfas compare`: a feature beside its baselines, over every data set that was scored."""
+"""`nfas compare`: a feature beside its baselines, and models beside each other, on what was scored."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
+_NO_DRAWS = "Models are not ranked: these runs hold no draws of that number (ScoringSettings.n_bootstrap)."
 _WORDS = {"alone": "alone", "joint": "with the nuisances", "partial": "beyond the nuisances"}
 
 
@@ -24,15 +25,21 @@ def compare(
     score: Literal["alone", "joint", "partial"] | None = None,
     subject: str | None = None,
     where: str | None = None,
+    over: Literal["both", "stimuli"] = "both",
     out: str | None = None,
+    out_pairs: str | None = None,
     n_permutations: int = 9999,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Compare the stable mode with its baselines: mean difference, interval and paired test, by data set.
+    """Compare the stable mode with its baselines, and models with each other, by data set.
 
     A network is one unit: the mean over ROIs of its difference. Intervals are Student's t over networks, p is
     two-sided by sign flips, q corrects it for the baselines of a data set. Data sets are also taken together,
     each network once, planted responses apart from measured ones. Runs may have different ROIs.
+
+    Models that met the same responses are ranked by their mean over ROIs: with 95 % intervals from resampled
+    predictions, a test of every pair (FDR over pairs), and letters, of which models that are not told apart
+    share one.
 
     Args:
         runs: folders of finished runs.
@@ -42,18 +49,25 @@ def compare(
             add to them; else the number that the runs report.
         subject: whose scores: ``group``, or the name of one; else the group's, or the mean over subjects.
         where: which models, as a query of their table, e.g. ``"family == 'bert'"``.
-        out: file for the table too: its name ends in .csv, .json or .parquet.
+        over: what the ranking's intervals hold for: ``both``, other stimuli and subjects, or ``stimuli``,
+            other stimuli for the same subjects.
+        out: file for the table of baselines too: its name ends in .csv, .json or .parquet.
+        out_pairs: file for the table of pairs of models, likewise.
         n_permutations: draws of the test where networks are too many to try all signs.
         seed: of the draws.
     """
     say_loading("PyTorch")
-    from nfas_lightning.results import RunResults
+    from nfas_lightning.plotting.model_ranks import ranking_tables
+    from nfas_lightning.results import RunResults, compare_models
     from nfas_lightning.results.comparison import compare_features
     from nfas_lightning.results.numbers import reported
 
     with refusing("nfas compare"):
-        if out is not None and Path(out).suffix not in (".csv", ".json", ".parquet"):
-            raise InputError(f"out must be a file whose name ends in .csv, .json or .parquet, got {out!r}.")
+        for name, path in (("out", out), ("out_pairs", out_pairs)):
+            if path is not None and Path(path).suffix not in (".csv", ".json", ".parquet"):
+                raise InputError(
+                    f"{name} must be a file whose name ends in .csv, .json or .parquet, got {path!r}."
+                )
         results = RunResults.concatenate([RunResults.load(run) for run in runs])
         if where is not None:
             results = results.select(where)
@@ -66,11 +80,23 @@ def compare(
             n_permutations=n_permutations,
             seed=seed,
         )
+        drawn = results.draws
+        if score is not None:  # draws are of the number that a run reports
+            drawn = drawn[drawn["score"] == score]
+        ranking = compare_models(drawn, feature=feature, value=value, subject=subject, over=over)
     shown = reported(results.scores, score)
     number = shown.loc[shown["feature"] == feature, "score"].iloc[0] if "score" in shown else "alone"
     _print(table, feature, f"{value} {_WORDS[number]}")
-    if out is not None:
-        _write(Path(out), table)
+    from nfas_lightning.terminal import stdout_console
+
+    console = stdout_console()
+    for part in ranking_tables(ranking) if len(ranking.means) else ():
+        console.print(part)
+    for note in ranking.notes or (() if len(ranking.means) else (_NO_DRAWS,)):
+        console.print(note, markup=False)
+    for path, written in ((out, table), (out_pairs, ranking.pairs)):
+        if path is not None:
+            _write(Path(path), written)
     return table
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.narratives.narratives_datamodule import NarrativesDataModule
     from nfas_lightning.datamodules.natural_sounds.natural_sounds_datamodule import NaturalSoundsDataModule
     from nfas_lightning.datamodules.recordings.epochs_datamodule import EpochsDataModule
+    from nfas_lightning.datamodules.recordings.recording_datamodule import RecordingDataModule
     from nfas_lightning.datamodules.simulated.film import SimulatedFilmDataModule
     from nfas_lightning.datamodules.simulated.recording import SimulatedRecordingDataModule
     from nfas_lightning.datamodules.simulated.simulated_datamodule import SimulatedBrainDataModule
@@ -35,6 +36,7 @@ _SHARED = {
     "ClipDataModule": "clips.clip_datamodule",
     "EpochsDataModule": "recordings.epochs_datamodule",
     "FolderDataModule": "folder",
+    "RecordingDataModule": "recordings.recording_datamodule",
     "SimulatedFilmDataModule": "simulated.film",
     "SimulatedRecordingDataModule": "simulated.recording",
     "StoryDataModule": "stories.story_datamodule",
@@ -53,6 +55,7 @@ __all__ = [
     "LittlePrinceDataModule",
     "NarrativesDataModule",
     "NaturalSoundsDataModule",
+    "RecordingDataModule",
     "SimulatedBrainDataModule",
     "SimulatedFilmDataModule",
     "SimulatedRecordingDataModule",

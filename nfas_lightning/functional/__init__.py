@@ -18,11 +18,18 @@ from nfas_lightning.functional.dmd import (
 from nfas_lightning.functional.embedding import MDSResult, PCAResult, distances, mds, pca
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.folds import contiguous_folds
+from nfas_lightning.functional.intervals import (
+    BootstrapDraws,
+    Interval,
+    bootstrap_scores,
+    dual_variance,
+    interval,
+)
 from nfas_lightning.functional.latency import depth_slope, peak_times
 from nfas_lightning.functional.missing import align_subjects
 from nfas_lightning.functional.mode_kinds import ModeKinds, combine_modes, mode_kinds
 from nfas_lightning.functional.nulls import block_permutation_null, circular_shift_null, permutation_p
-from nfas_lightning.functional.paired import PairedResult, bootstrap_r, paired_test
+from nfas_lightning.functional.paired import PairedResult, paired_test
 from nfas_lightning.functional.partition import Partition, partition_parts, variance_partition
 from nfas_lightning.functional.permanova import (
     PairwiseResult,
@@ -42,9 +49,11 @@ from nfas_lightning.functional.temporal import fir_operators, hrf_operator
 __all__ = [
     "AnovaResult",
     "BandedResult",
+    "BootstrapDraws",
     "ClusterTest",
     "DMDResult",
     "EncodingResult",
+    "Interval",
     "MDSResult",
     "ModeKinds",
     "PCAResult",
@@ -60,7 +69,7 @@ __all__ = [
     "anova",
     "banded_ridge_cv",
     "block_permutation_null",
-    "bootstrap_r",
+    "bootstrap_scores",
     "center_depths",
     "circular_shift_null",
     "cluster_test",
@@ -74,11 +83,13 @@ __all__ = [
     "distances",
     "dmd",
     "draw_band_weights",
+    "dual_variance",
     "fdr",
     "fir_operators",
     "grid_edges",
     "high_pass_basis",
     "hrf_operator",
+    "interval",
     "mds",
     "mode_kinds",
     "noise_ceiling",

@@ -7,6 +7,7 @@ from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spe
 from nfas_lightning.plotting.gallery import draw_figures
 from nfas_lightning.plotting.heatmap import plot_networks
 from nfas_lightning.plotting.lag_maps import plot_lags, plot_topographies
+from nfas_lightning.plotting.model_ranks import plot_ranking
 from nfas_lightning.plotting.modes import plot_modes
 from nfas_lightning.plotting.page import write_report
 from nfas_lightning.plotting.pictures import save_figure
@@ -16,7 +17,7 @@ from nfas_lightning.plotting.style import Look
 
 __all__ = [
     "Look", "draw_figures", "has_sizes", "plot_baselines", "plot_convergence", "plot_depth",
-    "plot_families", "plot_glass", "plot_lags", "plot_modes", "plot_networks", "plot_rois", "plot_sizes",
-    "plot_snci", "plot_space", "plot_spectra", "plot_stability", "plot_surface", "plot_topographies",
-    "plot_truth", "roi_score_table", "save_figure", "score_table", "write_report",
+    "plot_families", "plot_glass", "plot_lags", "plot_modes", "plot_networks", "plot_ranking", "plot_rois",
+    "plot_sizes", "plot_snci", "plot_space", "plot_spectra", "plot_stability", "plot_surface",
+    "plot_topographies", "plot_truth", "roi_score_table", "save_figure", "score_table", "write_report",
 ]  # fmt: skip

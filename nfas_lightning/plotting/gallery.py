@@ -15,6 +15,7 @@ from nfas_lightning.plotting.brain import has_coordinates, plot_glass, plot_surf
 from nfas_lightning.plotting.dynamics import plot_depth, plot_families, plot_spectra
 from nfas_lightning.plotting.heatmap import plot_networks
 from nfas_lightning.plotting.lag_maps import has_places, plot_lags, plot_topographies
+from nfas_lightning.plotting.model_ranks import plot_ranking
 from nfas_lightning.plotting.modes import plot_modes
 from nfas_lightning.plotting.places import has_sizes, plot_sizes, plot_space
 from nfas_lightning.plotting.score_tables import FEW_ROIS, gain_table, mean_r2
@@ -64,6 +65,10 @@ def draw_figures(
     if len(results.depth):
         caption = "The weights say which blocks the stable mode is made of."
         yield "depth", caption, partial(plot_depth, results.depth, simulated=simulated)
+    ranking = results.ranking()
+    if len(ranking.pairs):
+        caption = "Models that share a letter are not told apart (q of their difference is .05 or more)."
+        yield "ranking", caption, partial(plot_ranking, ranking, simulated=simulated)
     if len(results.lags):
         caption = "Lags after stimulus onset; the bar marks lags in a cluster with p < .05."
         yield "lags", caption, partial(plot_lags, results.lags, results.depth, simulated=simulated)

@@ -121,6 +121,7 @@ def _notes(results: RunResults) -> list[str]:
     volumes = results.scores.groupby("dataset", sort=False)["n_volumes"].max().dropna()
     said += [f"{dataset}: {int(count)} volumes or stimuli scored" for dataset, count in volumes.items()]
     noted = results.models[results.models["note"].fillna("").astype(str) != ""]
+    said += reading.ceiling_note(results.scores)
     return said + [f"{row.model}: {row.note}" for row in noted.itertuples()]
 
 

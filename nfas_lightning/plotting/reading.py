@@ -19,6 +19,19 @@ __all__ = [
 _ALPHA = 0.05
 
 
+def ceiling_note(scores: pd.DataFrame) -> list[str]:
+    """Return of which models the stable mode scores above a noise ceiling, and at how many ROIs."""
+    shown = feature_scores(scores)
+    if "above_ceiling" not in shown or not shown["above_ceiling"].any():
+        return []
+    counts = shown[shown["above_ceiling"].astype(bool)].groupby("model", sort=False).size()
+    listed = ", ".join(f"{model} ({count})" for model, count in counts.items())
+    return [
+        f"Above the noise ceiling, in brackets at how many of {shown['roi'].nunique()} ROIs: {listed}. "
+        "They are not clipped, and marked in the column above_ceiling: a ceiling is an estimate itself."
+    ]
+
+
 def headline(statistics: SpaceStatistics, results: RunResults | None = None) -> str:
     """Return one sentence with the counts and the tests of clusters."""
     table = statistics.coordinates

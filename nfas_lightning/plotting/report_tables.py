@@ -18,11 +18,11 @@ from nfas_lightning.plotting.score_tables import (
     value_name,
 )
 from nfas_lightning.plotting.style import human
-from nfas_lightning.results import FEATURES, SpaceStatistics, group_words, tells_apart
+from nfas_lightning.results import FEATURES, Ranking, SpaceStatistics, group_words, tells_apart
 
 __all__ = [
     "Grid", "agreement_grid", "baseline_grid", "card_grid", "controls_grid", "mode_grid", "nearest_grid",
-    "pairwise_grid", "stability_grid",
+    "pairwise_grid", "ranking_grids", "stability_grid",
 ]  # fmt: skip
 
 _TOP_ROIS = 5  # of each group in the table of agreement
@@ -144,6 +144,31 @@ def baseline_grid(scores: pd.DataFrame) -> Grid | None:
             "have only one number, what they predict alone; it stands in the means too."
         )
     return _grid(caption, shown, text=2, best=shown.iloc[:, 2:].eq(highest, axis=0))
+
+
+def ranking_grids(ranking: Ranking) -> list[Grid]:
+    """Return the models' means with letters, and the difference of each pair, in bold where told apart."""
+    means, pairs = ranking.means, ranking.pairs
+    ends = [f"{row.low:.3f} to {row.high:.3f}" for row in means.itertuples()]
+    first = {
+        "model": means["model"], "letters": means["letters"], "dataset": means["dataset"],
+        "mean": means["mean"], "95 % interval": ends,
+    }  # fmt: skip
+    second = {
+        "better": pairs["first"], "other": pairs["second"], "difference": pairs["difference"],
+        "95 % interval": [f"{row.low:+.3f} to {row.high:+.3f}" for row in pairs.itertuples()],
+        "p": pairs["p_value"], "q": pairs["q_value"],
+    }  # fmt: skip
+    apart = pd.DataFrame({"difference": pairs["q_value"] < 0.05})
+    names = [
+        f"Mean {ranking.value} over ROIs; models that share a letter are not told apart",
+        f"Mean {ranking.value} of each pair of models; q is p after FDR, bold below .05",
+    ]
+    grids = [
+        _grid(names[0], pd.DataFrame(first), text=3),
+        _grid(names[1], pd.DataFrame(second), text=2, best=apart),
+    ]
+    return [grid for grid in grids if grid]
 
 
 def card_grid(models: pd.DataFrame) -> Grid | None:

@@ -21,7 +21,7 @@ from nfas_lightning.plotting.modes import mode_traces
 from nfas_lightning.plotting.report_tables import Grid
 from nfas_lightning.plotting.score_tables import gain_table, mean_r2, network_or_roi
 from nfas_lightning.plotting.style import SYMBOLS, GroupStyle, format_p, group_styles
-from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics, group_words
+from nfas_lightning.results import FEATURES, Ranking, RunResults, SpaceStatistics, group_words
 
 __all__ = ["SECTIONS", "Chart", "Section", "report_sections"]
 
@@ -128,6 +128,42 @@ def _gain_chart(gains: pd.DataFrame) -> Chart:
     return Chart(
         "What the stable mode gains over each baseline", traces, layout, caption, 130 + 58 * len(names)
     )
+
+
+def _ranking(results: RunResults | None, statistics: SpaceStatistics) -> Section | None:
+    """Return which model is better, and how sure."""
+    ranking = None if results is None else results.ranking()
+    if ranking is None or ranking.pairs.empty:
+        return None
+    means, pairs = report_tables.ranking_grids(ranking)
+    text = [ranking.scope, *ranking.notes]
+    title = "Which model is better, and how sure"
+    return Section("ranking", title, text, [_ranking_chart(ranking)], [means], [pairs])
+
+
+def _ranking_chart(ranking: Ranking) -> Chart:
+    """Draw one row per model: its mean with the interval, and its letters."""
+    table = ranking.means[::-1].assign(row=range(len(ranking.means)))
+    traces = []
+    for modality, style in group_styles(table["modality"]).items():
+        own = table[table["modality"] == modality]
+        spread = {
+            "type": "data", "symmetric": False, "array": _list(own["high"] - own["mean"]),
+            "arrayminus": _list(own["mean"] - own["low"]), "color": style.color, "thickness": 2,
+        }  # fmt: skip
+        texts = [
+            f"{row.model}: {row.mean:.3f} ({row.low:.3f} to {row.high:.3f}), {row.letters}"
+            for row in own.itertuples()
+        ]
+        trace = _dots(own["mean"], own["row"], style, str(modality), True)
+        traces.append(trace | {"error_x": spread, "text": texts, "customdata": list(own["model"])})
+    names = [f"{row.model}  {row.letters}" for row in table.itertuples()]
+    layout = {
+        "xaxis": {"title": {"text": f"{ranking.value}, mean over ROIs, with its 95 % interval"}},
+        "yaxis": {"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.7, len(names) - 0.3]},
+    }
+    caption = "Models that share a letter are not told apart: q of their difference is .05 or more."
+    return Chart("Models by their mean score", traces, layout, caption, 130 + 26 * len(names))
 
 
 def _agreement(results: RunResults | None, statistics: SpaceStatistics) -> Section | None:
@@ -291,6 +327,7 @@ def _modes(results: RunResults | None, statistics: SpaceStatistics) -> Section |
 
 
 SECTIONS: tuple[Callable[[RunResults | None, SpaceStatistics], Section | None], ...] = (
+    _ranking,
     _baselines,
     _tests,
     _agreement,

@@ -10,12 +10,16 @@ import pandas as pd
 
 from nfas_lightning.errors import InputError
 
-__all__ = ["SCORES", "Score", "column_of", "report_as", "reported", "tells_apart", "three_numbers"]
+__all__ = ["LIMITS", "SCORES", "Score", "column_of", "report_as", "reported", "tells_apart", "three_numbers"]
 
 Score = Literal["alone", "joint", "partial"]
 """What is told of a feature: what it predicts alone, with the nuisances, and what it adds to them."""
 
 SCORES: tuple[Score, ...] = get_args(Score)
+
+LIMITS = ("r_low", "r_high", "r2_low", "r2_high")
+"""Columns of the scores table: 95 % limits of the number that is reported, over stimuli and subjects."""
+_OF_TESTED = ("p", "q", *LIMITS)
 
 
 def column_of(value: str, score: Score) -> str:
@@ -35,8 +39,8 @@ def reported(scores: pd.DataFrame, score: Score | None = None) -> pd.DataFrame:
         score: which number; None: that of the column ``score``, which p and q test.
 
     Returns:
-        The table with one number per row, named in ``score``; p and q are NaN where they test another. The
-        nuisances have but one, what they predict alone.
+        The table with one number per row, named in ``score``; p, q and limits are NaN where they are
+        another's. The nuisances have but one, what they predict alone.
 
     Raises:
         ValueError: the runs in the table report different numbers, and `score` is None; or a number that
@@ -62,18 +66,21 @@ def reported(scores: pd.DataFrame, score: Score | None = None) -> pd.DataFrame:
         cells = np.select([wanted == s for s in SCORES], columns, default=math.nan)
         shown.insert(scores.columns.get_loc("r"), value, cells)  # type: ignore[arg-type]
     shown["score"] = wanted
-    for name in ("p", "q"):
+    for name in _OF_TESTED:
         if name in shown:
             shown[name] = shown[name].where(wanted == tested, math.nan)
+    if "above_ceiling" in shown:
+        shown["above_ceiling"] = shown["r"] > shown["ceiling"]
     return shown
 
 
 def report_as(scores: pd.DataFrame, score: Score) -> pd.DataFrame:
-    """Return a scores table, all numbers kept, that reports another of them; p and q that test the old go."""
+    """Return a scores table, all numbers kept, that reports another; p, q and limits of the old go."""
     if "score" not in scores:
         return scores
     shown = reported(scores, score)
-    return scores.assign(**{name: shown[name] for name in ("score", "p", "q") if name in shown})
+    names = ("score", "above_ceiling", *_OF_TESTED)
+    return scores.assign(**{name: shown[name] for name in names if name in shown})
 
 
 def tells_apart(scores: pd.DataFrame) -> bool:

@@ -137,6 +137,7 @@ class RunFolder:
         # a random twin is a baseline among the scores and no model of its own
         shown = [result for result in results if not result.card["twin_of"]] or results
         tables = {name: joined(name, shown) for name in ("spectra", "depth", *OPTIONAL)}
+        tables["draws"] = joined("draws", results)  # its draws are of a baseline too
         models = pd.DataFrame([dict(result.card) for result in shown])
         run = RunResults(scores, models=models, rois=rois.reset_index(drop=True), meta=meta, **tables)
         run.save(self.path)

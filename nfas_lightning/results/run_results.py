@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 
 from nfas_lightning.errors import InputError, MissingFileError, UnreadableError, nearest
 from nfas_lightning.notebook import card
-from nfas_lightning.results.numbers import reported
+from nfas_lightning.results.numbers import LIMITS, reported
+from nfas_lightning.results.ranking import Ranking, compare_models
 from nfas_lightning.results.subjects import subject_scores
 from nfas_lightning.writing import write_parquet, write_text
 
@@ -26,11 +27,12 @@ __all__ = [
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # one row per model, subject, feature and ROI; subject "group" is the mean response of all subjects. r is
-    # the feature alone, r_joint with the nuisances, r_partial what it adds; score: which of them p and q test
+    # the feature alone, r_joint with the nuisances, r_partial what it adds; score: which of them p, q, limits
+    # and above_ceiling are of
     "scores": (
         "model", "modality", "family", "dataset", "subject", "feature", "roi", "network",
-        "r", "r2", "r_joint", "r2_joint", "r_partial", "r2_partial", "score", "p", "q", "ceiling",
-        "n_volumes", "alpha_at_edge", "simulated",
+        "r", "r2", "r_joint", "r2_joint", "r_partial", "r2_partial", "score", *LIMITS, "p", "q", "ceiling",
+        "above_ceiling", "n_volumes", "alpha_at_edge", "simulated",
     ),
     # one row per model and DMD eigenvalue
     "spectra": (
@@ -52,6 +54,12 @@ OPTIONAL: Mapping[str, tuple[str, ...]] = {
     # one row per model and ROI; draws: r of the stable mode on moved responses, the same moves for all models
     # of the same responses
     "nulls": ("model", "dataset", "seed", "roi", "draws"),
+    # one row per model, subject, feature, value ("r", "r2") and what was resampled ("stimuli", "subjects",
+    # "both", see BootstrapDraws): the mean over ROIs and its draws. The same `paired`: the same resamples
+    "draws": (
+        "model", "modality", "dataset", "subject", "feature", "score", "value", "resampled", "n_stimuli",
+        "n_subjects", "n_strata", "n_folds", "mean", "n_rois", "paired", "draws",
+    ),
     # one row per model, subject, ROI and mode of the depth dynamics; r2 is the mode's part of r2_whole, which
     # all modes explain together, share the quotient
     "modes": (
@@ -126,7 +134,7 @@ class ModelResult:
         spectra: one row per DMD eigenvalue.
         depth: one row per recorded block.
         card: the row of the models table.
-        nulls, modes, lags: see `OPTIONAL`; empty where nothing was tested, where no modes were asked for, and
+        nulls, draws, modes, lags: see `OPTIONAL`; empty where nothing was tested, resampled or asked for, and
             where responses are not in time.
         region_model: fitted encoding model, where `ScoringSettings.keep_model` asked for it; a result read
             back is without it, see `RegionModel.load`.
@@ -137,6 +145,7 @@ class ModelResult:
     depth: pd.DataFrame
     card: Mapping[str, Any]
     nulls: pd.DataFrame = field(default_factory=partial(empty_table, "nulls"))
+    draws: pd.DataFrame = field(default_factory=partial(empty_table, "draws"))
     modes: pd.DataFrame = field(default_factory=partial(empty_table, "modes"))
     lags: pd.DataFrame = field(default_factory=partial(empty_table, "lags"))
     region_model: SavedModel | None = None
@@ -164,7 +173,7 @@ class RunResults:
 
     Attributes:
         scores, spectra, depth, models: see `COLUMNS`.
-        nulls, modes, lags: see `ModelResult`.
+        nulls, draws, modes, lags: see `ModelResult`.
         rois: one row per ROI: ``roi`` and, where known, ``network``, ``hemisphere``, ``x``, ``y``, ``z``.
         meta: experiment name, versions, settings, data hashes, ``simulated``.
     """
@@ -176,6 +185,7 @@ class RunResults:
     rois: pd.DataFrame
     meta: Mapping[str, Any] = field(default_factory=dict)
     nulls: pd.DataFrame = field(default_factory=partial(empty_table, "nulls"))
+    draws: pd.DataFrame = field(default_factory=partial(empty_table, "draws"))
     modes: pd.DataFrame = field(default_factory=partial(empty_table, "modes"))
     lags: pd.DataFrame = field(default_factory=partial(empty_table, "lags"))
 
@@ -205,6 +215,10 @@ class RunResults:
     def simulated(self) -> bool:
         """Whether any score was computed on planted responses."""
         return bool(self.scores["simulated"].any())
+
+    def ranking(self, value: Literal["r", "r2"] = "r") -> Ranking:
+        """Return which model is better, and how sure; see `compare_models`. Empty without intervals."""
+        return compare_models(self.draws, value=value)
 
     @property
     def cards(self) -> pd.DataFrame:

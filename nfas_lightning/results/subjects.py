@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from nfas_lightning.errors import InputError
+from nfas_lightning.results.numbers import LIMITS
 
 __all__ = ["GROUP", "MEAN", "subject_scores"]
 
@@ -31,8 +33,8 @@ def subject_scores(scores: pd.DataFrame, subject: str | None = None) -> pd.DataF
 
     Returns:
         Rows with the columns of `scores`. Of a mean, ``subject`` is ``"mean"``; r, r2 and ceiling are
-        averages over the subjects that have one; p and q are NaN, for those of single subjects do not average
-        to those of a mean.
+        averages over the subjects that have one; p, q and limits are NaN, for those of single subjects do
+        not average to those of a mean.
 
     Raises:
         ValueError: a subject that the table, or a model in it, does not have.
@@ -84,6 +86,10 @@ def _mean(scores: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         if name not in rows
     }
     mean = scores.groupby(rows, sort=False, dropna=False, as_index=False).agg(how)
-    undefined = {name: math.nan for name in ("p", "q", "p_cluster") if name in scores}
+    undefined: dict[str, Any] = {
+        name: math.nan for name in ("p", "q", "p_cluster", *LIMITS) if name in scores
+    }
+    if "above_ceiling" in scores:
+        undefined["above_ceiling"] = mean["r"] > mean["ceiling"]
     averaged: pd.DataFrame = mean.assign(subject=MEAN, **undefined)[list(scores)]
     return averaged

@@ -9,10 +9,24 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from nfas_lightning.plotting.model_ranks import ranking_tables
 from nfas_lightning.plotting.page import write_report
 from nfas_lightning.plotting.pictures import check_formats
-from nfas_lightning.plotting.score_tables import FEW_ROIS, roi_score_table, score_table, space_table
-from nfas_lightning.results import RunResults, Score, SpaceStatistics, report_as, subject_scores
+from nfas_lightning.plotting.reading import ceiling_note
+from nfas_lightning.plotting.score_tables import (
+    FEW_ROIS,
+    roi_score_table,
+    score_table,
+    space_table,
+)
+from nfas_lightning.results import (
+    RunResults,
+    Score,
+    SpaceStatistics,
+    report_as,
+    subject_scores,
+    write_csv,
+)
 from nfas_lightning.space import NFAS
 from nfas_lightning.terminal import doing, stdout_console
 
@@ -68,7 +82,13 @@ def report_run(
             ).statistics()
     if statistics.permanova:
         console.print(space_table(statistics))
-    for note in statistics.notes:
+    ranking = results.ranking()
+    if len(ranking.pairs):
+        for table in ranking_tables(ranking):
+            console.print(table)
+        for name in ("means", "pairs", "features"):
+            write_csv(Path(run_dir) / "ranking" / f"{name}.csv", getattr(ranking, name))
+    for note in (*statistics.notes, *ranking.notes, *ceiling_note(results.scores)):
         console.print(f"[dim]{escape(note)}[/]")
     with doing("drawing the report"):
         path = Path(run_dir) / "report.html"

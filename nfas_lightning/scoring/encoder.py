@@ -15,9 +15,11 @@ from nfas_lightning.functional.ceiling import CeilingMethod
 from nfas_lightning.functional.checks import working_dtype
 from nfas_lightning.functional.correlation import MIN_ROWS
 from nfas_lightning.functional.folds import connected_groups, contiguous_folds
+from nfas_lightning.functional.missing import column_patterns
 from nfas_lightning.functional.ridge import EncodingResult, Scaling, ridge_cv
 from nfas_lightning.functional.ridge_model import RidgeModel, ridge_fit
 from nfas_lightning.functional.ridge_null import Moves, ridge_null
+from nfas_lightning.functional.standardization import standardize
 from nfas_lightning.results import Score
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Encoder:
         self.groups = _groups(responses)
         known = responses.nuisances
         self.nuisances = known if known is not None and known.shape[1] else None
+        self._residuals: Tensor | None = None
         self.fold = torch.empty(len(responses.runs), dtype=torch.int64)
         folds = contiguous_folds(len(self.fold), groups=self.groups, n_folds=settings.n_folds, gap=self.gap)
         for index, (_, test) in enumerate(folds):
@@ -133,7 +136,13 @@ class Encoder:
         return self.fits(X, Y, scaling=scaling, warn=reported)
 
     def fits(
-        self, X: Tensor, targets: Tensor, *, scaling: Scaling = "unit", warn: Score | None = None
+        self,
+        X: Tensor,
+        targets: Tensor,
+        *,
+        scaling: Scaling = "unit",
+        warn: Score | None = None,
+        keep: Score | None = None,
     ) -> Fits:
         """Encode features on the responses' clock (T, P) into targets (T, R), alone and beside the nuisances.
 
@@ -142,13 +151,16 @@ class Encoder:
             targets: (T, R) responses.
             scaling: see `ridge_cv`.
             warn: the number whose fit says which ROIs score NaN; None: the caller does.
+            keep: the number whose fit keeps its predictions; None: neither.
         """
         without = self.nuisances is None
-        alone = self.fit(X, targets, scaling=scaling, warn=warn == "alone" or bool(warn and without))
+        told, kept = (name == "alone" or bool(name and without) for name in (warn, keep))
+        alone = self.fit(X, targets, scaling=scaling, warn=told, keep_preds=kept)
         if without:
             return Fits(alone, alone)
-        told = warn in ("joint", "partial")
-        return Fits(alone, self.fit(X, targets, nuisances=self.nuisances, scaling=scaling, warn=told))
+        told, kept = (name in ("joint", "partial") for name in (warn, keep))
+        beside = self.fit(X, targets, nuisances=self.nuisances, scaling=scaling, warn=told, keep_preds=kept)
+        return Fits(alone, beside)
 
     def fit(
         self,
@@ -218,6 +230,28 @@ class Encoder:
             n_permutations=n_permutations,
             seed=self.settings.seed,
         )
+
+    def subject_targets(self, score: Score) -> Tensor:
+        """Return what a number's predictions are correlated with, subject by subject: (S, T, R).
+
+        Without nuisances in each fold where the number is partial; their mean over subjects is then the
+        target of the group's fit, where no value is missing.
+        """
+        values = self.responses.values
+        if score != "partial" or self.nuisances is None:
+            return values
+        if self._residuals is None:
+            wide = values.movedim(1, 0).flatten(1)  # (T, S * R)
+            left = torch.full_like(wide, float("nan"), dtype=torch.float64)
+            folds = contiguous_folds(
+                len(wide), groups=self.groups, n_folds=self.settings.n_folds, gap=self.gap, device=wide.device
+            )
+            for train, test in folds:
+                for columns, seen in column_patterns(wide[train]):
+                    y = standardize(wide[:, columns], train[seen], test, self.nuisances.to(wide.device))
+                    left[test[:, None], columns] = y.test / y.factor  # 0 / 0 where nothing is left
+            self._residuals = left.view(len(left), len(values), -1).movedim(1, 0)
+        return self._residuals
 
     def model(self, X: Tensor, targets: Tensor, *, scaling: Scaling = "unit") -> RidgeModel:
         """Fit features (T, P) beside the nuisances to all rows of targets (T, R), see `ridge_fit`."""

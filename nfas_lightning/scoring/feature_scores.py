@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from nfas_lightning.functional.correlation import average_folds, squared_correla
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.nulls import permutation_p
 from nfas_lightning.functional.ridge import MANY_AT_EDGE, EncodingResult, Scaling
-from nfas_lightning.results import SCORES, Score, empty_table
+from nfas_lightning.results import LIMITS, SCORES, Score, empty_table
 from nfas_lightning.results.numbers import column_of
 from nfas_lightning.scoring.encoder import Encoder, Fits, Scores
 from nfas_lightning.scoring.regions import Regions
@@ -43,6 +44,7 @@ class Encoded(NamedTuple):
         alpha_at_edge: (K * R,) the same of the fit that is reported.
         X: (T, P) features on the volumes' clock; None where there is nothing to test.
         fits: what the numbers come from; None for a choice among several.
+        preds: (T, K * R) out-of-fold predictions behind the reported number, where there are intervals.
     """
 
     scores: Mapping[Score, Scores]
@@ -50,6 +52,7 @@ class Encoded(NamedTuple):
     alpha_at_edge: Tensor
     X: Tensor | None = None
     fits: Fits | None = None
+    preds: Tensor | None = None
 
 
 class FeatureScores:
@@ -68,6 +71,8 @@ class FeatureScores:
         self.rois = responses.rois if self.regions is None else self.regions.rois
         self.edges = self._edges()
         self.nulls = empty_table("nulls")  # of the stable mode, once its table is made
+        self.keep: Score | None = settings.score if settings.draws(responses) else None
+        self.limits: dict[str, dict[str, Tensor]] = {}  # of intervals, by feature and column, once drawn
 
     def _edges(self) -> Tensor | None:
         """Return which rows of responses in time are neighbors; regions are so from lag to lag alone."""
@@ -90,14 +95,14 @@ class FeatureScores:
             undefined = self.encoder.fit(torch.zeros_like(X[:, :1]), self.targets, warn=False)
             return self._encoded(Fits(undefined, undefined), None)
         # one fit per block, each with the same ROIs missing: warn_undefined says it once
-        return self._encoded(self.encoder.fits(X, self.targets, scaling=scaling), X)
+        return self._encoded(self.encoder.fits(X, self.targets, scaling=scaling, keep=self.keep), X)
 
     def nuisances(self) -> Encoded | None:
         """Encode the nuisances as a feature, which has no other to be joined with or to add to."""
         X = self.encoder.nuisances
         if X is None:
             return None
-        alone = self.encoder.fit(X, self.targets, warn=False)
+        alone = self.encoder.fit(X, self.targets, warn=False, keep_preds=self.keep is not None)
         own = Fits(alone, alone)
         nothing = Scores(*(torch.full_like(part, math.nan) for part in own.scores("alone")))
         return self._encoded(own, X)._replace(
@@ -107,7 +112,11 @@ class FeatureScores:
     def _encoded(self, fits: Fits, X: Tensor | None) -> Encoded:
         shown = fits.fit(self.settings.score)
         numbers = {score: fits.scores(score) for score in SCORES}
-        return Encoded(numbers, shown.n_volumes, shown.alpha_at_edge, X, fits)
+        preds = None
+        if shown.predictions is not None:  # targets are the same for all features: they are not kept
+            preds = shown.joint_preds if self.settings.score == "joint" else shown.preds
+            fits = Fits(*(replace(fit, predictions=None) for fit in fits))
+        return Encoded(numbers, shown.n_volumes, shown.alpha_at_edge, X, fits, preds)
 
     def shown(self, feature: str) -> Score:
         """Return which of a feature's numbers is reported and tested: the nuisances have but one."""
@@ -189,9 +198,14 @@ class FeatureScores:
         if self.regions is None:
             return values
         parts = torch.tensor_split(values, len(self.labels), dim=-1)
+        return torch.cat([self.rows_of(label, part) for label, part in enumerate(parts)], dim=-1)
+
+    def rows_of(self, label: int, values: Tensor) -> Tensor:
+        """Return one value per row of the tables for one set of subjects, (..., G), from (..., R)."""
+        if self.regions is None:
+            return values
         least = self.settings.least_ceiling
-        counted = [None if least is None else ceiling >= least for ceiling in self.ceilings]
-        return torch.cat([self.regions.mean(*pair) for pair in zip(parts, counted, strict=True)], dim=-1)
+        return self.regions.mean(values, None if least is None else self.ceilings[label] >= least)
 
     def table(self, encoded: Encoded, base: Mapping[str, Any]) -> pd.DataFrame:
         """Long-form rows of one feature: one per subject and ROI."""
@@ -224,6 +238,8 @@ class FeatureScores:
             for value in ("r", "r2")
         }
         columns["ceiling"] = self.by_row(torch.cat(self.ceilings).to(r))
+        columns |= self.limits.get(base["feature"], dict.fromkeys(LIMITS, torch.full_like(r, math.nan)))
+        columns["above_ceiling"] = r > columns["ceiling"]
         columns["n_volumes"], columns["p"] = encoded.n_volumes, p
         columns["alpha_at_edge"] = self.by_row(encoded.alpha_at_edge)
         if self.edges is not None:
@@ -261,7 +277,7 @@ class FeatureScores:
         return np.asarray(named)
 
 
-def best_block(blocks: Sequence[Fits], shown: Score) -> Encoded:
+def best_block(blocks: Sequence[Fits], shown: Score, preds: Sequence[Tensor] = ()) -> Encoded:
     """Score blocks together: per fold and ROI the earliest block that won inside that fold's training data.
 
     Each number has a choice of its own, by the inner scores of the fit that it comes from.
@@ -269,6 +285,7 @@ def best_block(blocks: Sequence[Fits], shown: Score) -> Encoded:
     Args:
         blocks: fits in the same folds.
         shown: the number that volumes and edges are reported of.
+        preds: (T, K * R) predictions behind that number, of each block; none: they were not kept.
     """
     scores: dict[Score, Scores] = {}
     for score in SCORES:
@@ -281,7 +298,12 @@ def best_block(blocks: Sequence[Fits], shown: Score) -> Encoded:
     winner = _winner(fits)
     n_volumes = torch.stack([fit.fold_volumes for fit in fits]).gather(0, winner)[0].sum(dim=0)
     at_edge = torch.stack([fit.fold_at_edge for fit in fits]).gather(0, winner)[0].nanmean(dim=0)
-    return Encoded(scores, n_volumes, at_edge)
+    chosen = preds[0].clone() if preds else None
+    for index, block in enumerate(preds):
+        assert chosen is not None
+        own = winner[0][fits[0].fold] == index
+        chosen[own] = block[own]
+    return Encoded(scores, n_volumes, at_edge, preds=chosen)
 
 
 def _winner(fits: Sequence[EncodingResult]) -> Tensor:

@@ -19,6 +19,7 @@ from nfas_lightning.scoring.lag_scores import lag_scores
 from nfas_lightning.scoring.mode_shares import mode_shares
 from nfas_lightning.scoring.prepared import prepare
 from nfas_lightning.scoring.region_model import fit_region_model
+from nfas_lightning.scoring.score_intervals import draw_intervals
 from nfas_lightning.scoring.settings import ScoringSettings
 
 __all__ = ["score_trajectory"]
@@ -76,7 +77,12 @@ def score_trajectory(
             blocks = [encode.features(state.to(device), space.scaling_) for state in Z.unbind(1)]
     if blocks:
         encoded["last_block"] = blocks[-1]
-        encoded["best_block"] = best_block([block.fits for block in blocks if block.fits], settings.score)
+        encoded["best_block"] = best_block(
+            [block.fits for block in blocks if block.fits],
+            settings.score,
+            [block.preds for block in blocks if block.preds is not None],
+        )
+        blocks = [block._replace(preds=None) for block in blocks]
         encoded["mean_depth"] = encode.features(Z.mean(dim=1).to(device), space.scaling_)
         encoded["all_blocks"] = encode.features(Z.flatten(1).to(device), space.scaling_)
         nuisances = encode.nuisances()
@@ -95,6 +101,7 @@ def score_trajectory(
 
     base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
     labels = {**base, "family": card["family"]}
+    draws = draw_intervals(encode, encoded, base)
     frames = [encode.table(result, {**labels, "feature": feature}) for feature, result in encoded.items()]
     scores = pd.concat(frames, ignore_index=True)
     scores = scores[[*COLUMNS["scores"], *(name for name in TIME_COLUMNS if name in scores)]]
@@ -143,6 +150,7 @@ def score_trajectory(
         depth=depth,
         card=completed,
         nulls=encode.nulls,
+        draws=draws,
         modes=modes,
         lags=empty_table("lags") if by_lag is None else by_lag.lags,
         region_model=kept,

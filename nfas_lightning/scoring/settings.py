@@ -22,6 +22,8 @@ from nfas_lightning.scoring.regions import Regions
 __all__ = ["ScoringSettings"]
 
 _SHOWN = 5  # names in a message
+_FEW = 2_000_000  # responses of one subject up to which predictions are kept for intervals
+_SECONDS = 30.0  # for which responses and features are taken to remember, see docs/calibration.md
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class ScoringSettings:
             both sides inside the training folds. Without nuisances the three are one.
         n_permutations: draws of the null; 0 leaves p and q empty.
         null_features: features that get p and q; each costs `n_permutations` fits. ``best_block`` cannot.
+        n_bootstrap: draws of the intervals of scores, their means and differences over other stimuli and,
+            from three on, other subjects, see `bootstrap_scores`; nothing is fitted again. None: 200 where
+            volumes times targets are up to two million, else 0, no intervals.
+        block_length: volumes that stay together in a draw; ``"fold"``: test folds are drawn whole, such as
+            runs. None: 1 for one response per stimulus (repeats of a stimulus together), else 30 seconds.
         modes: directions of a second decomposition, whose modes share what they explain of each region: table
             ``modes``, see `mode_shares`. 8 gives 4 to 8 modes and costs about as much as the rest of the
             scoring; 0: no such table.
@@ -74,6 +81,8 @@ class ScoringSettings:
     score: Score = "partial"
     n_permutations: int = 1000
     null_features: Sequence[str] = ("stable_mode",)
+    n_bootstrap: int | None = None
+    block_length: int | Literal["fold"] | None = None
     modes: int = 0
     keep_model: bool = False
     regions: str | None = None
@@ -94,9 +103,10 @@ class ScoringSettings:
         if self.selection is not None:
             check_option("selection", self.selection, ("folds", "loo"))
         check_svd_rank(self.svd_rank)
-        for name, least in (("n_folds", 2), ("n_permutations", 0), ("gap", 0)):
-            if name != "gap" or self.gap is not None:
-                check_count(name, getattr(self, name), least)
+        counts = {"n_folds": 2, "n_permutations": 0, "gap": 0, "n_bootstrap": 0, "block_length": 1}
+        for name, least in counts.items():
+            if (count := getattr(self, name)) is not None and (name, count) != ("block_length", "fold"):
+                check_count(name, count, least)
         if self.keep_model and self.operator == "per_stimulus":
             raise InputError(
                 'keep_model=True needs operator="joint" or "pooled": "per_stimulus" has weights for the '
@@ -161,6 +171,19 @@ class ScoringSettings:
     def rows(self, targets: pd.DataFrame) -> pd.DataFrame:
         """Return what a score's rows are, given the R rows of `Responses.rois`: targets, or their regions."""
         return targets if self.regions is None else Regions.of(targets, self.regions).rois
+
+    def draws(self, responses: Responses) -> int:
+        """Return the number of draws behind intervals of these responses' scores."""
+        few = responses.values[0].numel() <= _FEW
+        return (200 if few else 0) if self.n_bootstrap is None else self.n_bootstrap
+
+    def drawn_rows(self, responses: Responses) -> int | None:
+        """Return the rows that stay together in a draw; None: all of a test fold."""
+        if self.block_length == "fold":
+            return None
+        if self.block_length is not None:
+            return self.block_length
+        return 1 if responses.tr is None else max(1, round(_SECONDS / responses.tr))
 
     def scaling(self, space: StateSpace) -> Scaling:
         """Return how `ridge_cv` should scale the stable mode that comes from a fitted space."""

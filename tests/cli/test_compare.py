@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from nfas_lightning.cli.main import main
-from nfas_lightning.results import RunResults, compare_features
-from tests.helpers.results import make_results
+from nfas_lightning.results import RunResults, compare_features, compare_models
+from tests.helpers.results import make_draws, make_results
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +77,22 @@ def test_refused(runs, tmp_path, capsys):
     assert "holds no scores.parquet" in refused(capsys, tmp_path)
     assert "keeps none of 4 models" in refused(capsys, run, "--where", "family == 'x'")
     assert "got 'sub-01'" in refused(capsys, run, "--subject", "sub-01")
+
+
+def test_ranks_models_of_one_data_set(runs, tmp_path, capsys):
+    results = RunResults.load(runs / "vision")
+    names = results.models["model"].tolist()
+    draws = make_draws(dict(zip(names, (0.5, 0.3, 0.2, 0.1), strict=True)), dataset="simulated-vision")
+    replace(results, draws=draws).save(tmp_path / "run")
+    path = tmp_path / "pairs.csv"
+    main(["compare", str(tmp_path / "run"), "--out_pairs", str(path), "--over", "stimuli"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Which model is better, and how sure: mean r" in printed
+    assert "other stimuli for the same subjects" in printed
+    pairs = compare_models(RunResults.load(tmp_path / "run").draws, over="stimuli").pairs
+    pd.testing.assert_frame_equal(pd.read_csv(path), pairs)
+    main(["compare", str(runs / "audio")])
+    assert "Models are not ranked: these runs hold no draws" in capsys.readouterr().out
+    assert "out_pairs must be a file whose name ends in" in refused(
+        capsys, runs / "vision", "--out_pairs", "x.txt"
+    )

@@ -59,9 +59,9 @@ CASES = {
             torch.stack([Y, MISSING, Y + X[:, :1]]), method="split_half", n_splits=5, target_batch=size
         )
     ],
-    "bootstrap": lambda size: [
-        F.bootstrap_r(Y[None], (Y + X[:, :1])[None], FOLD, n_draws=5, target_batch=size)
-    ],
+    "bootstrap": lambda size: F.bootstrap_scores(
+        Y[None], torch.stack([MISSING, Y + X[:, :1]]), FOLD, n_draws=5, target_batch=size
+    )[:3],
 }
 
 

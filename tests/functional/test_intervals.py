@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from rsatoolbox.util import inference_util
+from scipy import stats
 
 from nfas_lightning.functional.intervals import (
     BootstrapDraws,
@@ -39,8 +40,10 @@ def test_draws_are_correlations_of_the_rows_and_subjects_drawn(monkeypatch, bloc
         "nfas_lightning.functional.intervals._counts", lambda *a: seen.append(counts(*a)) or seen[-1]
     )
     draws = bootstrap_scores(preds, targets, fold, block_length=block_length, n_draws=3)
-    members, by_fold, *by_row = (part.numpy() for part in seen)
-    by_row = by_row or [np.ones((3, int((fold == f).sum()))) for f in range(3)]
+    members, *by_row = (part.numpy() for part in seen)
+    by_fold = np.ones((3, 3))
+    if block_length is None:
+        by_fold, by_row = by_row[0], [np.ones((3, int((fold == f).sum()))) for f in range(3)]
     for name, use_rows, use_subjects in (("stimuli", 1, 0), ("subjects", 0, 1), ("both", 1, 1)):
         for b in range(3):
             expected = np.zeros((2, 2))
@@ -72,7 +75,7 @@ def test_one_subject_has_stimuli_alone():
     draws = bootstrap_scores(preds, targets, fold, n_draws=4)
     assert draws.both is None
     assert draws.subjects is None
-    torch.testing.assert_close(dual_variance(draws), draws.stimuli.var(0) * 30 / 29)
+    torch.testing.assert_close(dual_variance(draws), draws.stimuli.var(0) * 30 / 27 * 3 / 2)
 
 
 @pytest.mark.parametrize("level", [0.01, 1.0, 30.0])
@@ -107,12 +110,47 @@ def test_intervals_of_functions_of_scores():
     found = interval(torch.tensor(0.1, dtype=torch.float64), difference)
     assert float(found.standard_error) == pytest.approx(float(dual_variance(difference) ** 0.5))
     assert float(found.high + found.low) == pytest.approx(0.2)
-    assert float(found.high - found.estimate) == pytest.approx(
-        3.18245 * float(found.standard_error), rel=1e-4
+    # Satterthwaite's degrees of freedom, of 30 rows in three folds and four subjects
+    by_stimuli, by_subjects = (
+        float(part.var()) * n / k
+        for part, n, k in ((difference.stimuli, 30 * 1.5, 27), (difference.subjects, 4, 3))
     )
+    freedom = float(found.standard_error) ** 4 / (by_stimuli**2 / 27 + by_subjects**2 / 3)
+    half = stats.t.ppf(0.975, np.clip(freedom, 3, 30)) * float(found.standard_error)
+    assert float(found.high - found.estimate) == pytest.approx(half)
+    assert float(found.p_value) == pytest.approx(2 * stats.t.sf(0.1 / float(found.standard_error), freedom))
     assert 0 < float(found.p_value) < 1
+    r = draws.map(lambda scores: scores[:, 0, 0])
+    high = torch.tensor(0.9, dtype=torch.float64)
+    near, plain = interval(high, r, correlation=True), interval(high, r)
+    assert plain.high > 1 > near.high > 0.9 > near.low > -1
+    assert float(near.high.atanh() - near.low.atanh()) == pytest.approx(
+        float(plain.high - plain.low) / (1 - 0.9**2)
+    )
     constant = bootstrap_scores(torch.zeros_like(preds), targets, fold, n_draws=5)
     assert constant.both.isnan().all()
+    # what is undefined in one draw of twenty is left out; in more than a tenth of them there is no interval
+    lost = r._replace(stimuli=r.stimuli.clone(), subjects=None, both=None)
+    lost.stimuli[:10] = torch.nan
+    assert float(dual_variance(lost)) == pytest.approx(float(r.stimuli[10:].var()) * 30 / 27 * 3 / 2)
+    lost.stimuli[:30] = torch.nan
+    assert interval(torch.tensor(0.1), lost).low.isnan()
+
+
+def test_repeats_of_a_stimulus_are_drawn_together_and_blocks_keep_what_rows_remember():
+    preds, targets, fold = data(n_subjects=1)
+    twice = [part.repeat_interleave(2, dim=1) for part in (preds, targets)]
+    units = torch.arange(30).repeat_interleave(2)
+    drawn = bootstrap_scores(*twice, fold.repeat_interleave(2), units=units, n_draws=300)
+    assert drawn.n_stimuli == 30
+    once = bootstrap_scores(preds, targets, fold, n_draws=300)
+    torch.testing.assert_close(dual_variance(drawn), dual_variance(once), rtol=0.3, atol=0)
+    rows = bootstrap_scores(*twice, fold.repeat_interleave(2), n_draws=300)  # half the variance, and wrong
+    assert (dual_variance(rows) < 0.75 * dual_variance(drawn)).all()
+    slow = [part.repeat_interleave(8, dim=1) for part in (preds, targets)]
+    fold = fold.repeat_interleave(8)
+    told = [dual_variance(bootstrap_scores(*slow, fold, block_length=n, n_draws=300)) for n in (1, 16)]
+    assert (told[1] > 3 * told[0]).all()
 
 
 def test_what_can_not_be_drawn_is_refused():

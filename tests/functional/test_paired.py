@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from nfas_lightning.functional.paired import bootstrap_r, paired_test
+from nfas_lightning.functional.paired import paired_test
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -73,69 +73,3 @@ def test_sides_and_bounds():
 def test_refused(values, options, message):
     with pytest.raises(ValueError, match=message):
         paired_test(torch.tensor(values), **options)
-
-
-def predictions(n=60, seed=0, remembered=0.0):
-    """Two features of three regions in two folds, the first the better; noise may remember the row before."""
-    generator = np.random.default_rng(seed)
-    noise = generator.normal(size=(3, n, 3))
-    for row in range(1, n):
-        noise[:, row] = remembered * noise[:, row - 1] + (1 - remembered**2) ** 0.5 * noise[:, row]
-    target = torch.from_numpy(noise[0])
-    preds = torch.stack([target + 0.8 * torch.from_numpy(noise[1]), target + torch.from_numpy(noise[2])])
-    return preds, target.expand(2, -1, -1), torch.arange(n) * 2 // n
-
-
-def test_draws_have_the_spread_of_scipys_bootstrap():
-    preds, target, _ = predictions()
-    drawn = bootstrap_r(preds, target, torch.zeros(60, dtype=torch.long), n_draws=2000)
-    rows = np.arange(60)
-
-    def difference(picked):
-        r = [
-            np.mean([stats.pearsonr(preds[k, picked, i], target[k, picked, i])[0] for i in range(3)])
-            for k in (0, 1)
-        ]
-        return r[0] - r[1]
-
-    expected = stats.bootstrap(
-        (rows,), difference, vectorized=False, n_resamples=400, method="percentile", rng=0
-    )
-    assert float((drawn[:, 0] - drawn[:, 1]).std()) == pytest.approx(expected.standard_error, rel=0.15)
-    assert float((drawn[:, 0] - drawn[:, 1]).mean()) == pytest.approx(difference(rows), abs=0.01)
-
-
-def test_rows_are_the_same_for_all_features_and_stay_in_their_fold():
-    preds, target, fold = predictions()
-    drawn = bootstrap_r(torch.cat([preds, 3 * preds[:1] - 1]), torch.cat([target, target[:1]]), fold)
-    np.testing.assert_allclose(drawn[:, 2], drawn[:, 0], atol=1e-12)
-    assert torch.equal(bootstrap_r(preds, target, fold), drawn[:, :2])
-    # another offset in each fold: rows that changed folds would show it
-    moved = preds + 100.0 * fold[:, None]
-    np.testing.assert_allclose(bootstrap_r(moved, target, fold), drawn[:, :2], atol=1e-8)
-    untested = fold.clone()
-    untested[fold == 1] = -1
-    lost = preds.clone()
-    lost[:, fold == 1] = torch.nan
-    assert bool(torch.isfinite(bootstrap_r(lost, target, untested)).all())
-
-
-def test_blocks_keep_what_rows_remember():
-    """Intervals of slow series are too short where rows are drawn one by one."""
-    covered = {1: 0, 12: 0}
-    for seed in range(40):
-        preds, target, fold = predictions(240, seed, remembered=0.9)
-        for length in covered:
-            drawn = bootstrap_r(preds, target, fold, block_length=length, n_draws=100)
-            d = drawn[:, 0] - drawn[:, 1]
-            truth = 1 / (1 + 0.8**2) ** 0.5 - 1 / 2**0.5
-            covered[length] += bool(d.quantile(0.025) <= truth <= d.quantile(0.975))
-    assert covered[12] > 32
-    assert covered[1] < covered[12] - 4
-
-
-@pytest.mark.parametrize("name", ["block_length", "n_draws"])
-def test_numbers_of_draws(name):
-    preds, target, fold = predictions()
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
-        bootstrap_r(preds, target, fold, **{name: 0})

@@ -148,6 +148,8 @@ def make_results(
                             "r_partial": partial, "r2_partial": np.clip(partial, 0, None) ** 2,
                             "score": "alone" if own else score, "alpha_at_edge": 0.0,
                             "p": p, "q": np.minimum(1, 2 * p), "ceiling": truth["ceiling"],
+                            "above_ceiling": r > truth["ceiling"],
+                            **{f"{value}_{end}": np.nan for value in ("r", "r2") for end in ("low", "high")},
                             "n_volumes": 300, "simulated": simulated,
                         }
                     )
@@ -307,6 +309,39 @@ def make_statistics(results: RunResults, *, seed: int = 0) -> SpaceStatistics:
         ),
         notes=() if testable else ("PERMANOVA needs two modalities of two models: nothing to test.",),
     )  # fmt: skip
+
+
+def make_draws(
+    means: dict[str, float],
+    *,
+    dataset: str = "film",
+    seed: int = 0,
+    shift: np.ndarray | None = None,
+    n_draws: int = 200,
+) -> pd.DataFrame:
+    """Draws of models with these mean r: common noise, and a standard error of .03 of each one's own."""
+    rng = np.random.default_rng(seed)
+    common = {part: rng.normal(0, 0.15, n_draws) for part in ("stimuli", "subjects")}
+    rows = []
+    for place, (model, mean) in enumerate(means.items()):
+        moved = 0.0 if shift is None else shift[place]
+        for feature, loss in (("stable_mode", 0.0), ("last_block", 0.05)):
+            own = {part: noise + rng.normal(0, 0.03, n_draws) for part, noise in common.items()}
+            own["both"] = own["stimuli"] + own["subjects"]
+            for value in ("r", "r2"):
+                for part, noise in own.items():
+                    score = mean + moved - loss
+                    rows.append(
+                        {
+                            "model": model, "modality": "vision", "dataset": dataset, "subject": "group",
+                            "feature": feature, "score": "partial", "value": value, "resampled": part,
+                            "n_stimuli": 40, "n_subjects": 6, "n_strata": 5, "n_folds": 5,
+                            "n_rois": 4, "paired": dataset,
+                            "mean": score if value == "r" else score**2,
+                            "draws": (score + noise if value == "r" else (score + noise) ** 2),
+                        }
+                    )  # fmt: skip
+    return pd.DataFrame(rows)[list(OPTIONAL["draws"])]
 
 
 def make_modes(results: RunResults, *, seed: int = 0) -> pd.DataFrame:

@@ -51,9 +51,9 @@ CASES = {
     "procrustes, narrow between wide": lambda to: F.StateSpace().fit_transform(
         [to(H[:, 0, :5]), to(H[:, 1, :2]), to(H[:, 2])]
     ),
-    "bootstrap of scores": lambda to: F.bootstrap_r(
+    "bootstrap of scores": lambda to: F.bootstrap_scores(
         to(H[:, :, :2].movedim(1, 0)), to(H[:, :, 2:4].movedim(1, 0)), to(torch.arange(len(H)) % 2), n_draws=5
-    ),
+    )[:3],
     "ridge": lambda to: F.ridge_cv(to(X), to(Y)),
     "ridge, wide": lambda to: F.ridge_cv(to(X.T.contiguous()), to(X.T[:, :2].contiguous()), n_folds=2),
     "ridge, leave one out": lambda to: F.ridge_cv(to(X), to(Y), selection="loo"),

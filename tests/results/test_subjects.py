@@ -6,6 +6,7 @@ import pytest
 
 from nfas_lightning.results import (
     COLUMNS,
+    LIMITS,
     ModelResult,
     subject_scores,
 )
@@ -22,7 +23,8 @@ def subjects_table():
             "score": "alone",
             **{"model": model, "subject": subject, "feature": feature, "roi": roi},
             **dict(zip(("r", "r2", "p", "q", "ceiling"), generator.random(5), strict=True)),
-            **{"n_volumes": 30, "simulated": False},
+            **{"n_volumes": 30, "simulated": False, "above_ceiling": False},
+            **dict.fromkeys(LIMITS, 0.1),
         }
         for model, subjects in whose.items()
         for subject in subjects
@@ -45,7 +47,8 @@ def test_subjects_are_averaged_only_where_there_is_no_group_and_more_than_one():
         pd.testing.assert_frame_equal(own.reset_index(drop=True), rows.reset_index(drop=True))
     many = shown[shown["model"] == "many"].set_index(["feature", "roi"])
     assert set(many["subject"]) == {"mean"}
-    assert many[["p", "q"]].isna().all(axis=None)
+    assert many[["p", "q", *LIMITS]].isna().all(axis=None)
+    assert many["above_ceiling"].tolist() == (many["r"] > many["ceiling"]).tolist()
     assert (many["n_volumes"] == 30).all()
     values = ["r", "r2", "ceiling"]
     expected = scores[scores["model"] == "many"].groupby(["feature", "roi"])[values].mean()

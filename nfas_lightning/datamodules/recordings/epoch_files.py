@@ -17,7 +17,7 @@ from nfas_lightning.data.files import require_file
 from nfas_lightning.datamodules.recordings.sensors import require_mne
 from nfas_lightning.errors import InputError, InputTypeError
 
-__all__ = ["EpochOptions", "Presentations", "open_recording", "read_presentations"]
+__all__ = ["EpochOptions", "Presentations", "marked_events", "open_recording", "read_presentations"]
 
 _WHOLE = (-0.1, 0.6)  # seconds of epochs that are cut from a continuous recording
 
@@ -158,7 +158,7 @@ def _epochs(mne: Any, source: Any, options: EpochOptions) -> tuple[Any, list[str
         described = [str(name) for name in table.get("trial_type", [""] * len(table))]
     else:
         table = None
-        samples, described = _marked(mne, raw)
+        samples, described = marked_events(mne, raw)
     names = _stimuli(table, described, options)
     shown = [place for place, name in enumerate(names) if name is not None]
     _check_left(len(shown), source)
@@ -173,7 +173,7 @@ def _epochs(mne: Any, source: Any, options: EpochOptions) -> tuple[Any, list[str
     return epochs, list(epochs.metadata["stimulus"])
 
 
-def _marked(mne: Any, raw: Any) -> tuple[Any, list[str]]:
+def marked_events(mne: Any, raw: Any) -> tuple[Any, list[str]]:
     """Return samples and names of annotations, or where there are none, of a stimulus channel's triggers."""
     events, numbers = mne.events_from_annotations(raw)
     called = {number: name for name, number in numbers.items()}
