@@ -46,7 +46,7 @@ def report_data(
 
     Returns:
         ``models`` (one mapping per model), ``groups`` (color and marker), ``rois``, ``scores`` (by feature
-        and number, models x ROIs of ``r`` and ``r2``), ``intervals`` (of their means), ``spaces`` (by feature,
+        and number, models x ROIs of ``r`` and ``r2``), ``intervals`` (of means), ``spaces`` (by feature,
         number and value: the models' places by level, by pattern and by correlation distance), ``spectra``
         and ``depth`` (one entry per model), ``maps`` (values of the space by ROI), ``surface`` (both
         hemispheres), and what is chosen when the page opens, ``start``.
