@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.narratives.narratives_datamodule import NarrativesDataModule
     from nfas_lightning.datamodules.natural_sounds.natural_sounds_datamodule import NaturalSoundsDataModule
     from nfas_lightning.datamodules.recordings.epochs_datamodule import EpochsDataModule
+    from nfas_lightning.datamodules.recordings.neuralset_datamodule import NeuralSetDataModule
     from nfas_lightning.datamodules.recordings.recording_datamodule import RecordingDataModule
     from nfas_lightning.datamodules.simulated.film import SimulatedFilmDataModule
     from nfas_lightning.datamodules.simulated.recording import SimulatedRecordingDataModule
@@ -36,6 +37,7 @@ SHARED = {
     "ClipDataModule": "clips.clip_datamodule",
     "EpochsDataModule": "recordings.epochs_datamodule",
     "FolderDataModule": "folder",
+    "NeuralSetDataModule": "recordings.neuralset_datamodule",
     "RecordingDataModule": "recordings.recording_datamodule",
     "SimulatedFilmDataModule": "simulated.film",
     "SimulatedRecordingDataModule": "simulated.recording",
@@ -55,6 +57,7 @@ __all__ = [
     "LittlePrinceDataModule",
     "NarrativesDataModule",
     "NaturalSoundsDataModule",
+    "NeuralSetDataModule",
     "RecordingDataModule",
     "SimulatedBrainDataModule",
     "SimulatedFilmDataModule",
