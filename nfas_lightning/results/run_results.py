@@ -30,8 +30,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # the feature alone, r_joint with the nuisances, r_partial what it adds; score: which of them p, q, limits
     # and above_ceiling are of. The first two and the last two are what pandas prints into 80 columns
     "scores": (
-        "model", "feature", "modality", "family", "dataset", "subject", "network", "r2", "r_joint", "r2_joint",
-        "r_partial", "r2_partial", "score", *LIMITS, "p", "q", "ceiling", "above_ceiling", "n_volumes", "alpha_at_edge", "simulated", "roi", "r",
+        "model", "feature", "modality", "family", "dataset", "subject", "network", "r2", "r_joint",
+        "r2_joint", "r_partial", "r2_partial", "score", *LIMITS, "p", "q", "ceiling", "above_ceiling",
+        "n_volumes", "alpha_at_edge", "simulated", "roi", "r",
     ),
     # one row per model and DMD eigenvalue
     "spectra": (
