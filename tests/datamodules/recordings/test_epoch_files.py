@@ -84,7 +84,7 @@ def test_files_and_averages_hold_the_same(epochs, tmp_path, kind):
             read_presentations(source, EpochOptions(reject={"eeg": 1.0}))
 
 
-@pytest.mark.parametrize("kind", ["raw", "fif", "brainvision", "bids"])
+@pytest.mark.parametrize("kind", ["raw", "fif", "brainvision", "edf", "bids"])
 def test_continuous_recordings_are_cut_at_their_events(raw, tmp_path, kind):
     options = WHOLE._replace(tmin=-0.1, tmax=0.3)
     source, whole = raw, raw.get_data()
@@ -94,6 +94,8 @@ def test_continuous_recordings_are_cut_at_their_events(raw, tmp_path, kind):
     elif kind == "brainvision":
         source = write_brainvision(raw, tmp_path / "a.vhdr")
         options = options._replace(event_names={f"Stimulus/{name}": name for name in NAMES})
+    elif kind == "edf":
+        source = write_edf(raw, tmp_path / "a.edf")
     elif kind == "bids":
         source = mne_bids.BIDSPath(subject="01", task="look", datatype="eeg", root=tmp_path)
         folder = tmp_path / "sub-01" / "eeg"
@@ -126,6 +128,33 @@ def test_continuous_recordings_are_cut_at_their_events(raw, tmp_path, kind):
 def test_what_is_no_recording_is_refused(source, message):
     with pytest.raises((TypeError, FileNotFoundError), match=message):
         read_presentations(source, EpochOptions())
+
+
+def write_edf(raw, path):
+    """Write a recording as EDF+ with annotations, in records of a second and steps of 0.3 nV."""
+    names, n = [*raw.ch_names, "EDF Annotations"], len(raw.ch_names)
+    fields = [
+        (16, names), (80, [""] * (n + 1)), (8, ["uV"] * n + [""]), (8, ["-10"] * n + ["-1"]),
+        (8, ["10"] * n + ["1"]), (8, ["-32767"] * (n + 1)), (8, ["32767"] * (n + 1)), (80, [""] * (n + 1)),
+        (8, ["100"] * n + ["60"]), (32, [""] * (n + 1)),
+    ]  # fmt: skip
+    seconds = raw.n_times // 100
+    head = [
+        (8, "0"), (80, "X X X X"), (80, "Startdate X X X X"), (8, "01.01.26"), (8, "00.00.00"),
+        (8, str(256 * (n + 2))), (44, "EDF+C"), (8, str(seconds)), (8, "1"), (4, str(n + 1)),
+    ]  # fmt: skip
+    parts = [text.ljust(width) for width, text in head]
+    parts += [text.ljust(width) for width, texts in fields for text in texts]
+    content = "".join(parts).encode("ascii")
+    whole = np.round(raw.get_data() * 1e6 / 10 * 32767).astype("<i2")
+    marks = list(zip(raw.annotations.onset, raw.annotations.description, strict=True))
+    for second in range(seconds):
+        content += whole[:, 100 * second : 100 * second + 100].tobytes()
+        notes = f"+{second}\x14\x14\x00"
+        notes += "".join(f"+{t:g}\x14{name}\x14\x00" for t, name in marks if second <= t < second + 1)
+        content += notes.encode().ljust(120, b"\x00")
+    path.write_bytes(content)
+    return path
 
 
 def write_eeglab(epochs, path):
