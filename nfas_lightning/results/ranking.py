@@ -120,7 +120,7 @@ def _scope(table: pd.DataFrame, over: str) -> str:
     """Say what intervals generalize to: subjects are resampled from three on."""
     both = over == "both" and "both" in set(table["resampled"])
     to = "other stimuli and subjects" if both else "other stimuli for the same subjects"
-    return f"Intervals and tests hold for {to}, and for the encoding models as they were fitted."
+    return f"Intervals and tests hold for {to}; no encoding model was fitted again."
 
 
 def letters_of(names: Sequence[str], apart: Sequence[tuple[str, str]]) -> list[str]:

@@ -70,6 +70,9 @@ def report_run(
     """
     formats = check_formats(formats)
     everyone, results = results, replace(results, scores=subject_scores(results.scores, subject))
+    for column, chosen in (("subject", subject), ("score", score)):
+        if chosen is not None:
+            results = replace(results, draws=results.draws[results.draws[column] == chosen])
     if score is not None:
         results = replace(results, scores=report_as(results.scores, score))
     console = stdout_console()
