@@ -61,7 +61,7 @@ def demo(
     n_stimuli = n_stimuli or (_QUICK_STIMULI if quick else 160)
     n_permutations = n_permutations or (_QUICK_PERMUTATIONS if quick else 500)
     names = models or list(_QUICK if quick else _MODELS)
-    about = "a minute" if quick else "five minutes" if models is None else f"{len(names) / 3:.0f} minutes"
+    about = "a minute" if quick else "six minutes" if models is None else f"{len(names) / 2.5:.0f} minutes"
     console.print(
         f"{len(names)} pretrained models and their random twins, shown {n_stimuli} pictures, sounds and "
         "sentences of a film. The models are real, the stimuli real or generated, the responses "
