@@ -32,7 +32,7 @@ $(INSTALLED): $(DEMO)
 	@touch $@
 
 demo: $(DEMO)  ## pretrained models in a simulated brain space: runs/demo/report.html
-	@echo "$(BIN)/nfas demo: five minutes on two idle cores; $(BIN)/nfas demo --quick: one."
+	@echo "$(BIN)/nfas demo: six minutes on two idle cores; $(BIN)/nfas demo --quick: one."
 	@$(BIN)/nfas demo
 
 test: lint unit  ## everything that has to pass: lint, then unit

@@ -3,8 +3,8 @@
     NFAS_DATA=FOLDER python benchmarks/modes.py [--data alice natural_sounds] [--cache FOLDER]
 
 Per network the mean partial r over regions of the stable mode, of all blocks, and of all modes of two
-decompositions, to 4 and to 8 directions, with seconds of one thread. Trajectories are recorded once and kept
-in --cache.
+decompositions, to 4 and to 8 directions, read from all depths and from the first; with seconds of one thread.
+Trajectories are recorded once and kept in --cache.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from features import DATA, recorded
 
-from nfas_lightning.functional import combine_modes, dmd
+from nfas_lightning.functional import combine_depths, combine_modes, dmd
 from nfas_lightning.scoring import ScoringSettings
 from nfas_lightning.scoring.encoder import Encoder
 from nfas_lightning.scoring.prepared import prepare
@@ -54,12 +55,20 @@ def main() -> None:
                 cells.append(f"{feature} {float(fit.r.mean()):.3f}")
             for rank in RANKS:
                 dynamics = dmd(ready.Z, svd_rank=rank, centering="none")
-                bands = [encoder.to_volumes(X) for _, X in combine_modes(ready.Z, dynamics)]
-                begun = time.process_time()
-                found = encoder.banded(bands, Y, nuisances=known, scaling=ready.space.scaling_)
-                seconds = time.process_time() - begun
-                r = float(found.r.mean())
-                cells.append(f"{len(bands)} modes of rank {rank}: {r:.3f} in {seconds:.1f} s")
+                modes = combine_modes(ready.Z, dynamics)
+                first = [
+                    combine_depths(ready.Z, replace(dynamics, stable_index=torch.tensor(place)))
+                    for place, _ in modes
+                ]
+                for reading, features in (("all depths", [part for _, part in modes]), ("the first", first)):
+                    bands = [encoder.to_volumes(X) for X in features]
+                    begun = time.process_time()
+                    found = encoder.banded(bands, Y, nuisances=known, scaling=ready.space.scaling_)
+                    seconds = time.process_time() - begun
+                    r = float(found.r.mean())
+                    cells.append(
+                        f"{len(bands)} modes of rank {rank} from {reading} {r:.3f} ({seconds:.1f} s)"
+                    )
             print(f"{name} {model}: {'; '.join(cells)}", flush=True)
 
 

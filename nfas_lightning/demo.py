@@ -37,7 +37,7 @@ def demo(
     n_permutations: int | None = None,
     signal: Literal["planted", "none"] = "planted",
     seed: int = 0,
-    wandb: bool = True,
+    wandb: bool = False,
     no_cache: bool = False,
 ) -> RunResults:
     """Place pretrained vision, audio and language models in the space of a simulated brain.
@@ -54,14 +54,14 @@ def demo(
             for 300 ROIs.
         signal: ``"planted"``, or ``"none"`` for responses of pure noise.
         seed: seed of stimuli, responses and random weights.
-        wandb: log to Weights & Biases where it is installed: offline, nothing is uploaded.
+        wandb: log to Weights & Biases where it is installed: offline, nothing is uploaded. It costs a minute.
         no_cache: neither take states that an earlier run has kept, nor keep them.
     """
     started, console = time.perf_counter(), stdout_console()
     n_stimuli = n_stimuli or (_QUICK_STIMULI if quick else 160)
     n_permutations = n_permutations or (_QUICK_PERMUTATIONS if quick else 500)
     names = models or list(_QUICK if quick else _MODELS)
-    about = "a minute" if quick else "five minutes" if models is None else f"{len(names) / 3:.0f} minutes"
+    about = "a minute" if quick else "six minutes" if models is None else f"{len(names) / 2.5:.0f} minutes"
     console.print(
         f"{len(names)} pretrained models and their random twins, shown {n_stimuli} pictures, sounds and "
         "sentences of a film. The models are real, the stimuli real or generated, the responses "
@@ -86,7 +86,7 @@ def demo(
             name=Path(run_dir).name,
             settings=ScoringSettings(n_permutations=n_permutations, seed=seed),
             seed=seed,
-            loggers=_loggers(run_dir) if wandb and not quick else [],
+            loggers=_loggers(run_dir) if wandb else [],
             cache=not no_cache,
             enable_progress_bar=False,
         )

@@ -103,8 +103,9 @@ def leaderboard(results: RunResults, failed: Mapping[str, Exception] | None = No
 
     Returns:
         Columns ``model``, ``modality``, ``score`` (which number is reported), ``r`` of the stable mode (mean
-        over ROIs, as all that follow), ``ceiling``, ``alone``, ``joint`` and ``partial`` (what it adds to the
-        nuisances), r of each baseline, and ``r2``.
+        over ROIs, as all that follow), its limits ``low`` and ``high`` where the run has intervals,
+        ``ceiling``, ``alone``, ``joint`` and ``partial`` (what it adds to the nuisances), r of each baseline,
+        and ``r2``.
     """
     import pandas as pd
 
@@ -117,6 +118,12 @@ def leaderboard(results: RunResults, failed: Mapping[str, Exception] | None = No
         score=("score", "first"), r=("r", "mean"), ceiling=("ceiling", "mean"), r2=("r2", "mean")
     )
     numbers = three_numbers(subject_scores(results.scores)).xs("stable_mode", level="feature")
+    limits = results.ranking().means
+    limits = limits[~limits.duplicated(keys, keep=False)]  # of several data sets there is no one interval
+    if len(limits):
+        limits = limits.set_index(keys)[["low", "high"]].reindex(table.index)
+        table.insert(2, "low", limits["low"])
+        table.insert(3, "high", limits["high"])
     means = baseline_table(results.scores)
     order = ["nuisance", "random_weights", "last_block", "best_block", "mean_depth", "all_blocks"]
     means = means[[name for name in order if name in means]]
@@ -192,7 +199,7 @@ def _print(table: pd.DataFrame, results: RunResults, failed: Mapping[str, Except
     from rich.markup import escape
     from rich.table import Column, Table
 
-    from nfas_lightning.plotting.score_tables import value_name
+    from nfas_lightning.plotting.score_tables import few_stimuli, value_name
     from nfas_lightning.results import SCORES, tells_apart
 
     scored = table[~table["model"].isin(list(failed))]
@@ -212,5 +219,7 @@ def _print(table: pd.DataFrame, results: RunResults, failed: Mapping[str, Except
         board.add_row(escape(model), *("-" if v != v else f"{v:.3f}" for v in row))
     console = stdout_console()
     console.print(board)
+    for caution in few_stimuli(results):
+        console.print(f"[yellow]{escape(caution)}[/]")
     for name, error in failed.items():
         console.print(f"[red]✗[/] {escape(name)}: {escape(str(error))}", soft_wrap=True)

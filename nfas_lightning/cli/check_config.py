@@ -201,6 +201,9 @@ def _find_class(name: str, base: type, where: str) -> type | None:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise ConfigError(f"{where}: {module_name} cannot be imported: {error}.") from error
         raise ConfigError(f"{where}: there is no module {error.name!r}. {_OWN}") from error
+    except Exception as error:  # a module of the user's may raise anything
+        told = f"{type(error).__name__}: {error}."
+        raise ConfigError(f"{where}: {module_name} cannot be imported: {told}") from error
     kind = getattr(module, short, None)
     if kind is None:
         public = [n for n in dir(module) if not n.startswith("_")]

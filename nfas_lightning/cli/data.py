@@ -50,14 +50,19 @@ def list_data(*, root: str | None = None) -> list[dict[str, str]]:
     ]
 
 
-def check_data(root: str, *, subjects: str | None = None, deep: bool = False) -> None:
+def check_data(
+    root: str | None = (),  # type: ignore[assignment]  # an empty tuple says that the word may be left out
+    *,
+    subjects: str | None = None,
+    deep: bool = False,
+) -> None:
     """Check the benchmarks under a folder: found, missing, unreadable, against the official counts.
 
     Ends with code 0 if all that is needed is there and readable, 1 if something is missing or unreadable,
     2 if nothing is recognized.
 
     Args:
-        root: a benchmark's own folder, or the one that holds several.
+        root: a benchmark's own folder, or the one that holds several; without it, ``NFAS_DATA``.
         subjects: expect these alone, with commas between: ``001,002``, ``EN057``; ``EN`` stands for all who
             heard English.
         deep: read every byte and compare checksums where a format has them; the usual check reads sizes and
@@ -66,7 +71,10 @@ def check_data(root: str, *, subjects: str | None = None, deep: bool = False) ->
     say_loading("PyTorch")
     from nfas_lightning.datamodules.catalogue.check_rows import check_folder
 
-    folder = Path(root).expanduser()
+    given = root or os.environ.get("NFAS_DATA")
+    if not given:
+        refuse("nfas data check", "which folder? Name it, or set NFAS_DATA to it.")
+    folder = Path(given).expanduser()
     try:
         checks = check_folder(folder, subjects=names(subjects), deep=deep, progress=sys.stderr.isatty())
     except (FileNotFoundError, NotADirectoryError) as error:

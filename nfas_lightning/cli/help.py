@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nfas_lightning.cli.messages import PlainErrors, refuse, say_loading, summary
+from nfas_lightning.datamodules import SHARED
 from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
 from nfas_lightning.errors import nearest
 
@@ -71,11 +72,12 @@ def classes() -> dict[str, dict[str, str]]:
             "RandomTwin": "nfas_lightning.models.suite",
         },
         "datamodules": {
-            "ArrayDataModule": "nfas_lightning.datamodules.array",
-            "FolderDataModule": "nfas_lightning.datamodules.folder",
-            "SimulatedFilmDataModule": "nfas_lightning.datamodules.simulated.film",
-            "SimulatedRecordingDataModule": "nfas_lightning.datamodules.simulated.recording",
-            "StreamsDataModule": "nfas_lightning.datamodules.streams",
+            **{
+                name: home
+                for name, module in SHARED.items()
+                for home in [f"nfas_lightning.datamodules.{module}"]
+                if not _summary_of(home, name).startswith("Base of ")
+            },
             **{
                 name: module
                 for benchmark in benchmarks().values()
@@ -162,8 +164,10 @@ def _load(target: str) -> Any:
     module, _, name = target.partition(":")
     try:
         return getattr(import_module(module), name, None)
-    except ModuleNotFoundError:
-        return None
+    except ModuleNotFoundError as error:
+        if error.name and f"{module}.".startswith(f"{error.name}."):
+            return None
+        refuse("nfas help", f"{module} cannot be imported: {error}.")
 
 
 def _lightning(name: str) -> Any:

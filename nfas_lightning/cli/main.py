@@ -179,6 +179,8 @@ def _run_command(name: str, args: list[str]) -> None:
             given = {"type": hints[key]}
             if get_origin(hints[key]) is list:
                 given = {"nargs": "*", "default": []} if optional else {"nargs": "+"}
+            elif optional:
+                given |= {"nargs": "?", "default": None}
             del valued[key]
         elif parameter.default is False:
             given = {"type": bool, "nargs": "?", "const": True, "default": False}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.narratives.narratives_datamodule import NarrativesDataModule
     from nfas_lightning.datamodules.natural_sounds.natural_sounds_datamodule import NaturalSoundsDataModule
     from nfas_lightning.datamodules.recordings.epochs_datamodule import EpochsDataModule
+    from nfas_lightning.datamodules.recordings.neuralset_datamodule import NeuralSetDataModule
     from nfas_lightning.datamodules.recordings.recording_datamodule import RecordingDataModule
     from nfas_lightning.datamodules.simulated.film import SimulatedFilmDataModule
     from nfas_lightning.datamodules.simulated.recording import SimulatedRecordingDataModule
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from nfas_lightning.datamodules.streams import StreamsDataModule
 
 # loaded on first use: what asks for a benchmark's files alone does without Lightning
-_SHARED = {
+SHARED = {
     "ArrayDataModule": "array",
     "BrainDataModule": "base",
     "ClipDataModule": "clips.clip_datamodule",
     "EpochsDataModule": "recordings.epochs_datamodule",
     "FolderDataModule": "folder",
+    "NeuralSetDataModule": "recordings.neuralset_datamodule",
     "RecordingDataModule": "recordings.recording_datamodule",
     "SimulatedFilmDataModule": "simulated.film",
     "SimulatedRecordingDataModule": "simulated.recording",
@@ -55,6 +57,7 @@ __all__ = [
     "LittlePrinceDataModule",
     "NarrativesDataModule",
     "NaturalSoundsDataModule",
+    "NeuralSetDataModule",
     "RecordingDataModule",
     "SimulatedBrainDataModule",
     "SimulatedFilmDataModule",
@@ -65,15 +68,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SHARED:
-        return getattr(import_module(f"{__name__}.{_SHARED[name]}"), name)
+    if name in SHARED:
+        return getattr(import_module(f"{__name__}.{SHARED[name]}"), name)
     if not name.startswith("_") and (benchmark := _benchmark_classes().get(name)) is not None:
         return benchmark.load("datamodule")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_SHARED, *_benchmark_classes()})
+    return sorted({*globals(), *SHARED, *_benchmark_classes()})
 
 
 def _benchmark_classes() -> dict[str, Benchmark]:

@@ -82,8 +82,7 @@ def bootstrap_scores(
     A score is r averaged over folds, of predictions and the mean of the subjects' responses. Rows are drawn
     with replacement inside test folds, as blocks of neighbors, the last row followed by the first, or with
     the others of their unit; or whole folds are drawn. Subjects are drawn with replacement. Nothing is fitted
-    again, so an interval holds for the encoding models as they were fitted: what another training set would
-    change is not in it.
+    again; `dual_variance` adds what the fits would vary by.
 
     Args:
         preds: (K, T, R) out-of-fold predictions, see `EncodingResult`.

@@ -80,7 +80,13 @@ def mode_kinds(eigenvalues: Tensor, n_depths: int) -> ModeKinds:
 def combine_modes(
     H: Tensor, result: DMDResult, *, phase: Phase = "quadrature", device: torch.device | None = None
 ) -> list[tuple[int, Tensor]]:
-    """Return each mode's part of every stimulus, as `combine_depths` does that of the stable one.
+    r"""Return each mode's part of every stimulus, from all depths.
+
+    .. math:: \min_z \sum_l \lVert x_l - \sum_j \lambda_j^l z_j \rVert^2, \qquad z = V^+ x, \quad
+              V_{lj} = \lambda_j^l
+
+    A stimulus's trajectory is fitted as the sum of the modes, whose courses over depth are known. That reads
+    all depths, where `combine_depths` reads what a mode has in the first one; of exact dynamics both are one.
 
     Args:
         H: (N, L, D) depth trajectory.
@@ -94,13 +100,18 @@ def combine_modes(
 
     Raises:
         ValueError: another operator, whose modes are not those of all stimuli.
+
+    Reference:
+        Askham and Kutz (2018), SIAM J. Appl. Dyn. Syst. 17, 380-416, doi:10.1137/M1124176.
     """
     if result.operator != "joint":
         raise InputError(f'Modes to combine are those of operator="joint", got {result.operator!r}.')
+    courses = result.eigenvalues.cpu()[None] ** torch.arange(result.mode_coefficients.shape[-1])[:, None]
+    fitted = replace(result, mode_coefficients=torch.linalg.pinv(courses).to(result.eigenvalues.device))
     least = _ROUNDING * float(result.amplitudes.max())
     there = (result.eigenvalues.imag >= 0) & (result.amplitudes > least)
     order = result.eigenvalues.abs().argsort(descending=True, stable=True)
     return [
-        (int(place), combine_depths(H, replace(result, stable_index=place), phase=phase, device=device))
+        (int(place), combine_depths(H, replace(fitted, stable_index=place), phase=phase, device=device))
         for place in order[there[order]].unbind()
     ]

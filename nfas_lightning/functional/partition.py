@@ -47,7 +47,7 @@ class Partition:
 
         Args:
             targets: (S, T, R) responses of each subject, or (1, T, R).
-            bootstrap: ``block_length``, ``n_draws`` and ``seed`` of `bootstrap_scores`.
+            bootstrap: ``block_length``, ``units``, ``n_draws`` and ``seed`` of `bootstrap_scores`.
         """
         draws = bootstrap_scores(self.preds, targets, self.fold, **bootstrap)
         return draws.map(lambda r: partition_parts(squared_correlation(r)))

@@ -66,13 +66,12 @@ def plot_ranking(ranking: Ranking, *, ax: Axes | None = None, **look: Unpack[Loo
     return figure
 
 
-def ranking_tables(ranking: Ranking) -> list[Table]:
-    """Return the terminal's tables: means with letters, and the pairs where they are few."""
+def ranking_tables(ranking: Ranking) -> list[Table | str]:
+    """Return the terminal's tables, of means with letters and of pairs where they are few, and a note."""
     first = Table(
         "model", *(Column(name, justify="right") for name in (ranking.value, "95 % interval", "ROIs")),
         "letters", box=box.SIMPLE_HEAD, title=f"Which model is better, and how sure: mean {ranking.value}",
-        caption=f"Models that share a letter are not told apart. {ranking.scope}", title_justify="left",
-        caption_justify="left",
+        title_justify="left",
     )  # fmt: skip
     for dataset, part in ranking.means.groupby("dataset", sort=False):
         if ranking.means["dataset"].nunique() > 1:
@@ -81,8 +80,9 @@ def ranking_tables(ranking: Ranking) -> list[Table]:
         for row in part.to_dict("records"):
             cells = (f"{row['mean']:.3f}", _span(row["low"], row["high"]), str(row["n_rois"]), row["letters"])
             first.add_row(escape(str(row["model"])), *cells)
+    said = f"Models that share a letter are not told apart. {ranking.scope}"
     if not 0 < len(ranking.pairs) <= _MOST_PAIRS:
-        return [first]
+        return [first, said]
     numbers = ("difference", "95 % interval", "p", "q")
     second = Table("pair", *(Column(name, justify="right") for name in numbers), box=box.SIMPLE_HEAD)
     for row in ranking.pairs.to_dict("records"):
@@ -90,7 +90,7 @@ def ranking_tables(ranking: Ranking) -> list[Table]:
             escape(f"{row['first']} - {row['second']}"), f"{row['difference']:+.3f}",
             _span(row["low"], row["high"], "+"), f"{row['p_value']:.4f}", f"{row['q_value']:.4f}",
         )  # fmt: skip
-    return [first, second]
+    return [first, second, said]
 
 
 def _span(low: float, high: float, sign: str = "") -> str:

@@ -177,7 +177,7 @@ def limits(results: RunResults | None, statistics: SpaceStatistics) -> list[str]
             "SNCI from few models is unstable: it divides by a standard deviation of as many values as there "
             "are models.",
         ]
-    return said
+    return [*said, *(note for note in statistics.notes if note != few_models(statistics.group_by))]
 
 
 def warnings_of(results: RunResults | None, statistics: SpaceStatistics, *, simulated: bool) -> list[str]:
@@ -195,7 +195,7 @@ def warnings_of(results: RunResults | None, statistics: SpaceStatistics, *, simu
             "No nuisance-only score was computed: low-level properties of the stimuli may explain part "
             "of the scores."
         )
-    return [*said, *(note for note in statistics.notes if note != few_models(statistics.group_by))]
+    return said
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

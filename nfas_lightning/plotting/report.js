@@ -88,6 +88,8 @@ function scoresOf(model, feature = chosen.feature, number = chosen.number, value
   return tables(feature, number)?.[value]?.[model] ?? [];
 }
 
+const sureOf = (feature = chosen.feature) => data.intervals[`${feature} ${chosen.number} ${chosen.value}`];
+
 function standardized(values) {
   const center = mean(values), known = finite(values);
   const spread = Math.sqrt(known.reduce((sum, x) => sum + (x - center) ** 2, 0) / (known.length - 1));
@@ -162,8 +164,9 @@ function boardRows() {
     const scores = scoresOf(row), q = tables()?.q?.[row];
     const best = scores.length && finite(scores).length ? scores.indexOf(Math.max(...finite(scores))) : -1;
     const tested = q ? finite(q) : [];
+    const sure = sureOf(), interval = sure && sure.low[row] !== null ? `${shown(sure.low[row])} to ${shown(sure.high[row])}` : null;
     return {
-      row, ...model, score: mean(scores), best: best < 0 ? null : data.rois[best].roi, top: best < 0 ? null : scores[best],
+      row, ...model, interval, letters: sure?.letters[row] ?? null, score: mean(scores), best: best < 0 ? null : data.rois[best].roi, top: best < 0 ? null : scores[best],
       above: tested.length ? tested.filter((value) => value < 0.05).length / tested.length : null,
     };
   });
@@ -175,6 +178,7 @@ function drawBoard() {
   const known = (name) => rows.some((row) => row[name] !== null && row[name] !== undefined);
   const columns = [
     { id: "model", name: "model" }, scored && { id: "score", name: `mean ${valueName()}`, number: true },
+    known("interval") && { id: "interval", name: "95 % interval", number: true }, known("letters") && { id: "letters", name: "apart" },
     { id: "group", name: data.words[0].replace("group by ", "") }, known("above") && { id: "above", name: "above null", number: true },
     known("size") && { id: "parameters", name: "size", number: true }, known("family") && { id: "family", name: "family" },
     known("best") && { id: "best", name: "best region" }, !scored && known("silhouette") && { id: "silhouette", name: "silhouette", number: true },
@@ -198,6 +202,7 @@ function drawBoard() {
     return make("tr", { class: "click", "aria-selected": row.row === chosen.model, onclick: () => selectModel(row.row) },
       first, ...columns.slice(1).map((column) => cell(row, column)));
   }));
+  $("letters").hidden = !known("letters");
   $("count").textContent = `${visible.length} of ${rows.length} models`;
 }
 
@@ -306,14 +311,19 @@ function drawSpectrum(model, color) {
   const low = [quantile(xs, 0.02) ?? 0.9, quantile(ys, 0) ?? 0], high = [Math.max(quantile(xs, 0.98) ?? 1, 1), quantile(ys, 0.98) ?? 0.1];
   const half = 0.6 * Math.max(high[0] - low[0], high[1] - low[1], 0.02), middle = [0, 1].map((i) => (low[i] + high[i]) / 2);
   const [x0, x1, y0, y1] = [middle[0] - half, middle[0] + half, middle[1] - half, middle[1] + half];
+  const crowded = half < 0.5;
   const inset = (trace) => ({ ...trace, xaxis: "x2", yaxis: "y2", showlegend: false });
-  draw("spectrum", [circle, faint, ...parts, inset(circle), inset(faint), ...parts.map(inset)], {
-    xaxis: { range: [-1.15, 1.15], domain: [0, 0.54], title: { text: "real part" }, dtick: 1 },
-    yaxis: { range: [-1.15, 1.15], scaleanchor: "x", title: { text: "imaginary part" }, dtick: 1 },
+  const enlarged = {
     xaxis2: { range: [x0, x1], domain: [0.68, 1], anchor: "y2", title: { text: "enlarged" }, nticks: 4 },
     yaxis2: { range: [y0, y1], anchor: "x2", scaleanchor: "x2", nticks: 5 },
-    shapes: [{ type: "rect", x0, x1, y0, y1, line: { color: "@muted", width: 1 } }], legend: { ...LEGEND, font: { size: 11 } }, margin: { l: 46, r: 10, t: 8, b: 40 },
-  }, `Eigenvalues of ${model.model}: stable mode ${parts.length && own.kind.includes("stable") ? shown(Math.hypot(own.real[own.kind.indexOf("stable")], own.imag[own.kind.indexOf("stable")])) : "not known"} in modulus.`);
+    shapes: [{ type: "rect", x0, x1, y0, y1, line: { color: "@muted", width: 1 } }],
+  };
+  const main = own.kind.indexOf("stable"), modulus = main < 0 ? "not known" : shown(Math.hypot(own.real[main], own.imag[main]));
+  draw("spectrum", [circle, faint, ...parts, ...(crowded ? [circle, faint, ...parts].map(inset) : [])], {
+    xaxis: { range: [-1.15, 1.15], domain: [0, crowded ? 0.54 : 1], title: { text: "real part" }, dtick: 1 },
+    yaxis: { range: [-1.15, 1.15], scaleanchor: "x", title: { text: "imaginary part" }, dtick: 1 },
+    ...(crowded ? enlarged : {}), legend: { ...LEGEND, font: { size: 11 } }, margin: { l: 46, r: 10, t: 8, b: 40 },
+  }, `Eigenvalues of ${model.model}: its stable mode has modulus ${modulus}.`);
 }
 
 function drawDepth(model, color) {
@@ -334,12 +344,15 @@ function drawFeatures(model, color) {
   const number = data.numbers.length > 1 ? chosen.number : data.start.number;
   const features = data.features.filter(({ id }) => finite(scoresOf(chosen.model, id, number)).length).reverse();
   const values = features.map(({ id }) => scoresOf(chosen.model, id, number));
-  const middles = values.map(mean), ends = [0.25, 0.75].map((share) => values.map((part) => quantile(part, share)));
+  const sure = features.length > 0 && features.every(({ id }) => (sureOf(id)?.low[chosen.model] ?? null) !== null);
+  const middles = values.map(mean), what = sure ? "95 % interval" : "middle half of the regions";
+  const ends = sure ? ["low", "high"].map((end) => features.map(({ id }) => sureOf(id)[end][chosen.model]))
+    : [0.25, 0.75].map((share) => values.map((part) => quantile(part, share)));
   const traces = [
     { type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip", line: { color: "@muted", width: 7 }, opacity: 0.45,
       x: values.flatMap((_, i) => [ends[0][i], ends[1][i], null]), y: values.flatMap((_, i) => [i, i, null]) },
     { type: "scatter", mode: "markers", showlegend: false, x: middles, y: features.map((_, i) => i),
-      hovertext: features.map(({ name }, i) => `${safe(name)}<br>mean ${valueName()} ${shown(middles[i])}<br>middle half of the regions: ${shown(ends[0][i])} to ${shown(ends[1][i])}`),
+      hovertext: features.map(({ name }, i) => `${safe(name)}<br>mean ${valueName()} ${shown(middles[i])}<br>${what}: ${shown(ends[0][i])} to ${shown(ends[1][i])}`),
       hovertemplate: "%{hovertext}<extra></extra>",
       marker: { size: 13, color: features.map(({ id }) => (id === "stable_mode" ? color : "@ink")), symbol: features.map(({ id }) => (id === "stable_mode" ? "circle" : "circle-open")), line: { width: 2 } } },
   ];
@@ -348,7 +361,7 @@ function drawFeatures(model, color) {
     yaxis: { tickvals: features.map((_, i) => i), ticktext: features.map(({ name }) => safe(name.replace(" (chosen in training)", ""))), range: [-0.6, features.length - 0.4] },
     margin: { l: 50, r: 10, t: 8, b: 40 },
   }, `${valueName()} of each feature of ${model.model}: ${features.map(({ name }, i) => `${name} ${shown(middles[i])}`).join(", ")}`);
-  $("model-note").textContent = "Baselines: dot, mean over regions; bar, the middle half of the regions. Spectrum: right, the framed part enlarged; click a faint point to see its model.";
+  $("model-note").textContent = `Baselines: dot, mean over regions; bar, ${what}. Spectrum: a framed part is shown enlarged; click a faint point to see its model.`;
 }
 
 // --- regions ----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from nfas_lightning.results import (
     SCORES,
     RunResults,
     SpaceStatistics,
+    compare_models,
     group_words,
     reported,
     subject_scores,
@@ -45,10 +46,10 @@ def report_data(
 
     Returns:
         ``models`` (one mapping per model), ``groups`` (color and marker), ``rois``, ``scores`` (by feature
-        and number, models x ROIs of ``r`` and ``r2``), ``spaces`` (by feature, number and value: the models'
-        places by level, by pattern and by correlation distance), ``spectra`` and ``depth`` (one entry per
-        model), ``maps`` (values of the space by ROI), ``surface`` (both hemispheres), and what is chosen when
-        the page opens, ``start``.
+        and number, models x ROIs of ``r`` and ``r2``), ``intervals`` (of means), ``spaces`` (by feature,
+        number and value: the models' places by level, by pattern and by correlation distance), ``spectra``
+        and ``depth`` (one entry per model), ``maps`` (values of the space by ROI), ``surface`` (both
+        hemispheres), and what is chosen when the page opens, ``start``.
     """
     models = _models(results, statistics)
     styles = group_styles(models["group"])
@@ -59,8 +60,8 @@ def report_data(
         "tested": bool(statistics.permanova),
         "colors": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in _steps(SEQUENTIAL, 9)],
         "start": {"feature": feature, "number": "alone", "value": statistics.value, "place": "level"},
-        "rois": [], "features": [], "numbers": [], "scores": {}, "spaces": {}, "spectra": [], "depth": [],
-        "maps": [], "surface": None,
+        "rois": [], "features": [], "numbers": [], "scores": {}, "intervals": {}, "spaces": {},
+        "spectra": [], "depth": [], "maps": [], "surface": None,
     }  # fmt: skip
     if results is None:
         data["spaces"][f"{feature} alone {statistics.value}"] = _tested(models["model"], statistics)
@@ -68,6 +69,7 @@ def report_data(
     rois = results.rois.drop_duplicates("roi").reset_index(drop=True)
     scores = subject_scores(results.scores)
     data |= _scores(scores, models, rois["roi"], first=feature)
+    data["intervals"] = _intervals(results, models, data)
     data["rois"] = _rois(rois, scores)
     data["start"] |= {"feature": data["features"][0]["id"], "number": data["numbers"][0]["id"]}
     data["spaces"] = _spaces(data, models["model"], statistics)
@@ -126,6 +128,26 @@ def _scores(
         "features": [{"id": name, "name": FEATURES.get(name, name)} for name in features],
         "numbers": [{"id": number, "name": _NUMBERS[number]} for number in numbers],
     }
+
+
+def _intervals(results: RunResults, models: pd.DataFrame, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return limits and letters of the models' mean scores, where draws are of the scores that are shown."""
+    keys = pd.MultiIndex.from_frame(models[["modality", "model"]])
+    number, found = data["numbers"][0]["id"], {}
+    drawn = results.draws[["feature", "value"]].drop_duplicates().itertuples(index=False)
+    for feature, value in drawn:
+        shown = data["scores"].get(f"{feature} {number}", {}).get(value)
+        if shown is None:
+            continue
+        table = compare_models(results.draws, feature=feature, value=value).means
+        table = table.drop_duplicates(["modality", "model"]).set_index(["modality", "model"]).reindex(keys)
+        means = pd.DataFrame(shown, dtype=float).mean(axis=1).to_numpy()
+        table = table[np.isclose(table["mean"].to_numpy(float), means, atol=1e-3)].reindex(keys)
+        if table["low"].notna().any():
+            letters = [name if isinstance(name, str) else None for name in table["letters"]]
+            limits = {end: _plain(table[end], 4) for end in ("low", "high")}
+            found[f"{feature} {number} {value}"] = {**limits, "letters": letters}
+    return found
 
 
 def _rois(rois: pd.DataFrame, scores: pd.DataFrame) -> list[dict[str, Any]]:

@@ -24,11 +24,14 @@ from nfas_lightning.results import (
 )
 
 __all__ = [
-    "FEW_ROIS", "STATISTIC_NAMES", "baseline_table", "control_note", "feature_rows", "feature_scores",
-    "gain_table",    "mean_r2", "mean_scores", "model_order", "moved_note", "network_or_roi", "network_table",
-    "reported_number", "rivals_of", "roi_score_table", "roi_scores", "score_table", "space_table",
-    "value_name",
+    "FEW_ROIS", "FEW_STIMULI", "STATISTIC_NAMES", "baseline_table", "control_note", "feature_rows",
+    "feature_scores", "few_stimuli", "gain_table", "mean_r2", "mean_scores", "model_order", "moved_note",
+    "network_or_roi", "network_table", "reported_number", "rivals_of", "roi_score_table", "roi_scores",
+    "score_table", "space_table", "value_name",
 ]  # fmt: skip
+
+FEW_STIMULI = 30
+"""Fewer stimuli get a caution: the standard error of r = 0 over 30 is .19."""
 
 FEW_ROIS = 20
 """At most so many ROIs have rows of their own, in the terminal and in the report."""
@@ -145,6 +148,17 @@ def score_table(results: RunResults) -> Table:
         best = own.dropna(subset="r").nlargest(1, "r")["roi"].astype(str)
         table.add_row(escape(model), *cells, _number(own["r2"].mean()), escape("".join(best) or "-"))
     return table
+
+
+def few_stimuli(results: RunResults) -> list[str]:
+    """Return a caution for each data set whose stimuli are too few to trust a correlation."""
+    fewest = results.models.groupby("dataset", sort=False)["n_stimuli"].min()
+    return [
+        f"Caution: {int(count)} stimuli of {dataset} are few. Correlations over so few spread by .2 and more "
+        "by chance: look at p and intervals before you rank anything."
+        for dataset, count in fewest.items()
+        if count < FEW_STIMULI
+    ]
 
 
 def value_name(scores: pd.DataFrame) -> str:

@@ -183,6 +183,8 @@ def has_mark(look: Look, *tables: pd.DataFrame) -> bool:
 class _Shown(Figure):
     """A figure that a notebook shows by itself: matplotlib's own needs ``%matplotlib inline`` first."""
 
+    __module__ = Figure.__module__  # Weights & Biases tells a figure by it
+
     def _repr_png_(self) -> bytes:
         picture = BytesIO()
         self.savefig(picture, format="png", dpi=self.dpi)

@@ -64,7 +64,7 @@ def reported(scores: pd.DataFrame, score: Score | None = None) -> pd.DataFrame:
     for value in ("r2", "r"):
         columns = [scores[column_of(value, s)] for s in SCORES]
         cells = np.select([wanted == s for s in SCORES], columns, default=math.nan)
-        shown.insert(scores.columns.get_loc("r"), value, cells)  # type: ignore[arg-type]
+        shown[value] = cells
     shown["score"] = wanted
     for name in _OF_TESTED:
         if name in shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 from string import ascii_letters
 from typing import Literal, NamedTuple
 
@@ -120,7 +120,7 @@ def _scope(table: pd.DataFrame, over: str) -> str:
     """Say what intervals generalize to: subjects are resampled from three on."""
     both = over == "both" and "both" in set(table["resampled"])
     to = "other stimuli and subjects" if both else "other stimuli for the same subjects"
-    return f"Intervals and tests hold for {to}, and for the encoding models as they were fitted."
+    return f"Intervals and tests hold for {to}; no encoding model was fitted again."
 
 
 def letters_of(names: Sequence[str], apart: Sequence[tuple[str, str]]) -> list[str]:
@@ -137,13 +137,19 @@ def letters_of(names: Sequence[str], apart: Sequence[tuple[str, str]]) -> list[s
         >>> letters_of(["x", "y", "z"], [("x", "z")])
         ['a', 'ab', 'b']
     """
-    groups = [frozenset(names)]
-    for pair in apart:
-        split = [group - {name} for group in groups if group.issuperset(pair) for name in pair]
-        groups = [group for group in groups if not group.issuperset(pair)]
-        for new in sorted(split, key=len, reverse=True):  # what another group holds is no group of its own
-            if not any(new <= group for group in groups):
-                groups.append(new)
+    told = {frozenset(pair) for pair in apart}
+    groups: list[frozenset[str]] = []
+    # every pair that is not told apart gets a group, as large as it can be: of all such groups there may be
+    # exponentially many
+    for first, second in combinations_with_replacement(names, 2):
+        pair = frozenset((first, second))
+        if pair in told or any(pair <= group for group in groups):
+            continue
+        group = set(pair)
+        for name in names:
+            if not any(frozenset((name, other)) in told for other in group):
+                group.add(name)
+        groups.append(frozenset(group))
     groups.sort(key=lambda group: [name not in group for name in names])
     if len(groups) > len(ascii_letters):
         return [",".join(str(i + 1) for i, group in enumerate(groups) if name in group) for name in names]

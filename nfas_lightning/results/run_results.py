@@ -28,11 +28,11 @@ __all__ = [
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # one row per model, subject, feature and ROI; subject "group" is the mean response of all subjects. r is
     # the feature alone, r_joint with the nuisances, r_partial what it adds; score: which of them p, q, limits
-    # and above_ceiling are of
+    # and above_ceiling are of. The first two and the last two are what pandas prints into 80 columns
     "scores": (
-        "model", "modality", "family", "dataset", "subject", "feature", "roi", "network",
-        "r", "r2", "r_joint", "r2_joint", "r_partial", "r2_partial", "score", *LIMITS, "p", "q", "ceiling",
-        "above_ceiling", "n_volumes", "alpha_at_edge", "simulated",
+        "model", "feature", "modality", "family", "dataset", "subject", "network", "r2", "r_joint",
+        "r2_joint", "r_partial", "r2_partial", "score", *LIMITS, "p", "q", "ceiling", "above_ceiling",
+        "n_volumes", "alpha_at_edge", "simulated", "roi", "r",
     ),
     # one row per model and DMD eigenvalue
     "spectra": (

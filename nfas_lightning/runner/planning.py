@@ -118,15 +118,17 @@ def _planned(
     if must_fit:
         check_room(suite.name_of(spec), Memory(_known_weights(spec), 0, 0, 0, device, device))
     trained = suite.name_of(spec).removesuffix("_random")
-    waiting = 0
+    waiting, is_held = 0, False
     for member in suite.members_of(spec):
         is_random = member.hparams["weights"] == "random"
         name = f"{trained}_random" if is_random else trained
         waiting += is_finished is None or not is_finished(member, name)
+        is_held = is_held or member.module is not None
         del member
     if not waiting:
         return None
-    _free(device)  # the probe needs the memory
+    if is_held:
+        _free(device)  # the probe needs the memory
     probed = _untouched(spec, suite)
     try:
         probed.load()

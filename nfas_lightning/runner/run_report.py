@@ -15,6 +15,7 @@ from nfas_lightning.plotting.pictures import check_formats
 from nfas_lightning.plotting.reading import ceiling_note
 from nfas_lightning.plotting.score_tables import (
     FEW_ROIS,
+    few_stimuli,
     roi_score_table,
     score_table,
     space_table,
@@ -69,6 +70,9 @@ def report_run(
     """
     formats = check_formats(formats)
     everyone, results = results, replace(results, scores=subject_scores(results.scores, subject))
+    for column, chosen in (("subject", subject), ("score", score)):
+        if chosen is not None:
+            results = replace(results, draws=results.draws[results.draws[column] == chosen])
     if score is not None:
         results = replace(results, scores=report_as(results.scores, score))
     console = stdout_console()
@@ -82,6 +86,8 @@ def report_run(
             ).statistics()
     if statistics.permanova:
         console.print(space_table(statistics))
+    for caution in few_stimuli(results):
+        console.print(f"[yellow]{escape(caution)}[/]")
     ranking = results.ranking()
     if len(ranking.pairs):
         for table in ranking_tables(ranking):

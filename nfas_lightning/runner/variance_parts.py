@@ -27,7 +27,6 @@ from nfas_lightning.scoring.prepared import NetworkFeature, prepare
 __all__ = ["partition_variance"]
 
 _NUISANCES = "nuisances"
-_SECONDS = 20.0  # for which responses and features are taken to remember
 
 
 def partition_variance(
@@ -39,7 +38,6 @@ def partition_variance(
     settings: ScoringSettings | None = None,
     confidence: float = 0.95,
     n_draws: int = 1000,
-    block_length: int | None = None,
     device: torch.device | str | None = None,
     cache: bool | str = True,
     progress: bool = True,
@@ -56,11 +54,10 @@ def partition_variance(
         datamodule: the benchmark.
         feature: of every network: ``"stable_mode"``, ``"last_block"``, ``"mean_depth"``, ``"all_blocks"``.
         nuisances: the benchmark's nuisances are one more set.
-        settings: of dynamics and folds; None: the defaults. Of `regions` that are formed after the fit, parts
-            are means over targets.
+        settings: of dynamics, folds, and rows that stay together in a draw; None: the defaults. Of `regions`
+            that are formed after the fit, parts are means over targets.
         confidence: of the intervals.
         n_draws: of the bootstrap.
-        block_length: rows that stay together in a draw; None: 20 seconds, or 1 without a time axis.
         device: networks are moved there first; None: they stay where they are.
         cache: see `align`.
         progress: show a bar.
@@ -103,7 +100,7 @@ def partition_variance(
             raise InputError(f"No model may be called {_NUISANCES!r} beside the nuisances: give it a name.")
         sets[_NUISANCES] = encode.encoder.nuisances.to(next(iter(sets.values())))
         scaling[_NUISANCES] = "unit"
-    return _table(sets, scaling, encode, confidence, n_draws, block_length)
+    return _table(sets, scaling, encode, confidence, n_draws)
 
 
 def _table(
@@ -112,7 +109,6 @@ def _table(
     encode: FeatureScores,
     confidence: float,
     n_draws: int,
-    block_length: int | None,
 ) -> pd.DataFrame:
     """Fit every union of sets and tell of the parts, see `partition_variance`."""
     responses, encoder = encode.responses, encode.encoder
@@ -132,10 +128,13 @@ def _table(
         rows = encode.by_row(torch.cat([parts, parts.sum(-2, keepdim=True)], dim=-2))
         return torch.cat([rows, rows.nanmean(-1, keepdim=True)], dim=-1)
 
-    if block_length is None:
-        block_length = 1 if responses.tr is None else max(1, round(_SECONDS / responses.tr))
-    targets = responses.values.to(found.preds)
-    draws = found.draw(targets, block_length=block_length, n_draws=n_draws, seed=encode.settings.seed)
+    draws = found.draw(
+        responses.values.to(found.preds),
+        block_length=encode.settings.drawn_rows(responses),
+        units=responses.identical,
+        n_draws=n_draws,
+        seed=encode.settings.seed,
+    )
     limits = interval(shown(found.r2_parts).double(), draws.map(shown), confidence=confidence)
     rois, networks = [*encode.rois["roi"], "mean"], [*encode.networks, ""]
     words = [

@@ -18,6 +18,7 @@ from nfas_lightning.scoring.feature_scores import Encoded, FeatureScores
 
 __all__ = ["LagScores", "lag_scores"]
 
+_FEWEST = 3  # subjects that are resampled: two say nothing of others
 _DRAWS = 100  # of the bootstrap: standard errors to 7 %
 
 
@@ -55,8 +56,8 @@ def lag_scores(
 ) -> LagScores:
     """Score features by lag, over all channels: of the subjects' mean or, without one, their average.
 
-    Intervals come from a bootstrap over stimuli and subjects. One set of moves serves all blocks, so the
-    null has the likeness that neighboring blocks have.
+    Intervals come from a bootstrap over stimuli, and over subjects where there are three or more. One set of
+    moves serves all blocks, so the null has the likeness that neighboring blocks have.
 
     Args:
         encode: of responses with `Responses.lags`.
@@ -120,9 +121,17 @@ def _curve(encode: FeatureScores, encoded: Encoded) -> _Curve:
     fit = encoder.fit(encoded.X, targets, nuisances=nuisances, scaling=scaling, keep_preds=True, warn=False)
     joint = settings.score == "joint"
     preds, target = (fit.joint_preds, fit.joint_target) if joint else (fit.preds, fit.target)
-    # without nuisances the target is the subjects' mean, which can be drawn anew
-    drawn = responses.values if has_group and nuisances is None else target[None]
-    draws = bootstrap_scores(preds[None], drawn.to(preds), fit.fold, n_draws=_DRAWS, seed=settings.seed)
+    drawn = encoder.subject_targets(settings.score) if has_group else target[None]
+    if len(drawn) < _FEWEST:
+        drawn = drawn.nanmean(0, keepdim=True)
+    draws = bootstrap_scores(
+        preds[None],
+        drawn.to(preds),
+        fit.fold,
+        units=responses.identical,
+        n_draws=_DRAWS,
+        seed=settings.seed,
+    )
 
     def mean(r: Tensor) -> Tensor:
         return r.reshape(*r.shape[:-1], -1, len(times)).nanmean(-2).double()
@@ -134,7 +143,7 @@ def _curve(encode: FeatureScores, encoded: Encoded) -> _Curve:
 
 
 def _frame(curve: _Curve, times: Tensor) -> pd.DataFrame:
-    around = interval(curve.r, curve.draws)
+    around = interval(curve.r, curve.draws, correlation=True)
     p = torch.full_like(curve.r, float("nan"))
     if curve.null is not None:
         edges = grid_edges(torch.empty(0, 2, dtype=torch.int64), 1, len(times))

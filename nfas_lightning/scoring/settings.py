@@ -52,8 +52,8 @@ class ScoringSettings:
         block_length: volumes that stay together in a draw; ``"fold"``: test folds are drawn whole, such as
             runs. None: 1 for one response per stimulus (repeats of a stimulus together), else 30 seconds.
         modes: directions of a second decomposition, whose modes share what they explain of each region: table
-            ``modes``, see `mode_shares`. 8 gives 4 to 8 modes and costs about as much as the rest of the
-            scoring; 0: no such table.
+            ``modes``, see `mode_shares`. 4 gives two to four modes, and costs about as much as all else of
+            the scoring; 0: no such table.
         keep_model: also fit the stable mode to all volumes and keep that encoding model, which predicts the
             responses to new stimuli: `ModelResult.region_model`, ``region_model.safetensors`` in a run.
         regions: column of the ROI table, such as ``"parcel"`` or ``"network"``, of regions that are formed

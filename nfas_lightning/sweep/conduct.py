@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
@@ -84,10 +85,25 @@ def _conduct(sweep: Sweep, cells: Sequence[Cell], only_estimate: bool) -> SweepR
         console.print(failure_table(report.failed))
     counts = f"{len(report.done)} of {len(cells)} done, {len(report.failed)} failed: {sweep.run_dir}"
     console.print(counts, markup=False)
-    if report.runs:  # the line may be longer than the terminal: whole, to be copied
-        joined = " ".join(shlex.quote(str(run)) for run in report.runs)
-        console.print(f"Their space: nfas space {joined}", soft_wrap=True, markup=False, highlight=False)
+    for line in _next_commands(
+        report.runs, out=sweep.run_dir
+    ):  # longer than the terminal: whole, to be copied
+        console.print(f"Their space: {line}", soft_wrap=True, markup=False, highlight=False)
     return report
+
+
+def _next_commands(runs: Sequence[Path], out: str) -> list[str]:
+    """Return the commands that join runs into spaces, one per ROI axis: a space has but one."""
+    spaces: dict[tuple[str, ...], list[str]] = {}
+    for run in runs:
+        rois = pd.read_parquet(run / "rois.parquet")["roi"]
+        spaces.setdefault(tuple(sorted(rois)), []).append(str(run))
+    names = ["space"] if len(spaces) == 1 else [f"space-{number + 1}" for number in range(len(spaces))]
+    folders = (str(Path(out) / name) for name in names)
+    return [
+        f"nfas space {shlex.join([*own, '--out', folder])}"
+        for own, folder in zip(spaces.values(), folders, strict=True)
+    ]
 
 
 class _Conductor:

@@ -9,6 +9,7 @@ import pytorch_lightning.cli  # with its own ReduceLROnPlateau, as in `nfas fit`
 import torch
 import yaml
 
+from nfas_lightning.cli import main
 from nfas_lightning.cli.check_config import ConfigError, check_arguments, check_lightning
 from tests.helpers.command_line import GOOD, TEXT, refused
 
@@ -46,6 +47,21 @@ from tests.helpers.command_line import GOOD, TEXT, refused
 def test_typos_in_a_config(capsys, tmp_path, right, wrong, message):
     assert right in TEXT
     assert message in refused(capsys, tmp_path, TEXT.replace(right, wrong, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("import not_there", "No module named 'not_there'"), ("1 / 0", "ZeroDivisionError: division by zero")],
+)
+def test_a_module_whose_own_import_fails_is_named(capsys, tmp_path, monkeypatch, text, reason):
+    name = f"mine_{len(reason)}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    told = refused(capsys, tmp_path, TEXT.replace("DepthTrajectory", f"{name}.Recorder", 1))
+    assert f"{name} cannot be imported: {reason}" in told
+    with pytest.raises((SystemExit, ZeroDivisionError)):
+        main(["help", f"{name}.Recorder"])
+    assert (f"{name} cannot be imported: {reason}" in capsys.readouterr().err) == ("No module" in reason)
 
 
 def test_typos_in_class_path_and_init_args(capsys, tmp_path):

@@ -41,7 +41,7 @@ def test_the_list_is_quick():
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=120)
 
 
-def test_check_codes(tmp_path, capsys):
+def test_check_codes(tmp_path, capsys, monkeypatch):
     assert run_data("check", tmp_path) == 2
     assert run_data("check", tmp_path / "absent") == 2
     alice = tmp_path / "alice_fmri"
@@ -51,6 +51,11 @@ def test_check_codes(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "missing series: roi_timeseries.npz" in out
     assert "NOT complete" in out
+    assert run_data("check") == 2
+    assert "Name it, or set NFAS_DATA" in capsys.readouterr().err
+    monkeypatch.setenv("NFAS_DATA", str(tmp_path))
+    assert run_data("check") == 1
+    assert "missing series: roi_timeseries.npz" in capsys.readouterr().out
 
 
 @pytest.mark.shared_data

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import pytorch_lightning  # noqa: F401 - so that it is there
 
 from nfas_lightning.cli import main
-from nfas_lightning.cli.main import COMMANDS
+from nfas_lightning.cli.main import COMMANDS, _packaged
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,15 @@ def test_wrong_commands(capsys, tmp_path, monkeypatch, args, message):
         main(args)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_config_of_the_package_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Path(_packaged("configs/sweeps/small.yaml")).is_file()
+    assert _packaged("configs/sweeps/smal.yaml") == "configs/sweeps/smal.yaml"
+    (tmp_path / "configs" / "sweeps").mkdir(parents=True)
+    (tmp_path / "configs" / "sweeps" / "small.yaml").touch()
+    assert _packaged("configs/sweeps/small.yaml") == "configs/sweeps/small.yaml"
 
 
 def imported(*statements):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nfas_lightning.plotting import plot_modes
+from nfas_lightning.plotting import draw_figures, plot_modes
 from nfas_lightning.plotting.modes import mode_table
 from nfas_lightning.plotting.sections import report_sections
 from tests.helpers.figures import dots, texts
@@ -44,6 +44,8 @@ def test_a_panel_per_network_holds_every_model_and_mode(results):
 
 def test_the_report_has_shares_of_all_regions_and_of_networks(results, statistics):
     run = replace(results, modes=make_modes(results))
+    drawn = [{name for name, _, _ in draw_figures(some, statistics)} for some in (results, run)]
+    assert drawn[1] - drawn[0] == {"modes"}
     made = {section.id: section for section in report_sections(run, statistics)}
     assert "modes" not in {section.id for section in report_sections(results, statistics)}
     traces = made["modes"].charts[0].data

@@ -9,9 +9,9 @@ from sklearn.decomposition import PCA
 from nfas_lightning.plotting import report_data as module
 from nfas_lightning.plotting.brain import hemisphere
 from nfas_lightning.plotting.report_data import report_data
-from nfas_lightning.results import FEATURES
+from nfas_lightning.results import FEATURES, compare_models
 from nfas_lightning.space import NFAS
-from tests.helpers.results import make_results, make_statistics
+from tests.helpers.results import make_draws, make_results, make_statistics
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,21 @@ def test_maps_are_of_regions_and_without_f(data, statistics):
     eta = data["maps"][names.index("where modalities differ: ANOVA, eta squared")]
     np.testing.assert_allclose(eta["values"], statistics.anova["eta_squared"], atol=1e-4)
     assert eta["top"] == 1
+
+
+def test_intervals_are_of_the_scores_that_are_shown_or_not_there(results, statistics):
+    stable = results.scores.query("feature == 'stable_mode' and modality == 'vision'")
+    draws = make_draws(stable.groupby("model")["r_partial"].mean().to_dict())  # of last_block they are others
+    found = report_data(replace(results, draws=draws), statistics)
+    assert list(found["intervals"]) == ["stable_mode partial r"]
+    own = found["intervals"]["stable_mode partial r"]
+    expected = compare_models(draws).means.set_index("model")
+    for model, low, letters in zip(found["models"], own["low"], own["letters"], strict=True):
+        if model["modality"] == "vision":
+            assert low == pytest.approx(expected.loc[model["model"], "low"], abs=1e-4)
+            assert letters == expected.loc[model["model"], "letters"]
+        else:
+            assert low is letters is None
 
 
 def test_a_large_page_leaves_out_what_is_asked_for_least(results, statistics, monkeypatch):

@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from nfas_lightning.plotting import write_report
 from nfas_lightning.plotting.score_tables import feature_scores
 from nfas_lightning.space import NFAS
-from tests.helpers.results import make_zoo
+from tests.helpers.results import make_draws, make_zoo
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -30,7 +30,10 @@ def results():
     made = make_zoo(n_rois=300)
     tables = (made.scores, made.spectra, made.depth, made.models)
     named = [table.assign(model=table["model"].replace("gpt2", EVIL)) for table in tables]
-    return replace(made, **dict(zip(("scores", "spectra", "depth", "models"), named, strict=True)))
+    made = replace(made, **dict(zip(("scores", "spectra", "depth", "models"), named, strict=True)))
+    stable = feature_scores(made.scores).query("modality == 'audio'")
+    draws = make_draws(stable.groupby("model")["r"].mean().to_dict()).assign(modality="audio")
+    return replace(made, draws=draws)
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +162,14 @@ def test_feature_score_statistic_and_space_are_chosen(browser, results):
     row = _rows(browser)[0]
     assert row[0] == f"1. {best.idxmax()}"
     assert row[1] == f"{best.max():.3f}"
+    Select(browser.find_element(By.ID, "feature")).select_by_value("stable_mode")
+    Select(browser.find_element(By.ID, "number")).select_by_value("alone")
+    assert "95 % interval" in browser.find_element(By.CSS_SELECTOR, "#board thead").text
+    own = next(row for row in _rows(browser) if "whisper_base" in row[0])
+    low, high = map(float, own[2].split(" to "))
+    assert low < float(own[1]) < high
+    assert own[3].isalpha()
+    assert "that share a letter" in _text(browser, "letters")
     assert "Positions only" in _text(browser, "space-note")
     before = browser.execute_script("return document.getElementById('space').data[0].x[0]")
     Select(browser.find_element(By.ID, "place")).select_by_value("pattern")

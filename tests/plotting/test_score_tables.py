@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -6,7 +8,7 @@ from nfas_lightning.plotting import (
     roi_score_table,
     score_table,
 )
-from nfas_lightning.plotting.score_tables import baseline_table, roi_scores
+from nfas_lightning.plotting.score_tables import baseline_table, few_stimuli, roi_scores
 from tests.helpers.results import make_results
 
 
@@ -114,3 +116,12 @@ def test_subjects_are_averaged_where_no_group_is_given(results):
     pd.testing.assert_frame_equal(
         baseline_table(pd.concat([other, subjects])), baseline_table(pd.concat([other, part]))
     )
+
+
+def test_few_stimuli_get_a_caution():
+    results = make_results(n_rois=4)
+    few, enough = (replace(results, models=results.models.assign(n_stimuli=n)) for n in (29, 30))
+    assert few_stimuli(enough) == []
+    told = few_stimuli(few)
+    assert len(told) == few.models["dataset"].nunique()
+    assert told[0].startswith("Caution: 29 stimuli of ")

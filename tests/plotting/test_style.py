@@ -77,6 +77,7 @@ def test_drawing_leaves_settings_and_pyplot_alone():
 
 def test_the_callers_axes_are_used():
     figure = new_figure(3, 3)
+    assert type(figure).__module__ == "matplotlib.figure"  # else W&B would not know it as a figure
     ax = figure.add_subplot()
     assert new_axes(ax, 9, 9) == (figure, ax)
 

@@ -1,5 +1,6 @@
 """Which model is better: intervals of paired differences, letters, and what is not compared."""
 
+import time
 from itertools import combinations
 
 import numpy as np
@@ -92,3 +93,14 @@ def test_few_models_that_do_not_differ_are_told_apart():
         draws["n_folds"] = 1  # of 200 draws, a spread that is known; folds would add to it
         p += compare_models(draws, over="stimuli").pairs["p_value"].tolist()
     assert 0.01 < np.mean(np.array(p) < 0.05) < 0.12
+
+
+def test_letters_of_many_models_take_no_time():
+    names = [f"m{i:02d}" for i in range(45)]
+    rng = np.random.default_rng(0)  # told apart by pairs, in no order: all largest groups would be thousands
+    apart = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if rng.random() < 0.3]
+    start = time.process_time()
+    letters = [set(text.split(",")) for text in letters_of(names, apart)]
+    assert time.process_time() - start < 2
+    shared = {(a, b): bool(letters[i] & letters[j]) for i, a in enumerate(names) for j, b in enumerate(names)}
+    assert all(shared[pair] == (pair not in apart) for pair in combinations(names, 2))

@@ -97,3 +97,11 @@ def test_the_page_of_tables_explains_every_column_once(table):
     ]
     assert len(named) == len(set(named))
     assert set(named) == set(COLUMNS[table]) | MORE.get(table, set())
+
+
+def test_a_printed_table_of_scores_shows_r():
+    results = make_results(n_rois=4)
+    scores = results.scores[[*COLUMNS["scores"]]]
+    with pd.option_context("display.width", 80, "display.max_columns", 0):
+        header = str(scores).splitlines()[0].split()
+    assert header == ["model", "feature", "...", "roi", "r"]

@@ -13,7 +13,7 @@ from nfas_lightning.results import RunFolder
 from nfas_lightning.scoring import ScoringSettings, lag_scores, score_trajectory
 from tests.helpers.scoring import CARD
 
-SETTINGS = ScoringSettings(n_permutations=50)
+SETTINGS = ScoringSettings(n_permutations=50, n_bootstrap=0)
 
 
 @pytest.fixture(scope="module", autouse=True)

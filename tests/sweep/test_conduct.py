@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from nfas_lightning.cli.main import main
 from nfas_lightning.results import RunResults
 from nfas_lightning.sweep import read_sweep
+from nfas_lightning.sweep.conduct import _next_commands
 from tests.helpers.sweeps import assert_equal, calls, run, tables, write
 
 
@@ -41,13 +43,26 @@ def test_the_command_ends_with_code_one_where_something_failed(folder, capsys):
     said = capsys.readouterr().out
     assert "1 of 2 done, 1 failed" in said
     run = next(folder.glob("*/*/scores.parquet")).parent.relative_to(folder)
-    assert f"Their space: nfas space {run}\n" in said
+    assert f"Their space: nfas space {run} --out {run.parent}/space\n" in said
     with pytest.raises(FileNotFoundError, match=rf"Runs lie in it, name those: {run}"):
         RunResults.load(run.parent)
     assert "this network is broken" in said
     (folder / "nets/vision/bad.yaml").write_text((folder / "nets/vision/good.yaml").read_text())
     main(["sweep", str(source)])  # repaired
     assert "2 of 2 done, 0 failed" in capsys.readouterr().out
+
+
+def test_the_parting_advice_joins_what_can_be_joined(tmp_path):
+    runs = [tmp_path / name for name in ("one", "with a space", "other regions")]
+    for folder, rois in zip(runs, ("ab", "ba", "abc"), strict=True):
+        folder.mkdir()
+        pd.DataFrame({"roi": list(rois)}).to_parquet(folder / "rois.parquet")
+    lines = [shlex.split(line) for line in _next_commands(runs, str(tmp_path))]
+    assert [words[:-2] for words in lines] == [
+        ["nfas", "space", str(runs[0]), str(runs[1])],
+        ["nfas", "space", str(runs[2])],
+    ]
+    assert [words[-2:] for words in lines] == [["--out", f"{tmp_path}/space-{n}"] for n in (1, 2)]
 
 
 def test_a_worker_whose_clock_is_behind_has_finished_all_the_same(folder, monkeypatch):

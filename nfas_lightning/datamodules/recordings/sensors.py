@@ -52,9 +52,12 @@ def lags_of(info: Any, times: Any) -> Lags:
             if kinds.count(kind) > 3:  # a triangulation needs more
                 with mne.utils.use_log_level("ERROR"):  # it tells of each triangulation
                     adjacency, names = mne.channels.find_ch_adjacency(info, kind)
-                place = np.array([info.ch_names.index(name) for name in names])
-                upper = np.argwhere(np.triu(adjacency.toarray(), 1))
-                pairs.append(place[upper])
+                # of a system that MNE knows it has all channels, those included that are not here
+                there = [name in info.ch_names for name in names]
+                place = np.array(
+                    [info.ch_names.index(n) for n, kept in zip(names, there, strict=True) if kept]
+                )
+                pairs.append(place[np.argwhere(np.triu(adjacency.toarray()[there][:, there], 1))])
     neighbors = np.concatenate(pairs) if pairs else np.empty((0, 2))
     seconds = torch.from_numpy(np.array(times, dtype=float))
     return Lags(table, seconds, torch.from_numpy(neighbors.astype(np.int64)))

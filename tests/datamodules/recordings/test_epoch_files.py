@@ -5,6 +5,7 @@ import mne_bids
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.io import savemat
 
 from nfas_lightning.datamodules.recordings.epoch_files import EpochOptions, read_presentations
 from tests.helpers.recordings import NAMES, RATE, epochs_of, raw_of
@@ -61,11 +62,14 @@ def test_metadata_names_stimuli(epochs):
         read_presentations(named, EpochOptions(stimulus="image"))
 
 
-@pytest.mark.parametrize("kind", ["epo.fif", "ave.fif", "evoked"])
+@pytest.mark.parametrize("kind", ["epo.fif", "ave.fif", "evoked", "eeglab"])
 def test_files_and_averages_hold_the_same(epochs, tmp_path, kind):
     source, expected = tmp_path / f"a-{kind}", epochs.get_data()
+    single = kind in ("epo.fif", "eeglab")
     if kind == "epo.fif":
         epochs.save(source, verbose="error")
+    elif kind == "eeglab":
+        source = write_eeglab(epochs, tmp_path / "a.set")
     else:
         averages = [epochs[name].average() for name in NAMES]
         expected = np.stack([epochs[name].get_data().mean(0) for name in NAMES])
@@ -73,14 +77,14 @@ def test_files_and_averages_hold_the_same(epochs, tmp_path, kind):
         if kind == "ave.fif":
             mne.write_evokeds(source, averages, verbose="error")
     found = read_presentations(source, EpochOptions())
-    assert found.names == (tuple(NAMES) if kind != "epo.fif" else tuple(n for n in NAMES for _ in range(2)))
+    assert found.names == tuple(name for name in NAMES for _ in range(1 + single))
     np.testing.assert_allclose(found.data, expected, rtol=1e-5, atol=1e-9)
     if kind == "evoked":
         with pytest.raises(ValueError, match="averages have none: leave it out"):
             read_presentations(source, EpochOptions(reject={"eeg": 1.0}))
 
 
-@pytest.mark.parametrize("kind", ["raw", "fif", "brainvision", "bids"])
+@pytest.mark.parametrize("kind", ["raw", "fif", "brainvision", "edf", "bids"])
 def test_continuous_recordings_are_cut_at_their_events(raw, tmp_path, kind):
     options = WHOLE._replace(tmin=-0.1, tmax=0.3)
     source, whole = raw, raw.get_data()
@@ -90,6 +94,8 @@ def test_continuous_recordings_are_cut_at_their_events(raw, tmp_path, kind):
     elif kind == "brainvision":
         source = write_brainvision(raw, tmp_path / "a.vhdr")
         options = options._replace(event_names={f"Stimulus/{name}": name for name in NAMES})
+    elif kind == "edf":
+        source = write_edf(raw, tmp_path / "a.edf")
     elif kind == "bids":
         source = mne_bids.BIDSPath(subject="01", task="look", datatype="eeg", root=tmp_path)
         folder = tmp_path / "sub-01" / "eeg"
@@ -122,6 +128,54 @@ def test_continuous_recordings_are_cut_at_their_events(raw, tmp_path, kind):
 def test_what_is_no_recording_is_refused(source, message):
     with pytest.raises((TypeError, FileNotFoundError), match=message):
         read_presentations(source, EpochOptions())
+
+
+def write_edf(raw, path):
+    """Write a recording as EDF+ with annotations, in records of a second and steps of 0.3 nV."""
+    names, n = [*raw.ch_names, "EDF Annotations"], len(raw.ch_names)
+    fields = [
+        (16, names), (80, [""] * (n + 1)), (8, ["uV"] * n + [""]), (8, ["-10"] * n + ["-1"]),
+        (8, ["10"] * n + ["1"]), (8, ["-32767"] * (n + 1)), (8, ["32767"] * (n + 1)), (80, [""] * (n + 1)),
+        (8, ["100"] * n + ["60"]), (32, [""] * (n + 1)),
+    ]  # fmt: skip
+    seconds = raw.n_times // 100
+    head = [
+        (8, "0"), (80, "X X X X"), (80, "Startdate X X X X"), (8, "01.01.26"), (8, "00.00.00"),
+        (8, str(256 * (n + 2))), (44, "EDF+C"), (8, str(seconds)), (8, "1"), (4, str(n + 1)),
+    ]  # fmt: skip
+    parts = [text.ljust(width) for width, text in head]
+    parts += [text.ljust(width) for width, texts in fields for text in texts]
+    content = "".join(parts).encode("ascii")
+    whole = np.round(raw.get_data() * 1e6 / 10 * 32767).astype("<i2")
+    marks = list(zip(raw.annotations.onset, raw.annotations.description, strict=True))
+    for second in range(seconds):
+        content += whole[:, 100 * second : 100 * second + 100].tobytes()
+        notes = f"+{second}\x14\x14\x00"
+        notes += "".join(f"+{t:g}\x14{name}\x14\x00" for t, name in marks if second <= t < second + 1)
+        content += notes.encode().ljust(120, b"\x00")
+    path.write_bytes(content)
+    return path
+
+
+def write_eeglab(epochs, path):
+    """Write epochs as an EEGLAB file, in microvolts."""
+
+    def records(rows):
+        return np.array([[tuple(row.values()) for row in rows]], dtype=[(name, object) for name in rows[0]])
+
+    called = {number: name for name, number in epochs.event_id.items()}
+    shown = list(enumerate(called[number] for number in epochs.events[:, 2]))
+    fields = {
+        "setname": "a", "filename": path.name, "filepath": "", "nbchan": 6.0, "trials": 20.0, "pnts": 41.0,
+        "srate": RATE, "xmin": -0.1, "xmax": 0.3, "times": 1000 * epochs.times, "ref": "common",
+        "data": 1e6 * np.moveaxis(epochs.get_data(), 0, -1),
+        **{name: [] for name in ("icaweights", "icawinv", "icasphere", "icaact")},
+        "chanlocs": records([{"labels": name, "X": 0.0, "Y": 0.0, "Z": 0.0} for name in epochs.ch_names]),
+        "event": records([{"type": n, "latency": 41.0 * i + 11, "epoch": i + 1.0} for i, n in shown]),
+        "epoch": records([{"event": i + 1.0, "eventtype": n, "eventlatency": 0.0} for i, n in shown]),
+    }  # fmt: skip
+    savemat(path, {"EEG": fields}, appendmat=False)
+    return path
 
 
 def write_brainvision(raw, path):

@@ -26,6 +26,18 @@ def test_places_regions_and_neighbors_are_mnes():
     assert table.loc[["Oz", "F7", "T8"], "region"].tolist() == ["back middle", "front left", "center right"]
 
 
+def test_a_part_of_a_system_has_its_neighbors_among_each_other():
+    layout = mne.channels.read_layout("Vectorview-mag")
+    info = mne.create_info(layout.names[:20], 100.0, "mag")
+    for channel, place in zip(info["chs"], layout.pos, strict=False):
+        channel["loc"][:3] = [*place[:2], 0.01 * place[0]]
+    lags = lags_of(info, [0.0])
+    adjacency, names = mne.channels.read_ch_adjacency("neuromag306mag")
+    places = [names.index(name.replace(" ", "")) for name in info.ch_names]
+    whole = adjacency.toarray()[places][:, places]
+    assert len(lags.neighbors) == np.triu(whole, 1).sum() > 20
+
+
 def test_channels_without_places_have_no_neighbors():
     lags = lags_of(mne.create_info(["a", "b"], 100.0, "eeg"), [0.0])
     assert list(lags.channels) == ["channel", "kind"]
