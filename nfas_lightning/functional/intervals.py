@@ -18,6 +18,7 @@ from nfas_lightning.functional.correlation import MIN_ROWS
 __all__ = ["BootstrapDraws", "Interval", "bootstrap_scores", "dual_variance", "interval"]
 
 _AT_ONCE = 2**23  # values that are resampled at a time
+_FEW_SUBJECTS = 16  # whose pairs are summed at once: more take longer than the mean of each draw
 
 
 class BootstrapDraws(NamedTuple):
@@ -135,6 +136,8 @@ def bootstrap_scores(
         plans.append((rows.to(device), counts.to(device)))
         n_stimuli += n_units
     per_target = 8 * len(preds) * (4 * preds.shape[1] + 3 * n_draws * (len(folds) + 1))
+    if 1 < n_subjects <= _FEW_SUBJECTS:  # products with each subject, their sums in each draw
+        per_target += 8 * n_subjects * (len(preds) + n_subjects) * (preds.shape[1] + n_draws)
     found = [
         _resampled(preds[..., part], targets[..., part], plans, members, by_fold)
         for part in split_targets(preds.shape[2], per_target, device, target_batch)
@@ -327,9 +330,11 @@ def _scores(x: Tensor, Y: Tensor, counts: Tensor, members: Tensor | None) -> lis
     if members is None:
         return scores
     every = torch.ones_like(counts[:1])
+    rows = counts if len(counts) > 1 else counts.expand(len(members), -1)
+    if len(Y) <= _FEW_SUBJECTS and not bool(Y.isnan().any()):
+        return scores + [_scores_of_means(x, Y, weight, members / len(Y)) for weight in (every, rows)]
     step = max(1, _AT_ONCE // (n * n_rois * 3))
     again: list[list[Tensor]] = [[], []]
-    rows = counts if len(counts) > 1 else counts.expand(len(members), -1)
     for part, weight in zip(torch.split(members, step), torch.split(rows, step), strict=True):
         total = (part @ present.flatten(1)).view(-1, n, n_rois)
         y = (part @ filled.flatten(1)).view_as(total) / total.clamp(min=1)
@@ -344,6 +349,25 @@ def _scores(x: Tensor, Y: Tensor, counts: Tensor, members: Tensor | None) -> lis
                 )
             )  # fmt: skip
     return scores + [torch.cat(place) for place in again]
+
+
+def _scores_of_means(x: Tensor, Y: Tensor, counts: Tensor, shares: Tensor) -> Tensor:
+    """Return r (B, K, R) of x and means of Y without a gap, from products that all draws share.
+
+    A mean's sums are those of its subjects, weighted by `shares` (B, S); its square's those of their pairs.
+    `counts` (B, n) weight the rows; one row of counts is of all draws.
+    """
+    first, second = torch.triu_indices(len(Y), len(Y)).to(Y.device)
+    twice = torch.where(first == second, 1.0, 2.0).to(Y)
+    parts = (Y, Y[first] * Y[second], (Y[:, None] * x).flatten(0, 1), x, x**2)
+    weights = (shares, shares[:, first] * shares[:, second] * twice)
+    y, yy, xy, of_x, of_xx = (
+        (counts @ part.transpose(0, 1).flatten(1)).view(len(counts), len(part), -1) for part in parts
+    )
+    means = [(weight[:, None] @ sums)[:, 0] for weight, sums in zip(weights, (y, yy), strict=True)]
+    xy = (shares[:, None] @ xy.view(len(counts), len(Y), -1)).view(len(shares), len(x), -1)
+    n = counts.sum(1, keepdim=True).expand(-1, x.shape[2])
+    return _r(n, *means, of_x, of_xx, xy)
 
 
 def _r(n: Tensor, y: Tensor, yy: Tensor, x: Tensor, xx: Tensor, xy: Tensor) -> Tensor:
