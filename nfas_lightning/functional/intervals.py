@@ -364,10 +364,10 @@ def _scores_of_means(x: Tensor, Y: Tensor, counts: Tensor, shares: Tensor) -> Te
     y, yy, xy, of_x, of_xx = (
         (counts @ part.transpose(0, 1).flatten(1)).view(len(counts), len(part), -1) for part in parts
     )
-    means = [(weight[:, None] @ sums)[:, 0] for weight, sums in zip(weights, (y, yy), strict=True)]
+    y, yy = ((weight[:, None] @ sums)[:, 0] for weight, sums in zip(weights, (y, yy), strict=True))
     xy = (shares[:, None] @ xy.view(len(counts), len(Y), -1)).view(len(shares), len(x), -1)
     n = counts.sum(1, keepdim=True).expand(-1, x.shape[2])
-    return _r(n, *means, of_x, of_xx, xy)
+    return _r(n, y, yy, of_x, of_xx, xy)
 
 
 def _r(n: Tensor, y: Tensor, yy: Tensor, x: Tensor, xx: Tensor, xy: Tensor) -> Tensor:
