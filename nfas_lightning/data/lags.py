@@ -40,6 +40,8 @@ class Lags:
                 "channels must be a table with a column 'channel' of unique names, got the columns "
                 f"{list(self.channels.columns)} and {len(self.channels)} rows."
             )
+        if not bool(self.times.isfinite().all()):
+            raise InputError("times must be finite seconds after onset, got NaN or infinite ones.")
         steps = self.times.double().diff()
         if len(steps) and not (
             steps.min() > 0 and bool(((steps - steps.mean()).abs() < 1e-2 * steps.mean()).all())

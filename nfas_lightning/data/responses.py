@@ -101,6 +101,8 @@ class Responses:
         ):
             if (tensor := getattr(self, name)) is not None:
                 check_shape(name, tensor, axes, **sizes)
+        if self.lags is not None and (n := len(self.lags.channels) * len(self.lags.times)) != n_rois:
+            raise InputError(f"lags must be channels by lags of the {n_rois} targets, got {n}.")
         for operator in self.design:
             check_shape("design", operator, "T N", T=n_volumes, N=n_stimuli)
         _check_range(self.values, self.rois)

@@ -16,7 +16,7 @@ from torch import nn
 from nfas_lightning.callbacks import DepthTrajectory
 from nfas_lightning.datamodules import BrainDataModule
 from nfas_lightning.datamodules.streams import stream_of
-from nfas_lightning.errors import NotEnoughMemoryError
+from nfas_lightning.errors import InputError, NotEnoughMemoryError
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.hooks.capture import Capture
 from nfas_lightning.hooks.state_checks import is_placed
@@ -138,7 +138,10 @@ def _planned(
         probed = FrozenModel(**spec)
     data = stream_of(datamodule, probed)
     chosen = settings or ScoringSettings(), capture or DepthTrajectory()
-    row = _probe(probed, spec, data, device, *chosen, must_fit)
+    try:
+        row = _probe(probed, spec, data, device, *chosen, must_fit)
+    except InputError as error:  # such as a model of another modality
+        raise InputError(f"{suite.name_of(spec)}: {error}") from error
     return replace(row, members=waiting)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import pandas as pd
+import torch
 
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.errors import InputError, InputTypeError
@@ -171,8 +173,18 @@ class ScoringSettings:
             UserWarning: a subject has no part in the group's mean.
         """
         self.rows(responses.rois)
-        Encoder(responses, self).check()
+        encoder = Encoder(responses, self)
+        encoder.check()
         _check_observed(responses, self.subjects)
+        if self.least_ceiling is not None:
+            known = encoder.subject_ceilings() if self.subjects == "each" else [encoder.group_ceiling()]
+            highest = float(torch.stack(known).nan_to_num(nan=-torch.inf).max())
+            if highest < self.least_ceiling:
+                what = f"the highest is {highest:.3g}" if math.isfinite(highest) else "none is known"
+                raise InputError(
+                    f"least_ceiling={self.least_ceiling:g} leaves no target: of the noise ceilings {what}. "
+                    "They take repetitions or several subjects; None keeps every target."
+                )
 
     def rows(self, targets: pd.DataFrame) -> pd.DataFrame:
         """Return what a score's rows are, given the R rows of `Responses.rois`: targets, or their regions."""

@@ -32,11 +32,14 @@ def test_targets_are_channels_by_lags():
     assert in_time(neighbors, values).fingerprint() != responses.fingerprint()
     with pytest.raises(ValueError, match=r"values must have shape \(S, N, C=2, K=3\)"):
         in_time(Lags(CHANNELS, TIMES), values[..., :2])
+    with pytest.raises(ValueError, match="lags must be channels by lags of the 6 targets, got 4"):
+        dataclasses.replace(responses, lags=Lags(CHANNELS, TIMES[:2]))
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"times": torch.tensor([0.0, float("nan")])}, "times must be finite seconds"),
         ({"times": torch.tensor([0.0, 0.1, 0.3])}, "evenly spaced seconds .* steps of 0.1 to 0.2 s"),
         ({"times": TIMES.flip(0)}, "ascending"),
         ({"channels": pd.DataFrame({"channel": ["Oz", "Oz"]})}, "a column 'channel' of unique names"),

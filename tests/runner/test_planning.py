@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from nfas_lightning.errors import NotEnoughMemoryError
+from nfas_lightning.errors import InputError, NotEnoughMemoryError
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.models.random_twin import NoTwinError
 from nfas_lightning.results import RunResults
@@ -114,3 +114,14 @@ def test_what_has_no_twin_is_planned_as_it_is_and_the_table_has_its_memory():
     assert f"trajectory {row.memory.trajectory / 1e6:.1f} MB, scoring" in console.file.getvalue()
     with pytest.raises(NoTwinError, match="Net has no random twin: its weights are quantized"):
         plan(ModelSuite([spec(net)]), data)
+
+
+def test_a_model_that_the_stimuli_do_not_suit_is_named():
+    def refuse(batch):
+        raise InputError("This model reads 'text'.")
+
+    data = brain()
+    data.setup()
+    several = [spec(Net()), {**spec(Other()), "name": "reader", "preprocess": refuse}]
+    with pytest.raises(ValueError, match=r"^reader: This model reads 'text'"):
+        plan(ModelSuite(several, random_twins=False), data)

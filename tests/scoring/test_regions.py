@@ -93,5 +93,11 @@ def test_a_column_that_is_not_there_is_named_before_any_forward_pass():
         ScoringSettings(regions="parcel").check(responses)
     with pytest.raises(ValueError, match="regions is None"):
         ScoringSettings(least_ceiling=0.2)
+    targets, choice = voxels(trajectory()), ScoringSettings(regions="parcel", least_ceiling=1.5)
+    with pytest.raises(ValueError, match=r"least_ceiling=1.5 leaves no target: .* the highest is 0\.9"):
+        choice.check(targets)
+    alone = dataclasses.replace(targets, values=targets.values[:1], subjects=targets.subjects[:1])
+    with pytest.raises(ValueError, match="of the noise ceilings none is known"):
+        choice.check(alone)
     with pytest.raises(ValueError, match="got none in that column"):
         Regions.of(pd.DataFrame({"parcel": ["", ""]}), "parcel")
