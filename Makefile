@@ -6,10 +6,13 @@ DEMO := $(VENV)/.demo
 INSTALLED := $(VENV)/.installed
 # a user who has switched bytecode off would compile torch and its friends anew at each start: 15 s
 unexport PYTHONDONTWRITEBYTECODE
-# a dot every two seconds while pip, which is silent for minutes, works
+# uv fetches in parallel: half the time; pip where uv is not allowed or its index not reached
 # --no-compile: Python compiles the third of the files that is imported, a minute less than all of them
-pip_install = $(BIN)/python -m pip install --quiet --no-compile --editable '.[$(1)]' & pip=$$!; \
-	while kill -0 $$pip 2>/dev/null; do printf .; sleep 2; done; echo; wait $$pip
+# a dot every two seconds, since both are silent for minutes
+installing = ($(BIN)/python -m pip install --quiet uv \
+	&& $(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[$(1)]' \
+	|| $(BIN)/python -m pip install --quiet --no-compile --editable '.[$(1)]') & work=$$!; \
+	while kill -0 $$work 2>/dev/null; do printf .; sleep 2; done; echo; wait $$work
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint unit minimum docs clean
@@ -20,18 +23,20 @@ help:  ## show this list
 install: $(INSTALLED)  ## make .venv with everything that tests and demo need
 
 # torch, torchvision and timm are resolved in one go with the rest, so that their versions fit
+$(INSTALLED): pyproject.toml
+	@echo "Installing into $(VENV), once: the package, what its demo needs, the tools of the tests. Minutes."
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@$(call installing,test)
+	@touch $@
+
 $(DEMO): pyproject.toml
 	@echo "Installing into $(VENV), once: PyTorch, Lightning, timm, transformers. A few GB, some minutes."
-	@$(PYTHON) -m venv $(VENV)
-	@$(call pip_install,demo)
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@$(call installing,demo)
 	@touch $@
 
-$(INSTALLED): $(DEMO)
-	@echo "Installing the tools of the tests into $(VENV), once. Some minutes."
-	@$(call pip_install,test)
-	@touch $@
-
-demo: $(DEMO)  ## pretrained models in a simulated brain space: runs/demo/report.html
+# the tests' environment has all of the demo's
+demo: $(or $(wildcard $(INSTALLED)),$(DEMO))  ## pretrained models in a simulated brain space: runs/demo/report.html
 	@echo "$(BIN)/nfas demo: six minutes on two idle cores; $(BIN)/nfas demo --quick: one."
 	@$(BIN)/nfas demo
 
