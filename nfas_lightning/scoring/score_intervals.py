@@ -39,7 +39,7 @@ def draw_intervals(
     """
     settings, responses = encode.settings, encode.encoder.responses
     names = [name for name, result in encoded.items() if result.preds is not None]
-    n_targets, tables = len(responses.rois), [empty_table("draws")]
+    n_targets, tables = len(responses.rois), []
     limits: dict[str, list[Tensor]] = {name: [] for name in names}
     for k, label in enumerate(encode.labels):
         subjects = slice(None) if label == GROUP else slice(own := responses.subjects.index(label), own + 1)
@@ -76,7 +76,7 @@ def draw_intervals(
         for name, found in limits.items()
         if found
     }
-    return pd.concat(tables, ignore_index=True) if names else empty_table("draws")
+    return pd.concat(tables, ignore_index=True) if tables else empty_table("draws")
 
 
 def _kept(result: Encoded) -> Tensor:
