@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nfas_lightning.errors import InputError
+from nfas_lightning.errors import InputError, before_running
 from nfas_lightning.terminal import doing, heartbeat, stdout_console
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ _MODELS = (
     *("whisper_base", "crepe_tiny", "ge2e_voice_encoder", "silero_vad", "fcpe_conformer", "nsnet2"),
     *("minilm_l6", "paraphrase_minilm_l3", "multilingual_e5_small", "smollm2_135m"),
 )
-# sounds here last two seconds and photographs are crops: smaller inputs save most of the time
 # small ones that everybody knows, a download of 110 MB; with fewer stimuli and draws, a minute on two cores
 _QUICK, _QUICK_STIMULI, _QUICK_PERMUTATIONS = ("mobilenet_v2", "silero_vad", "minilm_l6"), 80, 100
+# sounds here last two seconds and photographs are crops: smaller inputs save most of the time
 _OPTIONS = {"whisper_base": {"max_seconds": 5.0}, "hed_vgg16": {"size": 128}}
 
 
@@ -58,8 +58,10 @@ def demo(
         no_cache: neither take states that an earlier run has kept, nor keep them.
     """
     started, console = time.perf_counter(), stdout_console()
-    n_stimuli = n_stimuli or (_QUICK_STIMULI if quick else 160)
-    n_permutations = n_permutations or (_QUICK_PERMUTATIONS if quick else 500)
+    if n_stimuli is None:
+        n_stimuli = _QUICK_STIMULI if quick else 160
+    if n_permutations is None:
+        n_permutations = _QUICK_PERMUTATIONS if quick else 500
     names = models or list(_QUICK if quick else _MODELS)
     about = "a minute" if quick else "six minutes" if models is None else f"{len(names) / 2.5:.0f} minutes"
     console.print(
@@ -75,16 +77,20 @@ def demo(
             from nfas_lightning.runner import quiet_lightning, score_models
             from nfas_lightning.scoring import ScoringSettings
         packaged = sources()["packaged"].entries()
-        unknown = [name for name in names if name not in packaged]
-        if unknown:
-            raise InputError(f"models must be packaged models, got {unknown}; there are {list(packaged)}.")
+        with before_running():
+            if unknown := [name for name in names if name not in packaged]:
+                raise InputError(
+                    f"models must be packaged models, got {unknown}; there are {list(packaged)}."
+                )
+            brain = SimulatedFilmDataModule(n_stimuli=n_stimuli, signal=signal, seed=seed)
+            settings = ScoringSettings(n_permutations=n_permutations, seed=seed)
         quiet_lightning()
         results = score_models(
             [{"model": name, "options": _OPTIONS.get(name)} for name in names],
-            SimulatedFilmDataModule(n_stimuli=n_stimuli, signal=signal, seed=seed),
+            brain,
             run_dir,
             name=Path(run_dir).name,
-            settings=ScoringSettings(n_permutations=n_permutations, seed=seed),
+            settings=settings,
             seed=seed,
             loggers=_loggers(run_dir) if wandb else [],
             cache=not no_cache,

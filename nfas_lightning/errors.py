@@ -6,7 +6,8 @@ the command line tells a message from a fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 __all__ = [
@@ -18,12 +19,19 @@ __all__ = [
     "NFASError",
     "NotEnoughMemoryError",
     "UnreadableError",
+    "before_running",
     "nearest",
 ]
 
 
 class NFASError(Exception):
-    """Base of the errors that this package raises on purpose."""
+    """Base of the errors that this package raises on purpose.
+
+    Attributes:
+        exit_code: of a command that it ends: 1, or 2 where nothing was run, see `before_running`.
+    """
+
+    exit_code = 1
 
 
 class InputError(NFASError, ValueError):
@@ -52,6 +60,16 @@ class NotEnoughMemoryError(NFASError, MemoryError):
 
 class FailureError(NFASError, RuntimeError):
     """Something that cannot go on, though its input was right."""
+
+
+@contextmanager
+def before_running() -> Iterator[None]:
+    """Mark errors of the block as of what was asked for: nothing has been run yet."""
+    try:
+        yield
+    except NFASError as error:
+        error.exit_code = 2
+        raise
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentError
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfas_lightning.errors import InputError, nearest
+from yaml import YAMLError
+
+from nfas_lightning.errors import InputError, before_running, nearest
 from nfas_lightning.terminal import doing, heartbeat, stdout_console
 from nfas_lightning.writing import load_yaml
 
@@ -54,7 +57,8 @@ def score(
         ValueError: a name that nobody knows; the nearest ones are given.
         FailedModelsError: no model could be scored.
     """
-    config = _read(on)
+    with before_running():
+        config = _read(on)
     with heartbeat():
         with doing("loading PyTorch and Lightning"):
             from nfas_lightning.models import ModelSuite
@@ -62,8 +66,9 @@ def score(
             from nfas_lightning.runner import FailedModelsError, quiet_lightning, score_models
             from nfas_lightning.space import NFAS
         quiet_lightning()
-        ModelSuite(models)  # refuses names before data are read
-        data, settings = _build(config, root, n_permutations)
+        with before_running():
+            ModelSuite(models)  # refuses names before data are read
+            data, settings = _build(config, str(on), root, n_permutations)
         with doing("reading the benchmark"):
             data.prepare_data()
             data.setup()
@@ -148,38 +153,64 @@ def _read(on: str | None) -> Mapping[str, Any]:
     if on not in known and not (on and Path(on).is_file()):
         hint = nearest(on or "", known)
         raise InputError(f"on must name a benchmark or a config file, got {on!r}.{hint} {', '.join(known)}.")
-    config = load_yaml(known.get(str(on), Path(str(on))).read_text(encoding="utf-8"))
-    if not isinstance(config, dict) or "data" not in config:
-        raise InputError(f"{on} must have a BrainDataModule under `data:`.")
+    try:
+        config = load_yaml(known.get(str(on), Path(str(on))).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, YAMLError) as error:
+        raise InputError(f"{on} must be YAML in UTF-8: {error}.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
+        raise InputError(f"{on} must have a BrainDataModule under `data:`, with class_path and init_args.")
     return config
 
 
-def _build(config: Mapping[str, Any], root: str | None, n_permutations: int | None) -> tuple[Any, Any]:
+def _build(
+    config: Mapping[str, Any], on: str, root: str | None, n_permutations: int | None
+) -> tuple[Any, Any]:
     """Build the data module and the settings of its scores that a config of LightningCLI has."""
     from dataclasses import replace
 
     from jsonargparse import ArgumentParser
 
     from nfas_lightning import datamodules
+    from nfas_lightning.callbacks import ScoreWriter
     from nfas_lightning.scoring import ScoringSettings
 
     for name in datamodules.__all__:  # imported here, so that their short names resolve
         getattr(datamodules, name)
-    callbacks = config.get("trainer", {}).get("callbacks", [])
-    writers = [c for c in callbacks if c["class_path"].endswith("ScoreWriter")]
-    writer = writers[0].get("init_args", {}) if writers else {}
-    data = {**config["data"], "init_args": {**config["data"].get("init_args", {})}}
+    data = {**config["data"], "init_args": {**(config["data"].get("init_args") or {})}}
     if root is not None:
         data["init_args"]["root"] = root
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--data", type=datamodules.BrainDataModule)
+    parser.add_argument("--writer", type=ScoreWriter)  # whose other options are checked
     parser.add_argument("--settings", type=ScoringSettings, default=ScoringSettings())
-    given = {"data": data, **({"settings": writer["settings"]} if "settings" in writer else {})}
-    built = parser.instantiate(parser.parse_object(given))
+    given = {"data": data, **_writer(config, on)}
+    try:
+        built = parser.instantiate(parser.parse_object(given))
+    except ArgumentError as error:
+        name = str(data.get("class_path"))
+        hint = "" if name in datamodules.__all__ else nearest(name, datamodules.__all__)
+        raise InputError(f"{on}: {error}.{hint}") from error
     settings = built.settings
     if n_permutations is not None:
         settings = replace(settings, n_permutations=n_permutations)
     return built.data, settings
+
+
+def _writer(config: Mapping[str, Any], on: str) -> dict[str, Any]:
+    """Return the ScoreWriter of a config of LightningCLI, and apart from it its settings, where there are."""
+    trainer = config.get("trainer") or {}
+    callbacks = (trainer.get("callbacks") or []) if isinstance(trainer, dict) else trainer
+    listed = callbacks if isinstance(callbacks, list) else [callbacks]
+    if wrong := [part for part in listed if not isinstance(part, dict) or "class_path" not in part]:
+        raise InputError(
+            f"{on}: trainer.callbacks must be a list of class_path and init_args, got {wrong[0]}."
+        )
+    for part in listed:
+        if str(part["class_path"]).endswith("ScoreWriter"):
+            options = {**(part.get("init_args") or {})}
+            settings = {key: options.pop(key) for key in ("settings",) if options.get(key) is not None}
+            return {"writer": {**part, "init_args": options}, **settings}
+    return {}
 
 
 def _say_how_long(models: list[str], data: Any, settings: Any) -> None:

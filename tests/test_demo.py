@@ -89,5 +89,7 @@ def test_weights_and_biases_stays_offline_where_somebody_is_logged_in(tmp_path, 
 
 
 def test_unknown_models_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="n_stimuli must be at least 1, got 0"):
+        demo(run_dir=str(tmp_path), quick=True, n_stimuli=0)
     with pytest.raises(ValueError, match=r"must be packaged models, got \['resnet9000'\]"):
         demo(run_dir=str(tmp_path), models=["resnet9000"])

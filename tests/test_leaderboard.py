@@ -77,6 +77,26 @@ def test_what_nobody_knows_is_refused_with_the_nearest():
         score(["timm:resnt18"], on="alice")
 
 
+def test_a_wrong_name_or_config_is_a_wrong_command_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text, said in {
+        CONFIG: "No model is called 'gtp2'",
+        CONFIG.replace("n_stimuli", "n_stimulli"): "Option 'n_stimulli' is not accepted",
+        CONFIG.replace("SimulatedBrain", "SimulatdBrain"): "Did you mean 'SimulatedBrainDataModule'",
+        CONFIG.replace("n_folds: 4", "n_folds: 0"): "n_folds must be at least 2, got 0",
+        CONFIG.replace("{run_dir", "{runs: 3, run_dir"): "Option 'runs' is not accepted",
+        CONFIG.replace("- class_path", "- clas_path"): "trainer.callbacks must be a list of class_path",
+        "data: [": "odd.yaml must be YAML in UTF-8",
+        "data: 5": "odd.yaml must have a BrainDataModule",
+    }.items():
+        (tmp_path / "odd.yaml").write_text(text)
+        with pytest.raises(SystemExit) as stop:
+            main(["score", "gtp2" if text == CONFIG else "silero_vad", "--on", "odd.yaml"])
+        assert stop.value.code == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_experiment_has_precedence_over_plain_data():
     known = benchmark_configs()
     assert known["narratives"] == CONFIGS / "experiments" / "narratives.yaml"

@@ -18,13 +18,14 @@ from nfas_lightning.cli.config_files import read_config_files
 from nfas_lightning.cli.messages import (
     EXIT_CODES,
     PlainErrors,
+    is_debugging,
     printing_json,
     refuse,
     refusing,
     say_loading,
     summary,
 )
-from nfas_lightning.errors import nearest
+from nfas_lightning.errors import NFASError, nearest
 from nfas_lightning.versions import installed_version
 
 __all__ = ["COMMANDS", "main"]
@@ -201,7 +202,12 @@ def _run_command(name: str, args: list[str]) -> None:
     options.pop("config")
     is_json = options.pop("json")
     with printing_json() if is_json else nullcontext() as give:
-        found = command(**parser.instantiate(options).as_dict())
+        try:
+            found = command(**parser.instantiate(options).as_dict())
+        except NFASError as error:
+            if error.exit_code != 2 or is_debugging():
+                raise
+            refuse(f"nfas {name}", str(error))
         if hasattr(found, "scores"):  # the tables of a run
             from nfas_lightning.leaderboard import leaderboard
 

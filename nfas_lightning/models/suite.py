@@ -57,6 +57,8 @@ class ModelSuite(LightningModule):
         self, models: Sequence[str | dict[str, Any]], *, random_twins: bool = True, seed: int = 0
     ) -> None:
         super().__init__()
+        if isinstance(models, str | Mapping | nn.Module):
+            raise InputTypeError(f"models must be a list, of one model too, got {models!r:.80}: write [...].")
         self.specs = [_spec(model) for model in models]
         if not self.specs:
             raise InputError("models must name at least one model, got none.")

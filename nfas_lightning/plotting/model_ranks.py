@@ -85,11 +85,16 @@ def ranking_tables(ranking: Ranking) -> list[Table | str]:
         return [first, said]
     numbers = ("difference", "95 % interval", "p", "q")
     second = Table("pair", *(Column(name, justify="right") for name in numbers), box=box.SIMPLE_HEAD)
-    for row in ranking.pairs.to_dict("records"):
-        second.add_row(
-            escape(f"{row['first']} - {row['second']}"), f"{row['difference']:+.3f}",
-            _span(row["low"], row["high"], "+"), f"{row['p_value']:.4f}", f"{row['q_value']:.4f}",
-        )  # fmt: skip
+    for dataset, part in ranking.pairs.groupby("dataset", sort=False):
+        if ranking.means["dataset"].nunique() > 1:
+            second.add_section()
+            second.add_row(f"[italic]{escape(str(dataset))}[/italic]")
+        for row in part.to_dict("records"):
+            chances = ("-" if np.isnan(row[key]) else f"{row[key]:.4f}" for key in ("p_value", "q_value"))
+            second.add_row(
+                escape(f"{row['first']} - {row['second']}"), f"{row['difference']:+.3f}",
+                _span(row["low"], row["high"], "+"), *chances,
+            )  # fmt: skip
     return [first, second, said]
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import combinations, combinations_with_replacement
 from string import ascii_letters
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 
 from nfas_lightning.errors import InputError
+from nfas_lightning.functional.checks import check_option
 from nfas_lightning.functional.fdr import fdr
 from nfas_lightning.functional.intervals import BootstrapDraws, Interval, interval
 from nfas_lightning.results.subjects import GROUP
 
 __all__ = ["Ranking", "compare_models", "letters_of"]
+
+Over = Literal["both", "stimuli"]
 
 _PAIR = ("difference", "low", "high", "p_value", "q_value")
 
@@ -52,7 +55,7 @@ def compare_models(
     feature: str = "stable_mode",
     value: Literal["r", "r2"] = "r",
     subject: str | None = None,
-    over: Literal["both", "stimuli"] = "both",
+    over: Over = "both",
     alpha: float = 0.05,
 ) -> Ranking:
     """Compare models by the mean over ROIs of one feature's score, and the feature with the others.
@@ -73,8 +76,12 @@ def compare_models(
         A `Ranking`; empty tables where there are no draws.
 
     Raises:
-        ValueError: draws of other features alone, or of other subjects.
+        ValueError: draws of other features alone, or of other subjects; an option that there is not.
     """
+    check_option("value", value, ("r", "r2"))
+    check_option("over", over, get_args(Over))
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha must lie between 0 and 1, got {alpha}.")
     notes: list[str] = []
     table = draws[draws["value"] == value]
     if len(table) and feature not in set(table["feature"]):
@@ -100,6 +107,13 @@ def compare_models(
             means.append(ranked.assign(dataset=dataset))
             pairs.append(compared.assign(dataset=dataset))
         features.append(_features(part, feature, over).assign(dataset=dataset))
+    columns = ["dataset", "model", "modality", "score", "n_rois", "mean", "low", "high", "letters"]
+    best = _joined(means, columns)
+    if unsure := sorted(set(best.loc[best["low"].isna(), "model"].astype(str))):
+        notes.append(
+            f"No interval, and told apart from none: {', '.join(unsure)}. Too few stimuli, or stretches of a "
+            "series, are left to resample in each test fold: lower n_folds, or score on more."
+        )
     names = list(dict.fromkeys(table["dataset"]))
     if len(names) > 1:
         notes.append(
@@ -107,7 +121,7 @@ def compare_models(
             "differ by responses too."
         )
     return Ranking(
-        _joined(means, ["dataset", "model", "modality", "score", "n_rois", "mean", "low", "high", "letters"]),
+        best,
         _joined(pairs, ["dataset", "first", "second", *_PAIR]),
         _joined(features, ["dataset", "model", "baseline", *_PAIR]),
         value,

@@ -14,7 +14,7 @@ from nfas_lightning.alignment import captured
 from nfas_lightning.datamodules.base import BrainDataModule
 from nfas_lightning.datamodules.streams import stream_of
 from nfas_lightning.errors import InputError
-from nfas_lightning.functional.checks import check_option, double_device
+from nfas_lightning.functional.checks import check_count, check_option, double_device
 from nfas_lightning.functional.intervals import interval
 from nfas_lightning.functional.partition import variance_partition
 from nfas_lightning.functional.standardization import Scaling
@@ -76,6 +76,9 @@ def partition_variance(
         >>> parts.query("roi == 'mean'")[["part", "r2", "low", "high"]]  # doctest: +SKIP
     """
     check_option("feature", feature, get_args(NetworkFeature))
+    check_count("n_draws", n_draws, 2)
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence must lie between 0 and 1, got {confidence}.")
     settings = replace(ScoringSettings.given(settings), n_permutations=0, subjects="group")
     sets: dict[str, Tensor] = {}
     scaling: dict[str, Scaling] = {}

@@ -248,6 +248,8 @@ class Encoder:
             )
             for train, test in folds:
                 for columns, seen in column_patterns(wide[train]):
+                    if len(train[seen]) < 2:  # such as a bad channel
+                        continue
                     y = standardize(wide[:, columns], train[seen], test, self.nuisances.to(wide.device))
                     left[test[:, None], columns] = y.test / y.factor  # 0 / 0 where nothing is left
             self._residuals = left.view(len(left), len(values), -1).movedim(1, 0)

@@ -22,6 +22,7 @@ from nfas_lightning.scoring.regions import Regions
 __all__ = ["ScoringSettings"]
 
 _SHOWN = 5  # names in a message
+_FEWEST_DRAWS = 20
 _FEW = 2_000_000  # responses of one subject up to which predictions are kept for intervals
 _SECONDS = 30.0  # for which responses and features are taken to remember, see docs/calibration.md
 
@@ -107,6 +108,11 @@ class ScoringSettings:
         for name, least in counts.items():
             if (count := getattr(self, name)) is not None and (name, count) != ("block_length", "fold"):
                 check_count(name, count, least)
+        if self.n_bootstrap is not None and 0 < self.n_bootstrap < _FEWEST_DRAWS:
+            raise InputError(
+                f"n_bootstrap must be 0, for no intervals, or {_FEWEST_DRAWS} draws at least, which tell a "
+                f"variance; got {self.n_bootstrap}."
+            )
         if self.keep_model and self.operator == "per_stimulus":
             raise InputError(
                 'keep_model=True needs operator="joint" or "pooled": "per_stimulus" has weights for the '

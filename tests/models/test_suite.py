@@ -55,3 +55,8 @@ def test_a_misspelled_key_names_the_nearest():
         ModelSuite([{"weights": "random"}])
     with pytest.raises(ValueError, match="modality must be one of"):
         FrozenModel(Net(), modality="smell")
+
+
+def test_one_model_alone_is_no_list():
+    with pytest.raises(TypeError, match=r"models must be a list, of one model too, got 'minilm_l6'"):
+        ModelSuite("minilm_l6")

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 
 from nfas_lightning.plotting.model_ranks import plot_ranking, ranking_tables
@@ -35,5 +36,13 @@ def test_tables_of_the_terminal_name_every_pair_of_few_models():
         said.split()
     )
     assert "other stimuli and subjects" in " ".join(said.split())
+    # of several datasets, each pair stands under its own
+    both = compare_models(
+        pd.concat([make_draws({"a": 0.5, "b": 0.2}), make_draws({"b": 0.5, "a": 0.2}, dataset="tale")])
+    )
+    pairs = ranking_tables(both)[1]
+    assert list(pairs.columns[0].cells) == [
+        "[italic]film[/italic]", "a - b", "[italic]tale[/italic]", "b - a"
+    ]  # fmt: skip
     many = compare_models(make_draws({f"m{i}": i / 20 for i in range(9)}))
     assert len(ranking_tables(many)) == 2  # without the 36 pairs

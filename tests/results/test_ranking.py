@@ -104,3 +104,14 @@ def test_letters_of_many_models_take_no_time():
     assert time.process_time() - start < 2
     shared = {(a, b): bool(letters[i] & letters[j]) for i, a in enumerate(names) for j, b in enumerate(names)}
     assert all(shared[pair] == (pair not in apart) for pair in combinations(names, 2))
+
+
+def test_options_are_checked_and_a_missing_interval_is_said():
+    draws = make_draws({"a": 0.5, "b": 0.2})
+    for option in ({"value": "q"}, {"over": "subjects"}, {"alpha": 5}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} must "):
+            compare_models(draws, **option)
+    few = compare_models(draws.assign(n_stimuli=5))  # no more than there are folds
+    assert few.means["low"].isna().all()
+    assert "No interval, and told apart from none: a, b." in few.notes[0]
+    assert not compare_models(draws).notes

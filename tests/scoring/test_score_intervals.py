@@ -97,6 +97,14 @@ def test_single_subjects_few_subjects_and_none(track):
     assert set(each.draws["subject"]) == {"group", "s0", "s1", "s2"}
     assert set(each.draws.query("subject == 's0'")["resampled"]) == {"stimuli"}
     assert each.scores[list(LIMITS)].notna().all(axis=None)
+    noise = torch.randn(2, 60, 2, generator=torch.Generator().manual_seed(0))
+    gone = noise.index_fill(2, torch.tensor(1), float("nan"))  # such as a bad channel
+    with pytest.warns(UserWarning, match="1 without any response"):
+        beyond = score_trajectory(
+            track, brain(track, n_subjects=2, values=gone, **KNOWN), CARD, replace(FAST, baselines=False)
+        )
+    assert np.isfinite(pick(beyond, "stable_mode", "signal")["r_low"])
+    assert np.isnan(pick(beyond, "stable_mode", "noise")["r_low"])
     two = score_trajectory(track, brain(track, n_subjects=2), CARD, replace(FAST, baselines=False))
     assert set(two.draws["resampled"]) == {"stimuli"}  # two subjects say nothing of others
     none = score_trajectory(track, brain(track), CARD, replace(FAST, n_bootstrap=0, baselines=False))

@@ -50,6 +50,7 @@ def test_settings_are_scoring_settings():
         ({"svd_rank": -3}, "svd_rank must be a positive int"),
         ({"n_folds": 1}, "n_folds must be at least 2, got 1"),
         ({"n_permutations": -3}, "n_permutations must be at least 0, got -3"),
+        ({"n_bootstrap": 3}, "n_bootstrap must be 0, for no intervals, or 20 draws at least, .* got 3"),
     ],
 )
 def test_settings_refuse_what_no_scoring_can_do(choice, message):

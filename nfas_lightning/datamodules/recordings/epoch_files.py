@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +16,11 @@ from torch import Tensor
 from nfas_lightning.data.event_tables import STIMULUS_COLUMNS
 from nfas_lightning.data.files import require_file
 from nfas_lightning.datamodules.recordings.sensors import require_mne
-from nfas_lightning.errors import InputError, InputTypeError
+from nfas_lightning.errors import InputError, InputTypeError, NFASError
 
-__all__ = ["EpochOptions", "Presentations", "marked_events", "open_recording", "read_presentations"]
+__all__ = [
+    "EpochOptions", "Presentations", "marked_events", "naming_option", "open_recording", "read_presentations",
+]  # fmt: skip
 
 _WHOLE = (-0.1, 0.6)  # seconds of epochs that are cut from a continuous recording
 
@@ -79,17 +82,21 @@ def read_presentations(source: Any, options: EpochOptions) -> Presentations:
         _check_left(len(epochs), source)
         several = epochs if isinstance(epochs, list) else [epochs]
         for part in several:
-            if options.baseline is not None:
-                part.apply_baseline(options.baseline)
-            part.pick(options.picks, exclude=())
+            with naming_option("baseline", options.baseline):
+                if options.baseline is not None:
+                    part.apply_baseline(options.baseline)
+            with naming_option("picks", options.picks):
+                part.pick(options.picks, exclude=())
         if options.reject is not None:
             if isinstance(epochs, list):
                 raise InputError(
                     "reject takes epochs out by their amplitude, and averages have none: leave it out."
                 )
-            epochs.drop_bad(reject=dict(options.reject))
+            with naming_option("reject", options.reject):
+                epochs.drop_bad(reject=dict(options.reject))
             _check_left(len(epochs), source)
         for part in several:
+            _check_inside(options, part)
             low, high = (
                 None if limit is None else float(np.clip(limit, part.tmin, part.tmax))
                 for limit in (options.tmin, options.tmax)
@@ -118,7 +125,8 @@ def open_recording(source: Any) -> Any:
 
         return mne_bids.read_raw_bids(source)
     if isinstance(source, str | os.PathLike):
-        return mne.io.read_raw(require_file(Path(source).expanduser()))
+        with naming_option("A recording", source):
+            return mne.io.read_raw(require_file(Path(source).expanduser()))
     raise InputTypeError(
         "A recording must be mne.io.Raw, an mne_bids.BIDSPath or the path of a file that MNE reads, got "
         f"{type(source).__name__}."
@@ -217,6 +225,28 @@ def _is_epoched(path: Path) -> bool:
     except TypeError:
         return True
     return False
+
+
+@contextmanager
+def naming_option(name: str, value: Any) -> Iterator[None]:
+    """Name the option that MNE refuses."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, NFASError):
+            raise
+        raise InputError(f"{name} must be as MNE takes it, got {value!r}: {error}") from error
+
+
+def _check_inside(options: EpochOptions, part: Any) -> None:
+    """Refuse lags that the epochs lack: what is cut is what was asked for, never less."""
+    slack = 0.51 / part.info["sfreq"]  # MNE takes the nearest sample
+    for name, limit in (("tmin", options.tmin), ("tmax", options.tmax)):
+        if limit is not None and not part.tmin - slack <= limit <= part.tmax + slack:
+            raise InputError(
+                f"{name} must lie in the epochs, {part.tmin:g} to {part.tmax:g} s after onset, got "
+                f"{limit:g}: cut longer epochs, or ask for less."
+            )
 
 
 def _check_alike(averages: list[Any]) -> None:

@@ -15,7 +15,7 @@ from nfas_lightning.data.in_memory import InMemory
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import Modality, StimulusSet
 from nfas_lightning.datamodules.base import BrainDataModule
-from nfas_lightning.datamodules.recordings.epoch_files import marked_events, open_recording
+from nfas_lightning.datamodules.recordings.epoch_files import marked_events, naming_option, open_recording
 from nfas_lightning.datamodules.recordings.epochs_datamodule import by_subject
 from nfas_lightning.datamodules.recordings.sensors import lags_of, require_mne
 from nfas_lightning.errors import InputError
@@ -84,6 +84,8 @@ class RecordingDataModule(BrainDataModule):
             raise InputError(
                 f"sfreq must be positive and tmin before tmax, got {sfreq:g}, {tmin:g}, {tmax:g}."
             )
+        if l_freq is not None and h_freq is not None and not l_freq < h_freq:  # MNE would take out the band
+            raise InputError(f"l_freq must lie below h_freq, both in Hz, got {l_freq:g} and {h_freq:g}.")
         several = isinstance(recordings, Mapping | list | tuple)
         self.recordings = by_subject(recordings if several else [recordings])
         self.events, self.sfreq, self.l_freq, self.h_freq = events, sfreq, l_freq, h_freq
@@ -138,9 +140,17 @@ class RecordingDataModule(BrainDataModule):
         """Return (T, C) standardized samples of a run and the `mne.Info` of its channels."""
         mne = require_mne()
         with mne.utils.use_log_level("ERROR"):
-            raw = raw.copy().load_data().pick(self.picks, exclude=())
-            if self.l_freq is not None or self.h_freq is not None:
-                raw.filter(self.l_freq, self.h_freq)
+            raw = raw.copy().load_data()
+            with naming_option("picks", self.picks):
+                raw.pick(self.picks, exclude=())
+            with naming_option("(l_freq, h_freq)", (self.l_freq, self.h_freq)):
+                if self.l_freq is not None or self.h_freq is not None:
+                    raw.filter(self.l_freq, self.h_freq)
+            if self.sfreq > raw.info["sfreq"]:
+                raise InputError(
+                    f"sfreq must be no higher than the recording's {raw.info['sfreq']:g} Hz, got "
+                    f"{self.sfreq:g}."
+                )
             raw.resample(self.sfreq)
             data = raw.get_data(reject_by_annotation="NaN").T
         data[:, [name in raw.info["bads"] for name in raw.ch_names]] = np.nan

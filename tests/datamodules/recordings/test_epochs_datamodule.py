@@ -86,6 +86,10 @@ def test_one_presentation_has_no_ceiling_and_lists_are_numbered():
         ({"subjects": ["eve"]}, r"some of \['sub-01'\], got 'eve'"),
         ({"epochs": {}}, "At least one subject"),
         ({"tmin": 0.2, "tmax": 0.1}, "tmin must lie before tmax"),
+        ({"tmin": 1.0, "tmax": 2.0}, "tmin must lie in the epochs, -0.1 to 0.3 s after onset, got 1"),
+        ({"baseline": (-5.0, 0.0)}, r"baseline must be as MNE takes it, got \(-5.0, 0.0\): .* outside of"),
+        ({"picks": "meg"}, "picks must be as MNE takes it, got 'meg'"),
+        ({"reject": {"mag": 1e-12}}, "reject must be as MNE takes it, .* No MAG channel"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(change, message):

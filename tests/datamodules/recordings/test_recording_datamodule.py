@@ -111,6 +111,15 @@ def test_annotations_are_the_events_and_a_run_may_be_missing():
         ),
         ({"recordings": {"a": [run_of(0)]}, "subjects": ["b"]}, r"some of \['a'\], got 'b'"),
         ({"recordings": {"a": [run_of(0)]}, "tmax": -1.0}, "tmin before tmax"),
+        (
+            {"recordings": {"a": [run_of(0)]}, "l_freq": 9.0, "h_freq": 1.0},
+            "l_freq must lie below h_freq, both in Hz, got 9 and 1",
+        ),
+        (
+            {"recordings": {"a": [run_of(0)]}, "h_freq": 1e4},
+            r"\(l_freq, h_freq\) must be as MNE takes it, .* Nyquist",
+        ),
+        ({"recordings": {"a": [run_of(0)]}, "sfreq": 1e4}, "sfreq must be no higher than the recording's"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):
