@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -10,8 +14,9 @@ from sphinx.application import Sphinx
 
 project = "nfas-lightning"
 author = "The nfas-lightning developers"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-source_suffix = {".md": "markdown"}
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+nb_execution_mode = "off"  # the notebooks are stored with their outputs, and the tests run them
 exclude_patterns = ["examples", "scripts"]
 html_theme = "furo"
 html_title = "nfas-lightning"
@@ -53,7 +58,39 @@ def _skip(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: A
     return True if name.startswith(("on_", "setup", "teardown")) else None
 
 
+def _command_page() -> str:
+    """Return the page of the command line: what each command's own --help prints."""
+    from nfas_lightning.cli.main import COMMANDS, main
+
+    os.environ["COLUMNS"] = "100"
+
+    def told(*args: str) -> str:
+        out = io.StringIO()
+        with redirect_stdout(out), suppress(SystemExit):  # which is how help ends
+            main(args)
+        return f"```text\n{out.getvalue().rstrip()}\n```\n"
+
+    names = [*COMMANDS, "fit", "validate", "test", "predict"]
+    parts = [f"## nfas {name}\n\n{told(*name.split(), '--help')}" for name in names]
+    return "\n".join(
+        [
+            "# The command line\n",
+            "What `nfas --help` and each command's `--help` print.\n",
+            told("--help"),
+            *parts,
+        ]
+    )
+
+
+def _write_pages(app: Sphinx) -> None:
+    page = Path(app.srcdir, "commands.md")  # ignored by git
+    text = _command_page()
+    if not page.exists() or page.read_text(encoding="utf-8") != text:
+        page.write_text(text, encoding="utf-8")
+
+
 def setup(app: Sphinx) -> None:
     """Draw equations as MathML, which browsers show without a script: the site is read offline too."""
+    app.connect("builder-inited", _write_pages)
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("autodoc-skip-member", _skip)

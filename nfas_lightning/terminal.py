@@ -20,7 +20,7 @@ printed: list[Table] = []
 """Every table that this process has printed, whole: what `nfas --json` writes."""
 
 _BEAT = 3.0  # seconds: nobody should wait for more than five without a word, on a busy machine either
-_now: list[str | Callable[[], str]] = []  # what is going on, the innermost last
+_now: list[str | Callable[[], str]] = []  # what is going on, from the whole to its parts
 _beating: list[bool] = []  # of heartbeats inside one another, the outermost tells
 
 
@@ -67,6 +67,8 @@ def doing(what: str | Callable[[], str]) -> Iterator[None]:
 def heartbeat(seconds: float = _BEAT) -> Iterator[None]:
     """Tell on stderr, every few seconds, what goes on inside: a line that moves, in a pipe one per beat.
 
+    A notebook writes over its line, and needs no ipywidgets for it.
+
     Args:
         seconds: between two lines in a pipe.
     """
@@ -78,10 +80,11 @@ def heartbeat(seconds: float = _BEAT) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(seconds if status is None else 0.2):
-            what = _now[-1] if _now else "working"
-            line = f"{time.monotonic() - started:.0f} s: {what if isinstance(what, str) else what()}"
+            told = ", ".join(what if isinstance(what, str) else what() for what in [*_now]) or "working"
+            line = f"{time.monotonic() - started:.0f} s: {told}"
             if status is None:
-                print(f"... {line}", file=sys.stderr, flush=True)
+                line = f"\r... {line:<90}" if console.is_jupyter else f"... {line}\n"
+                print(line, end="", file=sys.stderr, flush=True)
             else:
                 status.update(line)
 
@@ -95,3 +98,5 @@ def heartbeat(seconds: float = _BEAT) -> Iterator[None]:
             _beating.pop()
             ended.set()
             teller.join()
+            if console.is_jupyter:
+                print(file=sys.stderr)  # what follows begins a line of its own

@@ -1,5 +1,6 @@
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -7,6 +8,7 @@ from rich.table import Column, Table
 
 import nfas_lightning
 import nfas_lightning.callbacks
+from nfas_lightning import terminal
 from nfas_lightning.terminal import doing, heartbeat, stdout_console
 
 
@@ -50,6 +52,18 @@ def test_a_heartbeat_tells_what_goes_on_and_ends(capsys):
         time.sleep(0.3)
     told = capsys.readouterr().err.splitlines()
     assert 2 <= len(told) <= 15  # the inner one says nothing
-    assert set(told) == {"... 0 s: the second half"}
+    assert {line.partition(" s: ")[2] for line in told} == {"reading, the second half"}
     time.sleep(0.05)
     assert capsys.readouterr().err == ""
+
+
+def test_a_notebook_writes_over_its_line(capsys, monkeypatch):
+    kernel = SimpleNamespace(is_terminal=False, is_jupyter=True)
+    monkeypatch.setattr(terminal, "Console", lambda **options: kernel)
+    with heartbeat(0.02), doing("model 1 of 2"):
+        time.sleep(0.2)
+    before, *lines = capsys.readouterr().err.split("\r")
+    assert before == ""
+    assert {line.rstrip().partition(" s: ")[2] for line in lines} == {"model 1 of 2"}
+    assert lines[-1].endswith(" \n")
+    assert len(lines) > 1

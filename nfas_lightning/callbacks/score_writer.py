@@ -270,7 +270,7 @@ class ScoreWriter(Callback):
         card = {**self._card, "seconds_capture": seconds}
         started = time.perf_counter()
         label, key = card["name"], self._key_of_test
-        with doing(f"scoring {label}"):
+        with doing("scoring"):
             result = score_trajectory(trajectory, responses, card, self.settings)
         completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
         result = replace(result, card=completed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.runner.planning import plan, plan_table
 from nfas_lightning.runner.suite_log import FailedModelsError, WarnedOnce, say_failed
-from nfas_lightning.terminal import doing, stdout_console
+from nfas_lightning.terminal import doing, heartbeat, stdout_console
 from nfas_lightning.termination import ending_on_sigterm
 from nfas_lightning.writing import check_folder
 
@@ -95,8 +96,22 @@ class SuiteTrainer(Trainer):
             datamodule.prepare_data()
             datamodule.setup("test")
         writer.settings.check(datamodule.responses)
-        with ending_on_sigterm(writer.last_words):
+        with ending_on_sigterm(writer.last_words), self._one_bar():
             return self._test_members(model, datamodule, writer)
+
+    @contextmanager
+    def _one_bar(self) -> Iterator[None]:
+        """Tell which model of how many is running, in the place of a bar per model, if bars are wanted."""
+        bar = self.progress_bar_callback
+        if bar is None or not self.is_global_zero:
+            yield
+            return
+        bar.disable()
+        try:
+            with heartbeat():
+                yield
+        finally:
+            bar.enable()
 
     def _test_members(self, model: ModelSuite, datamodule: BrainDataModule, writer: ScoreWriter) -> list[Any]:
         console, warned = stdout_console(), WarnedOnce()

@@ -1,5 +1,7 @@
 """A suite of models under Lightning's Trainer: each is tested, and a stopped run continues."""
 
+import re
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 
 import pytest
@@ -10,12 +12,22 @@ from nfas_lightning import versions
 from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.results import RunResults
-from nfas_lightning.runner import SuiteTrainer, report_run
+from nfas_lightning.runner import SuiteTrainer, report_run, suite_trainer
+from nfas_lightning.terminal import heartbeat
 from tests.helpers.suites import ROIS, Net, Other, brain, images, spec, trainer
 
 
-def test_a_suite_scores_every_model_and_its_twin(tmp_path):
-    trainer(tmp_path).test(ModelSuite([spec(Net()), spec(Other(seed=1))]), datamodule=brain())
+def test_a_suite_scores_every_model_and_its_twin(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(suite_trainer, "heartbeat", partial(heartbeat, 0.002))
+    suite = trainer(tmp_path, enable_progress_bar=True)
+    suite.test(ModelSuite([spec(Net()), spec(Other(seed=1))]), datamodule=brain())
+    said = capsys.readouterr()
+    # one line that moves for the suite, in the place of a bar per model
+    assert {"model 1 of 2, net", "model 2 of 2, other with random weights"} <= set(
+        re.split("s: |\n", said.err)
+    )
+    assert "Testing" not in said.out + said.err
+    assert suite.progress_bar_callback.is_enabled
     run = RunResults.load(tmp_path)
     assert list(run.models["model"]) == ["net", "other"]
     features = set(run.scores.query("model == 'net'")["feature"])
