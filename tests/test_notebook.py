@@ -55,6 +55,7 @@ def test_results_show_every_feature_of_every_model():
     mean = results.scores.query("model == 'whisper_base' and feature == 'mean_depth'")["r"].mean()
     assert f"{mean:.3f}" in words
     assert "mean over depth" in words
+    assert "feature" not in words  # the name of the columns is no column
 
 
 def test_a_space_ranks_its_models():

@@ -208,8 +208,9 @@ class RunResults:
             "responses": "SIMULATED: planted, not measured" if self.simulated else "measured",
             "below": "r, mean over ROIs",
         }
-        title = f"RunResults: {len(self.models)} models"
-        return card(title, facts, means[known].rename(columns=FEATURES).reset_index())
+        title = f"RunResults: {len(self.models)} model{'s' * (len(self.models) != 1)}"
+        table = means[known].rename(columns=FEATURES).reset_index().rename_axis(columns=None)
+        return card(title, facts, table)
 
     @property
     def simulated(self) -> bool:
