@@ -38,6 +38,8 @@ _FOLDS = 2 * 8 + 6
 # Responses, residuals and predictions of a target at one time, in float32 and float64, and its rows of the
 # tables; targets are worked on in batches of this workspace
 _OF_VALUE, _OF_TARGET, _WORKSPACE = 44, 3000, 2**28
+_FEATURES = 5  # the stable mode and four baselines
+_OF_DRAW = 20  # sums over the rows of each fold, in units of the draws that they become
 _COMPONENTS = 320  # of a state space, unless asked otherwise
 _TOLERANCE = 1.3  # an estimate is within this factor of what is measured: nothing that fits is refused
 
@@ -149,7 +151,11 @@ def scoring_bytes(
     values = n_rows * n_targets
     targets = min(_OF_VALUE * values, _WORKSPACE + 16 * values) + _OF_TARGET * n_targets
     gram = 24 * min(n_rows, features) ** 2
-    fits = kept + _FOLDS * n_rows * features + gram + targets
+    # intervals: predictions of the features, twice; their draws, and what makes these
+    n_draws, n_features = settings.draws(responses), _FEATURES if settings.baselines else 1
+    drawn = 8 * n_features * n_targets * n_draws
+    resampled = 8 * n_features * values + drawn + min(_OF_DRAW * drawn, _WORKSPACE) if n_draws else 0
+    fits = kept + max(_FOLDS * n_rows * features + gram + targets, resampled)
     return maps + max(made, space + max(space // 2, fits))
 
 
