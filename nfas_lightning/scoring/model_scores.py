@@ -60,7 +60,7 @@ def score_trajectory(
     """
     settings = ScoringSettings.given(settings)
     device = double_device(torch.device(device or trajectory.device or trajectory.states[0].device))
-    responses = responses.to(device)
+    given, responses = responses, responses.to(device)
     encode = FeatureScores(responses, settings)
     twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]
     space, dynamics, Z, features, scaling = prepare(
@@ -101,7 +101,7 @@ def score_trajectory(
 
     base = {"model": name, "modality": card["modality"], "dataset": responses.dataset}
     labels = {**base, "family": card["family"]}
-    draws = draw_intervals(encode, encoded, base)
+    draws = draw_intervals(encode, given, encoded, base)
     frames = [encode.table(result, {**labels, "feature": feature}) for feature, result in encoded.items()]
     scores = pd.concat(frames, ignore_index=True)
     scores = scores[[*COLUMNS["scores"], *(name for name in TIME_COLUMNS if name in scores)]]

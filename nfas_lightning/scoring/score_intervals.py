@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from nfas_lightning.data.responses import Responses
 from nfas_lightning.functional.correlation import squared_correlation
 from nfas_lightning.functional.intervals import BootstrapDraws, bootstrap_scores, interval
 from nfas_lightning.results import GROUP, LIMITS, empty_table
@@ -22,7 +23,7 @@ _FEWEST = 3  # subjects that are resampled: two say nothing of others
 
 
 def draw_intervals(
-    encode: FeatureScores, encoded: Mapping[str, Encoded], base: Mapping[str, Any]
+    encode: FeatureScores, given: Responses, encoded: Mapping[str, Encoded], base: Mapping[str, Any]
 ) -> pd.DataFrame:
     """Resample the out-of-fold predictions of a model's features, the same rows and subjects for all.
 
@@ -31,6 +32,7 @@ def draw_intervals(
 
     Args:
         encode: that encoded the features; without predictions kept, nothing is drawn.
+        given: the responses where they were before they moved to the device: a digest of them is taken.
         encoded: the features by name.
         base: ``model``, ``modality`` and ``dataset``.
 
@@ -68,7 +70,7 @@ def draw_intervals(
             )
             for name, found in zip(some, _limits(own_r, own_r2, r, r2, encode.regions is None), strict=True):
                 limits[name].append(found)
-            paired = _paired(encode, subjects, own_r)
+            paired = _paired(encode, given, subjects, own_r)
             table = _table(some, paired, {"r": (own_r, r), "r2": (own_r2, r2)})
             tables.append(table.assign(subject=label, score=score, **base))
     encode.limits = {
@@ -121,15 +123,15 @@ def _table(
     return pd.DataFrame(rows)
 
 
-def _paired(encode: FeatureScores, subjects: slice, scores: Tensor) -> list[str]:
+def _paired(encode: FeatureScores, given: Responses, subjects: slice, scores: Tensor) -> list[str]:
     """Return a digest per feature: draws of one digest come from the same rows, subjects and ROIs."""
-    responses, settings = encode.encoder.responses, encode.settings
+    settings = encode.settings
     made = (
-        settings.drawn_rows(responses), settings.draws(responses), settings.seed, settings.regions,
+        settings.drawn_rows(given), settings.draws(given), settings.seed, settings.regions,
         settings.least_ceiling,
     )  # fmt: skip
     digest = hashlib.sha256(repr(made).encode())
-    for part in (responses.values[subjects], encode.encoder.fold, responses.identical):
+    for part in (given.values[subjects], encode.encoder.fold, given.identical):
         if part is not None:
             digest.update(part.detach().cpu().contiguous().numpy().tobytes())
     keys = []

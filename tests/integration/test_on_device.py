@@ -68,7 +68,8 @@ def assert_same(found, expected, exact=False):
     ids=["joint", "pooled", "ragged"],
 )
 def test_nothing_of_the_size_of_the_stimuli_comes_to_the_host(choices, width):
-    settings = ScoringSettings(n_permutations=4, n_folds=2, **choices)
+    # draws of means are a table of their own: few, so that they are no more than the rest
+    settings = ScoringSettings(n_permutations=4, n_folds=2, n_bootstrap=20, **choices)
     expected = score_trajectory(recorded(INPUTS, width=width), responses(), CARD, settings)
     with PretendedDevice() as device:
         states = recorded(pretend(INPUTS), width=width)
@@ -77,7 +78,8 @@ def test_nothing_of_the_size_of_the_stimuli_comes_to_the_host(choices, width):
         found = score_trajectory(states, responses(), CARD, settings)
     assert_same(found, expected)
     assert device.brought
-    assert max(device.brought) <= SMALL
+    n_features = found.draws["feature"].nunique()
+    assert max(device.brought) <= max(SMALL, 20 * n_features)
 
 
 @pytest.mark.parametrize("width", [6, 9], ids=["native", "ragged"])

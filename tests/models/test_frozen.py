@@ -58,10 +58,9 @@ def test_a_wrong_name_of_the_zoo_fails_at_once_and_loads_nothing(monkeypatch):
             ModelSuite([{"model": name}])
 
 
-def test_a_wrong_name_of_timm_fails_only_when_it_is_loaded():
-    model = FrozenModel("timm:resnet_eighteen", weights="random")
+def test_a_wrong_name_of_timm_is_refused_before_anything_is_loaded():
     with pytest.raises(ValueError, match="timm has no model 'resnet_eighteen'"):
-        model.setup("predict")
+        FrozenModel("timm:resnet_eighteen", weights="random")
 
 
 def test_arguments_overrule_the_loaders_choice():
