@@ -7,7 +7,7 @@ from nfas_lightning import NFAS
 from nfas_lightning.demo import _loggers, demo
 
 MODELS = [
-    "mobilenet_v2", "efficientnet_lite0", "xfeat",
+    "mobilenet_v2", "xfeat",
     "silero_vad", "ge2e_voice_encoder", "nsnet2",
     "minilm_l6", "paraphrase_minilm_l3",
 ]  # fmt: skip
