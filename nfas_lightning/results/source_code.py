@@ -64,6 +64,8 @@ def source_of(value: Any) -> str:
     """
     name = value.__name__ if isinstance(value, types.ModuleType) else name_of(value)
     try:
+        if inspect.getfile(value) == "<string>":  # of exec: Python 3.13 shows the text of `python -c` for it
+            raise OSError("made by exec")
         source, file = textwrap.dedent(inspect.getsource(value)), inspect.getsourcefile(value)
     except (OSError, TypeError) as error:
         raise NoKeyError(f"{name} has no source: define it in a file") from error
