@@ -198,7 +198,7 @@ def test_every_control_is_reached_by_tab_seen_and_named(browser, tmp_path):
     try:
         browser.get(path.as_uri())
         _wait(browser, "return document.body.dataset.drawn === 'yes'")
-        browser.execute_script("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+        browser.execute_script("for (const node of document.querySelectorAll('details')) node.open = true")
         n_controls = browser.execute_script(CONTROLS)
         assert n_controls > 40
         met = [_press(browser, Keys.TAB) for _ in range(n_controls)]
