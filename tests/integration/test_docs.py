@@ -6,12 +6,14 @@ import shlex
 import sys
 from functools import wraps
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
+import yaml
 
 from nfas_lightning.cli import data_get, main
 from nfas_lightning.cli.main import _packaged
@@ -19,6 +21,7 @@ from nfas_lightning.cli.messages import EXIT_CODES
 from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
 from nfas_lightning.leaderboard import benchmark_configs
 from nfas_lightning.models.sources import split_name
+from nfas_lightning.scoring import ScoringSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -78,6 +81,7 @@ def parse(monkeypatch, tmp_path):
         return wraps(real)(lambda **given: called.update(given))
 
     def parsed(cli):
+        called["config"] = cli.config
         raise SystemExit(0)
 
     monkeypatch.setattr(command_line, "_load", recording)
@@ -131,6 +135,21 @@ def test_every_command_on_a_page_parses(words, parse):
         assert given["name"] in benchmarks()
     if words[0] == "sweep" and given:
         assert Path(given["file"]).is_file()
+
+
+def test_a_sweep_of_weights_and_biases_sets_what_it_names(parse):
+    """As its agent does: each combination takes the place of ${args}."""
+    sweep = yaml.safe_load((ROOT / "docs" / "examples" / "wandb_sweep.yaml").read_text(encoding="utf-8"))
+    names = list(sweep["parameters"])
+    combinations = list(product(*(sweep["parameters"][name]["values"] for name in names)))
+    assert len(combinations) == 6
+    rank, centering = combinations[-1]
+    args = [f"--{name}={value}" for name, value in zip(names, combinations[-1], strict=True)]
+    words = [w for word in sweep["command"][1:] for w in (args if word == "${args}" else [word])]
+    config = parse(words)["config"]["test"]
+    settings = ScoringSettings(**config.trainer.callbacks[-1].init_args.settings)
+    assert (settings.svd_rank, settings.centering) == (rank, centering)
+    assert isinstance(settings.svd_rank, int)
 
 
 def first_column(title):

@@ -206,19 +206,10 @@ def test_every_control_is_reached_by_tab_seen_and_named(browser, tmp_path):
         names = browser.execute_script("return window.controls.map((node) => node.outerHTML.slice(0, 200))")
         assert [names[place] for place, is_seen, has_ring in met if not (is_seen and has_ring)] == []
         nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-        reached = [
-            node
-            for node in nodes
-            if any(p["name"] == "focusable" and p["value"]["value"] for p in node.get("properties", ()))
-        ]
-        assert len(reached) >= n_controls
-        nameless = [node["role"]["value"] for node in reached if not node["name"]["value"].strip()]
-        assert nameless == []
-        named = {node["role"]["value"]: node["name"]["value"] for node in nodes if not node["ignored"]}
-        assert named["table"]
-        pictures = [n for n in nodes if n.get("role", {}).get("value") in ("image", "img")]
-        assert all(picture["name"]["value"] for picture in pictures)
-        assert len(pictures) > 3
+        told = [(n["role"]["value"], n["name"]["value"].strip()) for n in nodes if not n["ignored"]]
+        roles = ("link", "button", "combobox", "searchbox", "DisclosureTriangle", "table", "image")
+        assert set(roles) <= {role for role, _ in told}
+        assert [role for role, name in told if role in roles and not name] == []
     finally:
         browser.close()
         browser.switch_to.window(own)
