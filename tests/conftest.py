@@ -25,6 +25,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Give them back: libraries complain of objects that are there when Python ends."""
+    gc.unfreeze()
+
+
 @pytest.fixture
 def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
     """No report.html, whose figures take most of a small run; the tables are printed all the same."""

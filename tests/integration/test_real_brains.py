@@ -38,6 +38,7 @@ def test_alice(tmp_path, monkeypatch, shared_data, capsys):
     assert "nuisance" in printed
 
 
+@pytest.mark.usefixtures("unreported")
 def test_natural_sounds(tmp_path, monkeypatch, shared_data):
     results = run("natural_sounds.yaml", "ge2e_voice_encoder", tmp_path, monkeypatch, shared_data)
     stable = results.scores.query("feature == 'stable_mode'").set_index("roi")

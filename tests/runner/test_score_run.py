@@ -99,7 +99,10 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 sys.path.insert(0, {root!r})
 from nfas_lightning.cli import main
+from nfas_lightning.runner import run_report
 from tests.runner.test_score_run import *
+
+run_report.write_report = lambda path, *_, **__: path  # as the fixture `unreported`
 
 if __name__ == "__main__":
     folder, passes = Path({folder!r}), []
@@ -123,6 +126,7 @@ if __name__ == "__main__":
 
 @pytest.mark.ddp
 @pytest.mark.slow
+@pytest.mark.usefixtures("unreported")
 def test_two_processes_with_uneven_shares_find_what_one_finds(tmp_path, captures, monkeypatch):
     folder, root = tmp_path / "two", str(Path(__file__).parents[2])
     folder.mkdir()
