@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from packaging.version import Version
 from PIL import Image
 
 from nfas_lightning.hooks import DepthRecorder
@@ -93,7 +94,13 @@ def test_timm_entries_equal_timms_transform(name):
     [
         {"input_size": (3, 64, 64), "crop_pct": 0.9, "crop_mode": "squash", "interpolation": "bicubic"},
         {"input_size": (3, 64, 40), "crop_pct": 0.9, "interpolation": "bilinear"},
-        {"input_size": (3, 40, 64), "crop_pct": 1.0, "interpolation": "bicubic"},
+        pytest.param(
+            {"input_size": (3, 40, 64), "crop_pct": 1.0, "interpolation": "bicubic"},
+            marks=pytest.mark.skipif(
+                Version(timm.__version__) < Version("1.0.31"),
+                reason="timm before 1.0.31 resizes to an oblong with bilinear, whatever is asked for",
+            ),
+        ),
     ],
 )
 def test_other_ways_of_timm(config):
