@@ -25,7 +25,7 @@ _MODELS = (
 # small ones that everybody knows, a download of 110 MB; with fewer stimuli and draws, a minute on two cores
 _QUICK, _QUICK_STIMULI, _QUICK_PERMUTATIONS = ("mobilenet_v2", "silero_vad", "minilm_l6"), 80, 100
 # sounds here last two seconds and photographs are crops: smaller inputs save most of the time
-_OPTIONS = {"whisper_base": {"max_seconds": 5.0}, "hed_vgg16": {"size": 128}}
+_OPTIONS = {"whisper_base": {"max_seconds": 2.5}, "hed_vgg16": {"size": 96}}
 
 
 def demo(

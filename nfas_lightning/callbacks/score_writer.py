@@ -66,8 +66,9 @@ _BETWEEN = 20  # joining the tables of all models takes longer with each: it wai
 class ScoreWriter(Callback):
     """Turn what `DepthTrajectory` recorded into scores, and write them.
 
-    Runs at the end of ``test``, on the first process. A model's result is written when it is there; the run's
-    tables are joined after every model, in a suite as often as it costs a twentieth of the time. The module is a `FrozenModel`, or a LightningModule of your own whose ``test_step`` runs its network on the
+    Runs at the end of ``test``, on the first process. A model's result is written when it is there; the
+    run's tables are joined after every model, in a suite as often as it costs a twentieth of the time. The
+    module is a `FrozenModel`, or a LightningModule of your own whose ``test_step`` runs its network on the
     batch's stimuli; the Trainer's datamodule offers ``responses`` (`Responses`). A finished model is kept
     under its `scoring_key`, by which later runs find it again. The run's tables hold the models that this
     writer has tested or found; it names the others of the folder.
