@@ -232,8 +232,11 @@ def _event_times(design: partial[tuple[Tensor, ...]] | None) -> dict[str, str]:
     """Return the hash of onsets and durations: operators of whole stimuli may hide where frames are."""
     if design is None or design.keywords["durations"] is None:
         return {}
-    times = torch.stack([design.args[0], design.keywords["durations"]])
-    return {"event_times": hashlib.sha256(times.cpu().contiguous().numpy().data).hexdigest()}
+    onsets, known = design.args[0], design.keywords
+    columns = [known["event_runs"], known["event_stimuli"], onsets, known["durations"]]
+    told = [torch.zeros_like(onsets) if column is None else column.double() for column in columns]
+    rows = sorted(torch.stack(told, dim=1).tolist())  # in whatever order events were listed
+    return {"event_times": hashlib.sha256(repr(rows).encode()).hexdigest()}
 
 
 def _frame_design(design: partial[tuple[Tensor, ...]], n_frames: int) -> tuple[Tensor, ...]:
