@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nfas_lightning.data.event_tables import STIMULUS_COLUMNS, check_not_negative, events_table
 from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.regions.rois import given_rois
-from nfas_lightning.data.stimuli.captions import CaptionedImages
+from nfas_lightning.data.stimuli.captioned import CaptionedImages
 from nfas_lightning.data.stimuli.clips import ClipFiles
 from nfas_lightning.data.stimuli.images import ImageFiles
 from nfas_lightning.data.stimuli.sounds import SoundFiles

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nfas_lightning.data.stimuli.captions import Captioned
+from nfas_lightning.data.stimuli.captioned import Captioned
 from nfas_lightning.errors import InputError
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nfas_lightning.data.stimuli.acoustics import check_sampling_rate
-from nfas_lightning.data.stimuli.captions import Captioned
+from nfas_lightning.data.stimuli.captioned import Captioned
 from nfas_lightning.data.stimuli.collate import Collate
 from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.errors import InputError, InputTypeError
