@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tomllib
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,19 @@ def _command_page() -> str:
     )
 
 
+def link_to_colab(repository: str, page: str, context: dict[str, Any]) -> None:
+    """Put a link to Colab above a notebook, where the address of the repository is known."""
+    place = repository.removeprefix("https://github.com/")
+    if place != repository and page.startswith("notebooks/"):
+        address = f"https://colab.research.google.com/github/{place}/blob/main/docs/{page}.ipynb"
+        context["body"] = f'<p><a href="{address}">Open in Colab</a></p>{context["body"]}'
+
+
+def _finish_page(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    about = tomllib.loads(Path(app.srcdir).with_name("pyproject.toml").read_text(encoding="utf-8"))
+    link_to_colab(about["project"]["urls"].get("Repository", ""), page, context)
+
+
 def _write_pages(app: Sphinx) -> None:
     page = Path(app.srcdir, "commands.md")  # ignored by git
     text = _command_page()
@@ -92,5 +106,6 @@ def _write_pages(app: Sphinx) -> None:
 def setup(app: Sphinx) -> None:
     """Draw equations as MathML, which browsers show without a script: the site is read offline too."""
     app.connect("builder-inited", _write_pages)
+    app.connect("html-page-context", _finish_page)
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("autodoc-skip-member", _skip)

@@ -181,8 +181,16 @@ def log_model(
     log_figure(loggers, "figures/depth", plot_depth(result.depth, simulated=simulated), step)
 
 
-def log_run(loggers: Iterable[pl.loggers.Logger], results: RunResults) -> None:
-    """Log the tables of a whole run: models, models x ROIs, ROIs, eigenvalues, three numbers per feature."""
+def log_run(
+    loggers: Iterable[pl.loggers.Logger], results: RunResults, links: Mapping[str, str] | None = None
+) -> None:
+    """Log the tables of a whole run: models, models x ROIs, ROIs, eigenvalues, three numbers per feature.
+
+    Args:
+        loggers: where to.
+        results: of the run.
+        links: the column ``run`` of the table of models, by their names; see `model_links`.
+    """
     loggers = list(loggers)
     everything = subject_scores(results.scores)
     scores = reported(everything)
@@ -190,7 +198,10 @@ def log_run(loggers: Iterable[pl.loggers.Logger], results: RunResults) -> None:
     grid = stable.pivot_table(index="model", columns="roi", values="r2", dropna=False).reset_index()
     log_table(loggers, "nfas/scores", grid)
     means = scores.pivot_table(index="model", columns="feature", values="r2").add_prefix("r2_")
-    log_table(loggers, "nfas/models", results.models.merge(means, on="model", how="left"))
+    models = results.models.merge(means, on="model", how="left")
+    if links:
+        models.insert(1, "run", models["model"].map(links).fillna(""))
+    log_table(loggers, "nfas/models", models)
     best = stable.sort_values("r2").groupby("roi").tail(1)[["roi", "model", "r2"]]
     best = best.rename(columns={"model": "best_model", "r2": "best_r2"})
     mean = stable.groupby("roi", as_index=False)[["r", "r2", "ceiling"]].mean()

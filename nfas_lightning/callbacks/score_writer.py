@@ -26,7 +26,7 @@ from nfas_lightning.callbacks.loggers import (
     scalars_of,
 )
 from nfas_lightning.callbacks.model_keys import model_capture_key, model_scoring_key, remember_pass
-from nfas_lightning.callbacks.wandb_runs import model_run, wandb_loggers
+from nfas_lightning.callbacks.wandb_runs import model_links, model_run, wandb_loggers
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.hooks.processes import from_rank_zero
@@ -369,7 +369,9 @@ class ScoreWriter(Callback):
         self._name_others()
         self._log_members(wandb_loggers(trainer.loggers), self.finished)
         log_config(trainer.loggers, {**config_of(results.meta), "models": list(results.models["model"])})
-        log_run(trainer.loggers, results)
+        known = [(label, _known_by(label, key)) for label, key in self.finished]
+        for logger in trainer.loggers:
+            log_run([logger], results, model_links(logger, self.run_dir, known))
         for logger in wandb_loggers(trainer.loggers):
             if logger.experiment.offline:
                 folder = Path(logger.save_dir or ".") / "wandb"
@@ -418,10 +420,15 @@ class ScoreWriter(Callback):
                 continue
             config = config_of(meta, result.card)
             for logger in loggers:
-                known = f"{label}/{key[:16]}"
+                known = _known_by(label, key)
                 with model_run(logger, name=label, key=known, folder=self.run_dir, config=config) as own:
                     if own is not None:
                         log_model([own], result, meta, twin=twins.get(label))
+
+
+def _known_by(label: str, key: str) -> str:
+    """What the W&B run of a result is known by in its folder."""
+    return f"{label}/{key[:16]}"
 
 
 def _looks_at_tests(callback: Any) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "define_metrics",
     "forget_anonymous",
     "log_artifact",
+    "model_links",
     "model_run",
     "open_runs",
     "wandb_loggers",
@@ -134,6 +136,7 @@ def model_run(
         yield None
         return
     run = wandb.init(
+        id=uuid.uuid4().hex[:8],  # or else WANDB_RUN_ID, which an agent of a sweep sets for the suite's run
         entity=suite.entity or None,
         project=suite.project,
         group=suite.group or suite.name,
@@ -154,6 +157,21 @@ def model_run(
         raise
     run.finish()
     _remember(folder, logger.name, key, run.id)
+
+
+def model_links(logger: Any, folder: str | Path, models: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return where the runs of models are: their addresses, or their ids where W&B is offline.
+
+    Args:
+        logger: the suite's; of another kind than W&B's, there is no run of a model.
+        folder: of the suite's run.
+        models: names, and what they are known by in the folder.
+    """
+    if not wandb_loggers([logger]) or (suite := logger.experiment).disabled:
+        return {}
+    home = "" if suite.offline else f"{suite.url.rpartition('/')[0]}/"
+    ids = _ids(folder).get(logger.name, {})
+    return {name: f"{home}{ids[key]}" for name, key in models if key in ids}
 
 
 def log_artifact(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nfas_lightning.cli.messages import refusing, say_loading
 from nfas_lightning.errors import InputError
@@ -30,7 +30,7 @@ def compare(
     out_pairs: str | None = None,
     n_permutations: int = 9999,
     seed: int = 0,
-) -> pd.DataFrame:
+) -> dict[str, Any]:
     """Compare the stable mode with its baselines, and models with each other, by data set.
 
     A network is one unit: the mean over ROIs of its difference. Intervals are Student's t over networks, p is
@@ -55,6 +55,10 @@ def compare(
         out_pairs: file for the table of pairs of models, likewise.
         n_permutations: draws of the test where networks are too many to try all signs.
         seed: of the draws.
+
+    Returns:
+        What `--json` prints: ``baselines``, the table of `compare_features`, and ``ranking``, the fields of
+        `Ranking` by their names.
     """
     say_loading("PyTorch")
     from nfas_lightning.plotting.model_ranks import ranking_tables
@@ -84,6 +88,8 @@ def compare(
         if score is not None:  # draws are of the number that a run reports
             drawn = drawn[drawn["score"] == score]
         ranking = compare_models(drawn, feature=feature, value=value, subject=subject, over=over)
+        if not len(ranking.means):
+            ranking = ranking._replace(notes=ranking.notes or (_NO_DRAWS,))
     shown = reported(results.scores, score)
     number = shown.loc[shown["feature"] == feature, "score"].iloc[0] if "score" in shown else "alone"
     _print(table, feature, f"{value} {_WORDS[number]}")
@@ -92,12 +98,12 @@ def compare(
     console = stdout_console()
     for part in ranking_tables(ranking) if len(ranking.means) else ():
         console.print(part)
-    for note in ranking.notes or (() if len(ranking.means) else (_NO_DRAWS,)):
+    for note in ranking.notes:
         console.print(note, markup=False)
     for path, written in ((out, table), (out_pairs, ranking.pairs)):
         if path is not None:
             _write(Path(path), written)
-    return table
+    return {"baselines": table, "ranking": ranking._asdict()}
 
 
 def _print(table: pd.DataFrame, feature: str, score: str) -> None:

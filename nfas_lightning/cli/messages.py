@@ -114,10 +114,16 @@ def printing_json() -> Iterator[Callable[[Any], None]]:
             yield found.append
     finally:
         value = found[0] if found and found[0] is not None else [_rows(table) for table in printed]
-        if hasattr(value, "to_json"):  # a data frame
-            value = json.loads(value.to_json(orient="records", double_precision=15))
+        value = _records(value) if hasattr(value, "to_json") else value
         if value:
-            print(json.dumps(value, indent=1, default=str))
+            print(json.dumps(value, indent=1, default=_records))
+
+
+def _records(value: Any) -> Any:
+    """Return the rows of a data frame, in JSON's own kinds, and the text of what JSON has no kind for."""
+    if hasattr(value, "to_json"):
+        return json.loads(value.to_json(orient="records", double_precision=15))
+    return str(value)
 
 
 def _rows(table: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from nfas_lightning.plotting.places import result_line
-from nfas_lightning.plotting.score_tables import control_note, feature_scores, gain_table
+from nfas_lightning.plotting.score_tables import control_note, feature_scores, few_stimuli, gain_table
 from nfas_lightning.plotting.style import format_p
 from nfas_lightning.results import FEATURES, RunResults, SpaceStatistics, few_models, group_words
 
@@ -190,6 +190,8 @@ def warnings_of(results: RunResults | None, statistics: SpaceStatistics, *, simu
         )
     if statistics.design in ("confounded", "partly crossed"):
         said.append(statistics.design_note or f"Groups are {statistics.design} with benchmarks.")
+    if results is not None:
+        said += few_stimuli(results)
     if results is not None and "nuisance" not in set(results.scores["feature"]):
         said.append(
             "No nuisance-only score was computed: low-level properties of the stimuli may explain part "

@@ -66,6 +66,7 @@ function draw(id, traces, layout = {}, label = "") {
   node.setAttribute("role", "img");
   if (label) node.setAttribute("aria-label", label);
   Plotly.react(node, inked(traces, colors), whole, CONFIG);
+  node.firstElementChild.setAttribute("aria-hidden", "true");  // the picture has one name; its parts have none
   if (!node.dataset.live) {
     node.dataset.live = "yes";
     node.on("plotly_click", (event) => clicked(event.points[0]));
@@ -102,6 +103,18 @@ const numberName = () => (data.numbers.length > 1 ? `, ${data.numbers.find((n) =
 const style = (model) => data.groups[model.group];
 
 // --- tables -----------------------------------------------------------------------------------------------
+
+function say(node, text) {  // what is said twice a screen reader would read twice
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function refill(body, rows) {  // the button that was pressed keeps the focus, though its row is made anew
+  const held = body.contains(document.activeElement) ? document.activeElement.dataset.row : null;
+  body.replaceChildren(...rows);
+  if (held) body.querySelector(`[data-row="${held}"]`)?.focus({ preventScroll: true });
+}
+
+const choice = (row, name, isChosen) => make("button", { type: "button", class: "plain", "data-row": row, "aria-pressed": String(isChosen) }, name);
 
 function header(columns, state, redraw) {
   return make("tr", {}, ...columns.map(({ id, name, number }) => {
@@ -144,11 +157,13 @@ function enliven(table) {  // a table that came with the page: sort by its heade
   redraw();
   if (rows.length < 13) return;
   table.parentNode.classList.add("tall");
-  const filter = (event) => rows.forEach((row) => {
-    row.hidden = !row.textContent.toLowerCase().includes(event.target.value.toLowerCase());
-  });
-  const input = make("input", { type: "search", oninput: filter });
-  table.parentNode.before(make("label", { class: "filter" }, "Filter ", input));
+  const count = make("span", { class: "muted", role: "status" });
+  const filter = (event) => {
+    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(event.target.value.toLowerCase());
+    say(count, `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`);
+  };
+  const input = make("input", { type: "search", "aria-label": `Filter: ${table.caption.textContent}`, oninput: filter });
+  table.parentNode.before(make("div", { class: "row filter" }, make("label", {}, "Filter ", input), count));
 }
 
 // --- models -----------------------------------------------------------------------------------------------
@@ -196,14 +211,14 @@ function drawBoard() {
   };
   drawBoard.head = board.tHead;
   board.tHead.replaceChildren(header(columns, order, drawBoard));
-  board.tBodies[0].replaceChildren(...visible.map((row) => {
-    const name = make("button", { type: "button", class: "plain", "aria-pressed": row.row === chosen.model }, row.model);
+  refill(board.tBodies[0], visible.map((row) => {
+    const name = choice(row.row, row.model, row.row === chosen.model);
     const first = make("th", { scope: "row", title: row.note ?? null }, scored ? `${ranks.indexOf(row.row) + 1}. ` : "", name);
     return make("tr", { class: "click", "aria-selected": row.row === chosen.model, onclick: () => selectModel(row.row) },
       first, ...columns.slice(1).map((column) => cell(row, column)));
   }));
   $("letters").hidden = !known("letters");
-  $("count").textContent = `${visible.length} of ${rows.length} models`;
+  say($("count"), `${visible.length} of ${rows.length} models`);
 }
 
 function told(row) {  // what a pointer finds on a model
@@ -397,6 +412,7 @@ const UNSCORED = "rgb(203,170,140)", FOLD = ["rgb(205,205,208)", "rgb(168,168,17
 
 function drawBrain(map) {
   if (!data.surface || !drawBrain.ready) return;
+  for (const button of $("views").children) button.setAttribute("aria-pressed", button.textContent === chosen.view);
   const only = chosen.view.endsWith("medial") ? chosen.view.split(",")[0] : null;
   const traces = Object.entries(data.surface.sides).filter(([side]) => !only || side === only).map(([side, { points, sulcus, owner }]) => {
     const shift = only ? 0 : side === "left" ? -45 : 45, [i, j, k] = data.surface.faces;
@@ -440,8 +456,8 @@ function drawRegions() {
   table.tHead.replaceChildren(header(columns, roiOrder, drawRegions));
   const text = { value: (v, row) => [make("span", { class: "bar", style: `width: ${v === null ? 0 : Math.max(0, (90 * v) / map.top)}px; background: ${shade(Math.max(v ?? 0, map.top / 3), map)}` }), row.value === null ? "no score" : shown(v)],
     q: (v) => [v === null ? "–" : v < 0.001 ? "< 0.001" : shown(v)], ceiling: (v) => [shown(v, 2)] };
-  table.tBodies[0].replaceChildren(...sorted(rows, roiOrder).slice(0, 500).map((row) => make("tr", { class: "click", "aria-selected": row.row === chosen.roi, onclick: () => selectRoi(row.row) },
-    make("th", { scope: "row" }, make("button", { type: "button", class: "plain" }, row.roi)),
+  refill(table.tBodies[0], sorted(rows, roiOrder).slice(0, 500).map((row) => make("tr", { class: "click", "aria-selected": row.row === chosen.roi, onclick: () => selectRoi(row.row) },
+    make("th", { scope: "row" }, choice(row.row, row.roi, row.row === chosen.roi)),
     ...columns.slice(1).map(({ id, number }) => make("td", { class: number ? "n" : null }, ...(id in text ? text[id](row[id] ?? null, row) : [row[id] ?? "–"]))))));
   drawRegion();
 }
@@ -535,6 +551,9 @@ function listen() {
   }
   $("chosen").addEventListener("change", (event) => selectModel(Number(event.target.value)));
   $("filter").addEventListener("input", () => { drawBoard(); drawSpace(); });
+  document.addEventListener("focusin", ({ target }) => {  // a wide table would keep its first column out of sight
+    if (target.matches("button:focus-visible")) target.scrollIntoView({ block: "nearest", inline: "nearest" });
+  });
   const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.style.colorScheme || (dark.matches ? "dark" : "light")) === "dark";
   $("look").addEventListener("click", () => { root.style.colorScheme = isDark() ? "light" : "dark"; drawAll(); });
@@ -578,6 +597,7 @@ async function open() {
   document.querySelectorAll("table.grid").forEach(enliven);
   for (const id of Object.keys(data.charts)) whenSeen($(id), () => { seen.add(id); drawChart(id); });
   listen();
+  $("js-plotly-tester")?.setAttribute("aria-hidden", "true");  // where Plotly measures text, out of sight
   document.body.dataset.drawn = "yes";
 }
 

@@ -105,6 +105,9 @@ class ScoringSettings:
             check_option(name, getattr(self, name), options)
         if self.selection is not None:
             check_option("selection", self.selection, ("folds", "loo"))
+        if isinstance(self.svd_rank, float) and self.svd_rank.is_integer():
+            # what jsonargparse makes of a whole number that the command line sets inside a list of callbacks
+            object.__setattr__(self, "svd_rank", int(self.svd_rank))
         check_svd_rank(self.svd_rank)
         counts = {"n_folds": 2, "n_permutations": 0, "gap": 0, "n_bootstrap": 0, "block_length": 1}
         for name, least in counts.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from pytorch_lightning import loggers
 from pytorch_lightning.loggers import CSVLogger
 
 from nfas_lightning.callbacks.loggers import log_config, log_figure, log_run, log_scalars, log_table
@@ -39,6 +40,43 @@ def test_a_csv_logger_gets_files_beside_its_metrics(tmp_path):
         "V1,0.5",
     ]
     assert Path(logger.log_dir, "figures", "brain_curves-00000010.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def of_csv(logger):
+    logger.save()
+    rows = pd.read_csv(f"{logger.log_dir}/metrics.csv").set_index("step")
+    return {key: list(rows[key].dropna().items()) for key in rows}
+
+
+def of_board(logger):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    logger.save()
+    events = accumulator.EventAccumulator(logger.log_dir, {"scalars": 0}).Reload()
+    keys = set(events.Tags()["scalars"]) - {"hp_metric"}  # Lightning's, beside hyperparameters
+    return {key: [(event.step, event.value) for event in events.Scalars(key)] for key in keys}
+
+
+def of_mlflow(logger):
+    keys = logger.experiment.get_run(logger.run_id).data.metrics
+    history = logger.experiment.get_metric_history
+    return {key: [(metric.step, metric.value) for metric in history(logger.run_id, key)] for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"), [("CSVLogger", of_csv), ("TensorBoardLogger", of_board), ("MLFlowLogger", of_mlflow)]
+)
+def test_every_logger_holds_the_same_scalars(kind, read, tmp_path, monkeypatch):
+    options = {"save_dir": str(tmp_path)}
+    if kind == "MLFlowLogger":
+        pytest.importorskip("mlflow", reason="needs mlflow-skinny, of the extra test")
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # another store needs a database
+    logger = getattr(loggers, kind)(**options)
+    log_training(logger, [5, 10])
+    assert read(logger) == {
+        "brain/mean_r2": [(5, pytest.approx(0.05)), (10, pytest.approx(0.1))],
+        "brain/r2/Visual": [(5, pytest.approx(0.1)), (10, pytest.approx(0.2))],
+        "brain/seconds": [(5, 1.0), (10, 1.0)],
+    }
 
 
 def test_modes_are_a_table_where_there_are_any(tmp_path):

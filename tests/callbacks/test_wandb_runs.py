@@ -2,6 +2,10 @@
 
 import json
 import os
+import re
+from pathlib import Path
+from runpy import run_path
+from unittest.mock import MagicMock
 
 import pytest
 import pytorch_lightning as pl
@@ -10,7 +14,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from nfas_lightning.callbacks import BrainAlignment, DepthTrajectory, ScoreWriter
-from nfas_lightning.callbacks.wandb_runs import forget_anonymous, open_runs, wandb_offline_without_key
+from nfas_lightning.callbacks.wandb_runs import (
+    forget_anonymous,
+    model_links,
+    open_runs,
+    wandb_offline_without_key,
+)
 from nfas_lightning.models import FrozenModel, ModelSuite, RawStimuli
 from nfas_lightning.runner import SuiteTrainer, report_run
 from nfas_lightning.scoring import ScoringSettings
@@ -107,6 +116,22 @@ def run(folder, *modules, logger=None, report=False, **options):
     return writer.results
 
 
+def workspace_spec():
+    pytest.importorskip("wandb_workspaces", reason="needs wandb-workspaces, of the extra test")
+    made = run_path(str(Path(__file__).parents[2] / "docs" / "examples" / "wandb_workspace.py"))
+    return made["workspace"]("me", "nfas")._to_model().spec.model_dump_json(by_alias=True)
+
+
+def test_the_address_of_a_models_run_is_known_where_the_server_is(tmp_path):
+    logger = loggers.WandbLogger(project="nfas", experiment=MagicMock(spec=wandb.Run))
+    logger.experiment.disabled, logger.experiment.offline = False, False
+    logger.experiment.url = "https://wandb.example.org/me/nfas/runs/suite1"
+    (tmp_path / "wandb.json").write_text('{"nfas": {"suite": "suite1", "small/k": "abc"}}')
+    models = [("small", "small/k"), ("wide", "wide/k")]
+    assert model_links(logger, tmp_path, models) == {"small": "https://wandb.example.org/me/nfas/runs/abc"}
+    assert model_links(loggers.CSVLogger(str(tmp_path)), tmp_path, models) == {}
+
+
 def test_wandb_has_nothing_to_complain_about_in_what_nobody_chose():
     logger, chosen = (loggers.WandbLogger(project="test", anonymous=value) for value in (None, True))
     forget_anonymous([logger, chosen, loggers.CSVLogger("unused")])
@@ -156,6 +181,20 @@ def test_a_suite_is_a_run_a_model_and_one_for_all_in_one_group(tmp_path):
     assert columns == ["model", "V1", "V2"]
     assert [row[0] for row in rows] == ["small", "wide"]
     assert suite.config["models"] == ["small", "wide"]
+    columns, rows = suite.table("nfas/models")
+    assert [dict(zip(columns, row, strict=True))["run"] for row in rows if row[0] in ("small", "wide")] == [
+        small.run["run_id"], wide.run["run_id"],
+    ]  # fmt: skip
+
+    # the saved workspace shows what is logged
+    spec = workspace_spec()
+    shown = set(re.findall(r'"(?:summary:)?((?:nfas|figures)/[^".]+)', spec))
+    assert len(shown) > 6
+    assert shown <= small.keys | suite.keys
+    scored = set(re.findall(r'"summary:(nfas/[^".]+)\.last"', spec))
+    assert scored <= {name for name, said in small.metrics.items() if "last" in said["summary"]}
+    for outer, inner in re.findall(r'"config:(\w+)\.value\.?(\w*)"', spec):
+        assert inner in small.config[outer] if inner else outer in small.config
     assert "layers" not in suite.config  # of one of its members
     assert len(suite.keys) < 20
     (report,) = [artifact for artifact in suite.artifacts if artifact["type"] == "report"]
@@ -194,6 +233,13 @@ def test_what_the_user_says_of_the_run_is_kept(tmp_path):
         "display_name": "today",
     }  # fmt: skip
     assert found["small"]["run_group"] == "mine"
+
+
+def test_an_id_that_an_agent_of_a_sweep_sets_is_that_of_one_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "agent123")
+    run(tmp_path, Small())
+    ids = {f.run["display_name"]: f.run["run_id"] for f in read_runs(tmp_path)}
+    assert ids["pilot"] == "agent123" != ids["small"]
 
 
 def test_disabled_wandb_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -258,6 +304,9 @@ def test_a_training_shows_its_alignment_beside_its_loss(tmp_path):
     assert len(found.table("brain/scores")[1]) > 2
     assert len(found.media("brain/curves")) == 2
     assert len([key for key in found.keys if key.startswith("brain/")]) < 10
+    shown = set(re.findall(r'"(brain/[^"]+)"', workspace_spec()))
+    assert len(shown) > 3
+    assert shown <= found.keys
 
 
 def test_csv_and_tensorboard_get_scalars_tables_and_figures(tmp_path):
@@ -276,4 +325,9 @@ def test_csv_and_tensorboard_get_scalars_tables_and_figures(tmp_path):
     assert {path.stem for path in (tmp_path / "csv").rglob("figures/*.png")} == figures
     events = event_accumulator.EventAccumulator(board.log_dir, {"images": 0, "scalars": 0}).Reload()
     assert events.Scalars("nfas/mean_r2")[0].value == pytest.approx(expected)
+    scalars = metrics.drop(columns="nfas/model").set_index("step")
+    assert set(scalars) == {*events.Tags()["scalars"]} - {"hp_metric"}
+    for key in scalars:  # one logger holds what the other does
+        shown = [(event.step, pytest.approx(event.value)) for event in events.Scalars(key)]
+        assert list(scalars[key].dropna().items()) == shown
     assert {f"figures/{name}" for name in figures} == set(events.Tags()["images"])

@@ -91,6 +91,19 @@ def test_ranks_models_of_one_data_set(runs, tmp_path, capsys):
     assert "other stimuli for the same subjects" in printed
     pairs = compare_models(RunResults.load(tmp_path / "run").draws, over="stimuli").pairs
     pd.testing.assert_frame_equal(pd.read_csv(path), pairs)
+    main(["compare", str(tmp_path / "run"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    ranking = compare_models(RunResults.load(tmp_path / "run").draws)
+    for name in ("means", "pairs", "features"):
+        expected = getattr(ranking, name)
+        found = pd.DataFrame(told["ranking"][name], columns=list(expected))
+        pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    assert told["ranking"]["means"][0]["letters"] == "a"
+    assert (told["ranking"]["value"], told["ranking"]["scope"]) == ("r", ranking.scope)
+    baselines = compare_features(RunResults.load(tmp_path / "run").scores)
+    assert [row["baseline"] for row in told["baselines"]] == baselines["baseline"].tolist()
+    main(["compare", str(runs / "audio"), "--json"])
+    assert "hold no draws" in json.loads(capsys.readouterr().out)["ranking"]["notes"][0]
     main(["compare", str(runs / "audio")])
     assert "Models are not ranked: these runs hold no draws" in capsys.readouterr().out
     assert "out_pairs must be a file whose name ends in" in refused(

@@ -75,6 +75,16 @@ def test_resnet_with_weights_and_biases_offline(run, tmp_path):
     assert any(name.startswith("images/brain/curves") for name in media), media
 
 
+def test_a_workspace_of_weights_and_biases(run, monkeypatch):
+    workspaces = pytest.importorskip(
+        "wandb_workspaces.workspaces", reason="needs wandb-workspaces, of the extra test"
+    )
+    saved = []
+    monkeypatch.setattr(workspaces.Workspace, "save", lambda made: saved.append(made))  # without a server
+    run("wandb_workspace", "--entity", "me")
+    assert [(made.entity, made.project, len(made.sections)) for made in saved] == [("me", "nfas", 4)]
+
+
 def test_timm_inside_a_lightning_module(run, tmp_path):
     curves = run("lightning_timm", "--epochs", "1", "--images", "1344", "--run-dir", str(tmp_path))
     assert list(overall(curves)["step"]) == [20, 21]

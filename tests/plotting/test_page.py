@@ -98,10 +98,13 @@ def test_one_banner_holds_all_warnings(page, results, tmp_path):
     quiet = _page(tmp_path / "real", real)
     assert "simulated" not in quiet.text.lower().replace("simulated false", "")
     confounded = replace(make_statistics(results), design="confounded", design_note="One benchmark each.")
-    warned = _page(tmp_path / "design", results, confounded)
+    few = replace(results, models=results.models.assign(n_stimuli=29))
+    warned = _page(tmp_path / "design", few, confounded)
     banner = warned.source[warned.source.index("<aside") : warned.source.index("</aside>")]
     assert "One benchmark each." in banner
     assert "SIMULATED" in banner
+    assert "Caution: 29 stimuli of simulated-vision are few." in banner
+    assert "are few" not in page.text
 
 
 def test_numbers_of_the_page_are_those_of_the_tables(page, results):

@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from nfas_lightning.plotting import write_report
 from nfas_lightning.plotting.score_tables import feature_scores
 from nfas_lightning.space import NFAS
-from tests.helpers.results import make_draws, make_zoo
+from tests.helpers.results import make_draws, make_results, make_statistics, make_zoo
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -135,7 +135,10 @@ def test_the_keyboard_chooses_sorts_and_turns(browser):
     assert _rows(browser)[0][0].startswith("45. ")
     assert _head(browser, "mean r²").find_element(By.XPATH, "..").get_attribute("aria-sort") == "ascending"
     first.send_keys(Keys.SPACE)
-    assert _text(browser, "model-name") == _rows(browser)[0][0].split(". ", 1)[1]
+    name = _rows(browser)[0][0].split(". ", 1)[1]
+    assert _text(browser, "model-name") == name
+    held = browser.switch_to.active_element  # its row was made anew
+    assert (held.text, held.get_attribute("aria-pressed")) == (name, "true")
     _head(browser, "model").send_keys(Keys.ENTER)
     names = [row[0].split(". ", 1)[1] for row in _rows(browser)]
     assert names[1:] == sorted(names[1:], key=str.lower)
@@ -150,8 +153,66 @@ def test_the_filter_keeps_rows_and_fades_points(browser):
     assert kept == {"whisper_base", "whisper_small", "whisper_tiny"}
     opacity = "document.getElementById('space').data.flatMap((t) => t.marker.opacity ?? [])"
     assert browser.execute_script(f"return {opacity}.filter((o) => o < 1).length") == 42
+    count = browser.find_element(By.ID, "count")
+    assert (count.aria_role, count.text) == ("status", "3 of 45 models")
     field.send_keys(Keys.CONTROL, "a", Keys.DELETE)
     assert len(_rows(browser)) == 45
+
+
+# what the keyboard is on: which control, and whether it is seen, with a ring around it
+HELD = """
+const node = document.activeElement, box = node.getBoundingClientRect(), look = getComputedStyle(node);
+const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+const isControl = node.matches("a, button, select, input, summary");
+return [window.controls.indexOf(node), !isControl || node.contains(top),
+        look.outlineStyle !== "none" && parseFloat(look.outlineWidth) > 0];
+"""
+CONTROLS = """
+const all = [...document.querySelectorAll("a[href], button, select, input, summary, [tabindex]")];
+window.controls = all.filter((node) => node.getClientRects().length);
+return window.controls.length;
+"""
+
+
+def _press(driver, *keys):
+    ActionChains(driver).send_keys(*keys).perform()
+    return driver.execute_script(HELD)
+
+
+def test_the_keyboard_sees_what_it_is_on_behind_the_head_of_a_table(browser):
+    browser.execute_script(CONTROLS)
+    rows = browser.find_elements(By.CSS_SELECTOR, "#board tbody button")
+    browser.execute_script("arguments[0].focus()", rows[30])
+    back = ActionChains(browser).key_down(Keys.SHIFT)
+    back.send_keys(Keys.TAB * 29).key_up(Keys.SHIFT).perform()
+    assert browser.switch_to.active_element == rows[1]
+    assert browser.execute_script(HELD)[1:] == [True, True]
+
+
+def test_every_control_is_reached_by_tab_seen_and_named(browser, tmp_path):
+    """On a page of few models: the keys would be many."""
+    few = make_results(("vision", "audio"), n_models=3, n_rois=5)
+    path = write_report(tmp_path, few, make_statistics(few), formats=())
+    own = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    try:
+        browser.get(path.as_uri())
+        _wait(browser, "return document.body.dataset.drawn === 'yes'")
+        browser.execute_script("for (const node of document.querySelectorAll('details')) node.open = true")
+        n_controls = browser.execute_script(CONTROLS)
+        assert n_controls > 40
+        met = [_press(browser, Keys.TAB) for _ in range(n_controls)]
+        assert [place for place, *_ in met] == list(range(n_controls))
+        names = browser.execute_script("return window.controls.map((node) => node.outerHTML.slice(0, 200))")
+        assert [names[place] for place, is_seen, has_ring in met if not (is_seen and has_ring)] == []
+        nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        told = [(n["role"]["value"], n["name"]["value"].strip()) for n in nodes if not n["ignored"]]
+        roles = ("link", "button", "combobox", "searchbox", "DisclosureTriangle", "table", "image")
+        assert set(roles) <= {role for role, _ in told}
+        assert [role for role, name in told if role in roles and not name] == []
+    finally:
+        browser.close()
+        browser.switch_to.window(own)
 
 
 def test_feature_score_statistic_and_space_are_chosen(browser, results):
@@ -211,6 +272,10 @@ def test_tables_that_came_with_the_page_sort_and_filter(browser):
     field = browser.find_element(By.CSS_SELECTOR, "#baselines input[type='search']")
     field.send_keys("whisper_tiny")
     assert len(browser.execute_script(cells, table)) == 3  # alone, joint, partial
+    assert field.accessible_name.startswith("Filter: ")
+    counts = browser.find_elements(By.CSS_SELECTOR, "#baselines .filter [role='status']")
+    n_rows = len(table.find_elements(By.CSS_SELECTOR, "tbody tr"))
+    assert [count.text for count in counts if count.text] == [f"3 of {n_rows} rows"]
 
 
 def test_charts_further_down_are_drawn_when_they_are_reached(browser):

@@ -36,6 +36,13 @@ def test_a_run_that_can_not_be_shuffled_is_refused_before_anything_runs():
     dataclasses.replace(QUICK, n_permutations=0).check(responses)
 
 
+def test_a_whole_svd_rank_is_an_int_whatever_a_parser_makes_of_it():
+    settings = ScoringSettings(svd_rank=3.0)
+    assert isinstance(settings.svd_rank, int)
+    assert settings == ScoringSettings(svd_rank=3)
+    assert ScoringSettings(svd_rank=0.5).svd_rank == 0.5
+
+
 def test_settings_are_scoring_settings():
     with pytest.raises(TypeError, match=r"got \{'n_folds': 3\}. .* ScoringSettings\(\*\*settings\)"):
         score_trajectory(trajectory(), brain(trajectory()), CARD, {"n_folds": 3})

@@ -7,8 +7,11 @@ import pandas as pd
 import pytest
 from jsonargparse import ArgumentError
 
+from nfas_lightning.cli.check_config import check_arguments
 from nfas_lightning.packaged_models import PACKAGED
-from nfas_lightning.sweep import conduct, read_sweep
+from nfas_lightning.scoring import ScoringSettings
+from nfas_lightning.sweep import Sweep, conduct, read_sweep
+from nfas_lightning.writing import load_yaml
 from tests.helpers.sweeps import write
 
 
@@ -40,6 +43,16 @@ def test_the_sweeps_that_come_with_it_add_up(name, monkeypatch):
     else:
         assert len(sweep.specs) == (len(PACKAGED) if name == "packaged" else 6)
         assert {cell.benchmark for cell in sweep.cells} >= {"alice", "natural_sounds", "simulated_vision"}
+
+
+def test_a_sweep_over_settings_has_a_benchmark_for_each():
+    config = load_yaml((Path(__file__).parents[2] / "configs" / "sweeps" / "settings.yaml").read_text())
+    check_arguments(config, Sweep)
+    settings = {name: ScoringSettings(**part["settings"]) for name, part in config["benchmarks"].items()}
+    found = {name: (own.svd_rank, own.centering) for name, own in settings.items()}
+    assert found == {f"rank{r}_{c}": (r, c) for r in (1, 2, 4) for c in ("scale", "center")}
+    about = [{**part, "settings": None} for part in config["benchmarks"].values()]
+    assert about == about[:1] * 6  # the data are one
 
 
 @pytest.mark.parametrize(

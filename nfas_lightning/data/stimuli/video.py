@@ -157,11 +157,15 @@ def _picture(frame: Any, size: int | None) -> Tensor:
 
 
 def _pixels(frame: Any, size: int | None) -> Any:
+    # One thread, in a reformatter of our own: PyAV 19 keeps one per thread, whose helper threads are gone in
+    # a loader's forked worker, which would wait for them for ever.
+    scaler = _pyav().video.reformatter.VideoReformatter()
     if size is None:
-        return frame.to_ndarray(format="rgb24")
+        return scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()
     factor = size / min(frame.width, frame.height)
     width, height = (max(size, round(side * factor)) for side in (frame.width, frame.height))
-    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+    shown = scaler.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
+    return shown.to_ndarray()
 
 
 def check_frames(frames_per_second: float, size: int | None) -> None:
