@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,18 @@ from nfas_lightning.results import CaptureCache
 torch.set_num_threads(1)
 # a test counts its own forward passes: nothing is taken from earlier runs unless it asks, see `captures`
 os.environ["NFAS_CAPTURES_GB"] = "0"
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports made out of later collections: each would walk through a million objects."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No report.html, whose figures take most of a small run; the tables are printed all the same."""
+    monkeypatch.setattr("nfas_lightning.runner.run_report.write_report", lambda path, *_, **__: path)
 
 
 @pytest.fixture

@@ -139,7 +139,10 @@ def _intervals(results: RunResults, models: pd.DataFrame, data: Mapping[str, Any
         shown = data["scores"].get(f"{feature} {number}", {}).get(value)
         if shown is None:
             continue
-        table = compare_models(results.draws, feature=feature, value=value).means
+        own = results.draws[
+            results.draws["feature"] == feature
+        ]  # its differences from others are not shown here
+        table = compare_models(own, feature=feature, value=value).means
         table = table.drop_duplicates(["modality", "model"]).set_index(["modality", "model"]).reindex(keys)
         means = pd.DataFrame(shown, dtype=float).mean(axis=1).to_numpy()
         table = table[np.isclose(table["mean"].to_numpy(float), means, atol=1e-3)].reindex(keys)

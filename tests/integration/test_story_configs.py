@@ -112,6 +112,7 @@ def check(results: RunResults, dataset: str, modality: str) -> None:
     assert any(name.endswith(".nii.gz") for name in results.meta["hashes"])
 
 
+@pytest.mark.usefixtures("unreported")
 def test_little_prince(tmp_path, root, text_model):
     results = run(tmp_path, "experiments/little_prince.yaml", text_model, root)
     check(results, "little_prince_en", "language")
@@ -123,6 +124,7 @@ def test_little_prince(tmp_path, root, text_model):
     assert any((tmp_path / "cache").rglob("*.safetensors"))
 
 
+@pytest.mark.usefixtures("unreported")
 def test_voxels_of_the_little_prince(tmp_path, root, text_model):
     mask = np.zeros((18, 23, 19), np.uint8)
     mask[6:12, 8:14, 6:12] = 1
@@ -147,6 +149,7 @@ def test_narratives(tmp_path, root, sound_model):
     check(results, "narratives", "audio")
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_same_stories_as_text_by_laying_a_data_config_over(tmp_path, root, text_model):
     stories = ["pieman", "tunnel", "prettymouth", "slumlordreach"]
     results = run(
@@ -157,6 +160,7 @@ def test_the_same_stories_as_text_by_laying_a_data_config_over(tmp_path, root, t
     assert results.scores.query("feature == 'stable_mode'")["r"].mean() > 0.5
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_little_prince_as_sound(tmp_path, root, sound_model):
     results = run(
         tmp_path,
@@ -175,7 +179,12 @@ def test_the_little_prince_as_sound(tmp_path, root, sound_model):
     ("benchmark", "dataset", "changes"),
     [
         ("narratives", "narratives", {"stories": ["pieman", "tunnel", "prettymouth", "slumlordreach"]}),
-        ("little_prince", "little_prince_en", {"sections": [1, 2, 3]}),
+        pytest.param(
+            "little_prince",
+            "little_prince_en",
+            {"sections": [1, 2, 3]},
+            marks=pytest.mark.usefixtures("unreported"),
+        ),
     ],
 )
 def test_sound_and_words_of_the_same_listeners(

@@ -104,4 +104,5 @@ def test_a_printed_table_of_scores_shows_r():
     scores = results.scores[[*COLUMNS["scores"]]]
     with pd.option_context("display.width", 80, "display.max_columns", 0):
         header = str(scores).splitlines()[0].split()
-    assert header == ["model", "feature", "...", "roi", "r"]
+    # versions of pandas fit more or less in between
+    assert (header[:2], "..." in header, header[-2:]) == (["model", "feature"], True, ["roi", "r"])

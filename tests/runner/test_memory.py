@@ -61,7 +61,7 @@ def run(build, pooling, n, size, batch, twins=False, targets=5):
 
 CASES = {
     "warm": (lambda: maps(4), "mean", 40, 8, 16),
-    "many targets": (lambda: maps(8), "mean", 300, 8, 32, False, 5000),
+    "many targets": (lambda: maps(8), "mean", 300, 8, 32, False, 2000),
     "every unit is kept": (lambda: maps(8), "none", 200, 32, 16),
     "activations": (lambda: maps(24), "mean", 24, 128, 24),
     "weights and their twin": (lambda: Dense(3000, 3000, 3000, 3000), "mean", 24, 4, 16, True),

@@ -31,21 +31,23 @@ def unreachable(monkeypatch, name: str) -> None:
     monkeypatch.setattr(FrozenModel, "load", refuse)
 
 
-@pytest.mark.parametrize("kind", ["reach", "forward"])
-def test_a_model_that_fails_does_not_cost_the_others_their_report(tmp_path, monkeypatch, capsys, kind):
-    bad = {"model": "timm:resnet18", "name": "bad"} if kind == "reach" else spec(Broken(), name="bad")
-    if kind == "reach":
-        unreachable(monkeypatch, "bad")
-    with pytest.raises(FailedModelsError, match=r"1 of 3 models failed; the tables in .*\n  bad: ") as raised:
-        score_models([bad, spec(Net(seed=1)), spec(Other(12))], brain(), tmp_path, settings=QUICK)
-    assert list(raised.value.errors) == ["bad"]
-    assert type(raised.value.__cause__) is {"reach": OSError, "forward": RuntimeError}[kind]
+def test_models_that_fail_do_not_cost_the_others_their_report(tmp_path, monkeypatch, capsys):
+    unreachable(monkeypatch, "far")
+    bad = [{"model": "timm:resnet18", "name": "far"}, spec(Broken(), name="bad")]
+    told = r"2 of 4 models failed; the tables in .*\n  far: .*\n  bad: "
+    with pytest.raises(FailedModelsError, match=told) as raised:
+        score_models([*bad, spec(Net(seed=1)), spec(Other(12))], brain(), tmp_path, settings=QUICK)
+    assert list(raised.value.errors) == ["far", "bad"]
+    assert [type(error) for error in raised.value.errors.values()] == [OSError, RuntimeError]
+    assert raised.value.__cause__ is raised.value.errors["far"]
     assert list(raised.value.results.models["model"]) == ["net", "other"]
     assert list(RunResults.load(tmp_path).models["model"]) == ["net", "other"]
     assert (tmp_path / "report.html").is_file()
     said = capsys.readouterr()
-    assert said.out.count("✗ bad") == 1  # at once, and not again for its random twin
-    assert ("shapes do not fit" in said.err) is (kind == "forward")  # with the place where it failed
+    for name in ("far", "bad"):
+        assert said.out.count(f"✗ {name}") == 1  # at once, and not again for its random twin
+    assert said.err.count("Traceback") == 1
+    assert "shapes do not fit" in said.err  # with the place where it failed
     monkeypatch.undo()
     again = score_models(
         [spec(Net(seed=1)), spec(Other(12))], brain(), tmp_path, settings=QUICK, report=False

@@ -295,6 +295,7 @@ def test_the_experiment_of_image_models(root, tmp_path):
 
 # an untrained network's states of a few clips are nearly collinear, and what was planted has little noise
 @pytest.mark.filterwarnings("ignore:The grid of ridge penalties ends too early")
+@pytest.mark.usefixtures("unreported")
 def test_the_data_config_with_image_and_video_models_in_one_suite(root, tmp_path):
     pytest.importorskip("transformers")
     config = small(yaml.safe_load((CONFIGS / "data/algonauts2021.yaml").read_text()), tmp_path, root)

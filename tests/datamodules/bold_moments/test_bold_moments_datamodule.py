@@ -193,6 +193,7 @@ def test_missing_subjects_and_clips(root, tmp_path):
 # from the command line
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_data_config(root, tmp_path):
     config = yaml.safe_load((CONFIGS / "data/bold_moments.yaml").read_text())
     writer = config["trainer"]["callbacks"][1]["init_args"]
