@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +44,7 @@ def align(
     *,
     layers: Layers | None = None,
     pooling: str | None = None,
+    time: str | None = None,
     preprocess: Preprocess | None = None,
     settings: ScoringSettings | None = None,
     name: str | None = None,
@@ -65,6 +66,8 @@ def align(
         datamodule: a `BrainDataModule`: `setup` is called.
         layers: blocks to record, see `resolve_layers`; None: a `FrozenModel`'s own, else ``"auto"``.
         pooling: see `pool`; None: a `FrozenModel`'s own, else ``"auto"``.
+        time: of clips that are read frame by frame, ``"mean"``, ``"keep"`` or ``"dmd"``, see `DepthRecorder`;
+            None: a `FrozenModel`'s own, else ``"mean"``.
         preprocess: raw batch to the network's inputs; None: a `FrozenModel`'s own, else see
             `choose_preprocess`.
         settings: how a trajectory becomes scores; None: the defaults, without permutations.
@@ -100,6 +103,7 @@ def align(
             datamodule,
             layers=layers,
             pooling=pooling,
+            time=time,
             preprocess=preprocess,
             name=name,
             batch_size=batch_size,
@@ -134,6 +138,7 @@ def captured(
     *,
     layers: Layers | None = None,
     pooling: str | None = None,
+    time: str | None = None,
     preprocess: Preprocess | None = None,
     name: str | None = None,
     batch_size: int | None = None,
@@ -149,12 +154,14 @@ def captured(
         model = FrozenModel(model)
     if not has_forward(model):
         model = find_network(model, to_run=True)
-    started = time.perf_counter()
+    if (time or (model.time if isinstance(model, FrozenModel) else "mean")) == "keep":
+        datamodule.responses.check_clock()
+    started = perf_counter()
     is_fixed = isinstance(model, FrozenModel) or not model.training
     store = CaptureCache.given(is_fixed if cache is None else cache)
     # a shard of the weights is no key: one process would read while the others wait for it
     is_keyed = bool(store.max_gb) and not is_sharded(model)
-    key = _capture_key(model, datamodule, layers, pooling, preprocess) if is_keyed else None
+    key = _capture_key(model, datamodule, layers, pooling, time, preprocess) if is_keyed else None
     kept = None if key is None else store.read(key)
     trajectory = kept
     if trajectory is None:
@@ -163,6 +170,7 @@ def captured(
             datamodule.stimuli,
             layers=layers,
             pooling=pooling,
+            time=time,
             preprocess=preprocess,
             batch_size=batch_size or datamodule.batch_size,
             num_workers=datamodule.num_workers,
@@ -170,7 +178,7 @@ def captured(
             progress=progress,
         )
         assert trajectory is not None  # it is without stimuli alone, which StimulusSet refuses
-    seconds = time.perf_counter() - started
+    seconds = perf_counter() - started
     with as_written(model):
         card = card_of(unwrapped(model), datamodule.responses, name, pooling, seconds=seconds)
     if key is not None and kept is None:
@@ -188,6 +196,7 @@ def _capture_key(
     datamodule: Any,
     layers: Layers | None,
     pooling: str | None,
+    time: str | None,
     preprocess: Preprocess | None,
 ) -> str | None:
     """Return the `capture_key` of a pass, which is that of `DepthTrajectory`; None where there is none."""
@@ -204,6 +213,7 @@ def _capture_key(
             recorder={
                 "layers": layers or ("auto" if frozen is None else frozen.layers),
                 "pooling": pooling or ("auto" if frozen is None else frozen.pooling),
+                "time": time or ("mean" if frozen is None else frozen.time),
                 "submodule": None,
                 "dtype": "float64"
                 if any(p.dtype is torch.float64 for p in network.parameters())
@@ -222,6 +232,7 @@ def record_trajectory(
     *,
     layers: Layers | None = None,
     pooling: str | None = None,
+    time: str | None = None,
     preprocess: Preprocess | None = None,
     batch_size: int = 16,
     num_workers: int = 0,
@@ -242,6 +253,7 @@ def record_trajectory(
         stimuli: what it is shown.
         layers: see `align`.
         pooling: see `align`.
+        time: see `align`.
         preprocess: see `align`.
         batch_size: stimuli per batch.
         num_workers: worker processes that read stimuli.
@@ -265,6 +277,7 @@ def record_trajectory(
     module = network if frozen is None else frozen.load().module
     layers = layers or ("auto" if frozen is None else frozen.layers)
     pooling = pooling or ("auto" if frozen is None else frozen.pooling)
+    time = time or ("mean" if frozen is None else frozen.time)
     check_moment(stimuli, pooling)
 
     def inputs(batch: Mapping[str, Any]) -> ModelInputs:
@@ -281,7 +294,7 @@ def record_trajectory(
     with undisturbed(module, top) as plain:
         take_off(plain)
         with as_written(top):
-            recorder = DepthRecorder(plain, layers, pooling=pooling, memory_budget=memory_budget)
+            recorder = DepthRecorder(plain, layers, pooling=pooling, time=time, memory_budget=memory_budget)
         capture = Capture(recorder, inputs, context=context)
         with recorder:
             if world > 1:

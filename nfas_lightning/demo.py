@@ -24,14 +24,17 @@ _MODELS = (
 )
 # small ones that everybody knows, a download of 110 MB; with fewer stimuli and draws, a minute on two cores
 _QUICK, _QUICK_STIMULI, _QUICK_PERMUTATIONS = ("mobilenet_v2", "silero_vad", "minilm_l6"), 80, 100
+_RECORDED = ("mobilenet_v2", "xfeat")
+_RECORDING: dict[str, Any] = {"montage": "biosemi16", "sfreq": 50.0}  # 496 targets: a minute too
 # sounds here last two seconds and photographs are crops: smaller inputs save most of the time
-_OPTIONS = {"whisper_base": {"max_seconds": 5.0}, "hed_vgg16": {"size": 128}}
+_OPTIONS = {"whisper_base": {"max_seconds": 2.5}, "hed_vgg16": {"size": 96}}
 
 
 def demo(
     *,
-    run_dir: str = "runs/demo",
+    run_dir: str | None = None,
     quick: bool = False,
+    recording: bool = False,
     models: list[str] | None = None,
     n_stimuli: int | None = None,
     n_permutations: int | None = None,
@@ -43,36 +46,47 @@ def demo(
     """Place pretrained vision, audio and language models in the space of a simulated brain.
 
     The models and their weights are real, the stimuli real or generated, the responses planted: see
-    `SimulatedFilmDataModule`. A demo that was stopped continues where it was.
+    `SimulatedFilmDataModule` and, with `recording`, `SimulatedRecordingDataModule`. A demo that was stopped
+    continues where it was.
 
     Args:
-        run_dir: folder of the runs and the report.
+        run_dir: folder of the runs and the report; None: ``runs/demo``, or ``runs/demo_recording``.
         quick: three small models, and fewer stimuli and draws: a minute on two cores.
+        recording: two models on a simulated recording of sensors over time, as MEG and EEG make them: which
+            block predicts which lag, when each does so best, and a null; a minute too. It needs MNE.
         models: names of packaged models; None: one of each family.
-        n_stimuli: pictures, sounds and sentences, so many each; None: 160, of a quick demo 80.
-        n_permutations: draws of each null; None: 500, of a quick demo 100. With too few no p is small enough
-            for 300 ROIs.
+        n_stimuli: pictures, sounds and sentences, so many each; None: 160, of a quick demo or a recording 80.
+        n_permutations: draws of each null; None: 500, of a quick demo or a recording 100. With too few no p
+            is small enough for 300 ROIs.
         signal: ``"planted"``, or ``"none"`` for responses of pure noise.
         seed: seed of stimuli, responses and random weights.
         wandb: log to Weights & Biases where it is installed: offline, nothing is uploaded. It costs a minute.
         no_cache: neither take states that an earlier run has kept, nor keep them.
     """
     started, console = time.perf_counter(), stdout_console()
+    is_short = quick or recording
+    if run_dir is None:
+        run_dir = "runs/demo_recording" if recording else "runs/demo"
     if n_stimuli is None:
-        n_stimuli = _QUICK_STIMULI if quick else 160
+        n_stimuli = _QUICK_STIMULI if is_short else 160
     if n_permutations is None:
-        n_permutations = _QUICK_PERMUTATIONS if quick else 500
-    names = models or list(_QUICK if quick else _MODELS)
-    about = "a minute" if quick else "six minutes" if models is None else f"{len(names) / 2.5:.0f} minutes"
+        n_permutations = _QUICK_PERMUTATIONS if is_short else 500
+    names = models or list(_RECORDED if recording else _QUICK if quick else _MODELS)
+    about = "a minute" if is_short else "six minutes" if models is None else f"{len(names) / 2.5:.0f} minutes"
+    shown = "pictures while sensors record" if recording else "pictures, sounds and sentences of a film"
     console.print(
-        f"{len(names)} pretrained models and their random twins, shown {n_stimuli} pictures, sounds and "
-        "sentences of a film. The models are real, the stimuli real or generated, the responses "
+        f"{len(names)} pretrained models and their random twins, shown {n_stimuli} {shown}. "
+        "The models are real, the stimuli real or generated, the responses "
         f"[red]simulated[/]. About {about} on two idle cores, and the first time a download of weights."
     )
     with heartbeat():
         with doing("loading PyTorch and Lightning"):
             # here: they take seconds to import, and a mistyped option should be answered at once
-            from nfas_lightning.datamodules import SimulatedFilmDataModule
+            from nfas_lightning.datamodules import (
+                BrainDataModule,
+                SimulatedFilmDataModule,
+                SimulatedRecordingDataModule,
+            )
             from nfas_lightning.models.sources import sources
             from nfas_lightning.runner import quiet_lightning, score_models
             from nfas_lightning.scoring import ScoringSettings
@@ -82,7 +96,12 @@ def demo(
                 raise InputError(
                     f"models must be packaged models, got {unknown}; there are {list(packaged)}."
                 )
-            brain = SimulatedFilmDataModule(n_stimuli=n_stimuli, signal=signal, seed=seed)
+            planted: dict[str, Any] = {"n_stimuli": n_stimuli, "signal": signal, "seed": seed}
+            brain: BrainDataModule
+            if recording:
+                brain = SimulatedRecordingDataModule(**_RECORDING, **planted)
+            else:
+                brain = SimulatedFilmDataModule(**planted)
             settings = ScoringSettings(n_permutations=n_permutations, seed=seed)
         quiet_lightning()
         results = score_models(

@@ -82,6 +82,21 @@ def test_nothing_is_found_by_the_quick_demo_where_nothing_is_planted(tmp_path, c
     assert "About a minute on two idle cores" in told
 
 
+def test_a_recording_shows_when_blocks_predict(tmp_path, capsys):
+    pytest.importorskip("mne")
+    results = demo(run_dir=str(tmp_path), recording=True, models=["xfeat"], n_stimuli=60, n_permutations=39)
+    assert results.simulated
+    stable = results.lags.query("feature == 'stable_mode'").set_index("lag")
+    assert stable.loc[0.08, "p_cluster"] < 0.05  # where form was planted
+    assert stable.loc[:0.0, "p_cluster"].min() > 0.05  # nothing before the picture
+    assert results.lags.query("feature == 'block'").groupby("layer").size().tolist() == [31] * 6
+    assert results.depth["peak_lag"].between(0.04, 0.2).all()
+    assert np.isfinite(results.models["lag_slope_p"]).all()
+    assert {"lags.png", "topographies.png"} <= {path.name for path in (tmp_path / "figures").iterdir()}
+    assert "simulated" in (tmp_path / "report.html").read_text().lower()
+    assert "60 pictures while sensors record" in " ".join(capsys.readouterr().out.split())
+
+
 def test_weights_and_biases_stays_offline_where_somebody_is_logged_in(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     (logger,) = _loggers(str(tmp_path))

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from nfas_lightning.callbacks.loggers import log_scalars
+from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.timing import check_moment
 from nfas_lightning.errors import FailureError, InputError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.block_layouts import Given
 from nfas_lightning.hooks.capture import Capture
+from nfas_lightning.hooks.pooling import TIMES
 from nfas_lightning.hooks.processes import from_rank_zero, gather_trajectories, to_rank_zero
 from nfas_lightning.hooks.recorder import DepthRecorder
 from nfas_lightning.hooks.selection import Layers, find_network
@@ -52,6 +54,8 @@ class DepthTrajectory(Callback):
     Args:
         layers: blocks to record, see `resolve_layers`; None: a FrozenModel's own, else ``"auto"``.
         pooling: see `pool`; None: a FrozenModel's own, else ``"auto"``.
+        time: of clips that are read frame by frame, ``"mean"``, ``"keep"`` or ``"dmd"``, see `DepthRecorder`;
+            None: a FrozenModel's own, else ``"mean"``.
         dtype: of the states that are kept.
         device: where they are kept, and scored, such as ``"cpu"``; None: where they arise.
         memory_budget: bytes of states that may stay there, see `DepthRecorder`: scores do not depend on it.
@@ -84,6 +88,7 @@ class DepthTrajectory(Callback):
         layers: str | list[str] | Callable[[nn.Module], list[str]] | None = None,
         pooling: str | None = None,
         *,
+        time: str | None = None,
         dtype: str = "float32",
         device: str | None = None,
         memory_budget: int | None = None,
@@ -97,7 +102,9 @@ class DepthTrajectory(Callback):
         check_option("dtype", dtype, tuple(_DTYPES))
         if shard_size < 1:
             raise InputError(f"shard_size must be at least 1, got {shard_size}.")
-        self.layers, self.pooling, self.submodule = layers, pooling, submodule
+        if time is not None:
+            check_option("time", time, TIMES)
+        self.layers, self.pooling, self.time, self.submodule = layers, pooling, time, submodule
         self.dtype, self.repeats, self.layout = dtype, repeats, layout
         self.device, self.memory_budget = device, memory_budget
         Spill(memory_budget)  # which refuses a bad one now
@@ -164,12 +171,18 @@ class DepthTrajectory(Callback):
             network = find_network(pl_module, self.submodule)
         return network, "auto" if layers is None else layers, "auto" if pooling is None else pooling
 
+    def time_of(self, pl_module: pl.LightningModule) -> str:
+        """Return what becomes of the frames of clips."""
+        own = pl_module.time if isinstance(pl_module, FrozenModel) else "mean"
+        return own if self.time is None else self.time
+
     def _build(self, pl_module: pl.LightningModule, *, may_run: bool = True) -> DepthRecorder:
         network, layers, pooling = self.target(pl_module)
         return DepthRecorder(
             network,
             layers,
             pooling=pooling,
+            time=self.time_of(pl_module),
             layout=self.layout,
             repeats=self.repeats,
             device=self.device,
@@ -183,7 +196,15 @@ class DepthTrajectory(Callback):
         self._detach()
         if trainer.sanity_checking:
             return
-        check_moment(getattr(trainer.datamodule, "stimuli", None), self.target(pl_module)[2])  # type: ignore[attr-defined]
+        datamodule, time = trainer.datamodule, self.time_of(pl_module)  # type: ignore[attr-defined]
+        check_moment(getattr(datamodule, "stimuli", None), self.target(pl_module)[2])
+        if time == "keep" and isinstance(responses := getattr(datamodule, "responses", None), Responses):
+            responses.check_clock()
+        if time != "mean" and self.metric is not None:
+            raise InputError(
+                f"A metric takes one vector per stimulus and block, and time={time!r} keeps F: use "
+                "time='mean', or no metric."
+            )
         self._home = torch.device(self.device or pl_module.device)
         top = root_of(pl_module, trainer.strategy.model)
         check_sharding(top)

@@ -44,7 +44,12 @@ def model_capture_key(
         _computing(module),
         preprocess=module.load().preprocess if isinstance(module, FrozenModel) else None,
         stimuli=stimuli_key(datamodule),
-        recorder={**recorder.options, "layers": layers, "pooling": pooling},
+        recorder={
+            **recorder.options,
+            "layers": layers,
+            "pooling": pooling,
+            "time": recorder.time_of(module),
+        },
         precision=str(precision),
     )
     return _BEFORE_A_PASS.get(_computing(module), {}).get(key, key)

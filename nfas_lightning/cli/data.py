@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["check_data", "list_data", "names"]
 
 _SHOWN = 8
+_TOLD = ("name", "title", "modality", "license", "size", "access", "reference")
 
 
 def list_data(*, root: str | None = None) -> list[dict[str, str]]:
     """List the benchmarks: what each is, license, size, how to get it, and what of it is here.
+
+    Where NeuralSet is installed, those studies of its catalogue follow that `NeuralSetDataModule` reads.
 
     Args:
         root: folder to look into; None: ``NFAS_DATA``, if it is set.
@@ -38,16 +42,44 @@ def list_data(*, root: str | None = None) -> list[dict[str, str]]:
     table = Table(*columns, title="Benchmarks", show_lines=True)
     for benchmark in benchmarks().values():
         present = here.get(benchmark.name, ["-" if given or not benchmark.folder else "name a --root"])
-        # one field per line: seven columns do not fit a terminal
-        fields = ("modality", "license", "size", "access", "reference")
-        lines = [benchmark.title, *(f"{field}: {getattr(benchmark, field)}" for field in fields)]
-        table.add_row(benchmark.name, escape("\n".join(lines)), escape("\n".join(present)))
+        table.add_row(benchmark.name, _about(vars(benchmark)), escape("\n".join(present)))
     stdout_console().print(table)
-    told = ("name", "title", "modality", "license", "size", "access", "reference")
-    return [
-        {**{field: getattr(benchmark, field) for field in told}, "here": "; ".join(here.get(name, []))}
+    listed = [
+        {**{field: getattr(benchmark, field) for field in _TOLD}, "here": "; ".join(here.get(name, []))}
         for name, benchmark in benchmarks().items()
     ]
+    return listed + _list_studies()
+
+
+def _about(told: Mapping[str, Any]) -> str:
+    """One field per line: seven columns do not fit a terminal."""
+    return escape("\n".join([told["title"], *(f"{field}: {told[field]}" for field in _TOLD[2:])]))
+
+
+def _list_studies() -> list[dict[str, str]]:
+    """Print the studies of NeuralSet, or one line that says what they take."""
+    if not has_neuralset():
+        stdout_console().print(
+            escape(
+                "Studies of NeuralSet (MEG, EEG, intracranial EEG) are listed with Python 3.12 or later and "
+                "pip install 'nfas-lightning[neuralset]'."
+            )
+        )
+        return []
+    say_loading("PyTorch")
+    from nfas_lightning.datamodules.recordings.neuralset_datamodule import studies
+
+    columns = (Column("name", no_wrap=True), Column("what", overflow="fold"))
+    table, found = Table(*columns, title="Studies of NeuralSet", show_lines=True), studies()
+    for study in found:
+        table.add_row(study["name"], _about(study))
+    stdout_console().print(table)
+    return [{**study, "here": ""} for study in found]
+
+
+def has_neuralset() -> bool:
+    """Whether NeuralSet is here, which needs Python 3.12 or later."""
+    return tuple(sys.version_info) >= (3, 12) and find_spec("neuralset") is not None
 
 
 def check_data(

@@ -8,6 +8,7 @@ from nfas_lightning.data.regions.parcels import Parcels, array_parcels, surface_
 from nfas_lightning.data.regions.rois import coordinate_atlas, roi_table
 from nfas_lightning.data.responses import Responses
 from nfas_lightning.data.safe_pickle import read_pickle
+from nfas_lightning.data.stimuli.captioned import CaptionedImages
 from nfas_lightning.data.stimuli.clips import ClipFiles, video_stimuli
 from nfas_lightning.data.stimuli.images import ImageFiles, read_image
 from nfas_lightning.data.stimuli.sounds import SoundFiles, audio_stimuli, read_sound
@@ -18,6 +19,7 @@ from nfas_lightning.data.stimuli.video import every_frame, frame_series, read_cl
 
 __all__ = [
     "Atlas",
+    "CaptionedImages",
     "ClipFiles",
     "ImageFiles",
     "Lags",

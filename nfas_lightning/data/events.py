@@ -120,6 +120,7 @@ def volume_design(
     temporal: str = "hrf",
     hrf: HRFModel = "spm",
     delays: Sequence[int] = (1, 2, 3, 4),
+    n_frames: int = 1,
 ) -> tuple[Tensor, ...]:
     """Build the operators that carry stimulus features to volumes: one sparse (T, N), or one per delay.
 
@@ -136,11 +137,23 @@ def volume_design(
             repetition time and stacks delays.
         hrf: ``"spm"`` or ``"glover"``.
         delays: delays of ``"fir"`` in volumes.
+        n_frames: F frames that fill each event evenly and are stimuli of their own, columns n * F + f; takes
+            durations.
     """
     check_option("temporal", temporal, TEMPORAL[:2])
     of_events, of_volumes = (set(() if runs is None else runs.tolist()) for runs in (event_runs, volume_runs))
     if of_volumes and (lost := sorted(of_events - of_volumes)):
         raise InputError(f"Every run with events needs volumes, got none for the runs {lost}.")
+    if n_frames > 1:
+        assert durations is not None  # `Responses.frame_design` is there for events that last
+        frames = torch.arange(n_frames, device=onsets.device)
+        stimuli = torch.arange(len(onsets)) if event_stimuli is None else event_stimuli
+        n_stimuli = n_frames * (len(onsets) if n_stimuli is None else n_stimuli)
+        event_stimuli = (stimuli[:, None] * n_frames + frames).flatten()
+        durations = durations / n_frames
+        onsets = (onsets[:, None] + durations[:, None] * frames).flatten()
+        durations = durations.repeat_interleave(n_frames)
+        event_runs = None if event_runs is None else event_runs.repeat_interleave(n_frames)
     given: dict[str, Any] = {
         "tr": tr, "durations": durations, "event_runs": event_runs, "volume_runs": volume_runs
     }  # fmt: skip

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from nfas_lightning.data.event_tables import STIMULUS_COLUMNS, check_not_negative, events_table
 from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.regions.rois import given_rois
+from nfas_lightning.data.stimuli.captioned import CaptionedImages
+from nfas_lightning.data.stimuli.clips import ClipFiles
 from nfas_lightning.data.stimuli.images import ImageFiles
 from nfas_lightning.data.stimuli.sounds import SoundFiles
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles, list_files, unread_files
@@ -25,9 +27,10 @@ from nfas_lightning.data.stimuli.texts import word_stimuli
 from nfas_lightning.data.tables import as_numbers, as_text, check_columns, parse_csv, read_csv, read_numbers
 from nfas_lightning.errors import InputError, MissingFileError
 
-_TABLES = ("events", "volumes", "rois", "nuisances")
+_TABLES = ("events", "volumes", "rois", "nuisances", "captions")
 _LAYOUT = """\
-  images/  or  sounds/  or  words.csv  or  texts.csv    one kind of stimuli, files in the order of their names
+  images/, sounds/, clips/, words.csv or texts.csv      one kind of stimuli, files in the order of their names
+  captions.csv                                          of images, optional
   responses.npy  or  responses.csv  or  responses/NAME.npy|csv, one a subject
   events.csv, volumes.csv, rois.csv, nuisances.csv       optional
 Each csv may be a tsv."""
@@ -41,6 +44,7 @@ def read_folder(
     *,
     size: int | None = 224,
     sampling_rate: int = 16_000,
+    frames_per_second: float = 4.0,
     window: int = 20,
     carrier: str | None = None,
     temporal: str | None = None,
@@ -51,7 +55,7 @@ def read_folder(
     kinds = ["responses.npy", "responses.csv", "responses.tsv", "responses"]
     (place,) = _find(folder, "responses once", kinds)
     responses, names, header = _responses(place)
-    kinds = ["images", "sounds", "words.csv", "words.tsv", "texts.csv", "texts.tsv"]
+    kinds = ["images", "sounds", "clips", "words.csv", "words.tsv", "texts.csv", "texts.tsv"]
     (stimuli,) = _find(folder, "one kind of stimuli", kinds)
     found: dict[str, Path] = {}
     for name in _TABLES:
@@ -77,7 +81,9 @@ def read_folder(
     if is_array and "rois" in tables:
         given["rois"] = given_rois(tables["rois"], responses.shape[-1], header, str(found["rois"]))
     # words know their onsets, unless a table of events has others
-    told = _read_stimuli(stimuli, size, sampling_rate, window, carrier)
+    told = _read_stimuli(stimuli, size, sampling_rate, frames_per_second, window, carrier)
+    if "captions" in tables:
+        told["stimuli"] = _with_captions(told["stimuli"], tables["captions"], found["captions"])
     if events is not None:
         if not set(STIMULUS_COLUMNS) & set(events):
             _check_counts(stimuli, len(told["stimuli"]), found["events"], len(events))
@@ -121,13 +127,20 @@ def _check_unread(folder: Path, read: Sequence[str]) -> None:
 
 
 def _read_stimuli(
-    place: Path, size: int | None, sampling_rate: int, window: int, carrier: str | None
+    place: Path,
+    size: int | None,
+    sampling_rate: int,
+    frames_per_second: float,
+    window: int,
+    carrier: str | None,
 ) -> dict[str, Any]:
     """Return what the stimuli's files hold, as fields of `InMemory`."""
     if place.is_dir():
         files: StimulusFiles
         if place.name == "images":
             files = ImageFiles.from_folder(place, size=size)
+        elif place.name == "clips":
+            files = ClipFiles.from_folder(place, frames_per_second, size=size)
         else:
             files = SoundFiles.from_folder(place, sampling_rate)
         return {"stimuli": files, "stimulus_ids": [path.stem for path in files.paths]}
@@ -145,6 +158,26 @@ def _read_stimuli(
             told["events"]["duration"] = words["offset"] - words["onset"]
             check_not_negative(told["events"], f"{place}: offset must not come before onset")
     return told
+
+
+def _captions(path: Path) -> pd.DataFrame:
+    return read_csv(path, ["text"])
+
+
+def _with_captions(images: Any, table: pd.DataFrame, path: Path) -> CaptionedImages:
+    """Put captions beside pictures: row by row, or by the file that a column ``image`` names."""
+    if not isinstance(images, ImageFiles):
+        raise InputError(f"{path} holds captions of images, and there are none: remove it.")
+    if "image" in table:
+        named = table.set_index(table["image"].astype(str).map(lambda name: Path(name).stem))
+        stems = [image.stem for image in images.paths]
+        if sorted(named.index) != sorted(stems):
+            apart = sorted(set(named.index) ^ set(stems))[:5]
+            raise InputError(f"{path} must name every image once, those that differ or repeat: {apart}.")
+        table = named.loc[stems]
+    if len(table) != len(images):
+        raise InputError(f"{path} must have one row per image, {len(images)}, got {len(table)}.")
+    return CaptionedImages(images, list(as_text(table, "text", path)))
 
 
 def _check_counts(place: Path, n_stimuli: int, path: Path, n_rows: int) -> None:
@@ -214,4 +247,5 @@ _READERS: dict[str, Any] = {
     "volumes": _volumes,
     "rois": _rois,
     "nuisances": lambda path: read_numbers(path, "regressors", missing=False, advice=_REGRESSOR),
+    "captions": _captions,
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from nfas_lightning.data import pairing
@@ -80,7 +83,8 @@ class InMemory:
             names = pairing.as_names("subject_names", self.subject_names, n_subjects)
         kept = pairing.pick("subjects", subjects, names)
         nuisances, nuisance_names = _as_nuisances(given["nuisances"], n_volumes)
-        design, times = self._design(stimuli, ids, given, runs, numbers, n_rois)
+        made, times = self._design(stimuli, ids, given, runs, numbers, n_rois)
+        design = () if made is None else made()
         if not design and n_volumes != len(stimuli):
             exchanged = ", as many columns as stimuli: are the axes exchanged?" * (n_rois == len(stimuli))
             raise InputError(
@@ -104,7 +108,8 @@ class InMemory:
             nuisance_names=nuisance_names,
             noise_ceiling=_as_ceiling(self.noise_ceiling, list(rois["roi"]), self.rois),
             gap=response_gap(self._temporal, self.tr, self.delays),
-            hashes={"stimuli": stimuli.sha256()},
+            frame_design=_by_frame(made),
+            hashes={"stimuli": stimuli.sha256(), **_event_times(made)},
         )
         return stimuli, responses
 
@@ -164,8 +169,8 @@ class InMemory:
         runs: Tensor,
         numbers: Mapping[Any, int],
         n_rois: int,
-    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """Operators and volume times of a time series; nothing where each row answers a stimulus."""
+    ) -> tuple[partial[tuple[Tensor, ...]] | None, Tensor | None]:
+        """What makes the operators of a time series, and its volume times; None where rows are stimuli."""
         if self._temporal == "none":
             if self.events is not None:
                 raise InputError("events were given but temporal='none': leave one of the two out.")
@@ -175,7 +180,7 @@ class InMemory:
                     f"{' and '.join(clock)} belong to a time series, whose stimuli have onsets: give "
                     "events, or leave them out."
                 )
-            return (), None
+            return None, None
         if self.events is None or self.tr is None:
             raise InputError(
                 f"temporal={self._temporal!r} needs events (a table with 'onset' in seconds) and tr in "
@@ -198,7 +203,8 @@ class InMemory:
         if "duration" in events:
             durations = to_tensor("duration", events["duration"]).double()
             check_durations(onsets, durations, event_runs, times, tr=self.tr)
-        design = volume_design(
+        design = partial(
+            volume_design,
             onsets,
             times,
             tr=self.tr,
@@ -212,6 +218,29 @@ class InMemory:
             delays=self.delays,
         )
         return design, times
+
+
+def _by_frame(design: partial[tuple[Tensor, ...]] | None) -> Callable[[int], tuple[Tensor, ...]] | None:
+    """Return `Responses.frame_design`: frames take up an event's time, so there is none for instants."""
+    durations = None if design is None else design.keywords["durations"]
+    if design is None or durations is None or not bool((durations > 0).all()):
+        return None
+    return partial(_frame_design, design)
+
+
+def _event_times(design: partial[tuple[Tensor, ...]] | None) -> dict[str, str]:
+    """Return the hash of onsets and durations: operators of whole stimuli may hide where frames are."""
+    if design is None or design.keywords["durations"] is None:
+        return {}
+    onsets, known = design.args[0], design.keywords
+    columns = [known["event_runs"], known["event_stimuli"], onsets, known["durations"]]
+    told = [torch.zeros_like(onsets) if column is None else column.double() for column in columns]
+    rows = sorted(torch.stack(told, dim=1).tolist())  # in whatever order events were listed
+    return {"event_times": hashlib.sha256(repr(rows).encode()).hexdigest()}
+
+
+def _frame_design(design: partial[tuple[Tensor, ...]], n_frames: int) -> tuple[Tensor, ...]:
+    return design(n_frames=n_frames)
 
 
 def _as_ceiling(given: Any, rois: Sequence[str], named: Any) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -54,6 +55,8 @@ class Responses:
         noise_ceiling: (R,) correlation an ideal model could reach, None where unknown.
         subject_ceilings: (S, R) the same for a model of each subject, None where unknown.
         gap: volumes dropped on either side of a test block.
+        frame_design: number of frames F of every clip to the operators (T, N * F) that carry features of
+            frames to volumes, frame f of stimulus n in column n * F + f; None: they have no place on a clock.
         identical: (T,) labels of rows that answer the same stimulus and that folds keep together; None: folds
             may part them.
         lags: channels and lags that the R = C * K targets are, see `Responses.in_time`; None: not in time.
@@ -77,6 +80,7 @@ class Responses:
     noise_ceiling: Tensor | None = None
     subject_ceilings: Tensor | None = None
     gap: int = 0
+    frame_design: Callable[[int], tuple[Tensor, ...]] | None = None
     identical: Tensor | None = None
     lags: Lags | None = None
     simulated: bool = False
@@ -209,6 +213,32 @@ class Responses:
             return self.carry(of_all)
         check_shape("features", features, "N P", N=n)
         return self.carry(_centered(features, weights))
+
+    def check_clock(self) -> None:
+        """Raise unless frames of clips have a place on the clock of the responses.
+
+        Raises:
+            ValueError: they have none.
+        """
+        if self.frame_design is None:
+            raise InputError(
+                f"time='keep' puts every frame on the clock of the responses, and those of {self.dataset!r} "
+                "have none: give events with a duration, and tr; or use time='mean' or 'dmd'."
+            )
+
+    def by_frame(self, n_frames: int) -> Responses:
+        """Return the same responses with the frames of clips as their stimuli, see `frame_design`.
+
+        Args:
+            n_frames: F of every clip, which fill its time evenly.
+
+        Raises:
+            ValueError: frames have no place on a clock.
+        """
+        self.check_clock()
+        assert self.frame_design is not None
+        ids = tuple(f"{name}, frame {frame}" for name in self.stimulus_ids for frame in range(n_frames))
+        return replace(self, stimulus_ids=ids, design=self.frame_design(n_frames), frame_design=None)
 
     def event_rate(self) -> Tensor:
         """Return what a feature that is 1 for every stimulus becomes on the volumes' clock: (T, delays).

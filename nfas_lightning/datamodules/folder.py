@@ -18,7 +18,9 @@ class FolderDataModule(BrainDataModule):
 
     ==================  =====================================================================================
     ``images/``         image files, in the order of their names (digits as numbers)
+    ``captions.csv``    of images: ``text`` and, if rows are in another order, the file's name as ``image``
     ``sounds/``         wav, flac or ogg files, likewise
+    ``clips/``          video files, likewise
     ``texts.csv``       a column ``text``, one row per stimulus
     ``words.csv``       columns ``word``, ``onset`` and, if known, ``offset`` (s): a story, word by word
     ``responses``       ``.npy`` (N, R) or (S, N, R), or ``.csv`` whose header names the ROIs; or a folder
@@ -37,8 +39,10 @@ class FolderDataModule(BrainDataModule):
 
     Args:
         root: the folder.
-        size: pixels of the square that images are resized and cropped to; None: as they are.
+        size: pixels of the square that images are resized and cropped to, and of the shorter side of clips;
+            None: as they are.
         sampling_rate: Hz that sounds are resampled to.
+        frames_per_second: frames that are taken of clips.
         window: words of context before each word of ``words.csv``.
         carrier: phrase around each text of ``texts.csv``, for single words, such as ``"The word is {}"``: the
             word's own tokens are pooled. None: texts as they are.
@@ -64,6 +68,7 @@ class FolderDataModule(BrainDataModule):
         *,
         size: int | None = 224,
         sampling_rate: int = 16_000,
+        frames_per_second: float = 4.0,
         window: int = 20,
         carrier: str | None = None,
         tr: float | None = None,
@@ -78,7 +83,10 @@ class FolderDataModule(BrainDataModule):
         self.save_hyperparameters()
         self.root = root
         both: dict[str, Any] = {"carrier": carrier, "temporal": temporal}
-        self.reading = both | {"size": size, "sampling_rate": sampling_rate, "window": window}
+        self.reading = both | {
+            "size": size, "sampling_rate": sampling_rate, "frames_per_second": frames_per_second,
+            "window": window,
+        }  # fmt: skip
         self.pairing = both | {"tr": tr, "hrf": hrf, "delays": delays, "groups": groups}
         self.dataset = dataset
 

@@ -12,8 +12,10 @@ from nfas_lightning.hooks.layout import LAYOUTS
 
 __all__ = [
     "POOLINGS",
+    "TIMES",
     "average_frames",
     "check_mask",
+    "join_frames",
     "pad_nested",
     "pool",
     "pool_checked",
@@ -24,6 +26,8 @@ __all__ = [
 
 POOLINGS = ("auto", "mean", "cls", "last", "max", "none", "grid")
 _OVER_TOKENS = ("auto", "mean", "max")
+TIMES = ("mean", "keep", "dmd")
+"""What becomes of the frames of a clip, see `DepthRecorder`."""
 
 # Strides of the convolutions in front of speech encoders. Longer ones (wav2vec2's 320 samples) have kernels
 # that cross the border between sound and padding, so that only the preprocessing can count their frames.
@@ -257,6 +261,24 @@ def average_frames(state: Tensor, n_frames: Tensor) -> Tensor:
                 [5.]])
     """
     return torch.stack([clip.mean(dim=0) for clip in torch.split(state, n_frames.tolist())])
+
+
+def join_frames(state: Tensor, n_frames: Tensor) -> Tensor:
+    """Put the pooled vectors of a clip's frames side by side.
+
+    Args:
+        state: (B * F, D) one row per frame, clip after clip.
+        n_frames: (B,) frames of each clip, F of all.
+
+    Returns:
+        (B, F * D).
+
+    Example:
+        >>> join_frames(torch.tensor([[1.0], [3.0], [5.0], [7.0]]), torch.tensor([2, 2]))
+        tensor([[1., 3.],
+                [5., 7.]])
+    """
+    return state.reshape(len(n_frames), -1)
 
 
 def pad_nested(output: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -19,13 +19,14 @@ from nfas_lightning.hooks.blocks import SeveralTrunksError, choose_trunk, find_r
 from nfas_lightning.hooks.first_token import FirstToken
 from nfas_lightning.hooks.layout import LAYOUTS
 from nfas_lightning.hooks.outputs import as_numbers, given_tensors, main_tensor, rivals
-from nfas_lightning.hooks.pooling import average_frames, check_mask, pad_nested
+from nfas_lightning.hooks.pooling import TIMES, average_frames, check_mask, join_frames, pad_nested
 from nfas_lightning.hooks.selection import MIN_DEPTHS, Layers, resolve_layers
 from nfas_lightning.hooks.spill import Spill
 from nfas_lightning.hooks.state_checks import (
     as_stimulus_ids,
     check_complete,
     check_finite,
+    check_frames,
     check_has_values,
     check_in_range,
     check_one_pass,
@@ -59,6 +60,9 @@ class DepthRecorder:
             decides (see `choose_trunk`): the network is run once more on what it is given.
         pooling: how an output becomes a vector, see `pool`. A first token that is an attention sink stays out
             of means and maxima over tokens, see `FirstToken`.
+        time: what becomes of the frames of clips that a network reads one by one: ``"mean"``, their mean is
+            the stimulus's vector; ``"keep"`` and ``"dmd"``, they are kept, F of every clip, and scored frame
+            by frame on the clock of the responses, or decomposed over time at each block.
         layout: where blocks keep their channels; ``"auto"`` asks each block, see `infer_layout`, once: what
             it finds in the first pass holds from then on.
         repeats: a module that runs more than once in a forward pass (shared weights): ``"error"``, keep the
@@ -94,6 +98,7 @@ class DepthRecorder:
         layers: Layers = "auto",
         *,
         pooling: str = "auto",
+        time: str = "mean",
         layout: str = "auto",
         repeats: str = "error",
         device: torch.device | str | None = None,
@@ -103,6 +108,7 @@ class DepthRecorder:
         mask_source: Callable[[], Tensor | None] | None = None,
         may_run: bool = True,
     ) -> None:
+        check_option("time", time, TIMES)
         check_option("layout", layout, LAYOUTS)
         check_option("repeats", repeats, _REPEATS)
         self.model = model
@@ -117,7 +123,7 @@ class DepthRecorder:
             self._question: SeveralTrunksError | None = error
         else:
             self._question = None
-        self.pooling, self.layout, self.repeats = pooling, layout, repeats
+        self.pooling, self.time, self.layout, self.repeats = pooling, time, layout, repeats
         self.device, self.dtype, self.check_finite = device, dtype, check_finite
         self.mask_source, self._may_run = mask_source, may_run
         self._spill = Spill(memory_budget)
@@ -135,7 +141,7 @@ class DepthRecorder:
     def clear(self) -> None:
         """Forget the last forward pass and everything collected."""
         self._begin_pass()
-        self._n_passes = 0
+        self._n_passes = self._n_frames = 0
         self._infos: dict[str, LayerInfo] = {}
         self._order: tuple[str, ...] = ()
         self._spill.clear()
@@ -407,7 +413,14 @@ class DepthRecorder:
     def _described(self, keys: Sequence[str]) -> tuple[LayerInfo, ...]:
         pooling_of = self._first_token.pooling_of
         return tuple(
-            replace(self._infos[key], index=index, pooling=pooling_of(key)) for index, key in enumerate(keys)
+            replace(
+                self._infos[key],
+                index=index,
+                pooling=pooling_of(key),
+                frames=max(1, self._n_frames),
+                time=self.time,
+            )
+            for index, key in enumerate(keys)
         )
 
     def forget_pass(self) -> None:
@@ -435,8 +448,8 @@ class DepthRecorder:
         Args:
             stimulus_ids: (B,) integers from 0.
             n_frames: (B,) frames of each stimulus, for a network that read clips frame by frame: its rows
-                are averaged over each clip, after pooling. A network that read whole clips has one row
-                per stimulus already, which stays as it is.
+                are averaged over each clip, after pooling, or kept as `time` says. A network that read whole
+                clips has one row per stimulus already, which stays as it is.
 
         Raises:
             TypeError: the ids are no integers.
@@ -448,7 +461,11 @@ class DepthRecorder:
         ids = as_stimulus_ids(stimulus_ids)
         counts = None if n_frames is None else torch.as_tensor(n_frames).reshape(-1)
         check_rows(len(states[0]), len(ids), counts)
-        if counts is not None and len(states[0]) != len(ids):
+        if self.time != "mean":
+            self._n_frames = check_frames(self.time, len(states[0]), counts, self._n_frames)
+            assert counts is not None
+            states = [join_frames(state, counts) for state in states]
+        elif counts is not None and len(states[0]) != len(ids):
             states = [average_frames(state, counts) for state in states]
         if self._order:
             check_same_blocks(tuple(self._states), self._order)

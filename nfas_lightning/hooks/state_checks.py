@@ -253,6 +253,33 @@ def check_rows(n_rows: int, n_ids: int, n_frames: Tensor | None) -> None:
         )
 
 
+def check_frames(time: str, n_rows: int, n_frames: Tensor | None, earlier: int) -> int:
+    """Return how many frames each clip of a batch has, which `time` is to keep.
+
+    Args:
+        time: ``"keep"`` or ``"dmd"``.
+        n_rows: rows of the batch.
+        n_frames: (B,) frames of each stimulus; None: they are no clips.
+        earlier: frames of the clips of the batches before; 0: there were none.
+
+    Raises:
+        ValueError: one row per stimulus, or clips of several lengths.
+    """
+    if n_frames is None or n_rows == len(n_frames):
+        raise InputError(
+            f"time={time!r} keeps the frames of clips that a network reads one by one, and this one made one "
+            f"row per stimulus: stimuli are no clips of several frames, or the network reads whole clips. "
+            f"Use time='mean'."
+        )
+    counts = sorted({*n_frames.tolist(), *([earlier] if earlier else [])})
+    if len(counts) > 1:
+        raise InputError(
+            f"time={time!r} needs clips of equally many frames, got {counts}: cut them alike, such as with "
+            f"ClipFiles(seconds=...)."
+        )
+    return int(counts[0])
+
+
 def check_same_blocks(keys: Sequence[str], earlier: Sequence[str]) -> None:
     """Raise unless a batch ran through the blocks of the batches before, in their order."""
     if keys != earlier:

@@ -30,6 +30,8 @@ class LayerInfo:
         dtype: dtype of the raw output, e.g. ``"torch.float32"``.
         pooling: how it became a vector, see `pool`: ``"mean:rest"`` where the first token stayed out,
             ``"mean:all"`` where it did not, ``"mean"`` where no stimulus asked; empty: not told.
+        frames: F frames whose vectors a row holds side by side; 1: a row is one vector.
+        time: what is to become of them, see `DepthRecorder`.
     """
 
     name: str
@@ -39,6 +41,8 @@ class LayerInfo:
     width: int
     dtype: str
     pooling: str = ""
+    frames: int = 1
+    time: str = "mean"
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,7 +50,8 @@ class Trajectory:
     """Depth trajectory of one model over a stimulus set.
 
     Attributes:
-        states: L matrices (N, D_l), one per block, rows in the order of `stimulus_ids`.
+        states: L matrices (N, D_l), one per block, rows in the order of `stimulus_ids`; (N, F * D_l) where
+            frames are kept, see `by_frame`.
         layers: L descriptions.
         stimulus_ids: (N,) integer indices of the stimuli, ascending, each once.
         device: where the states arose and are to be scored, wherever they lie now; None: where they lie.
@@ -75,14 +80,26 @@ class Trajectory:
             f"widths {sizes[0]} to {sizes[-1]}" if self.is_ragged else f"width {', '.join(map(str, sizes))}"
         )
         names = " ... ".join(dict.fromkeys([*self.layer_names[:1], *self.layer_names[-1:]]))
+        frames = f" x {self.frames} frames" if self.frames > 1 else ""
         return (
-            f"Trajectory({len(self.stimulus_ids)} stimuli x {len(self.states)} depths of {widths}, {names})"
+            f"Trajectory({len(self.stimulus_ids)} stimuli{frames} x {len(self.states)} depths of {widths}, "
+            f"{names})"
         )
 
     @property
     def widths(self) -> tuple[int, ...]:
         """D_l of every layer."""
-        return tuple(state.shape[1] for state in self.states)
+        return tuple(state.shape[1] // self.frames for state in self.states)
+
+    @property
+    def frames(self) -> int:
+        """F frames of every stimulus; 1 where they were averaged, or there were none."""
+        return self.layers[0].frames if self.layers else 1
+
+    @property
+    def time(self) -> str:
+        """What is to become of the frames, see `DepthRecorder`."""
+        return self.layers[0].time if self.layers else "mean"
 
     @property
     def is_ragged(self) -> bool:
@@ -95,7 +112,7 @@ class Trajectory:
         return tuple(layer.name for layer in self.layers)
 
     def stack(self) -> Tensor:
-        """Return H (N, L, D) for equal widths.
+        """Return H (N, L, D) for equal widths; (N, F, L, D) where frames are kept.
 
         Raises:
             ValueError: the widths differ; use a StateSpace.
@@ -103,7 +120,27 @@ class Trajectory:
         if self.is_ragged:
             listed = ", ".join(f"{n}: {w}" for n, w in zip(self.layer_names, self.widths, strict=True))
             raise InputError(f"Layers differ in width ({listed}): align them with a StateSpace first.")
+        if self.frames > 1:
+            return torch.stack([state.reshape(len(state), self.frames, -1) for state in self.states], dim=2)
         return torch.stack(self.states, dim=1)
+
+    def by_frame(self) -> Trajectory:
+        """Return N * F rows, one per frame: frame f of stimulus n has the stimulus_id n * F + f.
+
+        Example:
+            >>> info = LayerInfo("a", 0, "Linear", (1,), 1, "torch.float32", frames=2, time="keep")
+            >>> frames = Trajectory((torch.tensor([[1.0, 2.0], [3.0, 4.0]]),), (info,), torch.arange(2))
+            >>> frames.by_frame().states[0].T, frames.by_frame().stimulus_ids
+            (tensor([[1., 2., 3., 4.]]), tensor([0, 1, 2, 3]))
+        """
+        ids = self.stimulus_ids
+        frames = torch.arange(self.frames, dtype=ids.dtype, device=ids.device)
+        return Trajectory(
+            states=tuple(state.reshape(len(ids) * self.frames, -1) for state in self.states),
+            layers=tuple(replace(layer, frames=1, time="mean") for layer in self.layers),
+            stimulus_ids=(ids[:, None] * self.frames + frames).flatten(),
+            device=self.device,
+        )
 
 
 def sort_stimuli(
@@ -177,6 +214,11 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
             raise InputError(
                 f"Trajectories of different layers can't be joined: {part.layer_names} of widths "
                 f"{part.widths} after {first.layer_names} of widths {first.widths}."
+            )
+        if part.frames != first.frames:
+            raise InputError(
+                f"Trajectories must have one number of frames, got {part.frames} after {first.frames}: cut "
+                f"clips alike."
             )
     told = zip(*(part.layers for part in parts), strict=True)
     pooling = joined_pooling({same[0].name: {layer.pooling for layer in same} for same in told})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nfas_lightning.models.actor_critic import ActorCritic
 from nfas_lightning.models.audio import AudioPreprocess
+from nfas_lightning.models.captions import CaptionPreprocess
 from nfas_lightning.models.loaded import LoadedModel, ModelInfo, ModelInputs
 from nfas_lightning.models.loaders import load_model, load_module
 from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess, RawStimuli
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActorCritic",
     "AudioPreprocess",
+    "CaptionPreprocess",
     "ClipPreprocess",
     "FrozenModel",
     "ImagePreprocess",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nfas_lightning.hooks.outputs import first_tensor
 from nfas_lightning.hooks.processes import rank_and_world
 from nfas_lightning.hooks.undisturbed import plain_network, undisturbed
-from nfas_lightning.models.audio import AudioPreprocess
+from nfas_lightning.models.audio import AudioPreprocess, RepeatedAudioPreprocess
 from nfas_lightning.models.loaded import ModelInputs, Preprocess, move_inputs
 from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess, RawStimuli
 from nfas_lightning.models.timm_loader import timm_preprocess
@@ -83,7 +83,7 @@ def _reads(preprocess: Preprocess, batch: Mapping[str, Any]) -> bool:
     """Whether a preprocessing is for this kind of stimuli: a network may have parts for several."""
     if isinstance(preprocess, ImagePreprocess | ClipPreprocess):
         return "image" in batch or ("clip" in batch and isinstance(preprocess, ClipPreprocess))
-    return ("audio" if isinstance(preprocess, AudioPreprocess) else "text") in batch
+    return ("audio" if isinstance(preprocess, AudioPreprocess | RepeatedAudioPreprocess) else "text") in batch
 
 
 def _configured(network: nn.Module) -> Iterator[tuple[nn.Module, Preprocess]]:

@@ -13,6 +13,7 @@ from nfas_lightning.data.stimuli.stimulus_set import MODALITIES
 from nfas_lightning.data.stimuli.timing import check_own_tokens
 from nfas_lightning.errors import FailureError, InputTypeError
 from nfas_lightning.functional.checks import check_option, check_seed
+from nfas_lightning.hooks.pooling import TIMES
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.hooks.state_checks import is_placed
 from nfas_lightning.lightning_packages import LightningModule
@@ -47,6 +48,7 @@ class FrozenModel(LightningModule):
         seed: of the random weights.
         layers: blocks to record, see `resolve_layers`; None: the loader's choice.
         pooling: see `pool`; None: the loader's choice.
+        time: of clips that are read frame by frame, ``"mean"``, ``"keep"`` or ``"dmd"``, see `DepthRecorder`.
         preprocess: raw batch to `ModelInputs`; None: the loader's. A bare module gets the batch's image or
             audio as it is.
         revision: commit or tag of a hub model.
@@ -82,6 +84,7 @@ class FrozenModel(LightningModule):
         seed: int = 0,
         layers: str | list[str] | Callable[[nn.Module], list[str]] | None = None,
         pooling: str | None = None,
+        time: str = "mean",
         preprocess: Preprocess | None = None,
         revision: str | None = None,
         dtype: str | None = None,
@@ -97,6 +100,7 @@ class FrozenModel(LightningModule):
         super().__init__()
         self._arguments = given  # in a mapping, so that a module is registered once, under the name `module`
         check_option("weights", weights, ("pretrained", "random"))
+        check_option("time", time, TIMES)
         check_seed(seed)
         if name is not None:
             check_label(name)
@@ -109,7 +113,9 @@ class FrozenModel(LightningModule):
             told["layers"] = getattr(layers, "__name__", repr(layers))
         if hasattr(quantization_config, "to_dict"):
             told["quantization_config"] = quantization_config.to_dict()
-        self.save_hyperparameters({**told, "model": model if isinstance(model, str) else model_name(model)})
+        told["model"] = model if isinstance(model, str) else model_name(model)
+        # not for loggers, which get the card: Lightning refuses a modality or a seed that is not the data's
+        self.save_hyperparameters(told, logger=False)
         self._loaded: LoadedModel | None = None
         if isinstance(model, str):
             split_name(model)
@@ -173,6 +179,11 @@ class FrozenModel(LightningModule):
         """How a block's output becomes one vector per stimulus; loads the network."""
         pooling: str | None = self._arguments["pooling"]
         return self.load().pooling if pooling is None else pooling
+
+    @property
+    def time(self) -> str:
+        """What becomes of the frames of clips."""
+        return str(self._arguments["time"])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast the network; one that is quantized, or placed by a device map, stays as it is."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nfas_lightning.errors import InputError
-from nfas_lightning.functional.checks import check_option, check_shape
+from nfas_lightning.functional.checks import check_count, check_option, check_shape
 from nfas_lightning.models.batch import batch_field, prefix_mask
 from nfas_lightning.models.loaded import ModelInputs
 
@@ -66,6 +66,7 @@ class ImagePreprocess:
             ``size / crop_pct``; ``"squash"``, to ``size / crop_pct`` on both sides, whatever its proportions;
             a number, the pixels of the shorter side, in proportion; or (height, width), squashed. The last
             two take no `crop_pct`.
+        antialias: smooth before an image is made smaller; bytes are. torchvision's video transforms do not.
         crop_rounding: where a crop can't be centered, the margin at the top and left is half of what is left
             over, rounded to ``"even"`` (timm, torchvision) or ``"down"`` (processors of transformers).
 
@@ -87,10 +88,13 @@ class ImagePreprocess:
         scale: float = 1.0,
         resize: int | tuple[int, int] | str = "cover",
         crop_rounding: str = "even",
+        antialias: bool = True,
     ) -> None:
         check_option("interpolation", interpolation, _INTERPOLATIONS)
         check_option("crop_rounding", crop_rounding, ("even", "down"))
         check_option("channel_order", channel_order, ("rgb", "bgr"))
+        if not antialias:
+            check_option("interpolation without antialias", interpolation, ("bilinear", "bicubic"))
         if not 0 < crop_pct <= 1:
             raise InputError(f"crop_pct must lie in (0, 1], got {crop_pct}.")
         self.height, self.width = (size, size) if isinstance(size, int) else size
@@ -99,7 +103,7 @@ class ImagePreprocess:
         check_shape("std", self.std, "C", C=3)
         self.crop_pct, self.scale = crop_pct, scale
         self.interpolation, self.channel_order = interpolation, channel_order
-        self.resize, self.crop_rounding = resize, crop_rounding
+        self.resize, self.crop_rounding, self.antialias = resize, crop_rounding, antialias
         if isinstance(resize, str):
             check_option("resize", resize, ("cover", "squash"))
             return
@@ -148,6 +152,8 @@ class ImagePreprocess:
         new = self._resized(*image.shape[-2:])
         if new == tuple(image.shape[-2:]):
             return image
+        if not self.antialias:
+            return F.interpolate(image, new, mode=self.interpolation, align_corners=False)
         return resize_image(image, new, self.interpolation)
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
@@ -174,11 +180,14 @@ class ImagePreprocess:
 
 
 class ClipPreprocess:
-    """Choose frames of a clip, evenly spaced, and prepare each as an image.
+    """Choose frames of a clip and prepare each as an image.
 
     Args:
         frames: how many frames the network reads.
         image: preprocessing of one frame.
+        stride: frames of the clip from one chosen frame to the next, around the clip's middle: the time step
+            that the network was trained with, in frames of the benchmark. None: evenly spaced over the clip.
+        channels_first: return (B, 3, frames, height, width).
 
     Example:
         >>> image = ImagePreprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -186,8 +195,13 @@ class ClipPreprocess:
         torch.Size([2, 8, 3, 32, 32])
     """
 
-    def __init__(self, frames: int, image: ImagePreprocess) -> None:
-        self.frames, self.image = frames, image
+    def __init__(
+        self, frames: int, image: ImagePreprocess, *, stride: int | None = None, channels_first: bool = False
+    ) -> None:
+        check_count("frames", frames, 1)
+        if stride is not None:
+            check_count("stride", stride, 1)
+        self.frames, self.image, self.stride, self.channels_first = frames, image, stride, channels_first
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return pixels (B, frames, 3, height, width); a still image is a clip that does not move.
@@ -204,11 +218,18 @@ class ClipPreprocess:
             clips = torch.split(image, counts.tolist())
         chosen = torch.cat([self._spaced(clip) for clip in clips])
         pixels = self.image({"image": chosen}).args[0]
-        return ModelInputs(args=(pixels.unflatten(0, (len(clips), self.frames)),))
+        pixels = pixels.unflatten(0, (len(clips), self.frames))
+        return ModelInputs(args=(pixels.transpose(1, 2) if self.channels_first else pixels,))
 
     def _spaced(self, clip: Tensor) -> Tensor:
-        """The frames in the middle of so many equal parts of the clip."""
-        middles = (torch.arange(self.frames) + 0.5) * len(clip) / self.frames
+        """The frames in the middle of so many equal parts of the clip, or of its middle; a still repeats."""
+        span = len(clip) if self.stride is None or len(clip) == 1 else self.frames * self.stride
+        if span > len(clip):
+            raise InputError(
+                f"A clip must have {span} frames for {self.frames} at a stride of {self.stride}, got "
+                f"{len(clip)}: take more frames per second or longer clips, or leave stride out."
+            )
+        middles = (len(clip) - span) // 2 + (torch.arange(self.frames) + 0.5) * span / self.frames
         return clip[middles.long()]
 
 

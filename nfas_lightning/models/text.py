@@ -36,6 +36,8 @@ class TextPreprocess:
         equal_lengths: refuse texts of unequal numbers of tokens, for networks that mix over tokens whatever
             the attention mask says (FNet, ConvBERT, Nystroemformer) and so carry padding into real ones.
         multiple_of: batches are padded to a multiple of so many tokens, as some networks do themselves.
+        attend_padding: give no attention mask, for networks that were trained so (SigLIP); with `multiple_of`
+            the window, every text is padded alike.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TextPreprocess:
         *,
         equal_lengths: bool = False,
         multiple_of: int = 1,
+        attend_padding: bool = False,
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise InputError(
@@ -54,6 +57,7 @@ class TextPreprocess:
             )
         self.tokenizer, self.max_length, self.prefix = tokenizer, max_length, prefix
         self.equal_lengths, self.multiple_of = equal_lengths, multiple_of
+        self.attend_padding = attend_padding
 
     def __call__(self, batch: Mapping[str, Any]) -> ModelInputs:
         """Return token ids (B, K), the attention mask, and the mask over target tokens."""
@@ -86,7 +90,9 @@ class TextPreprocess:
         missing = -input_ids.shape[1] % self.multiple_of
         input_ids = torch.nn.functional.pad(input_ids, (0, missing), value=padding)
         attention = prefix_mask(torch.tensor([len(row) for row in rows]), input_ids.shape[1])
-        kwargs = {"input_ids": input_ids, "attention_mask": attention.long()}
+        kwargs = {"input_ids": input_ids}
+        if not self.attend_padding:
+            kwargs["attention_mask"] = attention.long()
         if "token_type_ids" in encoded:
             kwargs["token_type_ids"] = torch.zeros_like(input_ids)
         mask = torch.nn.utils.rnn.pad_sequence(targets, batch_first=True)

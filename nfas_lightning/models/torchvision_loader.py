@@ -1,7 +1,9 @@
-"""Image classifiers of torchvision, with the preprocessing of their weights."""
+"""Classifiers of images and of clips of torchvision, with the preprocessing of their weights."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,19 +16,22 @@ from nfas_lightning.errors import InputError, UnreadableError, nearest
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.loaded import LoadedModel, model_info
 from nfas_lightning.models.optional import require
-from nfas_lightning.models.preprocess import ImagePreprocess
+from nfas_lightning.models.preprocess import ClipPreprocess, ImagePreprocess
 from nfas_lightning.models.random_twin import seeded
 from nfas_lightning.models.reach import check_reachable
 from nfas_lightning.models.sources import ModelSource
 
 __all__ = ["SOURCE", "closest_weights", "load_torchvision", "torchvision_preprocess"]
 
+_FRAMES = 16  # that most networks of clips were trained with
+
 
 def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -> LoadedModel:
-    """Load an image classifier of torchvision with the preprocessing of its default weights.
+    """Load a classifier of images or of clips with the preprocessing of its default weights.
 
     Args:
-        name: a name of ``torchvision.models.list_models()``.
+        name: a name of ``torchvision.models.list_models()``, such as ``"resnet18"``, ``"r3d_18"`` or
+            ``"mvit_v2_s"``. Networks of clips read as many frames as their weights were evaluated with.
         weights: ``"pretrained"`` or ``"random"``.
         seed: of the random weights.
 
@@ -60,12 +65,16 @@ def load_torchvision(name: str, *, weights: str = "pretrained", seed: int = 0) -
         source=f"torchvision=={torchvision.__version__} ({default})",
         seed=None if pretrained is not None else seed,
     )
-    return LoadedModel(module.eval(), torchvision_preprocess(default.transforms()), info)
+    preprocess = torchvision_preprocess(default.transforms(), default.meta)
+    # what the blocks of a multiscale transformer return besides their tokens tells where those are
+    layers = "blocks.*" if type(module).__name__ == "MViT" else "auto"
+    return LoadedModel(module.eval(), preprocess, info, layers)
 
 
 def _names() -> list[str]:
     models = require("torchvision", "vision").models
-    return list(models.list_models(module=models))  # classification, which `load_torchvision` takes
+    # classification, which `load_torchvision` takes
+    return [*models.list_models(module=models), *models.list_models(module=models.video)]
 
 
 def _check(name: str) -> None:
@@ -76,15 +85,29 @@ def _check(name: str) -> None:
 SOURCE = ModelSource(load_torchvision, names=_names, check=_check, about=lambda name: {"modality": "vision"})
 
 
-def torchvision_preprocess(transform: Any) -> ImagePreprocess:
-    """Return the preprocessing of the ``transforms()`` of weights of torchvision for classification."""
-    return ImagePreprocess(
+def torchvision_preprocess(
+    transform: Any, meta: Mapping[str, Any] | None = None
+) -> ImagePreprocess | ClipPreprocess:
+    """Return the preprocessing of the ``transforms()`` of weights of torchvision for classification.
+
+    Args:
+        transform: the weights' own.
+        meta: of the weights, which tells how many frames of a clip they were evaluated with.
+    """
+    is_clip, size = type(transform).__name__ == "VideoClassification", transform.resize_size
+    image = ImagePreprocess(
         transform.crop_size[0],
         tuple(transform.mean),
         tuple(transform.std),
         interpolation=transform.interpolation.value,
-        resize=transform.resize_size[0],
+        resize=size[0] if len(size) == 1 else tuple(size),
+        antialias=not is_clip,
     )
+    if not is_clip:
+        return image
+    told = re.search(r"clip_len=(\d+)", str((meta or {}).get("_docs", "")))  # in words alone
+    frames = int(told[1]) if told else int((meta or {}).get("min_temporal_size", _FRAMES))
+    return ClipPreprocess(frames, image, channels_first=True)
 
 
 def closest_weights(network: nn.Module) -> str | None:

@@ -16,8 +16,10 @@ from torch import nn
 
 from nfas_lightning.errors import InputError, MissingFileError, UnreadableError, nearest
 from nfas_lightning.functional.checks import check_option
+from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.models.adapters import adapt
-from nfas_lightning.models.audio import AudioPreprocess
+from nfas_lightning.models.audio import AudioPreprocess, RepeatedAudioPreprocess
+from nfas_lightning.models.captions import CaptionPreprocess
 from nfas_lightning.models.loaded import LoadedModel, Preprocess, model_info
 from nfas_lightning.models.optional import require
 from nfas_lightning.models.placement import (
@@ -37,6 +39,7 @@ from nfas_lightning.models.text import TextPreprocess, has_vocabulary
 
 __all__ = ["SOURCE", "load_transformers", "own_preprocess", "processor_preprocess"]
 
+_PARTS = ("vision", "text", "audio")
 _NO_LIMIT = 100_000  # tokenizers without a window of their own report an astronomical one
 _DEFAULT_WINDOW = 512
 _REACH_INTO_PADDING = ("data2vec-audio", "wav2vec2-conformer")  # convolutions after the mask was applied
@@ -54,7 +57,9 @@ def load_transformers(
     Code from the hub is never run, and pickled weights are read with ``weights_only``.
 
     Args:
-        name: a folder (``"./minilm"``), or a hub entry, best pinned: ``"org/name@commit"``.
+        name: a folder (``"./minilm"``), or a hub entry, best pinned: ``"org/name@commit"``. Of two networks,
+            as CLIP, SigLIP and CLAP are, one is named at the end: ``"org/clip@commit#vision"``, or ``#text``
+            or ``#audio``.
         weights: ``"pretrained"``, or ``"random"``: only configuration and tokenizer are read.
         seed: of the random weights.
         revision: commit or tag; the same as ``@revision``.
@@ -62,13 +67,14 @@ def load_transformers(
 
     Returns:
         The module, its preprocessing by what it reads (tokens, waveforms, mel features, pixels of an image or
-        of a clip's frames, as VideoMAE and TimeSformer do), its card.
+        of a clip's frames, as VideoMAE, TimeSformer and V-JEPA 2 do, pictures with captions), its card. Of a
+        vision-language network the blocks of its language model, in which picture and caption meet.
 
     Raises:
         ImportError: transformers is missing.
         OSError: the folder or the hub entry can't be read.
         ValueError: a revision is given twice, or the network reads something else, or in a way of its own, or
-            is two networks, as CLIP is.
+            is two networks, as CLIP is, of which none was named.
 
     Warns:
         UserWarning: a hub entry without a revision, which may change under the same name.
@@ -76,6 +82,7 @@ def load_transformers(
     check_option("weights", weights, ("pretrained", "random"))
     is_trained = weights == "pretrained"
     transformers = require("transformers", "language")
+    name, part = _part(name)
     path, revision = _split(name, revision)
     options = {"revision": revision} if revision else {}
     reached = nullcontext if Path(path).is_dir() else hub_or_cache
@@ -88,35 +95,63 @@ def load_transformers(
             whole = seeded(seed, lambda: untrained(transformers.AutoModel, config, **loading))
     except (OSError, SafetensorError) as error:  # the latter: a weights file that was cut short
         raise UnreadableError(_unreachable(path, revision, error)) from error
-    if hasattr(whole, "get_text_features"):
+    found = [name for name in _PARTS if isinstance(getattr(whole, f"{name}_model", None), nn.Module)]
+    if part and part not in found:
+        raise InputError(
+            f"'hf:{path}' ({config.model_type}) has no part {part!r}; it has "
+            f"{', '.join(map(repr, found)) or 'none'}."
+        )
+    if hasattr(whole, "get_text_features") and not part:
         raise InputError(
             f"'hf:{path}' holds two networks ({config.model_type}), of which one reads texts and the other "
-            "something else, and a depth trajectory is of one. Choose: load its part yourself (of CLIP, "
-            f"transformers.CLIPVisionModel.from_pretrained({path!r}) or CLIPTextModel) and give FrozenModel "
-            "the module and a preprocess; the zoo has parts of some, see `nfas models list`."
+            "something else, and a depth trajectory is of one. Choose one by what it reads: "
+            f"{', '.join(f'hf:{name}#{one}' for one in found) or 'load its part and give FrozenModel that'}."
         )
-    layers = adapt(whole)[1]  # in place
-    module = part_of(whole, whole.get_encoder()) if config.is_encoder_decoder else whole
+    layers: Layers = adapt(whole)[1]  # in place
+    module = whole
+    if part:
+        module = part_of(whole, getattr(whole, f"{part}_model"))
+        config = getattr(config, f"{part}_config", config)
+    elif config.is_encoder_decoder:
+        module = part_of(whole, whole.get_encoder())
+    elif config.model_type == "vjepa2":  # its predictor completes what was hidden of a clip
+        module = part_of(whole, whole.encoder)
+    elif _reads_pictures_with_text(config, whole):
+        layers = "language_model.layers.*"
+    reads = getattr(module, "main_input_name", whole.main_input_name)
     with reached():
         preprocess, modality = _preprocess(
-            transformers, path, {"trust_remote_code": False, **options}, whole.main_input_name, config
+            transformers, path, {"trust_remote_code": False, **options}, reads, config
         )
     commit = getattr(config, "_commit_hash", None) or revision
     stored = stored_dtypes(lambda file: cached_file(path, file, commit)) if is_trained else ()
     info = model_info(
         module,
-        name=Path(path).name.lower(),
+        name="_".join(filter(None, (Path(path).name.lower(), part))),
         modality=modality,
         family=config.model_type,
-        source=f"hf:{path}@{commit}" if commit else f"hf:{path}",
+        source=f"hf:{path}{f'@{commit}' if commit else ''}{f'#{part}' if part else ''}",
         seed=None if is_trained else seed,
         note=stored_note(stored, module),
     )
     return LoadedModel(module.eval(), preprocess, info, layers)
 
 
+def _part(name: str) -> tuple[str, str]:
+    """Part a name from the part of a network that it ends with."""
+    path, _, part = (name, "", "") if Path(name).is_dir() else name.partition("#")
+    return path, part
+
+
+def _reads_pictures_with_text(config: Any, network: Any) -> bool:
+    """Whether a network reads pictures and text in one sequence."""
+    has_both = all(getattr(config, f"{name}_config", None) is not None for name in ("vision", "text"))
+    return has_both and isinstance(getattr(network, "language_model", None), nn.Module)
+
+
 def _n_parameters(name: str) -> int:
     auto = require("transformers", "language")
+    name, part = _part(name)
     path, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
     try:
         config = auto.AutoConfig.from_pretrained(
@@ -125,7 +160,9 @@ def _n_parameters(name: str) -> int:
     except OSError:  # loading it says what is missing
         return 0
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in auto.AutoModel.from_config(config).parameters())
+        whole = auto.AutoModel.from_config(config)
+        network = getattr(whole, f"{part}_model", whole)
+        return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _names() -> list[str]:
@@ -138,6 +175,9 @@ def _names() -> list[str]:
 
 
 def _check(name: str) -> None:
+    name, part = _part(name)
+    if part:
+        check_option("part", part, _PARTS)
     if not Path(name).is_dir() and re.search(r"\s|^$", name):
         raise InputError(f"'hf:' takes a folder or org/name@revision, got {name!r}.{nearest(name, _names())}")
     if "@" not in name:
@@ -215,13 +255,18 @@ def _preprocess(
 ) -> tuple[Preprocess, str]:
     """The preprocessing of a network and its modality, by the name of what it reads."""
     try:
+        if reads == "input_ids" and getattr(config, "vision_config", None) is not None:
+            # of what it is shown: pictures with captions, or texts
+            processor = transformers.AutoProcessor.from_pretrained(path, **options)
+            return CaptionPreprocess(processor, _text(processor.tokenizer, config)), ""
         if reads == "input_ids":
             return _text(transformers.AutoTokenizer.from_pretrained(path, **options), config), "language"
         if reads in ("input_features", "input_values"):
             return _audio(transformers.AutoFeatureExtractor.from_pretrained(path, **options), config), "audio"
-        if reads == "pixel_values":
-            processor = transformers.AutoImageProcessor.from_pretrained(path, **options)
-            image, n_frames = processor_preprocess(processor), getattr(config, "num_frames", None)
+        if reads in ("pixel_values", "pixel_values_videos"):
+            names = ("num_frames", "frames_per_clip")
+            n_frames = next((getattr(config, name) for name in names if hasattr(config, name)), None)
+            image = processor_preprocess(_pixels(transformers, path, options, reads, n_frames))
             return image if n_frames is None else ClipPreprocess(n_frames, image), "vision"
     except OSError as error:
         raise UnreadableError(
@@ -229,9 +274,21 @@ def _preprocess(
             f"weights: {error}"
         ) from error
     raise InputError(
-        f"'hf:{path}' reads {reads!r}; expected input_ids, input_features, input_values or pixel_values. "
+        f"'hf:{path}' reads {reads!r}; expected input_ids, input_features, input_values, pixel_values or "
+        f"pixel_values_videos. "
         f"{_OWN}"
     )
+
+
+def _pixels(transformers: Any, path: str, options: dict[str, Any], reads: str, n_frames: int | None) -> Any:
+    """The processor of images or of clips; networks of clips have had either."""
+    if reads == "pixel_values":
+        try:
+            return transformers.AutoImageProcessor.from_pretrained(path, **options)
+        except (OSError, ValueError):
+            if n_frames is None:
+                raise
+    return transformers.AutoVideoProcessor.from_pretrained(path, **options)
 
 
 def _text(tokenizer: Any, config: Any) -> TextPreprocess:
@@ -242,10 +299,14 @@ def _text(tokenizer: Any, config: Any) -> TextPreprocess:
     attended = getattr(config, "attention_window", 1)  # Longformer and LED pad to a multiple of theirs
     multiple = max(attended) if isinstance(attended, list | tuple) else int(attended)
     window = min(known, default=_DEFAULT_WINDOW)
+    if "siglip" in config.model_type:  # trained on texts padded to its window, without a mask
+        return TextPreprocess(tokenizer, window, multiple_of=window, attend_padding=True)
     return TextPreprocess(tokenizer, window - window % multiple, multiple_of=multiple)
 
 
-def _audio(extractor: Any, config: Any) -> AudioPreprocess:
+def _audio(extractor: Any, config: Any) -> Preprocess:
+    if type(extractor).__name__ == "ClapFeatureExtractor":
+        return RepeatedAudioPreprocess(extractor.sampling_rate, extractor)
     if "return_attention_mask" not in inspect.signature(type(extractor).__call__).parameters:
         raise InputError(
             f"{type(extractor).__name__} prepares sounds for {config.model_type} in a way of its own, which "
@@ -316,7 +377,10 @@ def _compare(processor: Any, preprocess: ImagePreprocess) -> None:
     """Prepare one oblong image both ways: processors have steps of their own, which no field tells."""
     rows, columns = torch.meshgrid(torch.linspace(0, 1, 60), torch.linspace(0, 1, 90), indexing="ij")
     image = torch.stack([rows, columns, (rows - columns).abs()]).mul(255).byte()
-    theirs = processor(images=image, return_tensors="pt")["pixel_values"]
+    is_of_clips = type(processor).__name__.endswith("VideoProcessor")
+    shown = {"videos": [image[None]], "do_sample_frames": False} if is_of_clips else {"images": image}
+    made = processor(**shown, return_tensors="pt")
+    theirs = made["pixel_values_videos" if "pixel_values_videos" in made else "pixel_values"]
     ours = preprocess({"image": image[None] / 255}).args[0][0]
     if theirs.numel() == ours.numel():
         step = preprocess.scale / 255 / float(preprocess.std.min())

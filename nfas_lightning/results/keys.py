@@ -77,7 +77,8 @@ def capture_key(
       docstring;
     - the preprocessing, likewise;
     - the content of the stimuli;
-    - how states are recorded: layers, pooling, submodule, repeats, layout, and the dtype they are kept in;
+    - how states are recorded: layers, pooling, time, submodule, repeats, layout, and the dtype they are kept
+      in;
     - the precision of the forward passes;
     - the code that states pass through, of this package and of its libraries, see `code_version`.
 

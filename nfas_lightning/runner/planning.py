@@ -90,17 +90,22 @@ def plan(
         NotEnoughMemoryError: a model can't run in the memory that is free.
     """
     rows, where = [], torch.device(device)
-    for spec in suite.specs:
-        try:
-            with doing(f"looking at {suite.name_of(spec)}"):
-                row = _planned(spec, suite, datamodule, where, settings, capture, must_fit, is_finished)
-        except (OSError, ImportError, NotEnoughMemoryError) as error:
-            if on_missing is None:
-                raise
-            on_missing(suite.name_of(spec), error)
-            continue
-        rows += [] if row is None else [row]
-        _free(where)
+    gc.collect()
+    gc.freeze()  # what is left stays: after each model _free need not look through a million objects
+    try:
+        for spec in suite.specs:
+            try:
+                with doing(f"looking at {suite.name_of(spec)}"):
+                    row = _planned(spec, suite, datamodule, where, settings, capture, must_fit, is_finished)
+            except (OSError, ImportError, NotEnoughMemoryError) as error:
+                if on_missing is None:
+                    raise
+                on_missing(suite.name_of(spec), error)
+                continue
+            rows += [] if row is None else [row]
+            _free(where)
+    finally:
+        gc.unfreeze()
     return rows
 
 
@@ -191,13 +196,15 @@ def _probe(
         shown = Capture(recorder, model.inputs, network=module)
         with LivePeak() as live:
             shown.states(stimuli.collate([stimuli[0]]))
+        # of clips whose frames are kept, all of one length
+        n_frames = 1 if capture.time_of(model) == "mean" else len(stimuli[0][1])
         widths, weights = [layer.width for layer in recorder.layers], network_bytes(module)
         is_drawn = model.hparams["weights"] == "random"
         at_hand = isinstance(spec["model"], nn.Module | LoadedModel)
         memory = Memory(
             weights=0 if at_hand and not is_drawn and device.type == "cpu" else weights,
             activations=live.peak * min(datamodule.batch_size, len(stimuli)),
-            trajectory=as_dtype(capture.dtype).itemsize * len(stimuli) * sum(widths),
+            trajectory=as_dtype(capture.dtype).itemsize * len(stimuli) * n_frames * sum(widths),
             scoring=scoring_bytes(len(stimuli), widths, datamodule.responses, settings),
             device=device,
             home=torch.device(capture.device or device),

@@ -15,6 +15,7 @@ from nfas_lightning.functional.dmd import DMDResult
 from nfas_lightning.hooks.trajectory import Trajectory
 from nfas_lightning.results import COLUMNS, TIME_COLUMNS, ModelResult, empty_table
 from nfas_lightning.scoring.feature_scores import Encoded, FeatureScores, best_block
+from nfas_lightning.scoring.frames import in_time
 from nfas_lightning.scoring.lag_scores import lag_scores
 from nfas_lightning.scoring.mode_shares import mode_shares
 from nfas_lightning.scoring.prepared import prepare
@@ -41,7 +42,8 @@ def score_trajectory(
     are fitted to the presented stimuli alone.
 
     Args:
-        trajectory: states of all N stimuli, in the order of `Responses.stimulus_ids`.
+        trajectory: states of all N stimuli, in the order of `Responses.stimulus_ids`; with frames, see
+            `in_time`.
         responses: what the brain did.
         card: ``name``, ``modality``, ``family``, ``source``, ``license``, ``parameters``, ``weights_sha256``,
             ``note``, ``pooling``, ``weights``, ``seconds_capture``, and ``twin_of``: where it names a model,
@@ -60,6 +62,7 @@ def score_trajectory(
     """
     settings = ScoringSettings.given(settings)
     device = double_device(torch.device(device or trajectory.device or trajectory.states[0].device))
+    trajectory, responses, over_time = in_time(trajectory, responses, settings, device=device)
     given, responses = responses, responses.to(device)
     encode = FeatureScores(responses, settings)
     twin, name = bool(card["twin_of"]), card["twin_of"] or card["name"]
@@ -106,7 +109,7 @@ def score_trajectory(
     scores = pd.concat(frames, ignore_index=True)
     scores = scores[[*COLUMNS["scores"], *(name for name in TIME_COLUMNS if name in scores)]]
     spectra = _spectrum_table(dynamics, base)
-    depth = _depth_table(trajectory, dynamics, encode, blocks, base)
+    depth = _depth_table(trajectory, dynamics, encode, blocks, base).assign(**over_time)
     by_lag = None
     if responses.lags is not None and not twin:
         by_lag = lag_scores(encode, stable, blocks, trajectory.layer_names, base)

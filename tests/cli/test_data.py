@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from nfas_lightning.cli import data
+from nfas_lightning.datamodules.recordings import neuralset_datamodule
 from tests.helpers.command_line import run_data
 
 
@@ -31,6 +34,33 @@ def test_list_shows_every_benchmark_and_what_is_here(tmp_path, capsys):
     (clips / "0001_0.mp4").write_bytes(b"x")
     assert run_data("list", "--root", tmp_path) == 0
     assert "algonauts2021: 1 clips" in capsys.readouterr().out
+
+
+def test_studies_of_neuralset_are_listed_where_it_is_installed(capsys, monkeypatch):
+    monkeypatch.setattr(data, "has_neuralset", lambda: False)
+    assert run_data("list") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "listed with Python 3.12 or later and pip install 'nfas-lightning[neuralset]'" in out
+    seen = SimpleNamespace(event_types_in_query={"Image", "Eeg", "Stimulus"}, num_subjects=3)
+    about = {"description": "Pictures.", "licence": "CC0", "url": "https://example.org"}
+    read = SimpleNamespace(_info=seen, **about)
+    slept = SimpleNamespace(_info=SimpleNamespace(event_types_in_query={"SleepStage", "Eeg"}), **about)
+    catalog = {"Someone2026": read, "Asleep2026": slept, "Unknown2026": SimpleNamespace(_info=None)}
+    library = SimpleNamespace(Study=SimpleNamespace(catalog=lambda: catalog))
+    monkeypatch.setattr(data, "has_neuralset", lambda: True)
+    monkeypatch.setattr(neuralset_datamodule, "_neuralset", lambda: library)
+    assert run_data("list") == 0
+    out = capsys.readouterr().out
+    for word in (
+        "Someone2026",
+        "Pictures.",
+        "Image; Eeg",
+        "license: CC0",
+        "3 subjects",
+        "study='Someone2026'",
+    ):
+        assert word in out
+    assert "2026" not in out.replace("Someone2026", "")  # studies without stimuli are not read
 
 
 def test_the_list_is_quick():

@@ -13,6 +13,7 @@ from nfas_lightning.cli import main
 from nfas_lightning.data import ImageFiles, word_stimuli
 from nfas_lightning.datamodules import ArrayDataModule, FolderDataModule
 from nfas_lightning.results import RunResults
+from tests.helpers.clips import gray_levels, write_clip
 
 N, R = 12, 3
 
@@ -48,6 +49,42 @@ def test_images_and_one_array_are_what_array_data_module_makes_of_them(tmp_path)
     assert torch.equal(mine["image"], theirs["image"])
     assert data.responses.hashes["stimuli"] == direct.responses.hashes["stimuli"]
     assert data.responses.dataset == tmp_path.name
+
+
+def test_captions_stand_beside_their_images_whatever_the_order_of_rows(tmp_path):
+    paths = write_images(tmp_path)
+    np.save(tmp_path / "responses.npy", betas())
+    names = [path.name for path in paths]
+    table = pd.DataFrame({"image": names, "text": [f"picture {i}" for i in range(N)]}).sample(
+        frac=1, random_state=0
+    )
+    table.to_csv(tmp_path / "captions.csv", index=False)
+    data = loaded(tmp_path, size=16)
+    batch = data.stimuli.collate([data.stimuli[i] for i in (3, 0)])
+    assert [text.text for text in batch["text"]] == ["picture 3", "picture 0"]
+    torch.testing.assert_close(batch["image"][1], ImageFiles(paths, size=16)[0].float() / 255)
+    assert list(data.responses.stimulus_ids) == [path.stem for path in paths]
+    table.iloc[1:].to_csv(tmp_path / "captions.csv", index=False)
+    with pytest.raises(ValueError, match=r"must name every image once, .*'img"):
+        loaded(tmp_path)
+    table[["text"]].iloc[1:].to_csv(tmp_path / "captions.csv", index=False)
+    with pytest.raises(ValueError, match="one row per image, 12, got 11"):
+        loaded(tmp_path)
+
+
+def test_clips_have_their_seconds_and_their_frames_a_place_on_the_clock(tmp_path):
+    pytest.importorskip("av")
+    (tmp_path / "clips").mkdir()
+    for name in ("a", "b"):
+        write_clip(tmp_path / "clips" / f"{name}.mp4", gray_levels(np.arange(60)))
+    events = pd.DataFrame({"onset": [0.0, 10.0], "stim_file": ["b.mp4", "a.mp4"]})
+    events.to_csv(tmp_path / "events.csv", index=False)
+    np.save(tmp_path / "responses.npy", betas(n=30))
+    data = loaded(tmp_path, size=16, tr=1.0, frames_per_second=2.0)
+    assert data.stimuli[0][1].shape[:2] == (4, 3)
+    framed = data.responses.by_frame(4).design[0].to_dense()
+    assert framed.shape == (30, 8)
+    torch.testing.assert_close(framed.view(30, 2, 4).sum(2), data.responses.design[0].to_dense())
 
 
 def test_a_file_a_subject_with_headers(tmp_path):
@@ -415,7 +452,8 @@ def test_own_arguments_and_given_options_are_hyperparameters():
     given = {"tr": 1.5, "temporal": "fir", "delays": [1, 2], "size": None, "subjects": ["s1"]}
     one, other = FolderDataModule("one", **given), FolderDataModule("other", **given)
     assert dict(one.hparams) == {
-        "root": "one", "sampling_rate": 16_000, "window": 20, "hrf": "spm", "dataset": None, "groups": None,
+        "root": "one", "sampling_rate": 16_000, "frames_per_second": 4.0, "window": 20,
+        "hrf": "spm", "dataset": None, "groups": None,
         "carrier": None, **given,
     }  # fmt: skip
     assert dict(one.hparams) != dict(other.hparams)  # by which a sweep tells their estimates apart

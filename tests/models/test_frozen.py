@@ -176,6 +176,7 @@ def test_hyperparameters_can_be_written_to_yaml():
     model = FrozenModel("timm:resnet18", weights="random", seed=3, layers=["layer1.*"])
     assert dict(model.hparams) == {
         "model": "timm:resnet18", "weights": "random", "seed": 3, "layers": ["layer1.*"], "pooling": None,
+        "time": "mean",
         "revision": None, "options": None, "folder": None, "name": None, "modality": None, "dtype": None,
         "device_map": None, "quantization_config": None, "attn_implementation": None,
     }  # fmt: skip

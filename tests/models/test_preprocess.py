@@ -218,3 +218,18 @@ def test_a_bare_module_gets_frames_or_clips(stimuli):
     assert RawStimuli()(stimuli.collate(entries)).args[0].shape == (30, 3, 40, 48)
     clips = StimulusSet(stimuli.items, "vision", as_clips=True)
     assert RawStimuli()(clips.collate(entries)).args[0].shape == (3, 10, 3, 40, 48)
+
+
+def test_a_stride_takes_frames_around_the_middle_of_a_clip():
+    image = ImagePreprocess(4, **NONE)
+    clip = torch.arange(12.0)[:, None, None, None].expand(12, 3, 4, 4)[None] / 12
+    chosen = ClipPreprocess(3, image, stride=2)({"clip": clip}).args[0]
+    assert (chosen[0, :, 0, 0, 0] * 12).round().tolist() == [4, 6, 8]
+    spread = ClipPreprocess(3, image)({"clip": clip}).args[0]
+    assert (spread[0, :, 0, 0, 0] * 12).round().tolist() == [2, 6, 10]
+    first = ClipPreprocess(3, image, channels_first=True)({"clip": clip}).args[0]
+    assert torch.equal(first.transpose(1, 2), spread)
+    still = ClipPreprocess(3, image, stride=5)({"image": clip[0, :2]}).args[0]
+    assert still.shape == (2, 3, 3, 4, 4)
+    with pytest.raises(ValueError, match=r"must have 15 frames for 3 at a stride of 5, got 12"):
+        ClipPreprocess(3, image, stride=5)({"clip": clip})

@@ -1,10 +1,18 @@
 """Networks of transformers, from folders that save_pretrained wrote."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+import yaml
+from PIL import Image
 from torch import nn
 
+from nfas_lightning.alignment import align, record_trajectory
+from nfas_lightning.data import CaptionedImages, StimulusSet
 from nfas_lightning.data.stimuli.texts import TextStimulus
+from nfas_lightning.datamodules import FolderDataModule
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.models import (
     AudioPreprocess,
@@ -15,6 +23,7 @@ from nfas_lightning.models import (
 )
 from nfas_lightning.models.loaded import LoadedModel
 from nfas_lightning.models.transformers_loader import processor_preprocess
+from nfas_lightning.scoring import ScoringSettings
 from tests.helpers.networks import same_parameters
 from tests.helpers.pictures import HALF, PROCESSORS, SHAPES, WITHIN, entry_preprocess, picture, steps_apart
 
@@ -23,6 +32,7 @@ pytest.importorskip("timm")
 
 pytestmark = pytest.mark.usefixtures("hub_that_answers")
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
 
 
@@ -186,8 +196,200 @@ def test_a_codec_and_a_pair_of_networks_are_asked_back(tmp_path):
     pair = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
     transformers.CLIPModel(pair).save_pretrained(tmp_path / "pair")
     for weights in ("pretrained", "random"):
-        with pytest.raises(ValueError, match=r"holds two networks \(clip\).*CLIPVisionModel.from_pretrained"):
+        with pytest.raises(ValueError, match=r"holds two networks \(clip\).*Choose one .*#vision, .*#text"):
             load_model(f"hf:{tmp_path / 'pair'}", weights=weights)
+
+
+@pytest.fixture
+def pictures():
+    return torch.rand(5, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+
+
+def _recorded(loaded, stimuli, modality, **options):
+    """States of one block after another, (N, L, D), from batches of three and one by one."""
+    model, stimuli = FrozenModel(loaded), StimulusSet(stimuli, modality, **options)
+    together, alone = (record_trajectory(model, stimuli, batch_size=size) for size in (3, 1))
+    for one, other in zip(together.states, alone.states, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    return together
+
+
+CLIPS = {
+    "VideoMAE": {**SMALL, "image_size": 32, "patch_size": 16, "num_frames": 4, "tubelet_size": 2},
+    "Timesformer": {**SMALL, "image_size": 32, "patch_size": 16, "num_frames": 4},
+    "VJEPA2": {
+        "crop_size": 32, "patch_size": 16, "frames_per_clip": 4, "tubelet_size": 2, "hidden_size": 16,
+        "num_attention_heads": 2, "num_hidden_layers": 4, "mlp_ratio": 2, "pred_hidden_size": 16,
+        "pred_num_attention_heads": 2, "pred_num_hidden_layers": 2, "pred_num_mask_tokens": 2,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_networks_of_clips_sample_as_many_frames_as_they_read(name, tmp_path):
+    saved = _save(tmp_path, name, CLIPS[name])
+    size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    if name == "VJEPA2":
+        processor = transformers.VJEPA2VideoProcessor(crop_size=32)
+    else:
+        kind = "VideoMAEImageProcessor" if name == "VideoMAE" else "VideoMAEVideoProcessor"
+        processor = getattr(transformers, kind)(**size)
+    processor.save_pretrained(tmp_path)
+    loaded = load_model(f"hf:{tmp_path}")
+    assert (loaded.preprocess.frames, loaded.preprocess.image.height) == (4, 32)
+    assert loaded.info.modality == "vision"
+    clips = torch.rand(3, 9, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+    states = _recorded(loaded, clips, "vision").stack()
+    pixels = loaded.preprocess({"clip": clips}).args[0]
+    options = {"skip_predictor": True} if name == "VJEPA2" else {}
+    with torch.no_grad():
+        theirs = saved(pixels, output_hidden_states=True, **options).hidden_states
+    expected = torch.stack([state.mean(1) for state in theirs[1:4]], dim=1)
+    torch.testing.assert_close(states[:, :3], expected, rtol=1e-4, atol=1e-5)
+    assert states.shape == (3, 4, 16)
+
+
+TOWER = {**SMALL, "num_hidden_layers": 3}
+TEXT_TOWER = {**TOWER, "vocab_size": 9, "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+SEEN = {**TOWER, "image_size": 32, "patch_size": 16}
+
+
+@pytest.mark.parametrize("name", ["CLIP", "Siglip"])
+def test_the_towers_of_a_pair_are_named_at_the_end(name, word_tokenizer, pictures, tmp_path):
+    text = {**TEXT_TOWER, "max_position_embeddings": 8}
+    saved = _save(tmp_path, name, {"text_config": text, "vision_config": SEEN})
+    getattr(transformers, f"{name}ImageProcessor")(
+        size={"height": 32, "width": 32}, do_center_crop=False
+    ).save_pretrained(tmp_path)
+    word_tokenizer.save_pretrained(tmp_path)
+    seen, read = (load_model(f"hf:{tmp_path}#{part}") for part in ("vision", "text"))
+    assert (seen.info.modality, read.info.modality) == ("vision", "language")
+    assert seen.info.name == f"{tmp_path.name.lower()}_vision"
+    assert seen.info.source.endswith("#vision")
+    assert same_parameters(seen.module, saved.vision_model)
+    assert same_parameters(read.module, saved.text_model)
+    assert _recorded(seen, pictures, "vision").stack().shape == (5, 3, 16)
+    texts = ["the cat sat", "on mat", "the mat sat on the cat", "cat"]
+    states = _recorded(read, texts, "language").stack()
+    ids = word_tokenizer("on mat", padding="max_length", max_length=8, return_tensors="pt")["input_ids"]
+    with torch.no_grad():  # SigLIP was trained on padded texts that it attends to, CLIP on masked ones
+        theirs = saved.text_model(
+            ids, attention_mask=None if name == "Siglip" else (ids > 0).long(), output_hidden_states=True
+        ).hidden_states
+    torch.testing.assert_close(states[1, 0], theirs[1][0, 1:3].mean(0), rtol=1e-4, atol=1e-5)
+    assert load_model(f"hf:{tmp_path}#text", weights="random").info.source == "random (seed 0)"
+    with pytest.raises(ValueError, match=r"\(.*\) has no part 'audio'; it has 'vision', 'text'"):
+        load_model(f"hf:{tmp_path}#audio")
+    with pytest.raises(ValueError, match="part must be"):
+        FrozenModel(f"hf:{tmp_path}#smell")
+
+
+def test_the_towers_of_clap_hear_and_read(word_tokenizer, tmp_path):
+    audio = {"patch_embeds_hidden_size": 16, "depths": [2, 2, 2, 2], "num_attention_heads": [1, 2, 4, 8]}
+    _save(
+        tmp_path, "Clap",
+        {"text_config": {**TEXT_TOWER, "max_position_embeddings": 12}, "projection_dim": 8,
+         "audio_config": {**audio, "hidden_size": 128, "enable_fusion": False}},
+    )  # fmt: skip
+    transformers.ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(tmp_path)
+    word_tokenizer.save_pretrained(tmp_path)
+    heard = load_model(f"hf:{tmp_path}#audio")
+    assert heard.info.modality == "audio"
+    sounds = [torch.rand(n, generator=torch.Generator().manual_seed(n)) - 0.5 for n in (4000, 9000, 6000)]
+    trajectory = _recorded(heard, sounds, "audio", sampling_rate=48_000)
+    assert trajectory.widths == (16, 16, 32, 32, 64, 64, 128, 128)
+    read = load_model(f"hf:{tmp_path}#text")
+    assert _recorded(read, ["the cat", "mat", "sat on the mat"], "language").stack().shape == (3, 3, 16)
+
+
+MARKS = {
+    "Llava": ["<image>"],
+    "Qwen2VL": ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"],
+}
+
+
+def _captioning(name, tokenizer, folder):
+    """A small vision-language network with its processor."""
+    tokenizer.add_special_tokens({"additional_special_tokens": MARKS[name]})
+    ids = tokenizer.convert_tokens_to_ids(MARKS[name])
+    text = {**TEXT_TOWER, "vocab_size": len(tokenizer), "num_key_value_heads": 2}
+    if name == "Llava":
+        seen = {"model_type": "clip_vision_model", **SEEN, "projection_dim": 8}
+        config = {"text_config": {"model_type": "llama", **text}, "image_token_index": ids[0]}
+        side = {"height": 32, "width": 32}
+        processor = transformers.LlavaProcessor(
+            transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=side), tokenizer,
+            patch_size=16, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+        )  # fmt: skip
+    else:
+        text["rope_parameters"] = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
+        seen = {"depth": 2, "embed_dim": 16, "num_heads": 2, "hidden_size": 16, "patch_size": 8}
+        names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+        config = {"text_config": text, **dict(zip(names, ids, strict=True))}
+        processor = transformers.Qwen2VLProcessor(
+            transformers.Qwen2VLImageProcessor(patch_size=8, min_pixels=256, max_pixels=1024), tokenizer,
+            transformers.Qwen2VLVideoProcessor(patch_size=8),
+        )  # fmt: skip
+    saved = _save(folder, name, {**config, "vision_config": seen})
+    processor.save_pretrained(folder)
+    return saved, processor, ids[0]
+
+
+@pytest.mark.parametrize("name", ["Llava", "Qwen2VL"])
+def test_a_vision_language_model_reads_picture_and_caption_together(name, word_tokenizer, pictures, tmp_path):
+    saved, processor, picture = _captioning(name, word_tokenizer, tmp_path)
+    loaded = load_model(f"hf:{tmp_path}")
+    assert loaded.info.modality == ""  # that of what it is shown
+    captions = ["the cat sat", "mat", "the cat sat on the mat", "on", "cat mat"]
+    both = _recorded(loaded, CaptionedImages(pictures, captions), "vision")
+    assert both.layer_names == tuple(f"language_model.layers.{i}" for i in range(3))
+    other = _recorded(loaded, CaptionedImages(pictures.flip(0), captions), "vision").stack()
+    renamed = _recorded(loaded, CaptionedImages(pictures, captions[::-1]), "vision").stack()
+    for changed in (other, renamed):  # each of the two has its part
+        assert ((changed - both.stack()).abs().amax((1, 2)) > 1e-3).sum() >= 4
+    before, after = MARKS[name][2:] if name == "Qwen2VL" else ("", "")
+    shown = (pictures[0] * 255).round().to(torch.uint8)
+    prompt = f"{before}{processor.image_token}{after}the cat sat"
+    inputs = processor(images=[shown], text=[prompt], return_tensors="pt")
+    with torch.no_grad():
+        theirs = saved(**inputs, output_hidden_states=True).hidden_states[1][0]
+    ids = inputs["input_ids"][0]
+    counts = (ids == picture) | ((ids >= 4) & (ids < 9))  # patches and words
+    torch.testing.assert_close(both.stack()[0, 0], theirs[counts].mean(0), rtol=1e-4, atol=1e-5)
+    texts = _recorded(loaded, captions, "language").stack()  # and captions alone
+    assert texts.shape == (5, 3, 16)
+    assert ((texts - both.stack()).abs().amax((1, 2)) > 1e-3).all()
+
+
+def test_the_config_for_captions_scores_picture_and_caption_together(word_tokenizer, pictures, tmp_path):
+    config = yaml.safe_load((CONFIGS / "experiments" / "captions.yaml").read_text())
+    assert [name.rpartition("#")[2] for name in config["model"]["init_args"]["models"]][1:] == ["vision"]
+    _captioning("Llava", word_tokenizer, tmp_path / "vlm")
+    (tmp_path / "captions" / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    words = rng.choice(["the", "cat", "sat", "on", "mat"], (24, 3))
+    for i in range(24):
+        pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "captions" / "images" / f"{i}.png")
+    lines = "\n".join(" ".join(row) for row in words)
+    (tmp_path / "captions" / "captions.csv").write_text(f"text\n{lines}\n")
+    # responses that follow the caption, which the vision tower can't see
+    said = np.stack([(words == word).sum(1) for word in ("cat", "mat")], axis=1)
+    np.save(tmp_path / "captions" / "responses.npy", said + 0.1 * rng.normal(size=said.shape))
+    given = config["data"]["init_args"] | {"root": str(tmp_path / "captions"), "size": 32}
+    settings = ScoringSettings(n_permutations=0, n_bootstrap=0)
+    r = {}
+    for name in ("vlm", "vlm#vision"):
+        brain = FolderDataModule(**given)
+        model = f"hf:{tmp_path / name}"
+        if "#" in name:  # LLaVA's towers have other names
+            loaded = load_model(f"hf:{tmp_path / 'vlm'}")
+            image = processor_preprocess(loaded.preprocess.processor.image_processor)
+            model = load_module(loaded.module.vision_tower, preprocess=image, modality="vision")
+        result = align(model, brain, settings=settings, cache=False, progress=False)
+        r[name] = result.scores.query("feature == 'all_blocks'")["r"].mean()
+    assert r["vlm"] > 0.6
+    assert r["vlm#vision"] < 0.3
 
 
 def test_image_models_take_their_processors_numbers(tmp_path):

@@ -3,7 +3,7 @@
 A datamodule yields dictionaries with ``stimulus_id`` ((B,) integers, indices into
 `Responses.stimulus_ids`) and one of:
 
-- vision: ``image``, a float tensor (B, 3, H, W) in [0, 1], RGB;
+- vision: ``image``, a float tensor (B, 3, H, W) in [0, 1], RGB; of pictures with captions also ``text``;
 - vision, clips: their frames one after the other in ``image``, (sum of F, 3, H, W), with ``n_frames``
   (B,), and, where all have F frames, ``clip`` (B, F, 3, H, W), which shares the frames' memory. Image models
   read the frames, averaged over each clip by whoever records them (`DepthRecorder.collect`); video models
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nfas_lightning.data.stimuli.captioned import Captioned
 from nfas_lightning.errors import InputError
 
 
@@ -45,6 +46,9 @@ class Collate:
         batch: dict[str, Any] = {"stimulus_id": torch.tensor([index for index, _ in entries])}
         if self.modality == "language":
             return batch | {"text": items}
+        if self.modality == "vision" and isinstance(items[0], Captioned):
+            pictures = _visual([item.image for item in items], self.as_clips)
+            return batch | pictures | {"text": [item.text for item in items]}
         if self.modality == "vision":
             return batch | _visual(items, self.as_clips)
         return batch | {

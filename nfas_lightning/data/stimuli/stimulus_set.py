@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nfas_lightning.data.stimuli.acoustics import check_sampling_rate
+from nfas_lightning.data.stimuli.captioned import Captioned
 from nfas_lightning.data.stimuli.collate import Collate
 from nfas_lightning.data.stimuli.texts import TextStimulus
 from nfas_lightning.errors import InputError, InputTypeError
@@ -37,6 +38,7 @@ def guess_modality(stimuli: Any, sampling_rate: int | None = None) -> str:
     dimension are audio if `sampling_rate` is given.
     """
     first = _unwrap(_as_sequence(stimuli)[0])
+    first = first.image if isinstance(first, Captioned) else first
     _check_no_files([first])
     if isinstance(first, str | TextStimulus):
         return "language"
@@ -104,7 +106,8 @@ class StimulusSet(Dataset[tuple[int, Any]]):
     Args:
         items: N images, clips (the frames of each), waveforms or texts: a tensor, a sequence, a column of a
             table, or a map-style dataset whose entries are the stimulus, a tuple that starts with it, or a
-            mapping with ``image``, ``audio`` or ``text``. An object with a method ``sha256()`` is hashed by
+            mapping with ``image``, ``audio`` or ``text``, or with image and text: pictures with captions, see
+            `CaptionedImages`. An object with a method ``sha256()`` is hashed by
             it, not read.
         modality: ``"vision"``, ``"audio"`` or ``"language"``.
         sampling_rate: Hz, required for audio.
@@ -169,7 +172,10 @@ class StimulusSet(Dataset[tuple[int, Any]]):
         digests = []
         for index in range(len(self)):
             item = self.items[index] if isinstance(self.items, Tensor) else self[index][1]
-            if isinstance(item, TextStimulus):
+            if isinstance(item, Captioned):
+                digest = hashlib.sha256(f"{item.text.text}\0{tuple(item.image.shape)}".encode())
+                digest.update(np.ascontiguousarray(item.image.numpy(force=True)).data)
+            elif isinstance(item, TextStimulus):
                 digest = hashlib.sha256(f"{item.text}\0{item.span}\0".encode())
             else:
                 digest = hashlib.sha256(f"{tuple(item.shape)}".encode())
@@ -182,10 +188,12 @@ def _unwrap(item: Any) -> Any:
     """Take the stimulus out of what a dataset may return around it."""
     if isinstance(item, Mapping):
         found = [key for key in ("image", "audio", "text") if key in item]
+        if found == ["image", "text"]:
+            return Captioned(item["image"], item["text"])
         if len(found) != 1:
             raise InputError(
-                "A mapping of a stimulus dataset must have exactly one of image, audio or text, got the keys "
-                f"{sorted(map(str, item))}."
+                "A mapping of a stimulus dataset must have exactly one of image, audio or text, or image and "
+                f"text, got the keys {sorted(map(str, item))}."
             )
         return item[found[0]]
     return item[0] if isinstance(item, tuple) else item
@@ -205,6 +213,12 @@ def _as_text(item: Any, index: int) -> TextStimulus:
             f"Stimulus {index} must be a string or a TextStimulus, got {type(item).__name__}."
         )
     return item
+
+
+def _as_picture(item: Any, index: int) -> Tensor | Captioned:
+    if not isinstance(item, Captioned):
+        return _as_image(item, index)
+    return Captioned(_as_image(item.image, index), _as_text(item.text, index))
 
 
 def _as_image(item: Any, index: int) -> Tensor:
@@ -236,7 +250,7 @@ def _as_audio(item: Any, index: int) -> Tensor:
     return wave
 
 
-_READERS = {"vision": _as_image, "audio": _as_audio, "language": _as_text}
+_READERS = {"vision": _as_picture, "audio": _as_audio, "language": _as_text}
 
 
 def first_places(contents: Sequence[Hashable]) -> Tensor:

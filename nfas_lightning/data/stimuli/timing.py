@@ -144,7 +144,7 @@ def with_durations(events: pd.DataFrame, places: Tensor, stimuli: StimulusSet) -
     seconds = own_seconds(stimuli)
     if seconds is not None:
         return events.assign(duration=seconds[places].numpy())
-    if stimuli.modality == "vision" and stimuli[0][1].ndim == 4:
+    if stimuli.modality == "vision" and getattr(stimuli[0][1], "ndim", 3) == 4:
         warnings.warn(
             "Clips last, and neither events nor frames in memory show how long: their features count as "
             "instants at their onsets. Give events a column 'duration', or read clips with ClipFiles.",

@@ -20,7 +20,7 @@ from nfas_lightning.errors import InputError, MissingPackageError
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.models.optional import require
 
-__all__ = ["NeuralSetDataModule"]
+__all__ = ["NeuralSetDataModule", "studies"]
 
 _SHOWN = {"Image": "Image", "Sound": "Audio", "Word": "Word"}  # what NeuralSet calls them
 _RECORDED = ("Meg", "Eeg", "Ieeg")
@@ -129,7 +129,7 @@ class NeuralSetDataModule(BrainDataModule):
     def _cut(self, recording: Any, starts: pd.Series[float], names: pd.Series[str]) -> Any:
         """Cut one recording at the starts of stimuli, which are on the clock of its timeline."""
         mne = require_mne()
-        raw = require("neuralset", "neuralset").Event.from_dict(recording).read()
+        raw = _neuralset().Event.from_dict(recording).read()
         with mne.utils.use_log_level("ERROR"):
             since = starts.to_numpy(float) - float(recording["start"])
             samples = raw.first_samp + raw.time_as_index(since, use_rounding=True)
@@ -147,13 +147,47 @@ class NeuralSetDataModule(BrainDataModule):
             )
 
 
-def _events(study: str, path: Any, query: str | None) -> pd.DataFrame:
+def studies() -> list[dict[str, str]]:
+    """Return what NeuralSet's catalogue tells of the studies that `NeuralSetDataModule` reads.
+
+    Returns:
+        One row per study, sorted by name: ``name``, ``title``, ``modality`` (stimuli; recordings),
+        ``license``, ``size`` (subjects), ``access`` and ``reference``.
+
+    Raises:
+        ImportError: as the class.
+    """
+    rows = []
+    for name, study in sorted(_neuralset().Study.catalog().items()):
+        types = set() if study._info is None else study._info.event_types_in_query
+        shown = [kind for kind, theirs in _SHOWN.items() if theirs in types]
+        recorded = [kind for kind in _RECORDED if kind in types]
+        if shown and recorded:
+            rows.append(
+                {
+                    "name": name,
+                    "title": study.description or name,
+                    "modality": f"{', '.join(shown)}; {', '.join(recorded)}",
+                    "license": study.licence or "not told",
+                    "size": f"{study._info.num_subjects} subjects",
+                    "access": f"NeuralSetDataModule(study={name!r})",
+                    "reference": study.url or "not told",
+                }
+            )
+    return rows
+
+
+def _neuralset() -> Any:
     if tuple(sys.version_info) < (3, 12):
         raise MissingPackageError(
             f"NeuralSet needs Python 3.12 or later, and this is {sys.version.split()[0]}: there it "
             "comes with pip install 'nfas-lightning[neuralset]'."
         )
-    neuralset = require("neuralset", "neuralset")
+    return require("neuralset", "neuralset")
+
+
+def _events(study: str, path: Any, query: str | None) -> pd.DataFrame:
+    neuralset = _neuralset()
     given = {"name": study, "path": os.fspath(path)} | ({} if query is None else {"query": query})
     # in this process and without NeuralSet's cache: states and scores have their own
     events: pd.DataFrame = neuralset.Study(**given, timelines={"infra": None}).run()

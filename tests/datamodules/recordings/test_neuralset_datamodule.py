@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from nfas_lightning.datamodules import NeuralSetDataModule
+from nfas_lightning.datamodules.recordings.neuralset_datamodule import studies
 
 new = pytest.mark.skipif(
     sys.version_info < (3, 12) or importlib.util.find_spec("neuralset") is None,
@@ -109,3 +110,13 @@ def test_a_study_of_its_own_that_needs_no_download(tmp_path):
     ramp = brain.responses.rois.query("lag == 0.1").index[0]
     # every channel of that study counts seconds
     np.testing.assert_allclose(brain.responses.values[0, :, ramp], [1.1, 2.1, 11.1, 12.1], atol=1e-3)
+
+
+@new
+def test_the_catalogue_tells_what_is_read(study):
+    listed = {row["name"]: row for row in studies()}
+    assert listed["Test2023Meg"]["modality"] == "Image, Word; Meg"
+    assert listed["Test2023Meg"]["size"] == "3 subjects"
+    assert study[0] not in listed  # it tells no types of events
+    if importlib.util.find_spec("neuralfetch"):
+        assert listed["Gifford2022Large"]["license"] == "CC-BY-4.0"
