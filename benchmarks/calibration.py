@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from calibration_film import film
 from calibration_intervals import CASES, intervals
 from calibration_lags import LAG_CASES, lags
 from calibration_sets import Values, blocks, elsewhere, encoding, penalties, power, shuffled, single
@@ -38,6 +39,7 @@ import nfas_lightning.functional
 SERIES = ("confounds", "fdr", "folds", "nulls", "ridge_null")
 SPACE = ("anova", "controls", "fdr", "permanova", "permdisp", "relabeling", "silhouette", "snci")
 INTERVALS = ("folds", "intervals")
+FILM = (*SERIES, "controls", "permanova")
 LAGS = ("folds", "intervals", "latency", "nulls", "ridge_null")
 BLOCK = 20  # data sets that are kept, or lost, together
 AR = ("0", "0.5", "0.9", "0.95")
@@ -59,6 +61,7 @@ PARTS: dict[str, tuple[Callable[[str, int], Values], tuple[str, ...], float, tup
         space, (*(f"{kind} {size}" for kind in ("normal", "r2") for size in SIZES), *DESIGNS),
         3, ("p <= .05", "p <= .01"),
     ),
+    "film": (film, ("no signal",), 0.1, ("p <= .05", "p <= .01")),
     "intervals": (intervals, tuple(CASES), 0.2, ("of these fits", "of any fit")),
     "lags": (lags, tuple(LAG_CASES), 0.15, ("p <= .05", "p <= .01")),
     "shuffled": (shuffled, AR, 0.25, ("mean r", "naive p <= .05")),
@@ -94,6 +97,8 @@ def digest(part: str) -> str:
     names, script = SERIES, "calibration_sets.py"
     if part in ("space", "coverage"):
         names, script = SPACE, "calibration_space.py"
+    elif part == "film":
+        names, script = FILM, "calibration_film.py"
     elif part == "intervals":
         names, script = INTERVALS, "calibration_intervals.py"
     elif part == "lags":

@@ -27,7 +27,7 @@ _QUICK, _QUICK_STIMULI, _QUICK_PERMUTATIONS = ("mobilenet_v2", "silero_vad", "mi
 _RECORDED = ("mobilenet_v2", "xfeat")
 _RECORDING: dict[str, Any] = {"montage": "biosemi16", "sfreq": 50.0}  # 496 targets: a minute too
 # sounds here last two seconds and photographs are crops: smaller inputs save most of the time
-_OPTIONS = {"whisper_base": {"max_seconds": 5.0}, "hed_vgg16": {"size": 128}}
+_OPTIONS = {"whisper_base": {"max_seconds": 2.5}, "hed_vgg16": {"size": 96}}
 
 
 def demo(

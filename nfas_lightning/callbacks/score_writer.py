@@ -60,12 +60,14 @@ _VERSIONS = (
     "pandas",
     "nilearn",
 )
+_BETWEEN = 20  # joining the tables of all models takes longer with each: it waits so many times what it took
 
 
 class ScoreWriter(Callback):
     """Turn what `DepthTrajectory` recorded into scores, and write them.
 
-    Runs at the end of ``test``, on the first process; the run's tables are whole after every model. The
+    Runs at the end of ``test``, on the first process. A model's result is written when it is there; the
+    run's tables are joined after every model, in a suite as often as it costs a twentieth of the time. The
     module is a `FrozenModel`, or a LightningModule of your own whose ``test_step`` runs its network on the
     batch's stimuli; the Trainer's datamodule offers ``responses`` (`Responses`). A finished model is kept
     under its `scoring_key`, by which later runs find it again. The run's tables hold the models that this
@@ -118,7 +120,7 @@ class ScoreWriter(Callback):
         self._limit: Any = None  # of the Trainer's batches, while there are none to show
         self._capture_of_test = self._key_of_test = ""
         self._card: dict[str, Any] = {}
-        self._started = 0.0
+        self._started = self._gather_next = 0.0
         self._line = ""
         self._has_said_where = False
         self._console = Console()
@@ -276,7 +278,8 @@ class ScoreWriter(Callback):
         result = replace(result, card=completed)
         self.folder.write(label, key, result, replace=not self._takes_finished)
         self._add(label, key)
-        self.gather(responses, getattr(datamodule, "truth", None))
+        if not self._is_suite or time.perf_counter() >= self._gather_next:
+            self.gather(responses, getattr(datamodule, "truth", None))
         self._line = _in_one_line(label, result, is_kept=self._kept is not None)
         self._log(trainer.loggers, result, (label, key))
 
@@ -340,6 +343,7 @@ class ScoreWriter(Callback):
             responses: the benchmark, for the ROI table and the hashes.
             truth: what was planted in simulated responses, one row per ROI with a column ``roi``.
         """
+        started = time.perf_counter()
         rois = self.settings.rows(responses.rois)
         if truth is not None:
             rois = rois.merge(truth[[c for c in truth if c == "roi" or c not in rois]], on="roi", how="left")
@@ -361,6 +365,8 @@ class ScoreWriter(Callback):
             },
         }
         self.results = self.folder.gather(self.finished, rois, meta)
+        now = time.perf_counter()
+        self._gather_next = now + _BETWEEN * (now - started)
         return self.results
 
     def finish(self, trainer: Trainer, responses: Responses, truth: pd.DataFrame | None = None) -> RunResults:
@@ -393,7 +399,7 @@ class ScoreWriter(Callback):
             )
 
     def _log(self, loggers: list[pl.loggers.Logger], result: ModelResult, entry: tuple[str, str]) -> None:
-        assert self.results is not None  # gathered just before
+        assert self.results is not None  # gathered after this model or an earlier one
         if not self._is_suite:
             log_model(loggers, result, self.results.meta)
             return

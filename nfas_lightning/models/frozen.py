@@ -113,7 +113,9 @@ class FrozenModel(LightningModule):
             told["layers"] = getattr(layers, "__name__", repr(layers))
         if hasattr(quantization_config, "to_dict"):
             told["quantization_config"] = quantization_config.to_dict()
-        self.save_hyperparameters({**told, "model": model if isinstance(model, str) else model_name(model)})
+        told["model"] = model if isinstance(model, str) else model_name(model)
+        # not for loggers, which get the card: Lightning refuses a modality or a seed that is not the data's
+        self.save_hyperparameters(told, logger=False)
         self._loaded: LoadedModel | None = None
         if isinstance(model, str):
             split_name(model)

@@ -90,17 +90,22 @@ def plan(
         NotEnoughMemoryError: a model can't run in the memory that is free.
     """
     rows, where = [], torch.device(device)
-    for spec in suite.specs:
-        try:
-            with doing(f"looking at {suite.name_of(spec)}"):
-                row = _planned(spec, suite, datamodule, where, settings, capture, must_fit, is_finished)
-        except (OSError, ImportError, NotEnoughMemoryError) as error:
-            if on_missing is None:
-                raise
-            on_missing(suite.name_of(spec), error)
-            continue
-        rows += [] if row is None else [row]
-        _free(where)
+    gc.collect()
+    gc.freeze()  # what is left stays: after each model _free need not look through a million objects
+    try:
+        for spec in suite.specs:
+            try:
+                with doing(f"looking at {suite.name_of(spec)}"):
+                    row = _planned(spec, suite, datamodule, where, settings, capture, must_fit, is_finished)
+            except (OSError, ImportError, NotEnoughMemoryError) as error:
+                if on_missing is None:
+                    raise
+                on_missing(suite.name_of(spec), error)
+                continue
+            rows += [] if row is None else [row]
+            _free(where)
+    finally:
+        gc.unfreeze()
     return rows
 
 

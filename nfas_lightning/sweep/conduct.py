@@ -93,16 +93,22 @@ def _conduct(sweep: Sweep, cells: Sequence[Cell], only_estimate: bool) -> SweepR
 
 
 def _next_commands(runs: Sequence[Path], out: str) -> list[str]:
-    """Return the commands that join runs into spaces, one per ROI axis: a space has but one."""
-    spaces: dict[tuple[str, ...], list[str]] = {}
+    """Return the commands that join runs into spaces: a space has one ROI axis, and each model once."""
+    spaces: list[tuple[list[str], set[str], list[str]]] = []  # ROIs, models, folders
     for run in runs:
-        rois = pd.read_parquet(run / "rois.parquet")["roi"]
-        spaces.setdefault(tuple(sorted(rois)), []).append(str(run))
+        rois = sorted(pd.read_parquet(run / "rois.parquet")["roi"])
+        models = set(pd.read_parquet(run / "models.parquet")["model"])
+        joined = next((s for s in spaces if s[0] == rois and not s[1] & models), None)
+        if joined is None:
+            spaces.append((rois, models, [str(run)]))
+        else:
+            joined[1].update(models)
+            joined[2].append(str(run))
     names = ["space"] if len(spaces) == 1 else [f"space-{number + 1}" for number in range(len(spaces))]
     folders = (str(Path(out) / name) for name in names)
     return [
         f"nfas space {shlex.join([*own, '--out', folder])}"
-        for own, folder in zip(spaces.values(), folders, strict=True)
+        for (*_, own), folder in zip(spaces, folders, strict=True)
     ]
 
 

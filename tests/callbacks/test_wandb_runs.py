@@ -254,7 +254,9 @@ def test_a_single_model_is_one_run(tmp_path):
     writer = ScoreWriter(str(tmp_path / "run"), settings=ScoringSettings(n_permutations=19), name="pilot")
     quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = SuiteTrainer(callbacks=[DepthTrajectory(), writer], logger=logger, **quiet)
-    trainer.test(FrozenModel(Small(), layers="net.*"), datamodule=brain(), verbose=False)
+    data = brain()
+    data.save_hyperparameters({"modality": "vision", "seed": 7})  # other values than the model's
+    trainer.test(FrozenModel(Small(), layers="net.*"), datamodule=data, verbose=False)
     wandb.finish()
     wandb.teardown()
     (found,) = read_runs(tmp_path)

@@ -205,3 +205,20 @@ def test_what_strata_explain_is_no_effect_of_groups():
     for name, (free, inside) in rejected.items():
         assert free > 30, name
         assert inside <= 20, name  # 5 % of 200, three standard errors above
+
+
+def test_tests_in_strata_equal_those_of_vegan():
+    # the nested design of vegan's adonis2 page, with numbers drawn for it: two treatments in three fields;
+    # F and p as vegan 2.6-4 prints them, p over all relabelings inside fields (benchmarks/vegan.py)
+    first = [3.69, 4.09, 4.58, 5.80, 5.16, 4.59, 6.24, 6.37, 6.29, 5.85, 7.76, 7.19]
+    second = [1.69, 0.89, 1.56, 0.98, 2.99, 3.47, 2.41, 2.30, 4.46, 4.39, 3.04, 2.01]
+    V = torch.tensor([first, second], dtype=torch.float64).T
+    groups, fields = list("aabb") * 3, list("xxxxyyyyzzzz")
+    D = torch.cdist(V, V)
+    where = permanova(D, groups, strata=fields, n_permutations=9999)
+    assert float(where.statistic) == pytest.approx(3.42361, abs=1e-5)
+    assert float(where.p_value) == pytest.approx(4 / 216, abs=0.005)
+    one = anova(V[:, :1], groups, strata=fields, n_permutations=9999)
+    assert float(one.statistic) == pytest.approx(5.06899, abs=1e-5)
+    assert float(one.p_value) == pytest.approx(2 / 216, abs=0.004)
+    assert float(permdisp(D, groups, n_permutations=9).statistic) == pytest.approx(0.80002, abs=1e-5)

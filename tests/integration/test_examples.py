@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from pytorch_lightning import Trainer
 from nfas_lightning import datamodules
 from nfas_lightning.callbacks import BrainAlignment
 from nfas_lightning.datamodules.catalogue.benchmark import benchmarks
+from tests.helpers.results import make_draws, make_results
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -159,6 +161,10 @@ def test_snippets_of_the_pages(page, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "logs" / "lightning_logs" / "version_0"
     folder.mkdir(parents=True)
     folder.joinpath("metrics.csv").write_text("epoch,step,loss,brain/mean_r2\n0,5,0.25,\n0,6,,0.125\n")
+    made = make_results(("language",), n_models=1, n_rois=3)
+    made = replace(made, models=made.models.assign(twin_of="", weights="pretrained"))
+    for name, mean in (("rank1_scale", 0.25), ("rank2_scale", 0.125)):
+        replace(made, draws=make_draws({"minilm_l6": mean})).save(tmp_path / "runs" / "settings" / name)
     given = {
         "Trainer": Trainer, "pd": pd, "images": torch.rand(20, 3, 8, 8), "responses": torch.randn(20, 3),
         "tokenizer": SimpleNamespace(is_fast=True, pad_token_id=0),
@@ -171,3 +177,5 @@ def test_snippets_of_the_pages(page, tmp_path, monkeypatch, capsys):
         assert any(isinstance(callback, BrainAlignment) for callback in given["trainer"].callbacks)
     else:
         assert capsys.readouterr().out.split()[-2:] == ["0.25", "0.125"]
+        board = given["board"].set_index("settings")["mean"]
+        assert board.to_dict() == {"rank1_scale": 0.25, "rank2_scale": 0.125}

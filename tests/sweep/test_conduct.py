@@ -53,16 +53,18 @@ def test_the_command_ends_with_code_one_where_something_failed(folder, capsys):
 
 
 def test_the_parting_advice_joins_what_can_be_joined(tmp_path):
-    runs = [tmp_path / name for name in ("one", "with a space", "other regions")]
-    for folder, rois in zip(runs, ("ab", "ba", "abc"), strict=True):
+    runs = [tmp_path / name for name in ("one", "with a space", "other regions", "first model again")]
+    for folder, rois, model in zip(runs, ("ab", "ba", "abc", "ab"), "xyzx", strict=True):
         folder.mkdir()
         pd.DataFrame({"roi": list(rois)}).to_parquet(folder / "rois.parquet")
+        pd.DataFrame({"model": [model]}).to_parquet(folder / "models.parquet")
     lines = [shlex.split(line) for line in _next_commands(runs, str(tmp_path))]
     assert [words[:-2] for words in lines] == [
         ["nfas", "space", str(runs[0]), str(runs[1])],
         ["nfas", "space", str(runs[2])],
+        ["nfas", "space", str(runs[3])],  # a space has each model once
     ]
-    assert [words[-2:] for words in lines] == [["--out", f"{tmp_path}/space-{n}"] for n in (1, 2)]
+    assert [words[-2:] for words in lines] == [["--out", f"{tmp_path}/space-{n}"] for n in (1, 2, 3)]
 
 
 def test_a_worker_whose_clock_is_behind_has_finished_all_the_same(folder, monkeypatch):

@@ -1,13 +1,25 @@
 """The simulated film: one brain, three streams, and what each region follows."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy.signal import lfilter
+from torch import nn
 
+from nfas_lightning import NFAS
+from nfas_lightning.alignment import captured
 from nfas_lightning.datamodules import SimulatedFilmDataModule
 from nfas_lightning.datamodules.simulated.film import residual
 from nfas_lightning.datamodules.simulated.sample_images import equalized, sample_crops
 from nfas_lightning.datamodules.simulated.sample_sounds import sample_vowels
+from nfas_lightning.models import ModelInputs
+from nfas_lightning.results import RunResults
+from nfas_lightning.results.run_results import joined
+from nfas_lightning.scoring import ScoringSettings, score_trajectory
 
 SMALL = {"n_stimuli": 40, "atlas": "dosenbach", "image_size": 32}
 
@@ -94,3 +106,62 @@ def test_what_is_no_film_is_refused():
         SimulatedFilmDataModule(n_subjects=0)
     with pytest.raises(RuntimeError, match="no truth yet"):
         _ = SimulatedFilmDataModule().truth
+
+
+def pixels(batch):
+    return ModelInputs((nn.functional.adaptive_avg_pool2d(batch["image"].float(), 6).flatten(1),))
+
+
+def loudness(batch):
+    return ModelInputs((nn.functional.adaptive_avg_pool1d(batch["audio"][:, None].abs(), 60)[:, 0],))
+
+
+def letters(batch):
+    counts = [
+        [float(stimulus.text.count(letter)) for letter in "etaoinshrdlu "] for stimulus in batch["text"]
+    ]
+    return ModelInputs((torch.tensor(counts),))
+
+
+def network(width):
+    sizes = [width, 12, 12, 12]
+    blocks = [nn.Sequential(nn.Linear(*pair), nn.Tanh()) for pair in itertools.pairwise(sizes)]
+    return nn.Sequential(*blocks).eval()
+
+
+READERS = {"vision": (pixels, 108), "audio": (loudness, 60), "language": (letters, 13)}
+
+
+def test_a_film_that_modality_explains_nothing_of_shows_no_clusters():
+    """Two networks of each stream and twenty films of noise, scored and tested as a run is."""
+    film = SimulatedFilmDataModule(**SMALL, n_subjects=1, n_runs=2, signal="none")
+    film.setup()
+    torch.manual_seed(0)
+    options = {"cache": False, "progress": False}
+    shown = [
+        (stream, captured(network(width), stream, preprocess=reader, name=f"{modality}_{i}", **options))
+        for modality, (reader, width) in READERS.items()
+        for stream in [film.stream(modality)]
+        for i in range(2)
+    ]
+    p_values = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        white = rng.standard_normal((1, film.responses.values.shape[1], 20))
+        noise = torch.from_numpy(lfilter([1], [1, -0.4], white, axis=1).astype("float32"))
+        rois = film.responses.rois[:20]
+        settings = ScoringSettings(n_permutations=59, baselines=False, n_bootstrap=0, seed=seed)
+        results = [
+            score_trajectory(
+                found.trajectory,
+                replace(stream.responses, values=noise, rois=rois, noise_ceiling=None),
+                found.card,
+                settings,
+            )
+            for stream, found in shown
+        ]
+        tables = {name: joined(name, results) for name in ("scores", "spectra", "depth", "nulls")}
+        cards = pd.DataFrame([result.card for result in results])
+        space = NFAS.from_scores(RunResults(**tables, models=cards, rois=rois))
+        p_values.append(float(space.moved_responses().p_value))
+    assert sum(p <= 0.05 for p in p_values) <= 3  # of 20 at 5 %, more in one of sixty
