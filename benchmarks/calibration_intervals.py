@@ -115,9 +115,7 @@ def intervals(name: str, seed: int) -> Values:
     scores, truths = torch.stack([fit.r for fit in fits]), (as_fitted(case, X, Y.mean(0)), expected(name))
     values: Values = {}
     for what, function in STATISTICS.items():
-        found = interval(
-            function(scores), draws.map(function), correlation=what in ("r of a region", "mean r")
-        )
+        found = interval(function(scores), draws.map(function), correlation=what == "r of a region")
         inside = [(found.low <= function(true)) & (function(true) <= found.high) for true in truths]
         values[what] = [float(part.double().mean()) for part in inside]
         if what in ("mean r", "difference, mean r"):

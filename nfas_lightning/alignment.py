@@ -213,13 +213,13 @@ def _capture_key(
             recorder={
                 "layers": layers or ("auto" if frozen is None else frozen.layers),
                 "pooling": pooling or ("auto" if frozen is None else frozen.pooling),
-                "time": time or ("mean" if frozen is None else frozen.time),
                 "submodule": None,
                 "dtype": "float64"
                 if any(p.dtype is torch.float64 for p in network.parameters())
                 else "float32",
                 "repeats": "error",
                 "layout": "auto",
+                "time": time or ("mean" if frozen is None else frozen.time),
             },
             precision=", ".join(casts) or "32-true",
         )

@@ -184,9 +184,10 @@ def dual_variance(draws: BootstrapDraws) -> Tensor:
     .. math:: \hat\sigma^2 = \sigma^2_{subjects} + \sigma^2_{stimuli}
         - (\sigma^2_{both} - \sigma^2_{subjects} - \sigma^2_{stimuli})
 
-    kept between the larger of the two single variances and the uncorrected one. Of F folds, F / (F - 1) - 1
-    times the variance over stimuli is added, test rows over training rows: what the rows of one fold happen
-    to be is in the fits that predict the others, which no resampling of predictions sees.
+    and no less than the larger of the two single variances. rsatoolbox also keeps it below the uncorrected
+    one, which made intervals of differences too short. Of F folds, F / (F - 1) - 1 times the variance over
+    stimuli is added, test rows over training rows: what the rows of one fold happen to be is in the fits
+    that predict the others, which no resampling of predictions sees.
 
     Args:
         draws: as `bootstrap_scores` returns; a single subject's are of stimuli alone.
@@ -199,7 +200,7 @@ def dual_variance(draws: BootstrapDraws) -> Tensor:
 
 
 def _variances(draws: BootstrapDraws) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the dual variance, and those over stimuli and over subjects (0 for a single one)."""
+    """Return the dual variance, that over stimuli, and what subjects add to it (0 for a single one)."""
     n, s, folds = draws.n_stimuli, draws.n_subjects, draws.n_folds
     by_stimuli = n / (n - draws.n_strata) if n > draws.n_strata else math.nan
     other = _variance(draws.stimuli)
@@ -211,8 +212,8 @@ def _variances(draws: BootstrapDraws) -> tuple[Tensor, Tensor, Tensor]:
     by_subjects = s / (s - 1)
     subjects = by_subjects * one
     corrected = subjects + stimuli - by_stimuli * by_subjects * (both - one - other)
-    total = torch.minimum(torch.maximum(corrected, torch.maximum(subjects, stimuli)), both)
-    return total + trained, stimuli + trained, subjects
+    total = torch.maximum(corrected, torch.maximum(subjects, stimuli))
+    return total + trained, stimuli + trained, total - stimuli
 
 
 def _variance(draws: Tensor) -> Tensor:
@@ -230,16 +231,17 @@ def interval(
     r"""Return a confidence interval of scores, or of any function of them.
 
     .. math:: \hat\theta \pm t_\nu \hat\sigma, \qquad
-        \nu = \frac{\hat\sigma^4}{\sigma^4_{stimuli} / (n - strata) + \sigma^4_{subjects} / (S - 1)}
+        \nu = \frac{\hat\sigma^4}{\sigma^4_{stimuli} / (n - strata) + \sigma^4_{added} / (S - 1)}, \quad
+        \sigma^2_{added} = \hat\sigma^2 - \sigma^2_{stimuli}
 
-    with n resampled units of stimuli and S subjects; nu is no less than the smaller of the two, less one.
+    with n resampled units of stimuli and S subjects.
 
     Args:
         estimate: (...) value on the data.
         draws: of the same value, `BootstrapDraws` of (B, ...).
         confidence: in (0, 1).
-        correlation: the estimate is one correlation or a mean of some; limits are then taken on Fisher's
-            scale, artanh r, and stay within -1 and 1.
+        correlation: the estimate is one correlation; limits are then taken on Fisher's scale, artanh r, and
+            stay within -1 and 1. A mean of several is closer to normal as it is.
 
     Returns:
         `Interval`, float64; NaN where the estimate is, or a tenth of its draws.

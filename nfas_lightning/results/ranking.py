@@ -217,7 +217,7 @@ def _rank(rows: pd.DataFrame, over: str, alpha: float) -> tuple[pd.DataFrame, pd
     known = rows[rows["resampled"] == "stimuli"].sort_values("mean", ascending=False, kind="stable")
     names = known["model"].tolist()
     means, draws = _drawn(rows, names, "model", over)
-    own = interval(means, draws, correlation=rows["value"].iloc[0] == "r")
+    own = interval(means, draws)
     ranked = known[["model", "modality", "score", "n_rois", "mean"]].assign(
         low=own.low.numpy(), high=own.high.numpy()
     )

@@ -143,7 +143,7 @@ def _curve(encode: FeatureScores, encoded: Encoded) -> _Curve:
 
 
 def _frame(curve: _Curve, times: Tensor) -> pd.DataFrame:
-    around = interval(curve.r, curve.draws, correlation=True)
+    around = interval(curve.r, curve.draws)
     p = torch.full_like(curve.r, float("nan"))
     if curve.null is not None:
         edges = grid_edges(torch.empty(0, 2, dtype=torch.int64), 1, len(times))

@@ -75,8 +75,8 @@ def test_captions_stand_beside_their_images_whatever_the_order_of_rows(tmp_path)
 def test_clips_have_their_seconds_and_their_frames_a_place_on_the_clock(tmp_path):
     pytest.importorskip("av")
     (tmp_path / "clips").mkdir()
-    for name in ("a", "b"):
-        write_clip(tmp_path / "clips" / f"{name}.mp4", gray_levels(np.arange(60)))
+    for name, first in (("a", 0), ("b", 100)):
+        write_clip(tmp_path / "clips" / f"{name}.mp4", gray_levels(first + np.arange(60)))
     events = pd.DataFrame({"onset": [0.0, 10.0], "stim_file": ["b.mp4", "a.mp4"]})
     events.to_csv(tmp_path / "events.csv", index=False)
     np.save(tmp_path / "responses.npy", betas(n=30))
