@@ -90,8 +90,10 @@ def plan(
         NotEnoughMemoryError: a model can't run in the memory that is free.
     """
     rows, where = [], torch.device(device)
-    gc.collect()
-    gc.freeze()  # what is left stays: after each model _free need not look through a million objects
+    is_ours = gc.get_freeze_count() == 0
+    if is_ours:  # what is there stays: after each model _free need not look through a million objects
+        gc.collect()
+        gc.freeze()
     try:
         for spec in suite.specs:
             try:
@@ -105,7 +107,8 @@ def plan(
             rows += [] if row is None else [row]
             _free(where)
     finally:
-        gc.unfreeze()
+        if is_ours:
+            gc.unfreeze()
     return rows
 
 
