@@ -72,7 +72,7 @@ def demo(
     if n_permutations is None:
         n_permutations = _QUICK_PERMUTATIONS if is_short else 500
     names = models or list(_RECORDED if recording else _QUICK if quick else _MODELS)
-    about = "a minute" if is_short else "six to nine minutes" if models is None else f"{len(names) / 2.5:.0f} minutes"
+    about = "a minute" if is_short else f"{len(names) / 2:.0f} minutes"
     shown = "pictures while sensors record" if recording else "pictures, sounds and sentences of a film"
     console.print(
         f"{len(names)} pretrained models and their random twins, shown {n_stimuli} {shown}. "
