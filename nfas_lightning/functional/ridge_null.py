@@ -34,7 +34,7 @@ from nfas_lightning.functional.standardization import Scaling, nuisance_map, sta
 
 __all__ = ["Moves", "ridge_null"]
 
-_ROUNDS = 3  # of giving noise back that nuisances took: each leaves a few percent of what was still missing
+_ROUNDS = 3  # of giving noise back that nuisances took: each leaves about two thirds of what was missing
 
 Moves = Literal["shift", "phase", "blocks"]
 
