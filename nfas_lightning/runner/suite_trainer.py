@@ -26,7 +26,7 @@ from nfas_lightning.models.suite import RandomTwin
 from nfas_lightning.runner.memory import available_mb
 from nfas_lightning.runner.planning import PlannedModel, plan, plan_table
 from nfas_lightning.runner.suite_log import FailedModelsError, WarnedOnce, say_failed
-from nfas_lightning.runner.workers import share
+from nfas_lightning.runner.workers import prepare, share
 from nfas_lightning.terminal import doing, heartbeat, stdout_console
 from nfas_lightning.termination import ending_on_sigterm
 from nfas_lightning.writing import check_folder
@@ -113,6 +113,8 @@ class SuiteTrainer(Trainer):
             )
         writer = self._writer()
         check_folder(writer.run_dir)
+        if min(self.processes, len(model)) > 1:
+            prepare()
         self._open_wandb("suite")
         environment = type(getattr(self.strategy, "cluster_environment", None))
         # by name, since each of Lightning's packages has a class of its own
@@ -333,8 +335,6 @@ class _Part:
         quiet_lightning()
         # what is said is printed by the process that asked, which knows how wide and colorful it may be
         os.environ |= {"COLUMNS": "1000", "FORCE_COLOR": "1"}
-        self.datamodule.prepare_data()
-        self.datamodule.setup("test")
         return self._test
 
     def _test(self, name: str) -> _Done:

@@ -8,18 +8,19 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context, set_forkserver_preload
 from multiprocessing.connection import Connection, wait
+from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pickle import PickleError
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 
 from nfas_lightning.errors import FailureError, InputError
 
-__all__ = ["cores", "processes_here", "share"]
+__all__ = ["cores", "prepare", "processes_here", "share"]
 
 _MOST = 4  # processes that are started unasked: each holds a model
 _ENDED: dict[int | None, str] = {
@@ -29,6 +30,9 @@ _ENDED: dict[int | None, str] = {
         "line `if __name__ == '__main__':` before what it runs"
     ),
 }
+# a server imports once what spawned processes would import each
+_METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+_PRELOADED = ["nfas_lightning.runner.suite_trainer"]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -45,6 +49,13 @@ def processes_here(n_models: int) -> int:
     return max(1, min(n_models, cores(), max(2, cores() // 2), _MOST))
 
 
+def prepare() -> None:
+    """Begin the imports of the processes of `share`, which take seconds; this one goes on meanwhile."""
+    if _METHOD == "forkserver":
+        set_forkserver_preload(_PRELOADED)  # a server that runs already keeps its own
+        ensure_running()
+
+
 def share(
     make: Callable[[], Callable[[T], R]],
     items: Iterable[T],
@@ -53,8 +64,8 @@ def share(
 ) -> Iterator[tuple[T, R | Exception]]:
     """Yield each item and what a function returned for it, in the order in which they are done.
 
-    The processes are started anew, not forked: a fork would inherit threads that are not there. They end with
-    this one, however that ends; one that dies costs the item that it had.
+    The processes are no forks of this one: those would inherit locks of threads that they do not have. They
+    end with this one, however that ends; one that dies costs the item that it had.
 
     Args:
         make: called once in each process, returns the function. Like what it refers to it has to pickle.
@@ -103,15 +114,16 @@ def _died(process: BaseProcess) -> FailureError:
 
 def _start(make: Callable[[], Callable[[T], R]], threads: int) -> tuple[Connection, BaseProcess]:
     try:
-        sent = ForkingPickler.dumps(make)
+        sent = ForkingPickler.dumps((dict(os.environ), os.getcwd(), make))
     except (PickleError, TypeError, AttributeError, ValueError) as error:  # a lambda, a lock, an open file
         raise InputError(
             f"Several processes need models and data that can be sent to them, models by name above all: "
             f"{error}. Take processes=1."
         ) from error
-    spawn = get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_work, args=(theirs, threads))
+    prepare()
+    context: Any = get_context(_METHOD)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, threads))
     process.start()
     theirs.close()
     with suppress(BrokenPipeError):  # it has died, which is seen where its result is waited for
@@ -126,7 +138,10 @@ def _work(theirs: Connection, threads: int) -> None:
     with suppress(EOFError, BrokenPipeError):  # nobody is left
         with warnings.catch_warnings():  # torch's own, of how it reads sparse matrices
             warnings.simplefilter("ignore")
-            make = theirs.recv()
+            environment, folder, make = theirs.recv()
+        # a server has those of when it was started
+        os.environ |= environment
+        os.chdir(folder)
         function, broken = None, None
         try:
             function = make()

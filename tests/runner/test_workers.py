@@ -49,6 +49,16 @@ def test_every_item_is_done_once_and_failures_cost_their_own_item():
     assert "lambda" in str(done["lambda"])
 
 
+def where(item):
+    return os.getcwd(), os.environ["NFAS_CACHE"]
+
+
+def test_they_stand_where_this_process_stands_now(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NFAS_CACHE", "elsewhere")
+    assert list(share(partial(partial, where), [1], processes=1)) == [(1, (str(tmp_path), "elsewhere"))]
+
+
 def test_what_can_not_be_made_is_the_error_of_every_item_and_tells_where():
     done = dict(share(refuse, [1, 2], processes=1))
     assert {str(error) for error in done.values()} == {"there is no benchmark"}
