@@ -37,6 +37,12 @@ def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """report.html without the figures beside it, which take most of its time."""
+    monkeypatch.setattr("nfas_lightning.plotting.page.draw_figures", lambda *_, **__: ())
+
+
+@pytest.fixture
 def captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CaptureCache:
     """An empty cache of captured trajectories, the usual one of this test."""
     monkeypatch.setenv("NFAS_CAPTURES_GB", "1")

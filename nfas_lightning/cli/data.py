@@ -61,8 +61,8 @@ def _list_studies() -> list[dict[str, str]]:
     if not has_neuralset():
         stdout_console().print(
             escape(
-                "Studies of NeuralSet (MEG, EEG, intracranial EEG) are listed with Python 3.12 or later and "
-                "pip install 'nfas-lightning[neuralset]'."
+                "Studies of NeuralSet (fMRI, MEG, EEG, intracranial EEG) are listed with Python 3.12 or "
+                "later and pip install 'nfas-lightning[neuralset]'."
             )
         )
         return []

@@ -69,10 +69,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in SHARED:
-        return getattr(import_module(f"{__name__}.{SHARED[name]}"), name)
-    if not name.startswith("_") and (benchmark := _benchmark_classes().get(name)) is not None:
-        return benchmark.load("datamodule")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(f"{__name__}.{SHARED[name]}"), name)
+    elif not name.startswith("_") and (benchmark := _benchmark_classes().get(name)) is not None:
+        found = benchmark.load("datamodule")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # kept: a command asks some eighty times, and every search reads what all distributions register
+    return globals().setdefault(name, found)
 
 
 def __dir__() -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from PIL import Image
 
 from nfas_lightning.errors import InputError
 from nfas_lightning.models.batch import batch_field
@@ -49,15 +50,19 @@ class CaptionPreprocess:
         captions = [stimulus.text for stimulus in batch["text"]] if "text" in batch else [""] * len(image)
         if "n_frames" in batch:
             raise InputError("A vision-language network is shown pictures here, got clips: take one frame.")
+        pixels = (image * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy(force=True)
         inputs = self.processor(
-            images=list((image * 255).round().to(torch.uint8)),
+            # every processor takes these; one picture per text: else all would belong to the first
+            images=[[Image.fromarray(picture)] for picture in pixels],
             text=[f"{self.token}{caption}" for caption in captions],
             padding=True,
             padding_side="right",
             return_tensors="pt",
         )
-        picture = tokenizer.convert_tokens_to_ids(self.processor.image_token)
-        hidden = [token for token in tokenizer.all_special_ids if token != picture]
-        marks = [tokenizer.convert_tokens_to_ids(mark) for mark in _AROUND if mark in self.token]
-        special = torch.isin(inputs["input_ids"], torch.tensor([*hidden, *marks]))
-        return ModelInputs(kwargs=dict(inputs), mask=inputs["attention_mask"].bool() & ~special)
+        ids, added = inputs["input_ids"], tokenizer.added_tokens_decoder
+        seen = ids == tokenizer.convert_tokens_to_ids(self.processor.image_token)
+        hidden = {token for token, what in added.items() if what.special} | set(tokenizer.all_special_ids)
+        hidden |= {tokenizer.convert_tokens_to_ids(mark) for mark in _AROUND if mark in self.token}
+        # line ends between the tiles of a large picture are no caption, which begins after its last tile
+        said = (seen.flip(1).cumsum(1).flip(1) == 0) & ~torch.isin(ids, torch.tensor(sorted(hidden)))
+        return ModelInputs(kwargs=dict(inputs), mask=inputs["attention_mask"].bool() & (seen | said))

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from nfas_lightning.errors import InputError, MissingFileError, UnreadableError, nearest
+from nfas_lightning.errors import InputError, MissingFileError, MissingPackageError, UnreadableError, nearest
 from nfas_lightning.functional.checks import check_option
 from nfas_lightning.hooks.selection import Layers
 from nfas_lightning.models.adapters import adapt
@@ -71,7 +71,7 @@ def load_transformers(
         vision-language network the blocks of its language model, in which picture and caption meet.
 
     Raises:
-        ImportError: transformers is missing.
+        ImportError: transformers is missing, or a package that its processor needs, as num2words of SmolVLM.
         OSError: the folder or the hub entry can't be read.
         ValueError: a revision is given twice, or the network reads something else, or in a way of its own, or
             is two networks, as CLIP is, of which none was named.
@@ -116,8 +116,8 @@ def load_transformers(
         module = part_of(whole, whole.get_encoder())
     elif config.model_type == "vjepa2":  # its predictor completes what was hidden of a clip
         module = part_of(whole, whole.encoder)
-    elif _reads_pictures_with_text(config, whole):
-        layers = "language_model.layers.*"
+    elif language := _meets_pictures(config, whole):
+        layers = f"{language}.layers.*"
     reads = getattr(module, "main_input_name", whole.main_input_name)
     with reached():
         preprocess, modality = _preprocess(
@@ -143,10 +143,12 @@ def _part(name: str) -> tuple[str, str]:
     return path, part
 
 
-def _reads_pictures_with_text(config: Any, network: Any) -> bool:
-    """Whether a network reads pictures and text in one sequence."""
+def _meets_pictures(config: Any, network: Any) -> str:
+    """Return the name of the language model that reads pictures and text in one sequence, empty for none."""
     has_both = all(getattr(config, f"{name}_config", None) is not None for name in ("vision", "text"))
-    return has_both and isinstance(getattr(network, "language_model", None), nn.Module)
+    names = ("language_model", "text_model")  # the latter of Idefics and SmolVLM
+    found = [name for name in names if isinstance(getattr(network, name, None), nn.Module)]
+    return found[0] if has_both and found else ""
 
 
 def _n_parameters(name: str) -> int:
@@ -273,6 +275,8 @@ def _preprocess(
             f"'hf:{path}' has no readable tokenizer, feature extractor or image processor beside its "
             f"weights: {error}"
         ) from error
+    except ImportError as error:
+        raise MissingPackageError(f"What 'hf:{path}' reads needs another package: {error}") from error
     raise InputError(
         f"'hf:{path}' reads {reads!r}; expected input_ids, input_features, input_values, pixel_values or "
         f"pixel_values_videos. "

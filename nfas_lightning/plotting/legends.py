@@ -91,11 +91,11 @@ def set_head(
             place |= {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": columns, "title": note}
             ax.legend(handles=list(handles), **place)
         return 0.0
-    figure.draw_without_rendering()  # the layout decides how large the axes are
+    _lay_out(ax)  # decides how large the axes are
     title = look.get("title")
     title = wrapped(ax, usual if title is None else title, 15)  # bold is a quarter wider than 12 points
     ax.set_title(title, fontsize=12, fontweight="bold", color=INK)
-    figure.draw_without_rendering()
+    _lay_out(ax)
     frame, taken = ax.get_window_extent(), 0.0
     if simulated:
         mark = ax.annotate(
@@ -142,8 +142,7 @@ def place_labels(
         marker_radius: pixels to keep clear around each point.
         clear: pixels at the top of the axes that belong to something else, see `set_head`.
     """
-    figure = ax.figure
-    figure.draw_without_rendering()  # type: ignore[union-attr]
+    _lay_out(ax)
     keep = np.flatnonzero(np.isfinite(points).all(1))
     if not keep.size:
         return
@@ -151,7 +150,7 @@ def place_labels(
     sizes = np.array([text_size(ax, texts[i], fontsize) for i in keep.tolist()]) + 3.0
     frame = np.asarray(ax.get_window_extent().extents) - [0, 0, 0, clear]
     offsets = _arrange(pixels, sizes, marker_radius, frame)
-    scale = 72.0 / figure.dpi
+    scale = 72.0 / ax.figure.dpi
     for i, offset, size in zip(keep.tolist(), offsets, sizes, strict=True):
         gap = float(np.hypot(*np.clip(np.abs(offset) - size / 2, 0, None)))
         line = {"arrowstyle": "-", "color": colors[i], "lw": 0.7, "alpha": 0.7, "shrinkA": 0, "shrinkB": 4}
@@ -160,6 +159,15 @@ def place_labels(
             va="center", fontsize=fontsize, color=colors[i], zorder=5,
             arrowprops=line if gap > 2.0 * marker_radius else None,
         ).set_in_layout(False)  # fmt: skip
+
+
+def _lay_out(ax: Axes) -> None:
+    """Place axes as drawing their figure would, in half the time: nothing is drawn."""
+    figure: Any = ax.figure
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    ax.get_xlim(), ax.get_ylim()  # of data that were added since
+    ax.apply_aspect()
 
 
 def _arrange(points: np.ndarray, sizes: np.ndarray, radius: float, frame: np.ndarray) -> np.ndarray:

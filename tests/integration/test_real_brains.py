@@ -12,17 +12,20 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "experiments"
 pytestmark = [pytest.mark.shared_data, pytest.mark.weights, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def run(config: str, model: str, folder: Path, monkeypatch, data: Path) -> RunResults:
+def run(config: str, model: str, folder: Path, monkeypatch, data: Path, *options: str) -> RunResults:
     monkeypatch.setenv("NFAS_DATA", str(data))
     text = (CONFIGS / config).read_text().replace(f"run_dir: runs/{config[:-5]}", f"run_dir: {folder}")
     path = folder / "experiment.yaml"
     path.write_text(text)
-    main(["test", "--config", str(path), "--model.init_args.models", f"[{model}]"])
+    main(["test", "--config", str(path), "--model.init_args.models", f"[{model}]", *options])
     return RunResults.load(folder)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_alice(tmp_path, monkeypatch, shared_data, capsys):
-    results = run("alice.yaml", "paraphrase_minilm_l3", tmp_path, monkeypatch, shared_data)
+    # three words of context instead of 20, and no intervals or p values are asked of this run
+    options = ("--data.init_args.window", "3")
+    results = run("alice.yaml", "paraphrase_minilm_l3", tmp_path, monkeypatch, shared_data, *options)
     group = results.scores.query("subject == 'group'")
     assert set(group["feature"]) == {
         "stable_mode", "last_block", "best_block", "mean_depth", "all_blocks", "random_weights", "nuisance",

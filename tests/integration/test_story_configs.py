@@ -141,6 +141,7 @@ def test_voxels_of_the_little_prince(tmp_path, root, text_model):
     assert results.scores.query("feature == 'stable_mode'")[["r", "p", "q"]].notna().all(axis=None)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_narratives(tmp_path, root, sound_model):
     stories = ["pieman", "tunnel", "prettymouth", "slumlordreach"]
     results = run(
@@ -175,6 +176,7 @@ def test_the_little_prince_as_sound(tmp_path, root, sound_model):
     check(results, "little_prince_en", "audio")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("benchmark", "dataset", "changes"),
     [

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,8 +33,8 @@ def test_the_mask_shows_pictures_and_words_and_nothing_else(word_tokenizer):
     # [CLS] picture picture the cat sat [SEP]
     assert given.mask.tolist() == [[False, *[True] * 5, False], [False, *[True] * 3, *[False] * 3]]
     assert given.kwargs["input_ids"][1].tolist() == [2, 9, 9, 8, 3, 0, 0]
-    assert processor.shown[0].dtype == torch.uint8
-    torch.testing.assert_close(processor.shown[1] / 255, image[1], atol=0.002, rtol=0)
+    shown = torch.from_numpy(np.array(processor.shown[1][0])).permute(2, 0, 1)
+    torch.testing.assert_close(shown / 255, image[1], atol=0.002, rtol=0)
     assert preprocess({"image": image}).mask.sum(1).tolist() == [2, 2]
     assert preprocess({"text": texts}).mask.sum(1).tolist() == [3, 1]
     with pytest.raises(ValueError, match="is shown pictures here, got clips"):

@@ -1,5 +1,6 @@
 """Networks of transformers, from folders that save_pretrained wrote."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -305,11 +306,15 @@ def test_the_towers_of_clap_hear_and_read(word_tokenizer, tmp_path):
 MARKS = {
     "Llava": ["<image>"],
     "Qwen2VL": ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"],
+    "Idefics2": (around := ["<image>", "<fake_token_around_image>", "<end_of_utterance>"]),
+    "Idefics3": (tiles := [*around, "<global-img>", "<row_1_col_1>", "<row_1_col_2>"]),
+    "SmolVLM": tiles,
 }
 
 
 def _captioning(name, tokenizer, folder):
     """A small vision-language network with its processor."""
+    tokenizer = copy.deepcopy(tokenizer)  # whose marks are its own
     tokenizer.add_special_tokens({"additional_special_tokens": MARKS[name]})
     ids = tokenizer.convert_tokens_to_ids(MARKS[name])
     text = {**TEXT_TOWER, "vocab_size": len(tokenizer), "num_key_value_heads": 2}
@@ -321,6 +326,23 @@ def _captioning(name, tokenizer, folder):
             transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=side), tokenizer,
             patch_size=16, vision_feature_select_strategy="default", num_additional_image_tokens=1,
         )  # fmt: skip
+    elif name != "Qwen2VL":
+        seen = {**SEEN, "patch_size": 8}
+        family = "mistral" if name == "Idefics2" else "llama"
+        config = {"text_config": {"model_type": family, **text}, "image_token_id": ids[0], "pad_token_id": 0}
+        size = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
+        if name == "Idefics2":
+            heads = {"resampler_n_heads": 2, "num_key_value_heads": 2, "resampler_head_dim": 8}
+            config["perceiver_config"] = {"hidden_size": 16, "resampler_n_latents": 4, "resampler_depth": 1}
+            config["perceiver_config"] |= {**heads, "initializer_range": 0.2}
+            seen["initializer_range"] = config["text_config"]["initializer_range"] = 0.2  # or all look alike
+            size = {"size": {"shortest_edge": 20, "longest_edge": 32}}
+        else:
+            config["scale_factor"] = 2
+        images = getattr(transformers, f"{name}ImageProcessor")(**size, do_image_splitting=name == "Idefics3")
+        films = [transformers.SmolVLMVideoProcessor(**size)] if name == "SmolVLM" else []
+        kind = getattr(transformers, f"{name}Processor")
+        processor = kind(images, tokenizer, *films, image_seq_len=4)
     else:
         text["rope_parameters"] = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
         seen = {"depth": 2, "embed_dim": 16, "num_heads": 2, "hidden_size": 16, "patch_size": 8}
@@ -335,30 +357,40 @@ def _captioning(name, tokenizer, folder):
     return saved, processor, ids[0]
 
 
-@pytest.mark.parametrize("name", ["Llava", "Qwen2VL"])
-def test_a_vision_language_model_reads_picture_and_caption_together(name, word_tokenizer, pictures, tmp_path):
+@pytest.mark.parametrize("name", MARKS)
+def test_a_vision_language_model_reads_picture_and_caption_together(
+    name, word_tokenizer, pictures, tmp_path, monkeypatch
+):
+    # it writes numbers of videos, which nobody shows it here
+    monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", object())
     saved, processor, picture = _captioning(name, word_tokenizer, tmp_path)
     loaded = load_model(f"hf:{tmp_path}")
     assert loaded.info.modality == ""  # that of what it is shown
     captions = ["the cat sat", "mat", "the cat sat on the mat", "on", "cat mat"]
     both = _recorded(loaded, CaptionedImages(pictures, captions), "vision")
-    assert both.layer_names == tuple(f"language_model.layers.{i}" for i in range(3))
-    other = _recorded(loaded, CaptionedImages(pictures.flip(0), captions), "vision").stack()
-    renamed = _recorded(loaded, CaptionedImages(pictures, captions[::-1]), "vision").stack()
-    for changed in (other, renamed):  # each of the two has its part
+    language = "language_model" if name in ("Llava", "Qwen2VL") else "text_model"
+    assert both.layer_names == tuple(f"{language}.layers.{i}" for i in range(3))
+    others = CaptionedImages(pictures.flip(0), captions), CaptionedImages(pictures, captions[::-1])
+    for shown in others:  # each of the two has its part
+        changed = record_trajectory(FrozenModel(loaded), StimulusSet(shown, "vision"), batch_size=5).stack()
         assert ((changed - both.stack()).abs().amax((1, 2)) > 1e-3).sum() >= 4
     before, after = MARKS[name][2:] if name == "Qwen2VL" else ("", "")
-    shown = (pictures[0] * 255).round().to(torch.uint8)
+    shown = Image.fromarray((pictures[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
     prompt = f"{before}{processor.image_token}{after}the cat sat"
-    inputs = processor(images=[shown], text=[prompt], return_tensors="pt")
+    inputs = processor(images=[[shown]], text=[prompt], return_tensors="pt")
     with torch.no_grad():
         theirs = saved(**inputs, output_hidden_states=True).hidden_states[1][0]
     ids = inputs["input_ids"][0]
     counts = (ids == picture) | ((ids >= 4) & (ids < 9))  # patches and words
     torch.testing.assert_close(both.stack()[0, 0], theirs[counts].mean(0), rtol=1e-4, atol=1e-5)
-    texts = _recorded(loaded, captions, "language").stack()  # and captions alone
+    alone = StimulusSet(captions, "language")
+    texts = record_trajectory(FrozenModel(loaded), alone, batch_size=5).stack()
     assert texts.shape == (5, 3, 16)
     assert ((texts - both.stack()).abs().amax((1, 2)) > 1e-3).all()
+    if name == "SmolVLM":
+        monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
+        with pytest.raises(ImportError, match=r"reads needs another package: Package `num2words`"):
+            load_model(f"hf:{tmp_path}")
 
 
 def test_the_config_for_captions_scores_picture_and_caption_together(word_tokenizer, pictures, tmp_path):

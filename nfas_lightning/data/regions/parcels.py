@@ -131,28 +131,43 @@ def surface_parcels(left: str | os.PathLike[str], right: str | os.PathLike[str],
         Values (T, R) and counts (R,) of vertices.
     """
     paths = (Path(left), Path(right))
-    if atlas.hemispheres is None:
-        raise InputError(
-            f"Atlas {atlas.name} is in {atlas.space}, a volume; {paths[0].name} is a surface: give a pair of "
-            "annotation files."
-        )
     data = [read_gifti(path, side) for path, side in zip(paths, ("L", "R"), strict=True)]
     if data[0].shape != data[1].shape:
         raise InputError(
             f"{paths[0].name} and {paths[1].name} must have the same volumes and vertices, got "
             f"{data[0].shape} and {data[1].shape}."
         )
-    n_data, n_atlas = data[0].shape[1], len(atlas.hemispheres[0])
+    return vertex_parcels(data[0], data[1], atlas, paths[0].name)
+
+
+def vertex_parcels(left: NDArray[Any], right: NDArray[Any], atlas: Atlas, name: str) -> Parcels:
+    """Average the vertices of both hemispheres over parcels, as `surface_parcels` does.
+
+    Args:
+        left: (T, V) one column per vertex.
+        right: likewise.
+        atlas: annotations.
+        name: what errors call the data.
+
+    Returns:
+        Values (T, R) and counts (R,) of vertices.
+    """
+    if atlas.hemispheres is None:
+        raise InputError(
+            f"Atlas {atlas.name} is in {atlas.space}, a volume; {name} is a surface: give a pair of "
+            "annotation files."
+        )
+    n_data, n_atlas = left.shape[1], len(atlas.hemispheres[0])
     if n_data != n_atlas and not (n_data in FSAVERAGE and n_atlas in FSAVERAGE):
         raise InputError(
-            f"{paths[0].name} has {n_data} vertices, atlas {atlas.name} ({atlas.space}) {n_atlas}: they must "
+            f"{name} has {n_data} vertices, atlas {atlas.name} ({atlas.space}) {n_atlas}: they must "
             f"be equal, or both those of an fsaverage mesh ({', '.join(map(str, FSAVERAGE))})."
         )
     n = min(n_data, n_atlas)
     label = np.concatenate([side[:n] for side in atlas.hemispheres])
     column = np.flatnonzero(label)
-    both = np.concatenate([side[:, :n] for side in data], axis=1)
-    return _average(lambda: iter([both]), label[column] - 1, column, atlas, 2 * n, paths[0].name)
+    both = np.concatenate([left[:, :n], right[:, :n]], axis=1)
+    return _average(lambda: iter([both]), label[column] - 1, column, atlas, 2 * n, name)
 
 
 def _locate(

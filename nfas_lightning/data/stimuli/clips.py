@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nfas_lightning.data.files import require_file, sha256_file
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
-from nfas_lightning.data.stimuli.timing import Windows, cut_recording
+from nfas_lightning.data.stimuli.timing import Stretch, Windows, cut_recording
 from nfas_lightning.data.stimuli.video import check_frames, clip_seconds, frames_at, read_clip
 from nfas_lightning.errors import InputError
 
@@ -64,38 +64,42 @@ class ClipFiles(StimulusFiles):
 
 
 class ClipWindows(Windows):
-    """Windows of equal length of a film, (F, 3, H, W) each, decoded when asked for.
+    """Windows of equal length of films, (F, 3, H, W) each, decoded when asked for.
 
-    Times are seconds since the film began, of the windows' anchors. What would lie before the film is its
-    first frame, what would lie after it its last.
+    What would lie before the film, or its span, is the first frame of it, what would lie after it the last.
+    See `Windows`.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
-        times: tuple[float, ...],
-        *,
+        stretches: Sequence[Stretch],
         seconds: float,
         frames_per_second: float,
+        *,
         size: int | None = None,
         anchor: str = "center",
     ) -> None:
         super().__init__(seconds, anchor)
         check_frames(frames_per_second, size)
-        self.path, self.times, self.size = Path(path), times, size
+        self.size = size
         n_frames = max(1, round(seconds * frames_per_second))
         self._steps = (np.arange(n_frames) + 0.5) * seconds / n_frames - self.before
+        self._place = [(stretch.path, time, stretch.span) for stretch in stretches for time in stretch.times]
 
     def __len__(self) -> int:
-        return len(self.times)
+        return len(self._place)
 
     def __getitem__(self, index: int) -> Tensor:
-        return frames_at(self.path, (self.times[index] + self._steps).tolist(), size=self.size)
+        path, time, (first, stop) = self._place[index]
+        # a span ends before the frame that appears then
+        times = np.clip(time + self._steps, first, stop - 1e-3)
+        return frames_at(path, times.tolist(), size=self.size)
 
     def sha256(self) -> str:
-        """Hash the film and the choice of frames; nothing is decoded."""
-        choice = f"{self.times} {self._steps.tolist()} {self.size} {sha256_file(require_file(self.path))}"
-        return hashlib.sha256(choice.encode()).hexdigest()
+        """Hash the films and the choice of frames; nothing is decoded."""
+        files = {path: sha256_file(require_file(path)) for path, _, _ in self._place}
+        places = [(files[path], time, span) for path, time, span in self._place]
+        return hashlib.sha256(f"{places} {self._steps.tolist()} {self.size}".encode()).hexdigest()
 
 
 def video_stimuli(
@@ -120,8 +124,6 @@ def video_stimuli(
     Returns:
         N windows (F, 3, H, W), and their events.
     """
-    times, events = cut_recording(Path(path), clip_seconds(path), hop)
-    windows = ClipWindows(
-        path, times, seconds=seconds, frames_per_second=frames_per_second, size=size, anchor=anchor
-    )
-    return windows, events
+    path = Path(path)
+    times, events = cut_recording(path, clip_seconds(path), hop)
+    return ClipWindows([Stretch(path, times)], seconds, frames_per_second, size=size, anchor=anchor), events

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ from torch import Tensor
 from nfas_lightning.data.files import reading, require_file
 from nfas_lightning.data.stimuli.acoustics import check_sampling_rate, resample, sound_power
 from nfas_lightning.data.stimuli.stimulus_files import StimulusFiles
-from nfas_lightning.data.stimuli.timing import Windows, cut_recording
+from nfas_lightning.data.stimuli.timing import Stretch, Windows, cut_recording
 from nfas_lightning.errors import InputError
 
 _FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG"}
@@ -189,20 +188,6 @@ def power_frames(samples: NDArray[np.float32], sampling_rate: int) -> tuple[Tens
         )
     power = sound_power(torch.from_numpy(samples[: n * size].reshape(n, size)))
     return (power - power.max() + _RANGE_DB).clamp_min(0.0).double(), size / sampling_rate
-
-
-class Stretch(NamedTuple):
-    """Windows of one sound file.
-
-    Attributes:
-        path: the file.
-        times: seconds on its clock of the windows' anchors.
-        span: seconds of the file that may be heard in them.
-    """
-
-    path: Path
-    times: tuple[float, ...]
-    span: tuple[float, float] = (0.0, math.inf)
 
 
 class AudioWindows(Windows):

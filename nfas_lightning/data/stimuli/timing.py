@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,20 @@ def window_pieces(
     edges = start + hop * np.arange(n + 1, dtype=np.float64)
     edges[n:] = stop
     return edges[:-1], np.diff(edges)
+
+
+class Stretch(NamedTuple):
+    """Windows of one file.
+
+    Attributes:
+        path: the file.
+        times: seconds on its clock of the windows' anchors.
+        span: seconds of the file that may be in them.
+    """
+
+    path: Path
+    times: tuple[float, ...]
+    span: tuple[float, float] = (0.0, math.inf)
 
 
 class Windows(Dataset[Tensor]):

@@ -16,10 +16,10 @@ from torch import Tensor
 from nfas_lightning.data.events import volume_design
 from nfas_lightning.data.files import sha256_file
 from nfas_lightning.data.regions.extraction import Scan
-from nfas_lightning.data.stimuli.sounds import AudioWindows, Stretch, sound_seconds
+from nfas_lightning.data.stimuli.sounds import AudioWindows, sound_seconds
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
 from nfas_lightning.data.stimuli.texts import TextStimulus, context_windows, join_story
-from nfas_lightning.data.stimuli.timing import share_before, window_pieces
+from nfas_lightning.data.stimuli.timing import Stretch, share_before, window_pieces
 from nfas_lightning.data.stimuli.word_times import Words
 from nfas_lightning.errors import InputError
 from nfas_lightning.functional.ceiling import CeilingMethod

@@ -14,13 +14,13 @@ from nfas_lightning.data.stimuli.acoustics import resample
 from nfas_lightning.data.stimuli.sounds import (
     AudioWindows,
     SoundFiles,
-    Stretch,
     audio_stimuli,
     power_frames,
     read_sound,
     sound_seconds,
 )
 from nfas_lightning.data.stimuli.stimulus_set import StimulusSet
+from nfas_lightning.data.stimuli.timing import Stretch
 from nfas_lightning.datamodules import ArrayDataModule
 
 RATE = 8000
