@@ -60,8 +60,9 @@ class NeuralSetDataModule(BrainDataModule):
       long or parts of their files. Timelines in which the same was shown at the same times are one run, in
       which subjects lie above one another; where each subject had an order of its own, each of its runs has
       missing values (NaN) for the others. fMRI is averaged over regions, filtered and standardized run by
-      run; a subject's repeats of a run are averaged, and noise ceilings come from halves of them. No confound
-      is regressed out, and means over regions are computed each time.
+      run; a subject's repeats of a run are averaged, and noise ceilings come from halves of them. (Of other
+      recordings a repeat is a run of its own.) No confound is regressed out, and means over regions are
+      computed each time.
 
     Args:
         study: name of a study, such as ``"Gifford2022Large"``.
@@ -94,7 +95,8 @@ class NeuralSetDataModule(BrainDataModule):
         **options: of `BrainDataModule`: batch_size, num_workers, subjects and event_rate.
 
     Raises:
-        ImportError: NeuralSet is not installed, or Python is older than 3.12.
+        ImportError: NeuralSet is not installed, or a package that it reads the study with, it knows no such
+            study, or Python is older than 3.12.
         ValueError: the study has no such stimuli or responses, or they do not go together; the message says
             what does.
     """
@@ -384,6 +386,9 @@ def _neuralset() -> Any:
 def _events(study: str, path: Any, query: str | None) -> pd.DataFrame:
     neuralset = _neuralset()
     given = {"name": study, "path": os.fspath(path)} | ({} if query is None else {"query": query})
-    # in this process and without NeuralSet's cache: states and scores have their own
-    events: pd.DataFrame = neuralset.Study(**given, timelines={"infra": None}).run()
+    try:
+        # in this process and without NeuralSet's cache: states and scores have their own
+        events: pd.DataFrame = neuralset.Study(**given, timelines={"infra": None}).run()
+    except ImportError as error:  # no study of that name, or what it reads its files with
+        raise MissingPackageError(f"NeuralSet can't read {study!r}: {error}") from error
     return events
