@@ -142,11 +142,10 @@ def _work(theirs: Connection, threads: int) -> None:
         # a server has those of when it was started
         os.environ |= environment
         os.chdir(folder)
-        function, broken = None, None
         try:
-            function = make()
+            function, broken = make(), None
         except Exception as error:  # noqa: BLE001 - handed over for every item
-            broken = _portable(error)
+            function, broken = repr, _portable(error)
         while True:
             item = theirs.recv()
             try:
