@@ -42,6 +42,7 @@ def demo(
     seed: int = 0,
     wandb: bool = False,
     no_cache: bool = False,
+    processes: int | None = None,
 ) -> RunResults:
     """Place pretrained vision, audio and language models in the space of a simulated brain.
 
@@ -62,6 +63,7 @@ def demo(
         seed: seed of stimuli, responses and random weights.
         wandb: log to Weights & Biases where it is installed: offline, nothing is uploaded. It costs a minute.
         no_cache: neither take states that an earlier run has kept, nor keep them.
+        processes: how many share the models; None: two to four, as there are cores, with an accelerator one.
     """
     started, console = time.perf_counter(), stdout_console()
     is_short = quick or recording
@@ -88,7 +90,7 @@ def demo(
                 SimulatedRecordingDataModule,
             )
             from nfas_lightning.models.sources import sources
-            from nfas_lightning.runner import quiet_lightning, score_models
+            from nfas_lightning.runner import processes_here, quiet_lightning, score_models
             from nfas_lightning.scoring import ScoringSettings
         packaged = sources()["packaged"].entries()
         with before_running():
@@ -113,6 +115,7 @@ def demo(
             seed=seed,
             loggers=_loggers(run_dir) if wandb else [],
             cache=not no_cache,
+            processes=processes or processes_here(len(names)),
             enable_progress_bar=False,
         )
     console.print(f"{len(results.models)} models in {time.perf_counter() - started:.0f} s")

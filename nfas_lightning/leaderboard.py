@@ -34,6 +34,7 @@ def score(
     n_permutations: int | None = None,
     no_twins: bool = False,
     no_cache: bool = False,
+    processes: int | None = None,
 ) -> pd.DataFrame:
     """Score models on a benchmark, both by their names, and return the leaderboard.
 
@@ -49,6 +50,7 @@ def score(
         n_permutations: draws of the nulls; None: as the config has them.
         no_twins: leave out the same networks with random weights.
         no_cache: neither take states that an earlier run has kept, nor keep them.
+        processes: how many share the models; None: two to four, as there are cores, with an accelerator one.
 
     Returns:
         One row per model, the best first, see `leaderboard`.
@@ -63,7 +65,12 @@ def score(
         with doing("loading PyTorch and Lightning"):
             from nfas_lightning.models import ModelSuite
             from nfas_lightning.plotting.page import write_report
-            from nfas_lightning.runner import FailedModelsError, quiet_lightning, score_models
+            from nfas_lightning.runner import (
+                FailedModelsError,
+                processes_here,
+                quiet_lightning,
+                score_models,
+            )
             from nfas_lightning.space import NFAS
         quiet_lightning()
         with before_running():
@@ -84,6 +91,7 @@ def score(
                 random_twins=not no_twins,
                 report=False,
                 cache=not no_cache,
+                processes=processes or processes_here(len(models)),
                 enable_progress_bar=False,
             )
         except FailedModelsError as error:

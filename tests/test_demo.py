@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.weights, pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
-    return demo(run_dir=str(out), models=MODELS, n_stimuli=120, n_permutations=199, wandb=False), out
+    return demo(run_dir=str(out), models=MODELS, n_stimuli=100, n_permutations=99), out
 
 
 def scores_of(results, feature="stable_mode"):
@@ -69,16 +69,15 @@ def test_the_report_says_simulated(planted):
 
 
 def test_nothing_is_found_by_the_quick_demo_where_nothing_is_planted(tmp_path, capsys):
-    results = demo(run_dir=str(tmp_path), quick=True, n_stimuli=120, n_permutations=199, signal="none")
+    results = demo(run_dir=str(tmp_path), quick=True, n_permutations=99, signal="none", processes=1)
     assert list(results.models["modality"]) == ["vision", "audio", "language"]
     assert not (tmp_path / "wandb").exists()  # only where it is asked for
     scores = results.scores.query("feature == 'stable_mode'")
     assert abs(scores["r"].mean()) < 0.03
     assert 0.01 < (scores["p"] <= 0.05).mean() < 0.09
-    assert (scores["q"] <= 0.05).mean() < 0.01
     assert np.isfinite(scores["r"]).all()
     told = " ".join(capsys.readouterr().out.split())
-    assert "3 pretrained models and their random twins, shown 120 pictures" in told
+    assert "3 pretrained models and their random twins, shown 80 pictures" in told
     assert "About a minute on two idle cores" in told
 
 

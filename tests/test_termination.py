@@ -4,59 +4,36 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 
 import pytest
 
-from nfas_lightning.termination import Terminated, ending_on_sigterm
-
-RUN = """
-import sys, time, torch
-from pathlib import Path
-from torch import nn
-from nfas_lightning.datamodules import ArrayDataModule
 from nfas_lightning.runner import score_models
+from nfas_lightning.termination import Terminated, ending_on_sigterm
+from tests.helpers.suites import QUICK, Net, brain, spec
 
-class Net(nn.Module):
-    def __init__(self, seconds):
-        super().__init__()
-        self.blocks = nn.Sequential(nn.Flatten(), nn.Linear(48, 6), nn.Linear(6, 6), nn.Linear(6, 6))
-        self.seconds = seconds
+
+class Slow(Net):
+    """Sends the signal and sleeps in the last batch, at which Lightning does not look at its note of it."""
+
     def forward(self, x):
-        if self.seconds and len(x) > 4:  # more than a probe
-            Path("started").touch()
-            time.sleep(self.seconds)
-        return self.blocks(x)
-
-brain = ArrayDataModule(torch.rand(20, 3, 4, 4), torch.randn(20, 2), rois=["V1", "V2"], batch_size=20)
-layers = ["blocks.1", "blocks.2", "blocks.3"]
-models = [{"model": Net(s), "name": n, "layers": layers} for n, s in (("a", 0), ("b", 600))]
-score_models(models, brain, "runs", random_twins=False, accelerator="cpu")
-"""
+        if len(x) > 8:  # more than a probe
+            get_signal_and(lambda: time.sleep(60))
+        return super().forward(x)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGTERM")
-def test_score_models_ends_with_143_and_keeps_what_is_finished(tmp_path):
-    (tmp_path / "run.py").write_text(RUN)
-    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "run.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "started").exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.terminate()  # in the last batch, at which Lightning does not look at its note of the signal
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 143, said
+def test_score_models_ends_with_143_and_keeps_what_is_finished(tmp_path, capsys):
+    models = [spec(Net(), name="a"), spec(Slow(), name="b")]
+    with pytest.raises(Terminated) as stop:
+        score_models(models, brain(20), tmp_path, settings=QUICK, random_twins=False, accelerator="cpu")
+    assert stop.value.code == 143
+    said = capsys.readouterr().err
     assert "Terminated with 1 model finished" in said
     assert "Start it again" in said
-    assert len(list(tmp_path.glob("runs/models/a/*/card.json"))) == 1
+    assert len(list(tmp_path.glob("models/a/*/card.json"))) == 1
 
 
 def get_signal_and(then):

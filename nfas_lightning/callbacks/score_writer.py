@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 import uuid
@@ -94,6 +95,10 @@ class ScoreWriter(Callback):
             model anew and replace them.
         cache: folder that keeps states for later runs, True for the usual one, see `CaptureCache`; False:
             keep none, and take none.
+        tables: join the tables of the run; False where another process does, which `take`s the results.
+
+    Attributes:
+        options: these arguments.
     """
 
     def __init__(
@@ -105,7 +110,9 @@ class ScoreWriter(Callback):
         model_name: str | None = None,
         resume: bool = True,
         cache: bool | str = True,
+        tables: bool = True,
     ) -> None:
+        self.options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.run_dir = run_dir
         self.settings = ScoringSettings.given(settings)
         self.name = name or Path(run_dir).name
@@ -120,9 +127,10 @@ class ScoreWriter(Callback):
         self._limit: Any = None  # of the Trainer's batches, while there are none to show
         self._capture_of_test = self._key_of_test = ""
         self._card: dict[str, Any] = {}
-        self._started = self._gather_next = 0.0
+        self._started = 0.0
+        self._gather_next = 0.0 if tables else math.inf
         self._line = ""
-        self._has_said_where = False
+        self._has_said_where = not tables
         self._console = Console()
 
     def _recorder(self, trainer: Trainer) -> DepthTrajectory:
@@ -164,16 +172,14 @@ class ScoreWriter(Callback):
             return False
 
     def _takes_captured(self, module: LightningModule, trainer: Trainer) -> bool:
+        """Whether kept states will do for the passes over the stimuli."""
+        return self._takes_finished and isinstance(module, FrozenModel) and self.is_alone(trainer)
+
+    def is_alone(self, trainer: Trainer) -> bool:
         """Whether nothing but scores comes of the passes over the stimuli."""
         recorder, callbacks = self._recorder(trainer), trainer.callbacks  # type: ignore[attr-defined]
         others = [callback for callback in callbacks if callback not in (self, recorder)]
-        return (
-            self._takes_finished
-            and isinstance(module, FrozenModel)
-            and recorder.metric is None
-            and recorder.save_dir is None
-            and not any(map(_looks_at_tests, others))
-        )
+        return recorder.metric is None and recorder.save_dir is None and not any(map(_looks_at_tests, others))
 
     def _keys(self, module: LightningModule, trainer: Trainer, datamodule: Any) -> tuple[str, str]:
         recorder = self._recorder(trainer)
@@ -277,11 +283,26 @@ class ScoreWriter(Callback):
         completed = {**result.card, "seconds_scoring": time.perf_counter() - started, "key": key}
         result = replace(result, card=completed)
         self.folder.write(label, key, result, replace=not self._takes_finished)
-        self._add(label, key)
-        if not self._is_suite or time.perf_counter() >= self._gather_next:
-            self.gather(responses, getattr(datamodule, "truth", None))
+        self._take(result, (label, key), trainer.loggers, datamodule)
         self._line = _in_one_line(label, result, is_kept=self._kept is not None)
-        self._log(trainer.loggers, result, (label, key))
+
+    def take(self, entry: tuple[str, str], trainer: Trainer, datamodule: Any) -> None:
+        """Count a result of a suite that another process has written to the run, and log it.
+
+        Args:
+            entry: its name and key.
+            trainer: whose loggers they are.
+            datamodule: that the model was tested on.
+        """
+        self._is_suite = True
+        self._take(self.folder.read(*entry), entry, trainer.loggers, datamodule)
+
+    def _take(self, result: ModelResult, entry: tuple[str, str], loggers: list[Any], datamodule: Any) -> None:
+        self._add(*entry)
+        if not self._is_suite or time.perf_counter() >= self._gather_next:
+            self.gather(self._responses(datamodule), getattr(datamodule, "truth", None))
+        if loggers:
+            self._log(loggers, result, entry)
 
     def _card_of(
         self, recorder: DepthTrajectory, module: LightningModule, responses: Responses
@@ -378,6 +399,7 @@ class ScoreWriter(Callback):
         known = [(label, _known_by(label, key)) for label, key in self.finished]
         for logger in trainer.loggers:
             log_run([logger], results, model_links(logger, self.run_dir, known))
+            logger.finalize("success")  # which the Trainer does after a test: here there may have been none
         for logger in wandb_loggers(trainer.loggers):
             if logger.experiment.offline:
                 folder = Path(logger.save_dir or ".") / "wandb"

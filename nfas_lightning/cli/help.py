@@ -137,7 +137,7 @@ def help_on(name: str) -> None:
         print(page(name))
         return
     homes = {short: f"nfas_lightning.{package}" for package, named in classes().items() for short in named}
-    homes["ScoringSettings"] = "nfas_lightning.scoring"
+    homes |= {"ScoringSettings": "nfas_lightning.scoring", "SuiteTrainer": "nfas_lightning.runner"}
     say_loading("Lightning")
     if "." in name:
         kind = _load(":".join(name.rpartition(".")[::2]))

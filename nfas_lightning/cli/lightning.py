@@ -132,7 +132,7 @@ class NFASCLI(LightningCLI):
             actions = self._subcommand_parsers[args[0]]._actions
             flags = [text for action in actions for text in action.option_strings if text.startswith("--")]
             with refusing(f"nfas {args[0]}"):
-                check_lightning(args[1:], self._configs, flags, Trainer, _CLASSES, tuple(_REQUIRED))
+                check_lightning(args[1:], self._configs, flags, SuiteTrainer, _CLASSES, tuple(_REQUIRED))
         self.config = parser.parse_args(args)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:

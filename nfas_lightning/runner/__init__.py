@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nfas_lightning.runner.suite_log import FailedModelsError
     from nfas_lightning.runner.suite_trainer import SuiteTrainer, quiet_lightning
     from nfas_lightning.runner.variance_parts import partition_variance
+    from nfas_lightning.runner.workers import processes_here
 
 __all__ = [
     "FailedModelsError",
@@ -20,6 +21,7 @@ __all__ = [
     "partition_variance",
     "plan",
     "plan_table",
+    "processes_here",
     "quiet_lightning",
     "report_run",
     "score_models",
@@ -32,6 +34,7 @@ _HOMES = {
     "partition_variance": "variance_parts",
     "plan": "planning",
     "plan_table": "planning",
+    "processes_here": "workers",
     "quiet_lightning": "suite_trainer",
     "report_run": "run_report",
     "score_models": "score_run",

@@ -189,9 +189,10 @@ class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self._known.add(storage._cdata)
                     self._now += storage.nbytes()
                     weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
-        # oneDNN keeps what a convolution reads and writes in an order of its own meanwhile
+        # oneDNN has copies of what a convolution reads and writes in an order of its own: the first is gone
+        # before the second is put back into ours
         is_reordered = "conv" in function._schema.name and found.device.type == "cpu"
-        self.peak = max(self.peak, self._now + (args[0].nbytes + found.nbytes if is_reordered else 0))
+        self.peak = max(self.peak, self._now + (max(args[0].nbytes, found.nbytes) if is_reordered else 0))
         return found
 
     def _free(self, storage: int, size: int) -> None:

@@ -150,7 +150,7 @@ def _planned(
         row = _probe(probed, spec, data, device, *chosen, must_fit)
     except InputError as error:  # such as a model of another modality
         raise InputError(f"{suite.name_of(spec)}: {error}") from error
-    return replace(row, members=waiting)
+    return replace(row, name=suite.name_of(spec), members=waiting)
 
 
 def _known_weights(spec: Mapping[str, Any]) -> int:

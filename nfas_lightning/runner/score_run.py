@@ -40,6 +40,7 @@ def score_models(
     report: bool = True,
     resume: bool = True,
     cache: bool | str = True,
+    processes: int = 1,
     **trainer: Any,
 ) -> RunResults:
     """Score models on a benchmark and report: `SuiteTrainer`, its callbacks and `report_run` in one call.
@@ -64,6 +65,8 @@ def score_models(
         resume: take the finished results in `run_dir`, and states that are kept; False: compute every model
             anew, and replace them.
         cache: folder that keeps states, True for the usual one; False: keep none, and take none.
+        processes: how many share the models, each with its share of the cores, see `SuiteTrainer`. On two
+            cores two halve the time of most suites.
         trainer: further arguments of `Trainer`, e.g. ``accelerator="gpu"``, ``precision="bf16-mixed"``. One
             device is used unless ``devices`` says more; ``devices=2, strategy="ddp"`` runs the whole script
             once per device.
@@ -95,7 +98,8 @@ def score_models(
     suite = ModelSuite(several, random_twins=random_twins, seed=seed)
     writer = ScoreWriter(folder, settings=settings, name=name, resume=resume, cache=cache)
     options = {"devices": 1, "enable_checkpointing": False, "enable_model_summary": False, **trainer}
-    runner = SuiteTrainer(callbacks=[DepthTrajectory(), writer], logger=loggers, **options)
+    callbacks: list[Any] = [DepthTrajectory(), writer]
+    runner = SuiteTrainer(callbacks=callbacks, logger=loggers, processes=processes, **options)
     try:
         runner.test(suite, datamodule=datamodule)
     except FailedModelsError as failed:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from copy import copy
+from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from typing import Any
+
+from rich.text import Text
 
 from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.callbacks.wandb_runs import open_runs
@@ -17,13 +23,18 @@ from nfas_lightning.errors import InputError, InputTypeError
 from nfas_lightning.lightning_packages import LightningDataModule, Trainer
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.models.suite import RandomTwin
-from nfas_lightning.runner.planning import plan, plan_table
+from nfas_lightning.runner.memory import available_mb
+from nfas_lightning.runner.planning import PlannedModel, plan, plan_table
 from nfas_lightning.runner.suite_log import FailedModelsError, WarnedOnce, say_failed
+from nfas_lightning.runner.workers import prepare, share
 from nfas_lightning.terminal import doing, heartbeat, stdout_console
 from nfas_lightning.termination import ending_on_sigterm
 from nfas_lightning.writing import check_folder
 
 __all__ = ["SuiteTrainer", "quiet_lightning"]
+
+# label and key of a result, by the name of the trained model, and 0 for itself or 1 for its random twin
+_Found = dict[tuple[str, int], tuple[str, str]]
 
 
 def quiet_lightning() -> None:
@@ -49,7 +60,23 @@ class SuiteTrainer(Trainer):
 
     Everything else is the Trainer's own. Finished members are found by the `ScoreWriter` among the callbacks
     and skipped, so a killed run continues at the next model.
+
+    Args:
+        *args: of the Trainer.
+        processes: how many share a suite's models, each with its share of the cores: many networks use no
+            more than one. Models and data are sent to each; scores do not depend on it but for rounding.
+        **kwargs: of the Trainer.
+
+    Raises:
+        ValueError: `processes` is below one.
     """
+
+    def __init__(self, *args: Any, processes: int = 1, **kwargs: Any) -> None:
+        if processes < 1:
+            raise InputError(f"processes must be at least 1, got {processes}.")
+        self.processes = processes
+        self._options = {name: value for name, value in kwargs.items() if name not in ("callbacks", "logger")}
+        super().__init__(*args, **kwargs)
 
     def test(  # type: ignore[override]
         self,
@@ -86,6 +113,8 @@ class SuiteTrainer(Trainer):
             )
         writer = self._writer()
         check_folder(writer.run_dir)
+        if min(self.processes, len(model)) > 1:
+            prepare()
         self._open_wandb("suite")
         environment = type(getattr(self.strategy, "cluster_environment", None))
         # by name, since each of Lightning's packages has a class of its own
@@ -125,8 +154,10 @@ class SuiteTrainer(Trainer):
             errors[name] = error
             say_failed(console, name, error)
 
-        found = self._plan(model, datamodule, writer, failed) if self.is_global_zero else {}
+        found, rows = self._plan(model, datamodule, writer, failed) if self.is_global_zero else ({}, [])
         outputs: list[Any] = []
+        if min(self.processes, len(rows)) > 1:
+            found |= self._shared(model, datamodule, writer, rows, warned, failed)
         for number, spec in enumerate(model.specs, 1):
             name = model.name_of(spec)
             for place, member in enumerate(model.members_of(spec)):
@@ -138,6 +169,7 @@ class SuiteTrainer(Trainer):
                         outputs += self._test_member(member, datamodule, writer, found.get((name, place)))
                 except Exception as error:  # noqa: BLE001 - listed, raised at the end, and the next one runs
                     failed(name, error)
+        self._in_order(model, writer)
         for line in warned.repeated():
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if self.is_global_zero and (writer.has_results or not errors):
@@ -147,6 +179,57 @@ class SuiteTrainer(Trainer):
                 iter(errors.values())
             )
         return outputs
+
+    def _shared(
+        self,
+        suite: ModelSuite,
+        datamodule: BrainDataModule,
+        writer: ScoreWriter,
+        rows: Iterable[PlannedModel],
+        warned: WarnedOnce,
+        failed: Callable[[str, Exception], None],
+    ) -> _Found:
+        """Test the models of a plan in several processes, the longest first; return their results."""
+        if self.world_size > 1 or not writer.is_alone(self):
+            raise InputError(
+                f"processes={self.processes} needs one device, a DepthTrajectory without metric or save_dir "
+                "and no callback that looks at the batches of a test: take processes=1."
+            )
+        planned = {row.name: row for row in sorted(rows, key=lambda row: -row.seconds * row.members)}
+        recorder = next(found for found in self.callbacks if isinstance(found, DepthTrajectory))  # type: ignore[attr-defined]
+        data = copy(datamodule)
+        data.trainer = None  # which knows everything
+        twins = {"random_twins": suite.random_twins, "seed": suite.seed}
+        specs = {suite.name_of(spec): spec for spec in suite.specs}
+        part = _Part(specs, twins, data, recorder, {**writer.options, "tables": False}, self._options)
+        console, found = stdout_console(), _Found()
+
+        def fits(name: str) -> bool:
+            return planned[name].memory.of_host < 1e6 * available_mb()
+
+        n_done = 0
+        with doing(lambda: f"{n_done} of {len(planned)} models done, {self.processes} processes at work"):
+            for n_done, (name, done) in enumerate(share(part, planned, self.processes, fits), 1):  # noqa: B007
+                if isinstance(done, Exception):
+                    failed(name, done)
+                    continue
+                with warned.of(name):
+                    for warning in done.warned:
+                        warnings.warn_explicit(*warning)
+                console.print(Text.from_ansi(done.said), soft_wrap=True)
+                for place, entry in enumerate(done.entries):
+                    writer.take(entry, self, datamodule)
+                    found[name, place] = entry
+        return found
+
+    @staticmethod
+    def _in_order(suite: ModelSuite, writer: ScoreWriter) -> None:
+        """Put results into the order of the suite, whoever was done first."""
+        place = {suite.name_of(spec): number for number, spec in enumerate(suite.specs)}
+        trained = {
+            label: label if label in place else label.removesuffix("_random") for label, _ in writer.finished
+        }
+        writer.finished.sort(key=lambda entry: place[trained[entry[0]]])
 
     def _how_far(self, at: str) -> str:
         shown, batches = self.test_loop.batch_progress.current.completed, sum(self.num_test_batches)
@@ -173,12 +256,9 @@ class SuiteTrainer(Trainer):
         datamodule: BrainDataModule,
         writer: ScoreWriter,
         on_missing: Callable[[str, Exception], None],
-    ) -> dict[tuple[str, int], tuple[str, str]]:
-        """Print what members without a result will take; return the results of the others.
-
-        Those are by the name of the trained model, and 0 for itself or 1 for its random twin.
-        """
-        found: dict[tuple[str, int], tuple[str, str]] = {}
+    ) -> tuple[_Found, list[PlannedModel]]:
+        """Print what members without a result will take; return the results of the others, and the plan."""
+        found: _Found = {}
         captured = writer.cache.models()
 
         def is_finished(member: FrozenModel, name: str) -> bool:
@@ -207,7 +287,7 @@ class SuiteTrainer(Trainer):
         )
         if rows:
             stdout_console().print(plan_table(rows, datamodule))
-        return found
+        return found, rows
 
     def _open_wandb(self, job_type: str) -> None:
         """Open Weights & Biases runs in a group of the experiment, before Lightning opens them anywhere."""
@@ -229,3 +309,40 @@ class SuiteTrainer(Trainer):
                 f"callbacks; got {[type(callback).__name__ for callback in callbacks]}."
             )
         return writers[0]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What testing one model of a suite in another process has come to."""
+
+    entries: list[tuple[str, str]]
+    said: str
+    warned: list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a process needs to test models of a suite: called once, it makes the function that tests one."""
+
+    specs: dict[str, dict[str, Any]]
+    twins: dict[str, Any]
+    datamodule: BrainDataModule
+    recorder: DepthTrajectory
+    writer: dict[str, Any]
+    trainer: dict[str, Any]
+
+    def __call__(self) -> Callable[[str], _Done]:
+        quiet_lightning()
+        # what is said is printed by the process that asked, which knows how wide and colorful it may be
+        os.environ |= {"COLUMNS": "1000", "FORCE_COLOR": "1"}
+        return self._test
+
+    def _test(self, name: str) -> _Done:
+        writer = ScoreWriter(**self.writer)
+        options = {**self.trainer, "logger": False, "enable_progress_bar": False}
+        trainer = SuiteTrainer(callbacks=[self.recorder, writer], **options)
+        with redirect_stdout(StringIO()) as said, warnings.catch_warnings(record=True) as caught:
+            for member in ModelSuite([self.specs[name]], **self.twins).members():
+                trainer._test_member(member, self.datamodule, writer, None)
+        warned = [(one.message, one.category, one.filename, one.lineno) for one in caught]
+        return _Done(writer.finished, said.getvalue(), warned)

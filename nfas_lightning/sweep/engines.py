@@ -18,6 +18,7 @@ import torch
 
 from nfas_lightning.models.optional import require
 from nfas_lightning.runner.memory import available_mb
+from nfas_lightning.runner.workers import cores
 from nfas_lightning.sweep.work import PARENT
 
 __all__ = ["Engine", "InlineEngine", "Job", "LocalEngine", "SubmititEngine"]
@@ -130,9 +131,8 @@ class LocalEngine(Engine):
         count = 0 if accelerator == "cpu" else torch.cuda.device_count()
         given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         self.gpus = given[:count] or [str(i) for i in range(count)]
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.slots = slots or count or max(1, cores // 4)
-        self.threads = max(1, cores // self.slots)
+        self.slots = slots or count or max(1, cores() // 4)
+        self.threads = max(1, cores() // self.slots)
         self.taken: dict[int, subprocess.Popen[bytes]] = {}
 
     def _choose(self, waiting: list[Job], others: bool) -> Job | None:

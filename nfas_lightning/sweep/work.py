@@ -93,7 +93,7 @@ def _run(sweep: Sweep, cell: Cell, datamodule: BrainDataModule) -> None:
         trainer = SuiteTrainer(
             callbacks=[DepthTrajectory(dtype=sweep.dtype), writer],
             accelerator=sweep.accelerator,
-            precision=sweep.precision,  # type: ignore[arg-type]  # Lightning checks it
+            precision=sweep.precision,
             devices=1,
             logger=False,
             enable_checkpointing=False,

@@ -18,7 +18,7 @@ from tests.helpers.command_line import GOOD, TEXT, refused
     ("right", "wrong", "message"),
     [
         ("trainer:", "trainner:", "unknown key 'trainner'. Did you mean 'trainer'?"),
-        ("callbacks:", "callback:", "trainer: Trainer has no option 'callback'. Did you mean 'callbacks'"),
+        ("callbacks:", "callback:", "SuiteTrainer has no option 'callback'. Did you mean 'callbacks'"),
         ("ModelSuite", "ModelSuit", "model: there is no class 'ModelSuit'. Did you mean 'ModelSuite'?"),
         ("DepthTrajectory", "DepthTrajectry", "trainer.callbacks: there is no class 'DepthTrajectry'."),
         (

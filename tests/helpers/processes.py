@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 # imported once by the server that the processes are forked from, and not by each of them
-set_forkserver_preload(["torch.distributed", "nfas_lightning.hooks", "nfas_lightning.metrics"])
+set_forkserver_preload(["torch.distributed", "nfas_lightning.runner.suite_trainer"])
 
 
 def run_group(work, world, *args):

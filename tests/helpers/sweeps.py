@@ -91,6 +91,11 @@ def run(source, **changes):
     return conduct(read_sweep(source, changes=changes), source)
 
 
+def estimate(source):
+    """Estimate in this process, so that no other has to be started for it."""
+    conduct(read_sweep(source, changes={"cluster": "inline"}), source, only_estimate=True)
+
+
 def calls(path):
     log = path / "calls.txt"
     return len(log.read_text().splitlines()) if log.exists() else 0

@@ -61,8 +61,8 @@ def run(build, pooling, n, size, batch, twins=False, targets=5):
 
 CASES = {
     "warm": (lambda: maps(4), "mean", 40, 8, 16),
-    "many targets": (lambda: maps(8), "mean", 300, 8, 32, False, 5000),
-    "every unit is kept": (lambda: maps(8), "none", 200, 32, 16),
+    "many targets": (lambda: maps(8), "mean", 200, 8, 32, False, 4000),
+    "every unit is kept": (lambda: maps(8), "none", 120, 32, 16),
     "activations": (lambda: maps(24), "mean", 24, 128, 24),
     "weights and their twin": (lambda: Dense(3000, 3000, 3000, 3000), "mean", 24, 4, 16, True),
     "widths that differ": (lambda: Dense(4096, 1024, 4096), "mean", 400, 4, 32),
@@ -72,7 +72,7 @@ print(json.dumps({name: run(*case) for name, case in CASES.items()}))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux starts a peak anew")
-def test_what_is_counted_is_within_a_third_of_what_is_measured(tmp_path):
+def test_what_is_counted_is_within_thirty_percent_of_what_is_measured(tmp_path):
     # what was freed goes back to the system, instead of staying with the process
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -82,7 +82,7 @@ def test_what_is_counted_is_within_a_third_of_what_is_measured(tmp_path):
     found = json.loads(done.stdout.splitlines()[-1])
     del found["warm"]
     apart = {name: round(counted / peak, 2) for name, (counted, peak) in found.items()}
-    assert [f"{name}: {ratio}" for name, ratio in apart.items() if not 0.7 <= ratio <= 1.4] == []
+    assert [f"{name}: {ratio}" for name, ratio in apart.items() if not 0.7 <= ratio <= 1.3] == []
 
 
 def test_tensors_that_are_alive_at_a_time_are_counted_once():

@@ -4,17 +4,21 @@ import re
 from functools import partial
 from importlib.metadata import PackageNotFoundError
 
+import pandas as pd
 import pytest
 import torch
+from pytorch_lightning.loggers import CSVLogger
 
 import nfas_lightning
 from nfas_lightning import versions
+from nfas_lightning.callbacks import DepthTrajectory, ScoreWriter
 from nfas_lightning.datamodules import ArrayDataModule
+from nfas_lightning.metrics import DepthSpectrum
 from nfas_lightning.models import FrozenModel, ModelSuite
 from nfas_lightning.results import RunResults
-from nfas_lightning.runner import SuiteTrainer, report_run, suite_trainer
+from nfas_lightning.runner import FailedModelsError, SuiteTrainer, report_run, suite_trainer
 from nfas_lightning.terminal import heartbeat
-from tests.helpers.suites import ROIS, Net, Other, brain, images, spec, trainer
+from tests.helpers.suites import QUICK, ROIS, Net, Other, brain, images, spec, trainer
 
 
 def test_a_suite_scores_every_model_and_its_twin(tmp_path, capsys, monkeypatch):
@@ -109,3 +113,48 @@ def test_missing_parts_are_named(tmp_path):
         ModelSuite(["minilm_l6", "minilm_l6"])
     with pytest.raises(ValueError, match="key 'model'"):
         ModelSuite([{"name": "minilm_l6"}])
+
+
+class Breaking(Net):
+    """Fails in its own way on all but the first stimulus, which a plan shows it."""
+
+    def forward(self, x):
+        if len(x) > 8:
+            raise FileNotFoundError("weights.bin")
+        return super().forward(x)
+
+
+def test_processes_that_share_a_suite_find_what_one_finds(tmp_path, capsys):
+    nets = {"first": Net(), "second": Breaking(), "third": Other(seed=1)}
+
+    def run(folder, **options):
+        suite = ModelSuite([spec(net, name=name) for name, net in nets.items()])
+        with pytest.raises(FailedModelsError, match="1 of 3 models failed") as failed:
+            trainer(folder, logger=CSVLogger(folder), **options).test(suite, datamodule=brain())
+        assert list(failed.value.errors) == ["second"]
+        assert isinstance(failed.value.errors["second"], FileNotFoundError)
+        logged = pd.read_csv(next(folder.glob("**/metrics.csv")))
+        return RunResults.load(folder), logged, capsys.readouterr().out
+
+    alone, logged_alone, said_alone = run(tmp_path / "alone")
+    before = nets["first"].calls
+    shared, logged, said = run(tmp_path / "shared", processes=2)
+    assert nets["first"].calls == before
+    pd.testing.assert_frame_equal(shared.scores, alone.scores, rtol=1e-4)
+    assert list(shared.models["model"]) == ["first", "third"]
+    names = ["first", "first_random", "third", "third_random"]
+    for rows in (logged, logged_alone):
+        assert sorted(rows["nfas/model"].dropna()) == names
+    for text in (said, said_alone):
+        assert sorted(re.findall(r"✓ (\w+): mean r", text)) == names
+        assert text.count("✗ second: FileNotFoundError: weights.bin") == 1
+
+
+def test_processes_refuse_what_would_be_lost(tmp_path):
+    suite, metric = ModelSuite([spec(Net()), spec(Other())]), DepthSpectrum()
+    callbacks = [DepthTrajectory(metric=metric), ScoreWriter(str(tmp_path), settings=QUICK)]
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    with pytest.raises(ValueError, match=r"processes=2 needs one device, a DepthTrajectory without metric"):
+        SuiteTrainer(callbacks=callbacks, processes=2, **options).test(suite, datamodule=brain())
+    with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
+        SuiteTrainer(processes=0)

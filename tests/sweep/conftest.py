@@ -15,5 +15,7 @@ def folder(tmp_path, monkeypatch):
     os.utime(tmp_path / "toy_sweep.py", (0, 0))  # older than this process, or its source would not be trusted
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    # the scoring of each cell, six times: test_cost has it
+    monkeypatch.setattr("nfas_lightning.sweep.cost.seconds_scoring", lambda *given: 1.0)
     yield tmp_path
     sys.modules.pop("toy_sweep", None)

@@ -7,7 +7,10 @@ import sys
 import pytest
 import torch
 
-from nfas_lightning.sweep.cost import share_stimuli
+from nfas_lightning.scoring import ScoringSettings
+from nfas_lightning.sweep import cost
+from nfas_lightning.sweep.cost import seconds_scoring, share_stimuli
+from tests.helpers.suites import brain
 
 
 class Files:
@@ -49,6 +52,23 @@ def test_stimuli_are_shared_where_they_fit(folder, limit, said, reads):
     assert files.reads == reads
     assert brain.stimuli.sha256() == digest  # or its results would have another key
     assert copy.deepcopy(brain.stimuli).sha256() == digest
+
+
+def test_scoring_is_carried_on_from_few_blocks_and_draws(monkeypatch):
+    probed = []
+
+    def least_seconds(run):
+        result = run()
+        probed.append((len(result.depth), bool(result.scores["p"].notna().any())))
+        return 2.0 + 0.5 * len(probed)
+
+    monkeypatch.setattr(cost, "least_seconds", least_seconds)
+    data = brain(30)
+    data.setup()
+    settings = ScoringSettings(n_permutations=200)
+    # 2.5 s for fits of three blocks and three sets, and half a second for twenty draws
+    assert seconds_scoring(30, 5, 21, data, settings) == pytest.approx(2.5 * 24 / 6 + 0.5 * 200 / 20)
+    assert probed == [(3, False), (3, True)]
 
 
 def test_peak_memory_is_that_since_the_reset():

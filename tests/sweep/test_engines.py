@@ -7,7 +7,7 @@ import pytest
 
 from nfas_lightning.runner.memory import available_mb
 from nfas_lightning.sweep.engines import Job, LocalEngine
-from tests.helpers.sweeps import assert_equal, run, write
+from tests.helpers.sweeps import assert_equal, estimate, run, write
 
 
 def test_jobs_run_a_slot_each_and_a_death_is_told(tmp_path):
@@ -43,6 +43,7 @@ def test_submitit_runs_the_same_jobs(folder):
     pytest.importorskip("submitit", reason="the extra 'cluster' is not installed")
     nets = [("a", {"seed": 1}), ("bad", {"does": "raise"})]
     source = write(folder, *nets, cluster="local")
+    estimate(source)
     report = run(source)
     assert [cell.spec.label for cell in report.done] == ["a"]
     assert report.failed[0]["error"] == "RuntimeError: this network is broken"

@@ -322,6 +322,12 @@ def test_pictures_and_a_long_sound_of_one_recording(sample):
 
 
 @new
+def test_a_study_that_nobody_knows(tmp_path):
+    with pytest.raises(ImportError, match=r"NeuralSet can't read 'Test2023Mag': .*mean: Test2023Meg"):
+        NeuralSetDataModule("Test2023Mag", tmp_path).setup()
+
+
+@new
 def test_the_catalogue_tells_what_is_read(study):
     listed = {row["name"]: row for row in studies()}
     assert listed["Test2023Meg"]["modality"] == "Image, Word; Meg"
