@@ -154,27 +154,27 @@ def _by_timeline(marks: pd.DataFrame, events: pd.DataFrame) -> dict[str, pd.Data
 def _words(marks: pd.DataFrame, window: int) -> Shown:
     texts: list[TextStimulus] = []
     names: dict[tuple[Any, ...], str] = {}
+    known: dict[tuple[str, ...], list[str]] = {}  # of all who heard the same
     events = {}
     for timeline, rows in marks.groupby("timeline", sort=False):
         rows = rows.assign(text=rows["text"].str.strip())
         rows = rows[rows["text"] != ""].sort_values("start", kind="stable")
         words = tuple(rows["text"])
-        language = _LANGUAGES.get(str(rows.iloc[0].get("language", "")).lower()[:2])
-        written = join_words(words) if language is None else join_story(words, language)
-        times: Counter[TextStimulus] = Counter()
-        own = []
-        for i, text in enumerate(context_windows(*written, window)):
-            times[text] += 1
-            # a few words may begin several stories
-            story = () if min(i, window) >= _TELLS else words[:_TELLS]
-            key = (text, times[text], story)
-            if key not in names:
-                names[key] = f"{len(texts):06d}_{words[i]}"
-                texts.append(text)
-            own.append(names[key])
-        events[str(timeline)] = pd.DataFrame({"onset": rows["start"].to_numpy(), "stimulus": own}).assign(
-            shown=words
-        )
+        if words not in known:
+            language = _LANGUAGES.get(str(rows.iloc[0].get("language", "")).lower()[:2])
+            written = join_words(words) if language is None else join_story(words, language)
+            times: Counter[TextStimulus] = Counter()
+            own = known[words] = []
+            for i, text in enumerate(context_windows(*written, window)):
+                times[text] += 1
+                # a few words may begin several stories
+                story = () if min(i, window) >= _TELLS else words[:_TELLS]
+                name = names.setdefault((text, times[text], story), f"{len(texts):06d}_{words[i]}")
+                if len(names) > len(texts):
+                    texts.append(text)
+                own.append(name)
+        table = {"onset": rows["start"].to_numpy(), "stimulus": known[words], "shown": words}
+        events[str(timeline)] = pd.DataFrame(table)
     return Shown(texts, list(names.values()), events)
 
 
