@@ -183,8 +183,9 @@ def feature_rows(scores: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.Serie
     """
     means = baseline_table(scores)
     others: list[Score] = []
+    first = reported_number(scores)
     if tells_apart(scores):
-        others = [score for score in SCORES if score != reported_number(scores)]
+        others = [score for score in SCORES if score != first]
         table = three_numbers(subject_scores(scores)).sort_index()
         table.loc[table.index.get_level_values("feature") == "nuisance", ["joint", "partial"]] = float("nan")
     for modality, model in model_order(scores):
@@ -192,7 +193,7 @@ def feature_rows(scores: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.Serie
             yield modality, model, "", means.T[modality, model]
             continue
         own = table.xs((modality, model)).reindex(means.columns)
-        yield modality, model, "", own[reported_number(scores)]
+        yield modality, model, "", own[first]
         for score in others:
             yield modality, model, score, own[score]
 

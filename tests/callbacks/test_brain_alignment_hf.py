@@ -1,8 +1,6 @@
 """`transformers.Trainer`: the same evaluations, and the same training with and without them."""
 
 import inspect
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -207,15 +205,6 @@ def test_mistakes_show_before_the_first_step(tmp_path):
     )
     with pytest.raises(RuntimeError, match=r"write callback\.attach\(trainer\)"):
         lost.train()
-
-
-def test_transformers_is_imported_when_asked_for():
-    code = (
-        "import sys, nfas_lightning.callbacks as callbacks; "
-        "assert 'transformers.trainer_callback' not in sys.modules; "
-        "callbacks.BrainAlignmentHF; assert 'transformers.trainer_callback' in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_arguments_are_those_of_brain_alignment(tmp_path):

@@ -26,7 +26,9 @@ def test_optional_libraries_are_imported_when_used():
     """Lightning's own metrics import transformers; this package must add nothing to that."""
     code = (
         "import sys, pytorch_lightning; before = set(sys.modules); import nfas_lightning.models; "
-        "print({'timm', 'torchvision', 'transformers'} & (set(sys.modules) - before))"
+        "print({'timm', 'torchvision', 'transformers'} & (set(sys.modules) - before)); "
+        "import nfas_lightning.callbacks as callbacks; trainer = 'transformers.trainer_callback'; "
+        "assert trainer not in sys.modules; callbacks.BrainAlignmentHF; assert trainer in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

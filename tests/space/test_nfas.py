@@ -151,6 +151,7 @@ def test_pattern_and_metric_reach_every_statistic_that_is_of_vectors():
     np.testing.assert_allclose(found["distance"], row.sort().values[:4])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_report_is_written(tmp_path):
     path = NFAS.from_scores(scores_table()).report(tmp_path / "report.html", title="Six models")
     assert "Six models" in path.read_text()

@@ -24,6 +24,7 @@ from nfas_lightning.datamodules.recordings.neuralset_runs import (
     Run,
     ScanReader,
     file_stimuli,
+    in_runs,
     shared_runs,
     short_names,
     shown_in,
@@ -57,12 +58,12 @@ class NeuralSetDataModule(BrainDataModule):
       them, see `EpochsDataModule`.
     - **Runs on a clock** (``"hrf"`` or ``"fir"``: fMRI; ``"fir"``: the others, see `RecordingDataModule`).
       Words are read with the words before them; sounds and films are whole stimuli, or windows where they are
-      long or parts of their files. Timelines in which the same was shown at the same times are one run, in
-      which subjects lie above one another; where each subject had an order of its own, each of its runs has
-      missing values (NaN) for the others. fMRI is averaged over regions, filtered and standardized run by
-      run; a subject's repeats of a run are averaged, and noise ceilings come from halves of them. (Of other
-      recordings a repeat is a run of its own.) No confound is regressed out, and means over regions are
-      computed each time.
+      long or parts of their files. Timelines in which the same was shown at the same times (but for a tenth
+      that one may lack) are one run, in which subjects lie above one another; where each subject had an order
+      of its own, each of its runs has missing values (NaN) for the others. fMRI is averaged over regions,
+      filtered and standardized run by run; a subject's repeats of a run are averaged, and noise ceilings come
+      from halves of them. (Of other recordings a repeat is a run of its own.) No confound is regressed out,
+      and means over regions are computed each time.
 
     Args:
         study: name of a study, such as ``"Gifford2022Large"``.
@@ -240,6 +241,7 @@ class NeuralSetDataModule(BrainDataModule):
         shown = shown_in(marks, self.shown, self.reading)
         half = 0.5 / self.continuous["sfreq"]
         runs = shared_runs(recordings, shown.events, tolerance=half, align=True, repeats=False)
+        shown = in_runs(shown, runs)
         subjects = list(dict.fromkeys(subject for run in runs for subject in run.recordings))
         table, parts = [], []
         for number, run in enumerate(runs):
@@ -277,6 +279,7 @@ class NeuralSetDataModule(BrainDataModule):
             )
         shown = shown_in(marks, self.shown, self.reading)
         runs = shared_runs(recordings, shown.events, tolerance=trs[0] / 20)
+        shown = in_runs(shown, runs)
         subjects = list(dict.fromkeys(subject for run in runs for subject in run.recordings))
         atlas = None
         if self.atlas is not None:
@@ -390,5 +393,8 @@ def _events(study: str, path: Any, query: str | None) -> pd.DataFrame:
         # in this process and without NeuralSet's cache: states and scores have their own
         events: pd.DataFrame = neuralset.Study(**given, timelines={"infra": None}).run()
     except ImportError as error:  # no study of that name, or what it reads its files with
-        raise MissingPackageError(f"NeuralSet can't read {study!r}: {error}") from error
+        raise MissingPackageError(
+            f"NeuralSet can't read {study!r}: {str(error).rstrip('.')}. Install the package that is missing, "
+            "or take a name that `nfas data list` shows."
+        ) from error
     return events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -28,13 +29,15 @@ from nfas_lightning.datamodules.stories.story_responses import clean_scan, fewes
 from nfas_lightning.errors import InputError
 
 __all__ = [
-    "Reading", "Run", "ScanReader", "Shown", "file_stimuli", "shared_runs", "short_names", "shown_in",
-    "subject_of",
+    "Reading", "Run", "ScanReader", "Shown", "file_stimuli", "in_runs", "shared_runs", "short_names",
+    "shown_in", "subject_of",
 ]  # fmt: skip
 
 _SLACK = 0.1  # seconds by which an event may end before its file does and still show all of it
 _RATE = 16_000  # Hz of windows of sound
 _OWN_SPACES = ("T1w", "fsnative")  # of each subject
+_SHARE = 0.9  # of the events of two recordings of a run
+_TELLS = 5  # words that come in this order in one text only
 _LANGUAGES = {"en": "EN", "fr": "FR", "zh": "CN", "cn": "CN", "ch": "CN"}  # by the first two letters
 
 
@@ -54,8 +57,8 @@ class Shown(NamedTuple):
     Attributes:
         stimuli: N of them.
         ids: their names.
-        events: by timeline, rows with ``onset`` (s on its clock), ``duration`` where stimuli last, and the
-            name of the ``stimulus``.
+        events: by timeline, rows with ``onset`` (s on its clock), ``duration`` where stimuli last, the name
+            of the ``stimulus``, and what was ``shown``: it, or the word without its context.
     """
 
     stimuli: Any
@@ -112,7 +115,7 @@ def file_stimuli(kind: str, paths: Sequence[str], reading: Reading) -> Any:
 def shown_in(marks: pd.DataFrame, kind: str, reading: Reading) -> Shown:
     """Return the stimuli of events on a clock.
 
-    A word is read with the words before it, in its own timeline; timelines of the same words share stimuli. A
+    A word is read with the words before it, in its own timeline; timelines of the same text share stimuli. A
     sound or film that is heard or seen whole, in at most `Reading.seconds`, is one stimulus; if any is longer
     or a part of its file, windows of that length are cut, one per `Reading.hop` of what is longer.
 
@@ -142,28 +145,37 @@ def shown_in(marks: pd.DataFrame, kind: str, reading: Reading) -> Shown:
 
 def _by_timeline(marks: pd.DataFrame, events: pd.DataFrame) -> dict[str, pd.DataFrame]:
     groups = events.groupby(marks["timeline"].to_numpy(), sort=False)
-    return {str(name): part.sort_values("onset", ignore_index=True) for name, part in groups}
+    return {
+        str(name): part.sort_values("onset", ignore_index=True).assign(shown=lambda rows: rows["stimulus"])
+        for name, part in groups
+    }
 
 
 def _words(marks: pd.DataFrame, window: int) -> Shown:
     texts: list[TextStimulus] = []
-    ids: list[str] = []
+    names: dict[tuple[Any, ...], str] = {}
+    known: dict[tuple[str, ...], list[str]] = {}  # of all who heard the same
     events = {}
-    first: dict[tuple[str, ...], int] = {}
     for timeline, rows in marks.groupby("timeline", sort=False):
         rows = rows.assign(text=rows["text"].str.strip())
         rows = rows[rows["text"] != ""].sort_values("start", kind="stable")
         words = tuple(rows["text"])
-        if words not in first:
-            first[words] = len(texts)
+        if words not in known:
             language = _LANGUAGES.get(str(rows.iloc[0].get("language", "")).lower()[:2])
             written = join_words(words) if language is None else join_story(words, language)
-            texts += context_windows(*written, window)
-            ids += [f"{len(first) - 1:03d}_{i:05d}_{word}" for i, word in enumerate(words)]
-        start = first[words]
-        stimulus = ids[start : start + len(words)]
-        events[str(timeline)] = pd.DataFrame({"onset": rows["start"].to_numpy(), "stimulus": stimulus})
-    return Shown(texts, ids, events)
+            times: Counter[TextStimulus] = Counter()
+            own = known[words] = []
+            for i, text in enumerate(context_windows(*written, window)):
+                times[text] += 1
+                # a few words may begin several stories
+                story = () if min(i, window) >= _TELLS else words[:_TELLS]
+                name = names.setdefault((text, times[text], story), f"{len(texts):06d}_{words[i]}")
+                if len(names) > len(texts):
+                    texts.append(text)
+                own.append(name)
+        table = {"onset": rows["start"].to_numpy(), "stimulus": known[words], "shown": words}
+        events[str(timeline)] = pd.DataFrame(table)
+    return Shown(texts, list(names.values()), events)
 
 
 def _windows(marks: pd.DataFrame, names: Mapping[str, str], kind: str, reading: Reading) -> Shown:
@@ -203,6 +215,9 @@ def shared_runs(
 ) -> list[Run]:
     """Put recordings together during which the same was shown at the same times.
 
+    One may lack a tenth of the other's events, as where a trigger was missed or a recording ends early: the
+    run has those of the fullest.
+
     Args:
         recordings: rows of the table, whose ``start`` (s) is on the clock of the timeline's events.
         events: see `Shown`; those outside of a recording are left out.
@@ -210,7 +225,7 @@ def shared_runs(
         align: the clock begins with the first event, wherever that is; else with the recording.
         repeats: a subject may have several recordings in a run.
     """
-    runs: dict[tuple[str, ...], list[Run]] = {}
+    runs: dict[str, list[Run]] = {}
     for row in recordings.to_dict("records"):
         if (shown := events.get(str(row["timeline"]))) is None:
             continue
@@ -220,18 +235,39 @@ def shared_runs(
             continue
         lead = float(own["onset"].iloc[0]) if align else 0.0
         own = own.assign(onset=own["onset"] - lead)
-        subject, alike = subject_of(row), runs.setdefault(tuple(own["stimulus"]), [])
-        run = next((run for run in alike if _same(run.events, own, tolerance)
-                    and (repeats or subject not in run.recordings)), None)  # fmt: skip
-        if run is None:
-            alike.append(run := Run(own, {}))
-        run.recordings.setdefault(subject, []).append((row, lead))
+        subject, alike = subject_of(row), runs.setdefault(str(own["shown"].iloc[0]), [])
+        for place, run in enumerate(alike):
+            fuller, other = (own, run.events) if len(own) > len(run.events) else (run.events, own)
+            if (repeats or subject not in run.recordings) and _has(fuller, other, tolerance):
+                alike[place] = run._replace(events=fuller)
+                break
+        else:
+            place = len(alike)
+            alike.append(Run(own, {}))
+        alike[place].recordings.setdefault(subject, []).append((row, lead))
     return [run for alike in runs.values() for run in alike]
 
 
-def _same(one: pd.DataFrame, other: pd.DataFrame, tolerance: float) -> bool:
-    times = [name for name in ("onset", "duration") if name in one]
-    return bool((np.abs(one[times].to_numpy() - other[times].to_numpy()) <= tolerance).all())
+def in_runs(shown: Shown, runs: Sequence[Run]) -> Shown:
+    """Leave out words that no run has: where a word was missed, those after it stand in another context."""
+    if not isinstance(shown.stimuli, list):
+        return shown
+    had = {name for run in runs for name in run.events["stimulus"]}
+    kept = [(text, name) for text, name in zip(shown.stimuli, shown.ids, strict=True) if name in had]
+    return shown._replace(stimuli=[text for text, _ in kept], ids=[name for _, name in kept])
+
+
+def _has(fuller: pd.DataFrame, other: pd.DataFrame, tolerance: float) -> bool:
+    """Whether all events of the other are the fuller one's, in their order and at their times."""
+    if len(other) < _SHARE * len(fuller):
+        return False
+    times = [name for name in ("onset", "duration") if name in fuller]
+    theirs = zip(fuller["shown"], fuller[times].to_numpy(), strict=True)
+    # each search goes on where the last one ended
+    return all(
+        any(name == what and bool((np.abs(at - own) <= tolerance).all()) for name, at in theirs)
+        for what, own in zip(other["shown"], other[times].to_numpy(), strict=True)
+    )
 
 
 class ScanReader:

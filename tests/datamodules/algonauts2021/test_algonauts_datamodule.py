@@ -275,6 +275,7 @@ def run(folder, config):
     return RunResults.load(folder / "run")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_experiment_of_image_models(root, tmp_path):
     config = small(yaml.safe_load((CONFIGS / "experiments/algonauts2021.yaml").read_text()), tmp_path, root)
     config["model"]["init_args"]["models"] = [{"model": "timm:test_vit", "weights": "random"}]

@@ -17,6 +17,7 @@ from nfas_lightning.datamodules.recordings.neuralset_runs import (
     Reading,
     ScanReader,
     file_stimuli,
+    in_runs,
     shared_runs,
     short_names,
     shown_in,
@@ -66,7 +67,34 @@ def test_words_come_with_the_words_before_them():
     assert shown.events["a"]["onset"].tolist() == [1, 2, 4]
     assert shown.events["b"]["onset"].tolist() == [7, 8, 9]
     assert shown.events["a"]["stimulus"].tolist() == shown.events["b"]["stimulus"].tolist() == shown.ids[:3]
-    assert shown.ids[2] == "000_00002_quit"
+    assert shown.ids[2] == "000002_quit"
+
+
+def test_where_a_word_was_missed_the_fuller_recording_counts():
+    words = [f"word{i}" for i in range(30)]
+
+    def heard(timeline, words, start=0.0):
+        rows = [{"start": start + int(word[4:]), "text": word, "language": "en"} for word in words]
+        return pd.DataFrame(rows).assign(timeline=timeline, duration=0.3)
+
+    later = heard("b", [*words[:12], *words[13:]], start=5.0)  # without the twelfth
+    marks = pd.concat([later, heard("a", words)], ignore_index=True)
+    shown = shown_in(marks, "Word", Reading(window=8))
+    assert len(shown.stimuli) == 30 + 8  # those after it have another context
+    recordings = pd.DataFrame({"subject": ["s/2", "s/1"], "timeline": ["b", "a"]})
+    recordings = recordings.assign(start=0.0, duration=60.0)
+    (run,) = shared_runs(recordings, shown.events, tolerance=0.05, align=True)
+    assert run.events["shown"].tolist() == words
+    assert {subject: lead for subject, ((_, lead),) in run.recordings.items()} == {"2": 5, "1": 0}
+    kept = in_runs(shown, [run])
+    assert sorted(kept.ids) == sorted(run.events["stimulus"])
+    # the same text, so the words before the one that was missed are the same stimuli
+    assert set(shown.events["a"]["stimulus"][:12]) == set(shown.events["b"]["stimulus"][:12])
+    # other words at the same times, or more than a tenth missed, are another run
+    other = heard("b", [*words[:12], *["word99"], *words[13:]]).assign(start=np.arange(30.0))
+    for lesser in (other, heard("b", words[:26])):
+        shown = shown_in(pd.concat([heard("a", words), lesser], ignore_index=True), "Word", Reading())
+        assert len(shared_runs(recordings, shown.events, tolerance=0.05, align=True)) == 2
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +111,7 @@ def test_short_sounds_are_whole_and_long_ones_windows_on_the_clock(sounds):
     short = {"timeline": "a", "start": 3.0, "duration": 1.0, "filepath": sounds / "short.wav"}
     whole = shown_in(table(short, {**short, "start": 9.0}), "Audio", Reading(seconds=2))
     assert whole.ids == ["short.wav"]
-    assert whole.events["a"].to_dict("list") == {
+    assert whole.events["a"].drop(columns="shown").to_dict("list") == {
         "onset": [3.0, 9.0], "duration": [1.0, 1.0], "stimulus": ["short.wav"] * 2
     }  # fmt: skip
     # seconds 1 to 5 of a sound of six, from 20 s on the clock: nothing before or after is heard
@@ -111,7 +139,8 @@ def test_films_and_their_parts(tmp_path):
     assert whole.stimuli[0].shape[0] == 8
     part = shown_in(table({**mark, "duration": 1.0, "offset": 2.0}), "Video", reading)
     assert part.ids == ["film.mp4_2-3s_00002.50s"]
-    assert part.events["a"].to_dict("list") == {"onset": [5.0], "duration": [1.0], "stimulus": part.ids}
+    at = {"onset": [5.0], "duration": [1.0], "stimulus": part.ids, "shown": part.ids}
+    assert part.events["a"].to_dict("list") == at
     # its frames at 2.25 and 2.75 s, none of what comes before or after
     assert part.stimuli[0].float().mean((1, 2, 3)).sub(torch.tensor([22, 27.0]) * 6).abs().max() < 3
     longer = shown_in(table({**mark, "duration": 2.0, "offset": 2.0}), "Video", reading._replace(seconds=1))
@@ -124,7 +153,8 @@ def test_what_a_study_makes_in_memory_is_refused():
 
 
 def events(*onsets, names="xyz"):
-    return pd.DataFrame({"onset": onsets, "duration": 0.5, "stimulus": list(names)})
+    table = pd.DataFrame({"onset": onsets, "duration": 0.5, "stimulus": list(names)})
+    return table.assign(shown=table["stimulus"])
 
 
 def test_the_same_at_the_same_times_is_one_run():
@@ -152,7 +182,7 @@ def test_the_same_at_the_same_times_is_one_run():
     assert [lead for _, lead in aligned[0].recordings["2"]] == [1, 2]
     # what lies outside of a recording belongs to none
     short = shared_runs(recordings.assign(duration=2.5), shown, tolerance=0.05)
-    assert [run.events["onset"].tolist() for run in short] == [[1, 2], [1, 2], [2]]
+    assert [run.events["onset"].tolist() for run in short] == [[1, 2], [2], [1, 2]]
 
 
 def scan(data, affine=None, mask=None, **about):
