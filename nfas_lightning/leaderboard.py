@@ -79,7 +79,8 @@ def score(
         with doing("reading the benchmark"):
             data.prepare_data()
             data.setup()
-        _say_how_long(models, data, settings)
+        processes = processes or processes_here(len(models))
+        _say_how_long(models, data, settings, processes)
         failed: Mapping[str, Exception] = {}
         run_dir = run_dir or f"runs/{Path(str(on)).stem}"
         try:
@@ -91,7 +92,7 @@ def score(
                 random_twins=not no_twins,
                 report=False,
                 cache=not no_cache,
-                processes=processes or processes_here(len(models)),
+                processes=processes,
                 enable_progress_bar=False,
             )
         except FailedModelsError as error:
@@ -221,15 +222,16 @@ def _writer(config: Mapping[str, Any], on: str) -> dict[str, Any]:
     return {}
 
 
-def _say_how_long(models: list[str], data: Any, settings: Any) -> None:
+def _say_how_long(models: list[str], data: Any, settings: Any, processes: int) -> None:
     from nfas_lightning.runner.planning import span
     from nfas_lightning.sweep.cost import seconds_scoring
 
     with doing("estimating the time"):
         n_stimuli, width, n_blocks = len(data.responses.stimulus_ids), 512, 12  # of a model of middling size
         seconds = seconds_scoring(n_stimuli, width, n_blocks, data, settings)
+    rounds = -(-len(models) // processes)
     stdout_console().print(
-        f"Scoring {len(models)} models takes {span(len(models) * seconds)}, beside their forward passes:"
+        f"Scoring {len(models)} models takes {span(rounds * seconds)}, beside their forward passes:"
     )
 
 

@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 from nfas_lightning.errors import UnreadableError
 from nfas_lightning.models.optional import require
 
-__all__ = ["check_reachable", "hub_or_cache", "is_reachable"]
+__all__ = ["check_hub", "check_reachable", "hub_or_cache", "is_reachable"]
 
 _PATIENCE = 5.0  # seconds for a name to be resolved and a connection to open
 _REMEMBERED = 60.0  # seconds that an answer holds: each file of each model asks
@@ -39,6 +39,17 @@ def check_reachable(url: str, cached: Path) -> None:
     """
     if not cached.is_file() and not is_reachable(url):
         raise UnreadableError(_silent(url))
+
+
+def check_hub() -> None:
+    """Raise where the hub does not answer.
+
+    Raises:
+        OSError: the hub is named.
+    """
+    endpoint = require("huggingface_hub", "language").constants.ENDPOINT
+    if not is_reachable(endpoint):
+        raise UnreadableError(f"{_silent(endpoint)}, and its local cache does not hold the weights")
 
 
 @contextmanager

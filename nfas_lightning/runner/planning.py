@@ -23,6 +23,7 @@ from nfas_lightning.hooks.state_checks import is_placed
 from nfas_lightning.models import FrozenModel, LoadedModel, ModelSuite, ZooEntry
 from nfas_lightning.models.placement import as_dtype
 from nfas_lightning.models.random_twin import NoTwinError, copied
+from nfas_lightning.models.reach import check_hub
 from nfas_lightning.models.sources import sources, split_name
 from nfas_lightning.runner.memory import LivePeak, Memory, check_room, network_bytes, scoring_bytes
 from nfas_lightning.scoring import ScoringSettings
@@ -98,6 +99,8 @@ def plan(
         for spec in suite.specs:
             try:
                 with doing(f"looking at {suite.name_of(spec)}"):
+                    if on_missing is not None:
+                        _check_reach(spec)
                     row = _planned(spec, suite, datamodule, where, settings, capture, must_fit, is_finished)
             except (OSError, ImportError, NotEnoughMemoryError) as error:
                 if on_missing is None:
@@ -151,6 +154,16 @@ def _planned(
     except InputError as error:  # such as a model of another modality
         raise InputError(f"{suite.name_of(spec)}: {error}") from error
     return replace(row, name=suite.name_of(spec), members=waiting)
+
+
+def _check_reach(spec: Mapping[str, Any]) -> None:
+    """Raise where a model of the zoo can't be had: its probe, which needs no weights, may take a minute."""
+    if not isinstance(spec["model"], str) or spec.get("weights", "pretrained") != "pretrained":
+        return
+    source, name = split_name(spec["model"])
+    elsewhere = spec.get("folder") or spec.get("revision")
+    if source == "zoo" and not elsewhere and not sources()[source].is_local(name):
+        check_hub()
 
 
 def _known_weights(spec: Mapping[str, Any]) -> int:

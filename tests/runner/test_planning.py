@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from nfas_lightning.errors import InputError, NotEnoughMemoryError
-from nfas_lightning.models import FrozenModel, ModelSuite
+from nfas_lightning.models import FrozenModel, ModelSuite, reach
 from nfas_lightning.models.random_twin import NoTwinError
 from nfas_lightning.results import RunResults
 from nfas_lightning.runner import memory, plan, plan_table, planning, suite_trainer
@@ -125,3 +125,19 @@ def test_a_model_that_the_stimuli_do_not_suit_is_named():
     several = [spec(Net()), {**spec(Other()), "name": "reader", "preprocess": refuse}]
     with pytest.raises(ValueError, match=r"^reader: This model reads 'text'"):
         plan(ModelSuite(several, random_twins=False), data)
+
+
+def test_weights_out_of_reach_are_told_before_their_network_is_built(monkeypatch, tmp_path):
+    monkeypatch.setattr(reach, "is_reachable", lambda url: False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(planning, "_planned", lambda spec, *_: built.append(spec["model"]))
+    built, told = [], {}
+    models = ["zoo:dinov2_base", {"model": "zoo:vgg16", "weights": "random"}, "mobilenet_v2"]
+    data = brain()
+    plan(ModelSuite(models), data, on_missing=lambda name, error: told.update({name: error}))
+    assert built == ["zoo:vgg16", "mobilenet_v2"]
+    assert list(told) == ["dinov2_base"]
+    assert "can't be reached from here" in str(told["dinov2_base"])
+    built.clear()
+    plan(ModelSuite(models), data)  # an estimate needs no weights
+    assert len(built) == 3
