@@ -19,9 +19,10 @@ __all__ = ["demo"]
 # one model per family; `nfas models` lists the others
 _MODELS = (
     *("mobilenet_v2", "efficientnet_lite0", "hed_vgg16", "xfeat", "mtcnn_onet"),
-    *("whisper_base", "crepe_tiny", "ge2e_voice_encoder", "silero_vad", "fcpe_conformer", "nsnet2"),
+    *("whisper_base", "ge2e_voice_encoder", "silero_vad", "fcpe_conformer", "nsnet2"),
     *("minilm_l6", "paraphrase_minilm_l3", "multilingual_e5_small", "smollm2_135m"),
 )
+_STIMULI = 128
 # small ones that everybody knows, a download of 110 MB; with fewer stimuli and draws, a minute on two cores
 _QUICK, _QUICK_STIMULI, _QUICK_PERMUTATIONS = ("mobilenet_v2", "silero_vad", "minilm_l6"), 80, 100
 _RECORDED = ("mobilenet_v2", "xfeat")
@@ -56,7 +57,7 @@ def demo(
         recording: two models on a simulated recording of sensors over time, as MEG and EEG make them: which
             block predicts which lag, when each does so best, and a null; a minute too. It needs MNE.
         models: names of packaged models; None: one of each family.
-        n_stimuli: pictures, sounds and sentences, so many each; None: 160, of a quick demo or a recording 80.
+        n_stimuli: pictures, sounds and sentences, so many each; None: 128, of a quick demo or a recording 80.
         n_permutations: draws of each null; None: 500, of a quick demo or a recording 100. With too few no p
             is small enough for 300 ROIs.
         signal: ``"planted"``, or ``"none"`` for responses of pure noise.
@@ -70,11 +71,11 @@ def demo(
     if run_dir is None:
         run_dir = "runs/demo_recording" if recording else "runs/demo"
     if n_stimuli is None:
-        n_stimuli = _QUICK_STIMULI if is_short else 160
+        n_stimuli = _QUICK_STIMULI if is_short else _STIMULI
     if n_permutations is None:
         n_permutations = _QUICK_PERMUTATIONS if is_short else 500
     names = models or list(_RECORDED if recording else _QUICK if quick else _MODELS)
-    about = "a minute" if is_short else f"{len(names) / 2:.0f} minutes"
+    about = "a minute" if is_short else f"{len(names) / 3:.0f} minutes"
     shown = "pictures while sensors record" if recording else "pictures, sounds and sentences of a film"
     console.print(
         f"{len(names)} pretrained models and their random twins, shown {n_stimuli} {shown}. "

@@ -243,9 +243,12 @@ class SuiteTrainer(Trainer):
         found: tuple[str, str] | None,
     ) -> list[Any]:
         """Test one member, unless its result is there already."""
+        if found is not None:  # nothing has to be loaded
+            writer.resume(member, self, datamodule, found)
+            return []
         datamodule = stream_of(datamodule, member)
         if self.is_global_zero:  # which alone keeps the run's tables
-            is_done = writer.resume(member, self, datamodule, found)
+            is_done = writer.resume(member, self, datamodule)
         else:
             is_done = writer.find(member, self, datamodule) is not None
         return [] if is_done else list(super().test(member, datamodule=datamodule, verbose=False))
