@@ -1,6 +1,7 @@
 """From a forward pass to scores on an accelerator: states stay where they arise, whatever the memory."""
 
 import warnings
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from nfas_lightning.functional import checks, ridge_cv, ridge_null
+from nfas_lightning.functional.ceiling import noise_ceiling
 from nfas_lightning.hooks import DepthRecorder
 from nfas_lightning.metrics import DepthSpectrum, DMDAlignment, RoiAlignment
 from nfas_lightning.scoring import ScoringSettings, score_trajectory
@@ -49,7 +51,9 @@ def responses(**changes):
 
 
 @pytest.fixture(autouse=True)
-def quiet():
+def quiet(monkeypatch):
+    # a pretended device is slow, and ten splits of the subjects do what a hundred do
+    monkeypatch.setattr("nfas_lightning.data.responses.noise_ceiling", partial(noise_ceiling, n_splits=10))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
