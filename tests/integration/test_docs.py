@@ -192,6 +192,18 @@ def test_every_script_on_a_page_is_there_and_has_the_options_shown():
     assert missing_options("python benchmarks/rigde.py") == ["benchmarks/rigde.py"]
 
 
+@pytest.mark.parametrize("page", ["performance", "calibration"])
+def test_every_option_in_the_text_is_one_of_a_script_of_the_page(page):
+    text = TEXTS[ROOT / "docs" / f"{page}.md"]
+    scripts = {TEXTS[ROOT / name] for name in re.findall(r"python (benchmarks/\w+\.py)", text)}
+    known = {option for script in scripts for option in re.findall(r'add_argument\(\s*"(--[\w-]+)"', script)}
+    shown = {
+        option for part in re.findall(r"`(--[^`\n]+)`", text) for option in re.findall(r"--[\w-]+", part)
+    }
+    assert shown
+    assert shown <= known
+
+
 def test_every_target_and_extra_on_a_page_is_there():
     code = [line for path in TEXTS for part in code_of(path) for line in part.splitlines()]
     targets = {word for line in code for word in re.findall(r"^make ([a-z]+)", line)}
@@ -222,7 +234,7 @@ def test_every_file_that_a_page_names_is_there():
 
 def slugs(text):
     """The anchors of a page's headings, as GitHub and the site make them."""
-    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    headings = re.findall(r"^#{1,3} (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -302,6 +314,16 @@ def test_tables_on_pages_are_those_of_the_code():
     assert clocks == {name: clock for name, clock in known.items() if not name.endswith("scram")}
     words = re.findall(r"^(\w+) +(\d+) +\d+ +\d+$", narratives, re.M)
     assert {name: int(n) for name, n in words} == {name: n for name, n in WORDS.items() if name in CLOCKS}
+
+
+def test_differences_that_are_told_are_those_printed():
+    printed = TEXTS[ROOT / "docs/compare.md"].rpartition("\nOver networks, r beyond the nuisances:")[2]
+    rows = dict(re.findall(r"^ +all measured +(\w+) +9 +(.*)$", printed, re.M))
+    told = re.findall(r"^  \| (\w+) (?:over )?(\w+)[^|]* \|(.*[+-]\.\d.*)", TEXTS[ROOT / "README.md"], re.M)
+    assert {"_".join(words) for *words, _ in told} == set(rows)
+    for *words, numbers in told:
+        found, known = (re.findall(r"([+-]?)0?(\.\d+)", text) for text in (numbers, rows["_".join(words)]))
+        assert set(found) <= set(known), words
 
 
 def first_column(title):
