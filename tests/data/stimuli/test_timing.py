@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,7 @@ from nfas_lightning.functional.correlation import correlate
 from nfas_lightning.functional.hrf import hrf_integral
 from tests.helpers.clips import gray_levels, write_clip
 
+PAGE = Path(__file__).parents[3] / "docs" / "method" / "encoding.md"
 RATE, N_VOLUMES = 200, 205
 FRAME = RATE // 10
 LAGS = np.arange(-6, 6.1, 0.5)
@@ -61,10 +64,10 @@ def decibels(wave):
     return 10 * wave.square().mean(dim=-1).clamp_min(1e-10).log10()
 
 
-def best_lag(story, shown, feature, planted, **options):
+def best_lag(story, shown, feature, planted, lags=LAGS, **options):
     """The lag of the stimuli's clock at which a feature predicts what was planted best, and r without one."""
     r = {}
-    for lag in LAGS:
+    for lag in lags:
         operators, _, _ = story_design(
             [story],
             [shown.onsets[0] + lag],
@@ -107,6 +110,21 @@ def test_windows_stamped_with_another_moment_than_they_describe_come_late(told):
     lag, r = best_lag(told, shown, power.mean(dim=1), planted, temporal="hrf")
     assert lag < -2
     assert r < 0.85
+
+
+def test_the_page_says_what_it_costs(told):
+    costs = re.findall(r"^\| (\d+) s \| ([\d.]+) \| ([\d.]+) \|$", PAGE.read_text(encoding="utf-8"), re.M)
+    assert len(costs) == 3
+    planted = nuisance_series(told, N_VOLUMES, StorySettings("language", nuisances=["sound_power"]))
+    for seconds, *wanted in costs:
+        r = []
+        for anchor in ("end", "center"):
+            settings = StorySettings("audio", seconds=float(seconds), sampling_rate=RATE, anchor=anchor)
+            shown = story_stimuli([told], settings)
+            windows = torch.stack([shown.stimuli[i][1] for i in range(len(shown.ids))])
+            _, found = best_lag(told, shown, frames(told, windows).mean(dim=1), planted, lags=(0.0,))
+            r.append(found)
+        assert r == pytest.approx([float(number) for number in wanted], abs=0.001)
 
 
 @pytest.mark.parametrize("hop", [1.0, 1.3, 3.0])

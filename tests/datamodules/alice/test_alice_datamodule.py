@@ -85,6 +85,12 @@ def alice(shared_data):
 
 
 @pytest.mark.shared_data
+def test_the_ceilings_of_a_single_listener_are_those_of_the_page(alice):
+    single = noise_ceiling(alice.responses.values, method="loo_subject")
+    assert [round(float(end), 2) for end in (single.min(), single.max())] == [0.16, 0.34]  # docs/data.md
+
+
+@pytest.mark.shared_data
 def test_counts(alice):
     plan = alice.describe()
     counts = {key: plan[key] for key in ("stimuli", "volumes", "rois", "subjects", "tr")}
