@@ -37,7 +37,7 @@ $(DEMO): pyproject.toml
 
 # the tests' environment has all of the demo's
 demo: $(or $(wildcard $(INSTALLED)),$(DEMO))  ## pretrained models in a simulated brain space: runs/demo/report.html
-	@echo "$(BIN)/nfas demo: six to nine minutes on two cores; $(BIN)/nfas demo --quick: one."
+	@echo "$(BIN)/nfas demo: five minutes on two cores; $(BIN)/nfas demo --quick: one."
 	@$(BIN)/nfas demo
 
 test: lint unit  ## everything that has to pass: lint, then unit

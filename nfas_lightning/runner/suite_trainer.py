@@ -216,7 +216,7 @@ class SuiteTrainer(Trainer):
                 with warned.of(name):
                     for warning in done.warned:
                         warnings.warn_explicit(*warning)
-                console.print(Text.from_ansi(done.said), soft_wrap=True)
+                console.print(Text.from_ansi(done.said.rstrip()), soft_wrap=True)
                 for place, entry in enumerate(done.entries):
                     writer.take(entry, self, datamodule)
                     found[name, place] = entry
