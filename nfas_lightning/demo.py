@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nfas_lightning.errors import InputError, before_running
+from nfas_lightning.runner.workers import prepare
 from nfas_lightning.terminal import doing, heartbeat, stdout_console
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def demo(
         "The models are real, the stimuli real or generated, the responses "
         f"[red]simulated[/]. About {about} on two idle cores, and the first time a download of weights."
     )
+    if processes != 1:
+        prepare()
     with heartbeat():
         with doing("loading PyTorch and Lightning"):
             # here: they take seconds to import, and a mistyped option should be answered at once

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from yaml import YAMLError
 
 from nfas_lightning.errors import InputError, before_running, nearest
+from nfas_lightning.runner.workers import prepare
 from nfas_lightning.terminal import doing, heartbeat, stdout_console
 from nfas_lightning.writing import load_yaml
 
@@ -61,6 +62,8 @@ def score(
     """
     with before_running():
         config = _read(on)
+    if processes != 1 and len(models) > 1:
+        prepare()
     with heartbeat():
         with doing("loading PyTorch and Lightning"):
             from nfas_lightning.models import ModelSuite

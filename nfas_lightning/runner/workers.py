@@ -10,13 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing import get_all_start_methods, get_context, set_forkserver_preload
 from multiprocessing.connection import Connection, wait
-from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pickle import PickleError
 from typing import Any, TypeVar, cast
-
-import torch
 
 from nfas_lightning.errors import FailureError, InputError
 
@@ -24,7 +21,7 @@ __all__ = ["cores", "prepare", "processes_here", "share"]
 
 _MOST = 4  # processes that are started unasked: each holds a model
 _ENDED: dict[int | None, str] = {
-    -signal.SIGKILL: "was killed (signal 9); the usual reason is that memory ran out",
+    -9: "was killed (signal 9); the usual reason is that memory ran out",
     1: (
         "ended with code 1; what it wrote stands above. A script that asks for several processes needs the "
         "line `if __name__ == '__main__':` before what it runs"
@@ -44,6 +41,8 @@ def cores() -> int:
 
 def processes_here(n_models: int) -> int:
     """Return how many processes serve a suite best: one where there is an accelerator, else two to four."""
+    import torch  # here and below: it takes seconds, in which `prepare` has begun already
+
     if torch.accelerator.is_available():
         return 1
     return max(1, min(n_models, cores(), max(2, cores() // 2), _MOST))
@@ -52,6 +51,8 @@ def processes_here(n_models: int) -> int:
 def prepare() -> None:
     """Begin the imports of the processes of `share`, which take seconds; this one goes on meanwhile."""
     if _METHOD == "forkserver":
+        from multiprocessing.forkserver import ensure_running  # not on every system
+
         set_forkserver_preload(_PRELOADED)  # a server that runs already keeps its own
         ensure_running()
 
@@ -133,6 +134,8 @@ def _start(make: Callable[[], Callable[[T], R]], threads: int) -> tuple[Connecti
 
 def _work(theirs: Connection, threads: int) -> None:
     """Do what comes until nobody is there to ask."""
+    import torch
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: ours ends us
     torch.set_num_threads(threads)
     with suppress(EOFError, BrokenPipeError):  # nobody is left
