@@ -224,12 +224,12 @@ class SuiteTrainer(Trainer):
 
     @staticmethod
     def _in_order(suite: ModelSuite, writer: ScoreWriter) -> None:
-        """Put results into the order of the suite, whoever was done first."""
+        """Put results into the order of the suite, whoever was done first, behind those of earlier suites."""
         place = {suite.name_of(spec): number for number, spec in enumerate(suite.specs)}
         trained = {
             label: label if label in place else label.removesuffix("_random") for label, _ in writer.finished
         }
-        writer.finished.sort(key=lambda entry: place[trained[entry[0]]])
+        writer.finished.sort(key=lambda entry: place.get(trained[entry[0]], -1))
 
     def _how_far(self, at: str) -> str:
         shown, batches = self.test_loop.batch_progress.current.completed, sum(self.num_test_batches)

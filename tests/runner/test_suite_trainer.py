@@ -158,3 +158,10 @@ def test_processes_refuse_what_would_be_lost(tmp_path):
         SuiteTrainer(callbacks=callbacks, processes=2, **options).test(suite, datamodule=brain())
     with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
         SuiteTrainer(processes=0)
+
+
+def test_a_second_suite_joins_the_tables_of_the_first(tmp_path):
+    one = trainer(tmp_path)
+    for net in (Net(), Other(seed=1)):
+        one.test(ModelSuite([spec(net)]), datamodule=brain())
+    assert list(RunResults.load(tmp_path).models["model"]) == ["net", "other"]
